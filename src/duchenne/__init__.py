@@ -1,0 +1,1 @@
+"""duchenne tells genuine from posed facial expressions in video."""

@@ -1,0 +1,28 @@
+"""Errors that a person reads: one sentence that says what was expected, what was found and what to do."""
+
+
+class DuchenneError(Exception):
+    """Base of every error that duchenne raises on purpose; the command line prints it without a traceback.
+
+    `exit_code` is 1 when an input failed and 2 when the command itself was used wrongly.
+    """
+
+    exit_code = 1
+
+
+class InputError(DuchenneError):
+    """A clip, table or folder cannot be read or holds something else than it should."""
+
+
+class UsageError(DuchenneError):
+    """An option or argument makes no sense (unknown name, contradictory options)."""
+
+    exit_code = 2
+
+
+class ModelError(DuchenneError):
+    """A model folder is missing, damaged, or made for something else."""
+
+
+class OutputError(DuchenneError):
+    """A result cannot be written (folder not writable, disk full)."""
