@@ -42,5 +42,8 @@ DETECTORS = Registry(
     "detector",
     {"haar": "duchenne.faces.detect:HaarDetector", "hog": "duchenne.faces.detect:HogDetector"},
 )
-TRACKERS = Registry("tracker", {"mosse": "duchenne.faces.track:MosseTracker"})
+TRACKERS = Registry(
+    "tracker",
+    {"mosse": "duchenne.faces.track:MosseTracker", "mosse-opencv": "duchenne.faces.track:OpenCvMosse"},
+)
 LANDMARKERS = Registry("landmarker", {"dlib68": "duchenne.faces.landmarks:Dlib68"})

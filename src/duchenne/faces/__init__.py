@@ -1,1 +1,5 @@
+"""Faces: detect, follow and place 68 points on every frame."""
 
+from duchenne.faces.follow import Followed, follow, protagonist
+
+__all__ = ["Followed", "follow", "protagonist"]

@@ -1,0 +1,220 @@
+"""Numbers, curves and phases as a reader sees them: text with units, and positions on a shared time axis.
+
+Plain dictionaries and SVG path data come out; no markup, so that a template can escape every string.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from duchenne.types import Array, FaceTrack, Phase, Signals
+
+#: Curves shown first, in this order, and what they are in words; all others wait in a fold-out.
+MAIN_CURVES = {
+    "lip_corner_pull": "distance between the mouth’s corners",
+    "mouth_opening": "distance between the inner lips",
+    "eye_aperture": "distance between the lids, both eyes",
+    "brow_height": "brows above the line of the eyes",
+}
+PLOT_HEIGHT = 92  # px of one curve's panel
+MAX_STEPS = 1500  # bins a long curve is thinned to; each bin keeps its lowest and highest sample
+MOMENTS = ("onset", "apex", "offset", "end")
+STRETCHES = ("rise", "plateau", "fall")
+
+
+def number(value: Any, unit: str = "") -> str:
+    """A number as an en-US reader writes it, with its unit; "not measured" for None and NaN."""
+    if isinstance(value, str):
+        return value
+    if value is None or not math.isfinite(value):
+        return "not measured"
+    size = abs(value)
+    if isinstance(value, (int, np.integer)) or size >= 100 or unit in ("°", "deg"):
+        form = ",.0f"
+    else:
+        form = ".1f" if size >= 10 else ".2f" if size >= 0.1 or unit == "s" else ".2g"
+    text = f"{value:{form}}"
+    glue = {"": "", "deg": "°", "°": "°", "%": "%"}.get(unit, f"\u00a0{unit}")
+    return text.replace("-", "−") + glue
+
+
+def percent(value: Any) -> str:
+    """A share 0..1 as whole percent; text passes through."""
+    if isinstance(value, str):
+        return value
+    return "not measured" if value is None or not math.isfinite(value) else f"{100 * value:.0f}%"
+
+
+def words(name: Any) -> str:
+    """`lip_corner_pull` as a heading: "Lip corner pull"."""
+    text = str(name).replace("_", " ").strip()
+    return text[:1].upper() + text[1:]
+
+
+def plain(value: Any) -> str:
+    """Any fact of a model card as text."""
+    if isinstance(value, float):
+        return number(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def finite(value: Any) -> bool:
+    """True for a number that is neither NaN nor infinite."""
+    return isinstance(value, (int, float, np.number)) and math.isfinite(value)
+
+
+def clamp(value: float, lo: float = 0.0, hi: float = 100.0) -> float:
+    """`value` held between lo and hi, in hundredths: a position in percent."""
+    return round(min(max(value, lo), hi), 2)
+
+
+def lost_stretches(track: FaceTrack, quality: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Stretches in seconds without a face: as assessed, else read from the track."""
+    if "lost" in quality:
+        return [(float(start), float(end)) for start, end in quality["lost"]]
+    step = float(np.median(np.diff(track.time))) if len(track) > 1 else 0.0
+    runs = _runs(~track.seen)
+    return [(float(track.time[start]), float(track.time[stop - 1]) + step) for start, stop in runs]
+
+
+def _runs(mask: Array) -> list[tuple[int, int]]:
+    """Start and stop (exclusive) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask, [0]]).astype(int))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def timeline(
+    track: FaceTrack, curves: Signals, phases: Sequence[Phase], lost: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """Everything drawn over the shared time axis; x in percent of its width."""
+    times = np.concatenate([track.time, curves.time])
+    lo, hi = (float(times.min()), float(times.max())) if len(times) else (0.0, 1.0)
+    span = hi - lo if hi > lo else 1.0
+
+    def x(t: float) -> float:
+        return clamp(100 * (t - lo) / span)
+
+    names = [n for n in MAIN_CURVES if n in curves.names]
+    others = [n for n in curves.names if n not in names]
+    moments = [(getattr(p, m), m) for p in phases for m in MOMENTS]
+    bands = [band for phase in phases for band in _bands(phase, lo, lo + span, x)]
+    marks = _rows([{"x": x(t), "text": m, "time": t} for t, m in moments if t is not None])
+    return {
+        "main": [_plot(curves, name, lo, span) for name in names],
+        "others": [_plot(curves, name, lo, span) for name in others],
+        "height": PLOT_HEIGHT,
+        "ticks": [{"x": x(t), "text": s, "anchor": _edge(x(t))} for t, s in _ticks(lo, lo + span, 6)],
+        "bands": bands,
+        "kinds": {band["kind"] for band in bands} | ({"lost"} if lost else set()),
+        "marks": marks,
+        "rows": 1 + max((mark["row"] for mark in marks), default=0),
+        "lost": [{"x": x(a), "width": round(x(b) - x(a), 2)} for a, b in lost],
+        "phases": [_phase_row(phase) for phase in phases],
+    }
+
+
+def _edge(at: float) -> str:
+    return "start" if at < 3 else "end" if at > 97 else "middle"
+
+
+def _bands(phase: Phase, lo: float, hi: float, x: Callable[[float], float]) -> list[dict[str, Any]]:
+    """Shaded stretches. A moment outside the clip stands at the clip's edge; one missing between is a gap."""
+    times = [getattr(phase, moment) for moment in MOMENTS]
+    known = [i for i, t in enumerate(times) if t is not None]
+    if not known:
+        return []
+    filled = [lo if i < known[0] else hi if i > known[-1] else t for i, t in enumerate(times)]
+    return [
+        {"kind": kind, "x": x(a), "width": round(x(b) - x(a), 2), "start": a, "end": b}
+        for kind, a, b in zip(STRETCHES, filled, filled[1:], strict=False)
+        if a is not None and b is not None and x(b) > x(a)
+    ]
+
+
+def _phase_row(phase: Phase) -> dict[str, Any]:
+    times = [getattr(phase, moment) for moment in MOMENTS]
+    known = [i for i, t in enumerate(times) if t is not None]
+
+    def absent(i: int) -> str:
+        if known and i < known[0]:
+            return "before the clip"
+        return "after the clip" if known and i > known[-1] else "not found"
+
+    told = [absent(i) if t is None else number(float(t), "s") for i, t in enumerate(times)]
+    lengths = ["–" if a is None or b is None else number(float(b - a), "s") for a, b in pairwise(times)]
+    return {"curve": phase.curve, "moments": told, "lengths": lengths}
+
+
+def _rows(marks: list[dict[str, Any]], need: float = 13.0) -> list[dict[str, Any]]:
+    """Stack labels that would touch on a phone (`need` percent wide each) into rows."""
+    free: list[float] = []
+    for mark in sorted(marks, key=lambda m: m["x"]):
+        at_end = mark["x"] > 100 - need
+        left = mark["x"] - need if at_end else mark["x"]
+        row = next((i for i, edge in enumerate(free) if edge <= left), len(free))
+        free[row : row + 1] = [left + need]
+        mark.update(row=row, anchor="end" if at_end else "start")
+    return marks
+
+
+def _plot(curves: Signals, name: str, lo: float, span: float) -> dict[str, Any]:
+    """One curve as an SVG path in a 1000 x PLOT_HEIGHT box, with its value ticks and a description."""
+    values, unit = curves[name], curves.units[curves.names.index(name)]
+    seen = np.isfinite(values)
+    plot: dict[str, Any] = {
+        "name": name,
+        "unit": unit,
+        "path": "",
+        "ticks": [],
+        "summary": "no values were measured",
+    }
+    if not seen.any():
+        return plot
+    low, high = float(values[seen].min()), float(values[seen].max())
+    pad = 0.12 * (high - low) or max(abs(low), 1.0) * 0.1
+    bottom, room = low - pad, high - low + 2 * pad
+    y = PLOT_HEIGHT * (1 - (values - bottom) / room)
+    ticks = _ticks(bottom, bottom + room, 3)
+    peak = float(curves.time[np.nanargmax(values)])
+    plot["path"] = _path(1000 * (curves.time - lo) / span, y)
+    plot["ticks"] = [{"y": round(PLOT_HEIGHT * (1 - (t - bottom) / room), 1), "text": s} for t, s in ticks]
+    plot["summary"] = (
+        f"from {number(low, unit)} to {number(high, unit)}, highest at {number(peak, 's')}"
+        f"{'' if seen.all() else '; gaps where the face was not seen'}"
+    )
+    return plot
+
+
+def _path(x: Array, y: Array) -> str:
+    """SVG path through the finite samples; a NaN breaks the line, a lone sample becomes a dot."""
+    parts = []
+    for start, stop in _runs(np.isfinite(y)):
+        keep = _thin(y[start:stop], math.ceil(len(y) / MAX_STEPS)) + start
+        points = " ".join(f"{a:.1f} {b:.1f}" for a, b in zip(x[keep], y[keep], strict=True))
+        parts.append(f"M{points}" + ("h0" if len(keep) == 1 else ""))
+    return "".join(parts)
+
+
+def _thin(y: Array, every: int) -> Array:
+    """Indices that keep the lowest and highest of each `every` samples, so that no peak is lost."""
+    if every < 2:
+        return np.arange(len(y))
+    starts = range(0, len(y), every)
+    keep = [s + pick(y[s : s + every]) for s in starts for pick in (np.argmin, np.argmax)]
+    return np.unique([0, *keep, len(y) - 1])
+
+
+def _ticks(lo: float, hi: float, about: int) -> list[tuple[float, str]]:
+    """Round values between lo and hi (steps of 1, 2 or 5 times a power of ten), each with its text."""
+    raw = (hi - lo) / about
+    power = math.floor(math.log10(raw))
+    step = next((m for m in (1, 2, 5) if m * 10.0**power >= raw), 10) * 10.0**power
+    decimals = max(0, -math.floor(math.log10(step)))
+    values = [i * step for i in range(math.ceil(lo / step), math.floor(hi / step) + 1)]
+    return [(v, f"{v:,.{decimals}f}".replace("-", "−")) for v in values]

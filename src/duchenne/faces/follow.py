@@ -1,0 +1,304 @@
+"""From frames to tracks: detect once, follow, 68 points on every frame, look again when the face is lost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from duchenne.faces.detect import Detector, Verifier
+from duchenne.faces.landmarks import Landmarker, box_of, cut, face_likeness, grow, roll_of
+from duchenne.faces.track import Tracker
+from duchenne.registry import DETECTORS, LANDMARKERS, TRACKERS
+from duchenne.types import Array, FaceTrack
+
+_VERIFY = 0.5  # s between two looks at the image's own evidence for a face
+_SMOOTH = 0.3  # s, time constant of the box that dlib starts from
+_EAGER = 2.0  # s without a face in which the detector runs on every frame
+_PATIENT = 0.2  # s between two detections after that
+_SLOW = 1.0  # s between two searches for further faces, and between two runs of the fallback detector
+_CUT = 12.0  # mean grey levels between thumbnails that make a new scene, where waiting is no use
+_DRIFT = 0.12  # of the box's side: the tracker starts anew when it and the points disagree by more
+_JUMP = 0.15  # of the box's side: points this far from HOG's box or from the tracker's are in doubt
+_DIP = 0.5  # of the usual PSR: below this the face is looked at at once
+_ACQUIRE, _KEEP = 0.0, -0.3  # dlib HOG scores that make, and that keep, a face
+_LIKENESS = 0.15
+_INSIDE = 2 / 3  # of the points must lie in the picture: dlib invents the others
+
+
+class Frame(Protocol):
+    """What `follow` needs of a video frame: seconds and uint8 (H, W) luma."""
+
+    @property
+    def time(self) -> float: ...
+    @property
+    def grey(self) -> Array: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """Every face that was seen, the most prominent at the first sight first; no tracks where there was none.
+
+    time float64 (T,) seconds of every decoded frame; frame_size (width, height).
+    """
+
+    tracks: list[FaceTrack]
+    time: Array
+    frame_size: tuple[int, int]
+
+
+@dataclass(eq=False)
+class _Face:
+    """One face while it is followed; rows hold (points, psr, box) by frame number."""
+
+    tracker: Tracker
+    box: Array  # smoothed; dlib starts from it
+    anchor: Array  # the tracker's box in the last frame: only its movement counts
+    rows: dict[int, tuple[Array, float, Array]] = field(default_factory=dict)
+    crops: dict[int, Array] = field(default_factory=dict)
+    held: bool = True
+    seen: float = 0.0  # time of the last row
+    usual: float = np.nan  # running mean of the PSR
+    verified: float = 0.0  # time of the last verification that it passed
+    sure: int = -1  # the frame of that verification
+    found: int = 0
+
+
+class _Follower:
+    """The state between frames: the faces, and when to search again."""
+
+    def __init__(
+        self, detector: str, fallback: str | None, tracker: str, landmarker: str, many: bool
+    ) -> None:
+        self.detector: Detector = DETECTORS.load(detector)()
+        self.fallback: Detector | None = DETECTORS.load(fallback)() if fallback else None
+        self.new_tracker: Callable[[], Tracker] = TRACKERS.load(tracker)
+        self.landmarker: Landmarker = LANDMARKERS.load(landmarker)()
+        self.verifier = Verifier()
+        self.many = many
+        self.faces: list[_Face] = []
+        self.missed: float | None = None  # when the last loss (or the clip) began
+        self.searched = self.fell_back = -np.inf
+        self.thumb: Array | None = None
+
+    def step(self, n: int, time: float, grey: Array) -> None:
+        """One frame: follow every held face, then search where one is missing or due."""
+        if self.missed is None:
+            self.missed = time
+        for face in self.faces:
+            if face.held and not self._follow(face, n, time, grey):
+                face.held, self.missed, self.searched = False, time, -np.inf
+        self._part_twins(n)
+        if not self._new_scene(grey) and time - self.searched < self._pause(time):
+            return
+        self.searched = time
+        for box, points in self._search(time, grey):
+            self._join(n, time, grey, box, points)
+            if not self.many:
+                break
+
+    def _part_twins(self, n: int) -> None:
+        """Two tracks on one face: the one with the lower PSR has lost its own."""
+        held = [f for f in self.faces if f.held]
+        for a, b in itertools.combinations(held, 2):
+            if a.held and b.held and overlap(a.box, b.box) > 0.5:
+                worse = a if a.rows[n][1] < b.rows[n][1] else b
+                worse.held = False
+                del worse.rows[n]
+
+    def _pause(self, time: float) -> float:
+        """Seconds to leave between two searches as things stand."""
+        eager = self.missed is not None and time - self.missed <= _EAGER
+        if not any(f.held for f in self.faces):
+            return 0.0 if eager else _PATIENT
+        if not self.many:
+            return np.inf
+        return _PATIENT if eager and not all(f.held for f in self.faces) else _SLOW
+
+    def _new_scene(self, grey: Array) -> bool:
+        """Whether camera or scene changed since the last frame (not asked while the one face is held)."""
+        if not self.many and any(f.held for f in self.faces):
+            return False
+        step = max(1, min(grey.shape) // 64)
+        thumb = cv2.resize(grey[::step, ::step], (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before = self.thumb
+        self.thumb = thumb
+        return before is None or float(np.abs(thumb - before).mean()) > _CUT
+
+    def _search(self, time: float, grey: Array) -> list[tuple[Array, Array]]:
+        """Verified (box, points) of faces that no held face covers, the wanted one first."""
+        old = [f.box for f in self.faces if not f.held]
+        found = self._verified(old, grey)
+        if not found or self.many:
+            found += self._verified([*self.detector.detect(grey)], grey, found)
+        due = self.many or not found
+        if due and self.fallback is not None and time - self.fell_back >= _SLOW:
+            self.fell_back = time
+            found += self._verified([*self.fallback.detect(grey)], grey, found)
+        if self.faces and not self.many:
+            found.sort(key=lambda item: distance(item[0], self.faces[0].box))
+        return found
+
+    def _verified(
+        self, boxes: list[Array], grey: Array, known: list[tuple[Array, Array]] | None = None
+    ) -> list[tuple[Array, Array]]:
+        """Those boxes that hold a face, moved to where HOG and the points put it, none twice."""
+        taken = [f.box for f in self.faces if f.held] + [box for box, _ in known or []]
+        out: list[tuple[Array, Array]] = []
+        for start in boxes:
+            if any(overlap(start, other) > 0.3 for other in taken):
+                continue
+            box = box_of(self.landmarker.fit(grey, np.asarray(start, np.float64)))
+            score, hog = self.verifier.look(grey, box)
+            if score < _ACQUIRE:
+                score, hog = self.verifier.look(grey, start)
+            box = box_of(self.landmarker.fit(grey, hog))
+            points = self.landmarker.fit(grey, box)
+            good = score >= _ACQUIRE and plausible(points, grey.shape)
+            if good and not any(overlap(box, other) > 0.3 for other in taken):
+                out.append((box, points))
+                taken.append(box)
+        return out
+
+    def _join(self, n: int, time: float, grey: Array, box: Array, points: Array) -> None:
+        """Give a face that was found to the lost track nearest to it, or to a new one."""
+        lost = sorted((f for f in self.faces if not f.held), key=lambda f: distance(f.box, box))
+        if lost and (not self.many or distance(lost[0].box, box) < 1.0):
+            face = lost[0]
+        else:
+            face = _Face(self.new_tracker(), box, box)
+            self.faces.append(face)
+        face.held, face.box = True, box
+        face.found += 1
+        face.tracker.start(grey, box)
+        face.anchor, psr = face.tracker.update(grey)
+        face.verified, face.sure, face.usual = time, n, np.nan
+        self._write(face, n, time, points, psr)
+
+    def _follow(self, face: _Face, n: int, time: float, grey: Array) -> bool:
+        """Write the face's row for this frame; False when it is no longer there."""
+        moved, psr = face.tracker.update(grey)
+        box = face.box + (moved - face.anchor)
+        points = self.landmarker.fit(grey, box)
+        wanted = box_of(points)
+        lost = psr < face.tracker.lost
+        doubt = lost or psr < _DIP * face.usual or distance(wanted, box) > _JUMP
+        if doubt or time - face.verified >= _VERIFY or not plausible(points, grey.shape):
+            score, hog = self.verifier.look(grey, wanted, roll_of(points))
+            if score >= _KEEP and distance(hog, wanted) > _JUMP:
+                again = self.landmarker.fit(grey, box_of(self.landmarker.fit(grey, hog)))
+                if distance(hog, box_of(again)) < distance(hog, wanted):
+                    points, wanted = again, box_of(again)
+                    box = wanted
+            if score < _KEEP or not plausible(points, grey.shape):
+                if (
+                    score < _KEEP and not lost
+                ):  # it went slowly: nobody can vouch for the rows since it was last verified
+                    for i in range(face.sure + 1, n):
+                        face.rows.pop(i, None)
+                return False
+            face.verified, face.sure = time, n
+        face.box = box + (1 - np.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
+        face.anchor = moved
+        if lost or distance(face.box, moved) > _DRIFT:
+            face.tracker.start(grey, face.box)
+            face.anchor = face.box
+        self._write(face, n, time, points, psr)
+        return True
+
+    def _write(self, face: _Face, n: int, time: float, points: Array, psr: float) -> None:
+        face.rows[n] = points, psr, face.box.astype(np.float32)
+        face.usual = psr if np.isnan(face.usual) else 0.9 * face.usual + 0.1 * psr
+        face.seen = time
+
+
+def plausible(points: Array, shape: tuple[int, ...]) -> bool:
+    """Whether points (68, 2) are shaped like a face of which two thirds lie in an image of `shape` (H, W)."""
+    inside = ((points >= 0) & (points < (shape[1], shape[0]))).all(axis=1)
+    return float(inside.mean()) >= _INSIDE and face_likeness(points) >= _LIKENESS
+
+
+def overlap(a: Array, b: Array) -> float:
+    """Intersection over union of two boxes."""
+    size = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    if (size <= 0).any():
+        return 0.0
+    both = float(size.prod())
+    return both / (float((a[2:] - a[:2]).prod()) + float((b[2:] - b[:2]).prod()) - both)
+
+
+def distance(a: Array, b: Array) -> float:
+    """How far apart two boxes are: centres over mean side, or the log ratio of sides if that is more."""
+    sides = float(a[2] - a[0]), float(b[2] - b[0])
+    apart = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2)) / (sum(sides) / 2)
+    return max(apart, abs(float(np.log(sides[0] / sides[1]))))
+
+
+def follow(
+    frames: Iterable[Frame],
+    *,
+    detector: str = "haar",
+    fallback: str | None = "hog",
+    tracker: str = "mosse",
+    landmarker: str = "dlib68",
+    all_faces: bool = False,
+    source: str = "",
+    on_frame: Callable[[int], None] | None = None,
+    keep: int | None = None,
+) -> Followed:
+    """Follow the most prominent face (or all) through `frames`; every track has one row per frame.
+
+    frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once, never kept
+    fallback   detector asked where the first finds nothing (at most once a second); None: no other
+    on_frame   called with the number of frames done, for progress bars
+    keep       side S of grey face crops to keep on the tracks, uint8 (T, S, S, 1); None keeps none
+    """
+    cv2.setNumThreads(1)  # the same answer on every machine; clips, not frames, are done in parallel
+    follower = _Follower(detector, fallback, tracker, landmarker, all_faces)
+    times: list[float] = []
+    size = (0, 0)
+    for n, frame in enumerate(frames):
+        grey, time = frame.grey, float(frame.time)
+        times.append(time)
+        size = (grey.shape[1], grey.shape[0])
+        follower.step(n, time, grey)
+        if keep:
+            for face in follower.faces:
+                if n in face.rows:
+                    face.crops[n] = cut(grey, grow(face.box, 0.1), (keep, keep))
+        if on_frame is not None:
+            on_frame(n + 1)
+    stamps = np.array(times, np.float64)
+    names = (follower.detector.version, follower.new_tracker().version, follower.landmarker.version)
+    return Followed([_track(f, stamps, size, keep, source, names) for f in follower.faces], stamps, size)
+
+
+def protagonist(tracks: list[FaceTrack]) -> FaceTrack | None:
+    """The track that fills most of the picture for longest; None where there is none."""
+
+    def weight(track: FaceTrack) -> float:
+        return float(np.nansum((track.box[:, 2:] - track.box[:, :2]).prod(axis=1)))
+
+    return max(tracks, key=weight, default=None)
+
+
+def _track(
+    face: _Face, time: Array, size: tuple[int, int], keep: int | None, source: str, names: tuple[str, ...]
+) -> FaceTrack:
+    n = len(time)
+    points = np.full((n, 68, 2), np.nan, np.float32)
+    box = np.full((n, 4), np.nan, np.float32)
+    confidence = np.full(n, np.nan, np.float32)
+    for i, row in face.rows.items():
+        points[i], confidence[i], box[i] = row
+    crops = None
+    if keep:
+        crops = np.zeros((n, keep, keep, 1), np.uint8)
+        for i in face.rows:
+            crops[i, :, :, 0] = face.crops[i]
+    said = f"faces.follow: {' / '.join(names)}; {face.found} detections, {len(face.rows)} of {n} frames seen"
+    return FaceTrack(time, points, confidence, box, size, crops, source=source, history=(said,))

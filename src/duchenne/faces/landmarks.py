@@ -1,0 +1,179 @@
+"""dlib's 68 points on every frame, the head box they imply, and whether they look like a face."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import dlib
+import numpy as np
+
+from duchenne.errors import ModelError
+from duchenne.types import Array
+
+MODEL_NAME = "shape_predictor_68_face_landmarks.dat"
+#: Height in pixels to which a face box is scaled before the fit: dlib answers in whole pixels, so on a
+#: 150 px face its step is 1.7 % of the interocular distance, on 400 px 0.6 % (benchmarks/landmark_scale.py).
+FACE_HEIGHT = 400
+MARGIN = 0.25
+# Least squares over 91,581 frames of PEDFE, whose points were made with dlib's own HOG detector: the box's
+# side over the points' RMS distance from their centroid, and the box's centre minus centroid over the side.
+_SIDE = 2.861
+_SHIFT = np.array([0.0, -0.005])
+# Mean shape of the same frames (persons weighted equally, mirrored, unit RMS), in thousandths.
+# fmt: off
+MEAN_SHAPE: Array = np.array([
+    -1282, -779, -1268, -417, -1225, -61, -1162, 291, -1039, 621, -849, 919, -611, 1174, -328, 1366,
+    0, 1419, 328, 1366, 611, 1174, 849, 919, 1039, 621, 1162, 291, 1225, -61, 1268, -417, 1282, -779,
+    -1083, -994, -909, -1132, -673, -1162, -433, -1115, -212, -1010, 212, -1010, 433, -1115, 673, -1162,
+    909, -1132, 1083, -994, 0, -748, 0, -486, 0, -229, 0, 34, -275, 141, -145, 201, 0, 250, 145, 201,
+    275, 141, -822, -731, -672, -789, -504, -787, -344, -699, -513, -666, -681, -667, 344, -699,
+    504, -787, 672, -789, 822, -731, 681, -667, 513, -666, -515, 553, -325, 494, -139, 467, 0, 503,
+    139, 467, 325, 494, 515, 553, 334, 739, 151, 824, 0, 841, -151, 824, -334, 739, -435, 566,
+    -141, 577, 0, 596, 141, 577, 435, 566, 142, 650, 0, 670, -142, 650,
+], dtype=np.float64).reshape(68, 2) / 1000.0
+# fmt: on
+
+
+class Landmarker(Protocol):
+    """Finds 68 points inside a box. `version` goes into the track's history."""
+
+    version: str
+
+    def fit(self, grey: Array, box: Array) -> Array:
+        """float32 (68, 2) pixels, from uint8 (H, W) and one x0 y0 x1 y1 box."""
+        ...
+
+
+def cut(grey: Array, box: Array, size: tuple[int, int], border: int = cv2.BORDER_CONSTANT) -> Array:
+    """The region `box` (x0 y0 x1 y1, fractions of pixels count) of a grey image, resampled to `size` (w, h).
+
+    Only the region is touched, so the cost does not grow with the frame. Large reductions average whole
+    blocks first, so that nothing aliases. Outside the image: black, or what `border` (an OpenCV flag) says.
+    """
+    x0, y0, x1, y1 = (float(v) for v in box)
+    k = max(1, int(min((x1 - x0) / size[0], (y1 - y0) / size[1])))
+    left, top = max(0, int(np.floor(x0)) - 2 * k), max(0, int(np.floor(y0)) - 2 * k)
+    roi = grey[top : int(np.ceil(y1)) + 2 * k, left : int(np.ceil(x1)) + 2 * k]
+    roi = roi[: roi.shape[0] // k * k, : roi.shape[1] // k * k]
+    if roi.size == 0 or x1 <= 0 or y1 <= 0:
+        return np.zeros((size[1], size[0]), np.uint8)
+    if k > 1:
+        roi = cv2.resize(roi, (roi.shape[1] // k, roi.shape[0] // k), interpolation=cv2.INTER_AREA)
+    sx, sy = size[0] / (x1 - x0), size[1] / (y1 - y0)
+    # pixel i covers [i, i + 1): its centre, not its corner, is what is mapped
+    shift = [(left + k / 2 - x0) * sx - 0.5, (top + k / 2 - y0) * sy - 0.5]
+    matrix = np.array([[sx * k, 0.0, shift[0]], [0.0, sy * k, shift[1]]])
+    return np.asarray(cv2.warpAffine(roi, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border))
+
+
+def grow(box: Array, share: float) -> Array:
+    """float64 (4,): `box` with `share` of its width and height added on every side."""
+    x0, y0, x1, y1 = np.asarray(box, np.float64)
+    dx, dy = share * (x1 - x0), share * (y1 - y0)
+    return np.array([x0 - dx, y0 - dy, x1 + dx, y1 + dy])
+
+
+def box_of(points: Array) -> Array:
+    """float64 (4,): the square box dlib's HOG detector would give the face with these points (68, 2)."""
+    p = np.asarray(points, np.float64)
+    centre = p.mean(axis=0)
+    side = _SIDE * float(np.sqrt(((p - centre) ** 2).sum(axis=1).mean()))
+    centre = centre + _SHIFT * side
+    return np.concatenate([centre - side / 2, centre + side / 2])
+
+
+def roll_of(points: Array) -> float:
+    """Radians by which the head is turned in the image plane (clockwise on screen), from points (68, 2)."""
+    return float(np.angle(_turn(_complex(points))))
+
+
+def face_likeness(points: Array) -> float:
+    """0 to 1: how much points (68, 2) have the shape of an upright face, wherever and however large it is.
+
+    RMS distance r to the mean shape after a similarity alignment (unit RMS): exp(-(r / 0.3)²); of PEDFE's
+    frames the median scores 0.88 and 99.9 % score above 0.35. Heads turned by more than 75° score 0.
+    dlib's points look like a face on anything, so this finds only torn or turned shapes: see `Verifier`.
+    """
+    if not np.isfinite(points).all():
+        return 0.0
+    z = _complex(points)
+    turn = _turn(z)
+    if abs(np.angle(turn)) > np.radians(75):
+        return 0.0
+    mean = MEAN_SHAPE[:, 0] + 1j * MEAN_SHAPE[:, 1]
+    r2 = float((np.abs(z * np.conj(turn) - mean) ** 2).mean())
+    return float(np.exp(-r2 / 0.3**2))
+
+
+def _complex(points: Array) -> Array:
+    z = np.asarray(points[:, 0], np.float64) + 1j * np.asarray(points[:, 1], np.float64)
+    z = z - z.mean()
+    return np.asarray(z / max(float(np.sqrt((np.abs(z) ** 2).mean())), 1e-9))
+
+
+def _turn(z: Array) -> complex:
+    mean = MEAN_SHAPE[:, 0] + 1j * MEAN_SHAPE[:, 1]
+    turn = complex((z * mean.conj()).mean())
+    return turn / max(abs(turn), 1e-9)
+
+
+def find_model() -> Path:
+    """The 68-point file: environment variable DUCHENNE_LANDMARKS, else the one in `face_recognition_models`.
+
+    That package is located but not imported (it needs pkg_resources). ModelError where there is none.
+    """
+    named = os.environ.get("DUCHENNE_LANDMARKS")
+    if named:
+        path = Path(named)
+    else:
+        spec = importlib.util.find_spec("face_recognition_models")
+        folders = list(spec.submodule_search_locations or []) if spec else []
+        path = Path(folders[0] if folders else ".") / "models" / MODEL_NAME
+    if not path.is_file():
+        raise ModelError(
+            f"The 68-point model was expected at '{path}' and is not there; "
+            "pip install face_recognition_models, or name a .dat file in DUCHENNE_LANDMARKS."
+        )
+    return path
+
+
+@functools.lru_cache(maxsize=2)
+def _load(path: str) -> Any:
+    """dlib's predictor; kept, because reading 100 MB takes longer than a short clip."""
+    try:
+        return dlib.shape_predictor(path)
+    except RuntimeError as error:
+        raise ModelError(f"'{path}' was expected to be a dlib shape predictor: {error}") from error
+
+
+class Dlib68:
+    """dlib's regression trees (Kazemi & Sullivan 2014) on a crop scaled to a `FACE_HEIGHT` face.
+
+    The model file is trained on iBUG 300-W, whose terms exclude commercial use.
+    """
+
+    def __init__(self, path: str | Path | None = None, face_height: int = FACE_HEIGHT) -> None:
+        self.path = Path(path) if path is not None else find_model()
+        self.face_height = face_height
+        self.version = f"dlib {dlib.__version__} {self.path.name}"
+        self._predict = _load(str(self.path))
+
+    def fit(self, grey: Array, box: Array) -> Array:
+        """float32 (68, 2) pixels, from uint8 (H, W) and one x0 y0 x1 y1 box like dlib's HOG detector's."""
+        x0, y0, x1, y1 = np.asarray(box, np.float64)
+        margin = round(MARGIN * self.face_height)
+        scale = self.face_height / (y1 - y0)
+        width = max(1, round((x1 - x0) * scale))
+        size = (width + 2 * margin, self.face_height + 2 * margin)
+        pad = np.array([margin * (x1 - x0) / width, margin / scale])
+        crop = cut(grey, np.array([x0 - pad[0], y0 - pad[1], x1 + pad[0], y1 + pad[1]]), size)
+        inner = dlib.rectangle(margin, margin, margin + width - 1, margin + self.face_height - 1)
+        found = self._predict(crop, inner)
+        p = np.array([(q.x, q.y) for q in found.parts()], np.float64)
+        per_px = np.array([(x1 - x0) / width, 1 / scale])
+        return np.asarray((p - margin + 0.5) * per_px + (x0, y0) - 0.5, np.float32)

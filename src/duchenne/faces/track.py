@@ -1,0 +1,139 @@
+"""MOSSE: follow a patch and say how sure it is (Bolme, Beveridge, Draper & Lui, CVPR 2010)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from duchenne.faces.landmarks import cut, grow
+from duchenne.types import Array
+
+_N = 64  # side of the window in filter pixels
+_WINDOW = 0.2  # context added on every side of the box, so that the Hann window spares the face's rim
+_RATE = 0.125  # Bolme's running average
+_SIGMA = 2.0  # Gaussian target, filter pixels
+_RIM = 5  # the peak's 11x11 neighbourhood is no sidelobe
+
+
+class Tracker(Protocol):
+    """Follows one box. `version` goes into the track's history; below `lost` its PSR says "lost"."""
+
+    version: str
+    lost: float
+
+    def start(self, grey: Array, box: Array) -> None:
+        """Learn what is inside `box` (x0 y0 x1 y1) of a uint8 (H, W) image."""
+        ...
+
+    def update(self, grey: Array) -> tuple[Array, float]:
+        """The box float32 (4,) in the next frame and its peak-to-sidelobe ratio (NaN: not known)."""
+        ...
+
+
+def _hann_and_target() -> tuple[Array, Array]:
+    x = np.arange(_N)
+    hann = np.sin(np.pi * (x + 0.5) / _N) ** 2
+    g = np.exp(-((x - _N // 2) ** 2) / (2 * _SIGMA**2))
+    return np.outer(hann, hann).astype(np.float32), np.fft.rfft2(np.outer(g, g).astype(np.float32))
+
+
+_HANN, _TARGET = _hann_and_target()
+_LOG = np.log1p(np.arange(256)).astype(np.float32)
+
+
+class MosseTracker:
+    """Correlation filter on a 64x64 window round the box: 2-D translation, sub-pixel, with its PSR.
+
+    The filter learns only from frames whose PSR is at least `good`, so that a hand is not learned.
+    """
+
+    version = "mosse 64"
+
+    def __init__(self, lost: float = 7.0, good: float = 10.0, seed: int = 0) -> None:
+        self.lost, self.good, self.seed = lost, good, seed
+
+    def start(self, grey: Array, box: Array) -> None:
+        """Train on the box and eight small random turns and scalings of it (seeded)."""
+        self.box = np.asarray(box, np.float64).copy()
+        patch = self._patch(grey)
+        rng = np.random.default_rng(self.seed)
+        self._a, self._b = self._terms(patch)
+        for turn, scale in zip(rng.uniform(-8, 8, 8), rng.uniform(0.93, 1.07, 8), strict=True):
+            m = cv2.getRotationMatrix2D(((_N - 1) / 2, (_N - 1) / 2), float(turn), float(scale))
+            a, b = self._terms(cv2.warpAffine(patch, m, (_N, _N), borderMode=cv2.BORDER_REPLICATE))
+            self._a += a
+            self._b += b
+
+    def update(self, grey: Array) -> tuple[Array, float]:
+        """The box float32 (4,) in the next frame and its peak-to-sidelobe ratio (0 on a flat image)."""
+        spectrum = np.fft.rfft2(_prepare(self._patch(grey)))
+        response = np.fft.irfft2(self._a / self._b * spectrum, s=(_N, _N))
+        dx, dy, psr = peak(response)
+        if psr >= self.lost:
+            unit = (self.box[2:] - self.box[:2]) * (1 + 2 * _WINDOW) / _N
+            self.box = self.box + np.tile(np.array([dx, dy]) * unit, 2)
+        if psr >= self.good:
+            a, b = self._terms(self._patch(grey))
+            self._a = (1 - _RATE) * self._a + _RATE * a
+            self._b = (1 - _RATE) * self._b + _RATE * b
+        return self.box.astype(np.float32), psr
+
+    def _patch(self, grey: Array) -> Array:
+        return cut(grey, grow(self.box, _WINDOW), (_N, _N), cv2.BORDER_REPLICATE)
+
+    @staticmethod
+    def _terms(patch: Array) -> tuple[Array, Array]:
+        f = np.fft.rfft2(_prepare(patch))
+        return _TARGET * f.conj(), (f * f.conj()).real + 1.0
+
+
+def _prepare(patch: Array) -> Array:
+    x = _LOG[patch]
+    x = x - x.mean()
+    return np.asarray(x / (float(x.std()) + 1e-3) * _HANN)
+
+
+def peak(response: Array) -> tuple[float, float, float]:
+    """(dx, dy, psr): the highest point of response (64, 64), from its centre, and how far it stands out.
+
+    Sub-pixel by a parabola through the peak and its neighbours.
+    """
+    y, x = divmod(int(np.argmax(response)), _N)
+    top = float(response[y, x])
+    rest = np.ones((_N, _N), bool)
+    rest[max(0, y - _RIM) : y + _RIM + 1, max(0, x - _RIM) : x + _RIM + 1] = False
+    side = response[rest]
+    psr = (top - float(side.mean())) / (float(side.std()) + 1e-6)
+    dx = x - _N // 2 + _vertex(response[y, (x - 1) % _N], top, response[y, (x + 1) % _N])
+    dy = y - _N // 2 + _vertex(response[(y - 1) % _N, x], top, response[(y + 1) % _N, x])
+    return dx, dy, psr
+
+
+def _vertex(before: float, top: float, after: float) -> float:
+    bend = before - 2 * top + after
+    return float(0.5 * (before - after) / bend) if bend < 0 else 0.0
+
+
+class OpenCvMosse:
+    """OpenCV's MOSSE behind the same protocol: whole pixels, its PSR hidden (NaN; 0 where it gives up)."""
+
+    version = f"opencv {cv2.__version__} mosse"
+    lost = 1.0
+
+    def start(self, grey: Array, box: Array) -> None:
+        """Learn what is inside `box` (x0 y0 x1 y1) of a uint8 (H, W) image."""
+        x0, y0, x1, y1 = (round(float(v)) for v in box)
+        self.box = np.asarray(box, np.float32).copy()
+        self._tracker = cv2.legacy.TrackerMOSSE_create()  # type: ignore[attr-defined]
+        self._tracker.init(grey, (x0, y0, x1 - x0, y1 - y0))
+
+    def update(self, grey: Array) -> tuple[Array, float]:
+        """The box float32 (4,) in the next frame; NaN while it tracks, 0 when it says it is lost."""
+        held, (x, y, w, h) = self._tracker.update(grey)
+        if held:
+            half = (self.box[2:] - self.box[:2]) / 2  # OpenCV widens the box to a fast Fourier size
+            centre = np.array([x + w / 2, y + h / 2], np.float32)
+            self.box = np.concatenate([centre - half, centre + half])
+        return self.box.copy(), np.nan if held else 0.0

@@ -1,0 +1,63 @@
+"""Facial activity descriptors: statistics of a curve, its velocity and its acceleration (Saxen et al. 2017).
+
+Saxen, Werner, Al-Hamadi, "Real vs. Fake Emotion Challenge: Learning to Rank Authenticity From Facial
+Activity Descriptors", ICCV Workshops 2017. Their curves are action-unit intensities; any curve may stand in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.signal import butter, sosfiltfilt
+
+from duchenne.types import Array
+
+#: The 17 statistics of each of curve, velocity and acceleration, in this order.
+STATISTICS = (
+    "mean", "median", "min", "max", "range", "sd", "iqr", "p90_p10", "mad",
+    "time_of_max", "above_mean", "above_middle", "segments_mean", "segments_middle",
+    "area", "area_per_range", "rise_time",
+)  # fmt: skip
+SQUARED = ("mean", "median", "min", "max", "range", "sd", "iqr", "p90_p10", "mad", "area", "area_per_range")
+
+
+def lowpass(values: Array, fps: float, cutoff: float) -> Array:
+    """Zero-phase first-order Butterworth low-pass of float64 (T, F) at `cutoff` Hz; ends are held."""
+    if len(values) < 2 or cutoff >= fps / 2:
+        return values
+    sos = butter(1, cutoff, fs=fps, output="sos")
+    return np.asarray(
+        sosfiltfilt(sos, values, axis=0, padlen=min(len(values) - 1, round(fps)), padtype="constant")
+    )
+
+
+def derivatives(values: Array, fps: float, cutoff: float = 1.0) -> tuple[Array, Array, Array]:
+    """(s, v, a): smoothed curves, velocity and acceleration, per second, each low-passed at `cutoff` Hz."""
+    s = lowpass(values, fps, cutoff)
+    v = lowpass(np.diff(s, axis=0) * fps, fps, cutoff)
+    a = lowpass(np.diff(v, axis=0) * fps, fps, cutoff)
+    return s, v, a
+
+
+def statistics(x: Array, fps: float) -> Array:
+    """float64 (17, F): the statistics of curves (T, F), in the order of `STATISTICS`; times in seconds."""
+    low, high, mean = x.min(axis=0), x.max(axis=0), x.mean(axis=0)
+    span = high - low
+    q = np.percentile(x, [10, 25, 50, 75, 90], axis=0)
+    over_mean, over_middle = x > mean, x > (low + high) / 2
+    peak = x.argmax(axis=0)
+    area = (x - low).sum(axis=0) / fps
+    first = np.where(over_mean[:-1] != over_mean[1:], np.arange(1, len(x))[:, None], len(x)).min(axis=0)
+    rise = np.where(first < len(x), peak - first, 0) / fps
+    return np.stack(
+        [
+            mean, q[2], low, high, span, x.std(axis=0), q[3] - q[1], q[4] - q[0],
+            np.abs(x - mean).mean(axis=0), peak / fps, over_mean.mean(axis=0), over_middle.mean(axis=0),
+            _segments(over_mean), _segments(over_middle), area, area / np.where(span > 0, span, 1.0), rise,
+        ]
+    )  # fmt: skip
+
+
+def _segments(mask: Array) -> Array:
+    """float64 (F,): stretches above, as half the number of crossings, rounded up."""
+    crossings = (mask[1:] != mask[:-1]).sum(axis=0)
+    return np.ceil(crossings / 2)

@@ -1,0 +1,423 @@
+"""Video in and out: frames one at a time, upright, with their true timestamps; only one frame is held.
+
+Reads whatever FFmpeg reads, a single image (a clip of one frame) and a folder of numbered images.
+Limits: of a display matrix or EXIF orientation that mirrors, only the angle is applied; a transport stream
+that ends early cannot be told from a whole one, as it declares no length; `start` decodes all before it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from duchenne.errors import InputError, OutputError, UsageError
+from duchenne.types import Array
+
+#: File endings that count as images of a sequence.
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+#: A byte that no text has. FFmpeg takes some tables for sound, a .txt for terminal art and opens playlists.
+_NOT_TEXT = re.compile(rb"[^\t-\r\x1b -\xff]")
+#: Containers whose header says how long the whole recording is (others estimate it from what is there).
+_HEADER_TELLS_LENGTH = frozenset({"flv", "matroska,webm"})
+#: A header's duration and the last packet's end agree to rounding and one audio packet in a whole file.
+_LENGTH_TOLERANCE = 0.25
+#: Pixel formats whose first plane is the luma itself, least significant bits first.
+_LUMA_FIRST = re.compile(r"(yuv[aj]?4\d\dp|nv\d\d|gray)\d*(le|be)?")
+_REENCODE = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4)"
+_NO_FRAME = "{} holds no whole frame that can be decoded; copy it again."
+
+_Timed = Generator[tuple[float, av.VideoFrame], None, None]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself. Width and height are those of the upright picture, in pixels.
+
+    rotation         degrees counter-clockwise that turn the stored picture upright (0, 90, 180, 270)
+    rate             average frames/s, None for images; frames need not be evenly spaced
+    declared_frames  what the container claims; an edit list may play fewer
+    duration         seconds, None where the file does not say
+    """
+
+    path: str
+    width: int
+    height: int
+    rotation: int
+    codec: str
+    rate: float | None
+    declared_frames: int | None
+    duration: float | None
+
+
+class _PerThread(threading.local):
+    """One pixel converter per thread: a fresh one for each frame costs megabytes, a shared one would race."""
+
+    def __init__(self) -> None:
+        self.converter = VideoReformatter()
+
+
+_PER_THREAD = _PerThread()
+
+
+class Frame:
+    """One upright picture. `index` counts from 0, `time` is seconds from the first frame of the clip."""
+
+    def __init__(self, index: int, time: float, image: av.VideoFrame) -> None:
+        self.index = index
+        self.time = time
+        self._image = image
+        self._grey: Array | None = None
+        self._bgr: Array | None = None
+
+    @property
+    def grey(self) -> Array:
+        """uint8 (H, W): luma, converted on first use; a YUV video's own Y plane in its own range."""
+        if self._grey is None:
+            self._grey = _upright(_luma(self._image), _rotation(self._image))
+        return self._grey
+
+    @property
+    def bgr(self) -> Array:
+        """uint8 (H, W, 3): blue, green, red, converted on first use; an alpha channel is dropped."""
+        if self._bgr is None:
+            picture = _PER_THREAD.converter.reformat(self._image, format="bgr24").to_ndarray()
+            self._bgr = _upright(picture, _rotation(self._image))
+        return self._bgr
+
+
+def info(path: str | Path) -> VideoInfo:
+    """Describe a video, image or folder of images; decodes one frame. InputError as in `frames`."""
+    path = Path(path)
+    if path.is_dir():
+        files = image_files(path)
+        return replace(info(files[0]), path=str(path), declared_frames=len(files))
+    with _open(path) as (container, stream), closing(_images(container, stream, _Tally())) as images:
+        image = next(images, None)
+        if image is None:
+            raise InputError(_NO_FRAME.format(path))
+        turn, codec = _rotation(image), stream.codec_context.name
+        width, height = (image.width, image.height)[:: -1 if turn % 180 else 1]
+        if _is_still(container):
+            return VideoInfo(str(path), width, height, turn, codec, None, 1, None)
+        rate = float(stream.average_rate) if stream.average_rate else None
+        length = (stream.duration or 0) * Fraction(stream.time_base or 0) or _declared_length(container)
+        declared, duration = stream.frames or None, float(length) or None
+        return VideoInfo(str(path), width, height, turn, codec, rate, declared, duration)
+
+
+def frames(
+    path: str | Path,
+    *,
+    rate: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    allow_truncated: bool = False,
+) -> Iterator[Frame]:
+    """Yield every frame of a video, image or folder of images, one at a time, in order of display.
+
+    rate             frames/s of a folder of images; a video keeps its own timestamps and refuses one
+    start, end       seconds from the file's first frame: only frames with start <= time < end are yielded,
+                     and their index and time count from the first of them
+    allow_truncated  what can be decoded of a cut or damaged file is enough; otherwise its end raises
+
+    Raises UsageError for contradictory arguments at once. While iterating, raises InputError where the input
+    is missing, no video, cut short, changes its picture size, or has missing or falling timestamps.
+    """
+    path = Path(path)
+    _check_stretch(start, end)
+    if rate is not None and not (rate > 0 and math.isfinite(rate)):
+        raise UsageError(f"--rate must be a positive number of frames per second, not {rate}.")
+    if not path.is_dir():
+        if rate is not None and path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise UsageError(f"{path} has its own timestamps; --rate is for folders of images only.")
+        return _stretch(path, _file(path, allow_truncated), start, end)
+    if rate is None:
+        raise UsageError(f"{path} is a folder of images, which have no timestamps; pass --rate (frames/s).")
+    return _stretch(path, _folder(path, rate, allow_truncated), start, end)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a sequence, `2.png` before `10.png`; hidden files and other endings are left out."""
+    names = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."]
+    if not names:
+        known = " ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"{folder} is a folder without images; expected a video file or files in {known}.")
+    return sorted(names, key=_natural)
+
+
+def write(path: str | Path, images: Iterable[Array], rate: float) -> Path:
+    """Write RGB pictures, uint8 (H, W, 3), as H.264 in MP4 at `rate` frames/s, and return the path.
+
+    The file appears only when it is complete. An odd width or height gains one repeated column or row.
+    Raises OutputError where nothing can be written, UsageError for a rate or file ending that makes no sense.
+    """
+    path = Path(path)
+    if not 0.001 <= rate <= 1000:
+        raise UsageError(f"A video needs 0.001 to 1000 frames per second, not {rate}.")
+    if path.suffix.lower() not in {".mp4", ".m4v"}:
+        raise UsageError(f"{path} would hold MP4; let its name end in .mp4.")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with av.open(str(part.absolute()), "w", format="mp4") as container:
+            _encode(path, container, images, Fraction(rate).limit_denominator(1001))
+        part.replace(path)
+    except (OSError, av.FFmpegError) as error:
+        raise OutputError(
+            f"{path} cannot be written ({error}); choose another place or free space."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _encode(path: Path, container: OutputContainer, images: Iterable[Array], rate: Fraction) -> None:
+    stream: VideoStream | None = None
+    shape: tuple[int, ...] = ()
+    for number, picture in enumerate(images):
+        if stream is None:
+            shape = picture.shape
+            stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+            stream.height, stream.width = (side + side % 2 for side in shape[:2])
+            stream.pix_fmt = "yuv420p"
+        if picture.shape != shape or picture.ndim != 3 or picture.dtype != np.uint8:
+            found = f"{picture.dtype} {picture.shape}"
+            raise OutputError(f"{path}: picture {number} is {found}, expected uint8 (H, W, 3) of one size.")
+        pads = [(0, side % 2) for side in shape[:2]]
+        frame = av.VideoFrame.from_ndarray(np.pad(picture, [*pads, (0, 0)], mode="edge"), format="rgb24")
+        frame.pts, frame.time_base = number, 1 / rate
+        container.mux(stream.encode(frame))
+    if stream is None:
+        raise OutputError(f"{path} would be empty: there is no picture to write.")
+    container.mux(stream.encode(None))
+
+
+def _check_stretch(start: float | None, end: float | None) -> None:
+    if start is not None and not (start >= 0 and math.isfinite(start)):
+        raise UsageError(f"A clip starts at 0 seconds or later, not at {start}.")
+    if end is not None and not end > (start or 0.0):
+        raise UsageError(f"A clip must end after it starts: start is {start or 0.0} s and end is {end} s.")
+
+
+def _stretch(
+    path: Path, source: _Timed, start: float | None, end: float | None
+) -> Generator[Frame, None, None]:
+    """Frames of `source` inside [start, end), counted and timed from the first of them."""
+    index, first, time = 0, 0.0, 0.0
+    with closing(source):
+        for time, image in source:
+            if end is not None and time >= end:
+                break
+            if start is None or time >= start:
+                first = first if index else time
+                yield Frame(index, time - first, image)
+                index += 1
+    if index == 0:
+        upto = "its end" if end is None else f"{end} s"
+        span = f"between {start or 0.0} s and {upto} (a frame is at {time:.3f} s)"
+        raise InputError(f"{path} has no frame {span}; check the clip's start and end.")
+
+
+def _folder(path: Path, rate: float, allow_truncated: bool) -> _Timed:
+    size: tuple[int, int] | None = None
+    for index, file in enumerate(image_files(path)):
+        with closing(_file(file, allow_truncated)) as images:
+            _, image = next(images)
+        size = size or (image.width, image.height)
+        _check_size(f"{file}", image, size, "bring all images to one size")
+        yield index / rate, image
+
+
+def _file(path: Path, allow_truncated: bool) -> _Timed:
+    """Seconds from the first frame, and the frame; raises at the end of a file that is cut short."""
+    with _open(path) as (container, stream):
+        if _is_still(container) and not allow_truncated:
+            # Otherwise what is missing of a JPEG is filled with grey and nothing is said.
+            stream.codec_context.options = {"err_detect": "explode"}
+        tally = _Tally()
+        base, origin, last = Fraction(stream.time_base or 0), 0, -math.inf
+        size: tuple[int, int] | None = None
+        for number, image in enumerate(_images(container, stream, tally)):
+            size = size or (image.width, image.height)
+            _check_size(f"{path}: frame {number}", image, size, _REENCODE)
+            if image.pts is None:
+                raise InputError(f"{path}: frame {number} has no timestamp; {_REENCODE}.")
+            origin = origin if number else image.pts
+            time = float((image.pts - origin) * base)
+            if time <= last:
+                fall = f"is at {time:.3f} s, but the frame before it is at {last:.3f} s"
+                raise InputError(f"{path}: frame {number} {fall}; timestamps must rise: {_REENCODE}.")
+            last = time
+            yield time, image
+        if tally.frames == 0:
+            raise InputError(_NO_FRAME.format(path))
+        fault = _fault(container, stream, tally)
+        if fault and not allow_truncated:
+            hint = "copy it again, or pass --allow-truncated to judge what is there"
+            raise InputError(f"{path} is {fault} could be decoded; {hint}.")
+
+
+def _check_size(what: str, image: av.VideoFrame, size: tuple[int, int], cure: str) -> None:
+    if (image.width, image.height) != size:
+        found = f"{image.width}x{image.height} pixels while the first is {size[0]}x{size[1]}"
+        raise InputError(f"{what} is {found}; {cure}.")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its first moving picture; InputError where there is none."""
+    if not path.exists():
+        raise InputError(f"There is no file {path}; check the path.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+        if not head:
+            raise InputError(f"{path} is empty (0 bytes); copy it again.")
+        if not _NOT_TEXT.search(head):
+            raise InputError(f"{path} is a text file; expected a video, for example .mp4 or .mov.")
+        container = _demuxer(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    except ValueError as error:  # FFmpeg's "invalid data"
+        fault = "is not a video or image that can be read; expected for example .mp4 or .mov"
+        if head[4:8] in {b"ftyp", b"mdat", b"moov", b"wide"}:
+            fault = "is cut short: the index of its frames (moov) is missing or damaged; copy it again"
+        raise InputError(f"{path} {fault}.") from error
+    with container:
+        streams = [s for s in container.streams if not s.disposition & Disposition.attached_pic]
+        pictures = [s for s in streams if isinstance(s, VideoStream)]
+        if not pictures:
+            kinds = " and ".join(sorted({s.type for s in streams})) or "nothing that can be played"
+            raise InputError(f"{path} holds {kinds} but no video; expected a video.")
+        stream = pictures[0]
+        if not stream.codec_context:
+            raise InputError(f"{path} is coded in a way that cannot be decoded here; {_REENCODE}.")
+        # One thread: many clips run side by side, and a damaged file then fails at the same frame each time.
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _demuxer(path: Path) -> InputContainer:
+    # An absolute path cannot be taken for a protocol ("a:b.mp4"), nor with "none" for a pattern ("a%d.png").
+    name, options = str(path.absolute()), {"pattern_type": "none"}
+    try:
+        return av.open(name, options=options)
+    except UnicodeDecodeError:  # a title or comment that is not UTF-8; nobody reads it here
+        return av.open(name, options=options, metadata_encoding="latin-1")
+
+
+@dataclass
+class _Tally:
+    """What came out of a file so far: video packets, frames, packets that could not be decoded."""
+
+    packets: int = 0
+    frames: int = 0
+    damaged: int = 0
+    cut: bool = False
+    end: float = 0.0
+
+
+def _images(
+    container: InputContainer, stream: VideoStream, tally: _Tally
+) -> Generator[av.VideoFrame, None, None]:
+    """Every frame that can be decoded, in order of display; troubles go into `tally`."""
+    packets = container.demux(*container.streams.video, *container.streams.audio)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            packet, tally.cut = None, True
+        if packet is None:
+            break
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is None and packet.size == 0:
+            continue  # PyAV's own mark for "flush"
+        if stamp is not None:
+            tally.end = max(tally.end, float((stamp + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index == stream.index:
+            tally.packets += 1
+            yield from _decode(stream, packet, tally)
+    yield from _decode(stream, None, tally)
+
+
+def _decode(stream: VideoStream, packet: Packet[Any] | None, tally: _Tally) -> Iterator[av.VideoFrame]:
+    images: list[av.VideoFrame] = []
+    bad = packet is not None and packet.is_corrupt  # only part of it could be read
+    if packet is None or (packet.size and not bad):
+        try:
+            images = stream.decode(packet)
+        except av.FFmpegError:
+            bad = True
+    if packet is not None:
+        tally.cut = bad
+    # A broadcast recording begins amid a group of pictures: what fails before the first frame is no damage.
+    tally.damaged += bad and tally.frames > 0
+    for image in images:
+        tally.frames += 1
+        yield image
+
+
+def _fault(container: InputContainer, stream: VideoStream, tally: _Tally) -> str | None:
+    """What is wrong with a file that was read to its end: "cut short: 40 of 72 frames", or None.
+
+    Packets are counted, not frames: an edit list or an open group of pictures lawfully yields fewer frames
+    than packets, but a whole file has all its packets. Where packets are not listed, time is compared.
+    """
+    mov, avi = container.format.name.startswith("mov"), container.format.name == "avi"
+    samples = list(stream.index_entries) if mov else []
+    playable = sum(not sample.is_discard for sample in samples) or stream.frames
+    length = _declared_length(container) if container.format.name in _HEADER_TELLS_LENGTH else 0.0
+    if avi and stream.average_rate:
+        length = float(stream.frames / stream.average_rate)
+    early = tally.end < length - _LENGTH_TOLERANCE
+    short = tally.cut or tally.packets < len(samples) or early
+    if not short and not tally.damaged:
+        return None
+    total = f" of {playable}" if playable > tally.frames else ""
+    span = f" ({tally.end:.2f} of {length:.2f} s)" if early else ""
+    return f"{'cut short' if short else 'damaged'}: {tally.frames}{total} frames{span}"
+
+
+def _is_still(container: InputContainer) -> bool:
+    return container.format.name == "image2" or container.format.name.endswith("_pipe")
+
+
+def _declared_length(container: InputContainer) -> float:
+    return (container.duration or 0) / av.time_base
+
+
+def _natural(path: Path) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", path.name)]
+
+
+def _rotation(image: av.VideoFrame) -> int:
+    return round(image.rotation / 90) * 90 % 360
+
+
+def _upright(picture: Array, rotation: int) -> Array:
+    return np.ascontiguousarray(np.rot90(picture, rotation // 90))
+
+
+def _luma(image: av.VideoFrame) -> Array:
+    """uint8 (h, w): a copy of the luma plane as stored, or luma weighed from colour (ITU-R BT.601)."""
+    plane, bits = image.planes[0], image.format.components[0].bits
+    if not _LUMA_FIRST.fullmatch(image.format.name) or plane.line_size <= 0 or not 8 <= bits <= 16:
+        return _PER_THREAD.converter.reformat(image, format="gray").to_ndarray()
+    word = np.dtype("u1" if bits == 8 else ">u2" if image.format.is_big_endian else "<u2")
+    rows = np.frombuffer(memoryview(plane), word).reshape(-1, plane.line_size // word.itemsize)
+    return np.asarray(rows[: image.height, : image.width] >> (bits - 8), np.uint8)

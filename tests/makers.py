@@ -1,0 +1,121 @@
+"""Makers of small real video files for tests; each returns the path that it wrote."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from duchenne.types import Array
+
+
+def corner_picture(width: int = 64, height: int = 48, level: int = 200) -> Array:
+    """uint8 (H, W, 3) RGB: black, with the top left quarter at `level`: shows which way up a picture is."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[: (height + 1) // 2, : (width + 1) // 2] = level
+    return picture
+
+
+def noise_pictures(count: int, width: int = 64, height: int = 48, seed: int = 0) -> list[Array]:
+    """`count` uint8 (H, W, 3) RGB pictures of noise: every frame is different and takes many bytes."""
+    return list(np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8))
+
+
+def make_video(
+    path: Path,
+    pictures: Iterable[Array],
+    *,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    rate: int = 25,
+    times: Sequence[int] | None = None,
+    options: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
+    source: str = "rgb24",
+) -> Path:
+    """Encode `pictures` (pixel format `source`) at `rate` frames/s, or at `times` in milliseconds each."""
+    with av.open(str(path), "w", options=muxer or {}) as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        base = Fraction(1, rate) if times is None else Fraction(1, 1000)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format=source)
+            if number == 0:
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, pix_fmt
+                stream.codec_context.time_base = base
+            frame = frame.reformat(format=pix_fmt)
+            frame.pts, frame.time_base = number if times is None else times[number], base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def make_image(path: Path, picture: Array, pix_fmt: str = "rgb24") -> Path:
+    """One image in the format that the file ending names (.png or .jpg)."""
+    codec, pix_fmt = ("png", pix_fmt) if path.suffix == ".png" else ("mjpeg", "yuvj420p")
+    context = av.CodecContext.create(codec, "w")
+    height, width = picture.shape[:2]
+    context.width, context.height, context.pix_fmt, context.time_base = (
+        width,
+        height,
+        pix_fmt,
+        Fraction(1, 25),
+    )
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+    path.write_bytes(b"".join(bytes(packet) for part in (frame, None) for packet in context.encode(part)))
+    return path
+
+
+def make_audio(path: Path, seconds: float = 0.2) -> Path:
+    """A silent sound file (AAC in the container that the file ending names)."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, int(44100 * seconds)), np.float32), "fltp", "mono")
+        sound.sample_rate = 44100
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    return path
+
+
+def make_retimed(path: Path, stamps: Sequence[tuple[int, int]]) -> Path:
+    """FFV1 in Matroska whose packets carry `stamps` (dts, pts) in milliseconds, however wrong they are."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number, (dts, pts) in enumerate(stamps):
+            frame = av.VideoFrame.from_ndarray(corner_picture(), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            for packet in stream.encode(frame):
+                packet.time_base, packet.dts, packet.pts = Fraction(1, 1000), dts, pts
+                container.mux(packet)
+    return path
+
+
+def turn_mp4(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Write a display matrix (a, b, c, d) into an MP4's track header: x' = ax + cy, y' = bx + dy, y down."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44  # type 4, version and flags 4, times and ids 20, reserved and layer 16
+    a, b, c, d = (value << 16 for value in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def skip_in_mp4(path: Path, ticks: int) -> Path:
+    """Let an MP4's edit list begin `ticks` of the track's timescale later, so that frames are not played."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 16  # type 4, version and flags 4, count 4, duration 4
+    (begin,) = struct.unpack(">i", data[at : at + 4])
+    data[at : at + 4] = struct.pack(">i", begin + ticks)
+    path.write_bytes(data)
+    return path
+
+
+def cut(path: Path, part: float) -> Path:
+    """Keep only the first `part` (0 to 1) of a file's bytes."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    return path
