@@ -2,9 +2,95 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from duchenne.types import Array, FaceTrack
+
+#: From here on `assess` warns: what is advised for reading fine movement from 68 points.
+MIN_COVERAGE = 0.95  # share of frames with a face
+MAX_GAP = 0.2  # s without a face, or without a frame
+MIN_FACE_SIZE = 40.0  # px between the eye centres
+MIN_RATE = 20.0  # frames/s
+MIN_DURATION = 1.0  # s
+MAX_JITTER = 5.0  # % of the interocular distance
+#: Points that expressions hardly move: nose bridge and base, eye corners.
+_STABLE = np.r_[27:36, 36, 39, 42, 45]
+
+
+def assess(track: FaceTrack, *, blur: float | None = None) -> dict[str, Any]:
+    """How well a clip shows its face, as plain numbers (None: cannot be measured) and `warnings`.
+
+    frames, seen_frames, coverage (share of frames seen), duration (s), rate (frames/s: 1 / median step),
+    lost ([start, end] in s of each stretch without a face), longest_gap (s, the longest of them),
+    face_size (median px between the eye centres; of a track in pixels), jitter (median length of the second
+    difference of the stable points over three seen frames on end, in % of the interocular distance),
+    confidence (median peak-to-sidelobe ratio), and `blur` as given. Pose is `align`'s to measure.
+    """
+    seen, points = track.seen, track.points.astype(float)
+    lost = _lost(track)
+    eyes = points[:, 36:42].mean(axis=1) - points[:, 42:48].mean(axis=1)
+    between = np.hypot(eyes[:, 0], eyes[:, 1])
+    bend = np.hypot(*np.moveaxis(np.diff(points[:, _STABLE], 2, axis=0), -1, 0))
+    step = float(np.median(np.diff(track.time))) if len(track) > 1 else None
+    result: dict[str, Any] = {
+        "frames": len(track),
+        "seen_frames": int(seen.sum()),
+        "coverage": float(seen.mean()) if len(track) else 0.0,
+        "duration": track.duration,
+        "rate": 1 / step if step else None,
+        "lost": lost,
+        "longest_gap": max((end - start for start, end in lost), default=0.0),
+        "face_size": _median(between) if track.unit == "px" else None,
+        "jitter": _median(100 * bend / np.where(between > 0, between, np.nan)[1:-1, None]),
+        "confidence": _median(track.confidence),
+        "blur": blur,
+    }
+    result["warnings"] = _warnings(result, np.diff(track.time))
+    return result
+
+
+def _lost(track: FaceTrack) -> list[list[float]]:
+    """[start, end] in seconds of each unseen stretch: up to the next frame, the last up to the clip's end."""
+    if not len(track):
+        return []
+    ends = np.append(track.time[1:], track.time[0] + track.duration)
+    return [[float(track.time[a]), float(ends[b - 1])] for a, b in runs(~track.seen)]
+
+
+def _median(values: Array) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else None
+
+
+def _warnings(q: dict[str, Any], steps: Array) -> list[str]:
+    """One plain sentence with numbers for each thing that makes a verdict less sure."""
+    if not q["seen_frames"]:
+        return [f"No face was found: 0 of {q['frames']} frames show one."]
+    notes = []
+    if q["longest_gap"] > MAX_GAP or q["coverage"] < MIN_COVERAGE:
+        total, count = sum(end - start for start, end in q["lost"]), len(q["lost"])
+        start, end = max(q["lost"], key=lambda stretch: stretch[1] - stretch[0])
+        where = f", from {start:.2f} s to {end:.2f} s"
+        if count > 1:
+            where = f" in {count} stretches; the longest from {start:.2f} s to {end:.2f} s"
+        notes.append(f"The face was lost for {total:.2f} s{where}.")
+    if q["frames"] == 1:
+        notes.append("There is a single frame: movement cannot be judged from it.")
+    elif q["duration"] < MIN_DURATION:
+        notes.append(f"The clip lasts only {q['duration']:.1f} s; {MIN_DURATION:.0f} s or more is advised.")
+    if q["face_size"] is not None and q["face_size"] < MIN_FACE_SIZE:
+        size = f"{q['face_size']:.0f} px between the eyes"
+        notes.append(f"The face is small: {size}; {MIN_FACE_SIZE:.0f} px or more is advised.")
+    if q["rate"] is not None and q["rate"] < MIN_RATE:
+        notes.append(f"Only {q['rate']:.3g} frames per second; {MIN_RATE:.0f} or more is advised.")
+    if len(steps) and steps.max() > max(MAX_GAP, 2.5 * np.median(steps)):
+        notes.append(f"Frames are missing: up to {steps.max():.2f} s lie between two frames on end.")
+    if q["jitter"] is not None and q["jitter"] > MAX_JITTER:
+        shake = f"{q['jitter']:.1f} % of the distance between the eyes"
+        notes.append(f"The points tremble by {shake}; up to {MAX_JITTER:.0f} % is usual.")
+    return notes
 
 
 def repair(track: FaceTrack, *, max_gap: float) -> FaceTrack:
@@ -62,7 +148,8 @@ def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
 def _box_mean(rows: Array, width: int) -> Array:
     """Centred moving mean over `width` rows; NaN spreads only where no row in the window is finite."""
     good = np.isfinite(rows)
-    kernel = np.ones(width)
+    # an even width would lag by half a frame: split its last weight over both ends
+    kernel = np.ones(width) if width % 2 else np.r_[0.5, np.ones(width - 1), 0.5]
     total = np.apply_along_axis(np.convolve, 0, np.where(good, rows, 0.0), kernel, "same")
     count = np.apply_along_axis(np.convolve, 0, good.astype(float), kernel, "same")
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -8,12 +8,10 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
-from uuid import uuid4
 
 import jinja2
 import numpy as np
@@ -30,7 +28,7 @@ from duchenne.drawing import (
     timeline,
     words,
 )
-from duchenne.errors import OutputError
+from duchenne.io import write_text
 from duchenne.types import Array, FaceTrack, Signals, Verdict
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
@@ -89,20 +87,7 @@ def render(
 
 def write(path: str | Path, html: str) -> Path:
     """Write the page in one step, so that a half-written report never exists; OutputError where it cannot."""
-    target = Path(path)
-    part = target.with_name(f".{uuid4().hex}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # File names that are not UTF-8 reach Python as lone surrogates, which cannot be encoded.
-        part.write_bytes(html.encode("utf-8", "replace"))
-        part.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(
-            f"The report cannot be written to {target} ({error.strerror}): choose a folder you may write to."
-        ) from error
-    return target
+    return write_text(path, html)
 
 
 @cache

@@ -57,7 +57,22 @@ def statistics(x: Array, fps: float) -> Array:
     )  # fmt: skip
 
 
+def names(curves: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of `activity`'s values: "<curve>.<s|v|a>.<statistic>", then "<curve>.s.<statistic>^2"."""
+    return tuple(
+        [f"{curve}.{level}.{stat}" for level in "sva" for stat in STATISTICS for curve in curves]
+        + [f"{curve}.s.{stat}^2" for stat in SQUARED for curve in curves]
+    )
+
+
+def activity(values: Array, fps: float, cutoff: float = 1.0) -> Array:
+    """float64 (62 F,): the descriptors of curves (T, F), T >= 4, in the order of `names`."""
+    levels = [statistics(x, fps) for x in derivatives(values, fps, cutoff)]
+    squares = levels[0][[STATISTICS.index(stat) for stat in SQUARED]] ** 2
+    return np.concatenate([*levels, squares]).ravel()
+
+
 def _segments(mask: Array) -> Array:
     """float64 (F,): stretches above, as half the number of crossings, rounded up."""
     crossings = (mask[1:] != mask[:-1]).sum(axis=0)
-    return np.ceil(crossings / 2)
+    return np.asarray(np.ceil(crossings / 2))

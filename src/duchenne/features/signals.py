@@ -6,6 +6,14 @@ import numpy as np
 
 from duchenne.types import Array, FaceTrack, Signals
 
+SIGNAL_NAMES: tuple[str, ...] = (
+    "lip_corner_pull", "lip_corner_height", "mouth_opening", "upper_lip_raise", "lower_lip_drop",
+    "upper_lip_thickness", "lower_lip_thickness", "lip_corner_curl", "jaw_drop", "jaw_width",
+    "eye_aperture", "brow_height", "inner_brow_height", "outer_brow_height", "brow_gap", "brow_to_lid",
+    "lower_lid_height", "nose_length", "nose_width", "nose_to_lip",
+    "lip_corner_asymmetry", "lip_pull_asymmetry", "eye_asymmetry", "brow_asymmetry",
+)  # fmt: skip
+
 
 def _d(p: Array, i: int, j: int) -> Array:
     """float64 (T,): distance between points i and j."""
@@ -60,7 +68,8 @@ def face_signals(track: FaceTrack) -> Signals:
         "eye_asymmetry": right_eye - left_eye,
         "brow_asymmetry": right_brow - left_brow,
     }
-    return Signals(track.time, np.column_stack(list(curves.values())), tuple(curves), ("iod",) * len(curves))
+    values = np.column_stack([curves[name] for name in SIGNAL_NAMES])
+    return Signals(track.time, values, SIGNAL_NAMES, ("iod",) * len(SIGNAL_NAMES))
 
 
 def join(*parts: Signals) -> Signals:

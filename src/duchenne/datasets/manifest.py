@@ -1,0 +1,159 @@
+"""Manifests: a CSV with one clip per row that says who is seen, what is shown and whether it is genuine.
+
+Columns: path, subject, emotion, label, and if wanted start, end (seconds) and fold; others are ignored.
+`path` is relative to the manifest's folder unless absolute, and may name one track of a tracks file by its
+number (from 0) or its source: "corpus.npz#3", "corpus.npz#clip_7". Emotion and label may be empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from pathlib import Path
+
+from duchenne.errors import InputError, OutputError
+from duchenne.io import write_text
+from duchenne.types import ALL_EMOTIONS, Clip
+
+NEEDED = ("path", "subject", "emotion", "label")
+COLUMNS = (*NEEDED, "start", "end", "fold")
+#: What a label may be called, in lower case.
+LABEL_WORDS = {
+    **dict.fromkeys(("genuine", "true", "spontaneous", "real", "1"), "genuine"),
+    **dict.fromkeys(("posed", "fake", "false", "deliberate", "acted", "0"), "posed"),
+}
+#: What an emotion may be called, in lower case. The SASE-FE challenge spells contempt "CONTENTMENT".
+EMOTION_WORDS = {
+    **{name: name for name in ALL_EMOTIONS},
+    **dict.fromkeys(("angry",), "anger"),
+    **dict.fromkeys(("disgusted",), "disgust"),
+    **dict.fromkeys(("fearful", "afraid", "scared"), "fear"),
+    **dict.fromkeys(("happy", "joy", "joyful", "enjoyment"), "happiness"),
+    **dict.fromkeys(("sad",), "sadness"),
+    **dict.fromkeys(("surprised",), "surprise"),
+    **dict.fromkeys(("contemptuous", "contentment"), "contempt"),
+}
+
+
+def read(path: str | Path) -> list[Clip]:
+    """The clips of a manifest, in its order; whether their files exist is not looked at.
+
+    Fields may be parted by commas, semicolons or tabs. Raises InputError, with the line where one is at
+    fault: no such file, no text, missing columns, no clip, no path or subject, an unknown label or emotion,
+    a stretch that makes no sense, or the same path and stretch twice.
+    """
+    path = Path(path)
+    clips: list[Clip] = []
+    lines: dict[tuple[object, ...], int] = {}
+    for line, row in _rows(path):
+        clip = _clip(path.parent, row, f"{path}, line {line}")
+        earlier = lines.setdefault((clip.path, clip.start, clip.end), line)
+        if earlier != line:
+            fault = f"names the same clip as line {earlier}: {row['path']}"
+            raise InputError(f"{path}, line {line}, {fault}; keep one, or give each its own start and end.")
+        clips.append(clip)
+    if not clips:
+        raise InputError(f"{path} lists no clips; expected one per row below the header.")
+    return clips
+
+
+def write(path: str | Path, clips: Iterable[Clip]) -> Path:
+    """Write a manifest that `read` takes back, in one step; paths outside its folder become absolute.
+
+    Raises OutputError where nothing can be written or a clip has no subject.
+    """
+    folder, text = Path(path).absolute().parent, StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for clip in clips:
+        if not (clip.subject or "").strip():
+            raise OutputError(f"{clip.path} has no subject, which a manifest must name; give it one.")
+        place = Path(clip.path).absolute()
+        inside = place.relative_to(folder) if place.is_relative_to(folder) else place
+        table.writerow({name: getattr(clip, name) for name in COLUMNS} | {"path": inside.as_posix()})
+    return write_text(path, text.getvalue())
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """("corpus.npz", "3") of "corpus.npz#3": the file, and which of its tracks; (path, None) otherwise."""
+    match = re.fullmatch(r"(.+\.npz)#(.+)", path, re.IGNORECASE | re.DOTALL)
+    return (match[1], match[2]) if match else (path, None)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and the cells of known columns, stripped, of every row that is not blank."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"There is no manifest {path}; check the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text; save the manifest as CSV in UTF-8.") from error
+    except OSError as error:
+        raise InputError(f"The manifest {path} cannot be read ({error.strerror}).") from error
+    header = text.partition("\n")[0]
+    reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    try:
+        names = [name.strip().lower() for name in next(reader, [])]
+        _check_header(path, names)
+        for cells in reader:
+            if len(cells) > len(names):
+                fault = f"has {len(cells)} cells for {len(names)} columns; put cells with a comma in quotes"
+                raise InputError(f"{path}, line {reader.line_num}, {fault}.")
+            row = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
+            if any(row.values()):
+                yield reader.line_num, {name: row.get(name, "") for name in COLUMNS}
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}, is not CSV ({error}).") from error
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    if missing := [name for name in NEEDED if name not in names]:
+        plural = "s" if len(missing) > 1 else ""
+        found = ", ".join(filter(None, names[:12])) or "nothing"
+        raise InputError(
+            f"{path} lacks the column{plural} {', '.join(missing)}; its first line must name"
+            f" {', '.join(NEEDED)} (and may name start, end, fold), found {found}."
+        )
+    if double := [name for name in COLUMNS if names.count(name) > 1]:
+        raise InputError(f"{path} has the column {double[0]} more than once; keep one.")
+
+
+def _clip(folder: Path, row: dict[str, str], where: str) -> Clip:
+    for name in ("path", "subject"):
+        if not row[name]:
+            raise InputError(f"{where}, has no {name}; every clip needs one.")
+    start, end = _seconds(row["start"], "start", where), _seconds(row["end"], "end", where)
+    if end is not None and end <= (start or 0.0):
+        raise InputError(f"{where}, ends at {end:g} s, but must end after its start at {start or 0.0:g} s.")
+    return Clip(
+        path=str(folder / row["path"]),
+        subject=row["subject"],
+        emotion=_word(row["emotion"], "emotion", EMOTION_WORDS, ALL_EMOTIONS, where),
+        label=_word(row["label"], "label", LABEL_WORDS, LABEL_WORDS, where),
+        start=start,
+        end=end,
+        fold=row["fold"] or None,
+    )
+
+
+def _word(text: str, kind: str, known: dict[str, str], listed: Iterable[str], where: str) -> str | None:
+    if text and text.lower() not in known:
+        raise InputError(
+            f"{where}, has the {kind} '{text}'; use one of {', '.join(listed)}, or leave it empty."
+        )
+    return known[text.lower()] if text else None
+
+
+def _seconds(text: str, name: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{where}, has the {name} '{text}'; expected seconds from 0, for example 1.25.")
+    return value

@@ -1,0 +1,94 @@
+"""Who is learnt from and who is tested: pairs of row numbers, never with one person on both sides.
+
+Persons may be of any type and are told apart by their text, so 1 and "1 " are one person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from duchenne.errors import UsageError
+from duchenne.types import Array
+
+Split = tuple[Array, Array]
+_WHY = "otherwise a person stands on both sides and the score says who was recognised"
+
+
+def by_person(subjects: Iterable[Any] | None, k: int, seed: int) -> Iterator[Split]:
+    """`k` pairs (train, test) of int64 row numbers; all rows of a person are tested together, each row once.
+
+    Persons are shuffled by `seed` and go, one by one, to the fold that is smallest so far: two folds differ
+    by at most the rows of one person. The order of the rows changes no fold. Raises UsageError without
+    persons, for `k` below 2, and for fewer persons than folds.
+    """
+    person = persons(subjects)
+    names, rows = np.unique(person, return_counts=True)
+    if k < 2:
+        raise UsageError(f"At least 2 folds are needed, not {k}.")
+    if len(names) < k:
+        raise UsageError(f"{k} folds need as many persons, found {len(names)}; ask for fewer folds.")
+    size, fold = np.zeros(k), np.empty(len(names), np.int64)
+    for i in np.random.default_rng(seed).permutation(len(names)):
+        fold[i] = size.argmin()
+        size[fold[i]] += rows[i]
+    return _pairs(fold[np.searchsorted(names, person)])
+
+
+def leave_one_person_out(subjects: Iterable[Any] | None) -> Iterator[Split]:
+    """As many pairs (train, test) of int64 row numbers as persons; UsageError for fewer than 2 persons."""
+    person = persons(subjects)
+    names, number = np.unique(person, return_inverse=True)
+    if len(names) < 2:
+        raise UsageError("Leaving one person out needs at least 2 persons, found 1; add clips of others.")
+    return _pairs(number)
+
+
+def fixed(folds: Iterable[Any] | None, subjects: Iterable[Any] | None) -> Iterator[Split]:
+    """Pairs (train, test) of int64 row numbers, one per fold that the data's makers gave, in order of name.
+
+    Where persons are unknown but never cross groups, give the groups as `subjects`. Raises UsageError
+    where a row has no fold, for fewer than 2 folds, and where a person is in two folds.
+    """
+    fold, person = _names(folds, "fold"), persons(subjects)
+    if len(fold) != len(person):
+        raise UsageError(
+            f"Each row needs a fold and a person, found {len(fold)} folds, {len(person)} persons."
+        )
+    names, number = np.unique(fold, return_inverse=True)
+    if len(names) < 2:
+        raise UsageError(f"At least 2 folds are needed, found only '{names[0]}'.")
+    home: dict[str, str] = {}
+    for who, where in zip(person.tolist(), fold.tolist(), strict=True):
+        if home.setdefault(who, where) != where:
+            both = f"'{home[who]}' and '{where}'"
+            raise UsageError(f"Person '{who}' is in the folds {both}; keep each person in one, {_WHY}.")
+    return _pairs(number)
+
+
+def persons(subjects: Iterable[Any] | None) -> Array:
+    """str (N,): one stripped name per row, what a split goes by; UsageError where a row has none."""
+    return _names(subjects, "person")
+
+
+def _names(values: Iterable[Any] | None, kind: str) -> Array:
+    why = f"; name one for every row, {_WHY}" if kind == "person" else ""
+    names = ["" if is_missing(v) else str(v).strip() for v in values] if values is not None else []
+    if not names:
+        raise UsageError(f"The {kind} of every row is needed, found none{why}.")
+    if "" in names:
+        raise UsageError(f"Row {names.index('')} (from 0) has no {kind}{why}.")
+    return np.array(names)
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, pandas' NA and blank text."""
+    if isinstance(value, float | np.floating):
+        return bool(value != value)
+    return value is None or str(value).strip() in ("", "<NA>")
+
+
+def _pairs(fold: Array) -> Iterator[Split]:
+    return ((np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(int(fold.max()) + 1))

@@ -1,0 +1,155 @@
+"""A clip as one row of named numbers: how far, how fast and when each curve of the face and head moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from duchenne import align, clean
+from duchenne.features import activity
+from duchenne.features.signals import SIGNAL_NAMES, face_signals, join
+from duchenne.types import Array, FaceTrack, Signals
+
+#: Gaps up to this long are bridged before anything is measured.
+MAX_GAP = 0.2
+CURVES: tuple[str, ...] = (*SIGNAL_NAMES, *align.HEAD_NAMES)
+
+#: What each statistic is called in a sentence, and its unit when the curve's unit is u ("" = none).
+STATISTICS: dict[str, tuple[str, str]] = {
+    "p05": ("lowest level", "u"),
+    "p25": ("lower-quartile level", "u"),
+    "p50": ("median level", "u"),
+    "p75": ("upper-quartile level", "u"),
+    "p95": ("highest level", "u"),
+    "first": ("level in the first frames", "u"),
+    "last": ("level in the last frames", "u"),
+    "depth": ("dip below its median", "u"),
+    "depth_half": ("lower quartile below its median", "u"),
+    "rise_half": ("upper quartile above its median", "u"),
+    "rise": ("peak above its median", "u"),
+    "first_median": ("first frames against the median", "u"),
+    "last_median": ("last frames against the median", "u"),
+    "last_first": ("change from first to last frames", "u"),
+    "first_low": ("first frames above the lowest level", "u"),
+    "high_first": ("peak above the first frames", "u"),
+    "last_low": ("last frames above the lowest level", "u"),
+    "sway_fast": ("movement between 1 and 4 Hz", "log u"),
+    "sway_slow": ("movement between 0.3 and 1 Hz", "log u"),
+    **{
+        f"{name}_{band}": (f"{text} ({smoothing} Hz)", unit)
+        for band, smoothing in (("quick", "up to 4"), ("calm", "up to 1.5"))
+        for name, text, unit in (
+            ("speed_mean", "mean speed", "log u/s"),
+            ("speed_max", "greatest speed", "log u/s"),
+            ("speed_skew", "fastest rise against fastest fall", "u/s"),
+            ("speed_typical", "typical speed", "log u/s"),
+            ("acceleration_mean", "mean acceleration", "log u/s²"),
+            ("acceleration_max", "greatest acceleration", "log u/s²"),
+            ("acceleration_skew", "strongest speeding-up against slowing-down", "u/s²"),
+            ("acceleration_typical", "typical acceleration", "log u/s²"),
+            ("rising", "share of time rising", ""),
+            ("fastest_at", "time of the fastest movement", "s"),
+        )
+    },
+}
+#: Statistics that read where the clip was cut: its first or last frames, or how long after its start a thing
+#: happens. They and the levels are what a movement-only model may not see (experiments/LOG.md).
+CUT = ("first", "last", "first_median", "last_median", "last_first", "first_low", "high_first", "last_low",
+       "fastest_at_quick", "fastest_at_calm")  # fmt: skip
+LEVELS = ("p05", "p25", "p50", "p75", "p95")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A named choice of descriptors; a model file stores the family's name and its column names."""
+
+    statistics: tuple[str, ...]
+    with_activity: bool = False
+    curves: tuple[str, ...] = CURVES
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names, in the order `describe` returns the values."""
+        own = tuple(f"{curve}.{statistic}" for statistic in self.statistics for curve in self.curves)
+        return own + (activity.names(self.curves) if self.with_activity else ())
+
+
+_MOVEMENT = tuple(s for s in STATISTICS if s not in (*CUT, *LEVELS))
+FAMILIES: dict[str, Family] = {
+    "dynamics": Family(tuple(STATISTICS)),
+    "dynamics+activity": Family(tuple(STATISTICS), with_activity=True),
+    "uncut": Family((*LEVELS, *_MOVEMENT)),
+    "movement": Family(_MOVEMENT),
+    "face": Family(tuple(STATISTICS), curves=SIGNAL_NAMES),
+    "head": Family(tuple(STATISTICS), curves=align.HEAD_NAMES),
+    "activity": Family((), with_activity=True),
+    "first_frame": Family(("first",), curves=SIGNAL_NAMES),
+    "peak": Family(("p95", "rise", "p05", "depth"), curves=SIGNAL_NAMES),
+}
+
+
+def prepare(track: FaceTrack, fps: float) -> tuple[FaceTrack, Signals]:
+    """The one preparation, in training and in use: gaps closed, even grid of `fps`, frontal, named curves.
+
+    Returns the frontal track and its curves (T, 30), NaN where the face was not seen.
+    """
+    even = clean.resample(clean.repair(track, max_gap=MAX_GAP), fps=fps)
+    face, head = align.frontal(even)
+    return face, join(face_signals(face), head)
+
+
+def longest_seen(curves: Signals) -> Array:
+    """float64 (t, F): the rows of the longest stretch without a gap; empty when there is none."""
+    stretches = clean.runs(np.isfinite(curves.values).all(axis=1))
+    start, stop = max(stretches, key=lambda s: s[1] - s[0], default=(0, 0))
+    return curves.values[start:stop]
+
+
+def describe(values: Array, fps: float, family: str = "dynamics") -> Array:
+    """float64 (D,): descriptors of gap-free curves (T, 30) at `fps`, in the order of the family's names.
+
+    NaN throughout for fewer than 8 rows. Levels are in the curves' units, speeds and accelerations per
+    second, on a log scale where their spread is.
+    """
+    chosen = FAMILIES[family]
+    if len(values) < 8:
+        return np.full(len(chosen.names), np.nan)
+    x = values[:, [CURVES.index(curve) for curve in chosen.curves]]
+    parts = [_statistics(x, fps)[list(_wanted(chosen))].ravel()] if chosen.statistics else []
+    if chosen.with_activity:
+        parts.append(activity.activity(x, fps))
+    return np.concatenate(parts)
+
+
+def _wanted(family: Family) -> list[int]:
+    order = list(STATISTICS)
+    return [order.index(statistic) for statistic in family.statistics]
+
+
+def _statistics(x: Array, fps: float) -> Array:
+    """float64 (S, F): every statistic of `STATISTICS`, in its order."""
+    q05, q25, q50, q75, q95 = np.percentile(x, [5, 25, 50, 75, 95], axis=0)
+    first, last = x[:3].mean(axis=0), x[-3:].mean(axis=0)
+    below4, below1, below03 = (activity.lowpass(x, fps, cutoff) for cutoff in (4.0, 1.0, 0.3))
+    rows = [
+        q05, q25, q50, q75, q95, first, last, q05 - q50, q25 - q50, q75 - q50, q95 - q50,
+        first - q50, last - q50, last - first, first - q05, q95 - first, last - q05,
+        np.log((below4 - below1).std(axis=0) + 1e-4), np.log((below1 - below03).std(axis=0) + 1e-4),
+    ]  # fmt: skip
+    return np.stack(rows + _motion(below4, fps) + _motion(activity.lowpass(x, fps, 1.5), fps))
+
+
+def _motion(smooth: Array, fps: float) -> list[Array]:
+    """Ten rows of float64 (F,): statistics of speed and acceleration of smoothed curves."""
+    v = np.diff(smooth, axis=0) * fps
+    rows: list[Array] = []
+    for w in (v, np.diff(v, axis=0) * fps):
+        size = np.abs(w)
+        rows += [
+            np.log(size.mean(axis=0) + 1e-3),
+            np.log(size.max(axis=0) + 1e-3),
+            w.max(axis=0) + w.min(axis=0),
+            np.log(np.median(size, axis=0) + 1e-3),
+        ]
+    return [*rows, (v > 0).mean(axis=0), np.abs(v).argmax(axis=0) / fps]

@@ -1,0 +1,250 @@
+"""When an expression rises, stands and falls: phases found in the clip, from curves of the face.
+
+Everything is decided from the curve around one expression. No level is taken over the whole clip, so neutral
+seconds before or after an expression change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from scipy.signal import find_peaks
+
+from duchenne.clean import runs
+from duchenne.errors import UsageError
+from duchenne.types import Array, Phase, Signals
+
+ACTIVITY = "activity"
+
+_STEP = 0.02  # s, the grid on which phases are sought
+_SIGMA = 0.05  # s, standard deviation of the smoothing weights: about what a 0.17 s window does
+_LEAST = {"iod": 0.05, "deg": 4.0, "log": 0.05}  # smallest expression; landmarks jitter by about 0.013 iod
+_SPLIT = 0.5  # a dip this deep, as a share of the lower neighbour's height, parts two expressions
+_FOOT, _HEAD = 0.06, 0.92  # shares of the amplitude at which a rise starts and ends
+_FLAT = 0.4  # s without further fall that make a resting level
+_STILL = 0.1  # s of rest that must be seen before a rise to say that it starts there
+_SHORT = 0.25  # s at half height; a blink is shorter
+_ROUGH = 8.0  # amplitude per scatter of the raw curve below which it is no movement but lost landmarks
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of an expression, walked outwards from its top. Indices; None where the clip is cut."""
+
+    edge: int | None  # where the plateau ends
+    foot: int | None  # where rest is reached
+    drop: float
+
+
+def phases(
+    curves: Signals, *, curve: str = "lip_corner_pull", direction: str = "up", least: float | None = None
+) -> tuple[Phase, ...]:
+    """Every expression of the clip in time order; empty where nothing exceeds `least`.
+
+    `curve` is the name of a curve, or "activity" for the movement of the whole face (see `activity`).
+    `direction` says where the expression leads: "up", "down" (brows that lower), or "both": then an
+    expression that returns to its level decides before one that is cut, and the larger before the smaller.
+    `least` is the smallest amplitude in the curve's own unit (default 0.05 interocular distances). Times are
+    in seconds; None where the moment lies outside the clip or in an unseen stretch. UsageError on names that
+    do not exist.
+    """
+    if direction not in ("up", "down", "both"):
+        raise UsageError(f"direction must be up, down or both, found '{direction}'; choose one of them.")
+    values, unit = _named(curves, curve)
+    seen: Array = np.asarray(np.isfinite(values))
+    limit = _LEAST.get(unit, 0.05) if least is None else least
+    if not limit > 0:
+        raise UsageError(f"least must be above 0, found {limit}; give an amplitude in {unit}.")
+    signs = {"up": (1.0,), "down": (-1.0,), "both": (1.0, -1.0)}[direction]
+    found = [
+        (replace(phase, curve=curve), size, span)
+        for sign in signs
+        for start, stop in runs(seen)
+        for phase, size, span in _in_run(curves.time[start:stop], sign * values[start:stop], limit)
+    ]
+    found.sort(key=lambda f: (f[0].onset is None, f[0].end is None, -f[1]))
+    kept: list[tuple[Phase, tuple[float, float]]] = []
+    for phase, _, (start, stop) in found:
+        if all(stop <= a or start >= b for _, (a, b) in kept):
+            kept.append((phase, (start, stop)))
+    return tuple(phase for phase, _ in sorted(kept, key=lambda k: k[1]))
+
+
+def main_phase(found: tuple[Phase, ...], curves: Signals) -> Phase | None:
+    """The expression with the largest amplitude in its own curve; None without any."""
+    return max(found, key=lambda phase: amplitude(phase, curves), default=None)
+
+
+def amplitude(phase: Phase, curves: Signals) -> float:
+    """How far the curve goes from rest to plateau, in its unit, on the side that the clip shows best."""
+    values, _ = _named(curves, phase.curve)
+    good = np.isfinite(values)
+    time, smooth = curves.time[good], smoothed(curves.time[good], values[good])
+    inner = [t for t in (phase.apex, phase.offset) if t is not None]
+    outer = [t for t in (phase.onset, phase.end) if t is not None]
+    if not inner:
+        return 0.0
+    level = float(np.median(smooth[(time >= inner[0] - 1e-9) & (time <= inner[-1] + 1e-9)]))
+    ends = outer or [time[0] if phase.apex is not None else time[-1]]
+    return max(abs(level - float(np.interp(t, time, smooth))) for t in ends)
+
+
+def activity(curves: Signals) -> Array:
+    """float64 (T,): how far the face is from how it starts, over all its curves, in interocular distances.
+
+    The norm of the smoothed curves' deviations from their median over the first 0.2 seen seconds; NaN where
+    unseen. Left-right differences and curves of other units (head pose) do not enter.
+    """
+    use = [
+        i
+        for i, (n, u) in enumerate(zip(curves.names, curves.units, strict=True))
+        if u == "iod" and "asymmetry" not in n
+    ]
+    out = np.full(len(curves.time), np.nan)
+    if not use:
+        return out
+    seen = np.asarray(np.isfinite(curves.values[:, use]).all(axis=1))
+    rest: Array | None = None
+    for start, stop in runs(seen):
+        time = curves.time[start:stop]
+        smooth = np.stack([smoothed(time, curves.values[start:stop, i]) for i in use], axis=1)
+        if rest is None:
+            rest = np.median(smooth[time <= time[0] + 0.2], axis=0)
+        out[start:stop] = np.linalg.norm(smooth - rest, axis=1)
+    return out
+
+
+def smoothed(time: Array, values: Array, sigma: float = _SIGMA) -> Array:
+    """float64 (T,): local straight-line fit with Gaussian weights of `sigma` seconds; no lag at the ends.
+
+    `time` must be even, as `clean.resample` makes it; otherwise weights follow the median step.
+    """
+    if len(values) < 3:
+        return np.asarray(values, float)
+    step = float(np.median(np.diff(time)))
+    reach = int(np.ceil(3.5 * sigma / step))
+    k = np.arange(-reach, reach + 1) * step
+    w, ones = np.exp(-0.5 * (k / sigma) ** 2), np.ones(len(values))
+    # convolution flips the kernel, hence the signs of the odd moments
+    s0, s1, s2 = (np.convolve(ones, m, "full")[reach:-reach] for m in (w, -k * w, k * k * w))
+    centre = float(np.mean(values))
+    x = np.asarray(values, float) - centre
+    t0, t1 = (np.convolve(x, m, "full")[reach:-reach] for m in (w, -k * w))
+    return np.asarray(centre + (s2 * t0 - s1 * t1) / (s0 * s2 - s1 * s1))
+
+
+def _named(curves: Signals, name: str) -> tuple[Array, str]:
+    if name == ACTIVITY:
+        return activity(curves), "iod"
+    if name not in curves.names:
+        known = ", ".join((*curves.names, ACTIVITY))
+        raise UsageError(f"There is no curve '{name}'; choose one of: {known}.")
+    return curves[name], curves.units[curves.names.index(name)]
+
+
+def _in_run(time: Array, values: Array, least: float) -> Iterator[tuple[Phase, float, tuple[float, float]]]:
+    """Expressions of one seen stretch that lead upwards: (phase, amplitude, (start, stop) in seconds)."""
+    grid = np.arange(time[0], time[-1] + 1e-6, _STEP)
+    if len(grid) < 2 * _STILL / _STEP:
+        return
+    raw = np.interp(grid, time, values)
+    y = smoothed(grid, raw)
+    tops = _tops(y, least)
+    if not tops:
+        return
+    bounds = [0, *(a + int(np.argmin(y[a:b])) for a, b in pairwise(tops)), len(y) - 1]
+    for top, (low, high) in zip(tops, pairwise(bounds), strict=True):
+        found = _expression(y, top, low, high)
+        if found is None:
+            continue
+        first, last, size, marks = found
+        scatter = 1.4826 * float(np.median(np.abs(raw - y)[first : last + 1]))
+        wide = _STEP * np.count_nonzero(y[low : high + 1] > y[top] - size / 2)
+        if size >= max(least, _ROUGH * scatter) and wide >= _SHORT:
+            onset, apex, offset, end = (None if m is None else float(grid[m]) for m in marks)
+            yield Phase(onset, apex, offset, end), size, (float(grid[first]), float(grid[last]))
+
+
+def _tops(y: Array, least: float) -> list[int]:
+    """Indices of the tops of separate expressions, the clip's own ends included."""
+    if np.ptp(y) < least:
+        return []  # the clip's highest point would always count as a top
+    floor = y.min() - 1e3 * np.ptp(y)
+    tops = [int(i) - 1 for i in find_peaks(np.r_[floor, y, floor], prominence=least)[0]]
+    while len(tops) > 1:
+        dips = [a + int(np.argmin(y[a:b])) for a, b in pairwise(tops)]
+        walls = [0, *dips, len(y) - 1]
+        shares = []
+        for k, dip in enumerate(dips):
+            lower = k if y[tops[k]] <= y[tops[k + 1]] else k + 1
+            base = y[walls[lower] : walls[lower + 1] + 1].min()
+            shares.append((y[tops[lower]] - y[dip]) / (y[tops[lower]] - base))
+        k = int(np.argmin(shares))
+        if shares[k] >= _SPLIT:
+            break
+        del tops[k if y[tops[k]] <= y[tops[k + 1]] else k + 1]
+    return tops
+
+
+def _expression(y: Array, top: int, low: int, high: int) -> tuple[int, int, float, list[int | None]] | None:
+    """(first, last, amplitude, [onset, apex, offset, end]) of the expression with its `top` in low…high."""
+    before, after = y[low : top + 1][::-1], y[top : high + 1]  # both walked outwards
+    size = max(y[top] - before.min(), y[top] - after.min())
+    part = y[low : high + 1]
+    plateau = float(np.median(part[part >= y[top] - 0.2 * size]))
+    rests = [_rest(side, size) for side in (before, after)]
+    rests = [rest if rest is not None and plateau - rest > 0.1 * size else None for rest in rests]
+    levels = [rest for rest in rests if rest is not None]
+    if not levels:
+        return None
+    sides = [
+        _side(side, plateau, rest, min(levels), cut)
+        for side, rest, cut in zip((before, after), rests, (low == 0, high == len(y) - 1), strict=True)
+    ]
+    b, a = sides
+    marks = [
+        None if b.foot is None else top - b.foot,
+        None if b.edge is None else top - b.edge,
+        None if a.edge is None else top + a.edge,
+        None if a.foot is None else top + a.foot,
+    ]
+    first = low if marks[0] is None else marks[0]
+    last = high if marks[3] is None else marks[3]
+    return first, last, max(b.drop, a.drop), marks
+
+
+def _rest(side: Array, size: float) -> float | None:
+    """Level at which one side comes to rest, walking outwards from half height; None if it stays up."""
+    if side[0] - side.min() < 0.25 * size:
+        return None
+    start = _outermost(side, side[0] - 0.3 * (side[0] - side.min()))
+    at, slack, patience = start, 0.05 * size, round(_FLAT / _STEP)
+    for i in range(start, len(side)):
+        if side[i] < side[at] - slack:
+            at = i
+        elif i - at >= patience:
+            break
+    return float(np.median(side[at : at + patience]))
+
+
+def _outermost(side: Array, level: float) -> int:
+    """First index beyond the last sample above `level`; the curve does not come back to it."""
+    return min(int(np.flatnonzero(side > level)[-1]) + 1, len(side) - 1)
+
+
+def _side(side: Array, plateau: float, rest: float | None, lowest: float, cut: bool) -> _Side:
+    """Where the plateau ends and where rest is reached, walking outwards; None where the clip is cut."""
+    if rest is None:
+        return _Side(None, None, 0.0)
+    drop = plateau - rest
+    edge = _outermost(side, rest + _HEAD * drop)
+    inside = side[edge:] <= rest + _FOOT * drop
+    if not inside.any():
+        return _Side(edge, None, drop)
+    foot = edge + int(np.argmax(inside))
+    still = (len(side) - 1 - foot) * _STEP >= _STILL - 1e-9
+    known = side[foot] <= lowest + 0.15 * (plateau - lowest) and rest > lowest  # the other side shows rest
+    return _Side(edge, foot if not cut or still or known else None, drop)

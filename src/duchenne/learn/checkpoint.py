@@ -1,0 +1,176 @@
+"""Model folders: `model.json`, arrays, boosters and a card. Never pickle; a damaged folder is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import io
+from duchenne.errors import ModelError
+from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.linear import Linear
+from duchenne.learn.tabular import Recipe, Tabular
+
+FORMAT = "duchenne-descriptors"
+VERSION = 1
+
+
+def shipped() -> dict[str, Path]:
+    """The models inside the package: id → folder."""
+    root = Path(str(files("duchenne"))) / "weights"
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / "model.json").is_file()}
+
+
+def locate(model: str | Path) -> Path:
+    """Folder of a shipped model's id or of a path; ModelError names what there is."""
+    known = shipped()
+    if str(model) in known:
+        return known[str(model)]
+    folder = Path(model)
+    if (folder / "model.json").is_file():
+        return folder
+    raise ModelError(
+        f"There is no model '{model}': expected one of {', '.join(known)} or a folder with model.json; "
+        "see `duchenne models list` or train one with `duchenne train descriptors`."
+    )
+
+
+def digest(folder: Path) -> str:
+    """sha256 over names and bytes of the folder's model files (the card's text is not part of the model)."""
+    total = hashlib.sha256()
+    for path in sorted(
+        p for p in folder.iterdir() if p.suffix in {".json", ".npz", ".ubj"} and p.name != "card.json"
+    ):
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def save(model: DescriptorModel, folder: Path, *, name: str) -> Path:
+    """Write a fitted model; the folder is complete only once `model.json`, written last, is there."""
+    tabular = model.fitted
+    arrays: dict[str, Any] = {
+        "envelope": model.envelope,
+        "strangeness": model.strangeness,
+        **{f"typical_{label}": value for label, value in model.typical.items()},
+        **_linear_arrays("linear", tabular.linear),
+        **_linear_arrays("emotion", model.emotion),
+    }
+    arrays = {key: np.asarray(value, np.float32) for key, value in arrays.items() if value is not None}
+    with io.atomic(folder / "arrays.npz") as path, open(path, "wb") as handle:
+        np.savez_compressed(handle, **arrays)
+    hashes = {"arrays.npz": _sha(folder / "arrays.npz")}
+    for i, booster in enumerate(tabular.boosters):
+        file = f"genuine-{i}.ubj"
+        with io.atomic(folder / file) as path:
+            path.write_bytes(bytes(booster.save_raw("ubj")))
+        hashes[file] = _sha(folder / file)
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": name,
+        "family": model.family,
+        "fps": model.fps,
+        "needs": model.needs,
+        "classes": ["posed", "genuine"],
+        "emotions": list(model.emotion_names),
+        "names": list(model.names),
+        "margin": model.margin,
+        **tabular.settings(),
+        "facts": model.facts,
+        "files": hashes,
+    }
+    io.write_json(folder / "model.json", about)
+    return folder
+
+
+def load(model: str | Path) -> tuple[DescriptorModel, dict[str, Any]]:
+    """(model, {"id", "sha256", ...}) of a shipped id or a folder; ModelError on any mismatch or damage."""
+    folder = locate(model)
+    try:
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder / 'model.json'} is not readable JSON; the model is damaged, get it again."
+        ) from error
+    if about.get("format") != FORMAT or about.get("version") != VERSION:
+        raise ModelError(
+            f"{folder} holds a model of format {about.get('format')!r} version {about.get('version')!r}; this duchenne "
+            f"reads {FORMAT} version {VERSION}: train it again or install the matching duchenne."
+        )
+    problems = verify(folder, about)
+    if problems:
+        raise ModelError(f"Model {folder} is damaged: {problems[0]}; get or train it again.")
+    return _assemble(folder, about), {
+        "id": about["id"],
+        "sha256": digest(folder),
+        "version": VERSION,
+        **about["facts"],
+    }
+
+
+def verify(folder: Path, about: dict[str, Any]) -> list[str]:
+    """What is missing or changed, one phrase per file; empty when all is well."""
+    problems = []
+    for file, expected in about.get("files", {}).items():
+        path = folder / file
+        if not path.is_file():
+            problems.append(f"{file} is missing")
+        elif _sha(path) != expected:
+            problems.append(f"{file} is not the file that was saved (sha256 differs)")
+    return problems
+
+
+def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:
+    import xgboost
+
+    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+        arrays = {key: stored[key].astype(float) for key in stored.files}
+    recipe = Recipe(**{**about["recipe"], "members": tuple(about["recipe"]["members"])})
+    boosters = []
+    for i in range(about["boosters"]):
+        booster = xgboost.Booster({"nthread": 1})
+        booster.load_model(bytearray((folder / f"genuine-{i}.ubj").read_bytes()))
+        boosters.append(booster)
+    names = tuple(about["names"])
+    calibration = about["calibration"]
+    tabular = Tabular(
+        names,
+        recipe,
+        about["members"],
+        boosters,
+        _linear(arrays, "linear"),
+        calibration["slope"],
+        calibration["intercept"],
+    )
+    return DescriptorModel(
+        names=names,
+        family=about["family"],
+        fps=about["fps"],
+        recipe=recipe,
+        tabular=tabular,
+        emotion_names=tuple(about["emotions"]),
+        emotion=_linear(arrays, "emotion"),
+        margin=about["margin"],
+        envelope=arrays["envelope"],
+        strangeness=arrays["strangeness"],
+        typical={label: arrays[f"typical_{label}"] for label in ("posed", "genuine")},
+        facts=about["facts"],
+    )
+
+
+def _linear_arrays(prefix: str, linear: Linear | None) -> dict[str, Any]:
+    return {} if linear is None else {f"{prefix}_{key}": value for key, value in vars(linear).items()}
+
+
+def _linear(arrays: dict[str, Any], prefix: str) -> Linear | None:
+    keys = ("median", "spread", "weights", "bias")
+    return Linear(*(arrays[f"{prefix}_{key}"] for key in keys)) if f"{prefix}_weights" in arrays else None
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

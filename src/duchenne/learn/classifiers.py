@@ -1,0 +1,155 @@
+"""Genuine or posed from the movement descriptors of a track: fit, predict, say how familiar a clip is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from duchenne.errors import InputError
+from duchenne.features.descriptors import FAMILIES, describe, longest_seen, prepare
+from duchenne.learn.linear import Linear
+from duchenne.learn.tabular import Recipe, Tabular, person_folds, quantiles
+from duchenne.types import Array, FaceTrack
+
+#: An answer is given only where, on people left out, answers this sure were right at least this often.
+TARGET_ACCURACY = 0.75
+#: The envelope of what training clips show, per descriptor, and the share of descriptors outside it that only
+#: one clip in two hundred of unseen people exceeds.
+_ENVELOPE, _STRANGE = (0.005, 0.995), 0.995
+
+
+@dataclass
+class DescriptorModel:
+    """`fit(tracks, labels, groups)` and `predict_proba(tracks)`, or the same on tables of descriptors.
+
+    needs     "points": no pixels
+    fps       frames per second that tracks are resampled to
+    margin    |P(genuine) − 0.5| below which the model abstains, from its risk–coverage curve
+    typical   quartiles {"posed": (2, D), "genuine": (2, D)} of the training people, for evidence
+    """
+
+    names: tuple[str, ...]
+    family: str = "dynamics"
+    fps: float = 25.0
+    recipe: Recipe = field(default_factory=Recipe)
+    tabular: Tabular | None = None
+    emotion_names: tuple[str, ...] = ()
+    emotion: Linear | None = None
+    margin: float = 0.0
+    envelope: Array | None = None
+    strangeness: Array | None = None
+    typical: dict[str, Array] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    needs: str = "points"
+
+    @classmethod
+    def of_family(
+        cls, family: str = "dynamics", *, fps: float = 25.0, recipe: Recipe | None = None
+    ) -> DescriptorModel:
+        """An unfitted model on one of `features.descriptors.FAMILIES`."""
+        return cls(names=FAMILIES[family].names, family=family, fps=fps, recipe=recipe or Recipe())
+
+    def table(self, tracks: Sequence[FaceTrack]) -> Array:
+        """float64 (N, D): descriptors of each track's longest seen stretch; NaN rows where too short."""
+        rows = [
+            describe(longest_seen(prepare(track, self.fps)[1]), self.fps, self.family) for track in tracks
+        ]
+        return np.array(rows).reshape(len(rows), len(self.names))
+
+    def fit(
+        self, tracks: Sequence[FaceTrack], labels: Array, groups: Array, emotions: Array | None = None
+    ) -> DescriptorModel:
+        """Fit on tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
+        return self.fit_table(self.table(tracks), labels, groups, emotions)
+
+    def fit_table(
+        self, x: Array, labels: Array, groups: Array, emotions: Array | None = None
+    ) -> DescriptorModel:
+        """Fit on descriptors (N, D). InputError with fewer than four persons or only one class."""
+        usable = np.isfinite(x).any(axis=1)
+        x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
+        people = len(np.unique(groups))
+        if people < 4 or len(np.unique(y)) < 2:
+            raise InputError(
+                f"Training needs clips of both labels from at least 4 people, found {people} people and "
+                f"{int(y.sum())} genuine of {len(y)} usable clips; add people or clips to the manifest."
+            )
+        self.tabular = Tabular(self.names, self.recipe).fit(x, y, groups)
+        p = self.tabular.out_of_fold
+        assert p is not None
+        self.margin = abstention_margin(p, y, TARGET_ACCURACY)
+        self._fit_emotions(x, None if emotions is None else np.asarray(emotions)[usable])
+        self._fit_envelope(x, groups)
+        self.typical = {
+            name: quantiles(x[y == value], (0.25, 0.75)) for value, name in enumerate(("posed", "genuine"))
+        }
+        self.facts = {**self.facts, "people": people, "clips": len(y), "genuine": int(y.sum())}
+        return self
+
+    def predict_proba(self, tracks: Sequence[FaceTrack]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of each track."""
+        return self.fitted.predict_proba(self.table(tracks))
+
+    @property
+    def fitted(self) -> Tabular:
+        """The fitted classifier; InputError before `fit`."""
+        if self.tabular is None:
+            raise InputError("This model has not been fitted; call fit or load a trained one.")
+        return self.tabular
+
+    def emotions(self, x: Array) -> list[dict[str, float]]:
+        """Per row: emotion name → probability; empty when the model was trained without emotions."""
+        if self.emotion is None:
+            return [{} for _ in x]
+        rows = self.emotion.probabilities(x)
+        return [dict(zip(self.emotion_names, map(float, row), strict=True)) for row in rows]
+
+    def strange(self, x: Array) -> tuple[Array, Array]:
+        """(share, percentile), each (N,): share of descriptors outside what 99 % of training clips show, and
+        the percentage of unseen people's clips that stay below that share."""
+        assert self.envelope is not None and self.strangeness is not None
+        share = _outside(x, self.envelope)
+        return share, 100.0 * np.searchsorted(self.strangeness, share, side="left") / len(self.strangeness)
+
+    def _fit_emotions(self, x: Array, emotions: Array | None) -> None:
+        known = sorted({str(e) for e in emotions} - {"None", "nan", ""}) if emotions is not None else []
+        if emotions is None or len(known) < 2:
+            return
+        rows = np.isin(emotions, known)
+        self.emotion_names = tuple(known)
+        self.emotion = Linear.fit(x[rows], np.searchsorted(known, emotions[rows]), 0.003)
+
+    def _fit_envelope(self, x: Array, groups: Array) -> None:
+        unseen = np.concatenate(
+            [_outside(x[test], quantiles(x[train], _ENVELOPE)) for train, test in person_folds(groups, 10, 0)]
+        )
+        self.strangeness = np.quantile(unseen, np.linspace(0, 1, 201))
+        self.envelope = quantiles(x, _ENVELOPE)
+
+    @property
+    def strange_limit(self) -> float:
+        """Share of descriptors outside the envelope above which a clip is unlike the training clips."""
+        assert self.strangeness is not None
+        return float(np.interp(_STRANGE, np.linspace(0, 1, len(self.strangeness)), self.strangeness))
+
+
+def abstention_margin(p: Array, y: Array, target: float) -> float:
+    """Smallest m such that answers with |p − 0.5| >= m are right at least `target` of the time (0: always).
+
+    Read off the risk–coverage curve of predictions for unseen people; never keeps fewer than half.
+    """
+    sure = np.abs(p - 0.5)
+    order = np.argsort(-sure, kind="stable")
+    right = ((p >= 0.5) == (y == 1))[order]
+    accuracy = np.cumsum(right) / np.arange(1, len(y) + 1)
+    enough = np.flatnonzero((accuracy >= target) & (np.arange(1, len(y) + 1) >= len(y) / 2))
+    keep = enough[-1] if len(enough) else len(y) // 2
+    return 0.0 if keep == len(y) - 1 else float(sure[order][keep])
+
+
+def _outside(x: Array, envelope: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((x < envelope[0]) | (x > envelope[1])).mean(axis=1))

@@ -1,0 +1,178 @@
+"""A manifest is read as meant, and every fault in it is told with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from duchenne.datasets.manifest import COLUMNS, read, split_path, write
+from duchenne.errors import InputError, OutputError
+from duchenne.types import ALL_EMOTIONS, LABELS, Clip
+
+HEADER = "path,subject,emotion,label,start,end,fold\n"
+
+
+def manifest(folder: Path, text: str, header: str = HEADER) -> Path:
+    path = folder / "m.csv"
+    path.write_text(header + text, encoding="utf-8")
+    return path
+
+
+def test_rows_become_clips(tmp_path: Path) -> None:
+    absolute = str(tmp_path.absolute() / "else" / "b.mp4")
+    path = manifest(tmp_path, f'a.mp4,01,happiness,genuine,,,\n\n{absolute}, p 2 ,,,0.5,2,"x"\n')
+    assert read(path) == [
+        Clip(str(tmp_path / "a.mp4"), "01", "happiness", "genuine"),
+        Clip(absolute, "p 2", None, None, 0.5, 2.0, "x"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "label"),
+    [("genuine", 1), ("TRUE", 1), ("Spontaneous", 1), ("1", 1), ("posed", 0), ("Fake", 0), ("0", 0)],
+)
+def test_label_words(tmp_path: Path, word: str, label: int) -> None:
+    (clip,) = read(manifest(tmp_path, f"a,1,fear,{word}"))
+    assert clip.label == LABELS[label]
+
+
+@pytest.mark.parametrize(
+    ("word", "emotion"),
+    [
+        *zip(ALL_EMOTIONS, ALL_EMOTIONS, strict=True),
+        *(("happy", "happiness"), ("Angry", "anger"), ("sad", "sadness"), ("surprised", "surprise")),
+        *(("disgusted", "disgust"), ("fearful", "fear"), ("AFRAID", "fear"), ("CONTENTMENT", "contempt")),
+    ],
+)
+def test_emotion_words(tmp_path: Path, word: str, emotion: str) -> None:
+    (clip,) = read(manifest(tmp_path, f"a,1,{word},posed"))
+    assert clip.emotion == emotion
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators_a_byte_order_mark_and_any_column_order(tmp_path: Path, mark: str) -> None:
+    text = "\ufeffLabel,sex, Subject ,PATH,emotion\r\nfake,F,7,a.mp4,sad\r\n".replace(",", mark)
+    (clip,) = read(manifest(tmp_path, text, header=""))
+    assert clip == Clip(str(tmp_path / "a.mp4"), "7", "sadness", "posed")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,1,joyful,maybe,,,", "line 2, has the label 'maybe'; use one of genuine, true"),
+        ("a,1,fear,1,,,\nb,1,bored,1,,,", "line 3, has the emotion 'bored'; use one of anger, disgust"),
+        ("a, ,fear,1,,,", "line 2, has no subject"),
+        ("a", "line 2, has no subject"),
+        (",1,fear,1,,,", "line 2, has no path"),
+        ("a,1,fear,1,,,\n\nb,1,fear,1,,,\na,2,fear,0,,,", "line 5, names the same clip as line 2: a"),
+        ("a,1,fear,1,x,,", "line 2, has the start 'x'"),
+        ("a,1,fear,1,-1,,", "line 2, has the start '-1'"),
+        ("a,1,fear,1,,inf,", "line 2, has the end 'inf'"),
+        ("a,1,fear,1,2,2,", "line 2, ends at 2 s, but must end after its start at 2 s"),
+        ("a,1,fear,1,,0,", "ends at 0 s"),
+        ("a,b,1,fear,1,,,,", "line 2, has 9 cells for 7 columns"),
+        ("", "lists no clips"),
+    ],
+)
+def test_faults_are_told_with_their_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read(manifest(tmp_path, text))
+    assert str(caught.value).startswith(str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("path,emotion\n", r"lacks the columns subject, label; .* found path, emotion\."),
+        ("path,subject,emotion\n", "lacks the column label;"),
+        ("", "lacks the columns path, subject, emotion, label; .* found nothing"),
+        ("path,subject,emotion,label,Path\n", "the column path more than once"),
+    ],
+)
+def test_bad_headers(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(manifest(tmp_path, "", header))
+
+
+def test_what_is_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(b"\xff\xfe\xfa")
+    for path, message in {
+        "m.csv": "not UTF-8",
+        "gone.csv": "There is no manifest",
+        ".": "cannot be read",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / path)
+
+
+def test_same_file_may_give_several_stretches(tmp_path: Path) -> None:
+    clips = read(manifest(tmp_path, "a,1,fear,1,0,1,\na,1,fear,1,1,2,\n"))
+    assert [(clip.start, clip.end) for clip in clips] == [(0, 1), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("c.npz#3", ("c.npz", "3")),
+        ("a#b/c.NPZ#clip #1", ("a#b/c.NPZ", "clip #1")),
+        ("c.npz", ("c.npz", None)),
+        ("take#2.mp4", ("take#2.mp4", None)),
+        ("c.npz#", ("c.npz#", None)),
+    ],
+)
+def test_a_path_may_name_one_track(tmp_path: Path, path: str, parts: tuple[str, str | None]) -> None:
+    assert split_path(path) == parts
+    (clip,) = read(manifest(tmp_path, f'"{path}",1,fear,1'))
+    assert clip.path == str(tmp_path / path)
+
+
+_WORD = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=6)
+_TIME = st.floats(0, 1e4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            Clip,
+            path=_WORD.filter(lambda text: "/" not in text and text not in (".", "..")),
+            subject=_WORD,
+            emotion=st.none() | st.sampled_from(ALL_EMOTIONS),
+            label=st.none() | st.sampled_from(LABELS),
+            start=st.none() | _TIME,
+            end=st.none() | _TIME.map(lambda end: end + 10001),
+            fold=st.none() | _WORD,
+        ),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda clip: clip.path,
+    ),
+    st.booleans(),
+)
+def test_written_clips_are_read_back(
+    tmp_path_factory: pytest.TempPathFactory, clips: list[Clip], inside: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("m")
+    home = folder / "sub" if inside else folder.parent / "elsewhere"
+    clips = [Clip(**{**vars(clip), "path": str(home / clip.path)}) for clip in clips]
+    path = write(folder / "m.csv", clips)
+    assert read(path) == clips
+    assert (str(folder) in path.read_text("utf-8")) is False
+
+
+def test_a_written_manifest_can_move_with_its_clips(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    write(tmp_path / "old" / "m.csv", [Clip(str(tmp_path / "old" / "x" / "a.mp4"), "1")])
+    text = (tmp_path / "old" / "m.csv").read_text()
+    assert text == ",".join(COLUMNS) + "\nx/a.mp4,1,,,,,\n"
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert read(tmp_path / "new" / "m.csv")[0].path == str(tmp_path / "new" / "x" / "a.mp4")
+
+
+def test_a_clip_without_subject_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"a\.mp4 has no subject"):
+        write(tmp_path / "m.csv", [Clip("a.mp4")])
+    assert not list(tmp_path.iterdir())
