@@ -46,10 +46,7 @@ def reduced(path: Path) -> tuple[list[Array], FaceTrack]:
     """The clip's frames with a `FACE` px face, and the track (for its boxes) on the same scale."""
     track = follow(video.frames(path)).tracks[0]
     factor = FACE / float(np.median(track.box[:, 3] - track.box[:, 1]))
-    greys = [
-        cv2.resize(f.grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        for f in video.frames(path)
-    ]
+    greys = [cv2.resize(f.grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) for f in video.frames(path)]
     return greys, track.evolve("reduced", box=track.box * factor, points=track.points * factor)
 
 
@@ -118,9 +115,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     rise = result["fastest_rise_each_lip_corner_per_frame"]
     axis.axhline(rise, color="grey", lw=1, label="a lip corner in the smile's fastest frame")
     axis.axvline(MEANT, color="black", lw=0.5, ls=":")
-    axis.set(
-        xlabel="height of the face box in the crop (px)", ylabel="% of interocular distance", ylim=(0, None)
-    )
+    axis.set(xlabel="height of the face box in the crop (px)", ylabel="% of interocular distance", ylim=(0, None))
     axis.set_title(f"dlib's points on a {FACE} px face", loc="left")
     axis.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})

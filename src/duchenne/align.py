@@ -63,9 +63,7 @@ def frontal(track: FaceTrack) -> tuple[FaceTrack, Signals]:
             -np.log(np.abs(a)),
         ]
     )
-    aligned = track.evolve(
-        "frontal: similarity and first-order pose on stable points", points=flat, unit="iod"
-    )
+    aligned = track.evolve("frontal: similarity and first-order pose on stable points", points=flat, unit="iod")
     return aligned, Signals(track.time, head, HEAD_NAMES, HEAD_UNITS)
 
 

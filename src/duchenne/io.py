@@ -175,12 +175,7 @@ def _unpack(path: Path, found: dict[str, Array]) -> list[FaceTrack]:
             raise ValueError(f"{name} must have shape {shapes[name]}, found {array.shape}")
         if name in shapes and name not in ("source", "clip") and array.dtype.kind not in "fiu":
             raise ValueError(f"{name} must be numbers, found {array.dtype}")
-    if (
-        offset.dtype.kind not in "iu"
-        or offset[0] != 0
-        or offset[-1] != rows
-        or (offset[1:] < offset[:-1]).any()
-    ):
+    if offset.dtype.kind not in "iu" or offset[0] != 0 or offset[-1] != rows or (offset[1:] < offset[:-1]).any():
         raise ValueError(f"offset must rise in whole numbers from 0 to the {rows} rows of points")
     meta = _meta(found["meta"], count) if ours else _bare(found)
     names = found["source"] if ours else found.get("clip", [f"{path.name}#{i}" for i in range(count)])
@@ -215,9 +210,7 @@ def _bare(found: dict[str, Array]) -> dict[str, Any]:
     rows, count = len(found["points"]), len(fps)
     if not (np.isfinite(fps) & (fps > 0)).all():
         raise ValueError("fps must be above 0 everywhere")
-    found["time"] = np.concatenate(
-        [np.empty(0), *(np.arange(n) / f for n, f in zip(lengths, fps, strict=True))]
-    )
+    found["time"] = np.concatenate([np.empty(0), *(np.arange(n) / f for n, f in zip(lengths, fps, strict=True))])
     found["confidence"] = np.full(rows, np.nan, np.float32)
     box = found.get("box", np.full((rows, 4), np.nan)).astype(np.float32)
     found["box"] = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)

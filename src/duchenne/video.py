@@ -178,9 +178,7 @@ def write(path: str | Path, images: Iterable[Array], rate: float) -> Path:
             _encode(path, container, images, Fraction(rate).limit_denominator(1001))
         part.replace(path)
     except (OSError, av.FFmpegError) as error:
-        raise OutputError(
-            f"{path} cannot be written ({error}); choose another place or free space."
-        ) from error
+        raise OutputError(f"{path} cannot be written ({error}); choose another place or free space.") from error
     finally:
         part.unlink(missing_ok=True)
     return path
@@ -214,9 +212,7 @@ def _check_stretch(start: float | None, end: float | None) -> None:
         raise UsageError(f"A clip must end after it starts: start is {start or 0.0} s and end is {end} s.")
 
 
-def _stretch(
-    path: Path, source: _Timed, start: float | None, end: float | None
-) -> Generator[Frame, None, None]:
+def _stretch(path: Path, source: _Timed, start: float | None, end: float | None) -> Generator[Frame, None, None]:
     """Frames of `source` inside [start, end), counted and timed from the first of them."""
     index, first, time = 0, 0.0, 0.0
     with closing(source):
@@ -332,9 +328,7 @@ class _Tally:
     end: float = 0.0
 
 
-def _images(
-    container: InputContainer, stream: VideoStream, tally: _Tally
-) -> Generator[av.VideoFrame, None, None]:
+def _images(container: InputContainer, stream: VideoStream, tally: _Tally) -> Generator[av.VideoFrame, None, None]:
     """Every frame that can be decoded, in order of display; troubles go into `tally`."""
     packets = container.demux(*container.streams.video, *container.streams.audio)
     while True:

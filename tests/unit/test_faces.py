@@ -114,9 +114,7 @@ def test_points_do_not_depend_on_where_in_the_picture_or_how_large_the_face_is()
     points = fit(GREY, FACE)
     assert points.shape == (68, 2) and points.dtype == np.float32
     shifted = cv2.warpAffine(GREY, np.array([[1, 0, 37.0], [0, 1, 11.0]]), (512, 512))
-    np.testing.assert_allclose(
-        fit(shifted, FACE + np.array([37, 11, 37, 11])), points + np.array([37, 11]), atol=0.01
-    )
+    np.testing.assert_allclose(fit(shifted, FACE + np.array([37, 11, 37, 11])), points + np.array([37, 11]), atol=0.01)
     large = cv2.resize(GREY, None, fx=8, fy=8, interpolation=cv2.INTER_LINEAR)
     apart = np.linalg.norm((fit(large, FACE * 8) + 0.5) / 8 - (points + 0.5), axis=1)
     assert np.median(apart) / interocular(points) < 0.02
@@ -250,9 +248,7 @@ def test_the_same_frames_give_the_same_track_twice():
 
 @pytest.mark.parametrize("tracker", ["mosse", "mosse-opencv"])
 def test_any_tracker_serves_and_crops_are_kept_on_request(tracker):
-    images = [cv2.cvtColor(scene(2 * i, 0), cv2.COLOR_RGB2GRAY) for i in range(8)] + [
-        np.zeros((360, 480), np.uint8)
-    ]
+    images = [cv2.cvtColor(scene(2 * i, 0), cv2.COLOR_RGB2GRAY) for i in range(8)] + [np.zeros((360, 480), np.uint8)]
     (track,) = follow(stills(images), tracker=tracker, detector="hog", fallback=None, keep=48).tracks
     assert track.crops.shape == (9, 48, 48, 1) and track.crops.dtype == np.uint8
     np.testing.assert_array_equal(track.seen, [True] * 8 + [False])

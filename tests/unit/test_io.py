@@ -106,9 +106,7 @@ def test_json_is_plain(tmp_path: Path) -> None:
     back = json.loads(text)
     assert text.endswith("}\n") and "é" in text
     assert list(back) == ["z", "a", "nan", "3", "path", "text"]
-    assert (
-        back["a"] == [[1, 2], [3, 4]] and back["nan"] == [None, None, None] and back["3"] == [3, True, None]
-    )
+    assert back["a"] == [[1, 2], [3, 4]] and back["nan"] == [None, None, None] and back["3"] == [3, True, None]
     with pytest.raises(TypeError):
         io.write_json(tmp_path / "b.json", {"x": object()})
     assert names(tmp_path) == ["a.json"]

@@ -152,9 +152,7 @@ _TIME = st.floats(0, 1e4)
     ),
     st.booleans(),
 )
-def test_written_clips_are_read_back(
-    tmp_path_factory: pytest.TempPathFactory, clips: list[Clip], inside: bool
-) -> None:
+def test_written_clips_are_read_back(tmp_path_factory: pytest.TempPathFactory, clips: list[Clip], inside: bool) -> None:
     folder = tmp_path_factory.mktemp("m")
     home = folder / "sub" if inside else folder.parent / "elsewhere"
     clips = [Clip(**{**vars(clip), "path": str(home / clip.path)}) for clip in clips]

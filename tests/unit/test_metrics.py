@@ -19,9 +19,7 @@ from duchenne.evaluate import metrics as m
 
 NAN = float("nan")
 #: Probabilities on a coarse grid, so that ties are common.
-ANSWERS = st.lists(
-    st.tuples(st.integers(0, 10).map(lambda i: i / 10), st.booleans()), min_size=2, max_size=40
-)
+ANSWERS = st.lists(st.tuples(st.integers(0, 10).map(lambda i: i / 10), st.booleans()), min_size=2, max_size=40)
 
 
 def corpus(seed: int = 0, persons: int = 12, skill: float = 0.2) -> tuple[Any, Any, Any, Any]:
@@ -109,9 +107,7 @@ def test_forced_pairs_by_hand() -> None:
     assert np.isnan(value) and pairs == 0
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 2), st.integers(0, 1)), max_size=30)
-)
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 2), st.integers(0, 1)), max_size=30))
 def test_forced_pairs_brute_force(rows: list[tuple[int, bool, int, int]]) -> None:
     won, count = 0.0, 0
     for a, b in product(rows, rows):

@@ -105,9 +105,7 @@ def test_a_cut_clip_names_only_the_moments_that_it_shows(start, stop, seed):
 def test_which_moments_a_cut_clip_knows(start, stop, known):
     time = np.arange(start, stop, 1 / RATE)
     noise = np.random.default_rng(0).normal(0, 0.004, len(time))
-    found = phases(
-        Signals(time, (bump(time, 1.0, 1.6, 2.4, 3.2) + noise)[:, None], ("x",), ("iod",)), curve="x"
-    )
+    found = phases(Signals(time, (bump(time, 1.0, 1.6, 2.4, 3.2) + noise)[:, None], ("x",), ("iod",)), curve="x")
     if not known:
         assert found == ()
         return

@@ -99,9 +99,7 @@ def test_noise_changes_from_frame_to_frame():
         assert 1.0 < corner.std() < 3.5
 
 
-@pytest.mark.parametrize(
-    "smile, lid, blink", list(product((0.0, 0.5, 1.0, 1.5, 1.95), (0.0, 0.5), (0.0, 1.0)))
-)
+@pytest.mark.parametrize("smile, lid, blink", list(product((0.0, 0.5, 1.0, 1.5, 1.95), (0.0, 0.5), (0.0, 1.0))))
 def test_the_face_is_never_folded_or_torn(smile, lid, blink):
     way = simulate._displacement(replace(POSED, asymmetry=0.0), smile, lid, blink)
     step = simulate._STEP
@@ -187,8 +185,7 @@ def test_seconds_around_a_track_leave_the_smile_as_it_was():
 
 def test_asymmetry_moves_one_corner_more_and_keeps_the_mean():
     even, uneven = (
-        simulate.track(replace(POSED, asymmetry=a, head_motion=0.0), 30.0, jitter=0.0).points
-        for a in (0, 0.3)
+        simulate.track(replace(POSED, asymmetry=a, head_motion=0.0), 30.0, jitter=0.0).points for a in (0, 0.3)
     )
     way = np.linalg.norm(uneven.astype(float) - uneven[0], axis=2).max(axis=0)
     assert way[54] > 1.5 * way[48]

@@ -29,9 +29,7 @@ def prepared(track, fps=FPS):
 def curves_of(mean, left=None, right=None, fps=FPS):
     mean = np.asarray(mean, float)
     sides = [mean if side is None else np.asarray(side, float) for side in (left, right)]
-    return Signals(
-        np.arange(len(mean)) / fps, np.column_stack([mean, *sides]), ("a", "b", "c"), ("lip widths",) * 3
-    )
+    return Signals(np.arange(len(mean)) / fps, np.column_stack([mean, *sides]), ("a", "b", "c"), ("lip widths",) * 3)
 
 
 def slow(curve, fps):
@@ -104,10 +102,7 @@ def test_a_table_comes_back_to_plain_units(seed):
     back = smile.from_table(table)
     assert set(back) == {f"{part}_{name}" for part in PARTS for name in SHARED}
     for name, value in back.items():
-        if (
-            name.endswith("duration_total")
-            and abs(plain[name.replace("duration_total", "net_amplitude")]) < 1e-6
-        ):
+        if name.endswith("duration_total") and abs(plain[name.replace("duration_total", "net_amplitude")]) < 1e-6:
             continue  # the flat steps are lost where the mean step is zero
         assert float(value) == pytest.approx(plain[name], abs=1e-9, nan_ok=True), name
 
@@ -122,12 +117,8 @@ def test_the_readings_differ_as_the_tables_do():
         (0.04, 0.06, 0.1)
     )
     assert (table["duration_positive"], table["duration_full"]) == pytest.approx((0.08, 0.12))
-    assert part["maximum_amplitude"] == pytest.approx(0.04) and part["mean_amplitude_full"] == pytest.approx(
-        0.022
-    )
-    assert table["maximum_amplitude"] == pytest.approx(0.03) and table[
-        "mean_amplitude_full"
-    ] == pytest.approx(0.008)
+    assert part["maximum_amplitude"] == pytest.approx(0.04) and part["mean_amplitude_full"] == pytest.approx(0.022)
+    assert table["maximum_amplitude"] == pytest.approx(0.03) and table["mean_amplitude_full"] == pytest.approx(0.008)
     assert table["std_amplitude"] == pytest.approx(np.std([0, 2, -1, 3, 0], ddof=1) / 100)
     # changes of the step: 2 −3 4 −3; the second is at the falling step
     assert table["maximum_acceleration_positive"] == pytest.approx(4 / 100 * FPS)
@@ -141,9 +132,7 @@ def test_the_readings_differ_as_the_tables_do():
 
 
 def test_the_lip_curve_is_a_half_at_rest_and_grows_by_the_movement_of_the_corners():
-    still = prepared(
-        simulate.track(replace(KINDS["posed"], amplitude=0.0, head_motion=0.0), 50.0, jitter=0.0)
-    )
+    still = prepared(simulate.track(replace(KINDS["posed"], amplitude=0.0, head_motion=0.0), 50.0, jitter=0.0))
     moved = still.points.copy()
     width = np.linalg.norm(moved[0, 48] - moved[0, 54])
     moved[60:, 54, 0] += 0.2 * width
@@ -157,17 +146,13 @@ def test_the_lip_curve_is_a_half_at_rest_and_grows_by_the_movement_of_the_corner
 
 
 def test_the_eyelid_curve_falls_when_the_lid_closes_and_turns_negative_below_the_corners():
-    track = prepared(
-        simulate.track(replace(KINDS["posed"], amplitude=0.0, head_motion=0.0), 50.0, jitter=0.0)
-    )
+    track = prepared(simulate.track(replace(KINDS["posed"], amplitude=0.0, head_motion=0.0), 50.0, jitter=0.0))
     points = track.points[:1].repeat(30, axis=0)
     middle = (points[0, 36] + points[0, 39]) / 2
     width = np.linalg.norm(points[0, 36] - points[0, 39])
     points[15:, 37] = points[15:, 38] = middle + np.array([0, 0.1 * width])  # below: y points down
     eyes = smile.eyelid_curve(
-        track.evolve(
-            "shut", time=track.time[:30], points=points, box=track.box[:30], confidence=track.confidence[:30]
-        )
+        track.evolve("shut", time=track.time[:30], points=points, box=track.box[:30], confidence=track.confidence[:30])
     )
     lid = np.linalg.norm((points[0, 37] + points[0, 38]) / 2 - middle) / width
     assert eyes["eyelid_left"][:15] == pytest.approx(lid, abs=1e-4)
@@ -205,9 +190,7 @@ def test_spontaneous_kinematics_are_slower_and_longer_than_posed_ones():
 def test_neutral_frames_before_or_after_change_nothing(kind, lead, tail, seed):
     kin, rate = KINDS[kind], 25.0
     plain, _ = smile.describe(prepared(simulate.track(kin, rate, seed)))
-    longer, _ = smile.describe(
-        prepared(simulate.track(kin, rate, seed, before=lead / rate, after=tail / rate))
-    )
+    longer, _ = smile.describe(prepared(simulate.track(kin, rate, seed, before=lead / rate, after=tail / rate)))
     for name in ("onset_net_amplitude", "onset_maximum_speed_positive", "offset_net_amplitude"):
         assert longer[name] == pytest.approx(plain[name], rel=0.05)
     for part in PARTS:
@@ -268,9 +251,7 @@ def test_the_public_table_obeys_the_reading():
         for sign in ("positive", "negative"):
             way = got[f"mean_speed_{sign}"] * got[f"duration_{sign}"]
             assert way == pytest.approx(got[f"total_amplitude_{sign}"], abs=1e-6)
-            assert raw[f"mean_amplitude_{sign}"] * TABLE_FPS == pytest.approx(
-                got[f"mean_speed_{sign}"], abs=1e-6
-            )
+            assert raw[f"mean_amplitude_{sign}"] * TABLE_FPS == pytest.approx(got[f"mean_speed_{sign}"], abs=1e-6)
         speed = got["net_amplitude"] / got["duration_full"]
         assert speed == pytest.approx(got["net_amplitude_duration_ratio"], abs=1e-6)
         rising = raw["maximum_amplitude"] > 0

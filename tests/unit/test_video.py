@@ -266,9 +266,7 @@ def test_start_and_end_in_seconds_of_the_file(tmp_path: Path) -> None:
     assert [int(f.grey[0, 0]) for f in read(path, end=0.04)] == [0]
 
 
-@pytest.mark.parametrize(
-    ("start", "end"), [(1.0, 1.0), (2.0, 1.0), (None, 0.0), (-1.0, 2.0), (0.0, math.nan)]
-)
+@pytest.mark.parametrize(("start", "end"), [(1.0, 1.0), (2.0, 1.0), (None, 0.0), (-1.0, 2.0), (0.0, math.nan)])
 def test_a_clip_starts_before_it_ends(tmp_path: Path, start: float | None, end: float | None) -> None:
     with pytest.raises(UsageError, match="start"):
         video.frames(tmp_path / "a.mp4", start=start, end=end)
@@ -330,9 +328,7 @@ def test_a_file_that_is_cut_short(
     capfd.readouterr()
     cut(path, part)
     got = []
-    with pytest.raises(
-        InputError, match=r"is cut short: \d+ .*frames.* could be decoded.*--allow-tr"
-    ) as caught:
+    with pytest.raises(InputError, match=r"is cut short: \d+ .*frames.* could be decoded.*--allow-tr") as caught:
         got.extend(frame.index for frame in video.frames(path))
     (told,) = re.findall(r"cut short: (\d+) ", str(caught.value))
     assert 0 < len(got) == int(told) < 72
@@ -373,9 +369,7 @@ def test_nothing_can_be_decoded(tmp_path: Path) -> None:
 
 def test_timestamps_that_jump_back(tmp_path: Path) -> None:
     path = make_retimed(tmp_path / "a.mkv", [(0, 0), (10, 80), (20, 60), (30, 90)])
-    with pytest.raises(
-        InputError, match=r"frame 2 is at 0\.060 s, but the frame before it is at 0\.080 s.*re-enc"
-    ):
+    with pytest.raises(InputError, match=r"frame 2 is at 0\.060 s, but the frame before it is at 0\.080 s.*re-enc"):
         read(path)
 
 

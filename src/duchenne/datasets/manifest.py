@@ -141,9 +141,7 @@ def _clip(folder: Path, row: dict[str, str], where: str) -> Clip:
 
 def _word(text: str, kind: str, known: dict[str, str], listed: Iterable[str], where: str) -> str | None:
     if text and text.lower() not in known:
-        raise InputError(
-            f"{where}, has the {kind} '{text}'; use one of {', '.join(listed)}, or leave it empty."
-        )
+        raise InputError(f"{where}, has the {kind} '{text}'; use one of {', '.join(listed)}, or leave it empty.")
     return known[text.lower()] if text else None
 
 

@@ -198,9 +198,7 @@ def _blinks(rng: np.random.Generator, time: Array, duration: float) -> Array:
 
 def _clock(duration: float, rate: float) -> Array:
     if not 0 < rate < np.inf or not 0 <= duration < np.inf:
-        raise UsageError(
-            f"A simulation needs a rate above 0 and seconds of at least 0, not {rate}, {duration}."
-        )
+        raise UsageError(f"A simulation needs a rate above 0 and seconds of at least 0, not {rate}, {duration}.")
     return np.arange(round(duration * rate)) / rate
 
 

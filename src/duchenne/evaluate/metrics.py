@@ -114,9 +114,7 @@ def clustered_bootstrap(
     return _interval(np.array(values))
 
 
-def permutation_p(
-    metric: Metric, p: Array, y: Array, groups: Iterable[Any], n: int = 1000, seed: int = 0
-) -> float:
+def permutation_p(metric: Metric, p: Array, y: Array, groups: Iterable[Any], n: int = 1000, seed: int = 0) -> float:
     """How often labels shuffled within each person score at least as high: (1 + count) / (1 + n), one-sided.
 
     A small value says that p tells a person's genuine clips from the same person's posed ones; knowing the
@@ -197,9 +195,7 @@ def _some(
     return out
 
 
-def _pair_interval(
-    p: Array, y: Array, who: Array, what: Array | None, n: int, seed: int
-) -> tuple[float, float]:
+def _pair_interval(p: Array, y: Array, who: Array, what: Array | None, n: int, seed: int) -> tuple[float, float]:
     """As `clustered_bootstrap`; a person drawn twice counts twice but forms no pairs with its own copy."""
     p, y, groups, person = _answered(p, y, _pair_groups(who, what), _codes(who))
     names = np.unique(person)

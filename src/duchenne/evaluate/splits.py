@@ -54,9 +54,7 @@ def fixed(folds: Iterable[Any] | None, subjects: Iterable[Any] | None) -> Iterat
     """
     fold, person = _names(folds, "fold"), persons(subjects)
     if len(fold) != len(person):
-        raise UsageError(
-            f"Each row needs a fold and a person, found {len(fold)} folds, {len(person)} persons."
-        )
+        raise UsageError(f"Each row needs a fold and a person, found {len(fold)} folds, {len(person)} persons.")
     names, number = np.unique(fold, return_inverse=True)
     if len(names) < 2:
         raise UsageError(f"At least 2 folds are needed, found only '{names[0]}'.")

@@ -27,6 +27,7 @@ _JUMP = 0.15  # of the box's side: points this far from HOG's box or from the tr
 _DIP = 0.5  # of the usual PSR: below this the face is looked at at once
 _ACQUIRE, _KEEP = 0.0, -0.3  # dlib HOG scores that make, and that keep, a face
 _LIKENESS = 0.15
+_SHARP = 128  # px, side of the face crop on which sharpness is measured
 _INSIDE = 2 / 3  # of the points must lie in the picture: dlib invents the others
 
 
@@ -43,12 +44,15 @@ class Frame(Protocol):
 class Followed:
     """Every face that was seen, the most prominent at the first sight first; no tracks where there was none.
 
-    time float64 (T,) seconds of every decoded frame; frame_size (width, height).
+    time float64 (T,) seconds of every decoded frame; frame_size (width, height). sharpness has one number a
+    track: the median, over samples of the face, of the Laplacian's standard deviation in grey levels, on a
+    crop of 128 px.
     """
 
     tracks: list[FaceTrack]
     time: Array
     frame_size: tuple[int, int]
+    sharpness: list[float]
 
 
 @dataclass(eq=False)
@@ -66,14 +70,14 @@ class _Face:
     verified: float = 0.0  # time of the last verification that it passed
     sure: int = -1  # the frame of that verification
     found: int = 0
+    sharpness: list[float] = field(default_factory=list)
+    sharpened: float = -np.inf  # time of the last sample of it
 
 
 class _Follower:
     """The state between frames: the faces, and when to search again."""
 
-    def __init__(
-        self, detector: str, fallback: str | None, tracker: str, landmarker: str, many: bool
-    ) -> None:
+    def __init__(self, detector: str, fallback: str | None, tracker: str, landmarker: str, many: bool) -> None:
         self.detector: Detector = DETECTORS.load(detector)()
         self.fallback: Detector | None = DETECTORS.load(fallback)() if fallback else None
         self.new_tracker: Callable[[], Tracker] = TRACKERS.load(tracker)
@@ -208,6 +212,10 @@ class _Follower:
             face.tracker.start(grey, face.box)
             face.anchor = face.box
         self._write(face, n, time, points, psr)
+        if time - face.sharpened >= _VERIFY:
+            face.sharpened = time
+            crop = cut(grey, face.box, (_SHARP, _SHARP), cv2.BORDER_REPLICATE)
+            face.sharpness.append(float(cv2.Laplacian(crop, cv2.CV_64F).std()))
         return True
 
     def _write(self, face: _Face, n: int, time: float, points: Array, psr: float) -> None:
@@ -274,7 +282,9 @@ def follow(
             on_frame(n + 1)
     stamps = np.array(times, np.float64)
     names = (follower.detector.version, follower.new_tracker().version, follower.landmarker.version)
-    return Followed([_track(f, stamps, size, keep, source, names) for f in follower.faces], stamps, size)
+    tracks = [_track(f, stamps, size, keep, source, names) for f in follower.faces]
+    sharpness = [float(np.median(f.sharpness)) if f.sharpness else np.nan for f in follower.faces]
+    return Followed(tracks, stamps, size, sharpness)
 
 
 def protagonist(tracks: list[FaceTrack]) -> FaceTrack | None:

@@ -25,9 +25,7 @@ def lowpass(values: Array, fps: float, cutoff: float) -> Array:
     if len(values) < 2 or cutoff >= fps / 2:
         return values
     sos = butter(1, cutoff, fs=fps, output="sos")
-    return np.asarray(
-        sosfiltfilt(sos, values, axis=0, padlen=min(len(values) - 1, round(fps)), padtype="constant")
-    )
+    return np.asarray(sosfiltfilt(sos, values, axis=0, padlen=min(len(values) - 1, round(fps)), padtype="constant"))
 
 
 def derivatives(values: Array, fps: float, cutoff: float = 1.0) -> tuple[Array, Array, Array]:

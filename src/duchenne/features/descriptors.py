@@ -101,7 +101,7 @@ def prepare(track: FaceTrack, fps: float) -> tuple[FaceTrack, Signals]:
 
 def longest_seen(curves: Signals) -> Array:
     """float64 (t, F): the rows of the longest stretch without a gap; empty when there is none."""
-    stretches = clean.runs(np.isfinite(curves.values).all(axis=1))
+    stretches = clean.runs(np.asarray(np.isfinite(curves.values).all(axis=1)))
     start, stop = max(stretches, key=lambda s: s[1] - s[0], default=(0, 0))
     return curves.values[start:stop]
 

@@ -200,17 +200,21 @@ def _expression(y: Array, top: int, low: int, high: int) -> tuple[int, int, floa
     levels = [rest for rest in rests if rest is not None]
     if not levels:
         return None
-    sides = [
-        _side(side, plateau, rest, min(levels), cut)
-        for side, rest, cut in zip((before, after), rests, (low == 0, high == len(y) - 1), strict=True)
-    ]
-    b, a = sides
+    b, a = (
+        _side(side, plateau, rest, min(levels), cut, other if other_rest is None else None)
+        for side, other, rest, other_rest, cut in (
+            (before, after, rests[0], rests[1], low == 0),
+            (after, before, rests[1], rests[0], high == len(y) - 1),
+        )
+    )
     marks = [
         None if b.foot is None else top - b.foot,
         None if b.edge is None else top - b.edge,
         None if a.edge is None else top + a.edge,
         None if a.foot is None else top + a.foot,
     ]
+    if all(mark is None for mark in marks):
+        return None
     first = low if marks[0] is None else marks[0]
     last = high if marks[3] is None else marks[3]
     return first, last, max(b.drop, a.drop), marks
@@ -235,16 +239,26 @@ def _outermost(side: Array, level: float) -> int:
     return min(int(np.flatnonzero(side > level)[-1]) + 1, len(side) - 1)
 
 
-def _side(side: Array, plateau: float, rest: float | None, lowest: float, cut: bool) -> _Side:
-    """Where the plateau ends and where rest is reached, walking outwards; None where the clip is cut."""
+def _side(side: Array, plateau: float, rest: float | None, lowest: float, cut: bool, other: Array | None) -> _Side:
+    """Where the plateau ends and where rest is reached, walking outwards; None where the clip is cut.
+
+    `other` is the other side where the clip is cut there: what it shows of a plateau may be a movement.
+    """
     if rest is None:
         return _Side(None, None, 0.0)
     drop = plateau - rest
     edge = _outermost(side, rest + _HEAD * drop)
-    inside = side[edge:] <= rest + _FOOT * drop
-    if not inside.any():
-        return _Side(edge, None, drop)
-    foot = edge + int(np.argmax(inside))
+    inside = np.flatnonzero(side[edge:] <= rest + _FOOT * drop)
+    foot = edge + int(inside[0]) if len(inside) else len(side) - 1
+    stands = other is None or _stands(other, side, edge, foot)
     still = (len(side) - 1 - foot) * _STEP >= _STILL - 1e-9
     known = side[foot] <= lowest + 0.15 * (plateau - lowest) and rest > lowest  # the other side shows rest
-    return _Side(edge, foot if not cut or still or known else None, drop)
+    seen = len(inside) > 0 and (not cut or still or known)
+    return _Side(edge if stands else None, foot if seen else None, drop)
+
+
+def _stands(other: Array, side: Array, edge: int, foot: int) -> bool:
+    """Whether the curve from the cut end of `other` to `edge` is flat beside the one from `edge` to `foot`."""
+    still, moving = len(other) - 1 + edge, foot - edge
+    slope = abs(other[-1] - side[edge]) / max(still, 1)
+    return still * _STEP >= _STILL / 2 and slope < 0.5 * abs(side[edge] - side[foot]) / max(moving, 1)

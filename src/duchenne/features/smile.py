@@ -138,9 +138,7 @@ def from_table(columns: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
-        raise InputError(
-            f"The table of smile descriptors lacks {len(missing)} columns, first '{missing[0]}'."
-        )
+        raise InputError(f"The table of smile descriptors lacks {len(missing)} columns, first '{missing[0]}'.")
     out: dict[str, Array] = {}
     for part in PARTS:
         take = {name: np.asarray(columns[f"{part}_{name}"], float) for name in DESCRIPTORS}
@@ -181,9 +179,7 @@ def _mean_left_right(time: Array, name: str, left: Array, right: Array, unit: st
 def _rate(time: Array) -> float:
     steps = np.diff(time)
     if len(steps) == 0 or np.ptp(steps) > 0.01 * steps.mean():
-        raise InputError(
-            "Smile descriptors need an even time grid; put the track through clean.resample first."
-        )
+        raise InputError("Smile descriptors need an even time grid; put the track through clean.resample first.")
     return float(1 / steps.mean())
 
 
@@ -192,9 +188,7 @@ def _parts(values: Array, phase: Phase) -> dict[str, tuple[int, int]]:
     steps = np.diff(values)
     rise = (0, 0) if phase.apex is None else _longest(steps >= 0, 0)
     fall = (
-        (len(steps), len(steps))
-        if phase.offset is None
-        else _longest(steps <= 0, rise[1] + (phase.apex is not None))
+        (len(steps), len(steps)) if phase.offset is None else _longest(steps <= 0, rise[1] + (phase.apex is not None))
     )
     found = {"onset": (0, rise[1]), "apex": (rise[1], fall[0]), "offset": (fall[0], len(steps))}
     known = {

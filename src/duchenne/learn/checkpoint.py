@@ -43,9 +43,7 @@ def locate(model: str | Path) -> Path:
 def digest(folder: Path) -> str:
     """sha256 over names and bytes of the folder's model files (the card's text is not part of the model)."""
     total = hashlib.sha256()
-    for path in sorted(
-        p for p in folder.iterdir() if p.suffix in {".json", ".npz", ".ubj"} and p.name != "card.json"
-    ):
+    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".npz", ".ubj"} and p.name != "card.json"):
         total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
@@ -61,7 +59,7 @@ def save(model: DescriptorModel, folder: Path, *, name: str) -> Path:
         **_linear_arrays("emotion", model.emotion),
     }
     arrays = {key: np.asarray(value, np.float32) for key, value in arrays.items() if value is not None}
-    with io.atomic(folder / "arrays.npz") as path, open(path, "wb") as handle:
+    with io.atomic(folder / "arrays.npz") as path, path.open("wb") as handle:
         np.savez_compressed(handle, **arrays)
     hashes = {"arrays.npz": _sha(folder / "arrays.npz")}
     for i, booster in enumerate(tabular.boosters):
@@ -99,8 +97,8 @@ def load(model: str | Path) -> tuple[DescriptorModel, dict[str, Any]]:
         ) from error
     if about.get("format") != FORMAT or about.get("version") != VERSION:
         raise ModelError(
-            f"{folder} holds a model of format {about.get('format')!r} version {about.get('version')!r}; this duchenne "
-            f"reads {FORMAT} version {VERSION}: train it again or install the matching duchenne."
+            f"{folder} holds a model of format {about.get('format')!r} version {about.get('version')!r}; expected "
+            f"{FORMAT} version {VERSION}: train it again or install the matching duchenne."
         )
     problems = verify(folder, about)
     if problems:

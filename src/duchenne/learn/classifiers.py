@@ -46,17 +46,13 @@ class DescriptorModel:
     needs: str = "points"
 
     @classmethod
-    def of_family(
-        cls, family: str = "dynamics", *, fps: float = 25.0, recipe: Recipe | None = None
-    ) -> DescriptorModel:
+    def of_family(cls, family: str = "dynamics", *, fps: float = 25.0, recipe: Recipe | None = None) -> DescriptorModel:
         """An unfitted model on one of `features.descriptors.FAMILIES`."""
         return cls(names=FAMILIES[family].names, family=family, fps=fps, recipe=recipe or Recipe())
 
     def table(self, tracks: Sequence[FaceTrack]) -> Array:
         """float64 (N, D): descriptors of each track's longest seen stretch; NaN rows where too short."""
-        rows = [
-            describe(longest_seen(prepare(track, self.fps)[1]), self.fps, self.family) for track in tracks
-        ]
+        rows = [describe(longest_seen(prepare(track, self.fps)[1]), self.fps, self.family) for track in tracks]
         return np.array(rows).reshape(len(rows), len(self.names))
 
     def fit(
@@ -65,9 +61,7 @@ class DescriptorModel:
         """Fit on tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
         return self.fit_table(self.table(tracks), labels, groups, emotions)
 
-    def fit_table(
-        self, x: Array, labels: Array, groups: Array, emotions: Array | None = None
-    ) -> DescriptorModel:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> DescriptorModel:
         """Fit on descriptors (N, D). InputError with fewer than four persons or only one class."""
         usable = np.isfinite(x).any(axis=1)
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
@@ -83,9 +77,7 @@ class DescriptorModel:
         self.margin = abstention_margin(p, y, TARGET_ACCURACY)
         self._fit_emotions(x, None if emotions is None else np.asarray(emotions)[usable])
         self._fit_envelope(x, groups)
-        self.typical = {
-            name: quantiles(x[y == value], (0.25, 0.75)) for value, name in enumerate(("posed", "genuine"))
-        }
+        self.typical = {name: quantiles(x[y == value], (0.25, 0.75)) for value, name in enumerate(("posed", "genuine"))}
         self.facts = {**self.facts, "people": people, "clips": len(y), "genuine": int(y.sum())}
         return self
 

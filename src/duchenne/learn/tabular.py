@@ -62,15 +62,11 @@ class Tabular:
             boosted[test] = _margin(self._boost(x[train], y[train], 0), x[test])
             straight[test] = Linear.fit(x[train], y[train], self.recipe.penalty).logits(x[test])[:, 0]
         logits = {
-            name: np.mean(
-                [z for z, on in zip((boosted, straight), CANDIDATES[name], strict=True) if on], axis=0
-            )
+            name: np.mean([z for z, on in zip((boosted, straight), CANDIDATES[name], strict=True) if on], axis=0)
             for name in self.recipe.members
         }
         fitted = {name: (*platt(z, y), z) for name, z in logits.items()}
-        self.chosen = min(
-            fitted, key=lambda name: _log_loss(fitted[name][0] * fitted[name][2] + fitted[name][1], y)
-        )
+        self.chosen = min(fitted, key=lambda name: _log_loss(fitted[name][0] * fitted[name][2] + fitted[name][1], y))
         self.slope, self.intercept, z = fitted[self.chosen]
         self.out_of_fold = sigmoid(self.slope * z + self.intercept)
         with_boosting, with_linear = CANDIDATES[self.chosen]
@@ -80,7 +76,7 @@ class Tabular:
 
     def logit(self, x: Array) -> Array:
         """float64 (N,): calibrated log-odds of genuine for descriptors (N, D)."""
-        return self.slope * np.mean(self._members(x), axis=0) + self.intercept
+        return np.asarray(self.slope * np.mean(self._members(x), axis=0) + self.intercept)
 
     def predict_proba(self, x: Array) -> Array:
         """float64 (N, 2): P(posed), P(genuine)."""
@@ -97,9 +93,7 @@ class Tabular:
             import xgboost
 
             data = xgboost.DMatrix(x, nthread=1)
-            parts.append(
-                np.mean([b.predict(data, pred_contribs=True)[:, :-1] for b in self.boosters], axis=0)
-            )
+            parts.append(np.mean([b.predict(data, pred_contribs=True)[:, :-1] for b in self.boosters], axis=0))
         if self.linear is not None:
             parts.append(self.linear.terms(x))
         return np.asarray(self.slope * np.mean(parts, axis=0))

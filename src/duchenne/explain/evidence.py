@@ -1,0 +1,77 @@
+"""Why a model leans to genuine or posed: its largest contributions, in words with numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from duchenne.features.descriptors import CURVES, STATISTICS
+from duchenne.learn.classifiers import DescriptorModel
+from duchenne.types import Array
+
+_UNITS = {"head_yaw": "°", "head_pitch": "°", "head_roll": "°", "head_size": "log px"}
+#: "iod" spelt out for people: the distance between the eyes.
+_IOD = "eye distances"
+
+
+def evidence(model: DescriptorModel, row: Array, *, most: int = 6) -> tuple[dict[str, Any], ...]:
+    """The curves that moved the verdict most, each with its most telling descriptor.
+
+    `row` float64 (D,) are the clip's descriptors. Each item: feature, value, unit, contribution (log-odds of
+    the whole curve, + genuine), text, posed_range and genuine_range (quartiles of the training people).
+    """
+    parts = model.fitted.contributions(row[None])[0]
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(model.names):
+        groups.setdefault(name.split(".")[0] if "." in name else name, []).append(i)
+    sums = {group: float(parts[index].sum()) for group, index in groups.items()}
+    ranked = sorted(sums, key=lambda group: -abs(sums[group]))[:most]
+    return tuple(_item(model, row, parts, groups[group], sums[group]) for group in ranked)
+
+
+def _item(model: DescriptorModel, row: Array, parts: Array, index: list[int], total: float) -> dict[str, Any]:
+    i = max(index, key=lambda j: parts[j] * np.sign(total) if np.isfinite(row[j]) else -np.inf)
+    name = model.names[i]
+    words, unit, scale = describe_name(name)
+    value, posed, genuine = (
+        _plain(v, scale) for v in (row[i], model.typical["posed"][:, i], model.typical["genuine"][:, i])
+    )
+    toward = "spontaneous" if total > 0 else "posed"
+    text = (
+        f"{words}: {_say(value)}{unit}; half of the posed clips lie between {_say(posed[0])} and {_say(posed[1])}, "
+        f"half of the spontaneous ones between {_say(genuine[0])} and {_say(genuine[1])}. Speaks for {toward}."
+    )
+    return {
+        "feature": words,
+        "descriptor": name,
+        "value": float(value),
+        "unit": unit.strip(),
+        "contribution": total,
+        "text": text,
+        "posed_range": [float(v) for v in posed],
+        "genuine_range": [float(v) for v in genuine],
+    }
+
+
+def describe_name(name: str) -> tuple[str, str, str]:
+    """(words, " unit", scale) of a descriptor; scale "log" means that the stored value is a logarithm."""
+    curve, _, statistic = name.partition(".")
+    if curve not in CURVES or statistic not in STATISTICS:
+        return _readable(name), "", ""
+    text, unit = STATISTICS[statistic]
+    scale, plain = ("log", unit.removeprefix("log ")) if unit.startswith("log ") else ("", unit)
+    shown = plain.replace("u", _UNITS.get(curve, _IOD)) if "u" in plain else plain
+    return f"{_readable(curve)}, {text}", f" {shown}" if shown else "", scale
+
+
+def _readable(name: str) -> str:
+    return name.replace("_", " ").replace(".", ", ").capitalize()
+
+
+def _plain(value: Array, scale: str) -> Any:
+    return np.exp(value) if scale == "log" else value
+
+
+def _say(value: float) -> str:
+    return "unknown" if not np.isfinite(value) else f"{value:.3g}"

@@ -1,0 +1,258 @@
+"""One video, start to end: read the face, judge it, say why, or say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import clean, video
+from duchenne.errors import InputError, UsageError
+from duchenne.explain.evidence import evidence
+from duchenne.faces import Followed, follow
+from duchenne.features.descriptors import CURVES, longest_seen, prepare
+from duchenne.features.phases import ACTIVITY, main_phase, phases
+from duchenne.learn import checkpoint
+from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.tabular import sigmoid
+from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Phase, Signals, Verdict
+
+LIMITS = (
+    "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
+    "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
+    "hiring, schooling, policing, border control, insurance or medical decisions."
+)
+FPS = 50.0  # of the curves that phases are found in and the report shows
+MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was trained on
+MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
+MIN_RATE = 10.0  # frames/s
+MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
+LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
+_BEFORE, _AFTER = 1.5, 1.0  # s around that expression
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and what it is combined with, read once."""
+
+    model: DescriptorModel
+    about: dict[str, Any]
+    smile: DescriptorModel | None = None
+    smile_share: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named)."""
+
+    verdict: Verdict
+    track: FaceTrack
+    curves: Signals
+
+
+@cache
+def load_model(model: str | Path) -> Loaded:
+    """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
+    main, about = checkpoint.load(model)
+    share = float(main.facts.get("smile_share", 0.0))
+    return Loaded(main, about, checkpoint.load("smile")[0] if share else None, share)
+
+
+def resolve_device(device: str) -> str:
+    """The device that will really be used; the descriptor models run on the CPU only."""
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"Device '{device}' cannot be used: descriptor models run on the CPU; pass auto or cpu.")
+    return "cpu"
+
+
+def analyze(path: str | Path, **options: Any) -> Verdict:
+    """Genuine or posed? The verdict on the most prominent face of a video; options as for `examine`."""
+    return examine(path, **options)[0].verdict
+
+
+def examine(
+    path: str | Path,
+    *,
+    model: str | Path = "default",
+    emotion: str | None = None,
+    all_faces: bool = False,
+    device: str = "auto",
+    detector: str = "haar",
+    rate: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    allow_truncated: bool = False,
+    on_frame: Callable[[int], None] | None = None,
+) -> list[Analysis]:
+    """Every asked-for face of a video with its verdict, the most prominent first.
+
+    `emotion` tells what the clip shows instead of letting the model guess; `rate` (frames/s) is needed for a
+    folder of images and for nothing else; `start` and `end` are seconds. InputError when the file cannot be
+    read or shows no face; UsageError on unknown names.
+    """
+    if emotion is not None and emotion not in ALL_EMOTIONS:
+        raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
+    used = resolve_device(device)
+    loaded = load_model(model)
+    frames = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
+    found = follow(frames, detector=detector, all_faces=all_faces, source=str(path), on_frame=on_frame)
+    if not any(track.seen.any() for track in found.tracks):
+        raise InputError(
+            f"{path} shows no face: none was found in {len(found.time)} frames; "
+            "a clip must show one face from the front, ideally over 80 px high."
+        )
+    return [
+        _analysis(track, loaded, emotion, used, found, index)
+        for index, track in enumerate(found.tracks)
+        if track.seen.any()
+    ]
+
+
+def _analysis(
+    track: FaceTrack, loaded: Loaded, emotion: str | None, device: str, found: Followed, index: int
+) -> Analysis:
+    blur = found.sharpness[index]
+    return replace_face(judge(track, loaded, emotion=emotion, blur=blur if np.isfinite(blur) else None), index, device)
+
+
+def replace_face(analysis: Analysis, index: int, device: str) -> Analysis:
+    """The same analysis, numbered and with the device that was used."""
+    return replace(analysis, verdict=replace(analysis.verdict, face=index, device=device))
+
+
+def judge(track: FaceTrack, loaded: Loaded, *, emotion: str | None = None, blur: float | None = None) -> Analysis:
+    """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain."""
+    model = loaded.model
+    quality = clean.assess(track, blur=blur)
+    _, curves = prepare(track, FPS)
+    quality |= _pose(curves)
+    window = focus(track, curves)
+    row = model.table([window])[0]
+    usable = bool(np.isfinite(row).any())
+    guessed = model.emotions(row[None])[0] if usable else {}
+    named = dict.fromkeys(guessed or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else guessed
+    found = expression_phases(curves, named)
+    p, reason, familiarity = None, _too_poor(quality, curves), {}
+    if reason is None:
+        p = _probability(window, row, loaded, named)
+        familiarity = _familiarity(model, row)
+        reason = _unsure(p, model, familiarity)
+    verdict = Verdict(
+        p_genuine=None if reason else p,
+        label=None if reason or p is None else "genuine" if p >= 0.5 else "posed",
+        abstained=reason is not None,
+        reason=reason,
+        emotion=named,
+        phases=found,
+        evidence=evidence(model, row) if usable else (),
+        quality=quality,
+        familiarity=familiarity,
+        model=loaded.about,
+        frames=len(track),
+        duration=track.duration,
+        source=track.source,
+        limits=LIMITS,
+        history=window.history,
+    )
+    return Analysis(verdict, track, curves)
+
+
+def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
+    """The part of a track that is judged: all of it, or of a long clip the largest expression's seconds."""
+    if track.duration <= LONG:
+        return track
+    main = main_phase(phases(curves, curve=ACTIVITY), curves)
+    known = [] if main is None else [t for t in (main.onset, main.apex, main.offset, main.end) if t is not None]
+    middle = (min(known) + max(known)) / 2 if known else track.duration / 2
+    low = max(min([*known, middle]) - _BEFORE, middle - LONG / 2, 0.0)
+    high = min(max([*known, middle]) + _AFTER, low + LONG)
+    inside = (track.time >= low) & (track.time <= high)
+    return track.evolve(
+        f"focus: {low:.2f} s to {high:.2f} s, around the largest expression of a {track.duration:.0f} s clip",
+        time=track.time[inside],
+        points=track.points[inside],
+        confidence=track.confidence[inside],
+        box=track.box[inside],
+        crops=None if track.crops is None else track.crops[inside],
+    )
+
+
+def expression_phases(curves: Signals, emotion: dict[str, float]) -> tuple[Phase, ...]:
+    """Phases of the lip corners for smiles, else of the whole face; the other one where nothing is found."""
+    smile = max(emotion, key=emotion.__getitem__, default="happiness") == "happiness"
+    first, second = ("lip_corner_pull", ACTIVITY) if smile else (ACTIVITY, "lip_corner_pull")
+    return phases(curves, curve=first) or phases(curves, curve=second)
+
+
+def _probability(track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float]) -> float:
+    """P(genuine); of a smile the log-odds are shared with the smile expert (docs/decisions)."""
+    z = float(loaded.model.fitted.logit(row[None])[0])
+    if loaded.smile is not None and emotion.get("happiness", 0.0) > 0.5:
+        smile = loaded.smile.table([track])
+        if np.isfinite(smile).any():
+            share = loaded.smile_share
+            z = (1 - share) * z + share * float(loaded.smile.fitted.logit(smile)[0])
+    return float(sigmoid(np.array(z)))
+
+
+def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:
+    share, percentile = model.strange(row[None])
+    limit = model.strange_limit
+    familiar = bool(share[0] <= limit)
+    text = (
+        f"{100 * share[0]:.1f} % of the measurements lie outside what 99 % of the training clips show; "
+        f"up to {100 * limit:.1f} % is usual for people the model has not seen."
+    )
+    return {
+        "outside": float(share[0]),
+        "distance_percentile": float(percentile[0]),
+        "familiar": familiar,
+        "text": text,
+    }
+
+
+def _pose(curves: Signals) -> dict[str, float | None]:
+    def median(name: str) -> float | None:
+        x = curves[name][np.isfinite(curves[name])]
+        return float(np.median(x)) if x.size else None
+
+    return {"yaw": median("head_yaw"), "pitch": median("head_pitch"), "roll": median("head_roll")}
+
+
+def _too_poor(quality: dict[str, Any], curves: Signals) -> str | None:
+    """Why this clip cannot be judged at all, in one sentence; None when it can."""
+    seen = longest_seen(curves)
+    if quality["rate"] is not None and quality["rate"] < MIN_RATE:
+        return f"Too few frames: {quality['rate']:.3g} per second; at least {MIN_RATE:.0f} are needed to see movement."
+    if len(seen) / FPS < MIN_SEEN:
+        return (
+            f"Too short: the face is seen for {len(seen) / FPS:.2f} s without a gap; at least {MIN_SEEN} s are needed."
+        )
+    if quality["face_size"] < MIN_SIZE:
+        return f"The face is too small: {quality['face_size']:.0f} px between the eyes; at least {MIN_SIZE:.0f} are needed."
+    if quality["coverage"] < 0.5 and len(seen) / FPS < 2 * MIN_SEEN:
+        return f"The face is lost in {100 * (1 - quality['coverage']):.0f} % of the frames; film it from the front."
+    if movement_span(seen) < MIN_SPAN:
+        return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
+    return None
+
+
+def movement_span(values: Array) -> float:
+    """Largest 5–95 % range of any curve of the face in eye distances, left–right differences left out."""
+    face = [i for i, name in enumerate(CURVES) if "asymmetry" not in name and not name.startswith("head_")]
+    return float(np.ptp(np.percentile(values[:, face], [5, 95], axis=0), axis=0).max())
+
+
+def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any]) -> str | None:
+    if not familiarity["familiar"]:
+        return f"Unlike anything the model was trained on: {familiarity['text']}"
+    if abs(p - 0.5) < model.margin:
+        return (
+            f"Too close to call: the model's probability of genuine is {p:.2f}, and answers between "
+            f"{0.5 - model.margin:.2f} and {0.5 + model.margin:.2f} were too often wrong on people it had not seen."
+        )
+    return None
