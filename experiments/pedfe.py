@@ -117,6 +117,7 @@ def one_seed(d: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="also save out-of-fold predictions here (not for committing)")
     args = parser.parse_args()
     d = load(Path(os.environ["DUCHENNE_DATA"]))

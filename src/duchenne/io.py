@@ -77,7 +77,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def write_json(path: str | Path, obj: Any) -> Path:
     """Write `obj` as JSON in one step: numpy becomes plain, NaN and infinity become null, order is kept."""
-    return write_text(path, json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> Path:
@@ -85,15 +85,16 @@ def write_table(path: str | Path, table: pd.DataFrame) -> Path:
     return write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: arrays and tuples become lists, paths strings, NaN and infinities None."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

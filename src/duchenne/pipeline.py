@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import clean, video
+from duchenne import clean, io, report, video
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.evidence import evidence
 from duchenne.faces import Followed, follow
@@ -20,6 +20,9 @@ from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import sigmoid
 from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Phase, Signals, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LIMITS = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
@@ -41,17 +44,22 @@ class Loaded:
 
     model: DescriptorModel
     about: dict[str, Any]
+    card: dict[str, Any]
     smile: DescriptorModel | None = None
     smile_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named)."""
+    """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named).
+
+    `p_raw` is the model's P(genuine) whether or not the verdict abstains from using it.
+    """
 
     verdict: Verdict
     track: FaceTrack
     curves: Signals
+    p_raw: float
 
 
 @cache
@@ -59,7 +67,8 @@ def load_model(model: str | Path) -> Loaded:
     """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
     main, about = checkpoint.load(model)
     share = float(main.facts.get("smile_share", 0.0))
-    return Loaded(main, about, checkpoint.load("smile")[0] if share else None, share)
+    smile = checkpoint.load("smile")[0] if share else None
+    return Loaded(main, about, checkpoint.card(model), smile, share)
 
 
 def resolve_device(device: str) -> str:
@@ -116,15 +125,13 @@ def _analysis(
     track: FaceTrack, loaded: Loaded, emotion: str | None, device: str, found: Followed, index: int
 ) -> Analysis:
     blur = found.sharpness[index]
-    return replace_face(judge(track, loaded, emotion=emotion, blur=blur if np.isfinite(blur) else None), index, device)
-
-
-def replace_face(analysis: Analysis, index: int, device: str) -> Analysis:
-    """The same analysis, numbered and with the device that was used."""
+    analysis = judge(track, loaded, emotion=emotion, blur=blur if np.isfinite(blur) else None)
     return replace(analysis, verdict=replace(analysis.verdict, face=index, device=device))
 
 
-def judge(track: FaceTrack, loaded: Loaded, *, emotion: str | None = None, blur: float | None = None) -> Analysis:
+def judge(
+    track: FaceTrack, loaded: Loaded, *, emotion: str | None = None, blur: float | None = None, explain: bool = True
+) -> Analysis:
     """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain."""
     model = loaded.model
     quality = clean.assess(track, blur=blur)
@@ -136,19 +143,17 @@ def judge(track: FaceTrack, loaded: Loaded, *, emotion: str | None = None, blur:
     guessed = model.emotions(row[None])[0] if usable else {}
     named = dict.fromkeys(guessed or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else guessed
     found = expression_phases(curves, named)
-    p, reason, familiarity = None, _too_poor(quality, curves), {}
-    if reason is None:
-        p = _probability(window, row, loaded, named)
-        familiarity = _familiarity(model, row)
-        reason = _unsure(p, model, familiarity)
+    p = _probability(window, row, loaded, named)
+    familiarity = _familiarity(model, row) if usable else {}
+    reason = _too_poor(quality, curves) or _unsure(p, model, familiarity)
     verdict = Verdict(
         p_genuine=None if reason else p,
-        label=None if reason or p is None else "genuine" if p >= 0.5 else "posed",
+        label=None if reason else "genuine" if p >= 0.5 else "posed",
         abstained=reason is not None,
         reason=reason,
         emotion=named,
         phases=found,
-        evidence=evidence(model, row) if usable else (),
+        evidence=evidence(model, row) if usable and explain else (),
         quality=quality,
         familiarity=familiarity,
         model=loaded.about,
@@ -158,7 +163,7 @@ def judge(track: FaceTrack, loaded: Loaded, *, emotion: str | None = None, blur:
         limits=LIMITS,
         history=window.history,
     )
-    return Analysis(verdict, track, curves)
+    return Analysis(verdict, track, curves, p)
 
 
 def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
@@ -228,12 +233,13 @@ def _too_poor(quality: dict[str, Any], curves: Signals) -> str | None:
     seen = longest_seen(curves)
     if quality["rate"] is not None and quality["rate"] < MIN_RATE:
         return f"Too few frames: {quality['rate']:.3g} per second; at least {MIN_RATE:.0f} are needed to see movement."
-    if len(seen) / FPS < MIN_SEEN:
+    if len(seen) / FPS < MIN_SEEN or quality["face_size"] is None:
         return (
             f"Too short: the face is seen for {len(seen) / FPS:.2f} s without a gap; at least {MIN_SEEN} s are needed."
         )
     if quality["face_size"] < MIN_SIZE:
-        return f"The face is too small: {quality['face_size']:.0f} px between the eyes; at least {MIN_SIZE:.0f} are needed."
+        size = f"{quality['face_size']:.0f} px between the eyes"
+        return f"The face is too small: {size}; at least {MIN_SIZE:.0f} are needed."
     if quality["coverage"] < 0.5 and len(seen) / FPS < 2 * MIN_SEEN:
         return f"The face is lost in {100 * (1 - quality['coverage']):.0f} % of the frames; film it from the front."
     if movement_span(seen) < MIN_SPAN:
@@ -248,7 +254,7 @@ def movement_span(values: Array) -> float:
 
 
 def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any]) -> str | None:
-    if not familiarity["familiar"]:
+    if familiarity and not familiarity["familiar"]:
         return f"Unlike anything the model was trained on: {familiarity['text']}"
     if abs(p - 0.5) < model.margin:
         return (
@@ -256,3 +262,75 @@ def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any]) -> st
             f"{0.5 - model.margin:.2f} and {0.5 + model.margin:.2f} were too often wrong on people it had not seen."
         )
     return None
+
+
+def apply(model: str | Path, source: str | Path) -> pd.DataFrame:
+    """Run a model without video on a table of its descriptors or on saved tracks, row for row.
+
+    `source` is a CSV with the model's descriptor columns (the smile expert also takes the column names of the
+    public UvA-NEMO lip table), a frames.csv, an .npz of tracks, or a folder of them. Columns: row, source,
+    p_genuine (always given, also where a verdict would abstain), label, abstained, reason, emotion.
+    """
+    import pandas as pd
+
+    loaded = load_model(model)
+    table = _descriptor_table(loaded.model, Path(source))
+    if table is not None:
+        p = loaded.model.fitted.predict_proba(table)[:, 1]
+        rows = [
+            (i, "", v, None if abs(v - 0.5) >= loaded.model.margin else "Too close to call.", "")
+            for i, v in enumerate(p)
+        ]
+    else:
+        found = [judge(track, loaded, explain=False) for track in io.load_tracks(source)]
+        rows = [
+            (
+                i,
+                a.track.source,
+                a.p_raw,
+                a.verdict.reason,
+                max(a.verdict.emotion, key=a.verdict.emotion.__getitem__, default=""),
+            )
+            for i, a in enumerate(found)
+        ]
+    out = pd.DataFrame(rows, columns=["row", "source", "p_genuine", "reason", "emotion"])
+    out.insert(3, "label", np.where(out["p_genuine"] >= 0.5, "genuine", "posed"))
+    out.insert(4, "abstained", out["reason"].notna().astype(int))
+    return out
+
+
+def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
+    """float64 (N, D) from a CSV of descriptors; None when the source holds tracks."""
+    if source.suffix.lower() != ".csv":
+        return None
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(source)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source} cannot be read as a CSV table ({error}); pass descriptors or tracks.") from error
+    if {"frame", "time", "x_0"} <= set(table.columns):
+        return None
+    return model.from_columns({name: table[name] for name in table.columns}, str(source))
+
+
+def save(
+    analyses: list[Analysis],
+    folder: str | Path,
+    card: dict[str, Any],
+    *,
+    rate: float | None = None,
+    start: float | None = None,
+) -> Path:
+    """Write verdict.json, frames.csv and report.html (one more report per further face) into `folder`."""
+    folder = Path(folder)
+    first, *others = analyses
+    content = first.verdict.to_dict()
+    if others:
+        content["faces"] = [a.verdict.to_dict() for a in analyses]
+    for n, a in enumerate(analyses):
+        images = report.keyframes(a.verdict, a.track, rate=rate, start=start)
+        page = report.render(a.verdict, a.track, a.curves, images, card)
+        report.write(folder / ("report.html" if n == 0 else f"report-face{n}.html"), page)
+    io.write_table(folder / "frames.csv", io.frames_table([a.track for a in analyses]))
+    return io.write_json(folder / "verdict.json", content)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,7 @@ from duchenne.drawing import (
 )
 from duchenne.io import write_text
 from duchenne.types import Array, FaceTrack, Signals, Verdict
+from duchenne.video import frames
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
 #: Facts of a card that have their own place on the page; all others are listed at its end.
@@ -52,6 +54,31 @@ class KeyFrame:
     title: str
     image: Array
     points: Array
+
+
+def keyframes(
+    verdict: Verdict, track: FaceTrack, *, rate: float | None = None, start: float | None = None
+) -> list[KeyFrame]:
+    """Frames at rest and at onset, apex, offset and end of the first expression, read again from the video.
+
+    Without phases: five frames spread over the seen part. `rate` and `start` as they were for `video.frames`.
+    """
+    seen = np.flatnonzero(track.seen)
+    if not seen.size:
+        return []
+    names = ("onset", "apex", "offset", "end")
+    first = max(verdict.phases, key=lambda p: sum(getattr(p, n) is not None for n in names), default=None)
+    moments = {} if first is None else {n: getattr(first, n) for n in names if getattr(first, n) is not None}
+    if not moments:
+        spread = track.time[seen[np.linspace(0, len(seen) - 1, min(5, len(seen))).astype(int)]]
+        moments = {f"{time:.2f} s": float(time) for time in spread}
+    wanted = {int(seen[np.abs(track.time[seen] - time).argmin()]): title for title, time in moments.items()}
+    found = []
+    for frame in itertools.islice(frames(track.source, rate=rate, start=start, allow_truncated=True), max(wanted) + 1):
+        if frame.index in wanted:
+            n = frame.index
+            found.append(KeyFrame(float(track.time[n]), wanted[n], frame.bgr, track.points[n].astype(float)))
+    return found
 
 
 def render(

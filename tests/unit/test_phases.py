@@ -57,16 +57,17 @@ def test_times_of_a_simulated_smile_are_the_level_crossings_of_its_formula(kind,
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     rate=st.sampled_from([25.0, 30.0, 50.0]),
-    lead=st.integers(0, 150),
-    tail=st.integers(0, 150),
+    lead=st.integers(0, 50),
+    tail=st.integers(0, 50),
     seed=st.integers(0, 10**6),
 )
 def test_neutral_frames_before_or_after_change_nothing(kind, rate, lead, tail, seed):
-    kin = KINDS[kind]
+    """Threes of frames, so that the clip also falls on the same instants of the 50 Hz grid."""
+    kin, before, after = KINDS[kind], 3 * lead / rate, 3 * tail / rate
     plain = phases(curves_of(simulate.track(kin, rate, seed)))
-    longer = phases(curves_of(simulate.track(kin, rate, seed, before=lead / rate, after=tail / rate)))
+    longer = phases(curves_of(simulate.track(kin, rate, seed, before=before, after=after)))
     assert len(plain) == len(longer) == 1
-    assert moments(longer[0]) - lead / rate == pytest.approx(moments(plain[0]), abs=1 / RATE + 1e-6)
+    assert moments(longer[0]) - before == pytest.approx(moments(plain[0]), abs=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -85,8 +86,8 @@ def test_a_cut_clip_names_only_the_moments_that_it_shows(start, stop, seed):
             found = getattr(phase, name)
             if moment < start - 0.1 or moment > stop + 0.1:
                 assert found is None
-            elif found is not None and start <= truth[0] - 0.2 and stop >= truth[3] + 0.2:
-                assert found == pytest.approx(moment, abs=0.12)
+            elif start + 0.3 <= moment <= stop - 0.3 and (start <= 0.8 or stop >= 3.4):
+                assert found == pytest.approx(moment, abs=0.12), name
 
 
 @pytest.mark.parametrize(

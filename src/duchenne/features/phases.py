@@ -193,20 +193,21 @@ def _expression(y: Array, top: int, low: int, high: int) -> tuple[int, int, floa
     """(first, last, amplitude, [onset, apex, offset, end]) of the expression with its `top` in low…high."""
     before, after = y[low : top + 1][::-1], y[top : high + 1]  # both walked outwards
     size = max(y[top] - before.min(), y[top] - after.min())
-    part = y[low : high + 1]
-    plateau = float(np.median(part[part >= y[top] - 0.2 * size]))
     rests = [_rest(side, size) for side in (before, after)]
-    rests = [rest if rest is not None and plateau - rest > 0.1 * size else None for rest in rests]
     levels = [rest for rest in rests if rest is not None]
     if not levels:
         return None
-    b, a = (
-        _side(side, plateau, rest, min(levels), cut, other if other_rest is None else None)
-        for side, other, rest, other_rest, cut in (
-            (before, after, rests[0], rests[1], low == 0),
-            (after, before, rests[1], rests[0], high == len(y) - 1),
-        )
+    part = y[low : high + 1]
+    plateau = float(np.median(part[part >= y[top] - 0.2 * (y[top] - min(levels))]))
+    walks = (
+        (before, rests[0], low == 0, after if rests[1] is None else None),
+        (after, rests[1], high == len(y) - 1, before if rests[0] is None else None),
     )
+    lowest: float | None = None  # the rest that one side shows tells whether the other, cut, side reaches it
+    for _ in range(2):
+        b, a = (_side(side, plateau, rest, cut, other, lowest) for side, rest, cut, other in walks)
+        shown = [r for r, s in zip(rests, (b, a), strict=True) if r is not None and s.foot is not None]
+        lowest = min(shown, default=None)
     marks = [
         None if b.foot is None else top - b.foot,
         None if b.edge is None else top - b.edge,
@@ -225,9 +226,9 @@ def _rest(side: Array, size: float) -> float | None:
     if side[0] - side.min() < 0.25 * size:
         return None
     start = _outermost(side, side[0] - 0.3 * (side[0] - side.min()))
-    at, slack, patience = start, 0.05 * size, round(_FLAT / _STEP)
+    at, patience = start, round(_FLAT / _STEP)
     for i in range(start, len(side)):
-        if side[i] < side[at] - slack:
+        if side[i] < side[at] - 0.05 * (side[0] - side[at]):
             at = i
         elif i - at >= patience:
             break
@@ -239,12 +240,14 @@ def _outermost(side: Array, level: float) -> int:
     return min(int(np.flatnonzero(side > level)[-1]) + 1, len(side) - 1)
 
 
-def _side(side: Array, plateau: float, rest: float | None, lowest: float, cut: bool, other: Array | None) -> _Side:
+def _side(
+    side: Array, plateau: float, rest: float | None, cut: bool, other: Array | None, lowest: float | None
+) -> _Side:
     """Where the plateau ends and where rest is reached, walking outwards; None where the clip is cut.
 
     `other` is the other side where the clip is cut there: what it shows of a plateau may be a movement.
     """
-    if rest is None:
+    if rest is None or plateau <= rest:
         return _Side(None, None, 0.0)
     drop = plateau - rest
     edge = _outermost(side, rest + _HEAD * drop)
@@ -252,13 +255,13 @@ def _side(side: Array, plateau: float, rest: float | None, lowest: float, cut: b
     foot = edge + int(inside[0]) if len(inside) else len(side) - 1
     stands = other is None or _stands(other, side, edge, foot)
     still = (len(side) - 1 - foot) * _STEP >= _STILL - 1e-9
-    known = side[foot] <= lowest + 0.15 * (plateau - lowest) and rest > lowest  # the other side shows rest
+    known = lowest is not None and side[foot] <= lowest + 0.15 * (plateau - lowest)
     seen = len(inside) > 0 and (not cut or still or known)
     return _Side(edge if stands else None, foot if seen else None, drop)
 
 
 def _stands(other: Array, side: Array, edge: int, foot: int) -> bool:
-    """Whether the curve from the cut end of `other` to `edge` is flat beside the one from `edge` to `foot`."""
+    """Whether the curve from the cut end of `other` to `edge` is flat beside that from `edge` to `foot`."""
     still, moving = len(other) - 1 + edge, foot - edge
     slope = abs(other[-1] - side[edge]) / max(still, 1)
     return still * _STEP >= _STILL / 2 and slope < 0.5 * abs(side[edge] - side[foot]) / max(moving, 1)

@@ -111,6 +111,12 @@ def load(model: str | Path) -> tuple[DescriptorModel, dict[str, Any]]:
     }
 
 
+def card(model: str | Path) -> dict[str, Any]:
+    """The facts of a model's card (measured scores, people, limits); empty when it has none."""
+    path = locate(model) / "card.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
 def verify(folder: Path, about: dict[str, Any]) -> list[str]:
     """What is missing or changed, one phrase per file; empty when all is well."""
     problems = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from duchenne.errors import InputError
+from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES, describe, longest_seen, prepare
 from duchenne.learn.linear import Linear
 from duchenne.learn.tabular import Recipe, Tabular, person_folds, quantiles
@@ -52,8 +53,30 @@ class DescriptorModel:
 
     def table(self, tracks: Sequence[FaceTrack]) -> Array:
         """float64 (N, D): descriptors of each track's longest seen stretch; NaN rows where too short."""
-        rows = [describe(longest_seen(prepare(track, self.fps)[1]), self.fps, self.family) for track in tracks]
+        rows = [self._row(track) for track in tracks]
         return np.array(rows).reshape(len(rows), len(self.names))
+
+    def from_columns(self, columns: Mapping[str, Any], source: str) -> Array:
+        """float64 (N, D) from named columns; the smile expert also reads the public UvA-NEMO table's names."""
+        if self.family == "smile" and not set(self.names) <= set(columns):
+            columns = smile.from_table(columns)
+        missing = [name for name in self.names if name not in columns]
+        if missing:
+            raise InputError(
+                f"{source} lacks {len(missing)} of the {len(self.names)} descriptors that this model reads, "
+                f"{missing[0]} first; pass a table with these columns, or tracks."
+            )
+        try:
+            return np.column_stack([np.asarray(columns[name], float) for name in self.names])
+        except ValueError as error:
+            raise InputError(f"{source} holds a cell that is not a number ({error}); mend the table.") from error
+
+    def _row(self, track: FaceTrack) -> Array:
+        face, curves = prepare(track, self.fps)
+        if self.family == "smile":
+            found, _ = smile.describe(face)
+            return np.array([found[name] for name in self.names])
+        return describe(longest_seen(curves), self.fps, self.family)
 
     def fit(
         self, tracks: Sequence[FaceTrack], labels: Array, groups: Array, emotions: Array | None = None
