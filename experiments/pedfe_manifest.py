@@ -1,6 +1,6 @@
 """Write the manifest of PEDFE's open people, from which the default model is trained.
 
-    DUCHENNE_DATA=<folder with data/> python experiments/pedfe_manifest.py pedfe.csv
+DUCHENNE_DATA=<folder with data/> python experiments/pedfe_manifest.py pedfe.csv
 """
 
 import os

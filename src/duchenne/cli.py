@@ -199,7 +199,7 @@ def _say(analysis: Analysis, many: bool, folder: Path | None) -> None:
             "  phases    " + ", ".join(f"{k} {_seconds(getattr(phase, k))}" for k in ("onset", "apex", "offset", "end"))
         )
     for item in v.evidence[:3] if not v.abstained else ():
-        console.print(f"  because   {_escape(item['text'])}")
+        console.print(f"  because   {_escape(item['feature'])}: {_escape(item['text'])}")
     for warning in v.quality["warnings"]:
         console.print(f"  [yellow]note[/yellow]      {_escape(warning)}")
     console.print(

@@ -63,7 +63,7 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
     who = next((name for name in ("subject", "group") if name in data), None)
     if who is None or "genuine" not in data:
         raise InputError(f"{table} needs a column genuine (1 or 0) and a column subject or group; add them.")
-    model = DescriptorModel(smile.COLUMNS, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
+    model = DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
     x = model.from_columns({name: data[name] for name in data.columns}, str(table))
     labels, people = data["genuine"].to_numpy(int), data[who].astype(str).to_numpy()
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
@@ -73,7 +73,7 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
 
 def smile_recipe(seed: int = 0) -> Recipe:
     """Settings for about 60 descriptors of about a thousand smiles (experiments/uva_nemo.py)."""
-    return Recipe(seed=seed)
+    return Recipe(depth=4, rate=0.03, rows=0.6, columns=0.3, shrink=3.0, child=3.0, bins=256, penalty=0.3, seed=seed)
 
 
 def read_track(clip: Clip) -> FaceTrack:
@@ -118,7 +118,7 @@ def _finish(
         "forced_pairs": scores["forced_pairs"],
         "per_emotion": scores["per_emotion"],
         "risk_coverage": scores["risk_coverage"],
-        "abstain_band": [0.5 - model.margin, 0.5 + model.margin],
+        "abstain_band": [round(0.5 - model.margin, 3), round(0.5 + model.margin, 3)],
     }
     checkpoint.save(model, out, name=out.name)
     io.write_json(out / "card.json", card)

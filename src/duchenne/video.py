@@ -174,6 +174,7 @@ def write(path: str | Path, images: Iterable[Array], rate: float) -> Path:
         raise UsageError(f"{path} would hold MP4; let its name end in .mp4.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(part.absolute()), "w", format="mp4") as container:
             _encode(path, container, images, Fraction(rate).limit_denominator(1001))
         part.replace(path)

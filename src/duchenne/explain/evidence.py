@@ -39,8 +39,9 @@ def _item(model: DescriptorModel, row: Array, parts: Array, index: list[int], to
     )
     toward = "spontaneous" if total > 0 else "posed"
     text = (
-        f"{words}: {_say(value)}{unit}; half of the posed clips lie between {_say(posed[0])} and {_say(posed[1])}, "
-        f"half of the spontaneous ones between {_say(genuine[0])} and {_say(genuine[1])}. Speaks for {toward}."
+        f"{_say(value)}{unit} in this clip; half of the posed clips lie between {_say(posed[0])} and "
+        f"{_say(posed[1])}, half of the spontaneous ones between {_say(genuine[0])} and {_say(genuine[1])}. "
+        f"{'The curve as a whole' if len(index) > 1 else 'This'} speaks for {toward}."
     )
     return {
         "feature": words,

@@ -40,6 +40,16 @@ COLUMNS = tuple(f"{part}_{name}" for part in PARTS for name in DESCRIPTORS)
 #: What a table can give in plain units; the rest of it is of other quantities than the paper's.
 SHARED = (*DESCRIPTORS[:5], *DESCRIPTORS[10:19], "net_amplitude_duration_ratio", *EXTRA)
 
+#: What the smile expert reads (`expert_features`).
+EXPERT = (
+    *(
+        f"{part}_{name}"
+        for part in PARTS
+        for name in (*(n for n in SHARED if "ratio_negative" not in n), "peak", "hurry")
+    ),
+    *("smile_duration_full", "smile_duration_total"),
+)
+
 TABLE_FPS = 50.0  # of UvA-NEMO: the largest of all steps depends on how many there are in a second
 _MEDIAN = 0.3  # s of smoothing; the published 0.5 flattens dlib's noisier points (see `smoothed`)
 _MARGIN = 0.1  # s before onset and after end: a phase starts at 6 % of the rise, a table's smile at its foot
@@ -152,6 +162,34 @@ def from_table(columns: Mapping[str, ArrayLike]) -> dict[str, Array]:
         plain["std_speed"] = take["std_amplitude"] * TABLE_FPS
         out |= {f"{part}_{name}": value for name, value in plain.items()}
     return out
+
+
+def expert_features(plain: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """What the smile expert reads, from plain descriptors (`describe`, `from_table`): on the scale on which it
+    spreads evenly, with each part's peak speed against its mean, its mean speed against its extent, and the
+    length of the whole smile. NaN where a part lies outside the clip."""
+    out: dict[str, Array] = {}
+    for part in PARTS:
+        for name in SHARED:
+            if "ratio_negative" not in name:
+                out[f"{part}_{name}"] = _even(name, np.asarray(plain[f"{part}_{name}"], float))
+        way = "negative" if part == "offset" else "positive"
+        mean = out[f"{part}_mean_speed_{way}"]
+        out[f"{part}_peak"] = out[f"{part}_maximum_speed_{way}"] - mean
+        out[f"{part}_hurry"] = mean - out[f"{part}_total_amplitude_{way}"]
+    for name in ("duration_full", "duration_total"):
+        out[f"smile_{name}"] = np.log(np.sum([np.asarray(plain[f"{part}_{name}"], float) for part in PARTS], axis=0))
+    return out
+
+
+def _even(name: str, value: Array) -> Array:
+    """Log where a quantity is a size, asinh where it has a sign; the offsets are near the smallest step."""
+    if "ratio_positive" in name:
+        return value
+    if name.startswith("net_"):
+        return np.asarray(np.arcsinh(value / 0.02))
+    offset = 0.04 if name.startswith("duration") else 0.005 if "amplitude" in name else 0.02
+    return np.asarray(np.log(value + offset))
 
 
 def _names(table: bool) -> tuple[str, ...]:

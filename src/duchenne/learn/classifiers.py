@@ -59,7 +59,7 @@ class DescriptorModel:
     def from_columns(self, columns: Mapping[str, Any], source: str) -> Array:
         """float64 (N, D) from named columns; the smile expert also reads the public UvA-NEMO table's names."""
         if self.family == "smile" and not set(self.names) <= set(columns):
-            columns = smile.from_table(columns)
+            columns = smile.expert_features(smile.from_table(columns))
         missing = [name for name in self.names if name not in columns]
         if missing:
             raise InputError(
@@ -74,8 +74,8 @@ class DescriptorModel:
     def _row(self, track: FaceTrack) -> Array:
         face, curves = prepare(track, self.fps)
         if self.family == "smile":
-            found, _ = smile.describe(face)
-            return np.array([found[name] for name in self.names])
+            found = smile.expert_features(smile.describe(face)[0])
+            return np.array([float(found[name]) for name in self.names])
         return describe(longest_seen(curves), self.fps, self.family)
 
     def fit(

@@ -29,6 +29,7 @@ class Recipe:
     rows: float = 0.7
     columns: float = 0.1
     shrink: float = 5.0
+    child: float = 1.0
     bins: int = 32
     bag: int = 4
     penalty: float = 0.001
@@ -111,8 +112,8 @@ class Tabular:
         # one thread: the order of sums, and so the model, must not depend on the machine's cores
         settings = {
             "objective": "binary:logistic", "tree_method": "hist", "max_depth": r.depth, "eta": r.rate,
-            "subsample": r.rows, "colsample_bytree": r.columns, "lambda": r.shrink, "max_bin": r.bins,
-            "seed": r.seed * 1000 + index, "nthread": 1, "verbosity": 0,
+            "subsample": r.rows, "colsample_bytree": r.columns, "lambda": r.shrink,
+            "min_child_weight": r.child, "max_bin": r.bins, "seed": r.seed * 1000 + index, "nthread": 1, "verbosity": 0,
         }  # fmt: skip
         return xgboost.train(settings, xgboost.DMatrix(x, label=y, nthread=1), num_boost_round=r.rounds)
 

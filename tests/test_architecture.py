@@ -1,0 +1,92 @@
+"""The house rule: import only from a lower floor, never from a neighbour room, and packages where they belong."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import duchenne
+
+ROOT = Path(duchenne.__file__).parent
+#: Room (a file or folder of the package) → floor. Files inside one folder may import one another.
+FLOORS = {
+    **dict.fromkeys(("__init__", "types", "errors"), 0.0),
+    "registry": 0.5,  # its one import is the error for a name that nobody knows
+    **dict.fromkeys(("video", "io", "clean", "align"), 1.0),
+    **dict.fromkeys(("faces", "features", "models", "datasets"), 2.0),
+    **dict.fromkeys(("learn", "evaluate", "plots", "drawing"), 3.0),
+    "explain": 3.5,  # reads fitted classifiers, so it stands above learn
+    **dict.fromkeys(("report", "doctor"), 4.0),  # pipeline composes the report
+    **dict.fromkeys(("pipeline", "training", "corpus"), 5.0),
+    **dict.fromkeys(("cli", "web", "__main__"), 6.0),
+}
+PIXELS, TABLES = ("video", "faces", "datasets.simulate"), ("io", "pipeline", "training", "datasets")
+#: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
+PACKAGES = {
+    **dict.fromkeys(("cv2", "av", "dlib"), PIXELS),
+    **dict.fromkeys(("torch", "safetensors"), ("models", "learn", "explain")),
+    **dict.fromkeys(("xgboost", "sklearn"), ("learn",)),
+    **dict.fromkeys(("typer", "rich"), ("cli",)),
+    **dict.fromkeys(("jinja2", "PIL"), ("report",)),
+    "pandas": TABLES,
+    "skimage": ("datasets.simulate",),
+    **dict.fromkeys(("numpy", "scipy"), tuple(FLOORS)),
+}
+
+
+def imports(source: str) -> list[str]:
+    """Dotted names of everything that is imported anywhere in the source, inside functions as well."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+    return found
+
+
+def faults(module: str, source: str) -> list[str]:
+    """What the house rule forbids in `source` as the module `module` ("features.smile"), in words."""
+    room, wrong = module.split(".")[0], []
+    for name in imports(source):
+        top, _, inner = name.partition(".")
+        target = inner.split(".")[0]
+        if top == "duchenne":
+            target = target if target in FLOORS else "__init__"  # a name of the package itself
+            if target != room and FLOORS[target] >= FLOORS[room]:
+                wrong.append(f"{module} (floor {FLOORS[room]:g}) imports {name} (floor {FLOORS[target]:g})")
+        elif name.startswith("."):
+            wrong.append(f"{module} imports {name}: name the whole path")
+        elif top not in sys.stdlib_module_names and not any(
+            f"{module}.".startswith(f"{place}.") for place in PACKAGES.get(top, ())
+        ):
+            wrong.append(f"{module} imports {top}, which belongs in {PACKAGES.get(top, 'no room yet')}")
+    return wrong
+
+
+FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_every_file_imports_only_what_its_room_may(module):
+    assert module.split(".")[0] in FLOORS, f"{module} stands on no floor; give it one"
+    assert faults(module, FILES[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("types", "from duchenne import io"),
+        ("faces.follow", "def f():\n    from duchenne.features.signals import join"),
+        ("learn.fit", "import duchenne.evaluate.splits"),
+        ("training", "from duchenne.pipeline import judge"),
+        ("pipeline", "from duchenne import cli"),
+        ("features.smile", "from .signals import join"),
+        ("clean", "if True:\n    import cv2"),
+        ("pipeline", "import torch.nn as nn"),
+        ("learn.fit", "import requests"),
+    ],
+)
+def test_the_rule_is_held_by_this_test(module, source):
+    assert len(faults(module, source)) == 1
