@@ -296,6 +296,9 @@ def train_descriptors(
     family: Annotated[
         str, typer.Option(help="Which descriptors: dynamics, movement, uncut, face, head, activity, …")
     ] = "dynamics",
+    smile_share: Annotated[
+        float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of folds and boosters.")] = 0,
 ) -> None:
     """Train on your own people: descriptors, boosting and a linear model, calibrated on people left out."""
@@ -310,7 +313,7 @@ def train_descriptors(
     if table is not None:
         card = training.train_table(table, out, seed=seed, log=log)
     else:
-        card = training.train(str(manifest), out, family=family, seed=seed, log=log)
+        card = training.train(str(manifest), out, family=family, seed=seed, smile_share=smile_share, log=log)
     typer.echo(
         f"{out}: {card['people']} people, {card['clips']} clips; on people left out accuracy {card['accuracy']:.3f}, "
         f"AUC {card['auc']:.3f}, calibration error {card['ece']:.3f}"

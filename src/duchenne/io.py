@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,11 +62,49 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield part
         part.replace(target)
     except OSError as error:
-        fault = f"A result cannot be written to {target} ({error.strerror or error})"
-        raise OutputError(f"{fault}; choose a folder that you may write to and that has space.") from error
+        raise _unwritable(target, error) from error
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+@contextmanager
+def staged(folder: str | Path) -> Iterator[Path]:
+    """A new folder to write several files into; all of them move to `folder` on success, none on any error."""
+    target = Path(folder)
+    part = target.parent / f".{uuid4().hex}.part"
+    try:
+        check_folder(target)
+        part.mkdir(parents=True)
+        yield part
+        target.mkdir(exist_ok=True)
+        for file in sorted(part.iterdir()):
+            file.replace(target / file.name)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    except OutputError as error:  # names a file in a folder that nobody asked for
+        raise (_unwritable(target, error.__cause__) if isinstance(error.__cause__, OSError) else error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raise OutputError, before any work is done, where `folder` is no folder and cannot become one."""
+    place = Path(folder).absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if not place.is_dir():
+        raise OutputError(f"Results cannot be written to {folder}: {place} is a file; choose a folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"Results cannot be written to {folder}: {place} is not yours to write; choose another.")
+
+
+def _unwritable(target: str | Path, error: OSError) -> OutputError:
+    fault = f"A result cannot be written to {target} ({error.strerror or error})"
+    return OutputError(f"{fault}; choose a folder that you may write to and that has space.")
 
 
 def write_text(path: str | Path, text: str) -> Path:

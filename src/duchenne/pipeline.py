@@ -322,15 +322,16 @@ def save(
     rate: float | None = None,
     start: float | None = None,
 ) -> Path:
-    """Write verdict.json, frames.csv and report.html (one more report per further face) into `folder`."""
-    folder = Path(folder)
+    """Write verdict.json, frames.csv and report.html (one more report per further face) into `folder`: all or none."""
     first, *others = analyses
     content = first.verdict.to_dict()
     if others:
         content["faces"] = [a.verdict.to_dict() for a in analyses]
-    for n, a in enumerate(analyses):
-        images = report.keyframes(a.verdict, a.track, rate=rate, start=start)
-        page = report.render(a.verdict, a.track, a.curves, images, card)
-        report.write(folder / ("report.html" if n == 0 else f"report-face{n}.html"), page)
-    io.write_table(folder / "frames.csv", io.frames_table([a.track for a in analyses]))
-    return io.write_json(folder / "verdict.json", content)
+    with io.staged(folder) as part:
+        for n, a in enumerate(analyses):
+            images = report.keyframes(a.verdict, a.track, rate=rate, start=start)
+            page = report.render(a.verdict, a.track, a.curves, images, card)
+            report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), page)
+        io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
+        io.write_json(part / "verdict.json", content)
+    return Path(folder) / "verdict.json"

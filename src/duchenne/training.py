@@ -25,10 +25,17 @@ Log = Callable[[str], None]
 
 
 def train(
-    manifest: str | Path, out: str | Path, *, family: str = "dynamics", seed: int = 0, log: Log = print
+    manifest: str | Path,
+    out: str | Path,
+    *,
+    family: str = "dynamics",
+    seed: int = 0,
+    smile_share: float = 0.0,
+    log: Log = print,
 ) -> dict[str, Any]:
     """Train on the clips of a manifest CSV (path, subject, emotion, label) and write a model folder.
 
+    `smile_share` (0 to 1) is the weight that the shipped smile expert gets in the log-odds of a whole smile.
     A path may be a video, or `tracks.npz#3` / `tracks.npz#name` for one track of a packed file. Returns the
     card. Clips that cannot be read are named and left out; InputError when too little is left to train on.
     """
@@ -51,6 +58,7 @@ def train(
     people = np.array([clip.subject for clip in used])
     emotions = np.array([clip.emotion or "" for clip in used])
     model.fit_table(np.array(rows), labels, people, emotions if any(emotions) else None)
+    model.facts["smile_share"] = smile_share
     return _finish(model, Path(out), people, labels, emotions, np.array(rows))
 
 

@@ -86,29 +86,34 @@ def save(model: DescriptorModel, folder: Path, *, name: str) -> Path:
     return folder
 
 
+def describe(folder: Path) -> dict[str, Any]:
+    """What `model.json` says; ModelError where it is no description of a model."""
+    try:
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        about = None
+    if not isinstance(about, dict) or "format" not in about:
+        raise ModelError(f"{folder / 'model.json'} does not describe a model: it is damaged; get or train it again.")
+    return about
+
+
 def load(model: str | Path) -> tuple[DescriptorModel, dict[str, Any]]:
     """(model, {"id", "sha256", ...}) of a shipped id or a folder; ModelError on any mismatch or damage."""
     folder = locate(model)
-    try:
-        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    about = describe(folder)
+    if about["format"] != FORMAT or about.get("version") != VERSION:
         raise ModelError(
-            f"{folder / 'model.json'} is not readable JSON; the model is damaged, get it again."
-        ) from error
-    if about.get("format") != FORMAT or about.get("version") != VERSION:
-        raise ModelError(
-            f"{folder} holds a model of format {about.get('format')!r} version {about.get('version')!r}; expected "
+            f"{folder} holds a model of format {about['format']!r} version {about.get('version')!r}; expected "
             f"{FORMAT} version {VERSION}: train it again or install the matching duchenne."
         )
     problems = verify(folder, about)
     if problems:
         raise ModelError(f"Model {folder} is damaged: {problems[0]}; get or train it again.")
-    return _assemble(folder, about), {
-        "id": about["id"],
-        "sha256": digest(folder),
-        "version": VERSION,
-        **about["facts"],
-    }
+    try:
+        facts = {"id": about["id"], "sha256": digest(folder), "version": VERSION, **about["facts"]}
+        return _assemble(folder, about), facts
+    except (OSError, KeyError, TypeError, ValueError) as error:  # xgboost's own error is a ValueError
+        raise ModelError(f"Model {folder} is damaged: its files do not fit together; get or train it again.") from error
 
 
 def card(model: str | Path) -> dict[str, Any]:
@@ -141,6 +146,8 @@ def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:
         booster.load_model(bytearray((folder / f"genuine-{i}.ubj").read_bytes()))
         boosters.append(booster)
     names = tuple(about["names"])
+    if arrays["envelope"].shape != (2, len(names)):
+        raise ValueError("as many columns in the envelope as names")
     calibration = about["calibration"]
     tabular = Tabular(
         names,

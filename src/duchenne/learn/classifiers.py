@@ -11,7 +11,7 @@ import numpy as np
 from duchenne.errors import InputError
 from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES, describe, longest_seen, prepare
-from duchenne.learn.linear import Linear
+from duchenne.learn.linear import Linear, as_stored
 from duchenne.learn.tabular import Recipe, Tabular, person_folds, quantiles
 from duchenne.types import Array, FaceTrack
 
@@ -100,7 +100,8 @@ class DescriptorModel:
         self.margin = abstention_margin(p, y, TARGET_ACCURACY)
         self._fit_emotions(x, None if emotions is None else np.asarray(emotions)[usable])
         self._fit_envelope(x, groups)
-        self.typical = {name: quantiles(x[y == value], (0.25, 0.75)) for value, name in enumerate(("posed", "genuine"))}
+        quartiles = [as_stored(quantiles(x[y == value], (0.25, 0.75))) for value in (0, 1)]
+        self.typical = dict(zip(("posed", "genuine"), quartiles, strict=True))
         self.facts = {**self.facts, "people": people, "clips": len(y), "genuine": int(y.sum())}
         return self
 
@@ -141,8 +142,8 @@ class DescriptorModel:
         unseen = np.concatenate(
             [_outside(x[test], quantiles(x[train], _ENVELOPE)) for train, test in person_folds(groups, 10, 0)]
         )
-        self.strangeness = np.quantile(unseen, np.linspace(0, 1, 201))
-        self.envelope = quantiles(x, _ENVELOPE)
+        self.strangeness = as_stored(np.quantile(unseen, np.linspace(0, 1, 201)))
+        self.envelope = as_stored(quantiles(x, _ENVELOPE))
 
     @property
     def strange_limit(self) -> float:

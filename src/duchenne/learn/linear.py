@@ -33,7 +33,7 @@ class Linear:
         spread = np.maximum((high - low) / 2.56, 1e-6) * 2
         draft = cls(median, spread, np.zeros((1, x.shape[1])), np.zeros(1))
         model = LogisticRegression(C=penalty, max_iter=2000).fit(draft._squash(x), y)
-        return cls(median, spread, model.coef_, model.intercept_)
+        return cls(*map(as_stored, (median, spread, model.coef_, model.intercept_)))
 
     def logits(self, x: Array) -> Array:
         """float64 (N, K)."""
@@ -44,8 +44,9 @@ class Linear:
         return np.asarray(self._squash(x) * self.weights[0])
 
     def probabilities(self, x: Array) -> Array:
-        """float64 (N, K): softmax over classes (K > 1)."""
+        """float64 (N, classes): softmax; two classes share one row of weights."""
         z = self.logits(x)
+        z = z if z.shape[1] > 1 else np.column_stack([np.zeros(len(z)), z])
         e = np.exp(z - z.max(axis=1, keepdims=True))
         return np.asarray(e / e.sum(axis=1, keepdims=True))
 
@@ -53,3 +54,8 @@ class Linear:
         # tanh keeps one odd descriptor of a stranger's clip from deciding alone
         z = 2 * np.tanh((x - self.median) / self.spread)
         return np.where(np.isfinite(z), z, 0.0)
+
+
+def as_stored(x: Array) -> Array:
+    """float64 with the precision of a model file, so that a saved model answers bit for bit the same."""
+    return np.asarray(x, np.float32).astype(float)

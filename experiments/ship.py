@@ -1,0 +1,241 @@
+"""Train the shipped models with the public command and write their cards and README's tables from the measurements.
+
+    DUCHENNE_DATA=<folder with data/> python experiments/ship.py [--texts]
+
+Run experiments/pedfe.py, uva_nemo.py and smile_share.py first; their JSON holds every figure that is written here.
+With --texts the models stay as they are and only cards and README are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from duchenne import io
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+WEIGHTS = ROOT / "src" / "duchenne" / "weights"
+LIMITS = [
+    "Posed means told to act in a laboratory; it is not lying. Genuine means induced by film, rarely confirmed.",
+    "Not for lie or credibility detection, hiring, schooling, policing, border control, insurance or medical use.",
+    "The EU AI Act, Art. 5(1)(f), forbids inferring emotions at work and in education.",
+    "At 1 % prevalence and 80 % sensitivity and specificity, 96 % of alarms would be false.",
+    "Untested: other cultures and ages than the training people's, facial palsy, neurodivergence, occluded faces.",
+]
+
+
+def result(name: str) -> dict[str, Any]:
+    """One experiment's JSON."""
+    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def train() -> None:
+    """The two commands that made what is shipped."""
+    data = Path(os.environ["DUCHENNE_DATA"]).resolve() / "data"
+    share = str(result("smile_share")["chosen"])
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = str(Path(folder) / "pedfe.csv")
+        subprocess.run([sys.executable, HERE / "pedfe_manifest.py", manifest], check=True)
+        command = [sys.executable, "-m", "duchenne", "train", "descriptors"]
+        default = ["--manifest", manifest, "-o", str(WEIGHTS / "default"), "--smile-share", share]
+        subprocess.run(command + default, check=True)
+        table = ["--table", str(data / "uva_nemo" / "lip.csv"), "-o", str(WEIGHTS / "smile")]
+        subprocess.run(command + table, check=True)
+
+
+def cards() -> None:
+    """card.json (what the report shows) and CARD.md (what people read) of both models."""
+    pedfe, uva = result("pedfe"), result("uva_nemo")
+    human = pedfe["human"]
+    facts = {
+        "default": {
+            "title": "six emotions, any expression",
+            "data": "PEDFE (Miolla, Cardaioli & Scarpazza 2022, doi 10.3758/s13428-022-01914-4), open part; research use",
+            "human": {
+                "accuracy": human["single_rater_accuracy"],
+                "text": f"a single human rater is right about 62 % of the time on PEDFE; the mean of the whole crowd of "
+                f"raters reaches AUC {human['crowd_auc']:.3f} on these clips",
+            },
+            **scores(pedfe, pedfe["methods"]["default"]),
+        },
+        "smile": {
+            "title": "smiles, from lip-corner dynamics",
+            "data": "UvA-NEMO (Dibeklioğlu, Salah & Gevers 2012), public lip-descriptor table, open part; research use",
+            "human": None,
+            **scores(uva, uva["methods"]["smile"]),
+        },
+    }
+    for name, card in facts.items():
+        folder = WEIGHTS / name
+        trained = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        card = {**{k: trained[k] for k in ("people", "clips", "genuine", "abstain_band", "risk_coverage")}, **card}
+        card["limits"] = LIMITS
+        io.write_json(folder / "card.json", card)
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        io.write_text(folder / "CARD.md", card_text(name, card, about))
+
+
+def scores(run: dict[str, Any], s: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of an experiment's best-guarded row."""
+    keys = ("accuracy", "accuracy_interval", "auc", "auc_interval", "ece", "brier")
+    extra = {k: s[k] for k in ("forced_pairs", "per_emotion") if s.get(k) is not None}
+    return {"protocol": run["protocol"], **{k: s[k] for k in keys}, **extra}
+
+
+def card_text(name: str, card: dict[str, Any], about: dict[str, Any]) -> str:
+    """CARD.md."""
+    rows = "".join(
+        f"| {e} | {v['rows']:.0f} | {v['accuracy']:.3f} | {v['auc']:.3f} |\n"
+        for e, v in card.get("per_emotion", {}).items()
+    )
+    table = f"\n| emotion | clips | accuracy | AUC |\n|---|---|---|---|\n{rows}" if rows else ""
+    people = "people" if name == "default" else "groups of people (sex and age; no person is in two)"
+    human = (
+        f"**Human figure.** {card['human']['text'][0].upper()}{card['human']['text'][1:]}.\n"
+        if card["human"]
+        else ("**Human figure.** None is published for this table's clips that we could check.\n")
+    )
+    low, high = card["accuracy_interval"]
+    alow, ahigh = card["auc_interval"]
+    return f"""# Model card: `{name}`
+
+**What it does.** Says whether an expression moves like the posed or like the spontaneous clips of its training
+people: {card["title"]}. It reads {len(about["names"])} movement descriptors made from 68 facial points; no pixels.
+
+**How it was made.** `duchenne train descriptors` (`experiments/ship.py` holds the exact call): {about["members"]},
+{about["boosters"]} boosters, probabilities scaled on people that the members had not seen.
+
+**Data.** {card["data"]}. {card["people"]} {people}, {card["clips"]} clips, {card["genuine"]} of them genuine.
+
+**How good, on people it has not seen.** Accuracy {card["accuracy"]:.3f} (95 % by person {low:.3f}–{high:.3f}),
+AUC {card["auc"]:.3f} ({alow:.3f}–{ahigh:.3f}), calibration error (ECE, 10 bins) {card["ece"]:.3f}.
+Protocol: {card["protocol"]}.
+{table}
+{human}
+**When it abstains.** P(genuine) between {card["abstain_band"][0]} and {card["abstain_band"][1]}, a face too small or
+lost, a clip too short or too still, or an input unlike the training clips.
+
+**Limits.**
+
+""" + "".join(f"- {limit}\n" for limit in card["limits"])
+
+
+def readme() -> None:
+    """Rewrite README's tables between their markers."""
+    pedfe, uva = result("pedfe"), result("uva_nemo")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = put(text, "headline", headline(pedfe, uva))
+    text = put(text, "pedfe", pedfe_table(pedfe))
+    text = put(text, "emotions", emotion_table(pedfe))
+    text = put(text, "cuts", cut_table(pedfe))
+    text = put(text, "uva", uva_table(uva))
+    io.write_text(ROOT / "README.md", text)
+
+
+def put(text: str, name: str, table: str) -> str:
+    """Replace what stands between the markers of `name`."""
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    if not re.search(pattern, text, re.DOTALL):
+        raise SystemExit(f"README has no markers for {name}")
+    return re.sub(pattern, lambda m: m[1] + table + m[2], text, flags=re.DOTALL)
+
+
+def spread(s: dict[str, Any], key: str) -> str:
+    """A figure with its interval."""
+    interval = s.get(f"{key}_interval")
+    return f"{s[key]:.3f}" + (f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else "")
+
+
+def headline(pedfe: dict[str, Any], uva: dict[str, Any]) -> str:
+    """The first screen's figures."""
+    d, s, h = pedfe["methods"]["default"], uva["methods"]["smile"], pedfe["human"]
+    return (
+        "| on people it has not seen | duchenne | people |\n|---|---|---|\n"
+        f"| PEDFE, six emotions, {pedfe['clips']} clips of {pedfe['people']} people: accuracy, one clip | "
+        f"**{d['accuracy']:.1%}** ({d['accuracy_interval'][0]:.1%}–{d['accuracy_interval'][1]:.1%}) | "
+        f"about {h['single_rater_accuracy']:.0%} (a single rater) |\n"
+        f"| the same: AUC | **{d['auc']:.3f}** | {h['crowd_auc']:.3f} (mean of the whole crowd of raters) |\n"
+        f"| UvA-NEMO, {uva['smiles']} smiles: accuracy | **{s['accuracy']:.1%}** "
+        f"({s['accuracy_interval'][0]:.1%}–{s['accuracy_interval'][1]:.1%}) | – |\n"
+    )
+
+
+def pedfe_table(run: dict[str, Any]) -> str:
+    """Every method on PEDFE."""
+    names = {
+        "default": "**default** (nested: members, calibration, threshold)",
+        "default, abstaining": "default, only where it does not abstain",
+        "dynamics | whole": "one booster, all descriptors",
+        "dynamics+activity | whole": "… and facial activity descriptors",
+        "activity | whole": "facial activity descriptors alone",
+        "uncut | whole": "nothing that reads the clip's first or last frames",
+        "movement | whole": "movement only: no levels, no ends",
+        "face | whole": "face only, no head movement",
+        "head | whole": "head movement only",
+        "first_frame only": "baseline: shape in the first frames",
+        "peak only": "baseline: peak intensity",
+        "clip_length only": "baseline: clip length",
+        "identity only": "baseline: the person's mean",
+        "majority only": "baseline: majority",
+    }
+    rows = ["| PEDFE, unseen people | accuracy (95 % by person) | AUC | forced pairs | ECE |", "|---|---|---|---|---|"]
+    for key, words in names.items():
+        s = run["methods"][key]
+        answered = 1 - s["unanswered"] / s["rows"]
+        share = f", answers {answered:.0%}" if answered < 0.999 else ""
+        rows.append(
+            f"| {words}{share} | {spread(s, 'accuracy')} | {spread(s, 'auc')} | {s['forced_pairs']:.3f} | {s['ece']:.3f} |"
+        )
+    h = run["human"]
+    rows.append(f"| people: a single rater | about {h['single_rater_accuracy']:.2f} | – | – | – |")
+    rows.append(f"| people: mean of the whole crowd | – | {h['crowd_auc']:.3f} | – | – |")
+    return "\n".join(rows) + "\n"
+
+
+def emotion_table(run: dict[str, Any]) -> str:
+    """The default model per emotion."""
+    rows = ["| default, per emotion | clips | accuracy | AUC |", "|---|---|---|---|"]
+    for emotion, s in run["methods"]["default"]["per_emotion"].items():
+        rows.append(f"| {emotion} | {s['rows']:.0f} | {spread(s, 'accuracy')} | {spread(s, 'auc')} |")
+    return "\n".join(rows) + "\n"
+
+
+def cut_table(run: dict[str, Any]) -> str:
+    """What other ways of cutting the clips do to three families."""
+    cuts = ("whole", "start_0.2s_cut", "ends_cut_0-25%", "start_30%_cut")
+    heads = ("as cut by PEDFE", "first 0.2 s gone", "up to 25 % of each end gone", "first 30 % gone")
+    rows = ["| AUC (accuracy) | " + " | ".join(heads) + " |", "|---|" + "---|" * len(cuts)]
+    for family, words in (
+        ("dynamics", "all descriptors"),
+        ("uncut", "blind to the ends"),
+        ("movement", "movement only"),
+    ):
+        cells = [run["methods"][f"{family} | {cut}"] for cut in cuts]
+        rows.append(f"| {words} | " + " | ".join(f"{s['auc']:.3f} ({s['accuracy']:.3f})" for s in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def uva_table(run: dict[str, Any]) -> str:
+    """The smile expert and its baselines."""
+    rows = ["| UvA-NEMO, unseen people | accuracy (95 % by group) | AUC | ECE |", "|---|---|---|---|"]
+    for name, s in run["methods"].items():
+        words = "**smile** (nested)" if name == "smile" else f"baseline: {name}"
+        rows.append(f"| {words} | {spread(s, 'accuracy')} | {spread(s, 'auc')} | {s['ece']:.3f} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--texts", action="store_true")
+    if not parser.parse_args().texts:
+        train()
+    cards()
+    readme()

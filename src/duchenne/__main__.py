@@ -1,0 +1,6 @@
+"""`python -m duchenne`."""
+
+from duchenne.cli import main
+
+if __name__ == "__main__":
+    main()
