@@ -54,6 +54,7 @@ def load(root: Path) -> dict[str, np.ndarray]:
     table = {name: np.array(values) for name, values in rows.items()}
     keep = np.isfinite(table["whole"]).all(axis=1)
     known = {key: data[key][keep] for key in ("subject", "emotion", "genuine", "rated_genuine")}
+    known["row"] = np.flatnonzero(keep)
     known["clip_length"] = (np.diff(data["offset"]) / data["fps"])[keep]
     return {**known, **{f"x:{name}": values[keep] for name, values in table.items()}}
 
@@ -123,7 +124,7 @@ def main() -> None:
     d = load(Path(os.environ["DUCHENNE_DATA"]))
     runs = Parallel(n_jobs=args.jobs)(delayed(one_seed)(d, seed) for seed in range(args.seeds))
     if args.keep:
-        np.savez(args.keep, **{f"{k}#{s}": v for s, run in enumerate(runs) for k, v in run.items()})
+        np.savez(args.keep, kept_rows=d["row"], **{f"{k}#{s}": v for s, run in enumerate(runs) for k, v in run.items()})
     io.write_json(HERE / "pedfe.json", summary(d, runs))
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from duchenne import __version__
-from duchenne.errors import DuchenneError, UsageError
+from duchenne.errors import DuchenneError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from duchenne.pipeline import Analysis
@@ -36,6 +37,8 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="Id of a shipped
 
 def main() -> None:
     """Entry point: one sentence and an exit code (1 input failed, 2 wrong usage) instead of a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text, nor terminals know µ
     try:
         app()
     except DuchenneError as error:
@@ -43,8 +46,18 @@ def main() -> None:
     except KeyboardInterrupt:
         fail(DuchenneError("Stopped."), 130)
     except BrokenPipeError:  # the reader of stdout went away (head, less): nothing to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go()
         sys.exit(1)
+    except OSError as error:
+        _let_go()
+        what = f"{error.filename}: " if error.filename else ""
+        fail(OutputError(f"{what}{error.strerror or error}; check names, permissions and free space."))
+
+
+def _let_go() -> None:
+    """Send what stdout still holds nowhere, so that Python does not complain at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: Exception, code: int | None = None) -> None:
@@ -91,9 +104,12 @@ def analyze(
 ) -> None:
     """Judge whether the expression in each clip moves like posed or like spontaneous ones."""
     from duchenne import pipeline
+    from duchenne.io import check_folder
 
     loaded = pipeline.load_model(model)
     pipeline.resolve_device(device)
+    if out is not None:
+        check_folder(out)
     failures: list[tuple[str, DuchenneError]] = []
     results: list[Any] = []
     targets = _targets(clips, out)
@@ -250,8 +266,7 @@ def models_list() -> None:
     from duchenne.learn import checkpoint
 
     for name, folder in checkpoint.shipped().items():
-        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        card = checkpoint.card(name)
+        about, card = checkpoint.describe(folder), checkpoint.card(name)
         score = f"accuracy {card['accuracy']:.3f}, AUC {card['auc']:.3f}" if "accuracy" in card else "no measured score"
         facts = about["facts"]
         typer.echo(f"{name:<10} {card.get('title', about['family'])}; {facts['clips']} clips; {score}")
@@ -264,8 +279,7 @@ def models_verify() -> None:
 
     bad = 0
     for name, folder in checkpoint.shipped().items():
-        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        problems = checkpoint.verify(folder, about)
+        problems = checkpoint.verify(folder, checkpoint.describe(folder))
         bad += bool(problems)
         typer.echo(f"{name:<10} {'; '.join(problems) or 'ok'}  sha256 {checkpoint.digest(folder)}")
     if bad:
@@ -303,6 +317,7 @@ def train_descriptors(
 ) -> None:
     """Train on your own people: descriptors, boosting and a linear model, calibrated on people left out."""
     from duchenne import training
+    from duchenne.io import check_folder
 
     if (manifest is None) == (table is None):
         raise UsageError("Give either --manifest with clips or --table with smile descriptors.")
@@ -310,6 +325,7 @@ def train_descriptors(
     def log(text: str) -> None:
         typer.echo(text, err=True)
 
+    check_folder(out)
     if table is not None:
         card = training.train_table(table, out, seed=seed, log=log)
     else:

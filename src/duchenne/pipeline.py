@@ -145,7 +145,7 @@ def judge(
     found = expression_phases(curves, named)
     p = _probability(window, row, loaded, named)
     familiarity = _familiarity(model, row) if usable else {}
-    reason = _too_poor(quality, curves) or _unsure(p, model, familiarity)
+    reason = _too_poor(quality, _judged(curves, window)) or _unsure(p, model, familiarity, usable)
     verdict = Verdict(
         p_genuine=None if reason else p,
         label=None if reason else "genuine" if p >= 0.5 else "posed",
@@ -184,6 +184,12 @@ def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
         box=track.box[inside],
         crops=None if track.crops is None else track.crops[inside],
     )
+
+
+def _judged(curves: Signals, window: FaceTrack) -> Array:
+    """float64 (t, F): the longest stretch of curves without a gap inside the part that is judged."""
+    inside = (curves.time >= window.time[:1]) & (curves.time <= window.time[-1:])
+    return longest_seen(replace(curves, time=curves.time[inside], values=curves.values[inside]))
 
 
 def expression_phases(curves: Signals, emotion: dict[str, float]) -> tuple[Phase, ...]:
@@ -228,10 +234,11 @@ def _pose(curves: Signals) -> dict[str, float | None]:
     return {"yaw": median("head_yaw"), "pitch": median("head_pitch"), "roll": median("head_roll")}
 
 
-def _too_poor(quality: dict[str, Any], curves: Signals) -> str | None:
-    """Why this clip cannot be judged at all, in one sentence; None when it can."""
-    seen = longest_seen(curves)
-    if quality["rate"] is not None and quality["rate"] < MIN_RATE:
+def _too_poor(quality: dict[str, Any], seen: Array) -> str | None:
+    """Why this clip cannot be judged at all, in one sentence; None when it can. `seen` as from `_judged`."""
+    if quality["frames"] == 1:
+        return "A single picture: genuine and posed differ in how a face moves, so a clip of 1 s or more is needed."
+    if quality["rate"] is not None and round(quality["rate"], 3) < MIN_RATE:
         return f"Too few frames: {quality['rate']:.3g} per second; at least {MIN_RATE:.0f} are needed to see movement."
     if len(seen) / FPS < MIN_SEEN or quality["face_size"] is None:
         return (
@@ -253,7 +260,10 @@ def movement_span(values: Array) -> float:
     return float(np.ptp(np.percentile(values[:, face], [5, 95], axis=0), axis=0).max())
 
 
-def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any]) -> str | None:
+def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any], usable: bool) -> str | None:
+    if not usable:
+        what = "no smile, and this model reads smiles" if model.family == "smile" else "too little of the face"
+        return f"Nothing to judge: the clip shows {what}."
     if familiarity and not familiarity["familiar"]:
         return f"Unlike anything the model was trained on: {familiarity['text']}"
     if abs(p - 0.5) < model.margin:

@@ -67,12 +67,17 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
     `group` (or `subject`), which no two folds share. Returns the card."""
     import pandas as pd
 
-    data = pd.read_csv(table)
+    try:
+        data = pd.read_csv(table)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{table} cannot be read as a CSV table ({error}); expected smile descriptors.") from error
     who = next((name for name in ("subject", "group") if name in data), None)
     if who is None or "genuine" not in data:
         raise InputError(f"{table} needs a column genuine (1 or 0) and a column subject or group; add them.")
     model = DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
     x = model.from_columns({name: data[name] for name in data.columns}, str(table))
+    if not data["genuine"].isin([0, 1]).all():
+        raise InputError(f"{table} has something else than 1 or 0 in the column genuine; mend it.")
     labels, people = data["genuine"].to_numpy(int), data[who].astype(str).to_numpy()
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
     model.fit_table(x, labels, people)
@@ -128,6 +133,7 @@ def _finish(
         "risk_coverage": scores["risk_coverage"],
         "abstain_band": [round(0.5 - model.margin, 3), round(0.5 + model.margin, 3)],
     }
-    checkpoint.save(model, out, name=out.name)
-    io.write_json(out / "card.json", card)
+    with io.staged(out) as part:
+        io.write_json(part / "card.json", card)
+        checkpoint.save(model, part, name=out.name)
     return card

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from duchenne.features import smile
 from duchenne.features.descriptors import CURVES, STATISTICS
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.types import Array
@@ -33,9 +34,9 @@ def evidence(model: DescriptorModel, row: Array, *, most: int = 6) -> tuple[dict
 def _item(model: DescriptorModel, row: Array, parts: Array, index: list[int], total: float) -> dict[str, Any]:
     i = max(index, key=lambda j: parts[j] * np.sign(total) if np.isfinite(row[j]) else -np.inf)
     name = model.names[i]
-    words, unit, scale = describe_name(name)
+    words, unit = describe_name(name)
     value, posed, genuine = (
-        _plain(v, scale) for v in (row[i], model.typical["posed"][:, i], model.typical["genuine"][:, i])
+        _plain(name, v) for v in (row[i], model.typical["posed"][:, i], model.typical["genuine"][:, i])
     )
     toward = "spontaneous" if total > 0 else "posed"
     text = (
@@ -55,23 +56,29 @@ def _item(model: DescriptorModel, row: Array, parts: Array, index: list[int], to
     }
 
 
-def describe_name(name: str) -> tuple[str, str, str]:
-    """(words, " unit", scale) of a descriptor; scale "log" means that the stored value is a logarithm."""
+def describe_name(name: str) -> tuple[str, str]:
+    """(words, " unit") of a descriptor, for a sentence."""
+    if name in smile.EXPERT:
+        unit = smile.uneven(name, np.zeros(1))[1]
+        return _readable(name), f" {unit}" if unit else ""
     curve, _, statistic = name.partition(".")
     if curve not in CURVES or statistic not in STATISTICS:
-        return _readable(name), "", ""
+        return _readable(name), ""
     text, unit = STATISTICS[statistic]
-    scale, plain = ("log", unit.removeprefix("log ")) if unit.startswith("log ") else ("", unit)
-    shown = plain.replace("u", _UNITS.get(curve, _IOD)) if "u" in plain else plain
-    return f"{_readable(curve)}, {text}", f" {shown}" if shown else "", scale
+    unit = unit.removeprefix("log ").replace("u", _UNITS.get(curve, _IOD))
+    return f"{_readable(curve)}, {text}", f" {unit}" if unit else ""
 
 
 def _readable(name: str) -> str:
     return name.replace("_", " ").replace(".", ", ").capitalize()
 
 
-def _plain(value: Array, scale: str) -> Any:
-    return np.exp(value) if scale == "log" else value
+def _plain(name: str, value: Array) -> Any:
+    """A stored value on its plain scale: speeds and smile descriptors are kept as logarithms."""
+    if name in smile.EXPERT:
+        return smile.uneven(name, value)[0]
+    statistic = name.partition(".")[2]
+    return np.exp(value) if STATISTICS.get(statistic, ("", ""))[1].startswith("log ") else value
 
 
 def _say(value: float) -> str:

@@ -182,14 +182,32 @@ def expert_features(plain: Mapping[str, ArrayLike]) -> dict[str, Array]:
     return out
 
 
+def uneven(name: str, value: Array) -> tuple[Array, str]:
+    """(value, unit) of one of `expert_features`, back on its plain scale, for people to read."""
+    part, _, rest = name.partition("_")
+    if rest in ("peak", "hurry"):
+        return np.exp(value), "times the mean speed" if rest == "peak" else "of its extent per second"
+    if part == "smile":
+        return np.exp(value), "s"
+    if "ratio_positive" in rest:
+        return np.asarray(value), ""
+    if rest.startswith("net_"):
+        return 0.02 * np.sinh(value), "lip widths/s" if rest.endswith("ratio") else "lip widths"
+    unit = "s" if rest.startswith("duration") else "lip widths" if "amplitude" in rest else "lip widths/s"
+    return np.exp(value) - _offset(rest), unit
+
+
+def _offset(name: str) -> float:
+    return 0.04 if name.startswith("duration") else 0.005 if "amplitude" in name else 0.02
+
+
 def _even(name: str, value: Array) -> Array:
     """Log where a quantity is a size, asinh where it has a sign; the offsets are near the smallest step."""
     if "ratio_positive" in name:
         return value
     if name.startswith("net_"):
         return np.asarray(np.arcsinh(value / 0.02))
-    offset = 0.04 if name.startswith("duration") else 0.005 if "amplitude" in name else 0.02
-    return np.asarray(np.log(value + offset))
+    return np.asarray(np.log(value + _offset(name)))
 
 
 def _names(table: bool) -> tuple[str, ...]:

@@ -1,0 +1,83 @@
+"""Clips that are made once for all tests, and the command line called as a person calls it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from makers import make_video
+
+from duchenne import cli
+from duchenne.datasets import simulate
+from duchenne.types import Array
+
+RATE = 25
+#: A smile of 2.4 s in small pictures: as little as can be judged.
+BRIEF = replace(simulate.POSED, neutral_before=0.6, onset=0.5, apex=0.4, offset=0.5, neutral_after=0.4)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The one line on stderr of a command that failed; asserts that it is one, and no traceback."""
+        assert self.code in (1, 2), (self.code, self.err)
+        assert "Traceback" not in self.err
+        lines = self.err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("duchenne: ") and lines[0].endswith("."), self.err
+        return lines[0].removeprefix("duchenne: ")
+
+
+@pytest.fixture
+def duchenne(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """Call the command line in this process: `duchenne("analyze", path)`."""
+
+    def call(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["duchenne", *map(str, words)])
+        capsys.readouterr()
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capsys.readouterr()
+        assert isinstance(code, int)
+        return Said(code, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which this session's clips lie."""
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Array]:
+    """The frames of one brief smile, uint8 (240, 320, 3) RGB."""
+    return list(simulate.frames(BRIEF, rate=RATE, size=(320, 240), seed=1))
+
+
+@pytest.fixture(scope="session")
+def smile(clips: Path, pictures: list[Array]) -> Path:
+    """A sound clip of that smile."""
+    return make_video(clips / "smile.mp4", pictures, rate=RATE)
+
+
+@pytest.fixture(scope="session")
+def empty_room(clips: Path) -> Path:
+    """A sound clip without a face."""
+    shade = np.linspace(40, 160, 160).astype(np.uint8)
+    picture = np.repeat(np.tile(shade, (120, 1))[..., None], 3, axis=2)
+    return make_video(clips / "empty_room.mp4", [picture] * 10, rate=RATE)
