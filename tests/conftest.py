@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from makers import make_video
 
 from duchenne import cli
 from duchenne.datasets import simulate
 from duchenne.types import Array
+from makers import make_video
 
 RATE = 25
 #: A smile of 2.4 s in small pictures: as little as can be judged.

@@ -33,10 +33,10 @@ def frontal(track: FaceTrack) -> tuple[FaceTrack, Signals]:
     """Remove head pose frame by frame; return the frontal track and the head's own movement.
 
     Each frame's stable points are fitted to `template()` by a similarity; what remains of them along the
-    template's depth is yaw and pitch (first order), and is taken out of all points. Nothing is fitted over
-    time, so frames before or after change nothing. The result's points are in interocular units, origin
-    between the eyes. Head angles are in degrees, the head's place in interocular units of the frame, its
-    size as the log of the interocular distance in pixels. Unseen frames stay NaN.
+    template's depth is yaw and pitch (first order), and is taken out of all points. No point depends
+    on other frames. The result's points are in interocular units, origin
+    between the eyes. Head angles are in degrees; the head's place (in interocular units) and its size
+    (log of the interocular distance) are told against their medians in the clip. Unseen frames stay NaN.
     """
     model = template()
     points = track.points.astype(float)
@@ -53,21 +53,21 @@ def frontal(track: FaceTrack) -> tuple[FaceTrack, Signals]:
     depth = model[STABLE, 2] - model[STABLE, 2].mean()
     pose = np.einsum("tpc,p->tc", flat[:, STABLE] - target, depth) / (depth @ depth)
     flat -= pose[:, None, :] * model[None, :, 2:3]
+    size = np.nanmedian(np.abs(a)) if np.isfinite(a).any() else np.nan
     head = np.column_stack(
         [
             np.degrees(pose[:, 0]),
             np.degrees(pose[:, 1]),
             -np.degrees(np.angle(a)),
-            _place(centre[:, 0, 0], a),
-            _place(centre[:, 0, 1], a),
-            -np.log(np.abs(a)),
+            _within(centre[:, 0, 0] * size),
+            _within(centre[:, 0, 1] * size),
+            _within(-np.log(np.abs(a))),
         ]
     )
     aligned = track.evolve("frontal: similarity and first-order pose on stable points", points=flat, unit="iod")
     return aligned, Signals(track.time, head, HEAD_NAMES, HEAD_UNITS)
 
 
-def _place(pixels: Array, a: Array) -> Array:
-    """Head position in interocular units, with the clip's median scale so that size does not leak in."""
-    size = np.nanmedian(np.abs(a)) if np.isfinite(a).any() else np.nan
-    return pixels * size
+def _within(x: Array) -> Array:
+    """x less its median: where in the picture a face stands, and how large, says nothing about its expression."""
+    return x - np.nanmedian(x) if np.isfinite(x).any() else x

@@ -18,6 +18,11 @@ MAX_JITTER = 5.0  # % of the interocular distance
 #: Points that expressions hardly move: nose bridge and base, eye corners.
 _STABLE = np.r_[27:36, 36, 39, 42, 45]
 
+#: Trembling (see `distrust`) that no face was seen to make of itself for half a second: % of the eye distance …
+TREMBLE = 3.0
+#: … and how many times that of the eyes.
+TREMBLE_RATIO = 1.3
+
 
 def assess(track: FaceTrack, *, blur: float | None = None) -> dict[str, Any]:
     """How well a clip shows its face, as plain numbers (None: cannot be measured) and `warnings`.
@@ -91,6 +96,57 @@ def _warnings(q: dict[str, Any], steps: Array) -> list[str]:
         shake = f"{q['jitter']:.1f} % of the distance between the eyes"
         notes.append(f"The points tremble by {shake}; up to {MAX_JITTER:.0f} % is usual.")
     return notes
+
+
+def distrust(track: FaceTrack) -> FaceTrack:
+    """Take out stretches in which the points of the lower face tremble far more than those of the eyes.
+
+    dlib places a mouth also on the hand before it, and neither its own answer nor the tracker's tells; but
+    such points jump about. Judged per half second: the median second difference of both mouth and jaw points
+    above `TREMBLE` % of the eye distance and above `TREMBLE_RATIO` times that of the eyes.
+    """
+    covered = _covered(track)
+    if not covered:
+        return track
+    points = track.points.copy()
+    for start, stop in covered:
+        points[start:stop] = np.nan
+    said = ", ".join(f"{track.time[a]:.2f}–{track.time[b - 1]:.2f} s" for a, b in covered)
+    return track.evolve(f"distrust: points trembled too much in {said}", points=points)
+
+
+def _covered(track: FaceTrack) -> list[tuple[int, int]]:
+    """Half-open row ranges that `distrust` takes out."""
+    if len(track) < 5:
+        return []
+    points, step = track.points.astype(float), float(np.median(np.diff(track.time)))
+    between = np.linalg.norm(points[:, 36:42].mean(axis=1) - points[:, 42:48].mean(axis=1), axis=1)
+    if not np.isfinite(between).any():
+        return []
+    bend = 100 * np.linalg.norm(np.diff(points, 2, axis=0), axis=2) / np.nanmedian(between)
+    mouth, jaw, eyes = (
+        _rolling_median(np.median(bend[:, part], axis=1), round(0.5 / step))
+        for part in (slice(48, 68), slice(4, 13), slice(36, 48))
+    )
+    lower = np.minimum(mouth, jaw)
+    trembles = np.pad((lower > TREMBLE) & (lower > TREMBLE_RATIO * eyes), 1)
+    least, margin = round(0.4 / step), round(0.25 / step)
+    wide = np.zeros(len(track), bool)
+    for start, stop in runs(trembles):
+        if stop - start >= max(least, 3):
+            wide[max(0, start - margin) : stop + margin] = True
+    return runs(wide)
+
+
+def _rolling_median(x: Array, width: int) -> Array:
+    """Centred median over an odd window of about `width` values, NaN left out; windows shrink at the ends."""
+    half = max(1, width // 2)
+    padded = np.pad(x, half, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    some = np.isfinite(windows).any(axis=1)
+    out = np.full(len(x), np.nan)
+    out[some] = np.nanmedian(windows[some], axis=1)
+    return out
 
 
 def repair(track: FaceTrack, *, max_gap: float) -> FaceTrack:

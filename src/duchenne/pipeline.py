@@ -134,7 +134,7 @@ def judge(
 ) -> Analysis:
     """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain."""
     model = loaded.model
-    quality = clean.assess(track, blur=blur)
+    quality = _quality(track, blur)
     _, curves = prepare(track, FPS)
     quality |= _pose(curves)
     window = focus(track, curves)
@@ -224,6 +224,18 @@ def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:
         "familiar": familiar,
         "text": text,
     }
+
+
+def _quality(track: FaceTrack, blur: float | None) -> dict[str, Any]:
+    """`clean.assess` of what can be trusted, with a sentence on what could not."""
+    trusted = clean.distrust(track)
+    quality = clean.assess(trusted, blur=blur)
+    if trusted is not track:
+        quality["warnings"].append(
+            "Where the lower face's points trembled too much to be trusted, as when a hand covers the mouth, the face "
+            f"counts as lost ({trusted.history[-1].removeprefix('distrust: points trembled too much in ')})."
+        )
+    return quality
 
 
 def _pose(curves: Signals) -> dict[str, float | None]:

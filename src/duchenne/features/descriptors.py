@@ -90,11 +90,12 @@ FAMILIES: dict[str, Family] = {
 
 
 def prepare(track: FaceTrack, fps: float) -> tuple[FaceTrack, Signals]:
-    """The one preparation, in training and in use: gaps closed, even grid of `fps`, frontal, named curves.
+    """The one preparation, in training and in use: distrusted rows out, short gaps closed, even grid of `fps`,
+    frontal, named curves.
 
     Returns the frontal track and its curves (T, 30), NaN where the face was not seen.
     """
-    even = clean.resample(clean.repair(track, max_gap=MAX_GAP), fps=fps)
+    even = clean.resample(clean.repair(clean.distrust(track), max_gap=MAX_GAP), fps=fps)
     face, head = align.frontal(even)
     return face, join(face_signals(face), head)
 

@@ -1,0 +1,256 @@
+"""From a file to a verdict: the same each time, blind to what surrounds the expression, silent when unsure."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import BRIEF, RATE
+from duchenne import analyze, io, pipeline
+from duchenne.datasets import simulate
+from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.features.descriptors import prepare
+from duchenne.types import EMOTIONS
+from makers import make_video
+
+MODEL = pipeline.load_model("default")
+TIMES = ("onset", "apex", "offset", "end")
+
+
+def track(kin=simulate.SPONTANEOUS, rate=30.0, seed=0, **options):
+    return simulate.track(kin, rate, seed, **options)
+
+
+def part(face, keep):
+    """The frames `keep` (slice or indices) of a track."""
+    rows = {name: getattr(face, name)[keep] for name in ("time", "points", "confidence", "box")}
+    return replace(face, **rows)
+
+
+def unseen(face, *frames):
+    """The track with slices of frames in which no face was found."""
+    points = face.points.copy()
+    for stretch in frames:
+        points[stretch] = np.nan
+    return replace(face, points=points)
+
+
+def judged(face, **options):
+    return pipeline.judge(face, MODEL, **options).verdict
+
+
+# --- a whole video ------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_keeps_every_promise(smile):
+    (analysis,) = pipeline.examine(smile)
+    v, p = analysis.verdict, analysis.p_raw
+    assert 0 <= p <= 1
+    assert (v.p_genuine, v.label) == ((None, None) if v.abstained else (p, "genuine" if p >= 0.5 else "posed"))
+    assert v.abstained == (v.reason is not None)
+    assert set(v.emotion) == set(EMOTIONS) and sum(v.emotion.values()) == pytest.approx(1)
+    assert v.emotion["happiness"] == max(v.emotion.values())
+    (phase,) = v.phases
+    start, apex = BRIEF.neutral_before, BRIEF.neutral_before + BRIEF.onset
+    offset, end = apex + BRIEF.apex, apex + BRIEF.apex + BRIEF.offset
+    np.testing.assert_allclose([getattr(phase, t) for t in TIMES], (start, apex, offset, end), atol=0.3)
+    assert (v.frames, v.duration, v.device) == (60, pytest.approx(2.4), "cpu")
+    assert v.source == str(smile) and v.model["id"] == "default" and len(v.model["sha256"]) == 64
+    assert v.quality["coverage"] == 1 and v.quality["rate"] == pytest.approx(25)
+    assert 0 <= v.familiarity["outside"] <= 1 and 0 <= v.familiarity["distance_percentile"] <= 100
+    pulls = [abs(item["contribution"]) for item in v.evidence]
+    assert len(pulls) == 6 and pulls == sorted(pulls, reverse=True)
+    assert all(item["text"] and np.isfinite(item["value"]) for item in v.evidence)
+    assert v.history[0].startswith("faces.follow") and "not lying" in v.limits
+
+
+def test_the_same_clip_gets_the_same_answer_to_the_last_bit(smile):
+    first, second = (json.dumps(io.plain(analyze(smile).to_dict())) for _ in range(2))
+    assert first == second
+
+
+def test_start_and_end_choose_a_part(smile):
+    v = analyze(smile, start=0.4, end=2.0)
+    assert (v.frames, v.duration) == (40, pytest.approx(1.6))
+    whole = analyze(smile)
+    assert v.phases[0].apex == pytest.approx(whole.phases[0].apex - 0.4, abs=0.1)
+
+
+def test_a_variable_frame_rate_keeps_its_times(clips, pictures):
+    keep = [i for i in range(60) if i < 10 or i % 3]  # every third frame dropped, as phones do in the dark
+    path = make_video(clips / "variable.mp4", [pictures[i] for i in keep], times=[40 * i for i in keep])
+    even = make_video(clips / "even.mp4", pictures, rate=RATE)
+    (one,), (other,) = pipeline.examine(path), pipeline.examine(even)
+    v, whole = one.verdict, other.verdict
+    assert v.frames == len(keep) < whole.frames and v.duration == pytest.approx(whole.duration, abs=0.1)
+    for name in TIMES:
+        assert getattr(v.phases[0], name) == pytest.approx(getattr(whole.phases[0], name), abs=0.1)
+    assert one.p_raw == pytest.approx(other.p_raw, abs=0.25)
+
+
+def test_every_face_is_judged_on_request(clips, pictures):
+    two = make_video(clips / "two.mp4", [np.hstack([p, p[:, ::-1]]) for p in pictures], rate=RATE)
+    found = pipeline.examine(two, all_faces=True)
+    assert [a.verdict.face for a in found] == [0, 1]
+    left, right = sorted(found, key=lambda a: np.nanmedian(a.track.box[:, 0]))
+    assert np.nanmax(left.track.box[:, 2]) < 330 and np.nanmin(right.track.box[:, 0]) > 310
+    assert all(len(a.track) == 60 and a.verdict.quality["coverage"] > 0.9 for a in found)
+    assert len(pipeline.examine(two)) == 1
+
+
+def test_saving_writes_three_files_that_agree(smile, tmp_path):
+    found = pipeline.examine(smile)
+    path = pipeline.save(found, tmp_path / "deep" / "out", MODEL.card)
+    assert path == tmp_path / "deep" / "out" / "verdict.json"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["frames.csv", "report.html", "verdict.json"]
+    assert json.loads(path.read_text()) == io.plain(found[0].verdict.to_dict())
+    (again,) = io.load_tracks(path.parent / "frames.csv")
+    p = pipeline.judge(again, MODEL).p_raw
+    assert p == pytest.approx(found[0].p_raw, abs=0.02)  # the table is rounded to a hundredth of a pixel
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"emotion": "joyous"}, UsageError, "happiness"),
+        ({"device": "cuda"}, UsageError, "cpu"),
+        ({"detector": "magic"}, UsageError, "haar"),
+        ({"model": "no such"}, ModelError, "default"),
+        ({"rate": 25.0}, UsageError, "own timestamps"),
+        ({"start": 9.0}, InputError, "no frame"),
+        ({"start": 2.0, "end": 1.0}, UsageError, "end after"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(smile, options, error, words):
+    with pytest.raises(error, match=words):
+        pipeline.examine(smile, **options)
+
+
+def test_a_clip_without_a_face_is_refused(empty_room):
+    with pytest.raises(InputError, match="shows no face: none was found in 10 frames"):
+        analyze(empty_room)
+
+
+# --- one track ----------------------------------------------------------------------------------------------
+
+
+def test_neutral_seconds_around_a_smile_change_nothing_but_its_times():
+    alone, framed = judged(track()), judged(track(before=3.0, after=2.0))
+    assert len(alone.phases) == len(framed.phases) == 1
+    for name in TIMES:
+        assert getattr(framed.phases[0], name) == pytest.approx(getattr(alone.phases[0], name) + 3.0, abs=0.021)
+
+
+@pytest.mark.parametrize("before", [0.0, 12.0, 40.0])
+def test_of_a_long_clip_the_seconds_around_the_smile_are_judged(before):
+    kin = simulate.POSED
+    face = track(kin, before=before, after=40.0 - before)
+    curves = prepare(face, pipeline.FPS)[1]
+    window = pipeline.focus(face, curves)
+    assert window.duration <= pipeline.LONG + 0.05 < face.duration
+    assert window.time[0] <= before + kin.neutral_before
+    assert window.time[-1] >= before + kin.duration - kin.neutral_after
+    assert "focus" in window.history[-1]
+    long, short = (pipeline.judge(t, MODEL) for t in (face, track(kin, before=5.0, after=5.0)))
+    assert "Nothing moves" not in (long.verdict.reason or "")  # in spite of 40 resting seconds
+    assert long.verdict.frames == len(face)
+    assert long.p_raw == pytest.approx(short.p_raw, abs=0.25)
+    assert pipeline.focus(track(), prepare(track(), pipeline.FPS)[1]).history == track().history
+
+
+def test_gaps_are_bridged_or_left_out_and_told():
+    face, whole = track(), pipeline.judge(track(), MODEL)
+    bridged = pipeline.judge(unseen(face, slice(20, 24), slice(90, 92)), MODEL)
+    assert bridged.p_raw == pytest.approx(whole.p_raw, abs=0.1)
+    assert bridged.verdict.quality["seen_frames"] == len(face) - 6
+    lost = judged(unseen(face, slice(0, 10), slice(130, None)))
+    assert len(lost.quality["lost"]) == 2 and lost.quality["warnings"]
+    assert lost.phases and lost.phases[0].apex == pytest.approx(whole.verdict.phases[0].apex, abs=0.1)
+
+
+def still(**changes):
+    return track(replace(simulate.POSED, amplitude=0.0, lid=0.0, head_motion=0.0), jitter=0.05, **changes)
+
+
+@pytest.mark.parametrize(
+    ("face", "words"),
+    [
+        (part(track(), slice(0, 3)), "Too short: the face is seen for 0.08 s"),
+        (part(track(), slice(0, 1)), "A single picture"),
+        (part(track(), slice(0, 0)), "Too short"),
+        (unseen(track(), slice(None)), "Too short: the face is seen for 0.00 s"),
+        (unseen(track(), slice(2, None)), "Too short"),
+        (unseen(track(), slice(30, None)), "lost in 80 % of the frames"),
+        (track(rate=1.0), "Too few frames: 1 per second"),
+        (track(rate=9.0), "Too few frames: 9 per second"),
+        (track(size=(80, 60), jitter=0.05), "too small: 1[0-9] px"),
+        (still(), "Nothing moves"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_reasons_to_abstain(face, words):
+    analysis = pipeline.judge(face, MODEL)
+    v = analysis.verdict
+    assert v.abstained and v.p_genuine is None and v.label is None
+    assert v.reason is not None and v.reason.endswith(".") and "\n" not in v.reason
+    assert re.search(words, v.reason), v.reason
+    assert 0 <= analysis.p_raw <= 1
+    json.dumps(io.plain(v.to_dict()), allow_nan=False)
+
+
+def test_what_is_just_enough_is_judged():
+    assert "Too few" not in (judged(track(rate=10.0)).reason or "")
+    assert "Too short" not in (judged(part(track(), slice(24, 45))).reason or "")
+
+
+def test_a_face_unlike_all_training_faces_is_not_judged():
+    face = track()
+    odd = face.points.copy()
+    odd[:, 48:, 1] += 3.0 * (odd[:, 48:, 1] - odd[:, 33:34, 1])  # a mouth far below the chin
+    v = judged(replace(face, points=odd))
+    assert v.abstained and "Unlike anything" in v.reason and not v.familiarity["familiar"]
+    assert v.familiarity["outside"] > MODEL.model.strange_limit
+
+
+def test_a_call_too_close_is_not_made():
+    cautious = replace(MODEL, model=replace(MODEL.model, margin=0.499))
+    v = pipeline.judge(track(), cautious).verdict
+    assert v.abstained and v.reason.startswith("Too close to call") and v.evidence
+    bold = pipeline.judge(track(), replace(MODEL, model=replace(MODEL.model, margin=0.0))).verdict
+    assert "Too close" not in (bold.reason or "")
+
+
+def test_a_told_emotion_is_believed():
+    v = judged(track(), emotion="fear")
+    assert v.emotion["fear"] == 1 and sum(v.emotion.values()) == 1
+    assert v.phases[0].curve == "activity"
+    assert judged(track(), emotion="happiness").phases[0].curve == "lip_corner_pull"
+    assert judged(track(), emotion="contempt").emotion["contempt"] == 1
+
+
+# --- without video ------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_applied_to_tracks_row_for_row(tmp_path):
+    faces = [replace(track(kin, seed=i), source=f"clip{i}") for i, kin in enumerate(simulate.KINDS.values())]
+    table = pipeline.apply("default", io.save_tracks(tmp_path / "t.npz", [*faces, unseen(faces[0], slice(None))]))
+    assert list(table.columns) == ["row", "source", "p_genuine", "label", "abstained", "reason", "emotion"]
+    assert list(table["source"]) == ["clip0", "clip1", "clip0"] and list(table["abstained"]) == [0, 0, 1]
+    expected = [pipeline.judge(face, MODEL).p_raw for face in faces]
+    np.testing.assert_allclose(table["p_genuine"][:2], expected)
+    assert table["p_genuine"].between(0, 1).all()
+    assert ((table["p_genuine"] >= 0.5) == (table["label"] == "genuine")).all()
+
+
+def test_a_model_is_applied_to_descriptors_row_for_row(tmp_path):
+    faces = [track(kin, seed=i) for i, kin in enumerate(simulate.KINDS.values())]
+    x = MODEL.model.table(faces)
+    csv = io.write_table(tmp_path / "d.csv", pd.DataFrame(x, columns=list(MODEL.model.names)))
+    found = pipeline.apply("default", csv)
+    np.testing.assert_allclose(found["p_genuine"], MODEL.model.fitted.predict_proba(x)[:, 1], atol=1e-9)
+    io.write_table(csv, pd.DataFrame(x[:, 1:], columns=list(MODEL.model.names[1:])))
+    with pytest.raises(InputError, match=f"lacks 1 of the .* {MODEL.model.names[0]} first"):
+        pipeline.apply("default", csv)
