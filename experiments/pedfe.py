@@ -17,7 +17,8 @@ from joblib import Parallel, delayed
 
 from duchenne import io
 from duchenne.evaluate import metrics, splits
-from duchenne.features.descriptors import FAMILIES, describe, longest_seen, prepare
+from duchenne.features import activity
+from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import Recipe, Tabular
 
@@ -26,6 +27,9 @@ FPS = 25.0
 ONE = Recipe(bag=1, members=("boosting",), rounds=150, rate=0.1, folds=3)
 COMPARED = ("dynamics", "dynamics+activity", "activity", "uncut", "movement", "face", "head")
 BASELINES = ("first_frame", "peak", "clip_length", "identity", "majority")
+
+
+CUTS = ("whole", "start_0.2s_cut", "ends_cut_0-25%", "start_30%_cut", "rest_1.5s_before")
 
 
 def trims(values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -38,7 +42,14 @@ def trims(values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]
         "ends_cut_0-25%": values[a:b],
         "start_30%_cut": values[int(0.3 * n) :],
     }
-    return {name: cut if len(cut) >= 12 else values for name, cut in cuts.items()}
+    cuts = {name: cut if len(cut) >= 12 else values for name, cut in cuts.items()}
+    return {**cuts, "rest_1.5s_before": np.concatenate([rest(values, 1.5, rng), values])}
+
+
+def rest(values: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """The face as in the first frames, with slow unrest of 0.7 % of the eye distance (or of a degree)."""
+    unrest = activity.lowpass(rng.normal(0, 0.012, (round(seconds * FPS), values.shape[1])), FPS, 4.0)
+    return values[:3].mean(axis=0) + unrest
 
 
 def load(root: Path) -> dict[str, np.ndarray]:
@@ -49,10 +60,11 @@ def load(root: Path) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     rows: dict[str, list[np.ndarray]] = {}
     for track in io.load_tracks(file):
-        for name, cut in trims(longest_seen(prepare(track, FPS)[1]), rng).items():
-            rows.setdefault(name, []).append(describe(cut, FPS, "dynamics+activity"))
+        seen = longest_seen(prepare(track, FPS)[1])
+        for name, cut in (trims(seen, rng) if len(seen) >= 8 else dict.fromkeys(CUTS, seen)).items():
+            rows.setdefault(name, []).append(describe(around_movement(cut, FPS), FPS, "dynamics+activity"))
     table = {name: np.array(values) for name, values in rows.items()}
-    keep = np.isfinite(table["whole"]).all(axis=1)
+    keep = np.all([np.isfinite(values).all(axis=1) for values in table.values()], axis=0)
     known = {key: data[key][keep] for key in ("subject", "emotion", "genuine", "rated_genuine")}
     known["row"] = np.flatnonzero(keep)
     known["clip_length"] = (np.diff(data["offset"]) / data["fps"])[keep]

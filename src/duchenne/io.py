@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import zipfile
 import zlib
@@ -94,12 +93,13 @@ def check_folder(folder: str | Path) -> None:
     try:
         while not place.exists():
             place = place.parent
+        if not place.is_dir():
+            raise OutputError(f"Results cannot be written to {folder}: {place} is a file; choose a folder.")
+        probe = place / f".{uuid4().hex}.part"
+        probe.mkdir()  # asking for permissions would not tell of read-only or special file systems
+        probe.rmdir()
     except OSError as error:
         raise _unwritable(folder, error) from error
-    if not place.is_dir():
-        raise OutputError(f"Results cannot be written to {folder}: {place} is a file; choose a folder.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise OutputError(f"Results cannot be written to {folder}: {place} is not yours to write; choose another.")
 
 
 def _unwritable(target: str | Path, error: OSError) -> OutputError:

@@ -14,8 +14,8 @@ from duchenne import clean, io, report, video
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.evidence import evidence
 from duchenne.faces import Followed, follow
-from duchenne.features.descriptors import CURVES, longest_seen, prepare
-from duchenne.features.phases import ACTIVITY, main_phase, phases
+from duchenne.features.descriptors import FACE, longest_seen, prepare
+from duchenne.features.phases import ACTIVITY, amplitude, main_phase, phases
 from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import sigmoid
@@ -34,6 +34,7 @@ MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was
 MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
 MIN_RATE = 10.0  # frames/s
 MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
+SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles exceed 0.17
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 
@@ -142,7 +143,7 @@ def judge(
     usable = bool(np.isfinite(row).any())
     guessed = model.emotions(row[None])[0] if usable else {}
     named = dict.fromkeys(guessed or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else guessed
-    found = expression_phases(curves, named)
+    found = expression_phases(curves, emotion)
     p = _probability(window, row, loaded, named)
     familiarity = _familiarity(model, row) if usable else {}
     reason = _too_poor(quality, _judged(curves, window)) or _unsure(p, model, familiarity, usable)
@@ -192,11 +193,18 @@ def _judged(curves: Signals, window: FaceTrack) -> Array:
     return longest_seen(replace(curves, time=curves.time[inside], values=curves.values[inside]))
 
 
-def expression_phases(curves: Signals, emotion: dict[str, float]) -> tuple[Phase, ...]:
-    """Phases of the lip corners for smiles, else of the whole face; the other one where nothing is found."""
-    smile = max(emotion, key=emotion.__getitem__, default="happiness") == "happiness"
-    first, second = ("lip_corner_pull", ACTIVITY) if smile else (ACTIVITY, "lip_corner_pull")
-    return phases(curves, curve=first) or phases(curves, curve=second)
+def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phase, ...]:
+    """Phases of the lip corners where they stretch as in a smile, else of the whole face.
+
+    Decided by the curves alone (or by an `emotion` that was told), never by a guess: seconds of rest before or
+    after must not change them.
+    """
+    smile = phases(curves, curve="lip_corner_pull")
+    main = main_phase(smile, curves)
+    wide = main is not None and amplitude(main, curves) >= SMILE
+    if wide if emotion is None else emotion == "happiness":
+        return smile or phases(curves, curve=ACTIVITY)
+    return phases(curves, curve=ACTIVITY) or smile
 
 
 def _probability(track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float]) -> float:
@@ -268,8 +276,7 @@ def _too_poor(quality: dict[str, Any], seen: Array) -> str | None:
 
 def movement_span(values: Array) -> float:
     """Largest 5–95 % range of any curve of the face in eye distances, left–right differences left out."""
-    face = [i for i, name in enumerate(CURVES) if "asymmetry" not in name and not name.startswith("head_")]
-    return float(np.ptp(np.percentile(values[:, face], [5, 95], axis=0), axis=0).max())
+    return float(np.ptp(np.percentile(values[:, FACE], [5, 95], axis=0), axis=0).max())
 
 
 def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any], usable: bool) -> str | None:

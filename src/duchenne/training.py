@@ -74,10 +74,10 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
     who = next((name for name in ("subject", "group") if name in data), None)
     if who is None or "genuine" not in data:
         raise InputError(f"{table} needs a column genuine (1 or 0) and a column subject or group; add them.")
-    model = DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
-    x = model.from_columns({name: data[name] for name in data.columns}, str(table))
     if not data["genuine"].isin([0, 1]).all():
         raise InputError(f"{table} has something else than 1 or 0 in the column genuine; mend it.")
+    model = DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
+    x = model.from_columns({name: data[name] for name in data.columns}, str(table))
     labels, people = data["genuine"].to_numpy(int), data[who].astype(str).to_numpy()
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
     model.fit_table(x, labels, people)

@@ -56,7 +56,8 @@ print("loaded:", *sorted({{m.split(".")[0] for m in sys.modules}}))
 
 
 def test_version(duchenne):
-    assert duchenne("--version") == duchenne("--version").__class__(0, __version__ + "\n", "")
+    said = duchenne("--version")
+    assert (said.code, said.out, said.err) == (0, __version__ + "\n", "")
 
 
 def test_the_module_runs_too():

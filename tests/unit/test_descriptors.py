@@ -167,7 +167,9 @@ def test_the_movement_family_cannot_see_levels_or_where_the_clip_was_cut():
 )
 def test_the_camera_does_not_change_what_the_face_does(change):
     face = track(jitter=0.3)  # without jitter a still curve is fastest wherever rounding says
-    np.testing.assert_allclose(row(moved(face, **change)), row(face), atol=1e-3)
+    difference = np.abs(row(moved(face, **change)) - row(face))
+    counted = np.array([".rising_" in name for name in FAMILIES["face"].names])  # in whole frames
+    assert difference[~counted].max() < 1e-3 and difference[counted].max() < 2.5 / len(face)
 
 
 @pytest.mark.parametrize("rate", [30.0, 50.0, 59.94, 100.0])
@@ -175,9 +177,10 @@ def test_the_frame_rate_hardly_changes_what_the_face_does(rate):
     names = FAMILIES["face"].names
     slow, fast = row(track(25.0)), row(track(rate))
     posed = row(track(25.0, kin=simulate.POSED))
-    for stat in ("p05", "p50", "p95", "rise", "depth", "first", "last"):
+    # the median of a smile lies on its slope, where a frame more or less moves it
+    for stat, near in {"p05": 4e-3, "p50": 0.02, "p95": 4e-3, "high_first": 0.01, "first": 0.01, "last": 0.01}.items():
         at = [i for i, name in enumerate(names) if name.endswith(f".{stat}")]
-        np.testing.assert_allclose(fast[at], slow[at], atol=4e-3, err_msg=stat)
+        np.testing.assert_allclose(fast[at], slow[at], atol=near, err_msg=stat)
     at = [names.index(f"lip_corner_pull.{s}_{b}") for s in ("speed_mean", "speed_max") for b in ("quick", "calm")]
     assert (np.abs(fast[at] - slow[at]) < 0.2 * np.abs(posed[at] - slow[at])).all()
 
@@ -212,7 +215,7 @@ def test_an_in_plane_similarity_is_undone_exactly_and_told():
     (plain, head), (same, turned) = align.frontal(face), align.frontal(other)
     np.testing.assert_allclose(same.points, plain.points, atol=2e-4)
     np.testing.assert_allclose(turned["head_roll"] - head["head_roll"], 25.0, atol=1e-2)
-    np.testing.assert_allclose(turned["head_size"] - head["head_size"], math.log(1.7), atol=1e-4)
+    np.testing.assert_allclose(turned["head_size"], head["head_size"], atol=1e-4)  # within the clip only
     np.testing.assert_allclose(turned["head_yaw"], head["head_yaw"], atol=1e-2)
 
 

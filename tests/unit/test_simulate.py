@@ -10,10 +10,14 @@ import dlib
 import numpy as np
 import pytest
 
-from duchenne import video
-from duchenne.datasets import simulate
+from duchenne import align, clean, video
+from duchenne.datasets import portrait, simulate
 from duchenne.datasets.simulate import KINDS, POSED, SPONTANEOUS, SmileKinematics, smile_curve
 from duchenne.errors import OutputError, UsageError
+from duchenne.features import smile
+from duchenne.features.activity import lowpass
+from duchenne.features.descriptors import prepare
+from duchenne.types import FaceTrack
 
 both = pytest.mark.parametrize("kind", sorted(KINDS))
 
@@ -48,17 +52,18 @@ def test_the_curve_has_the_stated_durations_amplitude_and_speeds(kind):
     offset, end = apex + kin.apex, apex + kin.apex + kin.offset
     assert (curve[(time < start) | (time > end)] == 0).all() and curve.min() > -1e-15
     assert curve.max() == pytest.approx(kin.amplitude)
-    for a, b, sign in ((start, apex, 1), (offset, end, -1)):
+    for a, b, sign, peak in ((start, apex, 1, kin.peak), (offset, end, -1, kin.offset_peak)):
         part = sign * np.diff(curve[(time >= a) & (time <= b)]) / step
         assert part.min() > -1e-9
         assert part.mean() == pytest.approx(kin.amplitude / (b - a), rel=1e-2)
-        assert part.max() == pytest.approx(kin.peak * kin.amplitude / (b - a), rel=1e-3)
+        assert part.max() == pytest.approx(peak * kin.amplitude / (b - a), rel=1e-3)
     plateau = curve[(time > apex) & (time < offset)]
     assert plateau.min() == pytest.approx(kin.amplitude * (1 - kin.fluctuation), rel=1e-4)
 
 
 def test_the_two_kinds_differ_as_published():
-    assert POSED.max_speed == pytest.approx(1.23) and SPONTANEOUS.max_speed == pytest.approx(0.75)
+    assert POSED.max_speed == pytest.approx(1.23, rel=0.05)
+    assert SPONTANEOUS.max_speed == pytest.approx(0.76, rel=0.05)
     assert POSED.amplitude / POSED.onset > 1.7 * SPONTANEOUS.amplitude / SPONTANEOUS.onset
     assert SPONTANEOUS.duration > POSED.duration
 
@@ -101,7 +106,8 @@ def test_noise_changes_from_frame_to_frame():
 
 @pytest.mark.parametrize("smile, lid, blink", list(product((0.0, 0.5, 1.0, 1.5, 1.95), (0.0, 0.5), (0.0, 1.0))))
 def test_the_face_is_never_folded_or_torn(smile, lid, blink):
-    way = simulate._displacement(replace(POSED, asymmetry=0.0), smile, lid, blink)
+    stirred = np.random.default_rng(0).choice([-1, 1], 5) * [0.04, 0.04, 0.03, 5.0, 6.0]
+    way = simulate._displacement(replace(POSED, asymmetry=0.0), smile, lid, blink, stirred)
     step = simulate._STEP
     (xx, xy), (yx, yy) = (np.gradient(way[..., i], step, axis=(1, 0)) for i in (0, 1))
     assert ((1 + xx) * (1 + yy) - xy * yx).min() > 0
@@ -130,10 +136,17 @@ def landmarks(path):
     return np.array(time), np.array(points) / scale + low
 
 
+def frontal(time, points):
+    """The same without the head's movement: it comes a little nearer or goes back while it smiles."""
+    unknown = np.full(len(time), np.nan)
+    track = FaceTrack(time, points, unknown, np.tile(unknown[:, None], (1, 4)), (640, 480))
+    return time, align.frontal(track)[0].points
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    return {kind: landmarks(simulate.smile_clip(folder / f"{kind}.mp4", kind)) for kind in KINDS}
+    return {kind: frontal(*landmarks(simulate.smile_clip(folder / f"{kind}.mp4", kind))) for kind in KINDS}
 
 
 @both
@@ -145,9 +158,10 @@ def test_a_landmarker_finds_the_movement_in_the_written_clip(measured, kind):
     apex = np.median(found[meant > 0.9 * kin.amplitude])
     assert apex == pytest.approx(kin.amplitude, rel=0.12)
     assert np.corrcoef(found, meant)[0, 1] > 0.98
-    for share in (0.15, 0.5, 0.85):
+    for share in (0.25, 0.5, 0.85):
         expected = crossings(time, smooth(meant), share * kin.amplitude)
-        assert crossings(time, found, share * apex) == pytest.approx(expected, abs=0.1)
+        # 0.16 s of the slowest creep are 0.2 pixels
+        assert crossings(time, found, share * apex) == pytest.approx(expected, abs=0.16)
 
 
 def test_the_written_clips_differ_in_speed_as_the_curves_do(measured):
@@ -165,6 +179,64 @@ def test_the_lower_lid_rises_with_a_spontaneous_smile(measured):
     meant = smile_curve(SPONTANEOUS, time)
     at_rest, smiling = np.median(opening[:25]), np.median(opening[meant > 0.9 * SPONTANEOUS.amplitude])
     assert smiling < 0.95 * at_rest
+
+
+# medians of the public tables: seconds, flat steps counted, then lip widths and lip widths per second
+TABLE = {
+    "posed": {"duration_total": (0.72, 0.96, 1.04), "net_amplitude": (0.164, -0.162), "speed": (1.23, 1.115)},
+    "genuine": {"duration_total": (1.08, 1.51, 1.46), "net_amplitude": (0.137, -0.131), "speed": (0.764, 0.751)},
+}
+
+
+@both
+def test_the_medians_of_real_smiles_are_found_in_the_tracks(kind):
+    found = [
+        smile.describe(align.frontal(clean.resample(simulate.track(KINDS[kind], 30.0, seed), fps=50.0))[0])[0]
+        for seed in range(9)
+    ]
+
+    def median(*names):
+        return [np.median([one[name] for one in found]) for name in names]
+
+    table = TABLE[kind]
+    assert median(*(f"{part}_duration_total" for part in smile.PARTS)) == pytest.approx(
+        table["duration_total"], rel=0.12
+    )
+    assert median("onset_net_amplitude", "offset_net_amplitude") == pytest.approx(table["net_amplitude"], rel=0.06)
+    speeds = median("onset_maximum_speed_positive", "offset_maximum_speed_negative")
+    assert speeds == pytest.approx(table["speed"], rel=0.15)
+
+
+def test_the_whole_face_goes_along_as_it_does_in_people():
+    kin = replace(POSED, head_motion=0.0, asymmetry=0.0, unrest=0.0)
+    track = simulate.track(kin, 50.0, jitter=0.0)
+    frontal = align.frontal(track)[0].points.astype(float)
+    height = simulate._movement(kin, track.time, (640, 480), 0)
+    top, open_eyes = height.pull.argmax(), height.blink == 0
+    assert open_eyes[[0, top]].all()
+    way = frontal[top] - frontal[0]
+    expected = portrait.SMILE * (way[54, 0] - way[48, 0])
+    still = np.abs(expected) < 0.004
+    assert way[~still] == pytest.approx(expected[~still], abs=0.012)
+    assert np.corrcoef(way.ravel(), portrait.SMILE.ravel())[0, 1] > 0.99
+
+
+# medians over happy clips of people, at 0.3 to 1 Hz: interocular distances, degrees
+SWAY = {"brow_height": 0.0034, "jaw_drop": 0.0095, "nose_length": 0.0032, "head_pitch": 0.62, "head_yaw": 0.33}
+
+
+def test_face_and_head_stir_as_much_as_those_of_people():
+    column = [prepare(simulate.track(POSED, 30.0, 0), 25.0)[1].names.index(name) for name in SWAY]
+    rows = []
+    for seed in range(9):
+        for kin in KINDS.values():
+            x = prepare(simulate.track(kin, 30.0, seed), 25.0)[1].values[:, column]
+            rows.append((lowpass(x, 25.0, 1.0) - lowpass(x, 25.0, 0.3)).std(axis=0))
+    share = np.median(rows, axis=0) / list(SWAY.values())
+    assert (share > 0.5).all() and (share < 2.0).all()
+    calm = replace(POSED, amplitude=0.0, head_motion=0.0, unrest=0.0)
+    points = simulate.track(calm, 30.0, jitter=0.0).points
+    assert np.ptp(np.delete(points, np.r_[36:48], axis=1), axis=0).max() == 0
 
 
 @both
@@ -199,6 +271,7 @@ def test_what_cannot_be_simulated_is_refused_in_a_sentence(tmp_path):
         simulate.track(SPONTANEOUS, 0.0)
     with pytest.raises(UsageError, match="at least 0"):
         simulate.track(SPONTANEOUS, 30.0, before=-1.0)
+    (tmp_path / "a.mp4" / "full").mkdir(parents=True)
     with pytest.raises(OutputError):
-        simulate.smile_clip(tmp_path / "missing" / "a.mp4", SmileKinematics(0.3, 0.1, 0.3, 0.1))
-    assert list(tmp_path.iterdir()) == []
+        simulate.smile_clip(tmp_path / "a.mp4", SmileKinematics(0.3, 0.1, 0.3, 0.1))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]

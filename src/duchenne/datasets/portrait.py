@@ -148,7 +148,7 @@ def unrest() -> Array:
     ways[2, 3:14, 0] = 0.8 * IOD * np.sin(np.linspace(0, 2 * np.pi, 13)[1:-1]) * -1
     ways[2, [55, 56, 57, 58, 59, 65, 66, 67], 1] = 0.5 * IOD
     depth = align.template()[:, 2]
-    ways[3, :, 0] = ways[4, :, 1] = np.radians(IOD * (depth - depth[:17].mean()))
+    ways[3, :, 0] = ways[4, :, 1] = np.radians(IOD * (depth - depth.mean()))
     return np.stack([_spread(_turned(way)) for way in ways])
 
 

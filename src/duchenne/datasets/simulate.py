@@ -37,7 +37,7 @@ from duchenne.types import Array, FaceTrack
 _LIMITS = {"onset": (0.05, 60.0), "apex": (0.0, 600.0), "offset": (0.05, 60.0), "amplitude": (0.0, 0.2)}
 _LIMITS |= {"neutral_before": (0.0, 600.0), "neutral_after": (0.0, 600.0), "fluctuation": (0.0, 1.0)}
 _LIMITS |= {"peak": (1.9, 8.0), "asymmetry": (-1.0, 1.0), "lid": (0.0, 0.5), "head_motion": (0.0, 5.0)}
-_LIMITS |= {"unrest": (0.0, 5.0)}
+_LIMITS |= {"unrest": (0.0, 5.0), "offset_peak": (1.9, 8.0)}
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class SmileKinematics:
     """How one smile moves. Durations in seconds, `amplitude` in lip widths of the neutral face.
 
     `amplitude` is the rise of Dibeklioğlu's D(t) = (|c₀−r| + |c₀−l|) / (2|r₀−l₀|) with r, l the lip corners
-    and c₀ their midpoint in the first frame. `peak` is largest over mean speed, of onset and of offset.
-    `fluctuation` is the share of the amplitude that sags in the middle of the apex. `asymmetry` (−1 to 1)
-    gives the lip corner on the right of the picture more and the other less, the mean unchanged. `lid` is the
-    share of the eye opening that the lower lid takes beyond the usual narrowing of the eyes. `head_motion` and
-    `unrest` scale how the head moves, with the smile and by itself, and how brows and jaw stir (1: the medians
-    of real clips). UsageError on values no face can have.
+    and c₀ their midpoint in the first frame. `peak` is largest over mean speed of the onset, `offset_peak` of
+    the offset. `fluctuation` is the share of the amplitude that sags in the middle of the apex. `asymmetry`
+    (−1 to 1) gives the lip corner on the right of the picture more and the other less, the mean unchanged.
+    `lid` is the share of the eye opening that the lower lid takes beyond the usual narrowing of the eyes.
+    `head_motion` and `unrest` scale how the head moves, and how brows and jaw stir (1: the medians of real
+    clips). UsageError on values no face can have.
     """
 
     onset: float
@@ -60,6 +60,7 @@ class SmileKinematics:
     neutral_before: float = 1.0
     neutral_after: float = 0.8
     peak: float = 5.0
+    offset_peak: float = 5.0
     fluctuation: float = 0.04
     asymmetry: float = 0.0
     lid: float = 0.0
@@ -85,35 +86,39 @@ class SmileKinematics:
         return self.peak * self.amplitude / self.onset
 
 
-#: Measured on these (`features.smile.describe`), the medians of 462 spontaneous and 501 posed smiles come out.
+#: In their tracks `features.smile.describe` finds the medians of 462 spontaneous and 501 posed smiles. To find
+#: phases takes 0.6 s of rest, so the fastest movement comes 0.4 s later than in PEDFE's closely cut clips.
 SPONTANEOUS = SmileKinematics(
-    onset=1.2, apex=1.3, offset=1.5, amplitude=0.137, peak=0.75 * 1.2 / 0.137, asymmetry=0.03, neutral_before=0.4
-)
+    onset=1.37, apex=1.3, offset=1.95, amplitude=0.139, neutral_before=0.6, peak=7.6, offset_peak=7.9,
+    fluctuation=0.11, asymmetry=0.1,
+)  # fmt: skip
 POSED = SmileKinematics(
-    onset=0.9, apex=0.85, offset=1.1, amplitude=0.165, peak=1.23 * 0.9 / 0.165, asymmetry=0.03, neutral_before=0.4
-)
+    onset=0.75, apex=1.0, offset=1.25, amplitude=0.167, neutral_before=0.6, peak=5.6, offset_peak=7.9,
+    fluctuation=0.05, asymmetry=0.1,
+)  # fmt: skip
 KINDS = {"genuine": SPONTANEOUS, "posed": POSED}
 
 _FOLD_FADE = 0.8  # share of the folds that is gone on the neutral face
 _VISIBLE = 218.0  # portrait rows that fill the height of the frame
 _CREEP = 0.5  # share of a rise that is a slow minimum-jerk creep; fits the tables' spread of speeds
-# The same pull as dlib's landmarks report it. They shrink what they see, so the pictures move more than the
-# curve says, and what is measured in the clip agrees with it; measured over the whole range of the movement.
-_SEEN_PULL = 0.102
 _SHADOW = (122.0, 62.0, 58.0)  # colour between closed lips, RGB
 _BLINK = 0.4  # s, for the 0.18 s at half depth of PEDFE's blinks
 _BLINK_EVERY = 3.2  # s
 _SEEN_SHUT = 0.38  # share of the eye opening by which dlib's landmarks close in a blink
-#: What stirs by itself: left and right brow and jaw (interocular distances), yaw, pitch, roll (degrees), x, y
-#: (interocular distances) and log size of the head. Standard deviations at 0.3 to 1 and at 1 to 4 Hz.
-_UNREST = np.array(
-    [[0.0035, 0.0035], [0.0035, 0.0035], [0.004, 0.006], [0.3, 0.25], [0.5, 0.5], [0.2, 0.18]]
-    + [[0.002, 0.002], [0.0035, 0.0027], [0.004, 0.0035]]
-)
-_TOGETHER = 0.8  # share by which the brows stir together
-#: How far the head goes along with a smile, in the units above from yaw on; to which side differs by clip.
-_ALONG = np.array([1.4, 3.0, 1.0, 0.011, 0.022, 0.0])
+#: What moves by itself: brows and jaw (interocular distances), yaw, pitch, roll (degrees), x, y (interocular
+#: distances) and log size of the head. Standard deviations at 0.3 to 1 and at 1 to 4 Hz, and how far it goes
+#: along with a smile, to a side that differs by clip.
+_UNREST = np.fromstring(
+    """
+    0.0050 0.0045 0.014  0.0040 0.0060 0.000  0.35 0.30 1.4  0.60 0.60 3.0  0.25 0.23 1.0
+    0.0015 0.0010 0.011  0.0020 0.0005 0.022  0.0070 0.0045 0.0
+    """,
+    sep=" ",
+).reshape(8, 3)
+_UNEVEN = 0.45  # by how much more or less one brow moves by itself than both do
 _SHRINK = -0.022  # log size with the smile: the eyes and the nose, by which size is measured, draw together
+#: Trembling of landmarks on jaw, brows, nose, eyes and mouth against the mean: their second differences in PEDFE.
+_TREMBLE = np.repeat([1.4, 1.0, 0.75, 0.66, 0.9], [17, 10, 9, 12, 20])[:, None]
 _NOISE = 1.5  # standard deviation of the sensor noise in grey levels
 _STEP = 0.5  # spacing of the displacement fields in portrait pixels
 
@@ -138,11 +143,11 @@ def smile_curve(kin: SmileKinematics, time: Array) -> Array:
 
     Zero while neutral and `kin.amplitude` at both ends of the apex; never negative, with continuous second
     derivative. Like the tables' smiles it is a burst on a slow creep: the largest speed, in the middle of
-    onset and of offset, is `kin.peak` times the mean one.
+    onset and of offset, is `kin.peak` and `kin.offset_peak` times the mean one.
     """
     t = np.asarray(time, np.float64) - kin.neutral_before
     up = _rise(t, kin.onset, kin.peak)
-    down = _rise(t - kin.onset - kin.apex, kin.offset, kin.peak)
+    down = _rise(t - kin.onset - kin.apex, kin.offset, kin.offset_peak)
     u = np.clip((t - kin.onset) / kin.apex, 0.0, 1.0) if kin.apex else np.zeros_like(t)
     sag = kin.fluctuation * 64.0 * (u * (1 - u)) ** 3
     return np.asarray(kin.amplitude * (up - down - sag))
@@ -159,16 +164,12 @@ class _Movement:
     pose: Array  # (T, 2, 3), portrait pixels to frame pixels
 
 
-def _stir(rng: np.random.Generator, time: Array) -> Array:
-    """float64 (T, 9): `_UNREST` over time, smooth; each a sum of three slow and six fast sines."""
-    n = len(_UNREST)
-    rates = np.concatenate([rng.uniform(0.3, 1.0, (n, 3)), rng.uniform(1.0, 4.0, (n, 6))], axis=1)
-    sizes = np.repeat(_UNREST * np.sqrt([2 / 3, 2 / 6]), (3, 6), axis=1)
+def _wander(rng: np.random.Generator, time: Array, spread: Array) -> Array:
+    """float64 (T, K): smooth wandering of standard deviations (K, 2), of three slow and six fast sines each."""
+    rates = np.concatenate([rng.uniform(0.3, 1.0, (len(spread), 3)), rng.uniform(1.0, 4.0, (len(spread), 6))], axis=1)
+    sizes = np.repeat(spread * np.sqrt([2 / 3, 2 / 6]), (3, 6), axis=1)
     angles = 2 * np.pi * rates * time[:, None, None] + rng.uniform(0, 2 * np.pi, rates.shape)
-    out = np.asarray((sizes * np.sin(angles)).sum(axis=2))
-    both = np.sqrt(_TOGETHER) * out[:, :1], np.sqrt(1 - _TOGETHER) * out[:, 1:2]
-    out[:, :2] = np.concatenate([both[0] + both[1], both[0] - both[1]], axis=1)
-    return out
+    return np.asarray((sizes * np.sin(angles)).sum(axis=2))
 
 
 def _blinks(rng: np.random.Generator, time: Array, duration: float) -> Array:
@@ -190,8 +191,10 @@ def _movement(kin: SmileKinematics, time: Array, size: tuple[int, int], seed: in
     rng, scale = np.random.default_rng(seed), size[1] / _VISIBLE
     pull = smile_curve(kin, time)
     smile = pull[:, None] / max(kin.amplitude, 1e-9)
-    stir = _stir(rng, time)
-    head = kin.head_motion * (stir[:, 3:] + smile * _ALONG * rng.choice([-1.0, 1.0], len(_ALONG)))
+    stir = _wander(rng, time, _UNREST[:, :2]) + smile * _UNREST[:, 2] * rng.choice([-1.0, 1.0], len(_UNREST))
+    brow = _UNEVEN * _wander(rng, time, _UNREST[:1, :2])
+    face = kin.unrest * np.concatenate([stir[:, :1] + brow, stir[:, :1] - brow, stir[:, 1:2]], axis=1)
+    head = kin.head_motion * (stir[:, 2:] + smile * [0, 0, 0, 0, 0, _SHRINK])
     angle, zoom = np.radians(head[:, 2]), scale * np.exp(head[:, 5])
     cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
     linear = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
@@ -200,7 +203,7 @@ def _movement(kin: SmileKinematics, time: Array, size: tuple[int, int], seed: in
         pull=pull,
         lid=kin.lid * smile[:, 0],
         blink=_blinks(rng, time, kin.duration),
-        unrest=np.concatenate([kin.unrest * stir[:, :3], head[:, :2]], axis=1),
+        unrest=np.concatenate([face, head[:, :2]], axis=1),
         pose=np.concatenate([linear, shift[:, :, None]], axis=2),
     )
 
@@ -286,7 +289,7 @@ def frames(
     rng = np.random.default_rng([seed, 1])
     noise = np.rint(_NOISE * rng.standard_normal(2 * pixels, np.float32)).astype(np.int16)
     x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
-    steps = zip(move.pull / _SEEN_PULL, move.lid, move.blink, move.unrest, move.pose, strict=True)
+    steps = zip(move.pull / FULL_PULL, move.lid, move.blink, move.unrest, move.pose, strict=True)
     for smile, lid, blink, unrest, pose in steps:
         local = np.column_stack([_STEP * pose[:, :2], pose[:, 2] + pose[:, :2] @ corner])
         way = cv2.warpAffine(_displacement(kin, smile, lid, blink, unrest), local, size, flags=cv2.INTER_LINEAR)
@@ -326,7 +329,8 @@ def track(
 
     `before` and `after` add neutral seconds around the clip, which itself stays the same (exactly so where
     `before * rate` is whole). `jitter` is the standard deviation, in pixels, of an independent error on every
-    coordinate; the default is that of real landmarks for the default size, by their second differences. Confidence is NaN, as nothing was tracked. UsageError on an impossible rate or time.
+    coordinate, more on the jaw and less on the eyes; the default is that of real landmarks in this `size`.
+    Confidence is NaN, as nothing was tracked. UsageError on an impossible rate or time.
     """
     lead, core, tail = (_clock(seconds, rate) for seconds in (before, kin.duration, after))
     time = np.arange(len(lead) + len(core) + len(tail)) / rate
@@ -338,7 +342,7 @@ def track(
     still += (smile - 1.0) * portrait.smile()[:68] + np.einsum("tk,kpi->tpi", move.unrest, portrait.unrest()[:, :68])
     points = np.einsum("tij,tpj->tpi", move.pose[:, :, :2], still) + move.pose[:, None, :, 2]
     error = np.random.default_rng([seed, 2]).normal(0.0, jitter, points.shape)
-    points += np.roll(error, len(lead), axis=0)  # the smile has the same errors whatever stands before it
+    points += np.roll(_TREMBLE * error, len(lead), axis=0)  # the smile has the same errors whatever stands before it
     return FaceTrack(
         time=time,
         points=points,

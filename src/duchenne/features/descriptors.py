@@ -14,6 +14,10 @@ from duchenne.types import Array, FaceTrack, Signals
 #: Gaps up to this long are bridged before anything is measured.
 MAX_GAP = 0.2
 CURVES: tuple[str, ...] = (*SIGNAL_NAMES, *align.HEAD_NAMES)
+#: The face's own curves without the left-right differences.
+FACE = [i for i, name in enumerate(CURVES) if "asymmetry" not in name and not name.startswith("head_")]
+#: See `around_movement`; chosen on people left out (experiments/LOG.md).
+QUIET, LEAD = 0.25, 0.4
 
 #: What each statistic is called in a sentence, and its unit when the curve's unit is u ("" = none).
 STATISTICS: dict[str, tuple[str, str]] = {
@@ -49,7 +53,7 @@ STATISTICS: dict[str, tuple[str, str]] = {
             ("acceleration_skew", "strongest speeding-up against slowing-down", "u/s²"),
             ("acceleration_typical", "typical acceleration", "log u/s²"),
             ("rising", "share of time rising", ""),
-            ("fastest_at", "time of the fastest movement", "s"),
+            ("fastest_at", "time from the first movement to the fastest", "s"),
         )
     },
 }
@@ -105,6 +109,23 @@ def longest_seen(curves: Signals) -> Array:
     stretches = clean.runs(np.asarray(np.isfinite(curves.values).all(axis=1)))
     start, stop = max(stretches, key=lambda s: s[1] - s[0], default=(0, 0))
     return curves.values[start:stop]
+
+
+def around_movement(values: Array, fps: float) -> Array:
+    """float64 (t, F): gap-free curves (T, 30) from `LEAD` s before the face first moves to as long after it last does.
+
+    It moves where its speed, over all curves of the face and up to 2 Hz, exceeds `QUIET` of its greatest. So it
+    matters little how long before and after the expression the camera ran.
+    """
+    if len(values) < 12:
+        return values
+    speed = np.linalg.norm(np.diff(activity.lowpass(values[:, FACE], fps, 2.0), axis=0), axis=1)
+    moving = np.flatnonzero(speed > QUIET * speed.max())
+    if not moving.size:
+        return values
+    lead = round(LEAD * fps)
+    part = values[max(0, moving[0] - lead) : moving[-1] + 1 + lead]
+    return part if len(part) >= 8 else values
 
 
 def describe(values: Array, fps: float, family: str = "dynamics") -> Array:

@@ -119,7 +119,10 @@ def load(model: str | Path) -> tuple[DescriptorModel, dict[str, Any]]:
 def card(model: str | Path) -> dict[str, Any]:
     """The facts of a model's card (measured scores, people, limits); empty when it has none."""
     path = locate(model) / "card.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (OSError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is not a readable card; the model is damaged, get or train it again.") from error
 
 
 def verify(folder: Path, about: dict[str, Any]) -> list[str]:

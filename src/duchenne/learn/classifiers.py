@@ -10,7 +10,7 @@ import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.features import smile
-from duchenne.features.descriptors import FAMILIES, describe, longest_seen, prepare
+from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
 from duchenne.learn.linear import Linear, as_stored
 from duchenne.learn.tabular import Recipe, Tabular, person_folds, quantiles
 from duchenne.types import Array, FaceTrack
@@ -76,7 +76,7 @@ class DescriptorModel:
         if self.family == "smile":
             found = smile.expert_features(smile.describe(face)[0])
             return np.array([float(found[name]) for name in self.names])
-        return describe(longest_seen(curves), self.fps, self.family)
+        return describe(around_movement(longest_seen(curves), self.fps), self.fps, self.family)
 
     def fit(
         self, tracks: Sequence[FaceTrack], labels: Array, groups: Array, emotions: Array | None = None

@@ -1,0 +1,78 @@
+"""README's examples run: Python blocks as they stand, commands as far as they need no files of the reader's."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from duchenne.datasets import simulate
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("duchenne ")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("clip.mp4", "a.mp4"):
+        simulate.smile_clip(folder / name, "posed", rate=30.0)
+    return folder
+
+
+def test_python_blocks_run(place, monkeypatch):
+    monkeypatch.chdir(place)
+    assert blocks("python")
+    for block in blocks("python"):
+        subprocess.run([sys.executable, "-c", block], cwd=place, check=True, capture_output=True)
+
+
+def test_commands_exist():
+    found = commands()
+    assert len(found) >= 8
+    for words in found:
+        names = [w for w in words[1:3] if re.fullmatch("[a-z]+", w)]
+        depth = 2 if names[0] in ("models", "train") else 1
+        done = subprocess.run(
+            [sys.executable, "-m", "duchenne", *names[:depth], "--help"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (words, done.stderr)
+        for option in (w for w in words if w.startswith("--")):
+            assert option in done.stdout, (words, option)
+
+
+def test_analyze_commands_run(place):
+    done = subprocess.run(
+        [sys.executable, "-m", "duchenne", "analyze", "clip.mp4", "-o", "out"],
+        cwd=place, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (place / "out").iterdir()} == {"verdict.json", "frames.csv", "report.html"}
+
+
+def test_limits_are_said_everywhere():
+    """Lie detection, hiring, schooling and policing are ruled out in README, cards, command line and report."""
+    from duchenne.learn import checkpoint
+    from duchenne.pipeline import LIMITS
+
+    root = Path(__file__).parents[1]
+    texts = {"README": README, "verdict": LIMITS}
+    texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoint.shipped().items()}
+    texts["report"] = (root / "src/duchenne/templates/report.html.j2").read_text(encoding="utf-8")
+    texts["help"] = subprocess.run(
+        [sys.executable, "-m", "duchenne", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for where, text in texts.items():
+        flat = " ".join(text.lower().split())
+        for word in ("lie", "hiring", "schooling", "policing"):
+            assert word in flat, (where, word)
