@@ -121,8 +121,8 @@ def _covered(track: FaceTrack) -> list[tuple[int, int]]:
         return []
     points, step = track.points.astype(float), float(np.median(np.diff(track.time)))
     between = np.linalg.norm(points[:, 36:42].mean(axis=1) - points[:, 42:48].mean(axis=1), axis=1)
-    if not np.isfinite(between).any():
-        return []
+    if step > 0.1 or not np.isfinite(between).any():
+        return []  # below 10 frames per second any movement looks like trembling
     bend = 100 * np.linalg.norm(np.diff(points, 2, axis=0), axis=2) / np.nanmedian(between)
     mouth, jaw, eyes = (
         _rolling_median(np.median(bend[:, part], axis=1), round(0.5 / step))

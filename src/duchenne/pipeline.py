@@ -136,7 +136,7 @@ def judge(
     """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain."""
     model = loaded.model
     quality = _quality(track, blur)
-    _, curves = prepare(track, FPS)
+    face, curves = prepare(track, FPS)
     quality |= _pose(curves)
     window = focus(track, curves)
     row = model.table([window])[0]
@@ -162,7 +162,7 @@ def judge(
         duration=track.duration,
         source=track.source,
         limits=LIMITS,
-        history=window.history,
+        history=(*face.history, *window.history[len(track.history) :]),
     )
     return Analysis(verdict, track, curves, p)
 
@@ -302,6 +302,8 @@ def apply(model: str | Path, source: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if Path(source).suffix.lower() not in (".csv", ".npz") and Path(source).is_file():
+        raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; for a video use `duchenne analyze`.")
     loaded = load_model(model)
     table = _descriptor_table(loaded.model, Path(source))
     if table is not None:

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -181,7 +181,8 @@ def write(path: str | Path, images: Iterable[Array], rate: float) -> Path:
     except (OSError, av.FFmpegError) as error:
         raise OutputError(f"{path} cannot be written ({error}); choose another place or free space.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return path
 
 

@@ -467,7 +467,8 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_write_refuses_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
-        video.write(tmp_path / "none" / "out.mp4", [corner_picture()], 25)
+        (tmp_path / "file").write_bytes(b"no folder")
+        video.write(tmp_path / "file" / "out.mp4", [corner_picture()], 25)
     with pytest.raises(UsageError, match=r"end in \.mp4"):
         video.write(tmp_path / "out.avi", [corner_picture()], 25)
     with pytest.raises(UsageError, match=r"0\.001 to 1000 frames"):

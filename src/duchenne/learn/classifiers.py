@@ -58,15 +58,17 @@ class DescriptorModel:
 
     def from_columns(self, columns: Mapping[str, Any], source: str) -> Array:
         """float64 (N, D) from named columns; the smile expert also reads the public UvA-NEMO table's names."""
-        if self.family == "smile" and not set(self.names) <= set(columns):
-            columns = smile.expert_features(smile.from_table(columns))
-        missing = [name for name in self.names if name not in columns]
+        table = self.family == "smile" and not set(self.names) <= set(columns)
+        wanted = smile.COLUMNS if table else self.names
+        missing = [name for name in wanted if name not in columns]
         if missing:
             raise InputError(
-                f"{source} lacks {len(missing)} of the {len(self.names)} descriptors that this model reads, "
+                f"{source} lacks {len(missing)} of the {len(wanted)} descriptors that this model reads, "
                 f"{missing[0]} first; pass a table with these columns, or tracks."
             )
         try:
+            if table:
+                columns = smile.expert_features(smile.from_table(columns))
             return np.column_stack([np.asarray(columns[name], float) for name in self.names])
         except ValueError as error:
             raise InputError(f"{source} holds a cell that is not a number ({error}); mend the table.") from error
