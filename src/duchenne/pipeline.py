@@ -144,7 +144,7 @@ def judge(
     guessed = model.emotions(row[None])[0] if usable else {}
     named = dict.fromkeys(guessed or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else guessed
     found = expression_phases(curves, emotion)
-    p = _probability(window, row, loaded, named)
+    p = _probability(window, row, loaded, named, emotion)
     familiarity = _familiarity(model, row) if usable else {}
     reason = _too_poor(quality, _judged(curves, window)) or _unsure(p, model, familiarity, usable)
     verdict = Verdict(
@@ -154,7 +154,7 @@ def judge(
         reason=reason,
         emotion=named,
         phases=found,
-        evidence=evidence(model, row) if usable and explain else (),
+        evidence=evidence(model, row, emotion) if usable and explain else (),
         quality=quality,
         familiarity=familiarity,
         model=loaded.about,
@@ -207,9 +207,9 @@ def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phas
     return phases(curves, curve=ACTIVITY) or smile
 
 
-def _probability(track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float]) -> float:
+def _probability(track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float], told: str | None) -> float:
     """P(genuine); of a smile the log-odds are shared with the smile expert (docs/decisions)."""
-    z = float(loaded.model.fitted.logit(row[None])[0])
+    z = float(loaded.model.fitted.logit(loaded.model.inputs(row[None], told))[0])
     if loaded.smile is not None and emotion.get("happiness", 0.0) > 0.5:
         smile = loaded.smile.table([track])
         if np.isfinite(smile).any():
@@ -307,7 +307,7 @@ def apply(model: str | Path, source: str | Path) -> pd.DataFrame:
     loaded = load_model(model)
     table = _descriptor_table(loaded.model, Path(source))
     if table is not None:
-        p = loaded.model.fitted.predict_proba(table)[:, 1]
+        p = loaded.model.fitted.predict_proba(loaded.model.inputs(table))[:, 1]
         rows = [
             (i, "", v, None if abs(v - 0.5) >= loaded.model.margin else "Too close to call.", "")
             for i, v in enumerate(p)

@@ -86,7 +86,9 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
 
 def smile_recipe(seed: int = 0) -> Recipe:
     """Settings for about 60 descriptors of about a thousand smiles (experiments/uva_nemo.py)."""
-    return Recipe(depth=4, rate=0.03, rows=0.6, columns=0.3, shrink=3.0, child=3.0, bins=256, penalty=0.3, seed=seed)
+    return Recipe(
+        rounds=300, depth=4, rate=0.03, rows=0.6, columns=0.3, shrink=3.0, child=3.0, bins=256, penalty=0.3, seed=seed
+    )
 
 
 def read_track(clip: Clip) -> FaceTrack:

@@ -69,7 +69,9 @@ def test_a_saved_model_answers_bit_for_bit_the_same(fitted, clips, tmp_path):
     loaded, about = checkpoint.load(folder)
     x = fitted.table(clips[0])
     np.testing.assert_array_equal(loaded.predict_proba(clips[0]), fitted.predict_proba(clips[0]))
-    np.testing.assert_array_equal(loaded.fitted.contributions(x), fitted.fitted.contributions(x))
+    np.testing.assert_array_equal(
+        loaded.fitted.contributions(loaded.inputs(x)), fitted.fitted.contributions(fitted.inputs(x))
+    )
     assert loaded.emotions(x) == fitted.emotions(x)
     for mine, theirs in zip(loaded.strange(x), fitted.strange(x), strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -101,15 +103,15 @@ def no_pickle(folder):
 
 
 def test_contributions_add_up_to_the_answer(fitted, clips):
-    x = fitted.table(clips[0])
+    x = fitted.inputs(fitted.table(clips[0]))
     rest = fitted.fitted.logit(x) - fitted.fitted.contributions(x).sum(axis=1)
     np.testing.assert_allclose(rest, rest[0], atol=1e-4)
 
 
 def test_a_clip_without_descriptors_gets_a_finite_answer(fitted):
     nothing = np.full((1, len(fitted.names)), np.nan)
-    assert np.isfinite(fitted.fitted.predict_proba(nothing)).all()
-    assert np.isfinite(fitted.fitted.contributions(nothing)).all()
+    assert np.isfinite(fitted.fitted.predict_proba(fitted.inputs(nothing))).all()
+    assert np.isfinite(fitted.fitted.contributions(fitted.inputs(nothing))).all()
     assert sum(fitted.emotions(nothing)[0].values()) == pytest.approx(1)
     assert fitted.strange(nothing)[0] == 0.0  # what is not measured cannot lie outside
 
@@ -212,7 +214,7 @@ def test_a_shipped_model_is_whole_and_works(name, clips):
     p = model.predict_proba(clips[0])
     assert p.shape == (8, 2) and np.isfinite(p).all()
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    x = model.table(clips[0])
+    x = model.inputs(model.table(clips[0]))
     rest = model.fitted.logit(x) - model.fitted.contributions(x).sum(axis=1)
     np.testing.assert_allclose(rest, rest[0], atol=1e-3)
 

@@ -252,7 +252,9 @@ def test_a_model_is_applied_to_descriptors_row_for_row(tmp_path):
     x = MODEL.model.table(faces)
     csv = io.write_table(tmp_path / "d.csv", pd.DataFrame(x, columns=list(MODEL.model.names)))
     found = pipeline.apply("default", csv)
-    np.testing.assert_allclose(found["p_genuine"], MODEL.model.fitted.predict_proba(x)[:, 1], atol=1e-9)
+    np.testing.assert_allclose(
+        found["p_genuine"], MODEL.model.fitted.predict_proba(MODEL.model.inputs(x))[:, 1], atol=1e-9
+    )
     io.write_table(csv, pd.DataFrame(x[:, 1:], columns=list(MODEL.model.names[1:])))
     with pytest.raises(InputError, match=f"lacks 1 of the .* {MODEL.model.names[0]} first"):
         pipeline.apply("default", csv)

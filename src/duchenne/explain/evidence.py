@@ -16,13 +16,16 @@ _UNITS = {"head_yaw": "°", "head_pitch": "°", "head_roll": "°", "head_size": 
 _IOD = "eye distances"
 
 
-def evidence(model: DescriptorModel, row: Array, *, most: int = 6) -> tuple[dict[str, Any], ...]:
+def evidence(
+    model: DescriptorModel, row: Array, told: str | None = None, *, most: int = 6
+) -> tuple[dict[str, Any], ...]:
     """The curves that moved the verdict most, each with its most telling descriptor.
 
-    `row` float64 (D,) are the clip's descriptors. Each item: feature, value, unit, contribution (log-odds of
-    the whole curve, + genuine), text, posed_range and genuine_range (quartiles of the training people).
+    `row` float64 (D,) are the clip's descriptors, `told` the emotion if it was given. Each item: feature, value,
+    unit, contribution (log-odds of the whole curve, + genuine), text, posed_range and genuine_range (quartiles of
+    the training people).
     """
-    parts = model.fitted.contributions(row[None])[0]
+    parts = model.fitted.contributions(model.inputs(row[None], told))[0][: len(model.names)]
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(model.names):
         groups.setdefault(name.split(".")[0] if "." in name else name, []).append(i)

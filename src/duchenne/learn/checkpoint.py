@@ -153,7 +153,7 @@ def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:
         raise ValueError("as many columns in the envelope as names")
     calibration = about["calibration"]
     tabular = Tabular(
-        names,
+        (*names, *(f"emotion.{name}" for name in about["emotions"])),
         recipe,
         about["members"],
         boosters,

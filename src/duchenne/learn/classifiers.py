@@ -17,6 +17,9 @@ from duchenne.types import Array, FaceTrack
 
 #: An answer is given only where, on people left out, answers this sure were right at least this often.
 TARGET_ACCURACY = 0.75
+#: How often the emotions' few columns are offered to the trees, beside over a thousand others; and the emotion
+#: model's strength of regularisation (C).
+EMPHASIS, EMOTION_PENALTY = 8.0, 0.003
 #: The envelope of what training clips show, per descriptor, and the share of descriptors outside it that only
 #: one clip in two hundred of unseen people exceeds.
 _ENVELOPE, _STRANGE = (0.005, 0.995), 0.995
@@ -96,11 +99,12 @@ class DescriptorModel:
                 f"Training needs clips of both labels from at least 4 people, found {people} people and "
                 f"{int(y.sum())} genuine of {len(y)} usable clips; add people or clips to the manifest."
             )
-        self.tabular = Tabular(self.names, self.recipe).fit(x, y, groups)
+        guesses = self._fit_emotions(x, groups, None if emotions is None else np.asarray(emotions)[usable])
+        emphasis = np.r_[np.ones(x.shape[1]), np.full(guesses.shape[1], EMPHASIS)]
+        self.tabular = Tabular(self.inputs_names, self.recipe).fit(np.hstack([x, guesses]), y, groups, emphasis)
         p = self.tabular.out_of_fold
         assert p is not None
         self.margin = abstention_margin(p, y, TARGET_ACCURACY)
-        self._fit_emotions(x, None if emotions is None else np.asarray(emotions)[usable])
         self._fit_envelope(x, groups)
         quartiles = [as_stored(quantiles(x[y == value], (0.25, 0.75))) for value in (0, 1)]
         self.typical = dict(zip(("posed", "genuine"), quartiles, strict=True))
@@ -109,7 +113,22 @@ class DescriptorModel:
 
     def predict_proba(self, tracks: Sequence[FaceTrack]) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of each track."""
-        return self.fitted.predict_proba(self.table(tracks))
+        return self.fitted.predict_proba(self.inputs(self.table(tracks)))
+
+    @property
+    def inputs_names(self) -> tuple[str, ...]:
+        """Columns that the classifier reads: the descriptors, then what the emotion model makes of them."""
+        return (*self.names, *(f"emotion.{name}" for name in self.emotion_names))
+
+    def inputs(self, x: Array, told: str | None = None) -> Array:
+        """float64 (N, D + E): descriptors (N, D) with the probabilities of the E emotions, or with the one that
+        was `told` at 1 (if the model knows it)."""
+        if self.emotion is None:
+            return x
+        guesses = self.emotion.probabilities(x)
+        if told in self.emotion_names:
+            guesses = np.tile(np.array(self.emotion_names) == told, (len(x), 1)).astype(float)
+        return np.hstack([x, guesses])
 
     @property
     def fitted(self) -> Tabular:
@@ -132,13 +151,21 @@ class DescriptorModel:
         share = _outside(x, self.envelope)
         return share, 100.0 * np.searchsorted(self.strangeness, share, side="left") / len(self.strangeness)
 
-    def _fit_emotions(self, x: Array, emotions: Array | None) -> None:
+    def _fit_emotions(self, x: Array, groups: Array, emotions: Array | None) -> Array:
+        """Fit the emotion model; return what it says of people it has not seen, float64 (N, E)."""
         known = sorted({str(e) for e in emotions} - {"None", "nan", ""}) if emotions is not None else []
         if emotions is None or len(known) < 2:
-            return
-        rows = np.isin(emotions, known)
+            return np.empty((len(x), 0))
+        named = np.isin(emotions, known)
+        classes = np.searchsorted(known, emotions.astype(str))
         self.emotion_names = tuple(known)
-        self.emotion = Linear.fit(x[rows], np.searchsorted(known, emotions[rows]), 0.003)
+        guesses = np.full((len(x), len(known)), 1 / len(known))
+        for train, test in person_folds(groups, self.recipe.folds, self.recipe.seed):
+            rows = train[named[train]]
+            if len(np.unique(classes[rows])) == len(known):
+                guesses[test] = Linear.fit(x[rows], classes[rows], EMOTION_PENALTY).probabilities(x[test])
+        self.emotion = Linear.fit(x[named], classes[named], EMOTION_PENALTY)
+        return guesses
 
     def _fit_envelope(self, x: Array, groups: Array) -> None:
         unseen = np.concatenate(
