@@ -5,7 +5,8 @@
 
 Log-odds of a smile = (1 − share) · default + share · expert. The expert comes from UvA-NEMO people only; the
 default's predictions are those for people left out. Clips count as smiles when the default model (also of people
-left out) takes them for happiness and a smile is found in them; parts of it that lie outside the clip are missing values. Writes experiments/smile_share.json.
+left out) takes them for happiness and a smile is found in them; parts of it that lie outside the clip are missing
+values. Writes experiments/smile_share.json.
 """
 
 from __future__ import annotations
