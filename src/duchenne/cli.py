@@ -122,8 +122,6 @@ def analyze(
                 )  # fmt: skip
             if out is not None:
                 pipeline.save(found, targets[clip], loaded.card, rate=rate, start=start)
-        except UsageError:
-            raise
         except DuchenneError as error:
             failures.append((clip, error))
             results.append({"source": clip, "error": str(error)})

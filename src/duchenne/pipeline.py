@@ -109,7 +109,10 @@ def examine(
     used = resolve_device(device)
     loaded = load_model(model)
     frames = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
-    found = follow(frames, detector=detector, all_faces=all_faces, source=str(path), on_frame=on_frame)
+    fallback = "haar" if detector == "hog" else "hog"
+    found = follow(
+        frames, detector=detector, fallback=fallback, all_faces=all_faces, source=str(path), on_frame=on_frame
+    )
     if not any(track.seen.any() for track in found.tracks):
         raise InputError(
             f"{path} shows no face: none was found in {len(found.time)} frames; "
