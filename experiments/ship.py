@@ -61,8 +61,8 @@ def cards() -> None:
             "data": "PEDFE (Miolla, Cardaioli & Scarpazza 2022, doi 10.3758/s13428-022-01914-4), open part; research use",
             "human": {
                 "accuracy": human["single_rater_accuracy"],
-                "text": f"a single human rater is right about 62 % of the time on PEDFE; the mean of the whole crowd of "
-                f"raters reaches AUC {human['crowd_auc']:.3f} on these clips",
+                "text": f"a single human rater is right {human['single_rater_accuracy']:.1%} of the time on these clips; the mean of the whole crowd of "
+                f"raters reaches AUC {human['crowd_auc']:.3f}",
             },
             **scores(pedfe, pedfe["methods"]["default"]),
         },
@@ -161,7 +161,7 @@ def headline(pedfe: dict[str, Any], uva: dict[str, Any]) -> str:
         "| on people it has not seen | duchenne | people |\n|---|---|---|\n"
         f"| PEDFE, six emotions, {pedfe['clips']} clips of {pedfe['people']} people: accuracy, one clip | "
         f"**{d['accuracy']:.1%}** ({d['accuracy_interval'][0]:.1%}–{d['accuracy_interval'][1]:.1%}) | "
-        f"about {h['single_rater_accuracy']:.0%} (a single rater) |\n"
+        f"{h['single_rater_accuracy']:.1%} (a single rater) |\n"
         f"| the same: AUC | **{d['auc']:.3f}** | {h['crowd_auc']:.3f} (mean of the whole crowd of raters) |\n"
         f"| UvA-NEMO, {uva['smiles']} smiles: accuracy | **{s['accuracy']:.1%}** "
         f"({s['accuracy_interval'][0]:.1%}–{s['accuracy_interval'][1]:.1%}) | – |\n"
@@ -196,7 +196,7 @@ def pedfe_table(run: dict[str, Any]) -> str:
             f"| {words}{share} | {spread(s, 'accuracy')} | {spread(s, 'auc')} | {s['forced_pairs']:.3f} | {s['ece']:.3f} |"
         )
     h = run["human"]
-    rows.append(f"| people: a single rater | about {h['single_rater_accuracy']:.2f} | – | – | – |")
+    rows.append(f"| people: a single rater | {h['single_rater_accuracy']:.3f} | – | – | – |")
     rows.append(f"| people: mean of the whole crowd | – | {h['crowd_auc']:.3f} | – | – |")
     return "\n".join(rows) + "\n"
 
@@ -221,7 +221,7 @@ def cut_table(run: dict[str, Any]) -> str:
     )
     rows = ["| AUC (accuracy) | " + " | ".join(heads) + " |", "|---|" + "---|" * len(cuts)]
     for family, words in (
-        ("dynamics", "all descriptors"),
+        ("default", "default"),
         ("uncut", "blind to the ends"),
         ("movement", "movement only"),
     ):
