@@ -132,7 +132,9 @@ def test_each_member_learns_and_explains_itself(member):
 
 def test_predictions_for_unseen_people_are_not_those_of_the_fitted_model():
     x, y = np.random.default_rng(3).normal(size=(60, 8)), np.arange(60) % 2  # nothing to learn
-    model = Tabular(tuple("abcdefgh"), Recipe(rounds=40, columns=1.0, members=("boosting",), bag=1))
+    model = Tabular(
+        tuple("abcdefgh"), Recipe(rounds=40, rate=0.05, rows=0.7, columns=1.0, members=("boosting",), bag=1)
+    )
     model.fit(x, y, np.arange(60) // 4)
     assert model.out_of_fold is not None
     assert ((model.out_of_fold >= 0.5) == y).mean() < 0.7
