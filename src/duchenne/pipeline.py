@@ -147,7 +147,7 @@ def judge(
     guessed = model.emotions(row[None])[0] if usable else {}
     named = dict.fromkeys(guessed or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else guessed
     found = expression_phases(curves, emotion)
-    p = _probability(window, row, loaded, named, emotion)
+    p, expert = _probability(window, row, loaded, named, emotion)
     familiarity = _familiarity(model, row) if usable else {}
     reason = _too_poor(quality, _judged(curves, window)) or _unsure(p, model, familiarity, usable)
     verdict = Verdict(
@@ -157,7 +157,7 @@ def judge(
         reason=reason,
         emotion=named,
         phases=found,
-        evidence=evidence(model, row, emotion) if usable and explain else (),
+        evidence=_ranked(evidence(model, row, emotion) + expert) if usable and explain else (),
         quality=quality,
         familiarity=familiarity,
         model=loaded.about,
@@ -168,6 +168,10 @@ def judge(
         history=(*face.history, *window.history[len(track.history) :]),
     )
     return Analysis(verdict, track, curves, p)
+
+
+def _ranked(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    return tuple(sorted(items, key=lambda item: -abs(item["contribution"])))
 
 
 def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
@@ -210,15 +214,27 @@ def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phas
     return phases(curves, curve=ACTIVITY) or smile
 
 
-def _probability(track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float], told: str | None) -> float:
-    """P(genuine); of a smile the log-odds are shared with the smile expert (docs/decisions)."""
+def _probability(
+    track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float], told: str | None
+) -> tuple[float, tuple[dict[str, Any], ...]]:
+    """P(genuine), and what the smile expert added to it: of a smile the log-odds are shared with it
+    (docs/decisions/0004-smile-expert.md)."""
     z = float(loaded.model.fitted.logit(loaded.model.inputs(row[None], told))[0])
+    said: tuple[dict[str, Any], ...] = ()
     if loaded.smile is not None and emotion.get("happiness", 0.0) > 0.5:
-        smile = loaded.smile.table([track])
+        smile, share = loaded.smile.table([track]), loaded.smile_share
         if np.isfinite(smile).any():
-            share = loaded.smile_share
-            z = (1 - share) * z + share * float(loaded.smile.fitted.logit(smile)[0])
-    return float(sigmoid(np.array(z)))
+            expert = float(loaded.smile.fitted.logit(smile)[0])
+            z = (1 - share) * z + share * expert
+            said = (_expert_item(expert, share),)
+    return float(sigmoid(np.array(z))), said
+
+
+def _expert_item(z: float, share: float) -> dict[str, Any]:
+    """The smile expert's say as an item of evidence."""
+    p = float(sigmoid(np.array(z)))
+    text = f"The smile expert alone says P(genuine) = {p:.2f}; it has {share:.0%} of the say in verdicts on smiles."
+    return {"feature": "Smile dynamics", "value": p, "unit": "", "contribution": share * z, "text": text}
 
 
 def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:

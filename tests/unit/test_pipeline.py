@@ -62,7 +62,8 @@ def test_a_verdict_keeps_every_promise(smile):
     assert v.quality["coverage"] == 1 and v.quality["rate"] == pytest.approx(25)
     assert 0 <= v.familiarity["outside"] <= 1 and 0 <= v.familiarity["distance_percentile"] <= 100
     pulls = [abs(item["contribution"]) for item in v.evidence]
-    assert len(pulls) == 6 and pulls == sorted(pulls, reverse=True)
+    assert len(pulls) == 7 and pulls == sorted(pulls, reverse=True)  # six curves and the smile expert
+    assert [i["feature"] for i in v.evidence].count("Smile dynamics") == 1
     assert all(item["text"] and np.isfinite(item["value"]) for item in v.evidence)
     assert v.history[0].startswith("faces.follow") and "not lying" in v.limits
 

@@ -11,7 +11,8 @@ from duchenne.features.descriptors import CURVES, STATISTICS
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.types import Array
 
-_UNITS = {"head_yaw": "°", "head_pitch": "°", "head_roll": "°", "head_size": "log px"}
+_UNITS = {"head_yaw": "°", "head_pitch": "°", "head_roll": "°", "head_size": "log units"}
+_CURVES = {"head_x": "Head sideways", "head_y": "Head up or down", "head_size": "Head towards the camera"}
 #: "iod" spelt out for people: the distance between the eyes.
 _IOD = "eye distances"
 
@@ -69,7 +70,7 @@ def describe_name(name: str) -> tuple[str, str]:
         return _readable(name), ""
     text, unit = STATISTICS[statistic]
     unit = unit.removeprefix("log ").replace("u", _UNITS.get(curve, _IOD))
-    return f"{_readable(curve)}, {text}", f" {unit}" if unit else ""
+    return f"{_CURVES.get(curve) or _readable(curve)}, {text}", f" {unit}" if unit else ""
 
 
 def _readable(name: str) -> str:
