@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from duchenne import cli
 from duchenne.datasets import simulate
 from duchenne.types import Array
 from makers import make_video
+
+# the same examples on every run and machine
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 RATE = 25
 #: A smile of 2.4 s in small pictures: as little as can be judged.

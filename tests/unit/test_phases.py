@@ -62,12 +62,15 @@ def test_times_of_a_simulated_smile_are_the_level_crossings_of_its_formula(kind,
     seed=st.integers(0, 10**6),
 )
 def test_neutral_frames_before_or_after_change_nothing(kind, rate, lead, tail, seed):
-    """Threes of frames, so that the clip also falls on the same instants of the 50 Hz grid."""
+    """Threes of frames, so that the clip also falls on the same instants of the 50 Hz grid.
+
+    One step of that grid is allowed: points are float32, and a crossing that ties to the seventh digit may round over.
+    """
     kin, before, after = KINDS[kind], 3 * lead / rate, 3 * tail / rate
     plain = phases(curves_of(simulate.track(kin, rate, seed)))
     longer = phases(curves_of(simulate.track(kin, rate, seed, before=before, after=after)))
     assert len(plain) == len(longer) == 1
-    assert moments(longer[0]) - before == pytest.approx(moments(plain[0]), abs=1e-6)
+    assert moments(longer[0]) - before == pytest.approx(moments(plain[0]), abs=0.02 + 1e-6)
 
 
 @settings(max_examples=40, deadline=None)
