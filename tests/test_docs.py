@@ -60,6 +60,11 @@ def test_analyze_commands_run(place):
     assert {p.name for p in (place / "out").iterdir()} == {"verdict.json", "frames.csv", "report.html"}
 
 
+def test_the_share_of_false_alarms_is_what_the_arithmetic_says():
+    right, false = 0.01 * 0.8, 0.99 * 0.2
+    assert f"{round(100 * false / (right + false))} % of alarms are false" in " ".join(README.replace(">", "").split())
+
+
 def test_limits_are_said_everywhere():
     """Lie detection, hiring, schooling and policing are ruled out in README, cards, command line and report."""
     from duchenne.learn import checkpoint

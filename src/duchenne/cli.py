@@ -115,7 +115,7 @@ def analyze(
     targets = _targets(clips, out)
     for clip in clips:
         try:
-            with _progress(clip, len(clips)) as tick:
+            with _progress(clip) as tick:
                 found = pipeline.examine(
                     clip, model=model, emotion=emotion, all_faces=all_faces, device=device, detector=detector,
                     rate=rate, start=start, end=end, allow_truncated=allow_truncated, on_frame=tick,
@@ -171,7 +171,7 @@ def _targets(clips: list[str], out: Path | None) -> dict[str, Path]:
 
 
 @contextmanager
-def _progress(clip: str, total: int) -> Iterator[Any]:
+def _progress(clip: str) -> Iterator[Any]:
     """A frame counter on stderr where a person watches; nothing in pipes."""
     if not sys.stderr.isatty():
         yield None
@@ -249,7 +249,7 @@ def demo(
     loaded = pipeline.load_model("default")
     for kind, words in (("genuine", "spontaneous"), ("posed", "posed")):
         clip = simulate.smile_clip(out / f"{words}.mp4", kind, rate=30.0)
-        with _progress(str(clip), 2) as tick:
+        with _progress(str(clip)) as tick:
             found = pipeline.examine(clip, on_frame=tick)
         pipeline.save(found, out / words, loaded.card)
         typer.echo(f"A smile with the kinematics of a {words} one:")

@@ -38,10 +38,9 @@ def doctor() -> dict[str, str]:
         found["landmarks"] = LANDMARKERS.load("dlib68")().version
     except DuchenneError as error:
         found["landmarks"] = f"PROBLEM: {error}"
-    for name, folder in checkpoint.shipped().items():
+    for name in checkpoint.shipped():
         try:
-            checkpoint.load(name)
-            found[f"model {name}"] = f"ok  sha256 {checkpoint.digest(folder)}"
+            found[f"model {name}"] = f"ok  sha256 {checkpoint.load(name)[1]['sha256']}"
         except DuchenneError as error:
             found[f"model {name}"] = f"PROBLEM: {error}"
     found["device"] = "cpu (descriptor models use no GPU)"

@@ -22,6 +22,10 @@ from duchenne.learn.tabular import Recipe
 from duchenne.types import Array, Clip, FaceTrack
 
 Log = Callable[[str], None]
+_ON_THE_CARD = (
+    *("accuracy", "accuracy_interval", "auc", "auc_interval", "ece"),
+    *("forced_pairs", "per_emotion", "risk_coverage"),
+)
 
 
 def train(
@@ -35,7 +39,7 @@ def train(
 ) -> dict[str, Any]:
     """Train on the clips of a manifest CSV (path, subject, emotion, label) and write a model folder.
 
-    `smile_share` (0 to 1) is the weight that the shipped smile expert gets in the log-odds of a whole smile.
+    `smile_share` (0 to 1) is the weight that the shipped smile expert gets in the log-odds of a smile.
     A path may be a video, or `tracks.npz#3` / `tracks.npz#name` for one track of a packed file. Returns the
     card. Clips that cannot be read are named and left out; InputError when too little is left to train on.
     """
@@ -125,14 +129,7 @@ def _finish(
     card = {
         **model.facts,
         "protocol": f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds",
-        "accuracy": scores["accuracy"],
-        "accuracy_interval": scores["accuracy_interval"],
-        "auc": scores["auc"],
-        "auc_interval": scores["auc_interval"],
-        "ece": scores["ece"],
-        "forced_pairs": scores["forced_pairs"],
-        "per_emotion": scores["per_emotion"],
-        "risk_coverage": scores["risk_coverage"],
+        **{key: scores[key] for key in _ON_THE_CARD},
         "abstain_band": [round(0.5 - model.margin, 3), round(0.5 + model.margin, 3)],
     }
     with io.staged(out) as part:

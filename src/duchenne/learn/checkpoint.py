@@ -152,21 +152,11 @@ def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:
     if arrays["envelope"].shape != (2, len(names)):
         raise ValueError("as many columns in the envelope as names")
     calibration = about["calibration"]
-    tabular = Tabular(
-        (*names, *(f"emotion.{name}" for name in about["emotions"])),
-        recipe,
-        about["members"],
-        boosters,
-        _linear(arrays, "linear"),
-        calibration["slope"],
-        calibration["intercept"],
-    )
-    return DescriptorModel(
+    model = DescriptorModel(
         names=names,
         family=about["family"],
         fps=about["fps"],
         recipe=recipe,
-        tabular=tabular,
         emotion_names=tuple(about["emotions"]),
         emotion=_linear(arrays, "emotion"),
         margin=about["margin"],
@@ -175,6 +165,16 @@ def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:
         typical={label: arrays[f"typical_{label}"] for label in ("posed", "genuine")},
         facts=about["facts"],
     )
+    model.tabular = Tabular(
+        model.inputs_names,
+        recipe,
+        about["members"],
+        boosters,
+        _linear(arrays, "linear"),
+        calibration["slope"],
+        calibration["intercept"],
+    )
+    return model
 
 
 def _linear_arrays(prefix: str, linear: Linear | None) -> dict[str, Any]:
