@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from duchenne import io, video
+from duchenne import io, samples
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.evaluate import metrics
-from duchenne.faces import follow, protagonist
-from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.methods import smile_expert
 from duchenne.learn.tabular import Recipe
-from duchenne.types import Array, Clip, FaceTrack
+from duchenne.types import Array
 
 Log = Callable[[str], None]
 _ON_THE_CARD = (
@@ -50,7 +48,7 @@ def train(
     rows, used = [], []
     for i, clip in enumerate(clips):
         try:
-            rows.append(model.table([read_track(clip)])[0])
+            rows.append(model.table([samples.read(clip)])[0])
             used.append(clip)
         except DuchenneError as error:
             log(f"left out: {error}")
@@ -80,42 +78,12 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
         raise InputError(f"{table} needs a column genuine (1 or 0) and a column subject or group; add them.")
     if not data["genuine"].isin([0, 1]).all():
         raise InputError(f"{table} has something else than 1 or 0 in the column genuine; mend it.")
-    model = DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
+    model = smile_expert(seed)
     x = model.from_columns({name: data[name] for name in data.columns}, str(table))
     labels, people = data["genuine"].to_numpy(int), data[who].astype(str).to_numpy()
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
     model.fit_table(x, labels, people)
     return _finish(model, Path(out), people, labels, np.full(len(x), "happiness"), x)
-
-
-def smile_recipe(seed: int = 0) -> Recipe:
-    """Settings for about 60 descriptors of about a thousand smiles (experiments/uva_nemo.py)."""
-    return Recipe(
-        rounds=300, depth=4, rate=0.03, rows=0.6, columns=0.3, shrink=3.0, child=3.0, bins=256, penalty=0.3, seed=seed
-    )
-
-
-def read_track(clip: Clip) -> FaceTrack:
-    """The protagonist's track of a clip: from its video, or from a packed file of tracks."""
-    file, which = manifests.split_path(clip.path)
-    if which is None:
-        followed = follow(video.frames(clip.path, start=clip.start, end=clip.end), source=clip.path)
-        track = protagonist(followed.tracks)
-        if track is None:
-            raise InputError(f"{clip.path} shows no face in {len(followed.time)} frames.")
-        return track
-    tracks = _packed(file)
-    if which.isdigit() and int(which) < len(tracks) and which not in {t.source for t in tracks}:
-        return tracks[int(which)]
-    for track in tracks:
-        if track.source == which:
-            return track
-    raise InputError(f"{file} has no track '{which}': it holds {len(tracks)}, named like '{tracks[0].source}'.")
-
-
-@cache
-def _packed(file: str) -> Sequence[FaceTrack]:
-    return io.load_tracks(file)
 
 
 def _finish(

@@ -40,7 +40,7 @@ class FaceTrack:
 
     time        float64 (T,)        seconds from clip start, strictly increasing (variable rate is legal)
     points      float32 (T, 68, 2)  pixels, x right, y down; NaN = not seen, never zero
-    confidence  float32 (T,)        tracker's peak-to-sidelobe ratio; NaN where it gives none
+    confidence  float32 (T,)        tracker's peak-to-sidelobe ratio, or an importing tool's own score; NaN = none
     box         float32 (T, 4)      x0 y0 x1 y1 in pixels; NaN = no face
     crops       uint8 (T, S, S, C)  or None; only when an image model asks
     frame_size  (width, height) in pixels
@@ -97,6 +97,23 @@ class FaceTrack:
 
 
 @dataclass(frozen=True, eq=False)
+class Features:
+    """One clip as numbers made elsewhere (a row of a table): what a model that reads no video learns from.
+
+    `values` float64 (D,), NaN = missing; `names` (D,), equal for all clips of one corpus.
+    """
+
+    values: Array
+    names: tuple[str, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", np.asarray(self.values, np.float64))
+        if self.values.shape != (len(self.names),):
+            raise ValueError(f"Features.values must have shape ({len(self.names)},), found {self.values.shape}.")
+
+
+@dataclass(frozen=True, eq=False)
 class Signals:
     """Named curves over time: `values` float64 (T, F), one unit per curve ("iod" = interocular distance)."""
 
@@ -113,6 +130,10 @@ class Signals:
     def __getitem__(self, name: str) -> Array:
         """float64 (T,): one curve by name."""
         return np.asarray(self.values[:, self.names.index(name)])
+
+
+#: What a model may be given for one clip.
+Sample = FaceTrack | Features
 
 
 @dataclass(frozen=True)

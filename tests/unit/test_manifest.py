@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duchenne.datasets.manifest import COLUMNS, read, split_path, write
-from duchenne.errors import InputError, OutputError
+from duchenne.datasets.entry import Entry
+from duchenne.datasets.manifest import COLUMNS, missing, read, read_rows, split_path, to_text, write
+from duchenne.errors import InputError
 from duchenne.types import ALL_EMOTIONS, LABELS, Clip
 
 HEADER = "path,subject,emotion,label,start,end,fold\n"
@@ -118,7 +119,10 @@ def test_same_file_may_give_several_stretches(tmp_path: Path) -> None:
     [
         ("c.npz#3", ("c.npz", "3")),
         ("a#b/c.NPZ#clip #1", ("a#b/c.NPZ", "clip #1")),
+        ("d/lip.csv#12", ("d/lip.csv", "12")),
+        ("lip.CSV#0", ("lip.CSV", "0")),
         ("c.npz", ("c.npz", None)),
+        ("lip.csv", ("lip.csv", None)),
         ("take#2.mp4", ("take#2.mp4", None)),
         ("c.npz#", ("c.npz#", None)),
     ],
@@ -170,7 +174,53 @@ def test_a_written_manifest_can_move_with_its_clips(tmp_path: Path) -> None:
     assert read(tmp_path / "new" / "m.csv")[0].path == str(tmp_path / "new" / "x" / "a.mp4")
 
 
-def test_a_clip_without_subject_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"a\.mp4 has no subject"):
-        write(tmp_path / "m.csv", [Clip("a.mp4")])
-    assert not list(tmp_path.iterdir())
+def test_rows_have_their_lines(tmp_path: Path) -> None:
+    path = manifest(tmp_path, 'a,1,,\n\n"b\nb",2,,\nc,3,,\n')
+    # by hand: header 1, a 2, blank 3, b from 4 to 5, c 6
+    assert [(line, clip.subject) for line, clip in read_rows(path)] == [(2, "1"), (5, "2"), (6, "3")]
+    assert [clip for _, clip in read_rows(path)] == read(path)
+
+
+def test_persons_may_be_unknown_where_that_is_allowed(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "a, ,fear,1,,,\nb,2,,,,,\n")
+    assert [clip.subject for clip in read(path, persons=False)] == [None, "2"]
+    with pytest.raises(InputError, match="line 2, has no subject"):
+        read(path)
+    with pytest.raises(InputError, match="line 2, has no path"):
+        read(manifest(tmp_path, ",,fear,1,,,\n"), persons=False)
+
+
+def test_missing_files_are_told_with_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "here.npz").touch()
+    (tmp_path / "frames").mkdir()
+    path = manifest(tmp_path, "here.npz#0,1,,\ngone.npz#1,1,,\nframes,2,,\ngone.csv#x,3,,\ngone.mp4,4,,\n")
+    gone = [(3, "gone.npz"), (5, "gone.csv"), (6, "gone.mp4")]
+    assert missing(read_rows(path)) == [(line, str(tmp_path / name)) for line, name in gone]
+
+
+def test_a_clip_of_an_unknown_person_is_written_with_an_empty_cell(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", [Clip(str(tmp_path / "a.mp4")), Clip(str(tmp_path / "b.mp4"), "1")])
+    assert path.read_text().splitlines()[1:] == ["a.mp4,,,,,,", "b.mp4,1,,,,,"]
+    assert [clip.subject for clip in read(path, persons=False)] == [None, "1"]
+
+
+def test_facts_become_further_columns_that_readers_ignore(tmp_path: Path) -> None:
+    rows = [
+        Entry(Clip(str(tmp_path / "a.mp4"), "1"), {"onset": "0.5", "subject": "never"}),
+        Clip(str(tmp_path / "b.mp4"), "2"),
+        Entry(Clip(str(tmp_path / "c.mp4"), "3"), {"note": "x, y", "onset": "1"}),
+    ]
+    path = write(tmp_path / "m.csv", rows)
+    assert path.read_text().splitlines() == [
+        "path,subject,emotion,label,start,end,fold,onset,note",
+        "a.mp4,1,,,,,,0.5,",
+        "b.mp4,2,,,,,,,",
+        'c.mp4,3,,,,,,1,"x, y"',
+    ]
+    assert [clip.subject for clip in read(path)] == ["1", "2", "3"]
+
+
+def test_text_for_nowhere_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert to_text([Clip("x/a.mp4", "1")]).splitlines()[1] == f"{(tmp_path / 'x' / 'a.mp4').as_posix()},1,,,,,"
+    assert to_text([Clip("x/a.mp4", "1")], tmp_path).splitlines()[1] == "x/a.mp4,1,,,,,"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from duchenne import io
 from duchenne.errors import UsageError
+from duchenne.evaluate import intervals
 from duchenne.evaluate import metrics as m
 
 NAN = float("nan")
@@ -33,6 +34,7 @@ def corpus(seed: int = 0, persons: int = 12, skill: float = 0.2) -> tuple[Any, A
 
 
 @given(ANSWERS)
+@settings(deadline=None)  # scikit-learn's checks take long on a busy machine
 def test_scores_agree_with_scikit_learn(rows: list[tuple[float, bool]]) -> None:
     p, y = (np.array(column) for column in zip(*rows, strict=True))
     called = p >= 0.5
@@ -231,3 +233,97 @@ def test_interval_of_pairs_gives_each_drawn_copy_a_name_of_its_own() -> None:
         values.append(m.forced_pair_accuracy(p[at], y[at], name, what[at])[0])
     expected = np.percentile(values, (2.5, 97.5))
     assert m.score(p, y, who, what, n=80)["forced_pairs_interval"] == pytest.approx(expected)
+
+
+# --- many at once -------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 10), st.booleans(), st.integers(0, 3)), min_size=1, max_size=25))
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "auc", "f1", "brier", "ece"])
+def test_a_weight_is_how_often_a_row_is_there(name: str, rows: list[tuple[int, bool, int]]) -> None:
+    p, y, count = (np.array(column) for column in zip(*rows, strict=True))
+    p, metric = p / 10, getattr(m, name)
+    expected = metric(np.repeat(p, count), np.repeat(y, count))
+    assert metric(p, y, count) == pytest.approx(expected, nan_ok=True) and isinstance(metric(p, y, count), float)
+    weights = np.stack([count, np.ones(len(p)), np.zeros(len(p))])[None]
+    found = metric(p, y, weights)
+    assert found.shape == (1, 3)
+    assert found[0] == pytest.approx([expected, metric(p, y), NAN], nan_ok=True)
+    truths = np.stack([y, ~y])
+    assert metric(p, truths) == pytest.approx([metric(p, y), metric(p, ~y)], nan_ok=True)
+
+
+@given(ANSWERS, st.integers(0, 9))
+@settings(deadline=None)
+def test_weighted_scores_agree_with_scikit_learn(rows: list[tuple[float, bool]], seed: int) -> None:
+    p, y = (np.array(column) for column in zip(*rows, strict=True))
+    w = np.random.default_rng(seed).random(len(p)) + 0.1  # any weights, not only counts
+    assert m.accuracy(p, y, w) == pytest.approx(sk.accuracy_score(y, p >= 0.5, sample_weight=w))
+    if 0 < y.sum() < len(y):
+        assert m.auc(p, y, w) == pytest.approx(sk.roc_auc_score(y, p, sample_weight=w))
+        assert m.brier(p, y, w) == pytest.approx(sk.brier_score_loss(y, p, sample_weight=w))
+
+
+def test_weights_of_the_wrong_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="shapes"):
+        m.accuracy([0.5, 1], [1, 0], [1])
+    with pytest.raises(ValueError, match="y must be a vector"):
+        m.auc([0.5, 1], [[1, 0], [0, 1]], [1, 1])
+
+
+@pytest.mark.parametrize("name", ["accuracy", "auc", "ece"])
+def test_bootstrap_is_that_of_repeated_rows(name: str) -> None:
+    p, y, who, _ = corpus(2, persons=7)
+    metric, values = getattr(m, name), []
+    for draw in np.random.default_rng(3).integers(0, 7, (60, 7)):
+        at = np.concatenate([np.flatnonzero(who == person) for person in draw])
+        values.append(metric(p[at], y[at]))
+    found = m.clustered_bootstrap(metric, p, y, who, 60, seed=3)
+    assert found == pytest.approx(np.percentile(values, (2.5, 97.5)))
+    assert m.score(p, y, who, n=60, seed=3)[f"{name}_interval"] == pytest.approx(list(found))
+
+
+def test_blocks_of_draws_are_one_stream() -> None:
+    whole = np.concatenate(list(intervals.draws(9, 500, 4)))
+    parts = list(intervals.draws(9, 500, 4, rows=2**13))
+    assert len(parts) > 5 and max(len(part) for part in parts) * 2**13 <= 2**20
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert (whole.sum(axis=1) == 9).all()
+
+
+def test_shuffles_stay_within_persons_and_are_fair() -> None:
+    person, y = np.array([0, 0, 0, 1, 1, 2]), np.array([True, False, False, True, False, True])
+    drawn = np.concatenate(list(intervals.shuffles(y, person, 6000, 0)))
+    assert drawn.shape == (6000, 6) and drawn.dtype == bool
+    for who, count in ((0, 1), (1, 1), (2, 1)):
+        assert (drawn[:, person == who].sum(axis=1) == count).all()
+    # each row of a person is genuine equally often: 1/3 and 1/2, within 4 standard errors
+    np.testing.assert_allclose(drawn.mean(axis=0), [1 / 3, 1 / 3, 1 / 3, 1 / 2, 1 / 2, 1], atol=4 * 0.5 / 6000**0.5)
+
+
+def test_permutation_p_is_that_of_all_shuffles() -> None:
+    # 2 of 4 rows of each of two persons are genuine: 6 · 6 labellings, all equally likely
+    p, y, who = np.array([9, 5, 6, 1, 8, 3, 7, 2]), np.array([1, 1, 0, 0, 1, 0, 0, 1]), np.repeat([0, 1], 4)
+    ways = [np.isin(np.arange(4), pair) for pair in combinations(range(4), 2)]
+    better = [m.auc(p, np.concatenate(both)) >= m.auc(p, y) - 1e-12 for both in product(ways, ways)]
+    exact = np.mean(better)
+    assert 0.1 < exact < 0.9
+    order = np.random.default_rng(1).permutation(8)  # the rows of a person need not lie together
+    assert m.permutation_p(m.auc, p[order], y[order], who[order], 4000) == pytest.approx(exact, abs=0.032)
+
+
+def test_a_rank_decides_forced_pairs_and_nothing_else() -> None:
+    p, y, who, what = corpus()
+    rank = np.where(np.arange(len(p)) % 5 == 0, NAN, -p)
+    plain, ranked = m.score(p, y, who, what, n=40), m.score(p, y, who, what, rank=rank, n=40)
+    assert (ranked["forced_pairs"], ranked["pairs"]) == m.forced_pair_accuracy(rank, y, who, what)
+    assert ranked["forced_pairs"] < 0.5 < plain["forced_pairs"]
+    fear = what == "fear"
+    wanted = m.forced_pair_accuracy(rank[fear], y[fear], who[fear])
+    assert (ranked["per_emotion"]["fear"]["forced_pairs"], ranked["per_emotion"]["fear"]["pairs"]) == wanted
+    others = [name for name in plain if "pair" not in name and name != "per_emotion"]
+    assert len(others) > 15 and all(plain[name] == ranked[name] for name in others)
+    # whom p does not answer for may still be ranked
+    quiet = m.score(np.full(len(p), NAN), y, who, what, rank=p, n=40)
+    assert quiet["forced_pairs_interval"] == pytest.approx(plain["forced_pairs_interval"])
+    assert np.isnan(quiet["auc_interval"]).all() and quiet["persons"] == 0

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from duchenne.errors import UsageError
-from duchenne.evaluate.splits import Split, by_person, fixed, leave_one_person_out
+from duchenne.evaluate.splits import Split, by_person, cross, fixed, leave_one_person_out, nested
 
 PERSONS = st.lists(st.integers(0, 12) | st.sampled_from(["a", "b ", " b", "Ünal"]), min_size=2, max_size=60)
 
@@ -92,6 +92,51 @@ def test_what_makes_no_sense_is_refused_at_once() -> None:
         (lambda: fixed("xy", "aab"), "found 2 folds, 3 persons"),
         (lambda: fixed(None, "aab"), "The fold of every row is needed"),
         (lambda: fixed(["x", None], "ab"), r"Row 1 \(from 0\) has no fold"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            split()
+
+
+@pytest.mark.parametrize("name", ["train", "Training", " TRAIN "])
+def test_of_folds_named_train_only_the_others_are_tested(name: str) -> None:
+    splits = list(fixed([name, "val", "test", name, "val"], "abcab"))
+    assert [[rows.tolist() for rows in split] for split in splits] == [[[0, 3], [2]], [[0, 3], [1, 4]]]
+    with pytest.raises(UsageError, match="found only 'train'"):
+        fixed(["train", "train"], "ab")
+    with pytest.raises(UsageError, match="Person 'a' is in the folds 'train' and 'test'"):
+        fixed(["train", "test"], "aa")
+    with pytest.raises(UsageError, match="Person 'b' is in the folds 'val' and 'test'"):
+        fixed(["train", "val", "test"], "abb")
+
+
+def test_cross_learns_from_one_corpus_and_tests_another_both_ways() -> None:
+    found = [(learnt, tested, train.tolist(), test.tolist()) for learnt, tested, train, test in cross("zyzxy", "abacd")]
+    rows = {"x": [3], "y": [1, 4], "z": [0, 2]}
+    expected = [("x", "y"), ("x", "z"), ("y", "x"), ("y", "z"), ("z", "x"), ("z", "y")]
+    assert found == [(a, b, rows[a], rows[b]) for a, b in expected]
+
+
+def test_nested_splits_what_is_learnt_from_by_person() -> None:
+    subjects = np.repeat(np.arange(12), 3)
+    outer = list(by_person(subjects, 4, 7))
+    for (train, test, inner), (same_train, same_test) in zip(nested(subjects, 4, 3, 7), outer, strict=True):
+        assert train.tolist() == same_train.tolist() and test.tolist() == same_test.tolist()
+        assert sorted(np.concatenate([part for _, part in inner]).tolist()) == train.tolist()
+        # 9 persons in 3 folds: 3 of them with 3 rows each are tested inside
+        assert [(len(a), len(b)) for a, b in inner] == [(18, 9)] * 3
+
+
+def test_the_new_splits_refuse_at_once() -> None:
+    for split, message in (
+        (lambda: cross(None, "ab"), "The corpus of every row is needed"),
+        (lambda: cross(["x", ""], "ab"), r"Row 1 \(from 0\) has no corpus"),
+        (lambda: cross("xx", "ab"), "At least 2 corpora .* found only 'x'"),
+        (lambda: cross("xy", "abc"), "found 2 corpora, 3 persons"),
+        (lambda: cross(["x", "y"], ["1", 1]), "Person '1' is in the corpora 'x' and 'y'; .* name them apart"),
+        (lambda: nested("aab", 3, 2, 0), "3 folds need as many persons, found 2"),
+        (lambda: nested("abc", 3, 3, 0), "3 folds need as many persons, found 2"),
+        (lambda: nested("abc", 3, 1, 0), "At least 2 folds"),
+        (lambda: nested(None, 3, 2, 0), "person of every row"),
     ):
         with pytest.raises(UsageError, match=message):
             split()

@@ -2,7 +2,8 @@
 
 Columns: path, subject, emotion, label, and if wanted start, end (seconds) and fold; others are ignored.
 `path` is relative to the manifest's folder unless absolute, and may name one track of a tracks file by its
-number (from 0) or its source: "corpus.npz#3", "corpus.npz#clip_7". Emotion and label may be empty.
+number (from 0) or its source, or one row of a table: "corpus.npz#3", "corpus.npz#clip_7", "smiles.csv#12".
+Emotion and label may be empty.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
-from duchenne.errors import InputError, OutputError
+from duchenne.datasets.entry import Entry
+from duchenne.errors import InputError
 from duchenne.io import write_text
 from duchenne.types import ALL_EMOTIONS, Clip
 
@@ -38,48 +40,69 @@ EMOTION_WORDS = {
 }
 
 
-def read(path: str | Path) -> list[Clip]:
-    """The clips of a manifest, in its order; whether their files exist is not looked at.
+def read(path: str | Path, *, persons: bool = True) -> list[Clip]:
+    """The clips of a manifest, in its order; whether their files exist is not looked at (see `missing`).
 
     Fields may be parted by commas, semicolons or tabs. Raises InputError, with the line where one is at
-    fault: no such file, no text, missing columns, no clip, no path or subject, an unknown label or emotion,
-    a stretch that makes no sense, or the same path and stretch twice.
+    fault: no such file, no text, missing columns, no clip, no path, no subject (allowed without `persons`),
+    an unknown label or emotion, a stretch that makes no sense, or the same path and stretch twice.
     """
+    return [clip for _, clip in read_rows(path, persons=persons)]
+
+
+def read_rows(path: str | Path, *, persons: bool = True) -> list[tuple[int, Clip]]:
+    """The clips as `read` gives them, each with the line (from 1) on which its row ends."""
     path = Path(path)
-    clips: list[Clip] = []
+    rows: list[tuple[int, Clip]] = []
     lines: dict[tuple[object, ...], int] = {}
     for line, row in _rows(path):
-        clip = _clip(path.parent, row, f"{path}, line {line}")
+        clip = _clip(path.parent, row, f"{path}, line {line}", persons)
         earlier = lines.setdefault((clip.path, clip.start, clip.end), line)
         if earlier != line:
             fault = f"names the same clip as line {earlier}: {row['path']}"
             raise InputError(f"{path}, line {line}, {fault}; keep one, or give each its own start and end.")
-        clips.append(clip)
-    if not clips:
+        rows.append((line, clip))
+    if not rows:
         raise InputError(f"{path} lists no clips; expected one per row below the header.")
-    return clips
+    return rows
 
 
-def write(path: str | Path, clips: Iterable[Clip]) -> Path:
+def missing(rows: Iterable[tuple[int, Clip]]) -> list[tuple[int, str]]:
+    """Line and file of the rows whose file (for "a.npz#3" it is "a.npz") does not exist."""
+    there: dict[str, bool] = {}
+    files = [(line, split_path(clip.path)[0]) for line, clip in rows]
+    for file in {file for _, file in files}:
+        there[file] = Path(file).exists()
+    return [(line, file) for line, file in files if not there[file]]
+
+
+def write(path: str | Path, clips: Iterable[Clip | Entry]) -> Path:
     """Write a manifest that `read` takes back, in one step; paths outside its folder become absolute.
 
-    Raises OutputError where nothing can be written or a clip has no subject.
+    The facts of entries become further columns, in order of their first appearance. A clip of an unknown
+    person gets an empty cell, and `read` wants `persons=False` then. OutputError where nothing can be written.
     """
-    folder, text = Path(path).absolute().parent, StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    return write_text(path, to_text(clips, Path(path).absolute().parent))
+
+
+def to_text(clips: Iterable[Clip | Entry], folder: Path | None = None) -> str:
+    """The text of a manifest that lies in `folder`; without one, all its paths are absolute."""
+    rows: Sequence[Entry] = [item if isinstance(item, Entry) else Entry(item) for item in clips]
+    extra = dict.fromkeys(name for row in rows for name in row.facts if name not in COLUMNS)
+    text = StringIO()
+    table = csv.DictWriter(text, (*COLUMNS, *extra), restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
-    for clip in clips:
-        if not (clip.subject or "").strip():
-            raise OutputError(f"{clip.path} has no subject, which a manifest must name; give it one.")
-        place = Path(clip.path).absolute()
-        inside = place.relative_to(folder) if place.is_relative_to(folder) else place
-        table.writerow({name: getattr(clip, name) for name in COLUMNS} | {"path": inside.as_posix()})
-    return write_text(path, text.getvalue())
+    for row in rows:
+        place = Path(row.clip.path).absolute()
+        inside = place.relative_to(folder) if folder and place.is_relative_to(folder) else place
+        columns = {name: getattr(row.clip, name) for name in COLUMNS}
+        table.writerow({**row.facts, **columns, "path": inside.as_posix()})
+    return text.getvalue()
 
 
 def split_path(path: str) -> tuple[str, str | None]:
-    """("corpus.npz", "3") of "corpus.npz#3": the file, and which of its tracks; (path, None) otherwise."""
-    match = re.fullmatch(r"(.+\.npz)#(.+)", path, re.IGNORECASE | re.DOTALL)
+    """("corpus.npz", "3") of "corpus.npz#3": the file, and which of its tracks or rows; (path, None) otherwise."""
+    match = re.fullmatch(r"(.+\.(?:npz|csv))#(.+)", path, re.IGNORECASE | re.DOTALL)
     return (match[1], match[2]) if match else (path, None)
 
 
@@ -121,8 +144,8 @@ def _check_header(path: Path, names: list[str]) -> None:
         raise InputError(f"{path} has the column {double[0]} more than once; keep one.")
 
 
-def _clip(folder: Path, row: dict[str, str], where: str) -> Clip:
-    for name in ("path", "subject"):
+def _clip(folder: Path, row: dict[str, str], where: str, persons: bool) -> Clip:
+    for name in ("path", "subject") if persons else ("path",):
         if not row[name]:
             raise InputError(f"{where}, has no {name}; every clip needs one.")
     start, end = _seconds(row["start"], "start", where), _seconds(row["end"], "end", where)
@@ -130,7 +153,7 @@ def _clip(folder: Path, row: dict[str, str], where: str) -> Clip:
         raise InputError(f"{where}, ends at {end:g} s, but must end after its start at {start or 0.0:g} s.")
     return Clip(
         path=str(folder / row["path"]),
-        subject=row["subject"],
+        subject=row["subject"] or None,
         emotion=_word(row["emotion"], "emotion", EMOTION_WORDS, ALL_EMOTIONS, where),
         label=_word(row["label"], "label", LABEL_WORDS, LABEL_WORDS, where),
         start=start,

@@ -8,11 +8,10 @@ chosen curve. So a machine without network and without data can run everything f
 smile" is judged posed shows that speeds and durations survive decoding, tracking and measuring. It does not
 show that any model is right about a person.
 
-Durations, speeds and amplitudes are the class medians of the public UvA-NEMO smile descriptors
-(Dibeklioğlu, Salah & Gevers, "Are you really smiling at me?", ECCV 2012, and "Recognition of genuine smiles",
-IEEE Transactions on Multimedia 17(3), 2015). How the rest of the face goes along, how the head moves, how often
-the eyes blink and how much a face stirs at rest are medians over the happy clips of PEDFE (Miolla, Cardaioli &
-Scarpazza, Behavior Research Methods 55, 2023). Nothing is set by what a classifier answers.
+What a smile's durations, speeds and amplitudes are taken from says `kinematics`. How the rest of the face goes
+along, how the head moves, how often the eyes blink and how much a face stirs at rest are medians over the happy
+clips of PEDFE (Miolla, Cardaioli & Scarpazza, Behavior Research Methods 55, 2023). Nothing is set by what a
+classifier answers.
 """
 
 from __future__ import annotations
@@ -25,82 +24,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
-from scipy.optimize import brentq
-from scipy.special import beta, betainc
+from scipy.special import betainc
 
 from duchenne import video
 from duchenne.datasets import portrait
+from duchenne.datasets.kinematics import KINDS, POSED, SPONTANEOUS, SmileKinematics, smile_curve
+from duchenne.datasets.people import Person, mean_face, own_pull, reshape
 from duchenne.datasets.portrait import CENTRE, FOLDS, FULL_PULL, IOD, LANDMARKS, MOUTH, SHUT, travel
 from duchenne.errors import UsageError
 from duchenne.types import Array, FaceTrack
 
-_LIMITS = {"onset": (0.05, 60.0), "apex": (0.0, 600.0), "offset": (0.05, 60.0), "amplitude": (0.0, 0.2)}
-_LIMITS |= {"neutral_before": (0.0, 600.0), "neutral_after": (0.0, 600.0), "fluctuation": (0.0, 1.0)}
-_LIMITS |= {"peak": (1.9, 8.0), "asymmetry": (-1.0, 1.0), "lid": (0.0, 0.5), "head_motion": (0.0, 5.0)}
-_LIMITS |= {"unrest": (0.0, 5.0), "offset_peak": (1.9, 8.0)}
-
-
-@dataclass(frozen=True)
-class SmileKinematics:
-    """How one smile moves. Durations in seconds, `amplitude` in lip widths of the neutral face.
-
-    `amplitude` is the rise of Dibeklioğlu's D(t) = (|c₀−r| + |c₀−l|) / (2|r₀−l₀|) with r, l the lip corners
-    and c₀ their midpoint in the first frame. `peak` is largest over mean speed of the onset, `offset_peak` of
-    the offset. `fluctuation` is the share of the amplitude that sags in the middle of the apex. `asymmetry`
-    (−1 to 1) gives the lip corner on the right of the picture more and the other less, the mean unchanged.
-    `lid` is the share of the eye opening that the lower lid takes beyond the usual narrowing of the eyes.
-    `head_motion` and `unrest` scale how the head moves, and how brows and jaw stir (1: the medians of real
-    clips). UsageError on values no face can have.
-    """
-
-    onset: float
-    apex: float
-    offset: float
-    amplitude: float
-    neutral_before: float = 1.0
-    neutral_after: float = 0.8
-    peak: float = 5.0
-    offset_peak: float = 5.0
-    fluctuation: float = 0.04
-    asymmetry: float = 0.0
-    lid: float = 0.0
-    head_motion: float = 1.0
-    unrest: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(
-                    f"SmileKinematics.{name} must lie between {low:g} and {high:g}, found "
-                    f"{getattr(self, name)!r}; choose another value."
-                )
-
-    @property
-    def duration(self) -> float:
-        """Length of a clip of this smile in seconds, with its neutral beginning and end."""
-        return self.neutral_before + self.onset + self.apex + self.offset + self.neutral_after
-
-    @property
-    def max_speed(self) -> float:
-        """Largest onset speed in lip widths per second."""
-        return self.peak * self.amplitude / self.onset
-
-
-#: In their tracks `features.smile.describe` finds the medians of 462 spontaneous and 501 posed smiles. To find
-#: phases takes 0.6 s of rest, so the fastest movement comes 0.4 s later than in PEDFE's closely cut clips.
-SPONTANEOUS = SmileKinematics(
-    onset=1.37, apex=1.3, offset=1.95, amplitude=0.139, neutral_before=0.6, peak=7.6, offset_peak=7.9,
-    fluctuation=0.11, asymmetry=0.1,
-)  # fmt: skip
-POSED = SmileKinematics(
-    onset=0.75, apex=1.0, offset=1.25, amplitude=0.167, neutral_before=0.6, peak=5.6, offset_peak=7.9,
-    fluctuation=0.05, asymmetry=0.1,
-)  # fmt: skip
-KINDS = {"genuine": SPONTANEOUS, "posed": POSED}
+__all__ = ["KINDS", "POSED", "SPONTANEOUS", "SmileKinematics", "frames", "smile_clip", "smile_curve", "track"]
 
 _FOLD_FADE = 0.8  # share of the folds that is gone on the neutral face
 _VISIBLE = 218.0  # portrait rows that fill the height of the frame
-_CREEP = 0.5  # share of a rise that is a slow minimum-jerk creep; fits the tables' spread of speeds
 _SHADOW = (122.0, 62.0, 58.0)  # colour between closed lips, RGB
 _BLINK = 0.4  # s, for the 0.18 s at half depth of PEDFE's blinks
 _BLINK_EVERY = 3.2  # s
@@ -121,36 +58,6 @@ _SHRINK = -0.022  # log size with the smile: the eyes and the nose, by which siz
 _TREMBLE = np.repeat([1.4, 1.0, 0.75, 0.66, 0.9], [17, 10, 9, 12, 20])[:, None]
 _NOISE = 1.5  # standard deviation of the sensor noise in grey levels
 _STEP = 0.5  # spacing of the displacement fields in portrait pixels
-
-
-def _burst_exponent(peak: float) -> float:
-    """Exponent n of the speed u^n (1−u)^n whose sum with the creep has `peak` as largest over mean speed."""
-
-    def excess(n: float) -> float:
-        return float(_CREEP * 1.875 + (1 - _CREEP) * 0.25**n / beta(n + 1, n + 1) - peak)
-
-    return float(brentq(excess, 2.0, 400.0))
-
-
-def _rise(time: Array, duration: float, peak: float) -> Array:
-    """float64 (T,): 0 before, 1 after `duration`, second derivative continuous; burst on creep."""
-    u, n = np.clip(time / duration, 0.0, 1.0), _burst_exponent(peak)
-    return np.asarray(_CREEP * betainc(3, 3, u) + (1 - _CREEP) * betainc(n + 1, n + 1, u))
-
-
-def smile_curve(kin: SmileKinematics, time: Array) -> Array:
-    """Lip-corner pull in lip widths, float64 (T,), for `time` in seconds from the start of the clip.
-
-    Zero while neutral and `kin.amplitude` at both ends of the apex; never negative, with continuous second
-    derivative. Like the tables' smiles it is a burst on a slow creep: the largest speed, in the middle of
-    onset and of offset, is `kin.peak` and `kin.offset_peak` times the mean one.
-    """
-    t = np.asarray(time, np.float64) - kin.neutral_before
-    up = _rise(t, kin.onset, kin.peak)
-    down = _rise(t - kin.onset - kin.apex, kin.offset, kin.offset_peak)
-    u = np.clip((t - kin.onset) / kin.apex, 0.0, 1.0) if kin.apex else np.zeros_like(t)
-    sag = kin.fluctuation * 64.0 * (u * (1 - u)) ** 3
-    return np.asarray(kin.amplitude * (up - down - sag))
 
 
 @dataclass(frozen=True)
@@ -235,6 +142,14 @@ def _fields() -> tuple[tuple[int, int], Array, Array]:
     return (int(low[0]), int(low[1])), np.asarray(fields, np.float32).reshape(shape), side
 
 
+@cache
+def _grid() -> Array:
+    """float64 (h, w, 2): the pixels of the fields in the portrait."""
+    low, fields, _ = _fields()
+    height, width = fields.shape[1:3]
+    return np.asarray(low + _STEP * np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1))
+
+
 def _displacement(kin: SmileKinematics, smile: float, lid: float, blink: float, unrest: Array | None = None) -> Array:
     """float32 (h, w, 2): way back to the portrait for the pixels of the face, in portrait pixels."""
     _, (relax, widen, lower, upper, *others), side = _fields()
@@ -276,23 +191,37 @@ def _portraits() -> tuple[Array, tuple[slice, slice], Array, Array]:
 
 
 def frames(
-    kin: SmileKinematics, *, rate: float = 30.0, size: tuple[int, int] = (640, 480), seed: int = 0
+    kin: SmileKinematics,
+    *,
+    rate: float = 30.0,
+    size: tuple[int, int] = (640, 480),
+    seed: int = 0,
+    person: Person | None = None,
 ) -> Iterator[Array]:
     """The clip's pictures, uint8 (height, width, 3) RGB, one by one; equal for equal arguments.
 
     `rate` in frames per second, `size` as (width, height) in pixels; `seed` fixes blinks, unrest,
-    movement of the head and sensor noise. UsageError on an impossible rate.
+    movement of the head and sensor noise; the face takes the shape of `person`. UsageError on an impossible rate.
     """
     move = _movement(kin, _clock(kin.duration, rate), size, seed)
+    pull = move.pull if person is None else own_pull(move.pull, person)
+    corner = np.array(_fields()[0], float)
+    home = shift = None
+    if person is not None:
+        mean = mean_face(_grid(), person)
+        home, shift = ((mean - corner) / _STEP).astype(np.float32), (mean - _grid()).astype(np.float32)
     smiling, where, bare, weight = _portraits()
-    corner, pixels = np.array(_fields()[0], float), size[0] * size[1] * 3
+    pixels = size[0] * size[1] * 3
     rng = np.random.default_rng([seed, 1])
     noise = np.rint(_NOISE * rng.standard_normal(2 * pixels, np.float32)).astype(np.int16)
     x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
-    steps = zip(move.pull / FULL_PULL, move.lid, move.blink, move.unrest, move.pose, strict=True)
+    steps = zip(pull / FULL_PULL, move.lid, move.blink, move.unrest, move.pose, strict=True)
     for smile, lid, blink, unrest, pose in steps:
         local = np.column_stack([_STEP * pose[:, :2], pose[:, 2] + pose[:, :2] @ corner])
-        way = cv2.warpAffine(_displacement(kin, smile, lid, blink, unrest), local, size, flags=cv2.INTER_LINEAR)
+        way = _displacement(kin, smile, lid, blink, unrest)
+        if home is not None:  # from the person's face to the mean face, and on to the portrait
+            way = cv2.remap(way, home, None, cv2.INTER_LINEAR) + shift
+        way = cv2.warpAffine(way, local, size, flags=cv2.INTER_LINEAR)
         (a, b, e), (c, d, f) = cv2.invertAffineTransform(pose).astype(np.float32)
         way += np.stack([a * x + b * y + e, c * x + d * y + f], axis=-1)
         share, shown = weight * np.float32(max(0.0, 1.0 - smile)) ** 2, smiling.copy()
@@ -303,7 +232,14 @@ def frames(
         yield np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U))
 
 
-def smile_clip(path: Path | str, kind: str | SmileKinematics, *, rate: float = 30.0, seed: int = 0) -> Path:
+def smile_clip(
+    path: Path | str,
+    kind: str | SmileKinematics,
+    *,
+    rate: float = 30.0,
+    seed: int = 0,
+    person: Person | None = None,
+) -> Path:
     """Write the clip of a "genuine" or "posed" smile, or of your own kinematics, and return its path.
 
     UsageError on an unknown kind; OutputError if the file cannot be written.
@@ -311,7 +247,7 @@ def smile_clip(path: Path | str, kind: str | SmileKinematics, *, rate: float = 3
     if isinstance(kind, str) and kind not in KINDS:
         raise UsageError(f"There is no simulated smile '{kind}'; choose one of: {', '.join(KINDS)}.")
     kin = KINDS[kind] if isinstance(kind, str) else kind
-    video.write(Path(path), frames(kin, rate=rate, seed=seed), rate)
+    video.write(Path(path), frames(kin, rate=rate, seed=seed, person=person), rate)
     return Path(path)
 
 
@@ -324,22 +260,26 @@ def track(
     after: float = 0.0,
     jitter: float = 0.5,
     size: tuple[int, int] = (640, 480),
+    person: Person | None = None,
 ) -> FaceTrack:
     """The same movement as landmarks only, for tests that need no pixels.
 
     `before` and `after` add neutral seconds around the clip, which itself stays the same (exactly so where
     `before * rate` is whole). `jitter` is the standard deviation, in pixels, of an independent error on every
     coordinate, more on the jaw and less on the eyes; the default is that of real landmarks in this `size`.
-    Confidence is NaN, as nothing was tracked. UsageError on an impossible rate or time.
+    The face takes the shape of `person`, in which the smile has the same size in lip widths. Confidence is
+    NaN, as nothing was tracked. UsageError on an impossible rate or time.
     """
     lead, core, tail = (_clock(seconds, rate) for seconds in (before, kin.duration, after))
     time = np.arange(len(lead) + len(core) + len(tail)) / rate
     move, rest = _movement(kin, time - len(lead) / rate, size, seed), LANDMARKS
-    smile = (travel(move.pull) / travel(np.array(FULL_PULL)))[:, None, None]
+    pull = move.pull if person is None else own_pull(move.pull, person)
+    smile = (travel(pull) / travel(np.array(FULL_PULL)))[:, None, None]
     smile = smile * (1.0 + kin.asymmetry * portrait.side(rest[:, :1]))
     lid, shut = move.lid[:, None, None], (move.blink * (1 - move.lid))[:, None, None]
     still = rest + lid * portrait.lids(0.0, 1.0)[:68] + shut * portrait.lids(_SEEN_SHUT, 0.0)[:68]
     still += (smile - 1.0) * portrait.smile()[:68] + np.einsum("tk,kpi->tpi", move.unrest, portrait.unrest()[:, :68])
+    still = still if person is None else reshape(still, person)
     points = np.einsum("tij,tpj->tpi", move.pose[:, :, :2], still) + move.pose[:, None, :, 2]
     error = np.random.default_rng([seed, 2]).normal(0.0, jitter, points.shape)
     points += np.roll(_TREMBLE * error, len(lead), axis=0)  # the smile has the same errors whatever stands before it

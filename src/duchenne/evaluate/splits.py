@@ -6,6 +6,7 @@ Persons may be of any type and are told apart by their text, so 1 and "1 " are o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -49,21 +50,60 @@ def leave_one_person_out(subjects: Iterable[Any] | None) -> Iterator[Split]:
 def fixed(folds: Iterable[Any] | None, subjects: Iterable[Any] | None) -> Iterator[Split]:
     """Pairs (train, test) of int64 row numbers, one per fold that the data's makers gave, in order of name.
 
+    Where a fold is named train or training, only its rows are ever learnt from and only the others are tested.
     Where persons are unknown but never cross groups, give the groups as `subjects`. Raises UsageError
     where a row has no fold, for fewer than 2 folds, and where a person is in two folds.
     """
     fold, person = _names(folds, "fold"), persons(subjects)
     if len(fold) != len(person):
         raise UsageError(f"Each row needs a fold and a person, found {len(fold)} folds, {len(person)} persons.")
-    names, number = np.unique(fold, return_inverse=True)
-    if len(names) < 2:
+    names = np.unique(fold)
+    training = np.isin(fold, [name for name in names if name.lower() in ("train", "training")])
+    tested = np.unique(fold[~training])
+    if len(names) < 2 or not len(tested):
         raise UsageError(f"At least 2 folds are needed, found only '{names[0]}'.")
+    _apart(person, fold, "folds", "keep each person in one")
+    return (
+        (np.flatnonzero(training if training.any() else fold != name), np.flatnonzero(fold == name)) for name in tested
+    )
+
+
+def cross(corpora: Iterable[Any] | None, subjects: Iterable[Any] | None) -> Iterator[tuple[str, str, Array, Array]]:
+    """(name learnt from, name tested, train, test) for every two corpora, both ways, in order of name.
+
+    train and test are int64 row numbers: all rows of the one and all rows of the other corpus. Raises
+    UsageError where a row has no corpus or no person, for fewer than 2 corpora, and where a person is in two.
+    """
+    corpus, person = _names(corpora, "corpus"), persons(subjects)
+    if len(corpus) != len(person):
+        raise UsageError(f"Each row needs a corpus and a person, found {len(corpus)} corpora, {len(person)} persons.")
+    names = np.unique(corpus)
+    if len(names) < 2:
+        raise UsageError(f"At least 2 corpora are needed to test on what is new, found only '{names[0]}'.")
+    _apart(person, corpus, "corpora", "leave them out of one, or name them apart if these are two people")
+    rows = {name: np.flatnonzero(corpus == name) for name in names.tolist()}
+    return ((learnt, tested, rows[learnt], rows[tested]) for learnt, tested in permutations(rows, 2))
+
+
+def nested(subjects: Iterable[Any] | None, k: int, inner: int, seed: int) -> Iterator[tuple[Array, Array, list[Split]]]:
+    """`k` triples (train, test, inner splits): `by_person`, and each train again into `inner` folds by person.
+
+    What is chosen (a model, a setting, a threshold) is chosen on the inner splits (train, test), whose numbers
+    are of rows of the whole table and never of tested ones. Raises UsageError as `by_person` does.
+    """
+    person = persons(subjects)
+    outer = list(by_person(person, k, seed))
+    splits = [[(train[a], train[b]) for a, b in by_person(person[train], inner, seed)] for train, _ in outer]
+    return ((train, test, parts) for (train, test), parts in zip(outer, splits, strict=True))
+
+
+def _apart(person: Array, place: Array, kind: str, advice: str) -> None:
+    """UsageError for the first person who is in two places."""
     home: dict[str, str] = {}
-    for who, where in zip(person.tolist(), fold.tolist(), strict=True):
+    for who, where in zip(person.tolist(), place.tolist(), strict=True):
         if home.setdefault(who, where) != where:
             both = f"'{home[who]}' and '{where}'"
-            raise UsageError(f"Person '{who}' is in the folds {both}; keep each person in one, {_WHY}.")
-    return _pairs(number)
+            raise UsageError(f"Person '{who}' is in the {kind} {both}; {advice}, {_WHY}.")
 
 
 def persons(subjects: Iterable[Any] | None) -> Array:

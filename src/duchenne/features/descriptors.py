@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -93,6 +94,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+@lru_cache(maxsize=2)  # several models, and the curves of a report, read the same track one after the other
 def prepare(track: FaceTrack, fps: float) -> tuple[FaceTrack, Signals]:
     """The one preparation, in training and in use: distrusted rows out, short gaps closed, even grid of `fps`,
     frontal, named curves.

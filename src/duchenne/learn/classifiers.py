@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from duchenne.errors import InputError
-from duchenne.features import smile
-from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
+from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.linear import Linear, as_stored
+from duchenne.learn.rows import Reader, from_columns
 from duchenne.learn.tabular import Recipe, Tabular, person_folds, quantiles
-from duchenne.types import Array, FaceTrack
+from duchenne.types import Array, Sample
 
 #: An answer is given only where, on people left out, answers this sure were right at least this often.
 TARGET_ACCURACY = 0.75
@@ -54,37 +54,21 @@ class DescriptorModel:
         """An unfitted model on one of `features.descriptors.FAMILIES`."""
         return cls(names=FAMILIES[family].names, family=family, fps=fps, recipe=recipe or Recipe())
 
-    def table(self, tracks: Sequence[FaceTrack]) -> Array:
+    @property
+    def reader(self) -> Reader:
+        """What this model reads of a clip."""
+        return Reader(self.family, self.fps)
+
+    def table(self, samples: Sequence[Sample]) -> Array:
         """float64 (N, D): descriptors of each track's longest seen stretch; NaN rows where too short."""
-        rows = [self._row(track) for track in tracks]
-        return np.array(rows).reshape(len(rows), len(self.names))
+        return self.reader.table(samples).reshape(len(samples), len(self.names))
 
     def from_columns(self, columns: Mapping[str, Any], source: str) -> Array:
         """float64 (N, D) from named columns; the smile expert also reads the public UvA-NEMO table's names."""
-        table = self.family == "smile" and not set(self.names) <= set(columns)
-        wanted = smile.COLUMNS if table else self.names
-        missing = [name for name in wanted if name not in columns]
-        if missing:
-            raise InputError(
-                f"{source} lacks {len(missing)} of the {len(wanted)} descriptors that this model reads, "
-                f"{missing[0]} first; pass a table with these columns, or tracks."
-            )
-        try:
-            if table:
-                columns = smile.expert_features(smile.from_table(columns))
-            return np.column_stack([np.asarray(columns[name], float) for name in self.names])
-        except ValueError as error:
-            raise InputError(f"{source} holds a cell that is not a number ({error}); mend the table.") from error
-
-    def _row(self, track: FaceTrack) -> Array:
-        face, curves = prepare(track, self.fps)
-        if self.family == "smile":
-            found = smile.expert_features(smile.describe(face)[0])
-            return np.array([float(found[name]) for name in self.names])
-        return describe(around_movement(longest_seen(curves), self.fps), self.fps, self.family)
+        return from_columns(columns, self.names, source, family=self.family)
 
     def fit(
-        self, tracks: Sequence[FaceTrack], labels: Array, groups: Array, emotions: Array | None = None
+        self, tracks: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None
     ) -> DescriptorModel:
         """Fit on tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
         return self.fit_table(self.table(tracks), labels, groups, emotions)
@@ -111,9 +95,13 @@ class DescriptorModel:
         self.facts = {**self.facts, "people": people, "clips": len(y), "genuine": int(y.sum())}
         return self
 
-    def predict_proba(self, tracks: Sequence[FaceTrack]) -> Array:
+    def predict_proba(self, tracks: Sequence[Sample]) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of each track."""
-        return self.fitted.predict_proba(self.inputs(self.table(tracks)))
+        return self.predict_table(self.table(tracks))
+
+    def predict_table(self, x: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of each row of descriptors (N, D)."""
+        return self.fitted.predict_proba(self.inputs(x))
 
     @property
     def inputs_names(self) -> tuple[str, ...]:

@@ -55,17 +55,15 @@ class Tabular:
     slope: float = 1.0
     intercept: float = 0.0
     out_of_fold: Array | None = None
-    emphasis: Array | None = None
 
     def fit(self, x: Array, y: Array, groups: Array, emphasis: Array | None = None) -> Tabular:
         """Fit on descriptors (N, D), labels (N,) with 1 = genuine, persons (N,); returns self.
 
         `emphasis` (D,) says how much more often than others a column is offered to a tree.
         """
-        self.emphasis = emphasis
         boosted, straight = np.full(len(y), np.nan), np.full(len(y), np.nan)
         for train, test in person_folds(groups, self.recipe.folds, self.recipe.seed):
-            boosted[test] = _margin(self._boost(x[train], y[train], 0), x[test])
+            boosted[test] = log_odds(boost(x[train], y[train], self.recipe, 0, emphasis), x[test])
             straight[test] = Linear.fit(x[train], y[train], self.recipe.penalty).logits(x[test])[:, 0]
         logits = {
             name: np.mean([z for z, on in zip((boosted, straight), CANDIDATES[name], strict=True) if on], axis=0)
@@ -76,7 +74,7 @@ class Tabular:
         self.slope, self.intercept, z = fitted[self.chosen]
         self.out_of_fold = sigmoid(self.slope * z + self.intercept)
         with_boosting, with_linear = CANDIDATES[self.chosen]
-        self.boosters = [self._boost(x, y, i) for i in range(self.recipe.bag)] if with_boosting else []
+        self.boosters = [boost(x, y, self.recipe, i, emphasis) for i in range(self.recipe.bag)] if with_boosting else []
         self.linear = Linear.fit(x, y, self.recipe.penalty) if with_linear else None
         return self
 
@@ -105,23 +103,10 @@ class Tabular:
         return np.asarray(self.slope * np.mean(parts, axis=0))
 
     def _members(self, x: Array) -> list[Array]:
-        parts = [np.mean([_margin(b, x) for b in self.boosters], axis=0)] if self.boosters else []
+        parts = [np.mean([log_odds(b, x) for b in self.boosters], axis=0)] if self.boosters else []
         if self.linear is not None:
             parts.append(self.linear.logits(x)[:, 0])
         return parts
-
-    def _boost(self, x: Array, y: Array, index: int) -> Any:
-        import xgboost
-
-        r = self.recipe
-        # one thread: the order of sums, and so the model, must not depend on the machine's cores
-        settings = {
-            "objective": "binary:logistic", "tree_method": "hist", "max_depth": r.depth, "eta": r.rate,
-            "subsample": r.rows, "colsample_bytree": r.columns, "lambda": r.shrink,
-            "min_child_weight": r.child, "max_bin": r.bins, "seed": r.seed * 1000 + index, "nthread": 1, "verbosity": 0,
-        }  # fmt: skip
-        data = xgboost.DMatrix(x, label=y, nthread=1, feature_weights=self.emphasis)
-        return xgboost.train(settings, data, num_boost_round=r.rounds)
 
     def settings(self) -> dict[str, Any]:
         """JSON-ready facts for the model file (arrays and boosters are stored beside it)."""
@@ -158,7 +143,23 @@ def _log_loss(z: Array, y: Array) -> float:
     return float(np.mean(np.logaddexp(0, z) - y * z))
 
 
-def _margin(booster: Any, x: Array) -> Array:
+def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | None = None) -> Any:
+    """An xgboost Booster on (N, D) and labels (N,); `index` is its place in a bag, `emphasis` as in `Tabular.fit`."""
+    import xgboost
+
+    r = recipe
+    # one thread: the order of sums, and so the model, must not depend on the machine's cores
+    settings = {
+        "objective": "binary:logistic", "tree_method": "hist", "max_depth": r.depth, "eta": r.rate,
+        "subsample": r.rows, "colsample_bytree": r.columns, "lambda": r.shrink,
+        "min_child_weight": r.child, "max_bin": r.bins, "seed": r.seed * 1000 + index, "nthread": 1, "verbosity": 0,
+    }  # fmt: skip
+    data = xgboost.DMatrix(x, label=y, nthread=1, feature_weights=emphasis)
+    return xgboost.train(settings, data, num_boost_round=r.rounds)
+
+
+def log_odds(booster: Any, x: Array) -> Array:
+    """float64 (N,): uncalibrated log-odds of genuine for rows (N, D)."""
     import xgboost
 
     return np.asarray(booster.predict(xgboost.DMatrix(x, nthread=1), output_margin=True), dtype=float)

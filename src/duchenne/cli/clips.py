@@ -1,84 +1,21 @@
-"""The command line: each command is one library call; results on stdout, everything else on stderr."""
+"""Judging clips: `duchenne analyze` and `duchenne demo`."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duchenne import __version__
-from duchenne.errors import DuchenneError, OutputError, UsageError
+from duchenne.cli.app import app, progress
+from duchenne.errors import DuchenneError
 
 if TYPE_CHECKING:
     from duchenne.pipeline import Analysis
 
-app = typer.Typer(
-    name="duchenne",
-    help="Tell genuine from posed facial expressions in video. Not for lie detection, hiring, schooling or policing.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-models = typer.Typer(help="List, verify or apply models.", no_args_is_help=True)
-train = typer.Typer(help="Train a model on your own people.", no_args_is_help=True)
-app.add_typer(models, name="models")
-app.add_typer(train, name="train")
-
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Id of a shipped model or a model folder.")]
-
-
-def main() -> None:
-    """Entry point: one sentence and an exit code (1 input failed, 2 wrong usage) instead of a traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text, nor terminals know µ
-    try:
-        app()
-    except DuchenneError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        fail(DuchenneError("Stopped."), 130)
-    except BrokenPipeError:  # the reader of stdout went away (head, less): nothing to say
-        _let_go()
-        sys.exit(1)
-    except OSError as error:
-        _let_go()
-        what = f"{error.filename}: " if error.filename else ""
-        fail(OutputError(f"{what}{error.strerror or error}; check names, permissions and free space."))
-
-
-def _let_go() -> None:
-    """Send what stdout still holds nowhere, so that Python does not complain at its end."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def fail(error: Exception, code: int | None = None) -> None:
-    """Print an error's sentence and leave."""
-    typer.echo(f"duchenne: {error}", err=True)
-    sys.exit(code if code is not None else getattr(error, "exit_code", 1))
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
-    ] = False,
-) -> None:
-    """Nothing happens before a command is chosen."""
 
 
 @app.command()
@@ -115,7 +52,7 @@ def analyze(
     targets = _targets(clips, out)
     for clip in clips:
         try:
-            with _progress(clip) as tick:
+            with progress(Path(clip).name) as tick:
                 found = pipeline.examine(
                     clip, model=model, emotion=emotion, all_faces=all_faces, device=device, detector=detector,
                     rate=rate, start=start, end=end, allow_truncated=allow_truncated, on_frame=tick,
@@ -168,26 +105,6 @@ def _targets(clips: list[str], out: Path | None) -> dict[str, Path]:
             name, n = f"{Path(clip).stem}-{n}", n + 1
         targets[clip] = out / name
     return targets
-
-
-@contextmanager
-def _progress(clip: str) -> Iterator[Any]:
-    """A frame counter on stderr where a person watches; nothing in pipes."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed} frames"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(Path(clip).name, total=None)
-        yield lambda n: bar.update(task, completed=n)
 
 
 def _say(analysis: Analysis, many: bool, folder: Path | None) -> None:
@@ -249,98 +166,10 @@ def demo(
     loaded = pipeline.load_model("default")
     for kind, words in (("genuine", "spontaneous"), ("posed", "posed")):
         clip = simulate.smile_clip(out / f"{words}.mp4", kind, rate=30.0)
-        with _progress(str(clip)) as tick:
+        with progress(clip.name) as tick:
             found = pipeline.examine(clip, on_frame=tick)
         pipeline.save(found, out / words, loaded.card)
         typer.echo(f"A smile with the kinematics of a {words} one:")
         _say(found[0], False, out / words)
     typer.echo("\nSimulated movement shows that the machinery works; it is no evidence about people.")
     typer.echo(f"Open {out / 'spontaneous' / 'report.html'} in a browser.")
-
-
-@models.command("list")
-def models_list() -> None:
-    """The shipped models: id, what they read, and how good they are on people they have not seen."""
-    from duchenne.learn import checkpoint
-
-    for name, folder in checkpoint.shipped().items():
-        about, card = checkpoint.describe(folder), checkpoint.card(name)
-        score = f"accuracy {card['accuracy']:.3f}, AUC {card['auc']:.3f}" if "accuracy" in card else "no measured score"
-        facts = about["facts"]
-        typer.echo(f"{name:<10} {card.get('title', about['family'])}; {facts['clips']} clips; {score}")
-
-
-@models.command("verify")
-def models_verify() -> None:
-    """Check every shipped model file against its recorded sha256."""
-    from duchenne.learn import checkpoint
-
-    bad = 0
-    for name, folder in checkpoint.shipped().items():
-        problems = checkpoint.verify(folder, checkpoint.describe(folder))
-        bad += bool(problems)
-        typer.echo(f"{name:<10} {'; '.join(problems) or 'ok'}  sha256 {checkpoint.digest(folder)}")
-    if bad:
-        raise DuchenneError(f"{bad} shipped model(s) are damaged; reinstall duchenne.")
-
-
-@models.command("apply")
-def models_apply(
-    model: Annotated[str, typer.Argument(help="Id of a shipped model or a model folder.")],
-    source: Annotated[Path, typer.Argument(help="CSV of descriptors, frames.csv, or an .npz (or folder) of tracks.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")] = Path("predictions.csv"),
-) -> None:
-    """Run a model without video, row for row."""
-    from duchenne import io, pipeline
-
-    table = pipeline.apply(model, source)
-    io.write_table(out, table)
-    typer.echo(f"{len(table)} rows written to {out}", err=True)
-
-
-@train.command("descriptors")
-def train_descriptors(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
-    manifest: Annotated[Path | None, typer.Option(help="CSV with columns path, subject, emotion, label.")] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="CSV of smile descriptors with genuine and subject or group.")
-    ] = None,
-    family: Annotated[
-        str, typer.Option(help="Which descriptors: dynamics, movement, uncut, face, head, activity, …")
-    ] = "dynamics",
-    smile_share: Annotated[
-        float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of folds and boosters.")] = 0,
-) -> None:
-    """Train on your own people: descriptors, boosting and a linear model, calibrated on people left out."""
-    from duchenne import training
-    from duchenne.io import check_folder
-
-    if (manifest is None) == (table is None):
-        raise UsageError("Give either --manifest with clips or --table with smile descriptors.")
-
-    def log(text: str) -> None:
-        typer.echo(text, err=True)
-
-    check_folder(out)
-    if table is not None:
-        card = training.train_table(table, out, seed=seed, log=log)
-    else:
-        card = training.train(str(manifest), out, family=family, seed=seed, smile_share=smile_share, log=log)
-    typer.echo(
-        f"{out}: {card['people']} people, {card['clips']} clips; on people left out accuracy {card['accuracy']:.3f}, "
-        f"AUC {card['auc']:.3f}, calibration error {card['ece']:.3f}"
-    )
-
-
-@app.command()
-def doctor() -> None:
-    """Versions, models with their hashes, landmark model, device: what to send with a bug report."""
-    from duchenne.doctor import doctor as examine
-
-    found = examine()
-    for name, value in found.items():
-        typer.echo(f"{name:<32} {value}")
-    if any(value.startswith("PROBLEM") for value in found.values()):
-        raise typer.Exit(1)

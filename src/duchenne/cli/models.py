@@ -1,0 +1,99 @@
+"""Models and this machine: `duchenne models`, `duchenne train`, `duchenne doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from duchenne.cli.app import app, models, train
+from duchenne.errors import DuchenneError, UsageError
+
+
+@models.command("list")
+def models_list() -> None:
+    """The shipped models: id, what they read, and how good they are on people they have not seen."""
+    from duchenne.learn import checkpoint
+
+    for name, folder in checkpoint.shipped().items():
+        about, card = checkpoint.describe(folder), checkpoint.card(name)
+        score = f"accuracy {card['accuracy']:.3f}, AUC {card['auc']:.3f}" if "accuracy" in card else "no measured score"
+        facts = about["facts"]
+        typer.echo(f"{name:<10} {card.get('title', about['family'])}; {facts['clips']} clips; {score}")
+
+
+@models.command("verify")
+def models_verify() -> None:
+    """Check every shipped model file against its recorded sha256."""
+    from duchenne.learn import checkpoint
+
+    bad = 0
+    for name, folder in checkpoint.shipped().items():
+        problems = checkpoint.verify(folder, checkpoint.describe(folder))
+        bad += bool(problems)
+        typer.echo(f"{name:<10} {'; '.join(problems) or 'ok'}  sha256 {checkpoint.digest(folder)}")
+    if bad:
+        raise DuchenneError(f"{bad} shipped model(s) are damaged; reinstall duchenne.")
+
+
+@models.command("apply")
+def models_apply(
+    model: Annotated[str, typer.Argument(help="Id of a shipped model or a model folder.")],
+    source: Annotated[Path, typer.Argument(help="CSV of descriptors, frames.csv, or an .npz (or folder) of tracks.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")] = Path("predictions.csv"),
+) -> None:
+    """Run a model without video, row for row."""
+    from duchenne import io, pipeline
+
+    table = pipeline.apply(model, source)
+    io.write_table(out, table)
+    typer.echo(f"{len(table)} rows written to {out}", err=True)
+
+
+@train.command("descriptors")
+def train_descriptors(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    manifest: Annotated[Path | None, typer.Option(help="CSV with columns path, subject, emotion, label.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV of smile descriptors with genuine and subject or group.")
+    ] = None,
+    family: Annotated[
+        str, typer.Option(help="Which descriptors: dynamics, movement, uncut, face, head, activity, …")
+    ] = "dynamics",
+    smile_share: Annotated[
+        float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of folds and boosters.")] = 0,
+) -> None:
+    """Train on your own people: descriptors, boosting and a linear model, calibrated on people left out."""
+    from duchenne import training
+    from duchenne.io import check_folder
+
+    if (manifest is None) == (table is None):
+        raise UsageError("Give either --manifest with clips or --table with smile descriptors.")
+
+    def log(text: str) -> None:
+        typer.echo(text, err=True)
+
+    check_folder(out)
+    if table is not None:
+        card = training.train_table(table, out, seed=seed, log=log)
+    else:
+        card = training.train(str(manifest), out, family=family, seed=seed, smile_share=smile_share, log=log)
+    typer.echo(
+        f"{out}: {card['people']} people, {card['clips']} clips; on people left out accuracy {card['accuracy']:.3f}, "
+        f"AUC {card['auc']:.3f}, calibration error {card['ece']:.3f}"
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, models with their hashes, landmark model, device: what to send with a bug report."""
+    from duchenne.doctor import doctor as examine
+
+    found = examine()
+    for name, value in found.items():
+        typer.echo(f"{name:<32} {value}")
+    if any(value.startswith("PROBLEM") for value in found.values()):
+        raise typer.Exit(1)

@@ -1,0 +1,259 @@
+"""The catalogue of corpora: what each is, who may use it, how to get it, what is wrong with it, how it lies on disk.
+
+One TOML per corpus in the folder `catalog`. Nothing is ever downloaded: who lacks a set is told whom to ask.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from duchenne.datasets import layouts, manifest
+from duchenne.datasets.entry import Entry
+from duchenne.errors import InputError, UsageError
+
+_SHOWN = 10  # groups of identical files that a report names before it only counts
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a corpus may lie on disk; `rules` are for the reader `how` (`layouts.READERS`).
+
+    `count` and `people` are those of a complete copy, None where none is known.
+    """
+
+    name: str
+    expects: str
+    how: str
+    count: int | None = None
+    people: int | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What the catalogue says of a corpus; facts that could not be verified are None or empty.
+
+    `task` says what its labels are, `access` is "agreement", "request" or "open", `rate` is in frames/s.
+    """
+
+    id: str
+    title: str
+    about: str
+    task: str
+    citation: str
+    access: str
+    terms: str
+    how_to_get: str
+    labels: tuple[str, ...]
+    faults: tuple[str, ...]
+    sources: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    emotions: tuple[str, ...] = ()
+    doi: str | None = None
+    url: str | None = None
+    rate: float | None = None
+    people: int | None = None
+    clips: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found: counts ("unknown" for clips that are not labelled), what is missing and what is odd."""
+
+    corpus: str
+    layout: str
+    clips: int
+    people: int
+    labels: Mapping[str, int]
+    emotions: Mapping[str, int]
+    missing: tuple[str, ...]
+    odd: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing or odd."""
+        return not self.missing and not self.odd
+
+
+@cache
+def _all() -> dict[str, Corpus]:
+    folder = resources("duchenne.datasets") / "catalog"
+    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".toml"))
+    texts = {name.removesuffix(".toml"): (folder / name).read_text("utf-8") for name in names}
+    return {name: _corpus(name, tomllib.loads(text)) for name, text in texts.items()}
+
+
+def corpora() -> dict[str, Corpus]:
+    """Every corpus of the catalogue by its name."""
+    return dict(_all())
+
+
+def load(name: str) -> Corpus:
+    """The corpus called `name`, case aside; UsageError names the known ones."""
+    known = _all()
+    key = name.strip().lower().replace("_", "-")
+    if key not in known:
+        raise UsageError(f"There is no data set '{name}' in the catalogue; choose one of: {', '.join(known)}.")
+    return known[key]
+
+
+def entries(name: str, root: str | Path, *, layout: str | None = None) -> list[Entry]:
+    """The clips of the corpus `name` in the folder `root`, by path; `root` may be a table or packed file itself.
+
+    The first layout that is found counts, unless `layout` names one. A row of a file has the path
+    "points.npz#3" (from 0); an unknown person, emotion or label is None. UsageError on an unknown name;
+    InputError where `root` holds no known layout or a broken one.
+    """
+    return _find(load(name), Path(root), layout)[1]
+
+
+def check(name: str, root: str | Path, *, layout: str | None = None) -> Report:
+    """Compare the folder `root` with what the catalogue says of a complete copy; errors as `entries`."""
+    corpus, root = load(name), Path(root)
+    chosen, found = _find(corpus, root, layout)
+    base = root if root.is_dir() else root.parent
+    people = {entry.clip.subject for entry in found} - {None}
+    lacking, doubled = _completeness(chosen, found)
+    short, long = _counts(chosen, len(found), len(people))
+    return Report(
+        corpus=corpus.id,
+        layout=chosen.name,
+        clips=len(found),
+        people=len(people),
+        labels=_tally([entry.clip.label for entry in found]),
+        emotions=_tally([entry.clip.emotion for entry in found]),
+        missing=(*short, *lacking, *_absent(found, base)),
+        odd=(
+            *(*long, *doubled, *_empty(found, base), *_noted(found, base)),
+            *(*_strangers(chosen, found, base), *_copies(chosen, found, base)),
+        ),
+    )
+
+
+def _corpus(name: str, data: dict[str, Any]) -> Corpus:
+    ours = ("name", "expects", "how", "count", "people")
+    ways = tuple(
+        Layout(
+            **{key: value for key, value in way.items() if key in ours},
+            rules={key: value for key, value in way.items() if key not in ours},
+        )
+        for way in data.pop("layout")
+    )
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Corpus(id=name, layouts=ways, **plain)
+
+
+def _find(corpus: Corpus, root: Path, layout: str | None) -> tuple[Layout, list[Entry]]:
+    """The layout that `root` has, and its entries by path and row."""
+    ways = [way for way in corpus.layouts if layout in (None, way.name)]
+    if not ways:
+        known = ", ".join(way.name for way in corpus.layouts)
+        raise UsageError(f"{corpus.title} has no layout '{layout}'; choose one of: {known}.")
+    base = root
+    if root.is_file():
+        base = root.parent
+        ways = [way for way in ways if str(way.rules.get("file", "")).lower() == root.name.lower()]
+    elif not root.is_dir():
+        raise InputError(f"There is no folder {root}; {_wanted(corpus)}.")
+    for way in ways:
+        if found := layouts.READERS[way.how](base, way.rules):
+            return way, sorted(found, key=_order)
+    raise InputError(f"{root} holds no copy of {corpus.title} that is known here; {_wanted(corpus)}.")
+
+
+def _wanted(corpus: Corpus) -> str:
+    ways = "; or ".join(_phrase(way.expects) for way in corpus.layouts)
+    return f"expected {ways} (to get the set: {_phrase(corpus.how_to_get)})"
+
+
+def _phrase(sentence: str) -> str:
+    """A sentence as part of another one."""
+    text = sentence.strip().rstrip(".")
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+
+
+def _order(entry: Entry) -> tuple[str, int, str]:
+    file, _, row = entry.clip.path.rpartition("#")
+    return (file, int(row), "") if row.isdigit() else (entry.clip.path, -1, row)
+
+
+def _tally(names: Sequence[str | None]) -> dict[str, int]:
+    return dict(sorted(Counter(name or "unknown" for name in names).items()))
+
+
+def _counts(layout: Layout, clips: int, people: int) -> tuple[list[str], list[str]]:
+    """What is missing and what is too much against a complete copy."""
+    missing: list[str] = []
+    odd: list[str] = []
+    for what, found, full in (("clips", clips, layout.count), ("people", people, layout.people)):
+        if full is not None and found != full:
+            (missing if found < full else odd).append(f"a complete copy has {full} {what}, found {found}")
+    return missing, odd
+
+
+def _completeness(layout: Layout, found: list[Entry]) -> tuple[list[str], list[str]]:
+    """Per person, the codes that are lacking and those that several files have."""
+    full: Sequence[str] = layout.rules.get("complete", ())
+    codes: dict[str, Counter[str]] = defaultdict(Counter)
+    for entry in found if full else ():
+        codes[entry.clip.subject or "unknown"][entry.facts["code"]] += 1
+    lacking = {person: [code for code in full if not have[code]] for person, have in codes.items()}
+    double = {person: [code for code in full if have[code] > 1] for person, have in codes.items()}
+    return (
+        [f"person {person} lacks {', '.join(names)}" for person, names in lacking.items() if names],
+        [f"person {person} has {', '.join(names)} more than once" for person, names in double.items() if names],
+    )
+
+
+def _absent(found: list[Entry], base: Path) -> list[str]:
+    """Clips that a sheet names and that are not on disk."""
+    paths = dict.fromkeys(Path(manifest.split_path(entry.clip.path)[0]) for entry in found)
+    return [f"{_short(path, base)} is not there" for path in paths if not path.exists()]
+
+
+def _noted(found: list[Entry], base: Path) -> list[str]:
+    """What a loader had to say of single clips; identical files are told of by `_copies`."""
+    notes = [(entry, entry.facts.get("note", "")) for entry in found]
+    return [f"{_short(Path(e.clip.path), base)}: {note}" for e, note in notes if note and "identical" not in note]
+
+
+def _empty(found: list[Entry], base: Path) -> list[str]:
+    paths = [Path(entry.clip.path) for entry in found]
+    return [f"{_short(path, base)} is empty" for path in paths if path.is_file() and not path.stat().st_size]
+
+
+def _strangers(layout: Layout, found: list[Entry], base: Path) -> list[str]:
+    """Files of the same kinds as the clips whose names say nothing."""
+    if layout.how != "files":
+        return []
+    known = {entry.clip.path for entry in found}
+    kinds = {Path(path).suffix.lower() for path in known}
+    others = [p for p in layouts.walk(base) if p.suffix.lower() in kinds and str(p) not in known]
+    if not others:
+        return []
+    named = ", ".join(_short(path, base) for path in others[:3])
+    return [f"names that are not of this layout: {named}" + (f" and {len(others) - 3} more" if others[3:] else "")]
+
+
+def _copies(layout: Layout, found: list[Entry], base: Path) -> list[str]:
+    """Byte-identical clips, with the catalogue's word on those that are known to be."""
+    by_path = {entry.clip.path: entry for entry in found}
+    groups, told = layouts.copies(by_path), []
+    for group in groups[:_SHOWN]:
+        clips = [by_path[path] for path in group]
+        codes, people = sorted(clip.facts.get("code", "") for clip in clips), {clip.clip.subject for clip in clips}
+        known = [way["fault"] for way in layout.rules.get("known", ()) if sorted(way["codes"]) == codes]
+        said = f" ({known[0]})" if known and len(people) == 1 else ""
+        told.append(f"byte-identical: {', '.join(_short(Path(path), base) for path in group)}{said}")
+    return told + ([f"{len(groups) - _SHOWN} more groups of byte-identical files"] if groups[_SHOWN:] else [])
+
+
+def _short(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)

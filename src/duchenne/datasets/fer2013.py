@@ -1,0 +1,190 @@
+"""FER2013 (Goodfellow et al. 2013): 35,887 grey faces of 48×48 pixels, in the three forms in which it goes round.
+
+A loader takes the folder and returns one entry per image, none where it is another form. Nobody knows who is seen,
+so no split of it can be person-disjoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import zlib
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from duchenne.datasets.entry import Entry
+from duchenne.datasets.manifest import EMOTION_WORDS
+from duchenne.errors import InputError
+from duchenne.types import Array, Clip
+from duchenne.video import IMAGE_SUFFIXES
+
+#: Emotions in the order of the corpus's numbers.
+CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+_FOLDS = {"training": "train", "publictest": "public_test", "privatetest": "private_test"}
+_SIDE = 48
+
+
+def table(root: Path) -> list[Entry]:
+    """From `fer2013.csv` or `icml_face_data.csv` (columns emotion, pixels, Usage): paths "fer2013.csv#7".
+
+    Rows count from 0, the header not among them. Raises InputError with the line for an unknown emotion or Usage, or
+    another number of pixels; whether they are grey levels is seen by `images`.
+    """
+    files = [f / name for f in (root, root / "fer2013") for name in ("fer2013.csv", "icml_face_data.csv")]
+    path = next(filter(Path.is_file, files), None)
+    if path is None:
+        return []
+    with closing(_rows(path)) as rows:
+        return [_row(path, *row) for row in enumerate(rows)]
+
+
+def _rows(path: Path) -> Generator[tuple[int, dict[str, str]], None, None]:
+    """Line in the file, and its cells by column in lower case (one release writes " pixels")."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            names = [name.strip().lower() for name in next(reader, [])]
+            if missing := [name for name in ("emotion", "pixels", "usage") if name not in names]:
+                raise InputError(f"{path} lacks the column {missing[0]}; expected emotion, pixels and Usage.")
+            for cells in reader:
+                if len(cells) != len(names):
+                    raise InputError(f"{path}, line {reader.line_num}, has {len(cells)} cells, not {len(names)}.")
+                yield reader.line_num, dict(zip(names, cells, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as CSV ({error}); copy it again.") from error
+
+
+def _row(path: Path, number: int, found: tuple[int, dict[str, str]]) -> Entry:
+    line, cells = found
+    where, emotion, usage = f"{path}, line {line}", cells["emotion"].strip(), cells["usage"].strip()
+    if emotion not in {"0", "1", "2", "3", "4", "5", "6"}:
+        raise InputError(f"{where}, has the emotion '{emotion}'; expected a number from 0 to 6.")
+    if usage.lower() not in _FOLDS:
+        raise InputError(f"{where}, has the Usage '{usage}'; expected Training, PublicTest or PrivateTest.")
+    if (count := cells["pixels"].strip().count(" ") + 1) != _SIDE**2:
+        raise InputError(f"{where}, has {count} pixels; expected {_SIDE**2}, parted by single spaces.")
+    return Entry(Clip(f"{path}#{number}", emotion=CLASSES[int(emotion)], fold=_FOLDS[usage.lower()]))
+
+
+def folders(root: Path) -> list[Entry]:
+    """From one folder of images per fold and class, such as `train/angry/Training_3908.jpg`.
+
+    The fold is what the file's name says, else that of the folder ("train", "test", ...): in a common release `test`
+    holds both PublicTest_… and PrivateTest_…. Raises InputError for a class that FER2013 does not have.
+    """
+    tops = [top for top in (root, *sorted(root.glob("*"))) if (top / "train").is_dir() or (top / "test").is_dir()]
+    entries = []
+    for folder in sorted(tops[0].glob("*/*")) if tops else ():
+        files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES] if folder.is_dir() else []
+        emotion = EMOTION_WORDS.get(folder.name.lower())
+        if files and emotion not in CLASSES:
+            raise InputError(f"{folder} is no class of FER2013; expected a folder for each of {', '.join(CLASSES)}.")
+        for path in files:
+            fold = _FOLDS.get(path.name.split("_")[0].lower(), folder.parent.name.lower())
+            entries.append(Entry(Clip(str(path), emotion=emotion, fold=fold)))
+    return sorted(entries, key=lambda entry: entry.clip.path)
+
+
+def packed(root: Path) -> list[Entry]:
+    """From `train.npz`, `public_test.npz`, `private_test.npz` with images uint8 (N, 48, 48) and labels (N,) 0 to 6."""
+    entries = []
+    for fold in _FOLDS.values():
+        path = root / f"{fold}.npz"
+        if not path.is_file():
+            continue
+        labels = _array(path, "labels")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not np.isin(labels, range(7)).all():
+            raise InputError(f"{path} has labels that are not whole numbers from 0 to 6; pack it again.")
+        entries += [
+            Entry(Clip(f"{path}#{row}", emotion=CLASSES[label], fold=fold)) for row, label in enumerate(labels.tolist())
+        ]
+    return entries
+
+
+def _array(path: Path, name: str) -> Array:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            return np.asarray(data[name])
+    except (AttributeError, TypeError, IndexError, KeyError) as error:  # a single array, or one without that name
+        raise InputError(f"{path} must hold the arrays images and labels; pack it again.") from error
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as .npz ({error}); copy it again.") from error
+
+
+def images(entries: Sequence[Entry]) -> Array:
+    """uint8 (N, 48, 48): the grey images of entries of any of the loaders, in their order.
+
+    Every packed file is read once, whatever the order. Raises InputError where a row or file is missing, or is not an
+    image of 48×48 grey levels.
+    """
+    out = np.empty((len(entries), _SIDE, _SIDE), np.uint8)
+    wanted: dict[Path, list[tuple[int, int]]] = {}  # file → its rows, and their places in `out`
+    for place, entry in enumerate(entries):
+        name, _, number = entry.clip.path.rpartition("#")
+        if name.endswith((".csv", ".npz")):
+            wanted.setdefault(Path(name), []).append((int(number), place))
+        else:
+            out[place] = _image(Path(entry.clip.path))
+    for path, pairs in wanted.items():
+        rows, places = np.array(pairs, np.int64).T
+        distinct, back = np.unique(rows, return_inverse=True)
+        out[places] = (_table_images if path.suffix == ".csv" else _packed_images)(path, distinct)[back]
+    return out
+
+
+def _table_images(path: Path, rows: Array) -> Array:
+    pictures, wanted = np.empty((len(rows), _SIDE, _SIDE), np.uint8), iter(rows.tolist())
+    done, following = 0, next(wanted)
+    with closing(_rows(path)) as lines:
+        for number, (line, cells) in enumerate(lines):
+            if number == following:
+                pictures[done] = _levels(cells["pixels"], f"{path}, line {line}")
+                done, following = done + 1, next(wanted, -1)
+    if done < len(rows):
+        raise InputError(f"{path} has no row {following}; list its images again.")
+    return pictures
+
+
+def _levels(text: str, where: str) -> Array:
+    levels = np.fromstring(text, np.int64, sep=" ") if re.fullmatch("[0-9 ]+", text) else np.empty(0)
+    if len(levels) != _SIDE**2 or levels.max() > 255:
+        raise InputError(f"{where}, does not have {_SIDE**2} pixels from 0 to 255; copy it again.")
+    return levels.reshape(_SIDE, _SIDE)
+
+
+def _packed_images(path: Path, rows: Array) -> Array:
+    pictures = _array(path, "images")
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (_SIDE, _SIDE):
+        raise InputError(f"{path} has images {pictures.dtype} {pictures.shape}; expected uint8 (N, {_SIDE}, {_SIDE}).")
+    if rows[-1] >= len(pictures):
+        raise InputError(f"{path} has no row {rows[-1]}; list its images again.")
+    return np.asarray(pictures[rows])
+
+
+def _image(path: Path) -> Array:
+    import cv2  # slow to import
+
+    try:
+        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error) as error:
+        raise InputError(f"{path} cannot be read; copy it again.") from error
+    if picture is None or picture.shape != (_SIDE, _SIDE):
+        found = "no image" if picture is None else f"{picture.shape[1]}×{picture.shape[0]} pixels"
+        raise InputError(f"{path} is {found}; expected {_SIDE}×{_SIDE} pixels.")
+    return np.asarray(picture)
+
+
+def duplicates(images_a: Array, images_b: Array) -> Array:
+    """int64 (K, 2): every pair (i, j) for which images_a[i] and images_b[j] agree in all pixels, by j, then i.
+
+    280 images of the public test also occur in the training images, so a score needs to be given without them too.
+    """
+    seen: dict[bytes, list[int]] = {}
+    for i, picture in enumerate(images_a):
+        seen.setdefault(picture.tobytes(), []).append(i)
+    pairs = [(i, j) for j, picture in enumerate(images_b) for i in seen.get(picture.tobytes(), ())]
+    return np.array(pairs, np.int64).reshape(-1, 2)

@@ -1,0 +1,181 @@
+"""From answers to what a reader sees: scores, comparisons with every baseline, tables, plots, files."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import duchenne
+from duchenne import io, plots
+from duchenne.evaluate import metrics, paired, tables
+from duchenne.evaluate.crossval import Answers, Truth
+from duchenne.types import Array
+
+#: Method → one set of answers per repeat.
+Repeats = Mapping[str, Sequence[Answers]]
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "opencv-contrib-python-headless", "dlib-bin")
+_PAIR_DRAWS = 500  # for each method against each baseline: a verdict in words needs no third decimal
+COLUMNS = (
+    "method",
+    "repeat",
+    "video",
+    "label",
+    "predicted",
+    "score",
+    "pair_score",
+    "sure",
+    "subject",
+    "emotion",
+    "fold",
+)
+
+
+def scores(repeats: Sequence[Answers], truth: Truth, draws: int, seed: int) -> tuple[dict[str, Any], Any]:
+    """(score, answered): means over repeats of every score, and of those where the method does not abstain."""
+    tested = repeats[0].fold >= 0
+    y, who, what = truth.y[tested], truth.person[tested], truth.emotion[tested]
+    emotion = what if any(what) else None
+    each, answered = [], []
+    for a in repeats:
+        p = a.p[tested]
+        each.append(metrics.score(p, y, who, emotion, rank=a.rank[tested], n=draws, seed=seed))
+        kept = np.where(a.sure[tested], p, np.nan)
+        coverage = float(np.isfinite(kept).mean())
+        answered.append({"coverage": coverage, "accuracy": metrics.accuracy(kept, y), "auc": metrics.auc(kept, y)})
+    mean = mean_of(answered)
+    return mean_of(each), mean if mean["coverage"] < 1 else None
+
+
+def comparisons(methods: Repeats, baselines: Repeats, truth: Truth, seed: int) -> dict[str, dict[str, Any]]:
+    """Method → baseline → {"accuracy", "auc"}: difference, interval and p over people, means over repeats."""
+
+    def pair(a: Answers, b: Answers) -> dict[str, Any]:
+        tested = a.fold >= 0
+        found = paired.compare(
+            a.p[tested], b.p[tested], truth.y[tested], truth.person[tested],
+            metrics=("accuracy", "auc"), n=_PAIR_DRAWS, seed=seed,
+        )  # fmt: skip
+        return {key: found[key] for key in ("accuracy", "auc")}
+
+    return {
+        name: {
+            other: mean_of([pair(a, b) for a, b in zip(mine, theirs, strict=True)])
+            for other, theirs in baselines.items()
+        }
+        for name, mine in methods.items()
+    }
+
+
+def mean_of(each: Sequence[Any]) -> Any:
+    """The mean of every number in equal structures (numbers that are missing are left out); else the first."""
+    first = each[0]
+    if isinstance(first, dict):
+        return {key: mean_of([e[key] for e in each]) for key in first if all(key in e for e in each)}
+    if isinstance(first, list | tuple):
+        equal = all(len(e) == len(first) for e in each)
+        return [mean_of(list(parts)) for parts in zip(*each, strict=True)] if equal else list(first)
+    if isinstance(first, bool) or not any(isinstance(e, int | float | np.number) for e in each):
+        return first
+    known = [float(e) for e in each if e is not None and np.isfinite(e)]
+    mean = float(np.mean(known)) if known else float("nan")
+    return int(mean) if all(isinstance(e, int) for e in each) and mean == int(mean) else mean
+
+
+def predictions(answers: Repeats, truth: Truth, names: Sequence[str], folds: Mapping[str, str]) -> str:
+    """predictions.csv: one row per method, repeat and tested clip (`COLUMNS`); text for `io.write_text`."""
+    import pandas as pd
+
+    parts = []
+    for method, repeats in answers.items():
+        for repeat, a in enumerate(repeats):
+            at = np.flatnonzero(a.fold >= 0)
+            p = a.p[at]
+            called = np.where(np.isfinite(p), np.where(p >= 0.5, "genuine", "posed"), "")
+            fold = [folds.get(method) or str(f) for f in a.fold[at].tolist()]
+            columns = (
+                method, repeat, np.array(names, object)[at], np.where(truth.y[at] == 1, "genuine", "posed"), called,
+                p.round(6), np.where(a.rank[at] == p, np.nan, a.rank[at]).round(6), a.sure[at].astype(int),
+                truth.person[at], truth.emotion[at], fold,
+            )  # fmt: skip
+            parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
+    return str(pd.concat(parts).to_csv(index=False, lineterminator="\n"))
+
+
+def provenance() -> dict[str, Any]:
+    """Commit of a source checkout (with "+" where it was changed) and the versions that decide a number."""
+    found = {"duchenne": duchenne.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"commit": _commit(), "versions": found, "device": "cpu"}
+
+
+def _commit() -> str | None:
+    root = Path(duchenne.__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + "+" * bool(git("status", "--porcelain", "--", str(root)))
+    except (OSError, subprocess.SubprocessError):  # installed from a wheel, or no git here
+        return None
+
+
+def write(out: Path, results: Mapping[str, Any], answers: Repeats, truth: Truth, names: Sequence[str]) -> None:
+    """Results as JSON and Markdown, predictions, and the plots; the JSON, which names the rest, comes last."""
+    text = predictions(answers, truth, names, {name: m["run"] for name, m in results["methods"].items() if m["run"]})
+    io.write_text(out / "predictions.csv", text)
+    draw(out, results, answers, truth)
+    io.write_text(out / "results.md", tables.markdown(results))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    io.write_json(out / "results.json", {**results, "predictions": {"file": "predictions.csv", "sha256": digest}})
+
+
+def draw(out: Path, results: Mapping[str, Any], answers: Repeats, truth: Truth) -> None:
+    """Accuracy of all, and of the methods ROC per emotion, reliability and risk–coverage (first repeat)."""
+    scored = {name: m for name, m in results["methods"].items() if m["score"]}
+    human = results.get("human") or {}
+    rows = [
+        {"name": n, "kind": m["kind"], "accuracy": m["score"]["accuracy"], "interval": m["score"]["accuracy_interval"]}
+        for n, m in scored.items()
+    ]
+    if not any(np.isfinite(row["accuracy"]) for row in rows):
+        return  # nothing was answered: there is nothing to draw
+    plots.save(plots.forest(rows, human=human.get("accuracy")), out / "accuracy")
+    for run in dict.fromkeys(m["run"] for m in scored.values()):
+        mine = [name for name, m in scored.items() if m["kind"] == "method" and m["run"] == run]
+        tested = answers[mine[0]][0].fold >= 0
+        y = truth.y[tested]
+        p: dict[str, Array] = {name: answers[name][0].p[tested] for name in mine[:8]}
+        tail = f"-{_slug(run)}" if run else ""
+        rings = {
+            name: (scored[name]["answered"]["coverage"], scored[name]["answered"]["accuracy"])
+            for name in p
+            if scored[name]["answered"]
+        }
+        plots.save(plots.reliability(p, y), out / f"reliability{tail}")
+        plots.save(plots.risk_coverage(p, y, abstain=rings), out / f"risk-coverage{tail}")
+        for name in p:
+            curves = {e: (p[name][m], y[m]) for e, m in _per_emotion(truth.emotion[tested]).items()}
+            plots.save(plots.roc(curves, name), out / f"roc-{_slug(name)}")
+
+
+def _per_emotion(emotion: Array) -> dict[str, Array]:
+    names = [name for name in np.unique(emotion).tolist() if name]
+    return {name: emotion == name for name in names} or {"all clips": np.ones(len(emotion), bool)}
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")

@@ -1,0 +1,196 @@
+"""One evaluation from manifests to a folder of results."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import io
+from duchenne.errors import InputError
+from duchenne.evaluate import leaks, tables
+from duchenne.evaluate.crossval import Answers, Truth, join, represent
+from duchenne.evaluate.splits import Split
+from duchenne.evaluation import plan as plans
+from duchenne.evaluation import results as told
+from duchenne.evaluation import work
+from duchenne.evaluation.plan import Corpus, Plan
+from duchenne.evaluation.work import Read, Task, Tick
+from duchenne.learn import methods
+from duchenne.types import Array
+
+WORK = ".work"
+
+
+def evaluate(
+    plan: Plan, out: str | Path, *, jobs: int = 1, skip_missing: bool = False, tick: Tick = lambda *_: None
+) -> dict[str, Any]:
+    """Judge all methods of a plan on the same folds, write `out`, and return what results.json holds.
+
+    Files: results.json, results.md, predictions.csv, and as PNG and SVG accuracy, roc-<method>, reliability and
+    risk-coverage. Finished pieces lie in `out`/.work: a run that was killed goes on where it was. Raises
+    InputError before any work where a manifest is at fault (see `plan.gather`), where nothing could be read, and
+    where a method cannot read such clips.
+    """
+    out, start = Path(out), time.perf_counter()
+    for name in plan.models:
+        methods.make(name)  # an unknown name is said before any work
+    corpus = plans.gather(plan, skip_missing=skip_missing)
+    truth = Truth.of(corpus.clips)
+    runs = list(plans.runs(plan, corpus))
+    io.check_folder(out)
+    baselines = tuple(methods.BASELINES) if plan.baselines else ()
+    models = {name: methods.make(name) for name in plan.models} | {n: methods.BASELINES[n](0) for n in baselines}
+    read = work.read(corpus.clips, [m.reader for m in models.values()], out / WORK, jobs, tick)
+    for name in plan.models:
+        if models[name].reader in read.refused:
+            raise InputError(f"Method '{name}' cannot read these clips: {read.refused[models[name].reader]}")
+    if len(read.failed) == len(corpus.clips):
+        raise InputError(f"None of {len(corpus.clips)} clips could be read; the first: {read.failed[0]}")
+    able = [name for name in models if models[name].reader in read.tables]
+    data = _data_hash(corpus, ["" if found is None else found.digest for found in read.signatures])
+    answers, runs_of = _judge(plan, able, models, read, truth, runs, data, out / WORK, jobs, tick)
+    results = {
+        "title": plan.title,
+        "protocol": plan.words,
+        "plan": {**asdict(plan), "manifests": [Path(m).name for m in plan.manifests]},
+        "data": _about(plan, corpus, truth, data),
+        "repeats": plan.repeats,
+        "folds": max(len(splits) for _, _, splits in runs),
+        "notes": [*plan.notes, *corpus.notes],
+        "warnings": _warnings(corpus, read, runs, plan, {name: models[name] for name in plan.models}),
+        "published": list(plan.published),
+        "human": plan.human,
+        "methods": _scored(plan, able, models, read, answers, runs_of, truth, tick),
+    }
+    seconds = time.perf_counter() - start
+    spent = {key: sum(getattr(a, key) for each in answers.values() for a in each) for key in ("fit", "predict")}
+    useful = sum(spent.values()) + read.seconds
+    results["run"] = {
+        "clips": len(truth), "unread": len(read.failed), "seconds": seconds, **spent, "describe": read.seconds,
+        "jobs": jobs, "overhead_share": max(0.0, 1 - useful / (jobs * seconds)), "seed": plan.seed, **told.provenance(),
+    }  # fmt: skip
+    told.write(out, results, answers, truth, corpus.names)
+    return results
+
+
+def _judge(
+    plan: Plan, able: Sequence[str], models: dict[str, Any], read: Read, truth: Truth,
+    runs: Sequence[tuple[str, int, list[Split]]], data: str, folder: Path, jobs: int, tick: Tick,
+) -> tuple[dict[str, list[Answers]], dict[str, tuple[str, str]]]:  # fmt: skip
+    """Row of the table → answers of each repeat, and row → (method, run)."""
+    rows = {name: represent(models[name], read.tables[models[name].reader], truth.person) for name in able}
+    splits = {(run, repeat): found for run, repeat, found in runs}
+    tasks = [
+        Task(name, name not in plan.models, run, repeat, fold, plan.seed + repeat)
+        for run, repeat, found in runs
+        for name in able
+        for fold in range(len(found))
+    ]
+    done = work.judge(
+        tasks, lambda t: rows[t.method], truth, lambda t: splits[t.run, t.repeat][t.fold],
+        data=data, work=folder, jobs=jobs, tick=tick,
+    )  # fmt: skip
+    parts: dict[tuple[str, int], list[tuple[Array, Answers]]] = {}
+    of: dict[str, tuple[str, str]] = {}
+    for task, answer in zip(tasks, done, strict=True):
+        row = f"{task.method} | {task.run}" if task.run else task.method
+        of[row] = (task.method, task.run)
+        parts.setdefault((row, task.repeat), []).append((splits[task.run, task.repeat][task.fold][1], answer))
+    return {row: [join(parts[row, r], len(truth)) for r in range(plan.repeats)] for row in of}, of
+
+
+def _scored(
+    plan: Plan, able: Sequence[str], models: dict[str, Any], read: Read, answers: dict[str, list[Answers]],
+    of: dict[str, tuple[str, str]], truth: Truth, tick: Tick,
+) -> dict[str, Any]:  # fmt: skip
+    """Row → kind, run, scores, and against the baselines of its run a sentence and the numbers behind it."""
+    out: dict[str, Any] = {}
+    for done, (row, (method, run)) in enumerate(of.items(), 1):
+        kind = "method" if method in plan.models else "baseline"
+        score, answered = told.scores(answers[row], truth, plan.draws, plan.seed)
+        out[row] = {
+            "kind": kind,
+            "run": run,
+            "available": True,
+            "why": None,
+            "score": score,
+            "answered": answered if kind == "method" else None,
+            "verdict": None,
+        }
+        tick("scoring", done, len(of))
+    for run in dict.fromkeys(run for _, run in of.values()):
+        mine = {row: answers[row] for row in of if of[row][1] == run and out[row]["kind"] == "method"}
+        others = {row: answers[row] for row in of if of[row][1] == run and out[row]["kind"] == "baseline"}
+        for row, found in told.comparisons(mine, others, truth, plan.seed).items():
+            out[row] |= {"against": found, "verdict": tables.verdict(row, found)}
+    for name, model in models.items():
+        if name not in able:
+            out[name] = {
+                "kind": "baseline",
+                "run": "",
+                "available": False,
+                "why": read.refused[model.reader],
+                "score": None,
+                "answered": None,
+                "verdict": None,
+            }
+    return out
+
+
+def _data_hash(corpus: Corpus, prints: Sequence[str]) -> str:
+    """sha256 over content, person, emotion, label and fold of every clip, in order."""
+    total = hashlib.sha256()
+    for clip, found in zip(corpus.clips, prints, strict=True):
+        total.update("\0".join([found, str(clip.subject), str(clip.emotion), str(clip.label), str(clip.fold)]).encode())
+        total.update(b"\n")
+    return total.hexdigest()
+
+
+def _about(plan: Plan, corpus: Corpus, truth: Truth, data: str) -> list[dict[str, Any]]:
+    if len(plan.manifests) == 1:
+        groups = {Path(plan.manifests[0]).stem: np.ones(len(truth), bool)}
+    else:
+        groups = {name: np.array(corpus.corpus) == name for name in dict.fromkeys(corpus.corpus)}
+    return [
+        {
+            "name": name,
+            "clips": int(mask.sum()),
+            "people": len(np.unique(truth.person[mask])),
+            "genuine": int(truth.y[mask].sum()),
+            "sha256": data,
+        }
+        for name, mask in groups.items()
+    ]
+
+
+def _warnings(
+    corpus: Corpus, read: Read, runs: Sequence[tuple[str, int, list[Split]]], plan: Plan, models: dict[str, Any]
+) -> list[str]:
+    """Clips that could not be read, twins across folds, tables fitted before the split, models that know the clips."""
+    said = [f"Not read, so not answered: {why}" for why in list(read.failed.values())[:10]]
+    if len(read.failed) > 10:
+        said.append(f"{len(read.failed) - 10} more clips could not be read.")
+    good = [i for i in range(len(corpus.clips)) if i not in read.failed]
+    where = {row: i for i, row in enumerate(good)}
+    splits = [
+        tuple(np.array([where[i] for i in side.tolist() if i in where], np.int64) for side in split)
+        for _, repeat, found in runs
+        if repeat == 0
+        for split in found
+    ]
+    clips = [corpus.clips[i] for i in good]
+    said += leaks.warnings(
+        [found for found in read.signatures if found is not None],
+        [corpus.names[i] for i in good],
+        [clip.subject for clip in clips],
+        [clip.label for clip in clips],
+        [clip.emotion for clip in clips],
+        splits,  # type: ignore[arg-type]
+    )
+    return said

@@ -1,0 +1,194 @@
+"""The work of an evaluation in small pieces, each kept on disk once done, so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import __version__, io, samples
+from duchenne.datasets import manifest
+from duchenne.errors import DuchenneError
+from duchenne.evaluate import leaks
+from duchenne.evaluate.crossval import Answers, Truth, judge_fold
+from duchenne.evaluate.splits import Split
+from duchenne.learn import methods
+from duchenne.learn.rows import Reader
+from duchenne.types import Array, Clip, FaceTrack
+
+#: (what is being done, pieces done, pieces in all)
+Tick = Callable[[str, int, int], None]
+_CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What was read of N clips: a table (N, D) per reader, NaN where a clip could not be read and why, and signatures
+    for finding the same clip twice."""
+
+    tables: dict[Reader, Array]
+    refused: dict[Reader, str]
+    failed: dict[int, str]
+    signatures: list[leaks.Signature | None]
+    seconds: float
+
+
+def kept(folder: Path, key: Any, make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    """The arrays that `make` returned for this `key` before, else what it returns now, kept in `folder`."""
+    digest = hashlib.sha256(json.dumps([__version__, key], default=str, sort_keys=True).encode()).hexdigest()[:32]
+    path = folder / f"{digest}.npz"
+    if path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, EOFError):  # a file that something else cut short: make it again
+            pass
+    found = make()
+    with io.atomic(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **found)  # type: ignore[arg-type]
+    return found
+
+
+def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int, tick: Tick) -> Read:
+    """Every clip once, through all readers; clips that cannot be read are named, not fatal."""
+    wanted = list(dict.fromkeys(readers))
+    chunks = list(_chunks(clips))
+    parts: list[dict[str, Any]] = []
+    for done, part in enumerate(_parallel(_read_chunk, [(chunk, wanted, work) for chunk in chunks], jobs), 1):
+        parts.append(part)
+        tick("reading clips", sum(map(len, chunks[:done])), len(clips))
+    refused = {reader: why for part in parts for reader, why in part["refused"].items()}
+    tables = {reader: _stack([part["tables"].get(reader) for part in parts], chunks) for reader in wanted}
+    starts = np.cumsum([0, *map(len, chunks)])
+    failed = {int(starts[i]) + j: why for i, part in enumerate(parts) for j, why in part["failed"].items()}
+    return Read(
+        {reader: table for reader, table in tables.items() if reader not in refused},
+        refused,
+        failed,
+        [each for part in parts for each in part["signatures"]],
+        sum(part["seconds"] for part in parts),
+    )
+
+
+def _chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
+    start = 0
+    for i in range(1, len(clips) + 1):
+        packed = manifest.split_path(clips[start].path)
+        last = i == len(clips) or manifest.split_path(clips[i].path)[0] != packed[0]
+        if last or packed[1] is None or i - start == _CHUNK:
+            yield clips[start:i]
+            start = i
+
+
+def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> dict[str, Any]:
+    found: list[Any] = []
+    failed: dict[int, str] = {}
+    for i, clip in enumerate(clips):
+        try:
+            found.append(_sample(clip, work))
+        except DuchenneError as error:
+            failed[i] = str(error)
+    start, tables, refused = time.perf_counter(), {}, {}
+    at = [i for i in range(len(clips)) if i not in failed]
+    for reader in readers if found else ():
+        try:
+            rows = reader.table(found)
+            tables[reader] = np.full((len(clips), rows.shape[1]), np.nan)
+            tables[reader][at] = rows
+        except DuchenneError as error:
+            refused[reader] = str(error)
+    seconds = time.perf_counter() - start
+    signatures: list[leaks.Signature | None] = [None] * len(clips)
+    for i, sample in zip(at, found, strict=True):
+        signatures[i] = leaks.signature(sample)
+    return {
+        "tables": tables,
+        "refused": refused,
+        "failed": failed,
+        "signatures": signatures,
+        "seconds": seconds,
+    }
+
+
+def _sample(clip: Clip, work: Path) -> Any:
+    """A clip's sample; a track that was followed through a video is kept, as that is the slow part."""
+    path = Path(clip.path)
+    if manifest.split_path(clip.path)[1] is not None or not path.is_file():
+        return samples.read(clip)
+    stat = path.stat()
+    key = [__version__, str(path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start, clip.end]
+    file = work / "tracks" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+    if file.is_file():
+        return io.load_tracks(file)[0]
+    track = samples.read(clip)
+    assert isinstance(track, FaceTrack)
+    io.save_tracks(file, [track])
+    return track
+
+
+def _stack(tables: Sequence[Array | None], chunks: Sequence[Sequence[Clip]]) -> Array:
+    width = max((table.shape[1] for table in tables if table is not None), default=0)
+    rows = [np.full((len(c), width), np.nan) if t is None else t for t, c in zip(tables, chunks, strict=True)]
+    return np.concatenate(rows) if rows else np.empty((0, 0))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fold of one method: what is kept on disk goes by all of it."""
+
+    method: str
+    baseline: bool
+    run: str
+    repeat: int
+    fold: int
+    seed: int
+
+
+def make(task: Task) -> Any:
+    """The unfitted model of a task."""
+    return methods.BASELINES[task.method](task.seed) if task.baseline else methods.make(task.method, task.seed)
+
+
+def judge(
+    tasks: Sequence[Task], table: Callable[[Task], Array], truth: Truth, split: Callable[[Task], Split],
+    *, data: str, work: Path, jobs: int, tick: Tick,
+) -> list[Answers]:  # fmt: skip
+    """The answers of every task, in order, from `jobs` processes."""
+    calls = [(task, table(task), truth, split(task), data, work) for task in tasks]
+    done: list[Answers] = []
+    for answers in _parallel(_judge_task, calls, jobs):
+        done.append(answers)
+        tick("fitting and judging", len(done), len(tasks))
+    return done
+
+
+def _judge_task(task: Task, x: Array, truth: Truth, split: Split, data: str, work: Path) -> Answers:
+    def fresh() -> dict[str, Array]:
+        return {name: np.asarray(value) for name, value in vars(judge_fold(make(task), x, truth, split)).items()}
+
+    key = [vars(task), data, hashlib.sha256(np.concatenate([split[0], [-1], split[1]]).tobytes()).hexdigest()]
+    found = kept(work / "folds", key, fresh)
+    p, rank, sure, fold = (found[name] for name in ("p", "rank", "sure", "fold"))
+    return Answers(p, rank, sure, fold, float(found["fit"]), float(found["predict"]))
+
+
+def _parallel(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Any]:
+    """Results in order as they come. One thread each: sums must not depend on the machine's cores."""
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky" if jobs > 1 else "sequential", inner_max_num_threads=1 if jobs > 1 else None):
+        work = Parallel(n_jobs=jobs, return_as="generator")
+        yield from work(delayed(_one_thread)(function, call) for call in calls)
+
+
+def _one_thread(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return function(*call)

@@ -1,0 +1,99 @@
+"""One row of numbers per clip, from a track or from a table made elsewhere: what a tabular model reads.
+
+Nothing here is fitted, so a clip's row is the same whoever stands on the other side of a split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from duchenne.errors import InputError, UsageError
+from duchenne.features import smile
+from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
+from duchenne.types import Array, FaceTrack, Features, Sample
+
+#: How tables made elsewhere may call the length of a clip.
+LENGTHS = ("clip_length", "duration", "length", "seconds")
+_PEAK = ("onset_net_amplitude", "onset_total_amplitude_positive")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What of a clip is read.
+
+    what  a family of `features.descriptors.FAMILIES`; "smile", the smile expert's descriptors; "nothing";
+          "clip length"; "peak intensity"; or "all", every column of a feature table, which for tracks means
+          the family "dynamics"
+    fps   frames per second that tracks are resampled to
+    """
+
+    what: str = "all"
+    fps: float = 25.0
+
+    def __post_init__(self) -> None:
+        known = (*FAMILIES, "smile", "nothing", "clip length", "peak intensity", "all")
+        if self.what not in known:
+            raise UsageError(f"There is no kind of descriptors named '{self.what}'; choose one of: {', '.join(known)}.")
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, D): a row per clip, all NaN where a clip is too short. InputError where a feature table does
+        not hold what is asked for, or tables and tracks are mixed."""
+        if samples and all(isinstance(sample, Features) for sample in samples):
+            return self._columns([sample for sample in samples if isinstance(sample, Features)])
+        rows = [self._row(sample) for sample in samples]
+        return np.array(rows) if rows else np.empty((0, 0))
+
+    def _row(self, sample: Sample) -> Array:
+        if isinstance(sample, Features):
+            raise InputError(f"{sample.source} is a row of a table and others are face tracks; evaluate them apart.")
+        if self.what == "nothing":
+            return np.zeros(1)
+        if self.what == "clip length":
+            return np.array([sample.duration])
+        return row(sample, {"all": "dynamics", "peak intensity": "peak"}.get(self.what, self.what), self.fps)
+
+    def _columns(self, samples: list[Features]) -> Array:
+        names, source = samples[0].names, samples[0].source
+        if any(sample.names != names for sample in samples):
+            raise InputError(f"{source} and other rows have different columns; evaluate one feature table at a time.")
+        values = np.array([sample.values for sample in samples])
+        if self.what in ("all", "nothing"):
+            return values if self.what == "all" else np.zeros((len(values), 1))
+        columns = dict(zip(names, values.T, strict=True))
+        if self.what == "clip length" and (found := [name for name in LENGTHS if name in columns]):
+            return np.asarray(columns[found[0]][:, None])
+        if self.what in ("smile", "clip length", "peak intensity"):
+            wanted = {"clip length": ("smile_duration_total",), "peak intensity": _PEAK}.get(self.what, smile.EXPERT)
+            return from_columns(columns, wanted, source, family="smile")
+        return from_columns(columns, FAMILIES[self.what].names, source)
+
+
+def row(track: FaceTrack, family: str, fps: float) -> Array:
+    """float64 (D,): descriptors of a track's longest seen stretch, around its movement; NaN where too short."""
+    face, curves = prepare(track, fps)
+    if family == "smile":
+        found = smile.expert_features(smile.describe(face)[0])
+        return np.array([float(found[name]) for name in smile.EXPERT])
+    return describe(around_movement(longest_seen(curves), fps), fps, family)
+
+
+def from_columns(columns: Mapping[str, Any], names: Sequence[str], source: str, *, family: str = "") -> Array:
+    """float64 (N, D) from named columns; the family "smile" also reads the public UvA-NEMO table's names."""
+    table = family == "smile" and not set(names) <= set(columns)
+    wanted = smile.COLUMNS if table else names
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise InputError(
+            f"{source} lacks {len(missing)} of the {len(wanted)} descriptors that this model reads, "
+            f"{missing[0]} first; pass a table with these columns, or tracks."
+        )
+    try:
+        if table:
+            columns = smile.expert_features(smile.from_table(columns))
+        return np.column_stack([np.asarray(columns[name], float) for name in names])
+    except ValueError as error:
+        raise InputError(f"{source} holds a cell that is not a number ({error}); mend the table.") from error

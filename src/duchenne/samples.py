@@ -1,0 +1,96 @@
+"""What a row of a manifest stands for: a face followed through a video, a packed track, or a row of a table."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from duchenne import io, video
+from duchenne.datasets import manifest
+from duchenne.errors import InputError
+from duchenne.faces import follow, protagonist
+from duchenne.types import Clip, FaceTrack, Features, Sample
+
+#: Columns of a feature table that say what a row is, not what was measured.
+ABOUT = frozenset(
+    {"genuine", "label", "posed", "subject", "person", "group", "gender", "sex", "age", "emotion", "video"}
+    | {"clip", "fold", "file", "filename", "name", "path", "id"}
+)
+
+
+def read(clip: Clip) -> Sample:
+    """The protagonist of a clip's video, or one track or table row of a packed file ("x.npz#3", "x.csv#12").
+
+    Table columns named in `ABOUT` are left out, and so are columns of text. InputError where nothing is found.
+    """
+    file, which = manifest.split_path(clip.path)
+    if which is None:
+        followed = follow(video.frames(clip.path, start=clip.start, end=clip.end), source=clip.path)
+        track = protagonist(followed.tracks)
+        if track is None:
+            raise InputError(f"{clip.path} shows no face in {len(followed.time)} frames.")
+        return track
+    packed = _packed(file)
+    index = packed.where.get(which, int(which) if which.isdigit() else -1)
+    if not 0 <= index < len(packed):
+        raise InputError(f"{file} has no row '{which}'; it holds {len(packed)}, numbered from 0.")
+    return packed[index]
+
+
+class _Packed:
+    """Tracks or feature rows of one file, and where a name stands among them."""
+
+    def __init__(self, rows: Any, names: list[str], features: tuple[str, ...] = (), source: str = "") -> None:
+        self.rows, self.features, self.source = rows, features, source
+        self.where = {name: i for i, name in enumerate(names)} if len(set(names)) == len(names) else {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not self.features:
+            track: FaceTrack = self.rows[index]
+            return track
+        return Features(self.rows[index], self.features, f"{self.source}#{index}")
+
+
+@lru_cache(maxsize=2)
+def _packed(file: str) -> _Packed:
+    if file.lower().endswith(".csv"):
+        return _table(file)
+    features = _feature_archive(file)
+    if features is not None:
+        names = tuple(f"f{i}" for i in range(features.shape[1]))
+        return _Packed(features, [], names, file)
+    tracks = io.load_tracks(file)
+    return _Packed(tracks, [track.source for track in tracks])
+
+
+def _feature_archive(file: str) -> Any:
+    """float64 (N, D) of an .npz with a matrix `features`; None for anything else, which `io` will judge."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            found = np.asarray(stored["features"], float) if "features" in stored.files else None
+    except (OSError, ValueError, EOFError, TypeError):
+        return None
+    return found if found is not None and found.ndim == 2 else None
+
+
+def _table(file: str) -> _Packed:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read as a CSV table ({error}); expected one row per clip.") from error
+    numbers = table.select_dtypes("number")
+    numbers = numbers[[name for name in numbers.columns if not _about(str(name))]]
+    if not len(numbers.columns):
+        raise InputError(f"{file} has no column of measurements; expected one row per clip and columns of numbers.")
+    return _Packed(numbers.to_numpy(float), [], tuple(map(str, numbers.columns)), file)
+
+
+def _about(name: str) -> bool:
+    return name.lower() in ABOUT or name.startswith("Unnamed:")  # pandas' name for a column without one

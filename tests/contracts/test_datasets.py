@@ -1,0 +1,69 @@
+"""What every corpus of the catalogue owes: facts under the right names, layouts that can be read and explained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from duchenne.datasets import catalog
+from duchenne.datasets.layouts import READERS
+from duchenne.datasets.manifest import EMOTION_WORDS, LABEL_WORDS
+from duchenne.errors import InputError
+from duchenne.types import ALL_EMOTIONS, LABELS
+
+CORPORA = catalog.corpora()
+GROUPS = {"subject", "emotion", "label", "code"}
+LAYOUTS = [pytest.param(way, id=f"{name}: {way.name}") for name, corpus in CORPORA.items() for way in corpus.layouts]
+
+
+def test_the_catalogue_is_complete() -> None:
+    assert {"sase-fe", "pedfe", "uva-nemo", "bbc", "spos", "mmi"} <= CORPORA.keys()
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_corpus_says_what_it_is_and_whom_to_ask(name: str) -> None:
+    corpus = CORPORA[name]
+    for text in (corpus.title, corpus.about, corpus.citation, corpus.terms, corpus.how_to_get):
+        assert text.strip()
+    assert corpus.task in ("authenticity", "emotion", "action units", "micro-expressions")
+    assert corpus.access in ("agreement", "request", "open")
+    assert set(corpus.emotions) <= set(ALL_EMOTIONS) and set(corpus.labels) <= set(LABELS)
+    assert corpus.faults and corpus.sources and corpus.layouts
+    assert corpus.doi is None or re.fullmatch(r"10\.\d{4,}/\S+", corpus.doi)
+    assert corpus.url is None or corpus.url.startswith("http")
+    assert all(number is None or number > 0 for number in (corpus.people, corpus.clips))
+    assert corpus.rate is None or corpus.rate >= 0
+    assert len({way.name for way in corpus.layouts}) == len(corpus.layouts)
+
+
+@pytest.mark.parametrize("way", LAYOUTS)
+def test_a_layout_can_be_read(way: catalog.Layout) -> None:
+    rules = way.rules
+    assert way.how in READERS and way.expects.strip()
+    assert rules.get("emotion", "neutral") in ALL_EMOTIONS
+    if way.how == "files":
+        pattern, codes = re.compile(rules["pattern"]), rules.get("codes", {})
+        assert ("code" in pattern.groupindex) == bool(codes) and "fold" not in pattern.groupindex
+        assert all(code.get("emotion") in EMOTION_WORDS for code in codes.values())
+        assert all(code.get("label") in LABEL_WORDS for code in codes.values())
+        known = [code for fault in rules.get("known", ()) for code in fault["codes"]]
+        assert {*known, *rules.get("complete", ())} <= codes.keys()
+    elif way.how == "function":
+        module, _, name = rules["function"].partition(":")
+        assert isinstance(getattr(import_module(module), name), Callable)  # type: ignore[arg-type]
+    else:
+        assert rules["file"] and set(rules["columns"]) <= GROUPS
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_an_empty_folder_is_refused_in_one_sentence_that_says_how_to_get_the_set(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        catalog.entries(name, tmp_path)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path} holds no copy of {CORPORA[name].title}")
+    assert CORPORA[name].how_to_get.rstrip(".")[1:] in said and said.endswith(").")
+    assert all(way.expects.rstrip(".")[1:] in said for way in CORPORA[name].layouts)

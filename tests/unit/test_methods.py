@@ -1,0 +1,142 @@
+"""Methods by name, rank SVM and rows of numbers: against brute force and what can be reasoned out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from duchenne.datasets import simulate
+from duchenne.errors import InputError, UsageError
+from duchenne.features import smile
+from duchenne.learn import methods
+from duchenne.learn.rank_svm import RankSVM, pairs
+from duchenne.learn.rows import Reader
+from duchenne.types import Features
+
+
+def people(n=60, d=6, seed=0, shift=1.0):
+    """Rows (N, D) of n/4 persons: column 0 tells the label within a person only, column 1 tells it anywhere."""
+    rng = np.random.default_rng(seed)
+    y, who = np.arange(n) % 2, np.arange(n) // 4
+    x = rng.normal(size=(n, d))
+    x[:, 0] = 50.0 * rng.normal(size=n // 4)[who] + y
+    x[:, 1] += 3 * shift * y
+    return x, y, np.array([f"p{i}" for i in who]), np.array(["fear", "anger"])[np.arange(n) // 2 % 2]
+
+
+def test_pairs_are_those_of_a_double_loop():
+    _, y, who, what = people(40)
+    expected = [
+        (i, j)
+        for i in range(40)
+        for j in range(40)
+        if y[i] == 1 and y[j] == 0 and who[i] == who[j] and what[i] == what[j]
+    ]
+    assert sorted(zip(*(rows.tolist() for rows in pairs(y, who, what)), strict=True)) == sorted(expected)
+    assert len(pairs(y, who)[0]) == 2 * len(expected)  # without emotions the two emotions of a person mix
+
+
+def test_a_rank_svm_is_the_svm_on_both_orders_of_all_pairs():
+    from sklearn.svm import LinearSVC
+
+    x, y, who, what = people()
+    found = RankSVM(members=1, share=1.0).fit(x, y, who, what)
+    rows = [x[i] - x[j] for i, j in zip(*pairs(y, who, what), strict=True)]
+    both = np.array(rows + [-row for row in rows])
+    spread = np.sqrt((both**2).mean(axis=0))
+    labels = [1] * len(rows) + [0] * len(rows)
+    svm = LinearSVC(C=1.0, loss="hinge", fit_intercept=False, max_iter=200000, random_state=0)
+    expected = svm.fit(both / spread, labels).coef_[0] / spread
+    np.testing.assert_allclose(found.weights, expected, rtol=0.05, atol=0.02)
+    right = found.scores(x)[pairs(y, who, what)[0]] > found.scores(x)[pairs(y, who, what)[1]]
+    assert right.all()
+
+
+def test_a_rank_svm_sees_what_only_a_person_s_own_clips_tell():
+    x, y, who, what = people(80)
+    x[:, 1] = 0.0  # left is column 0: hidden between persons by their fifty times larger differences
+    train, test = np.arange(80) < 60, np.arange(80) >= 60
+    model = methods.make("rank-svm").fit_table(x[train], y[train], who[train], what[train])
+    rank, p = model.rank_table(x[test]), model.predict_table(x[test])[:, 1]
+    genuine, posed = pairs(y[test], who[test], what[test])
+    assert (rank[genuine] > rank[posed]).all()
+    assert roc_auc_score(y[test], p) < 0.8
+
+
+def test_a_rank_svm_without_pairs_says_so():
+    x, y, _, _ = people(8)
+    with pytest.raises(InputError, match="no person has a genuine and a posed clip"):
+        RankSVM().fit(x, y, np.arange(8))
+    with pytest.raises(InputError, match="not been fitted"):
+        RankSVM().scores(x)
+
+
+@pytest.mark.parametrize("name", [*methods.LEARNERS, *methods.BASELINES])
+def test_every_method_learns_from_a_table_and_gives_probabilities(name):
+    made = methods.BASELINES[name](0) if name in methods.BASELINES else methods.make(name)
+    x, y, who, what = people()
+    if name in ("default", "smile"):  # they name their columns
+        pytest.skip("tests/contracts/test_models.py holds these")
+    x[3, 2] = np.nan  # a number that is missing
+    model = made.fit_table(x, y, who, what)
+    p = model.predict_table(x)
+    assert p.shape == (60, 2) and np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    if name == "majority":
+        assert np.ptp(p[:, 1]) == 0
+    else:
+        assert roc_auc_score(y, p[:, 1]) > 0.9
+    again = methods.BASELINES[name](0) if name in methods.BASELINES else methods.make(name)
+    np.testing.assert_array_equal(again.fit_table(x, y, who, what).predict_table(x), p)
+    assert 0 <= model.margin <= 0.5
+
+
+def test_majority_says_the_share_of_the_training_clips():
+    x, y = np.zeros((40, 1)), (np.arange(40) % 4 == 0).astype(int)
+    p = methods.BASELINES["majority"](0).fit_table(x, y, np.arange(40) // 4).predict_table(x[:1])[0, 1]
+    assert abs(p - 0.25) < 0.02  # Platt's smoothed targets pull it a little inwards
+
+
+@pytest.mark.parametrize("name", ["nothing", "default:nonsense", "boosting:nonsense", "", "rank_svm"])
+def test_unknown_methods_are_refused_with_what_there_is(name):
+    with pytest.raises(UsageError, match="choose one of"):
+        methods.make(name)
+
+
+def test_a_finished_model_is_judged_as_it_stands():
+    made = methods.make("as-is:default")
+    track = simulate.track(simulate.KINDS["posed"], 30.0)
+    before = made.predict_proba([track])
+    made.fit_table(np.zeros((4, 1)), np.array([0, 1, 0, 1]), np.arange(4))
+    np.testing.assert_array_equal(made.predict_proba([track]), before)
+    np.testing.assert_array_equal(made.predict_table(made.table([track])), before)
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+def test_what_a_reader_reads_of_a_track():
+    kin = simulate.KINDS["posed"]
+    track = simulate.track(kin, 25.0)
+    assert Reader("clip length").table([track])[0, 0] == pytest.approx(kin.duration, abs=0.05)
+    assert Reader("nothing").table([track, track]).tolist() == [[0.0], [0.0]]
+    np.testing.assert_array_equal(Reader("all").table([track]), Reader("dynamics").table([track]))
+    np.testing.assert_array_equal(Reader("peak intensity").table([track]), Reader("peak").table([track]))
+
+
+def test_what_a_reader_reads_of_a_table():
+    rows = [Features(np.arange(75.0) + 1 + i, smile.COLUMNS, "t.csv") for i in range(3)]
+    assert Reader("all").table(rows).shape == (3, 75)
+    length = Reader("clip length").table(rows)
+    doubled = sum(rows[0].values[smile.COLUMNS.index(f"{part}_duration_full")] for part in smile.PARTS)
+    assert Reader("smile").table(rows).shape == (3, len(smile.EXPERT))
+    assert length.shape == (3, 1) and doubled > 0 and np.isfinite(length).all()
+    named = [Features(np.array([2.5, 7.0]), ("duration", "other"), "t.csv")]
+    assert Reader("clip length").table(named).tolist() == [[2.5]]
+    with pytest.raises(InputError, match=r"t\.csv lacks"):
+        Reader("first_frame").table(rows)
+    with pytest.raises(InputError, match="different columns"):
+        Reader("all").table([*rows, *named])
+    with pytest.raises(InputError, match="evaluate them apart"):
+        Reader("all").table([*named, simulate.track(simulate.KINDS["posed"], 25.0)])
