@@ -2,7 +2,8 @@
 
     DUCHENNE_DATA=<folder with data/> python experiments/ship.py [--texts]
 
-Run experiments/pedfe.py, uva_nemo.py and smile_share.py first; their JSON holds every figure that is written here.
+The JSON of experiments/pedfe.toml, uva_nemo.toml, sase_fe.toml (`duchenne run`, its results.json), cuts.py and
+smile_share.py holds every figure that is written here.
 With --texts the models stay as they are and only cards and README are written.
 """
 
@@ -42,9 +43,9 @@ def train() -> None:
     data = Path(os.environ["DUCHENNE_DATA"]).resolve() / "data"
     share = str(result("smile_share")["chosen"])
     with tempfile.TemporaryDirectory() as folder:
-        manifest = str(Path(folder) / "pedfe.csv")
-        subprocess.run([sys.executable, HERE / "pedfe_manifest.py", manifest], check=True)
-        command = [sys.executable, "-m", "duchenne", "train", "descriptors"]
+        manifest, ours = str(Path(folder) / "pedfe.csv"), [sys.executable, "-m", "duchenne"]
+        subprocess.run([*ours, "datasets", "manifest", "pedfe", data / "pedfe", "-o", manifest], check=True)
+        command = [*ours, "train", "descriptors"]
         default = ["--manifest", manifest, "-o", str(WEIGHTS / "default"), "--smile-share", share]
         subprocess.run(command + default, check=True)
         table = ["--table", str(data / "uva_nemo" / "lip.csv"), "-o", str(WEIGHTS / "smile")]
@@ -53,8 +54,7 @@ def train() -> None:
 
 def cards() -> None:
     """card.json (what the report shows) and CARD.md (what people read) of both models."""
-    pedfe, uva = result("pedfe"), result("uva_nemo")
-    human = pedfe["human"]
+    pedfe, uva, human = result("pedfe"), result("uva_nemo"), result("cuts")["human"]
     facts = {
         "default": {
             "title": "six emotions, any expression",
@@ -64,13 +64,13 @@ def cards() -> None:
                 "text": f"a single human rater is right {human['single_rater_accuracy']:.1%} of the time on these clips; the mean of the whole crowd of "
                 f"raters reaches AUC {human['crowd_auc']:.3f}",
             },
-            **scores(pedfe, pedfe["methods"]["default"]),
+            **scores(pedfe, pedfe["methods"]["default"]["score"]),
         },
         "smile": {
             "title": "smiles, from lip-corner dynamics",
             "data": "UvA-NEMO (Dibeklioğlu, Salah & Gevers 2012), public lip-descriptor table, open part; research use",
             "human": None,
-            **scores(uva, uva["methods"]["smile"]),
+            **scores(uva, uva["methods"]["smile"]["score"]),
         },
     }
     for name, card in facts.items():
@@ -130,13 +130,14 @@ lost, a clip too short or too still, or an input unlike the training clips.
 
 def readme() -> None:
     """Rewrite README's tables between their markers."""
-    pedfe, uva = result("pedfe"), result("uva_nemo")
+    pedfe, uva, sase, cuts = (result(name) for name in ("pedfe", "uva_nemo", "sase_fe", "cuts"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = put(text, "headline", headline(pedfe, uva))
-    text = put(text, "pedfe", pedfe_table(pedfe))
+    text = put(text, "headline", headline(pedfe, uva, cuts["human"]))
+    text = put(text, "pedfe", pedfe_table(pedfe, cuts))
     text = put(text, "emotions", emotion_table(pedfe))
-    text = put(text, "cuts", cut_table(pedfe))
-    text = put(text, "uva", uva_table(uva))
+    text = put(text, "cuts", cut_table(cuts))
+    text = put(text, "uva", table(uva, "UvA-NEMO, unseen groups of people", "group", UVA))
+    text = put(text, "sase", table(sase, "SASE-FE training features", "person", SASE))
     io.write_text(ROOT / "README.md", text)
 
 
@@ -154,57 +155,88 @@ def spread(s: dict[str, Any], key: str) -> str:
     return f"{s[key]:.3f}" + (f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else "")
 
 
-def headline(pedfe: dict[str, Any], uva: dict[str, Any]) -> str:
+BASELINES = {
+    "first frame": "baseline: shape in the first frames",
+    "peak intensity": "baseline: peak intensity",
+    "clip length": "baseline: clip length",
+    "identity": "baseline: the person's mean",
+    "majority": "baseline: majority",
+}
+PEDFE = {
+    "boosting:dynamics": "one booster, not told what it guesses of the emotion",
+    "boosting:dynamics+activity": "… and facial activity descriptors",
+    "boosting:activity": "facial activity descriptors alone",
+    "rank-svm:activity": "… rank SVM for pairs, linear SVM for single clips",
+    "boosting:uncut": "nothing that reads the clip's first or last frames",
+    "boosting:movement": "movement only: no levels, no ends",
+    "boosting:face": "face only, no head movement",
+    "boosting:head": "head movement only",
+    **BASELINES,
+}
+UVA = {
+    "smile": "**smile** (nested)",
+    "extra-trees": "75 raw descriptors, extra-trees",
+    "boosting": "… boosting",
+    "linear-svm": "… linear SVM",
+    **{key: text for key, text in BASELINES.items() if key != "first frame"},
+    "identity": "baseline: the group's mean",
+}
+SASE = {
+    "linear-svm": "linear SVM",
+    "rank-svm": "rank SVM (single clips: the linear SVM)",
+    "boosting": "boosting",
+    "extra-trees": "extra-trees",
+    "identity": BASELINES["identity"],
+    "majority": BASELINES["majority"],
+}
+
+
+def headline(pedfe: dict[str, Any], uva: dict[str, Any], human: dict[str, Any]) -> str:
     """The first screen's figures."""
-    d, s, h = pedfe["methods"]["default"], uva["methods"]["smile"], pedfe["human"]
+    d, s = pedfe["methods"]["default"]["score"], uva["methods"]["smile"]["score"]
     return (
         "| on people it has not seen | duchenne | people |\n|---|---|---|\n"
-        f"| PEDFE, six emotions, {pedfe['clips']} clips of {pedfe['people']} people: accuracy, one clip | "
+        f"| PEDFE, six emotions, {d['rows'] - d['unanswered']:.0f} clips of {d['persons']:.0f} people: accuracy, one clip | "
         f"**{d['accuracy']:.1%}** ({d['accuracy_interval'][0]:.1%}–{d['accuracy_interval'][1]:.1%}) | "
-        f"{h['single_rater_accuracy']:.1%} (a single rater) |\n"
-        f"| the same: AUC | **{d['auc']:.3f}** | {h['crowd_auc']:.3f} (mean of the whole crowd of raters) |\n"
-        f"| UvA-NEMO, {uva['smiles']} smiles: accuracy | **{s['accuracy']:.1%}** "
+        f"{human['single_rater_accuracy']:.1%} (a single rater) |\n"
+        f"| the same: AUC | **{d['auc']:.3f}** | {human['crowd_auc']:.3f} (mean of the whole crowd of raters) |\n"
+        f"| UvA-NEMO, {s['rows']:.0f} smiles: accuracy | **{s['accuracy']:.1%}** "
         f"({s['accuracy_interval'][0]:.1%}–{s['accuracy_interval'][1]:.1%}) | – |\n"
     )
 
 
-def pedfe_table(run: dict[str, Any]) -> str:
-    """Every method on PEDFE."""
-    names = {
-        "default": "**default** (nested: members, calibration, threshold)",
-        "default, abstaining": "default, only where it does not abstain",
-        "default, told the emotion": "default, told the emotion",
-        "dynamics | whole": "one booster, not told what it guesses of the emotion",
-        "dynamics+activity | whole": "… and facial activity descriptors",
-        "activity | whole": "facial activity descriptors alone",
-        "uncut | whole": "nothing that reads the clip's first or last frames",
-        "movement | whole": "movement only: no levels, no ends",
-        "face | whole": "face only, no head movement",
-        "head | whole": "head movement only",
-        "first_frame only": "baseline: shape in the first frames",
-        "peak only": "baseline: peak intensity",
-        "clip_length only": "baseline: clip length",
-        "identity only": "baseline: the person's mean",
-        "majority only": "baseline: majority",
-    }
-    rows = ["| PEDFE, unseen people | accuracy (95 % by person) | AUC | forced pairs | ECE |", "|---|---|---|---|---|"]
-    for key, words in names.items():
-        s = run["methods"][key]
-        answered = 1 - s["unanswered"] / s["rows"]
-        share = f", answers {answered:.0%}" if answered < 0.999 else ""
-        rows.append(
-            f"| {words}{share} | {spread(s, 'accuracy')} | {spread(s, 'auc')} | {s['forced_pairs']:.3f} | {s['ece']:.3f} |"
-        )
-    h = run["human"]
-    rows.append(f"| people: a single rater | {h['single_rater_accuracy']:.3f} | – | – | – |")
-    rows.append(f"| people: mean of the whole crowd | – | {h['crowd_auc']:.3f} | – | – |")
-    return "\n".join(rows) + "\n"
+def table(run: dict[str, Any], head: str, unit: str, names: dict[str, str]) -> str:
+    """The named methods of an evaluation."""
+    rows = [f"| {head} | accuracy (95 % by {unit}) | AUC | forced pairs | ECE |", "|---|---|---|---|---|"]
+    return "\n".join([*rows, *(row(words, run["methods"][key]["score"]) for key, words in names.items())]) + "\n"
+
+
+def row(words: str, s: dict[str, Any]) -> str:
+    """One method."""
+    return f"| {words} | {spread(s, 'accuracy')} | {spread(s, 'auc')} | {s['forced_pairs']:.3f} | {s['ece']:.3f} |"
+
+
+def pedfe_table(run: dict[str, Any], cuts: dict[str, Any]) -> str:
+    """Every method on PEDFE, with the default's abstaining and people's own figures."""
+    default, human = run["methods"]["default"], cuts["human"]
+    lines = table(run, "PEDFE, unseen people", "person", PEDFE).splitlines()
+    sure, told = default["answered"], cuts["methods"]["default, told the emotion"]
+    first = [
+        row("**default** (nested: members, calibration, threshold)", default["score"]),
+        f"| default, only where it does not abstain, answers {sure['coverage']:.0%} | {sure['accuracy']:.3f} | {sure['auc']:.3f} | – | – |",
+        row("default, told the emotion", told),
+    ]
+    last = [
+        f"| people: a single rater | {human['single_rater_accuracy']:.3f} | – | – | – |",
+        f"| people: mean of the whole crowd | – | {human['crowd_auc']:.3f} | – | – |",
+    ]
+    return "\n".join([*lines[:2], *first, *lines[2:], *last]) + "\n"
 
 
 def emotion_table(run: dict[str, Any]) -> str:
     """The default model per emotion."""
     rows = ["| default, per emotion | clips | accuracy | AUC |", "|---|---|---|---|"]
-    for emotion, s in run["methods"]["default"]["per_emotion"].items():
+    for emotion, s in run["methods"]["default"]["score"]["per_emotion"].items():
         rows.append(f"| {emotion} | {s['rows']:.0f} | {spread(s, 'accuracy')} | {spread(s, 'auc')} |")
     return "\n".join(rows) + "\n"
 
@@ -229,15 +261,6 @@ def cut_table(run: dict[str, Any]) -> str:
             run["methods"]["default" if (family, cut) == ("default", "whole") else f"{family} | {cut}"] for cut in cuts
         ]
         rows.append(f"| {words} | " + " | ".join(f"{s['auc']:.3f} ({s['accuracy']:.3f})" for s in cells) + " |")
-    return "\n".join(rows) + "\n"
-
-
-def uva_table(run: dict[str, Any]) -> str:
-    """The smile expert and its baselines."""
-    rows = ["| UvA-NEMO, unseen people | accuracy (95 % by group) | AUC | ECE |", "|---|---|---|---|"]
-    for name, s in run["methods"].items():
-        words = "**smile** (nested)" if name == "smile" else f"baseline: {name}"
-        rows.append(f"| {words} | {spread(s, 'accuracy')} | {spread(s, 'auc')} | {s['ece']:.3f} |")
     return "\n".join(rows) + "\n"
 
 

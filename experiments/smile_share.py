@@ -1,6 +1,6 @@
 """How much the smile expert should say in the verdict on a smile, decided on PEDFE people nobody trained on.
 
-    DUCHENNE_DATA=<folder> python experiments/pedfe.py --keep oof.npz
+    DUCHENNE_DATA=<folder> python experiments/cuts.py --keep oof.npz
     DUCHENNE_DATA=<folder> python experiments/smile_share.py oof.npz
 
 Log-odds of a smile = (1 − share) · default + share · expert. The expert comes from UvA-NEMO people only; the

@@ -15,11 +15,14 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "analyze": "duchenne.pipeline",
+    "crossval": "duchenne.evaluate.crossval",
     "examine": "duchenne.pipeline",
     "load_tracks": "duchenne.io",
     "save_tracks": "duchenne.io",
     "Clip": "duchenne.types",
     "FaceTrack": "duchenne.types",
+    "Features": "duchenne.types",
+    "Plan": "duchenne.evaluation",
     "Phase": "duchenne.types",
     "Signals": "duchenne.types",
     "Verdict": "duchenne.types",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,16 @@ def plan(path: str | Path, out: str | Path) -> Plan:
             raise UsageError(f"{path}: {name} must be tables, written [[{name}]].")
         for row in found.get(name, []):
             _check(path, f"[[{name}]]", row, keys)
-    _check(path, "[human]", found.get("human", {}), _HUMAN)
+            if wrong := [key for key in row if not isinstance(row[key], str) and (name, key) != ("published", "score")]:
+                raise UsageError(f"{path}: {wrong[0]} in [[{name}]] must be a string, found {row[wrong[0]]!r}.")
+    _check_human(path, found.get("human"))
     data = found.pop("data", [])
     if not data:
         raise UsageError(f"{path} names no data; add a [[data]] table with a manifest, or a corpus and its root.")
     lists: dict[str, Any] = {name: tuple(found.pop(name)) for name in ("models", "notes", "published") if name in found}
-    manifests = tuple(_manifest(path, row, Path(out)) for row in data)
     settings: dict[str, Any] = {"title": path.stem, **found, **lists}
-    return Plan(manifests, **settings)
+    checked = Plan((), **settings)  # before anything is written
+    return replace(checked, manifests=tuple(_manifest(path, row, Path(out)) for row in data))
 
 
 def _check(path: Path, where: str, table: Any, known: Any) -> None:
@@ -62,6 +64,16 @@ def _check(path: Path, where: str, table: Any, known: Any) -> None:
         raise UsageError(f"{path}: {where} must be a table, found {table!r}.")
     if unknown := [name for name in table if name not in known]:
         raise UsageError(f"{path}: {where} has the unknown key '{unknown[0]}'; known are: {', '.join(known)}.")
+
+
+def _check_human(path: Path, human: Any) -> None:
+    if human is None:
+        return
+    _check(path, "[human]", human, _HUMAN)
+    for name in ("text", *human):
+        value, kind = human.get(name), "a string" if name == "text" else "a number"
+        if not isinstance(value, str) if name == "text" else type(value) not in (int, float):
+            raise UsageError(f"{path}: {name} in [human] must be {kind}, found {value!r}.")
 
 
 def _manifest(path: Path, row: dict[str, Any], out: Path) -> str:

@@ -312,12 +312,13 @@ def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any], usabl
     return None
 
 
-def apply(model: str | Path, source: str | Path) -> pd.DataFrame:
+def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -> pd.DataFrame:
     """Run a model without video on a table of its descriptors or on saved tracks, row for row.
 
     `source` is a CSV with the model's descriptor columns (the smile expert also takes the column names of the
-    public UvA-NEMO lip table), a frames.csv, an .npz of tracks, or a folder of them. Columns: row, source,
-    p_genuine (always given, also where a verdict would abstain), label, abstained, reason, emotion.
+    public UvA-NEMO lip table), a frames.csv, a table of OpenFace or py-feat (`rate` in frames/s where it holds
+    no times), an .npz of tracks, or a folder of them. Columns: row, source, p_genuine (always given, also where
+    a verdict would abstain), label, abstained, reason, emotion.
     """
     import pandas as pd
 
@@ -326,13 +327,15 @@ def apply(model: str | Path, source: str | Path) -> pd.DataFrame:
     loaded = load_model(model)
     table = _descriptor_table(loaded.model, Path(source))
     if table is not None:
+        if rate is not None:
+            raise UsageError(f"{source} holds descriptors, which have no frames; leave out the rate.")
         p = loaded.model.fitted.predict_proba(loaded.model.inputs(table))[:, 1]
         rows = [
             (i, "", v, None if abs(v - 0.5) >= loaded.model.margin else "Too close to call.", "")
             for i, v in enumerate(p)
         ]
     else:
-        found = [judge(track, loaded, explain=False) for track in io.load_tracks(source)]
+        found = [judge(track, loaded, explain=False) for track in io.load_tracks(source, rate=rate)]
         rows = [
             (
                 i,
@@ -356,11 +359,11 @@ def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
     import pandas as pd
 
     try:
+        if io.dialect(pd.read_csv(source, nrows=0).columns):
+            return None
         table = pd.read_csv(source)
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be read as a CSV table ({error}); pass descriptors or tracks.") from error
-    if {"frame", "time", "x_0"} <= set(table.columns):
-        return None
     return model.from_columns({name: table[name] for name in table.columns}, str(source))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,8 +35,9 @@ def read(clip: Clip) -> Sample:
         if track is None:
             raise InputError(f"{clip.path} shows no face in {len(followed.time)} frames.")
         return track
-    packed = _packed(file)
-    index = packed.where.get(which, int(which) if which.isdigit() else -1)
+    packed = _packed(file, _stamp(file))
+    number = int(which) if which.isdecimal() and len(which) < 10 else -1
+    index = packed.where.get(which, number)
     if not 0 <= index < len(packed):
         raise InputError(f"{file} has no row '{which}'; it holds {len(packed)}, numbered from 0.")
     return packed[index]
@@ -56,8 +60,17 @@ class _Packed:
         return Features(self.rows[index], self.features, f"{self.source}#{index}")
 
 
+def _stamp(file: str) -> tuple[int, int] | None:
+    """What changes when a file does: a process that lives long must not serve an older one."""
+    try:
+        found = Path(file).stat()
+    except OSError:  # who reads it will say so
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 @lru_cache(maxsize=2)
-def _packed(file: str) -> _Packed:
+def _packed(file: str, _: tuple[int, int] | None) -> _Packed:
     if file.lower().endswith(".csv"):
         return _table(file)
     features = _feature_archive(file)
@@ -71,11 +84,11 @@ def _packed(file: str) -> _Packed:
 def _feature_archive(file: str) -> Any:
     """float64 (N, D) of an .npz with a matrix `features`; None for anything else, which `io` will judge."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with Path(file).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             found = np.asarray(stored["features"], float) if "features" in stored.files else None
-    except (OSError, ValueError, EOFError, TypeError):
+    except (OSError, ValueError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None
-    return found if found is not None and found.ndim == 2 else None
+    return found if found is not None and found.ndim == 2 and found.shape[1] else None
 
 
 def _table(file: str) -> _Packed:

@@ -40,13 +40,18 @@ def models_verify() -> None:
 @models.command("apply")
 def models_apply(
     model: Annotated[str, typer.Argument(help="Id of a shipped model or a model folder.")],
-    source: Annotated[Path, typer.Argument(help="CSV of descriptors, frames.csv, or an .npz (or folder) of tracks.")],
+    source: Annotated[
+        Path, typer.Argument(help="CSV of descriptors, of OpenFace or py-feat, frames.csv, .npz (or folder) of tracks.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")] = Path("predictions.csv"),
+    rate: Annotated[
+        float | None, typer.Option(help="Frames per second of an OpenFace or py-feat table, if it holds no times.")
+    ] = None,
 ) -> None:
     """Run a model without video, row for row."""
     from duchenne import io, pipeline
 
-    table = pipeline.apply(model, source)
+    table = pipeline.apply(model, source, rate=rate)
     io.write_table(out, table)
     typer.echo(f"{len(table)} rows written to {out}", err=True)
 

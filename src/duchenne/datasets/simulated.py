@@ -8,7 +8,7 @@ same public table must know these smiles.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -56,6 +56,7 @@ def corpus(
     seed: int,
     video: bool = False,
     corrupt: float = 0.0,
+    on_clip: Callable[[int], None] | None = None,
 ) -> Path:
     """Make a corpus of `people` with `clips` each, half of them posed, and return its manifest.
 
@@ -63,8 +64,8 @@ def corpus(
     .mp4 per clip with `video`. `rate` in frames per second. Equal arguments give equal files; a person's clips do
     not depend on how many others there are. `corrupt` is the share of clips (each drawn at random) that lose the
     face for three tenths of their length: landmarks that are missing, pictures that are black. All files come into
-    `folder` at the end or, on any error, none. UsageError on numbers that make no corpus, OutputError where
-    nothing can be written.
+    `folder` at the end or, on any error, none. `on_clip` is told how many clips are done. UsageError on numbers
+    that make no corpus, OutputError where nothing can be written.
     """
     if people < 1 or clips < 2 or clips % 2:
         raise UsageError(
@@ -78,7 +79,7 @@ def corpus(
     if seed < 0:
         raise UsageError(f"seed must be a whole number from 0, found {seed}; choose another.")
     with io.staged(folder) as part:
-        planned = _plan(people, clips, seed, corrupt)
+        planned = _told(_plan(people, clips, seed, corrupt), on_clip)
         rows = _write_videos(part, planned, rate) if video else _write_tracks(part, planned, rate)
         text = StringIO()
         table = csv.DictWriter(text, (*NEEDED, *TRUTH), lineterminator="\n")
@@ -109,6 +110,13 @@ def _plan(people: int, clips: int, seed: int, corrupt: float) -> Iterator[_Clip]
                 seed=int(rng.integers(2**31)),
                 hidden=(start, start + _HIDDEN * kin.duration) if spoilt else None,
             )
+
+
+def _told(planned: Iterator[_Clip], on_clip: Callable[[int], None] | None) -> Iterator[_Clip]:
+    for done, clip in enumerate(planned, start=1):
+        yield clip
+        if on_clip:
+            on_clip(done)
 
 
 def _row(path: str, clip: _Clip) -> dict[str, str]:

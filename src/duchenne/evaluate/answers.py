@@ -256,8 +256,8 @@ def _called(sheet: Sheet, threshold: float | None) -> Array:
     p = sheet.p
     if threshold is None and not sheet.probable:
         raise UsageError(
-            f"Scores run from {np.fmin.reduce(p):g} to {np.fmax.reduce(p):g}, so they are no probabilities and 0.5 means "
-            "nothing: give a column predicted, or --threshold."
+            f"Scores run from {np.fmin.reduce(p):g} to {np.fmax.reduce(p):g}, so they are no probabilities and 0.5 "
+            "means nothing: give a column predicted, or --threshold."
         )
     return np.where(np.isfinite(p), p >= (0.5 if threshold is None else threshold), np.nan).astype(float)
 
@@ -364,14 +364,18 @@ def summary(results: Mapping[str, Any]) -> list[str]:
             continue
         low, high = found["interval"]
         line = f"{name.replace('_', ' ')}: {found['a']:.3f} against {found['b']:.3f}, "
-        line += f"difference {found['difference']:+.3f}"
+        line += f"difference {_signed(found['difference'])}"
         if not math.isfinite(low):
             said.append(f"{line}: too few persons to tell")
             continue
         real = not low <= 0 <= high and found["p"] < 0.05
         said.append(
-            f"{line} (95 % over persons {low:+.3f} to {high:+.3f}), p = {found['p']:.3g}: "
+            f"{line} (95 % over persons {_signed(low)} to {_signed(high)}), p = {found['p']:.3g}: "
             + ("a difference that chance does not explain" if real else "no difference can be told")
             + (" (a smaller Brier score is better)" if name == "brier" else "")
         )
     return said
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"  # never −0.000

@@ -76,7 +76,8 @@ def crossval(
     if len(tracks) != len(clips):
         raise InputError(f"As many tracks as clips are needed, found {len(tracks)} tracks and {len(clips)} clips.")
     model = make_model()
-    x = represent(model, model.table(tracks), truth.person) if hasattr(model, "table") else tracks
+    rows = hasattr(model, "table") and hasattr(model, "fit_table")
+    x = represent(model, model.table(tracks), truth.person) if rows else tracks
     parts = []
     for i, split in enumerate(splits):
         parts.append((split[1], judge_fold(make_model(), x, truth, split)))
@@ -86,7 +87,10 @@ def crossval(
 
 
 def represent(model: Any, x: Array, person: Array) -> Array:
-    """The rows that a model reads: its table, or for a model `by_person` the mean row of each person's clips."""
+    """The rows that a model reads: its table, or for a model `by_person` the mean row of each person's clips.
+
+    A clip of which nothing is known has no row of its own there either: no method answers what it could not read.
+    """
     if not getattr(model, "by_person", False):
         return x
     out = np.empty_like(x)
@@ -96,6 +100,7 @@ def represent(model: Any, x: Array, person: Array) -> Array:
         total = np.where(seen, x[mine], 0.0).sum(axis=0)
         with np.errstate(invalid="ignore"):
             out[mine] = np.where(seen.any(axis=0), total / seen.sum(axis=0), np.nan)
+    out[~np.isfinite(x).any(axis=1)] = np.nan
     return out
 
 

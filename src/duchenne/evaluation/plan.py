@@ -12,7 +12,7 @@ from duchenne.datasets import manifest
 from duchenne.errors import InputError, UsageError
 from duchenne.evaluate import splits
 from duchenne.evaluate.splits import Split
-from duchenne.types import Clip
+from duchenne.types import Array, Clip
 
 PROTOCOLS = {
     "kfold": "person-disjoint {folds}-fold cross-validation",
@@ -111,9 +111,15 @@ def gather(plan: Plan, *, skip_missing: bool = False) -> Corpus:
             corpus.append(stem if len(stems) > 1 else clip.fold or "")
             names.append(_name(clip, Path(file)))
     if len({clip.label for clip in clips}) < 2:
-        found = clips[0].label if clips else "none"
+        found = clips[0].label if clips else None
         listed = ", ".join(plan.manifests)
-        raise InputError(f"{listed}: genuine and posed clips are needed to evaluate, found {found} only; add labels.")
+        found = f"{found} only" if found else "no label"
+        raise InputError(f"{listed}: genuine and posed clips are needed to evaluate, found {found}; add labels.")
+    if plan.protocol == "cross" and "" in corpus:
+        raise InputError(
+            f"{where[corpus.index('')]}, has no fold; protocol cross needs a manifest per corpus, or one whose column "
+            "fold names the corpus of every clip."
+        )
     gathered = Corpus(tuple(clips), tuple(where), tuple(corpus), tuple(names), tuple(notes))
     if plan.protocol == "fixed":
         _check_folds(gathered)
@@ -163,6 +169,7 @@ def runs(plan: Plan, corpus: Corpus) -> Iterator[tuple[str, int, list[Split]]]:
     for repeat in range(plan.repeats):
         if plan.protocol == "cross":
             for learnt, tested, train, test in splits.cross(corpus.corpus, persons):
+                _check_training(train, corpus, f"Corpus '{learnt}' has")
                 yield f"{learnt} → {tested}", repeat, [(train, test)]
             continue
         make: dict[str, Callable[[], Iterator[Split]]] = {
@@ -171,7 +178,17 @@ def runs(plan: Plan, corpus: Corpus) -> Iterator[tuple[str, int, list[Split]]]:
             "fixed": lambda: splits.fixed([clip.fold for clip in corpus.clips], persons),
         }
         found = list(make[plan.protocol]())
-        for train, _ in found:
-            if len({corpus.clips[i].label for i in train.tolist()}) < 2:
-                raise UsageError("The training side of a split holds clips of one label only; ask for fewer folds.")
+        for number, (train, _) in enumerate(found, 1):
+            _check_training(train, corpus, f"To test fold {number} of {len(found)}, protocol {plan.protocol} leaves")
         yield "", repeat, found
+
+
+def _check_training(train: Array, corpus: Corpus, who: str) -> None:
+    clips = [corpus.clips[i] for i in train.tolist()]
+    labels, people = {str(clip.label) for clip in clips}, {clip.subject for clip in clips}
+    if len(labels) < 2 or len(people) < 2:
+        found = f"{' and '.join(sorted(labels))} clips of {len(people)} {'people' if len(people) > 1 else 'person'}"
+        raise UsageError(
+            f"{who} only {found} to learn from, but methods need both labels and 2 people; add clips of others, or ask "
+            "for another protocol or number of folds."
+        )

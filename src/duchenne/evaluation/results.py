@@ -98,10 +98,11 @@ def predictions(answers: Repeats, truth: Truth, names: Sequence[str], folds: Map
             at = np.flatnonzero(a.fold >= 0)
             p = a.p[at]
             called = np.where(np.isfinite(p), np.where(p >= 0.5, "genuine", "posed"), "")
+            apart = bool((np.isfinite(p) & (a.rank[at] != p)).any())
             fold = [folds.get(method) or str(f) for f in a.fold[at].tolist()]
             columns = (
                 method, repeat, np.array(names, object)[at], np.where(truth.y[at] == 1, "genuine", "posed"), called,
-                p.round(6), np.where(a.rank[at] == p, np.nan, a.rank[at]).round(6), a.sure[at].astype(int),
+                p, a.rank[at] if apart else np.full(len(at), np.nan), a.sure[at].astype(int),
                 truth.person[at], truth.emotion[at], fold,
             )  # fmt: skip
             parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))

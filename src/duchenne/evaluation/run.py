@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from duchenne.evaluation import results as told
 from duchenne.evaluation import work
 from duchenne.evaluation.plan import Corpus, Plan
 from duchenne.evaluation.work import Read, Task, Tick
-from duchenne.learn import methods
+from duchenne.learn import checkpoint, methods
 from duchenne.types import Array
 
 WORK = ".work"
@@ -54,7 +55,10 @@ def evaluate(
         raise InputError(f"None of {len(corpus.clips)} clips could be read; the first: {read.failed[0]}")
     able = [name for name in models if models[name].reader in read.tables]
     data = _data_hash(corpus, ["" if found is None else found.digest for found in read.signatures])
-    answers, runs_of = _judge(plan, able, models, read, truth, runs, data, out / WORK, jobs, tick)
+    made_by = told.provenance()
+    finished = {name: model.sha256 for name, model in models.items() if hasattr(model, "sha256")}
+    made_of = json.dumps([data, made_by, finished])  # another commit, library or model folder fits anew
+    answers, runs_of = _judge(plan, able, models, read, truth, runs, made_of, out / WORK, jobs, tick)
     results = {
         "title": plan.title,
         "protocol": plan.words,
@@ -63,7 +67,7 @@ def evaluate(
         "repeats": plan.repeats,
         "folds": max(len(splits) for _, _, splits in runs),
         "notes": [*plan.notes, *corpus.notes],
-        "warnings": _warnings(corpus, read, runs, plan, {name: models[name] for name in plan.models}),
+        "warnings": _warnings(corpus, read, runs, plan.models),
         "published": list(plan.published),
         "human": plan.human,
         "methods": _scored(plan, able, models, read, answers, runs_of, truth, tick),
@@ -73,7 +77,7 @@ def evaluate(
     useful = sum(spent.values()) + read.seconds
     results["run"] = {
         "clips": len(truth), "unread": len(read.failed), "seconds": seconds, **spent, "describe": read.seconds,
-        "jobs": jobs, "overhead_share": max(0.0, 1 - useful / (jobs * seconds)), "seed": plan.seed, **told.provenance(),
+        "jobs": jobs, "overhead_share": max(0.0, 1 - useful / (jobs * seconds)), "seed": plan.seed, **made_by,
     }  # fmt: skip
     told.write(out, results, answers, truth, corpus.names)
     return results
@@ -170,7 +174,7 @@ def _about(plan: Plan, corpus: Corpus, truth: Truth, data: str) -> list[dict[str
 
 
 def _warnings(
-    corpus: Corpus, read: Read, runs: Sequence[tuple[str, int, list[Split]]], plan: Plan, models: dict[str, Any]
+    corpus: Corpus, read: Read, runs: Sequence[tuple[str, int, list[Split]]], names: Sequence[str]
 ) -> list[str]:
     """Clips that could not be read, twins across folds, tables fitted before the split, models that know the clips."""
     said = [f"Not read, so not answered: {why}" for why in list(read.failed.values())[:10]]
@@ -193,4 +197,11 @@ def _warnings(
         [clip.emotion for clip in clips],
         splits,  # type: ignore[arg-type]
     )
+    if any(found is not None and found.values is not None for found in read.signatures):
+        scaled = leaks.standardised_before_split(np.array([f.values for f in read.signatures if f is not None]))
+        said += [scaled] if scaled else []
+    for name in names:
+        if name.startswith(methods.AS_IS):
+            data = checkpoint.card(name.removeprefix(methods.AS_IS)).get("data") or "data that its card does not name"
+            said.append(f"`{name}` was fitted to {data}; if any of these people were among it, its score is flattered.")
     return said

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import numpy as np
 
 from duchenne import __version__, io, samples
 from duchenne.datasets import manifest
-from duchenne.errors import DuchenneError
+from duchenne.errors import DuchenneError, InputError
 from duchenne.evaluate import leaks
 from duchenne.evaluate.crossval import Answers, Truth, judge_fold
 from duchenne.evaluate.splits import Split
@@ -24,6 +27,8 @@ from duchenne.types import Array, Clip, FaceTrack
 
 #: (what is being done, pieces done, pieces in all)
 Tick = Callable[[str, int, int], None]
+#: What numpy may raise on an archive that something cut short.
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
 
 
@@ -45,9 +50,9 @@ def kept(folder: Path, key: Any, make: Callable[[], dict[str, Array]]) -> dict[s
     path = folder / f"{digest}.npz"
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError):  # a file that something else cut short: make it again
+        except _DAMAGED:  # make it again
             pass
     found = make()
     with io.atomic(path) as part, part.open("wb") as file:
@@ -63,6 +68,7 @@ def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int
     for done, part in enumerate(_parallel(_read_chunk, [(chunk, wanted, work) for chunk in chunks], jobs), 1):
         parts.append(part)
         tick("reading clips", sum(map(len, chunks[:done])), len(clips))
+    _check_alike(part["like"] for part in parts if part["like"] is not None)
     refused = {reader: why for part in parts for reader, why in part["refused"].items()}
     tables = {reader: _stack([part["tables"].get(reader) for part in parts], chunks) for reader in wanted}
     starts = np.cumsum([0, *map(len, chunks)])
@@ -74,6 +80,17 @@ def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int
         [each for part in parts for each in part["signatures"]],
         sum(part["seconds"] for part in parts),
     )
+
+
+def _check_alike(found: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+    """InputError where some clips are tracks and others rows of a table, or of tables with other columns."""
+    first: tuple[str, tuple[str, ...]] | None = None
+    for path, names in found:
+        first = first or (path, names)
+        if names != first[1]:
+            kinds = [f"{len(each)} columns" if each else "face tracks" for each in (first[1], names)]
+            kinds[1] += " with other names" if kinds[0] == kinds[1] else ""
+            raise InputError(f"{first[0]} gives {kinds[0]} and {path} gives {kinds[1]}; evaluate them apart.")
 
 
 def _chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
@@ -113,6 +130,7 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> dic
         "failed": failed,
         "signatures": signatures,
         "seconds": seconds,
+        "like": (clips[at[0]].path, getattr(found[0], "names", ())) if found else None,
     }
 
 
@@ -125,7 +143,8 @@ def _sample(clip: Clip, work: Path) -> Any:
     key = [__version__, str(path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start, clip.end]
     file = work / "tracks" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     if file.is_file():
-        return io.load_tracks(file)[0]
+        with suppress(InputError):  # cut short: follow the face again
+            return io.load_tracks(file)[0]
     track = samples.read(clip)
     assert isinstance(track, FaceTrack)
     io.save_tracks(file, [track])
@@ -159,7 +178,7 @@ def judge(
     tasks: Sequence[Task], table: Callable[[Task], Array], truth: Truth, split: Callable[[Task], Split],
     *, data: str, work: Path, jobs: int, tick: Tick,
 ) -> list[Answers]:  # fmt: skip
-    """The answers of every task, in order, from `jobs` processes."""
+    """The answers of every task, in order, from `jobs` processes; `data` names all that they depend on besides."""
     calls = [(task, table(task), truth, split(task), data, work) for task in tasks]
     done: list[Answers] = []
     for answers in _parallel(_judge_task, calls, jobs):
@@ -170,7 +189,11 @@ def judge(
 
 def _judge_task(task: Task, x: Array, truth: Truth, split: Split, data: str, work: Path) -> Answers:
     def fresh() -> dict[str, Array]:
-        return {name: np.asarray(value) for name, value in vars(judge_fold(make(task), x, truth, split)).items()}
+        found = vars(judge_fold(make(task), x, truth, split))
+        # rounded, so that predictions.csv holds in full what is scored
+        return {
+            name: np.round(value, 9) if name in ("p", "rank") else np.asarray(value) for name, value in found.items()
+        }
 
     key = [vars(task), data, hashlib.sha256(np.concatenate([split[0], [-1], split[1]]).tobytes()).hexdigest()]
     found = kept(work / "folds", key, fresh)

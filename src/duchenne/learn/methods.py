@@ -102,7 +102,8 @@ class AsIs:
     needs: str = "points"
 
     def __post_init__(self) -> None:
-        self.model = checkpoint.load(self.name)[0]
+        self.model, facts = checkpoint.load(self.name)
+        self.sha256 = facts["sha256"]
         self.reader, self.margin = self.model.reader, self.model.margin
 
     def table(self, samples: Sequence[Sample]) -> Array:
@@ -189,7 +190,8 @@ def make(name: str, seed: int = 0) -> Any:
     if name.startswith(AS_IS):
         return AsIs(name.removeprefix(AS_IS))
     learner, _, what = name.partition(":")
-    if learner not in LEARNERS or (learner == "default" and what and what not in FAMILIES):
+    unknown = what and (learner == "smile" or (learner == "default" and what not in FAMILIES))
+    if learner not in LEARNERS or unknown:
         raise UsageError(
             f"There is no method '{name}': choose one of {', '.join(LEARNERS)}, with ':' and a family of descriptors "
             f"({', '.join(FAMILIES)}) if you like, or {AS_IS}MODEL for a finished model or its folder."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,13 @@ class Reader:
         columns = dict(zip(names, values.T, strict=True))
         if self.what == "clip length" and (found := [name for name in LENGTHS if name in columns]):
             return np.asarray(columns[found[0]][:, None])
+        if self.what in ("clip length", "peak intensity") and not set(smile.COLUMNS) <= set(columns):
+            raise InputError(f"{Path(source).name} has no column that tells the {self.what}.")
         if self.what in ("smile", "clip length", "peak intensity"):
             wanted = {"clip length": ("smile_duration_total",), "peak intensity": _PEAK}.get(self.what, smile.EXPERT)
             return from_columns(columns, wanted, source, family="smile")
+        if not set(FAMILIES[self.what].names) <= set(names):
+            raise InputError(f"{Path(source).name} holds no face points, from which '{self.what}' is read; pass tracks.")
         return from_columns(columns, FAMILIES[self.what].names, source)
 
 
