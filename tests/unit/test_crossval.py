@@ -23,7 +23,7 @@ def corpus(people: int = 6, each: int = 4, seed: int = 0) -> tuple[list[Features
     rng = np.random.default_rng(seed)
     rows, clips = [], []
     for i in range(people * each):
-        genuine = i % 2
+        genuine = (i + i // each) % 2  # no two people in one order, so that a row that slips is seen
         rows.append(Features(np.array([i, genuine + rng.normal(), *rng.normal(size=2)]), NAMES, f"t.csv#{i}"))
         emotion = "fear" if i % 4 < 2 else None
         clips.append(Clip(f"{i}.mp4", f"p{i // each}", emotion, "genuine" if genuine else "posed"))

@@ -73,7 +73,9 @@ class Reader:
             wanted = {"clip length": ("smile_duration_total",), "peak intensity": _PEAK}.get(self.what, smile.EXPERT)
             return from_columns(columns, wanted, source, family="smile")
         if not set(FAMILIES[self.what].names) <= set(names):
-            raise InputError(f"{Path(source).name} holds no face points, from which '{self.what}' is read; pass tracks.")
+            raise InputError(
+                f"{Path(source).name} holds no face points, from which '{self.what}' is read; pass tracks."
+            )
         return from_columns(columns, FAMILIES[self.what].names, source)
 
 

@@ -1,8 +1,8 @@
 """2D Grid LSTM with a context loop, over whole sequences, with its gradient written out.
 
-Kalchbrenner, Danihelka & Graves, "Grid Long Short-Term Memory", arXiv:1507.01526 (2015). A frame passes L layers. In each,
-a time LSTM reads the depth state from below and its own state of the frame before; then a depth LSTM reads the *new*
-time state and the depth state from below, and hands its state upwards. The depth weights are one set for all
+Kalchbrenner, Danihelka & Graves, "Grid Long Short-Term Memory", arXiv:1507.01526 (2015). A frame passes L layers. In
+each, a time LSTM reads the depth state from below and its own state of the frame before; then a depth LSTM reads the
+*new* time state and the depth state from below, and hands its state upwards. The depth weights are one set for all
 layers. What goes in at the bottom is a_t = V_t + W_c c_{t-1}; the top's state g_t adds to U_t; the context is read
 from the sum, c_t = W_k (U_t + g_t), or from the grid alone, c_t = W_k g_t (Huynh & Kim 2017; `lstm_pb`).
 
@@ -69,7 +69,7 @@ class GridLSTM(nn.Module):
         from g alone. No gradient flows into `state`, so that a long sequence can be learnt piece by piece.
         """
         h, m, c = state if state is not None else self.start(batch)
-        out, h, m, c = _Recurrence.apply(
+        out, h, m, c = _Recurrence.apply(  # type: ignore[no-untyped-call]
             below, beside, self.time_weight, self.time_bias, self.depth_weight, self.depth_bias,
             self.context_in, self.context_out, h.detach(), m.detach(), c.detach(), steps, batch, through,
         )  # fmt: skip
@@ -120,7 +120,7 @@ class _Recurrence(torch.autograd.Function):
         return out, h, m, last
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Any, *_: Any) -> Any:
         time_weight, depth_weight, context_in, context_out = ctx.saved_tensors
         cats, gates, memory, first, contexts, tops, out = ctx.kept
@@ -176,7 +176,10 @@ class _Sums:
 
     def __init__(self, time_weight: Tensor, depth_weight: Tensor, context_in: Tensor, context_out: Tensor) -> None:
         self.time, self.depth = torch.zeros_like(time_weight), torch.zeros_like(depth_weight)
-        self.time_bias, self.depth_bias = time_weight.new_zeros(time_weight.shape[:2]), depth_weight.new_zeros(len(depth_weight))
+        self.time_bias, self.depth_bias = (
+            time_weight.new_zeros(time_weight.shape[:2]),
+            depth_weight.new_zeros(len(depth_weight)),
+        )
         self.inside, self.outside = torch.zeros_like(context_in), torch.zeros_like(context_out)
 
     def add(self, pre: Tensor, cats: Tensor, bottoms: Tensor, contexts: Tensor, ups: Tensor, read: Tensor) -> None:
@@ -198,7 +201,9 @@ def _wide(x: Tensor) -> Tensor:
     return x.permute(1, 0, 2).reshape(x.shape[1], -1)
 
 
-def _cell(weight: Tensor, bias: Tensor, cat: Tensor, gate: Tensor, memory: Tensor, hidden: Tensor, work: Tensor) -> None:
+def _cell(
+    weight: Tensor, bias: Tensor, cat: Tensor, gate: Tensor, memory: Tensor, hidden: Tensor, work: Tensor
+) -> None:
     """One LSTM step: fills `gate` (4H, B) with i, f, o, g and renews `memory` and `hidden` (H, B) in place."""
     size = len(hidden)
     torch.addmm(bias, weight, cat, out=gate)

@@ -1,11 +1,11 @@
-"""LSTM with parametric bias: a network that predicts the next frame, and a vector per sequence that says which movement.
+"""LSTM with parametric bias: a network that predicts the next frame, and a vector per sequence that tells it which.
 
 Huynh & Kim, "Discrimination between genuine versus fake emotion using long-short term memory with parametric bias and
 facial landmarks", ICCV Workshops 2017. The parametric bias (PB) stays the same over a sequence. Three readings share
 this file:
 
-paper           h_t = relu(W_x x_t) + relu(W_p p) + grid(c_{t-1}), c_t read from h_t: landmarks and PB reach the recurrence
-                through the context (figure 3 and section 2.3).
+paper           h_t = relu(W_x x_t) + relu(W_p p) + grid(c_{t-1}), c_t read from h_t: landmarks and PB reach the
+                recurrence through the context (figure 3 and section 2.3).
 published-code  c_t is read from the grid alone, as the authors' program computes it: neither landmarks nor PB ever
                 enter the recurrence, so its trace is the same for every video and is computed once.
 rnnpb           x_t and p enter the recurrence itself, and p = sigmoid(ρ/ζ) of an internal value ρ (Tani, Neural
@@ -86,7 +86,7 @@ class LSTMPB(nn.Module):
 
     @torch.no_grad()
     def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
-        """Closed loop: `steps` further frames (B, steps, inputs) after `seed` (B, S, inputs), each from the one before."""
+        """Closed loop: `steps` frames (B, steps, inputs) after `seed` (B, S, inputs), each from the one before."""
         predicted, state = self(seed, pb)
         frame, frames = predicted[:, -1:], []
         for _ in range(steps):
