@@ -24,7 +24,10 @@ FLOORS = {
     **dict.fromkeys(("cli", "web"), 6.0),
     "__main__": 7.0,  # `python -m duchenne` is the street outside the door
 }
-PIXELS, TABLES = ("video", "faces", "datasets.simulate", "datasets.fer2013"), ("io", "pipeline", "training", "samples", "datasets", "evaluation")
+PIXELS, TABLES = (
+    ("video", "faces", "datasets.simulate", "datasets.fer2013"),
+    ("io", "pipeline", "training", "samples", "datasets", "evaluation"),
+)
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
 PACKAGES = {
     **dict.fromkeys(("cv2", "av", "dlib"), PIXELS),

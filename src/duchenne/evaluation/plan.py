@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -102,6 +103,7 @@ def gather(plan: Plan, *, skip_missing: bool = False) -> Corpus:
         unlabelled = sum(clip.label is None for line, clip in rows if line not in absent)
         if unlabelled:
             notes.append(f"Left out: {unlabelled} clips of {file} without a label.")
+        base = _base([clip for _, clip in rows], Path(file).parent)
         for line, clip in rows:
             if line in absent or clip.label is None:
                 continue
@@ -109,7 +111,7 @@ def gather(plan: Plan, *, skip_missing: bool = False) -> Corpus:
             clips.append(replace(clip, subject=person))
             where.append(f"{file}, line {line}")
             corpus.append(stem if len(stems) > 1 else clip.fold or "")
-            names.append(_name(clip, Path(file)))
+            names.append(_name(clip, Path(file).parent, base))
     if len({clip.label for clip in clips}) < 2:
         found = clips[0].label if clips else None
         listed = ", ".join(plan.manifests)
@@ -133,10 +135,17 @@ def _corpus_names(files: Sequence[str]) -> list[str]:
     return stems
 
 
-def _name(clip: Clip, file: Path) -> str:
-    """A clip as predictions name it: its path as the manifest gives it, and its stretch if there is one."""
-    path, folder = Path(clip.path), file.parent
-    text = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+def _base(clips: Sequence[Clip], folder: Path) -> Path:
+    """The folder that holds all clips which do not lie with the manifest."""
+    away = [Path(clip.path).absolute().parent for clip in clips if not Path(clip.path).is_relative_to(folder)]
+    return Path(os.path.commonpath(away)) if away else folder
+
+
+def _name(clip: Clip, folder: Path, base: Path) -> str:
+    """A clip as predictions name it: its path below the manifest's `folder`, or below `base` (see `_base`), and its
+    stretch if there is one. Results are passed on, so they must not name this machine's folders."""
+    path = Path(clip.path)
+    text = path.relative_to(folder if path.is_relative_to(folder) else base).as_posix()
     if clip.start is None and clip.end is None:
         return text
     return f"{text}@{clip.start or 0:g}-{'' if clip.end is None else f'{clip.end:g}'}"

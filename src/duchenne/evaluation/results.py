@@ -79,7 +79,7 @@ def mean_of(each: Sequence[Any]) -> Any:
     if isinstance(first, dict):
         return {key: mean_of([e[key] for e in each]) for key in first if all(key in e for e in each)}
     if isinstance(first, list | tuple):
-        equal = all(len(e) == len(first) for e in each)
+        equal = all(isinstance(e, list | tuple) and len(e) == len(first) for e in each)
         return [mean_of(list(parts)) for parts in zip(*each, strict=True)] if equal else list(first)
     if isinstance(first, bool) or not any(isinstance(e, int | float | np.number) for e in each):
         return first

@@ -22,6 +22,7 @@ from duchenne.evaluation import results as told
 from duchenne.evaluation import work
 from duchenne.evaluation.plan import Corpus, Plan
 from duchenne.evaluation.work import Read, Task, Tick
+from duchenne.faces import identity
 from duchenne.learn import checkpoint, methods
 from duchenne.types import Array
 
@@ -173,6 +174,19 @@ def _about(plan: Plan, corpus: Corpus, truth: Truth, data: str) -> list[dict[str
     ]
 
 
+def _two_names(corpus: Corpus, faces: Sequence[Array | None]) -> list[str]:
+    """Persons of the manifest whose faces say that they are one: known for videos, not for points or tables."""
+    by_person: dict[str, list[Array]] = {}
+    for clip, face in zip(corpus.clips, faces, strict=True):
+        if face is not None:
+            by_person.setdefault(str(clip.subject), []).append(face)
+    return [
+        f"Persons '{a}' and '{b}' look like one person under two names (faces {gap:.2f} apart, strangers rarely below "
+        f"{identity.SAME_PERSON:g}): look at their clips, and if so give them one name."
+        for a, b, gap in identity.same_person({who: np.array(rows) for who, rows in by_person.items()})
+    ]
+
+
 def _warnings(
     corpus: Corpus, read: Read, runs: Sequence[tuple[str, int, list[Split]]], names: Sequence[str]
 ) -> list[str]:
@@ -197,6 +211,7 @@ def _warnings(
         [clip.emotion for clip in clips],
         splits,  # type: ignore[arg-type]
     )
+    said += _two_names(corpus, read.faces)
     if any(found is not None and found.values is not None for found in read.signatures):
         scaled = leaks.standardised_before_split(np.array([f.values for f in read.signatures if f is not None]))
         said += [scaled] if scaled else []

@@ -21,9 +21,10 @@ from duchenne.errors import DuchenneError, InputError
 from duchenne.evaluate import leaks
 from duchenne.evaluate.crossval import Answers, Truth, judge_fold
 from duchenne.evaluate.splits import Split
+from duchenne.faces import identity
 from duchenne.learn import methods
 from duchenne.learn.rows import Reader
-from duchenne.types import Array, Clip, FaceTrack
+from duchenne.types import Array, Clip, FaceTrack, Sample
 
 #: (what is being done, pieces done, pieces in all)
 Tick = Callable[[str, int, int], None]
@@ -34,13 +35,14 @@ _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its o
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """What was read of N clips: a table (N, D) per reader, NaN where a clip could not be read and why, and signatures
-    for finding the same clip twice."""
+    """What was read of N clips: a table (N, D) per reader, NaN where a clip could not be read and why, signatures for
+    finding the same clip twice, and of videos the face (128,) for finding a person under two names."""
 
     tables: dict[Reader, Array]
     refused: dict[Reader, str]
     failed: dict[int, str]
     signatures: list[leaks.Signature | None]
+    faces: list[Array | None]
     seconds: float
 
 
@@ -78,6 +80,7 @@ def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int
         refused,
         failed,
         [each for part in parts for each in part["signatures"]],
+        [each for part in parts for each in part["faces"]],
         sum(part["seconds"] for part in parts),
     )
 
@@ -122,13 +125,15 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> dic
             refused[reader] = str(error)
     seconds = time.perf_counter() - start
     signatures: list[leaks.Signature | None] = [None] * len(clips)
+    faces: list[Array | None] = [None] * len(clips)
     for i, sample in zip(at, found, strict=True):
-        signatures[i] = leaks.signature(sample)
+        signatures[i], faces[i] = leaks.signature(sample), _face(clips[i], sample, work)
     return {
         "tables": tables,
         "refused": refused,
         "failed": failed,
         "signatures": signatures,
+        "faces": faces,
         "seconds": seconds,
         "like": (clips[at[0]].path, getattr(found[0], "names", ())) if found else None,
     }
@@ -136,11 +141,9 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> dic
 
 def _sample(clip: Clip, work: Path) -> Any:
     """A clip's sample; a track that was followed through a video is kept, as that is the slow part."""
-    path = Path(clip.path)
-    if manifest.split_path(clip.path)[1] is not None or not path.is_file():
+    key = _file_key(clip)
+    if key is None:
         return samples.read(clip)
-    stat = path.stat()
-    key = [__version__, str(path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start, clip.end]
     file = work / "tracks" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     if file.is_file():
         with suppress(InputError):  # cut short: follow the face again
@@ -149,6 +152,28 @@ def _sample(clip: Clip, work: Path) -> Any:
     assert isinstance(track, FaceTrack)
     io.save_tracks(file, [track])
     return track
+
+
+def _file_key(clip: Clip) -> list[Any] | None:
+    """What tells one video file's stretch from another's, also after the file has changed; None for packed clips."""
+    path = Path(clip.path)
+    if manifest.split_path(clip.path)[1] is not None or not path.is_file():
+        return None
+    stat = path.stat()
+    return [__version__, str(path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start, clip.end]
+
+
+def _face(clip: Clip, sample: Sample, work: Path) -> Array | None:
+    """Whose face a video shows, as numbers that serve this check alone; None where there are no pixels."""
+    key = _file_key(clip)
+    if key is None or not isinstance(sample, FaceTrack):
+        return None
+    track = sample
+    with suppress(DuchenneError):
+        return kept(work / "faces", key, lambda: {"face": identity.embed_clip(clip.path, track, start=clip.start)})[
+            "face"
+        ]
+    return None
 
 
 def _stack(tables: Sequence[Array | None], chunks: Sequence[Sequence[Clip]]) -> Array:
