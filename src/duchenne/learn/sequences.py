@@ -1,0 +1,74 @@
+"""A clip as the sequence of 40 points that the LSTM-PB paper reads, on an even grid and in one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from duchenne import clean
+from duchenne.errors import InputError
+from duchenne.features.descriptors import MAX_GAP, prepare
+from duchenne.features.points40 import points40
+from duchenne.types import Array, FaceTrack, Sample
+
+#: Half the width of a frontal face with brows and jaw, in eye distances: it brings the points to about [-1, 1].
+HALF_FACE = 1.6
+LEAST = 4  # frames
+
+
+@dataclass(frozen=True)
+class SequenceReader:
+    """What a sequence model reads of a clip: the longest seen stretch, float32 (T, 80), x0 y0 x1 y1 …
+
+    fps   frames per second
+    head  with the head's own movement: points in the first face box of the stretch, as the paper has them;
+          otherwise head pose is taken out (`align.frontal`)
+    """
+
+    fps: float = 12.5
+    head: bool = False
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """object (N,): float32 (T, 80) per clip, None where less than `LEAST` frames are seen in one piece."""
+        out = np.empty(len(samples), object)
+        for i, sample in enumerate(samples):
+            if not isinstance(sample, FaceTrack):
+                raise InputError(f"{sample.source} is a row of a table; this method reads face tracks.")
+            out[i] = self._sequence(sample)
+        return out
+
+    def _sequence(self, track: FaceTrack) -> Array | None:
+        if self.head:
+            even = clean.resample(clean.repair(clean.distrust(track), max_gap=MAX_GAP), fps=self.fps)
+        else:
+            even = prepare(track, self.fps)[0]
+        stretches = clean.runs(np.asarray(even.seen))
+        start, stop = max(stretches, key=lambda s: s[1] - s[0], default=(0, 0))
+        if stop - start < LEAST:
+            return None
+        points = points40(even.points[start:stop].astype(float))
+        if self.head:
+            low, high = points[0].min(axis=0), points[0].max(axis=0)
+            points = (points - (low + high) / 2) / ((high - low).max() * 0.75)
+        else:
+            points = points / HALF_FACE
+        return np.asarray(points.reshape(stop - start, 80), np.float32)
+
+
+def padded(sequences: Sequence[Array]) -> tuple[Array, Array]:
+    """(x float32 (B, T, 80), mask bool (B, T)): sequences side by side, the shorter ones held at their last frame."""
+    longest = max(map(len, sequences))
+    x = np.stack([np.concatenate([s, np.repeat(s[-1:], longest - len(s), axis=0)]) for s in sequences])
+    mask = np.arange(longest) < np.array([len(s) for s in sequences])[:, None]
+    return x.astype(np.float32), mask
+
+
+def jittered(sequence: Array, rng: np.random.Generator, spread: tuple[float, float]) -> Array:
+    """A copy as from another crop of the face: all frames shifted alike by up to ± `spread` (x, y), and scaled to fit,
+    as the paper's augmentation trims the detected face's edges."""
+    dx, dy = rng.uniform(-1, 1, 2) * spread
+    scale = 1 + rng.uniform(-1, 1) * max(spread) / 2
+    points = sequence.reshape(-1, 40, 2) * scale + np.array([dx, dy])
+    return np.asarray(points.reshape(sequence.shape), np.float32)
