@@ -15,18 +15,18 @@ FLOORS = {
     "registry": 0.5,  # its one import is the error for a name that nobody knows
     **dict.fromkeys(("video", "io", "clean", "align"), 1.0),
     **dict.fromkeys(("faces", "features", "models", "datasets"), 2.0),
-    **dict.fromkeys(("learn", "evaluate", "drawing", "samples"), 3.0),
+    **dict.fromkeys(("learn", "evaluate", "drawing", "sketch", "samples"), 3.0),
     # they read fitted classifiers and scores, so they stand above learn and evaluate
     **dict.fromkeys(("explain", "plots"), 3.5),
     **dict.fromkeys(("report", "doctor"), 4.0),  # pipeline composes the report
-    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation"), 5.0),
+    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation"), 5.0),
     "experiment": 5.5,  # an evaluation that is written down
     **dict.fromkeys(("cli", "web"), 6.0),
     "__main__": 7.0,  # `python -m duchenne` is the street outside the door
 }
 PIXELS, TABLES = (
     ("video", "faces", "datasets.simulate", "datasets.fer2013"),
-    ("io", "pipeline", "training", "samples", "datasets", "evaluation"),
+    ("io", "pipeline", "training", "samples", "datasets", "evaluation", "generation"),
 )
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
 PACKAGES = {
@@ -34,7 +34,8 @@ PACKAGES = {
     **dict.fromkeys(("torch", "safetensors"), ("models", "learn", "explain")),
     **dict.fromkeys(("xgboost", "sklearn"), ("learn",)),
     **dict.fromkeys(("typer", "rich"), ("cli",)),
-    **dict.fromkeys(("jinja2", "PIL"), ("report",)),
+    "jinja2": ("report",),
+    "PIL": ("report", "sketch"),
     "pandas": TABLES,
     "skimage": ("datasets.simulate",),
     "matplotlib": ("plots",),

@@ -15,8 +15,10 @@ _PACKAGES = (
     "dlib-bin",
     "numpy",
     "opencv-contrib-python-headless",
+    "safetensors",
     "scikit-learn",
     "scipy",
+    "torch",
     "xgboost-cpu",
     "xgboost",
 )
@@ -43,7 +45,7 @@ def doctor() -> dict[str, str]:
             found[f"model {name}"] = f"ok  sha256 {checkpoint.load(name)[1]['sha256']}"
         except DuchenneError as error:
             found[f"model {name}"] = f"PROBLEM: {error}"
-    found["device"] = "cpu (descriptor models use no GPU)"
+    found["device"] = "cpu (no model uses a GPU)"
     return found
 
 

@@ -18,11 +18,14 @@ from duchenne.features.descriptors import FACE, longest_seen, prepare
 from duchenne.features.phases import ACTIVITY, amplitude, main_phase, phases
 from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.sequences import LEAST
 from duchenne.learn.tabular import sigmoid
 from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Phase, Signals, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from duchenne.learn.pb import PBModel
 
 LIMITS = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
@@ -41,11 +44,16 @@ _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model and what it is combined with, read once."""
+    """A model and what it is combined with, read once.
+
+    An LSTM-PB (`pb`) judges, `about` and `card` are then its own, and `model` is the default descriptor model, which
+    lends it what it has not: emotion and familiarity.
+    """
 
     model: DescriptorModel
     about: dict[str, Any]
     card: dict[str, Any]
+    pb: PBModel | None = None
     smile: DescriptorModel | None = None
     smile_share: float = 0.0
 
@@ -67,15 +75,17 @@ class Analysis:
 def load_model(model: str | Path) -> Loaded:
     """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
     main, about = checkpoint.load(model)
+    if not isinstance(main, DescriptorModel):
+        return Loaded(checkpoint.load_descriptors("default"), about, checkpoint.card(model), main)
     share = float(main.facts.get("smile_share", 0.0))
-    smile = checkpoint.load("smile")[0] if share else None
-    return Loaded(main, about, checkpoint.card(model), smile, share)
+    smile = checkpoint.load_descriptors("smile") if share else None
+    return Loaded(main, about, checkpoint.card(model), None, smile, share)
 
 
 def resolve_device(device: str) -> str:
-    """The device that will really be used; the descriptor models run on the CPU only."""
+    """The device that will really be used; models run on the CPU only."""
     if device not in ("auto", "cpu"):
-        raise UsageError(f"Device '{device}' cannot be used: descriptor models run on the CPU; pass auto or cpu.")
+        raise UsageError(f"Device '{device}' cannot be used: models run on the CPU; pass auto or cpu.")
     return "cpu"
 
 
@@ -147,9 +157,19 @@ def judge(
     guessed = model.emotions(row[None])[0] if usable else {}
     named = dict.fromkeys(guessed or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else guessed
     found = expression_phases(curves, emotion)
-    p, expert = _probability(window, row, loaded, named, emotion)
     familiarity = _familiarity(model, row) if usable else {}
-    reason = _too_poor(quality, _judged(curves, window)) or _unsure(p, model, familiarity, usable)
+    reason = _too_poor(quality, _judged(curves, window))
+    why: tuple[dict[str, Any], ...] = ()
+    steps: tuple[str, ...] = ()
+    if loaded.pb is not None:
+        p, unable, why, steps = _by_pb(window, loaded.pb, loaded.about, named, explain)
+        familiarity = _lent(familiarity, quality)
+        reason = reason or unable or _too_close(p, loaded.pb.margin)
+    else:
+        p, expert = _probability(window, row, loaded, named, emotion)
+        reason = reason or _unsure(p, model, familiarity, usable)
+        if usable and explain:
+            why = evidence(model, row, emotion) + expert
     verdict = Verdict(
         p_genuine=None if reason else p,
         label=None if reason else "genuine" if p >= 0.5 else "posed",
@@ -157,7 +177,7 @@ def judge(
         reason=reason,
         emotion=named,
         phases=found,
-        evidence=_ranked(evidence(model, row, emotion) + expert) if usable and explain else (),
+        evidence=_ranked(why),
         quality=quality,
         familiarity=familiarity,
         model=loaded.about,
@@ -165,9 +185,41 @@ def judge(
         duration=track.duration,
         source=track.source,
         limits=LIMITS,
-        history=(*face.history, *window.history[len(track.history) :]),
+        history=(*face.history, *window.history[len(track.history) :], *steps),
     )
     return Analysis(verdict, track, curves, p)
+
+
+def _by_pb(
+    track: FaceTrack, model: PBModel, about: dict[str, Any], named: dict[str, float], explain: bool
+) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """(P(genuine) or NaN, why it cannot be judged, evidence, steps for the history) of an LSTM-PB."""
+    from duchenne.explain.pb_evidence import pb_evidence
+
+    r = model.recipe
+    steps = (
+        f"judge: LSTM-PB '{about['id']}', reading {r.reading}, at {r.fps:g} frames/s; emotion, familiarity and phases "
+        "are those of the default descriptor model",
+    )
+    x = model.table([track])
+    if x[0] is None:
+        return np.nan, f"Too short for this model, which needs {LEAST / r.fps:.2g} s without a gap.", (), steps
+    emotion = max(named, key=named.__getitem__, default="")
+    where = np.array([emotion if r.per_emotion else ""])
+    if where[0] not in model.networks:
+        known = ", ".join(sorted(model.networks))
+        unable = f"This model judges {known}; the clip shows {emotion or 'nothing that has a name'}."
+        return np.nan, unable, (), steps
+    return float(model.predict_table(x, where)[0, 1]), None, pb_evidence(model, x, where) if explain else (), steps
+
+
+def _lent(familiarity: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
+    """Familiarity as the default model sees it: of a model of other people a warning, no reason to be silent."""
+    if not familiarity:
+        return familiarity
+    if not familiarity["familiar"]:
+        quality["warnings"].append(f"Unlike anything the default model was trained on: {familiarity['text']}")
+    return familiarity | {"text": f"By the default descriptor model: {familiarity['text']}"}
 
 
 def _ranked(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
@@ -304,12 +356,16 @@ def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any], usabl
         return f"Nothing to judge: the clip shows {what}."
     if familiarity and not familiarity["familiar"]:
         return f"Unlike anything the model was trained on: {familiarity['text']}"
-    if abs(p - 0.5) < model.margin:
-        return (
-            f"Too close to call: the model's probability of genuine is {p:.2f}, and answers between "
-            f"{0.5 - model.margin:.2f} and {0.5 + model.margin:.2f} were too often wrong on people it had not seen."
-        )
-    return None
+    return _too_close(p, model.margin)
+
+
+def _too_close(p: float, margin: float) -> str | None:
+    if abs(p - 0.5) >= margin:
+        return None
+    return (
+        f"Too close to call: the model's probability of genuine is {p:.2f}, and answers between "
+        f"{0.5 - margin:.2f} and {0.5 + margin:.2f} were too often wrong on people it had not seen."
+    )
 
 
 def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -> pd.DataFrame:
@@ -317,15 +373,15 @@ def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -
 
     `source` is a CSV with the model's descriptor columns (the smile expert also takes the column names of the
     public UvA-NEMO lip table), a frames.csv, a table of OpenFace or py-feat (`rate` in frames/s where it holds
-    no times), an .npz of tracks, or a folder of them. Columns: row, source, p_genuine (always given, also where
-    a verdict would abstain), label, abstained, reason, emotion.
+    no times), an .npz of tracks, or a folder of them. Columns: row, source, p_genuine (also where a verdict
+    would abstain; empty where an LSTM-PB cannot read the clip), label, abstained, reason, emotion.
     """
     import pandas as pd
 
     if Path(source).suffix.lower() not in (".csv", ".npz") and Path(source).is_file():
         raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; for a video use `duchenne analyze`.")
     loaded = load_model(model)
-    table = _descriptor_table(loaded.model, Path(source))
+    table = None if loaded.pb is not None else _descriptor_table(loaded.model, Path(source))
     if table is not None:
         if rate is not None:
             raise UsageError(f"{source} holds descriptors, which have no frames; leave out the rate.")
@@ -347,7 +403,7 @@ def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -
             for i, a in enumerate(found)
         ]
     out = pd.DataFrame(rows, columns=["row", "source", "p_genuine", "reason", "emotion"])
-    out.insert(3, "label", np.where(out["p_genuine"] >= 0.5, "genuine", "posed"))
+    out.insert(3, "label", np.select([out["p_genuine"] >= 0.5, out["p_genuine"] < 0.5], ["genuine", "posed"], ""))
     out.insert(4, "abstained", out["reason"].notna().astype(int))
     return out
 

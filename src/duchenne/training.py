@@ -1,14 +1,18 @@
-"""Train a descriptor model from a manifest of clips, or from a table of descriptors."""
+"""Train a model from a manifest of clips: descriptors (or a table of them), or an LSTM-PB."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import io, samples
+from duchenne import io, plots, samples
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.evaluate import metrics
@@ -17,7 +21,11 @@ from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.methods import smile_expert
 from duchenne.learn.tabular import Recipe
-from duchenne.types import Array
+from duchenne.types import Array, Clip
+
+if TYPE_CHECKING:
+    from duchenne.learn.pb import PBModel, PBRecipe
+    from duchenne.learn.sequences import SequenceReader
 
 Log = Callable[[str], None]
 _ON_THE_CARD = (
@@ -103,4 +111,147 @@ def _finish(
     with io.staged(out) as part:
         io.write_json(part / "card.json", card)
         checkpoint.save(model, part, name=out.name)
+    _tidy(out)
     return card
+
+
+def train_pb(
+    manifest: str | Path,
+    out: str | Path,
+    recipe: PBRecipe | str | Path = "lstm-pb",
+    *,
+    resume: bool = True,
+    log: Log = print,
+) -> dict[str, Any]:
+    """Train an LSTM-PB on the clips of a manifest CSV (as `train`) and write a model folder with its learning curve.
+
+    `recipe` is one, or its name, or a TOML (`learn.recipes`). What is learnt is kept after every epoch in `.NAME.work`
+    beside `out`: killed at any moment, the same call goes on and ends with the same model. `resume=False` throws an
+    earlier beginning away. Returns the card. UsageError where the beginning is of other clips or settings,
+    `learn.fit.Diverged` where a loss is no number: what is kept can be finished with fewer epochs.
+    """
+    from duchenne.learn import fit, recipes
+    from duchenne.learn.pb import PBModel, PBRecipe
+
+    out = Path(out)
+    recipe = recipe if isinstance(recipe, PBRecipe) else recipes.read(recipe)
+    work = out.parent / f".{out.name}.work"
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    clips = [clip for clip in manifests.read(manifest) if clip.label]
+    model = PBModel(recipe, folder=work / "networks", tick=_teller(recipe.epochs, log))
+    used, sequences = _sequences(clips, model.reader, work / "clips", log)
+    if not used:
+        raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
+    labels = np.array([clip.label == "genuine" for clip in used], int)
+    people = np.array([clip.subject for clip in used])
+    emotions = np.array([clip.emotion or "" for clip in used])
+    _same_training(work, recipe, sequences, [labels.tolist(), people.tolist(), emotions.tolist()])
+    begun = sorted(work.glob("networks/*/curve.json"))
+    if begun:
+        log(f"going on with the training in {work}")
+    try:
+        model.fit_table(sequences, labels, people, emotions)
+    except fit.Diverged as error:
+        kept = [len(json.loads(p.read_text(encoding="utf-8"))["curve"]) for p in work.glob("networks/*/curve.json")]
+        if not kept:
+            raise
+        raise fit.Diverged(f"{error} Or finish with what {work} keeps: repeat with epochs = {min(kept)}.") from error
+    card = _pb_card(model, labels, people, emotions)
+    with io.staged(out) as part:
+        io.write_json(part / "card.json", card)
+        io.write_json(part / "curve.json", model.curves)
+        plots.save(plots.learning(model.curves), part / "curve")
+        checkpoint.save(model, part, name=out.name)
+    _tidy(out)
+    shutil.rmtree(work, ignore_errors=True)
+    return card
+
+
+def _teller(epochs: int, log: Log) -> Callable[[dict[str, Any]], None]:
+    def tell(row: dict[str, Any]) -> None:
+        left_out = f", people left out {row['score']:.5f}" if np.isfinite(row["score"]) else ""
+        rate = f", rates x {row['pace']:g}" if row["pace"] < 1 else ""
+        best = ", the best so far" if row["best"] else ""
+        name = f"{row['network']}: " if row["network"] else ""
+        log(f"{name}epoch {row['epoch']} of {epochs}: loss {row['loss']:.5f}{left_out}{rate}{best}")
+
+    return tell
+
+
+def _sequences(clips: Sequence[Clip], reader: SequenceReader, cache: Path, log: Log) -> tuple[list[Clip], Array]:
+    """(clips that could be read, object (N,) of what a network reads of each), each kept in `cache` once it is read."""
+    used, found = [], []
+    for i, clip in enumerate(clips):
+        try:
+            found.append(_sequence(clip, reader, cache))
+            used.append(clip)
+        except DuchenneError as error:
+            log(f"left out: {error}")
+        if (i + 1) % 100 == 0 or i + 1 == len(clips):
+            log(f"{i + 1} of {len(clips)} clips read")
+    out = np.empty(len(found), object)
+    out[:] = [sequence if len(sequence) else None for sequence in found]
+    return used, out
+
+
+def _sequence(clip: Clip, reader: SequenceReader, cache: Path) -> Array:
+    file = Path(manifests.split_path(clip.path)[0])
+    stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None
+    key = hashlib.sha256(repr((clip.path, clip.start, clip.end, stamp, asdict(reader))).encode()).hexdigest()
+    kept = cache / f"{key}.npy"
+    if kept.is_file():
+        return np.asarray(np.load(kept, allow_pickle=False))
+    read = reader.table([samples.read(clip)])[0]
+    sequence = np.zeros((0, 80), np.float32) if read is None else read
+    with io.atomic(kept) as part, part.open("wb") as handle:
+        np.save(handle, sequence)
+    return np.asarray(sequence)
+
+
+def _same_training(work: Path, recipe: PBRecipe, sequences: Array, truth: list[list[Any]]) -> None:
+    """Note what is trained on what; UsageError where `work` holds the beginning of something else."""
+    settings = {name: value for name, value in asdict(recipe).items() if name not in ("epochs", "stop")}
+    data = hashlib.sha256(json.dumps(truth).encode())
+    for sequence in sequences:
+        data.update(b"-" if sequence is None else sequence.tobytes())
+    about, path = io.plain({"recipe": settings, "clips": data.hexdigest()}), work / "training.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else about
+    except ValueError:
+        found = None
+    if found != about:
+        raise UsageError(
+            f"{work} holds the beginning of a training of other clips or settings; repeat it as it was, or start anew "
+            "with --fresh."
+        )
+    io.write_json(path, about)
+
+
+def _pb_card(model: PBModel, labels: Array, people: Array, emotions: Array) -> dict[str, Any]:
+    """Facts and scores on clips whose answer was found without their person, and what the networks had seen of them."""
+    p, reading = model.out_of_fold, model.recipe.reading
+    assert p is not None
+    seen = np.isfinite(p)
+    scores = metrics.score(p[seen], labels[seen], people[seen], emotions[seen], n=500)
+    if reading == "contrast":
+        left_out = len(np.unique(people[seen]))
+        protocol = f"{left_out} people left out of all learning; early stopping and calibration saw them"
+    else:
+        told = "with labels, which flatters" if reading == "published-code" else "without labels"
+        protocol = f"person-disjoint 5-fold of the classifier on PB vectors; the networks learnt from everybody, {told}"
+    return {
+        **model.facts,
+        "reading": reading,
+        "protocol": protocol,
+        **{key: scores[key] for key in _ON_THE_CARD},
+        "abstain_band": [round(0.5 - model.margin, 3), round(0.5 + model.margin, 3)],
+    }
+
+
+def _tidy(folder: Path) -> None:
+    """Remove files of a model that stood here before: they would count as this one's."""
+    own = set(checkpoint.describe(folder)["files"])
+    for path in folder.iterdir():
+        if path.suffix in (".npz", ".ubj", ".safetensors") and path.name not in own:
+            path.unlink()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from duchenne.errors import InputError, UsageError
 from duchenne.evaluate import splits
-from duchenne.evaluate.crossval import Truth, crossval, represent
+from duchenne.evaluate.crossval import Truth, crossval, readable, represent
 from duchenne.learn import methods
 from duchenne.types import Array, Clip, Features
 
@@ -159,6 +159,50 @@ def test_identity_gives_all_clips_of_a_person_one_answer():
     who = [clip.subject for clip in clips]
     found = crossval(lambda: methods.BASELINES["identity"](0), rows, clips, splits.by_person(who, 4, 0))
     assert all(np.ptp(found.p[i : i + 4]) == 0 for i in range(0, 32, 4)) and np.ptp(found.p) > 0
+
+
+# --- sequences ------------------------------------------------------------------------------------------------------
+
+
+class Lengths:
+    """A model of sequences of any length, None where there is none: it says how long they are, and of which emotion."""
+
+    told_emotion = True
+
+    def table(self, tracks: list[Any]) -> Array:
+        out = np.empty(len(tracks), object)
+        for i, track in enumerate(tracks):
+            out[i] = None if i in (3, 17) else np.full((i + 2, 80), track.values[0], np.float32)
+        return out
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array) -> None:
+        self.seen = [each for each in x if each is not None]
+        assert x.dtype == object and len(x) == len(labels) == len(groups) == len(emotions)
+
+    def predict_table(self, x: Array, emotions: Array) -> Array:
+        assert not any(a is b for a in self.seen for b in x)
+        p = np.array([np.nan if each is None else len(each) / 100 for each in x])
+        p = p + np.where(emotions == "fear", 0.5, 0.0)
+        return np.column_stack([1 - p, p])
+
+
+def test_sequences_go_through_as_they_are_and_emotions_are_told_to_models_that_ask():
+    rows, clips = corpus(8)
+    who = [clip.subject for clip in clips]
+    found = crossval(Lengths, rows, clips, splits.by_person(who, 4, 0))
+    expected = np.array([(i + 2) / 100 + (0.5 if clip.emotion == "fear" else 0.0) for i, clip in enumerate(clips)])
+    expected[[3, 17]] = np.nan  # by hand: the sequence of clip i has i + 2 frames
+    np.testing.assert_allclose(found.p, expected)
+    np.testing.assert_array_equal(found.rank, found.p)
+    assert np.flatnonzero(~found.sure).tolist() == [3, 17] and (found.fold >= 0).all()
+
+
+def test_what_can_be_read_of_a_table_and_of_sequences():
+    x = np.array([[np.nan, np.nan], [np.nan, 1.0]])
+    assert readable(x).tolist() == [False, True]
+    sequences = np.empty(3, object)
+    sequences[1] = np.zeros((4, 80))
+    assert readable(sequences).tolist() == [False, True, False] and readable(sequences[:0]).dtype == bool
 
 
 def test_what_is_refused():

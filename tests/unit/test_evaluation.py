@@ -313,6 +313,104 @@ def test_what_is_on_disk_is_not_fitted_again_unless_something_changed(tmp_path: 
     assert fitted() == 2  # a measurement
 
 
+# --- sequences ----------------------------------------------------------------------------------------------
+
+#: As little LSTM-PB as can be; PB vectors of so small a network say nothing, and nothing here asks what they say.
+SMALL_PB = """
+reading = "rnnpb"
+fps = 12.5
+hidden = 4
+layers = 1
+pb = 2
+context = 2
+epochs = 1
+recognition = 1
+"""
+
+
+@pytest.fixture
+def small_pb(tmp_path: Path) -> str:
+    """The name of a tiny LSTM-PB as a method."""
+    (tmp_path / "small.toml").write_text(SMALL_PB)
+    return f"lstm-pb:{tmp_path / 'small.toml'}"
+
+
+@pytest.fixture
+def with_short(faces: Path, tmp_path: Path) -> Path:
+    """A manifest of the simulated people's clips, of which rows 2 and 9 have three frames, and row 5 is not there."""
+    tracks = load_tracks(faces.parent / "tracks_001.npz")
+    for i in (2, 9):
+        part = {name: getattr(tracks[i], name)[:3] for name in ("time", "points", "confidence", "box")}
+        tracks[i] = tracks[i].evolve("cut", **part)
+    save_tracks(tmp_path / "t.npz", tracks)
+    lines = [f"t.npz#{i if i != 5 else 99},{row['subject']},{row['emotion']},{row['label']}"
+             for i, row in enumerate(rows_of(faces))]  # fmt: skip
+    (tmp_path / "short.csv").write_text("\n".join(["path,subject,emotion,label", *lines, ""]))
+    return tmp_path / "short.csv"
+
+
+@bare
+def test_an_lstm_pb_is_judged_beside_other_methods_with_any_number_of_processes(
+    with_short: Path, small_pb: str, tmp_path: Path
+):
+    models = (small_pb, "linear-svm:peak")
+    found = [judged(with_short, tmp_path / f"out{jobs}", models=models, jobs=jobs) for jobs in (1, 2)]
+    texts = [(tmp_path / f"out{jobs}" / "predictions.csv").read_bytes() for jobs in (1, 2)]
+    assert texts[0] == texts[1] and steady(found[0]) == steady(found[1])
+    rows = [row for row in rows_of(tmp_path / "out1" / "predictions.csv") if row["method"] == small_pb]
+    unanswered = [i for i, row in enumerate(rows) if not row["score"]]
+    assert len(rows) == 32 and unanswered == [2, 5, 9]  # too short twice, and not there
+    table = methods.make(small_pb).table(load_tracks(tmp_path / "t.npz"))
+    labels = np.array([row["label"] == "genuine" for row in rows]).astype(int)
+    people = np.array([row["subject"] for row in rows])
+    table[5] = None
+    fold = np.array([row["fold"] for row in rows])
+    for name in np.unique(fold):  # by hand, on one thread as there
+        train, test = np.flatnonzero(fold != name), np.flatnonzero(fold == name)
+        model = methods.make(small_pb).fit_table(table[train], labels[train], people[train])
+        expected = model.predict_table(table[test])[:, 1]
+        scores = [float(rows[i]["score"] or "nan") for i in test]
+        np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+@bare
+def test_a_model_of_networks_per_emotion_is_told_them(faces: Path, small_pb: str, tmp_path: Path):
+    emotions = [("fear", "anger")[i // 2 % 2] for i in range(32)]
+    manifest = column(shutil.copytree(faces.parent, tmp_path / "c") / faces.name, "emotion", emotions)
+    recipe = Path(small_pb.removeprefix("lstm-pb:"))
+    recipe.write_text(SMALL_PB + "per_emotion = true\n")
+    judged(manifest, tmp_path / "out", models=(small_pb,))
+    rows = rows_of(tmp_path / "out" / "predictions.csv")
+    assert len(rows) == 32 and all(row["score"] for row in rows)
+    before = folds_on_disk(tmp_path / "out")
+    judged(manifest, tmp_path / "out", models=(small_pb,))
+    assert folds_on_disk(tmp_path / "out") == before and len(before) == 2
+    recipe.write_text(SMALL_PB.replace("hidden = 4", "hidden = 5"))  # the same name, another method
+    judged(manifest, tmp_path / "out", models=(small_pb,))
+    assert len(folds_on_disk(tmp_path / "out")) == 4
+
+
+@bare
+def test_an_lstm_pb_cannot_read_a_table_of_features(tmp_path: Path, small_pb: str):
+    with pytest.raises(InputError, match=r"cannot read these clips: .* this method reads face tracks"):
+        judged(table(tmp_path), tmp_path / "out", models=(small_pb,))
+
+
+def test_work_with_torch_is_on_one_thread_and_leaves_the_number_as_it_was():
+    import torch
+
+    from duchenne.evaluation import work
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with work._torch_on_one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @bare
 def test_another_model_folder_of_the_same_name_is_judged_anew(faces: Path, tmp_path: Path):
     """A finished model may be trained again between two runs."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -9,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
-from duchenne.learn import methods
+from duchenne.learn import methods, recipes
+from duchenne.learn.pb import READINGS
 from duchenne.learn.rank_svm import RankSVM, pairs
 from duchenne.learn.rows import Reader
 from duchenne.types import Features
@@ -76,7 +81,7 @@ def test_a_rank_svm_without_pairs_says_so():
 def test_every_method_learns_from_a_table_and_gives_probabilities(name):
     made = methods.BASELINES[name](0) if name in methods.BASELINES else methods.make(name)
     x, y, who, what = people()
-    if name in ("default", "smile"):  # they name their columns
+    if name in ("default", "smile", "lstm-pb"):  # they name their columns, or read sequences
         pytest.skip("tests/contracts/test_models.py holds these")
     x[3, 2] = np.nan  # a number that is missing
     model = made.fit_table(x, y, who, what)
@@ -98,7 +103,9 @@ def test_majority_says_the_share_of_the_training_clips():
     assert abs(p - 0.25) < 0.02  # Platt's smoothed targets pull it a little inwards
 
 
-@pytest.mark.parametrize("name", ["nothing", "default:nonsense", "boosting:nonsense", "", "rank_svm"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "default:nonsense", "boosting:nonsense", "", "rank_svm", "lstm-pb:nonsense"]
+)
 def test_unknown_methods_are_refused_with_what_there_is(name):
     with pytest.raises(UsageError, match="choose one of"):
         methods.make(name)
@@ -111,6 +118,28 @@ def test_a_finished_model_is_judged_as_it_stands():
     made.fit_table(np.zeros((4, 1)), np.array([0, 1, 0, 1]), np.arange(4))
     np.testing.assert_array_equal(made.predict_proba([track]), before)
     np.testing.assert_array_equal(made.predict_table(made.table([track])), before)
+
+
+def test_lstm_pb_is_the_shipped_recipe_or_another_reading_or_a_recipe_of_one_s_own(tmp_path):
+    shipped = methods.make("lstm-pb", 7)
+    assert (shipped.recipe, shipped.told_emotion) == (recipes.read("lstm-pb", seed=7), False)
+    for reading in READINGS:
+        made = methods.make(f"lstm-pb:{reading}", 7)
+        assert made.recipe == replace(shipped.recipe, reading=reading)
+    paper = methods.make("lstm-pb:lstm-pb-paper", 7)
+    assert paper.recipe == recipes.read("lstm-pb-paper", seed=7) and paper.told_emotion
+    (tmp_path / "mine.toml").write_text('reading = "rnnpb"\nfps = 10\nhidden = 8\n')
+    mine = methods.make(f"lstm-pb:{tmp_path / 'mine.toml'}").recipe
+    assert (mine.reading, mine.fps, mine.hidden) == ("rnnpb", 10.0, 8)
+    with pytest.raises(InputError, match="no recipe"):
+        methods.make(f"lstm-pb:{tmp_path / 'none.toml'}")
+
+
+def test_other_methods_do_not_load_torch():
+    code = "import sys; from duchenne.learn import methods; from duchenne import cli, evaluation, generation\n"
+    code += "methods.make('default'), methods.make('linear-svm'), methods.make('as-is:default')\n"
+    code += "sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- rows ---------------------------------------------------------------------------------------------------

@@ -92,6 +92,43 @@ def train_descriptors(
     )
 
 
+@train.command("lstm-pb")
+def train_lstm_pb(
+    manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    recipe: Annotated[str, typer.Option(help="Name of a shipped recipe, or a TOML with your own.")] = "lstm-pb",
+    reading: Annotated[str | None, typer.Option(help="paper, published-code, rnnpb or contrast.")] = None,
+    per_emotion: Annotated[
+        bool | None, typer.Option("--per-emotion/--pooled", help="A network per emotion, or one for all.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the clips, at most.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and folds.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the beginning of an earlier training.")] = False,
+) -> None:
+    """Train an LSTM-PB on your own people; killed at any moment, the same command goes on.
+
+    Options take the place of what the recipe says.
+    """
+    from duchenne import training
+    from duchenne.io import check_folder
+    from duchenne.learn import recipes
+
+    def log(text: str) -> None:
+        typer.echo(text, err=True)
+
+    held_out = 0.2 if reading == "contrast" and not recipes.read(recipe).held_out else None
+    chosen = recipes.read(
+        recipe, reading=reading, per_emotion=per_emotion, epochs=epochs, hidden=hidden, seed=seed, held_out=held_out
+    )
+    check_folder(out)
+    card = training.train_pb(manifest, out, chosen, resume=not fresh, log=log)
+    typer.echo(
+        f"{out}: {card['people']} people, {card['clips']} clips; accuracy {card['accuracy']:.3f}, "
+        f"AUC {card['auc']:.3f} ({card['protocol']})"
+    )
+
+
 @app.command()
 def doctor() -> None:
     """Versions, models with their hashes, landmark model, device: what to send with a bug report."""

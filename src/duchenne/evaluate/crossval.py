@@ -68,7 +68,8 @@ def crossval(
     """Out-of-fold answers of a method: a new `make_model()` is fitted on each split's training clips.
 
     A model has `fit(tracks, labels, groups, emotions)` and `predict_proba(tracks) -> (N, 2)`. If it also has
-    `table`, `fit_table` and `predict_table`, each clip is turned into its row of numbers once for all splits.
+    `table`, `fit_table` and `predict_table`, each clip is turned into its row of numbers (or into a sequence, in
+    an object array (N,)) once for all splits. Where `told_emotion` is true, `predict_table` is told the emotions.
     `splits` are pairs (train, test) of row numbers (see `evaluate.splits`); a clip tested by several splits
     keeps the last answer. Raises InputError for a clip without label and for a person on both sides of a split.
     """
@@ -100,12 +101,20 @@ def represent(model: Any, x: Array, person: Array) -> Array:
         total = np.where(seen, x[mine], 0.0).sum(axis=0)
         with np.errstate(invalid="ignore"):
             out[mine] = np.where(seen.any(axis=0), total / seen.sum(axis=0), np.nan)
-    out[~np.isfinite(x).any(axis=1)] = np.nan
+    out[~readable(x)] = np.nan
     return out
 
 
+def readable(x: Array) -> Array:
+    """bool (N,): rows of a table (N, D) that hold a number, or items of an object array (N,) that are not None."""
+    if x.dtype == object:
+        return np.array([each is not None for each in x], bool)
+    return np.asarray(np.isfinite(x).any(axis=1))
+
+
 def judge_fold(model: Any, x: Any, truth: Truth, split: Split) -> Answers:
-    """Fit on the training rows of `x` (a table (N, D), or samples) and answer for the test rows, in their order."""
+    """Fit on the training rows of `x` (a table (N, D), sequences (N,), or samples) and answer for the test rows, in
+    their order; a row that is not `readable` is not answered."""
     train, test = split
     both = set(truth.person[train].tolist()) & set(truth.person[test].tolist())
     if both:
@@ -116,10 +125,11 @@ def judge_fold(model: Any, x: Any, truth: Truth, split: Split) -> Answers:
     fit(_take(x, train), truth.y[train], truth.person[train], truth.emotion[train])
     middle = time.perf_counter()
     asked = _take(x, test)
-    p = np.asarray(predict(asked), float)[:, 1]
+    told = (truth.emotion[test],) if rows and getattr(model, "told_emotion", False) else ()
+    p = np.asarray(predict(asked, *told), float)[:, 1]
     rank = model.rank_table(asked) if rows and hasattr(model, "rank_table") else None
     if rows:
-        unusable = ~np.isfinite(asked).any(axis=1)
+        unusable = ~readable(asked)
         p = np.where(unusable, np.nan, p)
         rank = p if rank is None else np.where(unusable, np.nan, rank)
     sure = np.abs(p - 0.5) >= getattr(model, "margin", 0.0)

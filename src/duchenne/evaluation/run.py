@@ -92,7 +92,15 @@ def _judge(
     rows = {name: represent(models[name], read.tables[models[name].reader], truth.person) for name in able}
     splits = {(run, repeat): found for run, repeat, found in runs}
     tasks = [
-        Task(name, name not in plan.models, run, repeat, fold, plan.seed + repeat)
+        Task(
+            name,
+            name not in plan.models,
+            run,
+            repeat,
+            fold,
+            plan.seed + repeat,
+            repr(getattr(models[name], "recipe", "")),
+        )
         for run, repeat, found in runs
         for name in able
         for fold in range(len(found))

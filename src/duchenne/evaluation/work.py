@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,13 @@ from duchenne.evaluate.splits import Split
 from duchenne.faces import identity
 from duchenne.learn import methods
 from duchenne.learn.rows import Reader
+from duchenne.learn.sequences import SequenceReader
 from duchenne.types import Array, Clip, FaceTrack, Sample
 
 #: (what is being done, pieces done, pieces in all)
 Tick = Callable[[str, int, int], None]
+#: Tables of numbers, or object arrays of sequences.
+AnyReader = Reader | SequenceReader
 #: What numpy may raise on an archive that something cut short.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
@@ -35,11 +39,12 @@ _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its o
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """What was read of N clips: a table (N, D) per reader, NaN where a clip could not be read and why, signatures for
-    finding the same clip twice, and of videos the face (128,) for finding a person under two names."""
+    """What was read of N clips: a table per reader, float (N, D) or of sequences object (N,), NaN or None where a clip
+    could not be read and why, signatures for finding the same clip twice, and of videos the face (128,) for finding a
+    person under two names."""
 
-    tables: dict[Reader, Array]
-    refused: dict[Reader, str]
+    tables: dict[AnyReader, Array]
+    refused: dict[AnyReader, str]
     failed: dict[int, str]
     signatures: list[leaks.Signature | None]
     faces: list[Array | None]
@@ -62,7 +67,7 @@ def kept(folder: Path, key: Any, make: Callable[[], dict[str, Array]]) -> dict[s
     return found
 
 
-def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int, tick: Tick) -> Read:
+def read(clips: Sequence[Clip], readers: Iterable[AnyReader], work: Path, jobs: int, tick: Tick) -> Read:
     """Every clip once, through all readers; clips that cannot be read are named, not fatal."""
     wanted = list(dict.fromkeys(readers))
     chunks = list(_chunks(clips))
@@ -106,7 +111,7 @@ def _chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
             start = i
 
 
-def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> dict[str, Any]:
+def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> dict[str, Any]:
     found: list[Any] = []
     failed: dict[int, str] = {}
     for i, clip in enumerate(clips):
@@ -119,7 +124,7 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> dic
     for reader in readers if found else ():
         try:
             rows = reader.table(found)
-            tables[reader] = np.full((len(clips), rows.shape[1]), np.nan)
+            tables[reader] = _nothing(len(clips), rows)
             tables[reader][at] = rows
         except DuchenneError as error:
             refused[reader] = str(error)
@@ -177,14 +182,19 @@ def _face(clip: Clip, sample: Sample, work: Path) -> Array | None:
 
 
 def _stack(tables: Sequence[Array | None], chunks: Sequence[Sequence[Clip]]) -> Array:
-    width = max((table.shape[1] for table in tables if table is not None), default=0)
-    rows = [np.full((len(c), width), np.nan) if t is None else t for t, c in zip(tables, chunks, strict=True)]
-    return np.concatenate(rows) if rows else np.empty((0, 0))
+    like = next((table for table in tables if table is not None), np.empty((0, 0)))
+    rows = [_nothing(len(c), like) if t is None else t for t, c in zip(tables, chunks, strict=True)]
+    return np.concatenate(rows) if rows else like
+
+
+def _nothing(n: int, like: Array) -> Array:
+    """What a reader with such a table says of `n` clips that cannot be read: NaN, or None for sequences."""
+    return np.empty(n, object) if like.dtype == object else np.full((n, like.shape[1]), np.nan)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One fold of one method: what is kept on disk goes by all of it."""
+    """One fold of one method, which `recipe` tells all there is to tell: what is kept on disk goes by all of it."""
 
     method: str
     baseline: bool
@@ -192,6 +202,7 @@ class Task:
     repeat: int
     fold: int
     seed: int
+    recipe: str = ""
 
 
 def make(task: Task) -> Any:
@@ -214,7 +225,9 @@ def judge(
 
 def _judge_task(task: Task, x: Array, truth: Truth, split: Split, data: str, work: Path) -> Answers:
     def fresh() -> dict[str, Array]:
-        found = vars(judge_fold(make(task), x, truth, split))
+        model = make(task)
+        with _torch_on_one_thread():  # not before: making a model may load torch
+            found = vars(judge_fold(model, x, truth, split))
         # rounded, so that predictions.csv holds in full what is scored
         return {
             name: np.round(value, 9) if name in ("p", "rank") else np.asarray(value) for name, value in found.items()
@@ -233,6 +246,21 @@ def _parallel(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jo
     with parallel_config("loky" if jobs > 1 else "sequential", inner_max_num_threads=1 if jobs > 1 else None):
         work = Parallel(n_jobs=jobs, return_as="generator")
         yield from work(delayed(_one_thread)(function, call) for call in calls)
+
+
+@contextmanager
+def _torch_on_one_thread() -> Iterator[None]:
+    """Its own pool of threads is out of `threadpool_limits`' reach where it starts later. Nothing without torch."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _one_thread(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:

@@ -1,4 +1,7 @@
-"""Model folders: `model.json`, arrays, boosters and a card. Never pickle; a damaged folder is refused."""
+"""Model folders: `model.json`, arrays, boosters and a card. Never pickle; a damaged folder is refused.
+
+`format` in `model.json` says which kind of model it is. Only a folder of LSTM-PB loads torch (`learn.pb_files`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +19,15 @@ from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.linear import Linear
 from duchenne.learn.tabular import Recipe, Tabular
 
+if TYPE_CHECKING:
+    from duchenne.learn.pb import PBModel
+
+    Model = DescriptorModel | PBModel
+
 FORMAT = "duchenne-descriptors"
+LSTM_PB = "duchenne-lstm-pb"
 VERSION = 1
+_MOST = 2**24  # bytes of a model.json: a hundred times the largest
 
 
 def shipped() -> dict[str, Path]:
@@ -36,20 +46,25 @@ def locate(model: str | Path) -> Path:
         return folder
     raise ModelError(
         f"There is no model '{model}': expected one of {', '.join(known)} or a folder with model.json; "
-        "see `duchenne models list` or train one with `duchenne train descriptors`."
+        "see `duchenne models list` or train one with `duchenne train`."
     )
 
 
 def digest(folder: Path) -> str:
-    """sha256 over names and bytes of the folder's model files (the card's text is not part of the model)."""
+    """sha256 over names and bytes of the folder's model files (card and learning curve are no part of the model)."""
     total = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".npz", ".ubj"} and p.name != "card.json"):
+    kinds, beside = {".json", ".npz", ".ubj", ".safetensors"}, {"card.json", "curve.json"}
+    for path in sorted(p for p in folder.iterdir() if p.suffix in kinds and p.name not in beside):
         total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 
-def save(model: DescriptorModel, folder: Path, *, name: str) -> Path:
+def save(model: Model, folder: Path, *, name: str) -> Path:
     """Write a fitted model; the folder is complete only once `model.json`, written last, is there."""
+    if not isinstance(model, DescriptorModel):
+        from duchenne.learn import pb_files
+
+        return pb_files.save(model, folder, name=name)
     tabular = model.fitted
     arrays: dict[str, Any] = {
         "envelope": model.envelope,
@@ -88,32 +103,41 @@ def save(model: DescriptorModel, folder: Path, *, name: str) -> Path:
 
 def describe(folder: Path) -> dict[str, Any]:
     """What `model.json` says; ModelError where it is no description of a model."""
+    path = folder / "model.json"
     try:
-        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= _MOST else None
+    except (OSError, ValueError, RecursionError):
         about = None
     if not isinstance(about, dict) or "format" not in about:
         raise ModelError(f"{folder / 'model.json'} does not describe a model: it is damaged; get or train it again.")
     return about
 
 
-def load(model: str | Path) -> tuple[DescriptorModel, dict[str, Any]]:
+def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
     """(model, {"id", "sha256", ...}) of a shipped id or a folder; ModelError on any mismatch or damage."""
     folder = locate(model)
     about = describe(folder)
-    if about["format"] != FORMAT or about.get("version") != VERSION:
+    if about["format"] not in (FORMAT, LSTM_PB) or about.get("version") != VERSION:
         raise ModelError(
             f"{folder} holds a model of format {about['format']!r} version {about.get('version')!r}; expected "
-            f"{FORMAT} version {VERSION}: train it again or install the matching duchenne."
+            f"{FORMAT} or {LSTM_PB} version {VERSION}: train it again or install the matching duchenne."
         )
     problems = verify(folder, about)
     if problems:
         raise ModelError(f"Model {folder} is damaged: {problems[0]}; get or train it again.")
     try:
         facts = {"id": about["id"], "sha256": digest(folder), "version": VERSION, **about["facts"]}
-        return _assemble(folder, about), facts
+        return (_lstm_pb if about["format"] == LSTM_PB else _assemble)(folder, about), facts
     except (OSError, KeyError, TypeError, ValueError) as error:  # xgboost's own error is a ValueError
         raise ModelError(f"Model {folder} is damaged: its files do not fit together; get or train it again.") from error
+
+
+def load_descriptors(model: str | Path) -> DescriptorModel:
+    """As `load`, where nothing but a descriptor model will do."""
+    found = load(model)[0]
+    if not isinstance(found, DescriptorModel):
+        raise ModelError(f"{model} is no descriptor model, which is needed here; choose another.")
+    return found
 
 
 def card(model: str | Path) -> dict[str, Any]:
@@ -135,6 +159,17 @@ def verify(folder: Path, about: dict[str, Any]) -> list[str]:
         elif _sha(path) != expected:
             problems.append(f"{file} is not the file that was saved (sha256 differs)")
     return problems
+
+
+def _lstm_pb(folder: Path, about: dict[str, Any]) -> PBModel:
+    from duchenne.learn import pb_files
+
+    if set(about["files"]) < {pb_files.WEIGHTS}:
+        raise KeyError(pb_files.WEIGHTS)
+    try:
+        return pb_files.load(folder, about)
+    except ValueError as error:
+        raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
 
 
 def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:

@@ -21,6 +21,10 @@ from duchenne.errors import InputError, ModelError
 Tick = Callable[[dict[str, Any]], None]
 
 
+class Diverged(InputError):
+    """A loss, score or weight was no number; the checkpoint of the epoch before stands."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast.
@@ -62,8 +66,9 @@ def fit(
     """Train to the end of the schedule and leave the learner at its best epoch; return the learning curve.
 
     A curve's row has epoch, loss (mean over batches), score, pace and best. With `folder` a checkpoint stands there
-    after each epoch, and training goes on from it. InputError where the loss is no number: the best epoch
-    so far is restored first, so that nothing is lost. ModelError where a checkpoint is of another schedule.
+    after each epoch, and training goes on from it. Diverged where the loss, the score or a weight is no number: the
+    best epoch so far is restored first, so that nothing is lost. ModelError where a checkpoint is damaged, or of
+    another schedule or network.
     """
     curve = _resume(learner, schedule, folder)
     best = _best_state(learner, folder, curve)
@@ -72,14 +77,16 @@ def fit(
         rng, pace = np.random.default_rng([schedule.seed, number]), _pace(curve, schedule)
         losses = [float(loss) for loss in learner.epoch(rng, pace)]
         loss = float(np.mean(losses)) if losses else math.nan
-        if not math.isfinite(loss):
+        # the losses were measured before the last step, which may have been the one that broke the weights
+        sound = math.isfinite(loss) and all(bool(tensor.isfinite().all()) for tensor in learner.state().values())
+        score = learner.score() if sound else math.nan
+        if not sound or math.isinf(score):
             if best is not None:
                 learner.restore(best)
-            raise InputError(
-                f"Training diverged in epoch {number + 1}: the loss is no number; the best epoch before it is kept. "
-                "Lower the learning rate."
+            kept = "the best epoch before it is kept" if best is not None else "no epoch before it could be kept"
+            raise Diverged(
+                f"Training diverged in epoch {number + 1}: the loss is no number; {kept}. Lower the learning rate."
             )
-        score = learner.score()
         watched = loss if math.isnan(score) else score
         record = min((row["watched"] for row in curve), default=math.inf)
         row = {
@@ -143,15 +150,20 @@ def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[d
         return []
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        curve, told = list(about["curve"]), about["schedule"]
+        curve, told = [dict(row) for row in about["curve"]], dict(about["schedule"])
+        for row in curve:
+            row["score"] = math.nan if row["score"] is None else float(row["score"])
+            row["watched"], row["best"] = float(row["watched"]), bool(row["best"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no checkpoint of a training; remove its folder to start anew.") from error
     ours = asdict(schedule)
     if any(told.get(name) != ours[name] for name in ours if name not in ("epochs", "stop")):
         raise ModelError(f"{path} is of a training with other settings; remove its folder to start anew.")
-    for row in curve:
-        row["score"] = math.nan if row["score"] is None else row["score"]
-    learner.restore(_load(path.parent / f"epoch-{len(curve)}.safetensors", "now."))
+    tensors = path.parent / f"epoch-{len(curve)}.safetensors"
+    try:
+        learner.restore(_load(tensors, "now."))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{tensors} is of another network; remove its folder to start the training anew.") from error
     return curve
 
 

@@ -1,6 +1,7 @@
 """Methods by name, each unfitted: what an evaluation fits anew on every fold.
 
-`LEARNER` or `LEARNER:WHAT`, where WHAT is a family of descriptors, "smile", or "all" (see `learn.rows.Reader`).
+`LEARNER` or `LEARNER:WHAT`, where WHAT is a family of descriptors, "smile", or "all" (see `learn.rows.Reader`), or of
+"lstm-pb" a reading or a recipe. Torch is loaded where an LSTM-PB is made and nowhere else.
 """
 
 from __future__ import annotations
@@ -102,13 +103,15 @@ class AsIs:
     needs: str = "points"
 
     def __post_init__(self) -> None:
+        self.model: Any
         self.model, facts = checkpoint.load(self.name)
         self.sha256 = facts["sha256"]
         self.reader, self.margin = self.model.reader, self.model.margin
+        self.told_emotion = getattr(self.model, "told_emotion", False)
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, D): what the model reads."""
-        return self.model.table(samples)
+        """float64 (N, D), or object (N,) of sequences: what the model reads."""
+        return np.asarray(self.model.table(samples))
 
     def fit(self, *_: Any) -> AsIs:
         """Nothing is learnt."""
@@ -120,11 +123,11 @@ class AsIs:
 
     def predict_proba(self, samples: Sequence[Sample]) -> Array:
         """float64 (N, 2): P(posed), P(genuine)."""
-        return self.model.predict_proba(samples)
+        return np.asarray(self.model.predict_proba(samples))
 
-    def predict_table(self, x: Array) -> Array:
-        """float64 (N, 2): P(posed), P(genuine) of rows (N, D)."""
-        return self.model.predict_table(x)
+    def predict_table(self, x: Array, *emotions: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of rows (N, D); `emotions` (N,) for a model that must be told them."""
+        return np.asarray(self.model.predict_table(x, *emotions))
 
 
 def smile_recipe(seed: int = 0) -> Recipe:
@@ -165,6 +168,20 @@ def _constant(x: Array, y: Array, seed: int) -> Scorer:
     return lambda rows: np.zeros(len(rows))
 
 
+def _lstm_pb(what: str, seed: int) -> Any:
+    """The shipped recipe, or the same with another reading, or another recipe: a shipped one's name, or a TOML file."""
+    from duchenne.learn import pb, recipes
+
+    if not what or what in pb.READINGS:
+        return pb.PBModel(recipes.read("lstm-pb", reading=what or None, seed=seed))
+    if what not in recipes.shipped() and not what.endswith(".toml"):
+        raise UsageError(
+            f"There is no method 'lstm-pb:{what}': choose one of {', '.join(pb.READINGS)} after lstm-pb, or a recipe "
+            f"({', '.join(recipes.shipped())}, or a TOML)."
+        )
+    return pb.PBModel(recipes.read(what, seed=seed))
+
+
 #: Learner → how one is made from (what it reads, seed).
 LEARNERS: dict[str, Callable[[str, int], Any]] = {
     "default": lambda what, seed: DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)),
@@ -173,6 +190,7 @@ LEARNERS: dict[str, Callable[[str, int], Any]] = {
     "linear-svm": lambda what, seed: TableModel(Reader(what or "all"), _linear_svm, seed),
     "rank-svm": lambda what, seed: TableModel(Reader(what or "all"), _linear_svm, seed, ranker=RankSVM(seed=seed)),
     "extra-trees": lambda what, seed: TableModel(Reader(what or "all"), _extra_trees, seed),
+    "lstm-pb": _lstm_pb,
 }
 #: What any method must beat, by name: see `learn.rows.Reader` for what each reads.
 BASELINES: dict[str, Callable[[int], TableModel]] = {
@@ -194,6 +212,7 @@ def make(name: str, seed: int = 0) -> Any:
     if learner not in LEARNERS or unknown:
         raise UsageError(
             f"There is no method '{name}': choose one of {', '.join(LEARNERS)}, with ':' and a family of descriptors "
-            f"({', '.join(FAMILIES)}) if you like, or {AS_IS}MODEL for a finished model or its folder."
+            f"({', '.join(FAMILIES)}) or a reading or recipe of lstm-pb if you like, or {AS_IS}MODEL for a finished "
+            "model or its folder."
         )
     return LEARNERS[learner](what, seed)

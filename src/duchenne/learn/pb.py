@@ -21,7 +21,7 @@ from duchenne.errors import InputError
 from duchenne.learn.classifiers import TARGET_ACCURACY, abstention_margin
 from duchenne.learn.fit import Schedule, fit
 from duchenne.learn.linear import Linear
-from duchenne.learn.sequences import SequenceReader, jittered, padded
+from duchenne.learn.sequences import SequenceReader, jittered, padded, varied
 from duchenne.learn.tabular import Recipe, boost, log_odds, person_folds, platt, sigmoid
 from duchenne.models.lstm_pb import LSTMPB, LSTMPBConfig, first_step, prediction_error, recognise
 from duchenne.types import Array, Sample
@@ -41,7 +41,11 @@ class PBRecipe:
     held_out          share of the training people on whose prediction error (or log loss) training is stopped; 0: none
     copies, jitter    jittered copies of a clip, and how far their crop moves (x, y)
     recognition       steps of recognition
-    classifier        "logistic" or "boosting" on PB vectors
+    movement          read and predict steps rather than places (`models.lstm_pb`), as contrast must to learn anything
+    augment, decay    contrast: other takes of each clip (`sequences.varied`), and decay of the weights
+    sharpness, pull   contrast: what the log ratio of the errors starts to be multiplied by, and the weight of the right
+                      class's error itself
+    classifier        "logistic" or "boosting" on PB vectors, the latter with so many `trees`
     """
 
     reading: str = "paper"
@@ -65,14 +69,19 @@ class PBRecipe:
     jitter: tuple[float, float] = (0.06, 0.03)
     recognition: int = 20
     classifier: str = "logistic"
+    trees: int = 200
+    movement: bool = False
+    augment: bool = False
+    decay: float = 0.0
     sharpness: float = 10.0
+    pull: float = 300.0
     seed: int = 0
 
     @property
     def config(self) -> LSTMPBConfig:
         """The network's sizes."""
         network = "rnnpb" if self.reading == "contrast" else self.reading
-        return LSTMPBConfig(network, 80, self.pb, self.context, self.hidden, self.layers)
+        return LSTMPBConfig(network, 80, self.pb, self.context, self.hidden, self.layers, movement=self.movement)
 
     @property
     def schedule(self) -> Schedule:
@@ -97,9 +106,12 @@ class PBLearner:
         if recipe.reading == "contrast":  # from zero both would learn the same
             self.pb = torch.randn(2, recipe.pb) * 0.5
             self.pb.requires_grad_(True)
-        weights = list(self.network.parameters()) + ([self.pb] if recipe.reading == "contrast" else [])
+        self.log_sharpness = torch.tensor(float(recipe.sharpness)).log().requires_grad_(True)
+        weights = list(self.network.parameters()) + (
+            [self.pb, self.log_sharpness] if recipe.reading == "contrast" else []
+        )
         self.optimiser: torch.optim.Optimizer = (
-            torch.optim.Adam(weights, lr=recipe.rate)
+            torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=recipe.decay)
             if recipe.adam
             else torch.optim.SGD(weights, lr=recipe.rate, momentum=recipe.momentum)
         )
@@ -110,7 +122,7 @@ class PBLearner:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.rate * pace
         for rows in _batches(self.sequences, self.learnt, self.recipe.batch, rng):
-            yield self._contrast(rows) if self.recipe.reading == "contrast" else self._predict(rows, pace)
+            yield self._contrast(rows, rng) if self.recipe.reading == "contrast" else self._predict(rows, pace)
 
     def _predict(self, rows: Array, pace: float) -> float:
         x, mask = self._tensors(rows)
@@ -129,8 +141,8 @@ class PBLearner:
         self.pb -= self.recipe.pb_rate * pace * step / count[:, None]
         return float(error.detach().mean())
 
-    def _contrast(self, rows: Array) -> float:
-        x, mask = self._tensors(rows)
+    def _contrast(self, rows: Array, rng: np.random.Generator) -> float:
+        x, mask = self._tensors(rows, rng if self.recipe.augment else None)
         loss = self._contrast_loss(x, mask, torch.as_tensor(self.labels[rows]))
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -142,11 +154,13 @@ class PBLearner:
         errors = class_errors(self.network, self.pb, x, mask)
         right = errors.gather(1, y[:, None])[:, 0]
         # log of the ratio of the two errors: free of the clip's own amount of movement
-        log_ratio = self.recipe.sharpness * (errors[:, 0].log() - errors[:, 1].log())
-        return torch.nn.functional.binary_cross_entropy_with_logits(log_ratio, y.float()) + 10.0 * right.mean()
+        log_ratio = self.log_sharpness.exp() * (errors[:, 0].log() - errors[:, 1].log())
+        return (
+            torch.nn.functional.binary_cross_entropy_with_logits(log_ratio, y.float()) + self.recipe.pull * right.mean()
+        )
 
     def _clip(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
 
     @torch.no_grad()
     def score(self) -> float:
@@ -165,7 +179,7 @@ class PBLearner:
     def state(self) -> dict[str, Tensor]:
         """Weights, PB vectors and the optimiser's moments."""
         found = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        found["pb"] = self.pb.detach()
+        found |= {"pb": self.pb.detach(), "log_sharpness": self.log_sharpness.detach()}
         for i, moments in self.optimiser.state_dict()["state"].items():
             found |= {
                 f"optimiser.{i}.{name}": torch.as_tensor(value) for name, value in moments.items() if value is not None
@@ -179,6 +193,7 @@ class PBLearner:
         )
         with torch.no_grad():
             self.pb.copy_(state["pb"])
+            self.log_sharpness.copy_(state["log_sharpness"])
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in state.items():
             if name.startswith("optimiser."):
@@ -186,8 +201,9 @@ class PBLearner:
                 moments.setdefault(int(i), {})[kind] = tensor.clone()
         self.optimiser.load_state_dict({"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]})
 
-    def _tensors(self, rows: Array) -> tuple[Tensor, Tensor]:
-        x, mask = padded([self.sequences[i] for i in rows])
+    def _tensors(self, rows: Array, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
+        some = [self.sequences[i] for i in rows]
+        x, mask = padded(some if rng is None else [varied(sequence, rng) for sequence in some])
         return torch.from_numpy(x), torch.from_numpy(mask)
 
 
@@ -196,7 +212,7 @@ def class_errors(network: LSTMPB, pb: Tensor, x: Tensor, mask: Tensor) -> Tensor
     both = torch.cat([pb[:1].expand(len(x), -1), pb[1:].expand(len(x), -1)])
     twice, masks = torch.cat([x, x]), torch.cat([mask, mask])
     error = prediction_error(network(twice, both)[0], twice, masks)
-    return error.view(2, len(x)).T + 1e-8
+    return error.view(2, len(x)).T + 1e-9
 
 
 def _batches(sequences: Sequence[Array], rows: Array, size: int, rng: np.random.Generator) -> Iterator[Array]:
@@ -207,21 +223,53 @@ def _batches(sequences: Sequence[Array], rows: Array, size: int, rng: np.random.
         yield parts[i]
 
 
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Uncalibrated log-odds of genuine of rows (N, D): linear, boosted, or (contrast) the first column as it is."""
+
+    linear: Linear | None = None
+    booster: Any = None
+
+    def __call__(self, rows: Array) -> Array:
+        """float64 (N,)."""
+        if self.booster is not None:
+            return log_odds(self.booster, rows)
+        return np.asarray(rows[:, 0] if self.linear is None else self.linear.logits(rows)[:, 0])
+
+    def terms(self, rows: Array) -> Array:
+        """float64 (N, D): what each number of a row adds."""
+        if self.booster is not None:
+            import xgboost
+
+            found = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
+            return np.asarray(found[:, :-1], float)
+        return self.linear.terms(rows) if self.linear is not None else rows * (np.arange(rows.shape[1]) == 0)
+
+
 @dataclass
 class PBModel:
     """`fit_table(sequences, labels, groups, emotions)` and `predict_table(sequences)` on what `reader` reads.
 
-    networks  by emotion, "" for the one of all emotions
+    networks, scorers  by emotion, "" for the ones of all emotions: PB vectors of two networks cannot be compared
+    class_pb           float32 (2, pb) of each network: PB vectors learnt for posed and genuine; (0, pb) for readings
+                       that learn one per clip
+    typical            float32 (2, pb) of each network: what generation starts from, `class_pb` or the mean PB vectors
+                       of the posed and of the genuine training clips
+    out_of_fold        P(genuine) of the clips given to `fit_table`, for people that the scorer had not seen (and
+                       contrast's networks neither); NaN for the others
     """
 
     recipe: PBRecipe = field(default_factory=PBRecipe)
     networks: dict[str, LSTMPB] = field(default_factory=dict)
     class_pb: dict[str, Tensor] = field(default_factory=dict)
-    scorer: Any = None
+    typical: dict[str, Tensor] = field(default_factory=dict)
+    scorers: dict[str, Scorer] = field(default_factory=dict)
     slope: float = 1.0
     intercept: float = 0.0
     margin: float = 0.0
     needs: str = "points"
+    out_of_fold: Array | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     folder: Path | None = None
     tick: Any = None
@@ -248,30 +296,37 @@ class PBModel:
         usable = np.array([each is not None for each in x])
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
         what = np.full(len(y), "") if emotions is None else np.asarray(emotions).astype(str)[usable]
-        if len(np.unique(groups)) < 4 or len(np.unique(y)) < 2:
-            raise InputError("LSTM-PB needs usable clips of both labels from at least 4 people; add to the manifest.")
         where = what if self.recipe.per_emotion else np.full(len(y), "")
+        self._check(y, groups, where)
         held: Array = np.zeros(len(y), bool)
         for name in np.unique(where).tolist():
             mine = np.flatnonzero(where == name)
             held[mine] = self._learn(name, x[mine], y[mine], groups[mine])
-        rows, of = self._vectors(x, where, np.random.default_rng(self.recipe.seed))
+        rows, of = self._vectors(x, where, self.recipe.seed)
+        self.typical = {name: self._typical(name, rows, y[of], where[of]) for name in self.networks}
         # networks that saw labels are calibrated on people that they did not learn from
-        judged = held if self.recipe.reading == "contrast" and held.any() else np.ones(len(y), bool)
+        judged: Array = held if self.recipe.reading == "contrast" and held.any() else np.ones(len(y), bool)
         z = np.full(len(y), np.nan)
         for train, test in person_folds(groups, 5, self.recipe.seed):
-            score = self._fit_scorer(rows, y[of], np.isin(of, train))
-            mine = np.isin(of, test)
-            z[test] = np.bincount(of[mine], score(rows[mine]), minlength=len(y))[test] / np.bincount(of)[test]
+            here = np.isin(of, test)
+            scorers = self._fit_scorers(rows, y[of], where[of], np.isin(of, train))
+            score = _score(scorers, rows[here], where[of[here]])
+            z[test] = np.bincount(of[here], score, minlength=len(y))[test] / np.bincount(of)[test]
+        judged = judged & np.isfinite(z)  # a fold may have had one class only of an emotion
         self.slope, self.intercept = platt(z[judged], y[judged])
-        p = sigmoid(self.slope * z[judged] + self.intercept)
-        self.margin = abstention_margin(p, y[judged], TARGET_ACCURACY)
-        self.scorer = self._fit_scorer(rows, y[of], np.ones(len(of), bool))
+        p = np.where(judged, sigmoid(self.slope * z + self.intercept), np.nan)
+        self.margin = abstention_margin(p[judged], y[judged], TARGET_ACCURACY)
+        self.scorers = self._fit_scorers(rows, y[of], where[of], np.ones(len(of), bool))
+        self.out_of_fold = np.full(len(usable), np.nan)
+        self.out_of_fold[usable] = p
+        self.facts = {**self.facts, "people": len(np.unique(groups)), "clips": len(y), "genuine": int(y.sum())}
         return self
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine); NaN for clips that are too short. A model of networks per emotion must
-        be told the `emotions` (N,); an emotion that it has no network for is not answered."""
+        be told the `emotions` (N,); an emotion that it has no network for is not answered. InputError before `fit`."""
+        if not self.networks:
+            raise InputError("This model has not been fitted; call fit or load a trained one.")
         out = np.full((len(x), 2), np.nan)
         where = (
             np.full(len(x), "") if not self.recipe.per_emotion or emotions is None else np.asarray(emotions).astype(str)
@@ -280,16 +335,51 @@ class PBModel:
             [each is not None and name in self.networks for each, name in zip(x, where, strict=True)]
         )
         if len(usable):
-            rows, of = self._vectors(x[usable], where[usable], np.random.default_rng(self.recipe.seed + 1))
-            z = np.bincount(of, self.scorer(rows)) / np.bincount(of)
+            rows, of = self._vectors(x[usable], where[usable], self.recipe.seed + 1)
+            z = np.bincount(of, _score(self.scorers, rows, where[usable][of])) / np.bincount(of)
             p = sigmoid(self.slope * z + self.intercept)
             out[usable] = np.column_stack([1 - p, p])
         return out
 
+    def contributions(self, x: Array, where: Array | None = None) -> Array:
+        """float64 (N, D): what each number of `vectors` adds to the log-odds, mean over the copies of each clip;
+        `where` (N,) are names of networks."""
+        where = np.full(len(x), "") if where is None else where
+        rows, of = self._vectors(x, where, self.recipe.seed + 1)
+        terms = np.zeros_like(rows)
+        for name, scorer in self.scorers.items():
+            terms[where[of] == name] = scorer.terms(rows[where[of] == name])
+        return np.asarray(self.slope * terms.reshape(len(x), self.recipe.copies, -1).mean(axis=1))
+
     def vectors(self, x: Array, where: Array | None = None) -> Array:
         """float64 (N, pb): each clip's PB vector, without jitter (contrast: log ratio of class errors, and both)."""
         plain = replace(self, recipe=replace(self.recipe, copies=1))
-        return plain._vectors(x, np.full(len(x), "") if where is None else where, np.random.default_rng(0))[0]
+        return plain._vectors(x, np.full(len(x), "") if where is None else where, 0)[0]
+
+    @property
+    def told_emotion(self) -> bool:
+        """Whether `predict_table` must be told the emotions."""
+        return self.recipe.per_emotion
+
+    def _check(self, y: Array, groups: Array, where: Array) -> None:
+        people = len(np.unique(groups))
+        if people < 4 or len(np.unique(y)) < 2:
+            raise InputError(
+                f"LSTM-PB needs usable clips of both labels from at least 4 people, found {people} people and "
+                f"{int(y.sum())} genuine of {len(y)} clips; add to the manifest."
+            )
+        for name in np.unique(where).tolist():
+            if self.recipe.per_emotion and (not name or len(np.unique(y[where == name])) < 2):
+                what = f"clips of {name} of one label only" if name else "clips without an emotion"
+                raise InputError(
+                    f"A network per emotion cannot be learnt: there are {what}; mend the manifest or pool."
+                )
+
+    def _typical(self, name: str, rows: Array, y: Array, where: Array) -> Tensor:
+        if len(self.class_pb[name]):
+            return self.class_pb[name].clone()
+        means = [rows[(where == name) & (y == label)].mean(axis=0) for label in (0, 1)]
+        return torch.from_numpy(np.array(means, np.float32))
 
     def _learn(self, name: str, x: Array, y: Array, groups: Array) -> Array:
         """Train one network; bool (n,) of the clips held out for early stopping."""
@@ -299,15 +389,20 @@ class PBModel:
             held = np.isin(groups, people[: max(1, round(r.held_out * len(people)))])
         learner = PBLearner(r, list(x), y, np.flatnonzero(held))
         folder = None if self.folder is None else self.folder / (name or "all")
-        self.curves[name] = fit(learner, r.schedule, folder, self.tick)
+        tick = None if self.tick is None else lambda row: self.tick({**row, "network": name})
+        self.curves[name] = fit(learner, r.schedule, folder, tick)
         self.networks[name] = learner.network.eval()
         self.class_pb[name] = learner.pb.detach() if learner.by_class else torch.zeros(0, r.pb)
         return held
 
-    def _vectors(self, x: Array, where: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _vectors(self, x: Array, where: Array, seed: int) -> tuple[Array, Array]:
         """(rows (M, D), of (M,)): PB vectors of every copy of every clip, and which clip each is of."""
         r, of = self.recipe, np.repeat(np.arange(len(x)), self.recipe.copies)
-        copies = [x[i] if r.copies == 1 else jittered(x[i], rng, r.jitter) for i in of]
+        # the same jitter for every clip: an answer must not depend on which clips are judged beside it
+        copies = [
+            x[i] if r.copies == 1 else jittered(x[i], np.random.default_rng([seed, k % r.copies]), r.jitter)
+            for k, i in enumerate(of)
+        ]
         rows = np.zeros((len(of), 3 if r.reading == "contrast" else r.pb))
         for name, network in self.networks.items():
             for batch in _batches(copies, np.flatnonzero(where[of] == name), 64, np.random.default_rng(0)):
@@ -327,11 +422,27 @@ class PBModel:
             return first_step(network, x)
         return recognise(network, x, mask, steps=r.recognition, rate=r.pb_rate, momentum=r.momentum)[0]
 
-    def _fit_scorer(self, rows: Array, y: Array, train: Array) -> Any:
-        if self.recipe.reading == "contrast":
-            return lambda each: each[:, 0]
-        if self.recipe.classifier == "boosting":
-            booster = boost(rows[train], y[train], replace(_BOOSTING, seed=self.recipe.seed))
-            return lambda each: log_odds(booster, each)
-        linear = Linear.fit(rows[train], y[train], 0.05)
-        return lambda each: linear.logits(each)[:, 0]
+    def _fit_scorers(self, rows: Array, y: Array, where: Array, train: Array) -> dict[str, Scorer]:
+        found = {}
+        for name in self.networks:
+            mine = train & (where == name)
+            if len(np.unique(y[mine])) == 2:
+                found[name] = self._fit_scorer(rows[mine], y[mine])
+        return found
+
+    def _fit_scorer(self, rows: Array, y: Array) -> Scorer:
+        r = self.recipe
+        if r.reading == "contrast":
+            return Scorer()
+        if r.classifier == "boosting":
+            return Scorer(booster=boost(rows, y, replace(_BOOSTING, rounds=r.trees, seed=r.seed)))
+        return Scorer(Linear.fit(rows, y, 0.05))
+
+
+def _score(scorers: dict[str, Scorer], rows: Array, where: Array) -> Array:
+    """float64 (N,): NaN where no scorer was fitted."""
+    out = np.full(len(rows), np.nan)
+    for name, scorer in scorers.items():
+        mine = where == name
+        out[mine] = scorer(rows[mine])
+    return out

@@ -72,3 +72,29 @@ def jittered(sequence: Array, rng: np.random.Generator, spread: tuple[float, flo
     scale = 1 + rng.uniform(-1, 1) * max(spread) / 2
     points = sequence.reshape(-1, 40, 2) * scale + np.array([dx, dy])
     return np.asarray(points.reshape(sequence.shape), np.float32)
+
+
+#: Places of the 40 points in a mirror (`features.points40`).
+_MIRROR = (
+    *(9, 8, 7, 6, 5, 4, 3, 2, 1, 0),  # brows
+    *(10, 15, 14, 13, 12, 11),  # nose: tip, then its base from left to right
+    *(25, 24, 23, 22, 27, 26, 19, 18, 17, 16, 21, 20),  # eyes
+    *(32, 31, 30, 29, 28, 35, 34, 33),  # outer lip
+    *(37, 36, 39, 38),  # midpoints
+)
+
+
+def varied(sequence: Array, rng: np.random.Generator) -> Array:
+    """A clip as another take could have been: cut by up to a sixth at each end, played 0.85 to 1.18 times as long,
+    mirrored half of the time, on a face of slightly other proportions, with the landmarks' trembling."""
+    n = len(sequence)
+    if n >= 12:
+        sequence = sequence[rng.integers(0, n // 6 + 1) : n - rng.integers(0, n // 6 + 1)]
+    at = np.linspace(0, len(sequence) - 1, max(LEAST, round(len(sequence) * rng.uniform(0.85, 1.18))))
+    low = np.minimum(at.astype(int), len(sequence) - 2)
+    share = (at - low)[:, None]
+    points = (sequence[low] * (1 - share) + sequence[low + 1] * share).reshape(-1, 40, 2)
+    if rng.random() < 0.5:
+        points = points[:, _MIRROR] * np.array([-1, 1])
+    points = points * rng.uniform(0.96, 1.04, 2) + rng.normal(0, 0.02, (1, 40, 2)) + rng.normal(0, 0.003, points.shape)
+    return np.asarray(points.reshape(len(points), 80), np.float32)

@@ -4,14 +4,16 @@ Huynh & Kim, "Discrimination between genuine versus fake emotion using long-shor
 facial landmarks", ICCV Workshops 2017. The parametric bias (PB) stays the same over a sequence. Three readings share
 this file:
 
-paper           h_t = relu(W_x x_t) + relu(W_p p) + grid(c_{t-1}), c_t read from h_t: landmarks and PB reach the
-                recurrence through the context (figure 3 and section 2.3).
-published-code  c_t is read from the grid alone, as the authors' program computes it: neither landmarks nor PB ever
-                enter the recurrence, so its trace is the same for every video and is computed once.
+paper           h_t = relu(W_x x_t + b_x) + relu(W_p p + b_p) + grid(c_{t-1}), c_t read from h_t: landmarks and PB reach
+                the recurrence through the context (figure 3 and section 2.3).
+published-code  c_t is read from the rectified grid alone, as the authors' program computes it: neither landmarks nor PB
+                ever enter the recurrence, so its trace is the same for every video and is computed once.
 rnnpb           x_t and p enter the recurrence itself, and p = sigmoid(ρ/ζ) of an internal value ρ (Tani, Neural
                 Networks 16, 2003; Ito & Tani, Adaptive Behavior 12, 2004).
 
-In all of them the prediction of the next frame is tanh(W_o h_t + b_o).
+In all of them the prediction of the next frame is tanh(W_o h_t + b_o). Faces move little, so most of such a network
+learns to repeat its input. With `movement`, which is ours, it reads how far each point is from where it stood in the
+first frame and how far it went since the last, and predicts the next step: x_t + tanh(W_o h_t + b_o) / 15.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from torch import Tensor, nn
 from duchenne.models.grid_lstm import GridLSTM
 
 READINGS = ("paper", "published-code", "rnnpb")
-State = tuple[Tensor, Tensor, Tensor]
+State = tuple[Tensor, ...]
+#: Of `movement`: they bring distances and steps of a face at 12.5 frames per second to about [-1, 1].
+FAR, FAST = 4.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class LSTMPBConfig:
     hidden: int = 512
     layers: int = 4
     steepness: float = 1.0
+    movement: bool = False
 
     def __post_init__(self) -> None:
         if self.reading not in READINGS:
@@ -52,29 +57,45 @@ class LSTMPB(nn.Module):
         super().__init__()
         self.config = c = config or LSTMPBConfig()
         self.grid = GridLSTM(c.hidden, c.layers, c.context)
-        self.from_x = nn.Linear(c.inputs, c.hidden)
-        self.from_pb = nn.Linear(c.pb, c.hidden, bias=False)
+        self.from_x = nn.Linear(2 * c.inputs if c.movement else c.inputs, c.hidden)
+        # without a bias PB could never leave zero, where it starts: the slope of relu is zero there
+        self.from_pb = nn.Linear(c.pb, c.hidden, bias=c.reading != "rnnpb")
         self.out = nn.Linear(c.hidden, c.inputs)
         for layer in (self.from_x, self.from_pb, self.out):  # uniform, as in the paper
             bound = 1 / math.sqrt(layer.in_features)
             nn.init.uniform_(layer.weight, -bound, bound)
         nn.init.zeros_(self.out.bias)
+        if c.reading != "rnnpb":  # as the authors' program: the context has a bias, the time LSTMs' gates start at 1
+            self.context_bias = nn.Parameter(torch.empty(c.hidden, 1).uniform_(-(c.context**-0.5), c.context**-0.5))
+            nn.init.ones_(self.grid.time_bias)
 
     def forward(self, x: Tensor, pb: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """(predictions (B, T, inputs), state after the last frame, to go on from). No gradient flows into `state`."""
         batch, steps, _ = x.shape
-        into = self.from_x(x).permute(1, 2, 0)  # (T, H, B)
+        grid, past = (None, (x[:, :1], x[:, :1])) if state is None else (state[:3], state[3:])
+        into = self.from_x(self._read(x, past)).permute(1, 2, 0)  # (T, H, B)
         bias = self.from_pb(self.bias(pb)).T  # (H, B)
         if self.config.reading == "rnnpb":
-            hidden, state = self.grid(into + bias, None, steps=steps, batch=batch, state=state)
+            hidden, grid = self.grid(into + bias, None, steps=steps, batch=batch, state=grid)
         else:
             beside = into.relu() + bias.relu()
+            wide = batch if self.config.reading == "paper" else 1
+            below = self.context_bias.expand(steps, -1, wide)
             if self.config.reading == "paper":
-                hidden, state = self.grid(None, beside, steps=steps, batch=batch, state=state)
+                hidden, grid = self.grid(below, beside, steps=steps, batch=batch, state=grid)
             else:  # one trace for all: nothing of a video enters
-                trace, state = self.grid(None, None, steps=steps, batch=1, through=False, state=state)
+                trace, grid = self.grid(below, None, steps=steps, batch=1, through=False, state=grid)
                 hidden = trace + beside
-        return torch.tanh(self.out(hidden.permute(2, 0, 1))), state
+        said = torch.tanh(self.out(hidden.permute(2, 0, 1)))
+        if not self.config.movement:
+            return said, grid
+        return x + said / FAST, (*grid, x[:, -1:], past[1])
+
+    def _read(self, x: Tensor, past: State) -> Tensor:
+        if not self.config.movement:
+            return x
+        before, first = past
+        return torch.cat([(x - first) * FAR, torch.diff(x, dim=1, prepend=before) * FAST], dim=-1)
 
     def bias(self, pb: Tensor) -> Tensor:
         """What the PB nodes send: in `rnnpb` the sigmoid of their internal value, else the value itself."""
@@ -128,7 +149,7 @@ def recognise(
     error, slope = _slope(model, x, mask, pb)
     errors = [error]
     for _ in range(steps):
-        push = -slope
+        push = -slope * model.config.inputs  # the error at the output nodes is a sum over them
         if smooth and len(x) > 2:
             push[1:-1] += smooth * (pb[2:] - 2 * pb[1:-1] + pb[:-2])
         speed = momentum * speed + pace * push
@@ -149,7 +170,7 @@ def _slope(model: LSTMPB, x: Tensor, mask: Tensor, pb: Tensor) -> tuple[Tensor, 
     model.requires_grad_(False)
     try:
         free = pb.detach().requires_grad_(True)
-        error = prediction_error(model(x, free)[0], x, mask) * model.config.inputs
+        error = prediction_error(model(x, free)[0], x, mask)
         (slope,) = torch.autograd.grad(error.sum(), free)
     finally:
         for weight, learn in zip(model.parameters(), learns, strict=True):

@@ -1,23 +1,33 @@
-"""Pictures of an evaluation: arrays in, a matplotlib Figure out, and `save` writes it as SVG and PNG.
+"""Pictures of an evaluation: arrays in, a matplotlib Figure out.
 
-`p` is float (N,), P(genuine), NaN where a method did not answer; `y` is (N,), 1 genuine and 0 posed. Everything is
-drawn for a phone's width, in colours that the colour-blind tell apart (the palette of Okabe and Ito), and in the same
-bytes on every run. Nothing needs a display, and the user's own settings of matplotlib are neither used nor changed.
+`p` is float (N,), P(genuine), NaN where a method did not answer; `y` is (N,), 1 genuine and 0 posed.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from duchenne.errors import UsageError
-from duchenne.io import atomic
+from duchenne.plots.board import (
+    BLUE,
+    GREY,
+    SOFT,
+    VERMILLION,
+    WIDTH,
+    at_inches,
+    axes_at,
+    halo,
+    heading,
+    look,
+    new_figure,
+    short,
+    style,
+    swatch,
+)
 from duchenne.types import Array
 
 if TYPE_CHECKING:
@@ -26,53 +36,7 @@ if TYPE_CHECKING:
 
 Curves = Mapping[str, tuple[Array, Array]]
 
-BLUE, VERMILLION = "#0072B2", "#D55E00"
-#: One colour per method, in this order; the eighth method begins again with dashes.
-COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)))
-_MARKS = "osD^vPX"
-_INK, _SOFT, _FAINT, _GREY = "#1b1f24", "#5b6470", "#e3e6ea", "#8b94a0"
-_WIDTH = 4.8  # inches of every picture: at a phone's 9 cm its smallest letters are still 2 mm high
 _FEWEST = 20  # answered clips below which a share of them is noise and is not drawn
-_RC: dict[Any, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#b4bac2",
-    "axes.grid": True,
-    "axes.labelcolor": _SOFT,
-    "axes.labelsize": 9,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.dpi": 200,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "grid.color": _FAINT,
-    "grid.linewidth": 0.7,
-    "savefig.dpi": 200,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "duchenne",
-    "text.color": _INK,
-    "text.parse_math": False,
-    "xtick.color": _SOFT,
-    "xtick.labelsize": 8.5,
-    "xtick.major.size": 0,
-    "ytick.color": _SOFT,
-    "ytick.labelsize": 8.5,
-    "ytick.major.size": 0,
-}
-
-
-def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
-    """Write `figure` as `<path>.svg` and `<path>.png`, each in one step; OutputError where it cannot."""
-    path = Path(path)
-    files = tuple(path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png"))
-    with _style(), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes, which is no reason to fail.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for file, nobody in zip(files, ({"Date": None, "Creator": None}, {"Software": None}), strict=True):
-            with atomic(file) as part:
-                figure.savefig(part, format=file.suffix[1:], metadata=nobody)
-    return files[0], files[1]
 
 
 # --- forest -------------------------------------------------------------------------------------------------
@@ -94,12 +58,12 @@ def forest(
     shown = sorted((r for r in rows if _known(r["accuracy"])), key=lambda r: -r["accuracy"])
     if not shown:
         raise UsageError("A forest plot needs at least one method with an accuracy, found none.")
-    left_out = ", ".join(_short(r["name"], 30) for r in rows if not _known(r["accuracy"]))
+    left_out = ", ".join(short(r["name"], 30) for r in rows if not _known(r["accuracy"]))
     step, right, tall = 0.47, 1.3, 0.47 * len(shown)
-    with _style():
-        figure = _figure(0.88 + tall + 0.52 + 0.2 * bool(left_out))
-        _heading(figure, title, "bar: 95 % interval over people")
-        ax = _axes(figure, 0.2, 0.88, _WIDTH - 0.4 - right, tall)
+    with style():
+        figure = new_figure(0.88 + tall + 0.52 + 0.2 * bool(left_out))
+        heading(figure, title, "bar: 95 % interval over people")
+        ax = axes_at(figure, 0.2, 0.88, WIDTH - 0.4 - right, tall)
         ends = [chance, *([human] if _known(human) else []), *(end for r in shown for end in _interval(r))]
         ax.set(xlim=(max(min(ends) - 0.04, 0), min(max(ends) + 0.03, 1)), ylim=(tall, 0), yticks=[])
         ax.spines["left"].set_visible(False)
@@ -112,17 +76,17 @@ def forest(
             _forest_row(ax, row, step * i)
         if left_out:
             figure.text(
-                0.2 / _WIDTH, 0.07 / figure.get_figheight(), _short(f"No score: {left_out}", 72), size=8, color=_SOFT
+                0.2 / WIDTH, 0.07 / figure.get_figheight(), short(f"No score: {left_out}", 72), size=8, color=SOFT
             )
     return figure
 
 
 def _forest_row(ax: Axes, row: Mapping[str, Any], top: float) -> None:
     own, middle = row["kind"] == "method", top + 0.315
-    colour, tint = (BLUE, "#b3d4e8") if own else (_GREY, "#d9dce1")
+    colour, tint = (BLUE, "#b3d4e8") if own else (GREY, "#d9dce1")
     weight, wide, (low, high) = "bold" if own else "normal", ax.get_yaxis_transform(), _interval(row)
-    name = ax.text(0, top + 0.2, _short(row["name"], 46), transform=wide, size=9.5, weight=weight, va="bottom")
-    name.set_path_effects(_halo())
+    name = ax.text(0, top + 0.2, short(row["name"], 46), transform=wide, size=9.5, weight=weight, va="bottom")
+    name.set_path_effects(halo())
     ax.plot([low, high], [middle] * 2, color=tint, lw=6, solid_capstyle="round")
     ax.plot([row["accuracy"]], [middle], "o", color=colour, ms=8.5 if own else 7, mec="white", mew=1.2, zorder=4)
 
@@ -131,17 +95,17 @@ def _forest_row(ax: Axes, row: Mapping[str, Any], top: float) -> None:
 
     right(f"{100 * row['accuracy']:.1f} %", 8, size=10, weight=weight)
     if high > low:
-        right(f"{100 * low:.0f}–{100 * high:.0f}", 58, size=8.5, color=_SOFT)
+        right(f"{100 * low:.0f}–{100 * high:.0f}", 58, size=8.5, color=SOFT)
 
 
 def _references(ax: Axes, human: float | None, chance: float) -> None:
     """Vertical lines for chance and a single rater, named above the picture so that the names never meet."""
-    lines = [(chance, f"chance {100 * chance:.0f} %", _SOFT, (0, (1, 1.6)))]
+    lines = [(chance, f"chance {100 * chance:.0f} %", SOFT, (0, (1, 1.6)))]
     if _known(human):
         lines.append((human, f"a single rater {100 * human:.0f} %", VERMILLION, (0, (5, 2))))
     lines.sort(key=lambda line: line[0])
     left, right = ax.get_xlim()
-    letter = 0.073 / (ax.get_position().width * _WIDTH) * (right - left)  # about as wide as one of DejaVu at 8.5 points
+    letter = 0.073 / (ax.get_position().width * WIDTH) * (right - left)  # about as wide as one of DejaVu at 8.5 points
     for i, (x, text, colour, dash) in enumerate(lines):
         ax.axvline(x, color=colour, lw=1.2, ls=dash, zorder=2.5)
         after = sum(len(later[1]) + 2 for later in lines[i + 1 :]) * letter
@@ -169,14 +133,14 @@ def roc(curves: Curves, title: str, *, human: tuple[float, float] | None = None)
     answered = {name: _answered(name, p, y) for name, (p, y) in curves.items()}
     lines = {name: roc_points(p, y) for name, (p, y) in answered.items()}
     columns = min(len(curves), 2)
-    side = (_WIDTH - 0.7 - 0.24 - 0.34 * (columns - 1)) / columns
+    side = (WIDTH - 0.7 - 0.24 - 0.34 * (columns - 1)) / columns
     down = -(-len(curves) // columns)
-    with _style():
-        figure = _figure(0.82 + down * (side + 0.36) + 0.3)
-        _heading(figure, title, "each emotion among the others; dotted: guessing")
+    with style():
+        figure = new_figure(0.82 + down * (side + 0.36) + 0.3)
+        heading(figure, title, "each emotion among the others; dotted: guessing")
         for i, name in enumerate(curves):
             row, column = divmod(i, columns)
-            ax = _axes(figure, 0.7 + column * (side + 0.34), 0.95 + row * (side + 0.36), side, side)
+            ax = axes_at(figure, 0.7 + column * (side + 0.34), 0.95 + row * (side + 0.36), side, side)
             _roc_panel(ax, name, lines, len(answered[name][0]))
             if human is not None:
                 _rater(ax, human, named=i == 0)
@@ -206,13 +170,13 @@ def _roc_panel(ax: Axes, name: str, lines: Mapping[str, tuple[Array, Array]], ro
     for other, (x, y) in lines.items():
         if other != name:
             ax.plot(x, y, color="#d3d7dd", lw=0.8)
-    ax.plot([0, 1], [0, 1], color=_GREY, lw=1, ls=(0, (1, 1.6)))
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (1, 1.6)))
     ax.plot(fpr, tpr, color=BLUE, lw=2, solid_joinstyle="round", gid=f"roc-{name}")
     area = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1])) / 2)
     label = "no answers" if not rows else f"AUC {area:.3f}" if math.isfinite(area) else "one class only"
-    ax.text(0.98, 0.14, label, ha="right", weight="bold", size=10, color=BLUE).set_path_effects(_halo())
-    ax.text(0.98, 0.04, f"{rows:,} clips", ha="right", size=8.5, color=_SOFT).set_path_effects(_halo())
-    ax.set_title(_short(name, 24), loc="left", size=10, weight="bold", pad=4)
+    ax.text(0.98, 0.14, label, ha="right", weight="bold", size=10, color=BLUE).set_path_effects(halo())
+    ax.text(0.98, 0.04, f"{rows:,} clips", ha="right", size=8.5, color=SOFT).set_path_effects(halo())
+    ax.set_title(short(name, 24), loc="left", size=10, weight="bold", pad=4)
     ax.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     ax.xaxis.set_major_formatter(_percent)
     ax.yaxis.set_major_formatter(_percent)
@@ -224,7 +188,7 @@ def _rater(ax: Axes, human: tuple[float, float], named: bool) -> None:
         text = ax.annotate(
             "single rater", human, (6, -5), textcoords="offset points", va="top", size=8.5, color=VERMILLION
         )
-        text.set_path_effects(_halo())
+        text.set_path_effects(halo())
 
 
 # --- reliability --------------------------------------------------------------------------------------------
@@ -238,22 +202,22 @@ def reliability(p_by_method: Mapping[str, Array], y: Array, *, bins: int = 10) -
     """
     methods = _methods(p_by_method, y)
     side, strip = 3.55, 0.5
-    with _style():
-        figure = _figure(0.8 + side + 0.75 + strip * len(methods) + 0.1)
-        _heading(figure, "Does it mean what it says?", "on the diagonal, 70 % sure is right 70 % of the time")
-        ax = _axes(figure, 0.75, 0.8, side, side)
-        ax.plot([0, 1], [0, 1], color=_GREY, lw=1, ls=(0, (1, 1.6)))
+    with style():
+        figure = new_figure(0.8 + side + 0.75 + strip * len(methods) + 0.1)
+        heading(figure, "Does it mean what it says?", "on the diagonal, 70 % sure is right 70 % of the time")
+        ax = axes_at(figure, 0.75, 0.8, side, side)
+        ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (1, 1.6)))
         ax.set(xlim=(0, 1), ylim=(-0.01, 1.01), xlabel="claimed P(genuine)", ylabel="share truly genuine")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(_percent)
             axis.set_major_locator(_steps(20))
         for i, (name, (p, truth)) in enumerate(methods.items()):
             count, claimed, share, ece = calibration(p, truth, bins)
-            seen, (colour, dash, mark) = count > 0, _look(i)
+            seen, (colour, dash, mark) = count > 0, look(i)
             ax.plot(claimed[seen], share[seen], color=colour, ls=dash, lw=1.3, gid=f"reliability-{name}")
             size = 14 + 130 * count[seen] / max(int(count.max()), 1)
             ax.scatter(claimed[seen], share[seen], s=size, marker=mark, color=colour, ec="white", lw=0.9, zorder=3)
-            text = f"{_short(name, 34)}   ECE {_three(ece)}, {len(p):,} clips"
+            text = f"{short(name, 34)}   ECE {_three(ece)}, {len(p):,} clips"
             _counts(figure, 0.8 + side + 0.62 + strip * i, side, count, (colour, mark, text))
     return figure
 
@@ -270,7 +234,7 @@ def calibration(p: Array, y: Array, bins: int) -> tuple[Array, Array, Array, flo
 def _counts(figure: Figure, top: float, width: float, count: Array, label: tuple[str, str, str]) -> None:
     """A strip with the number of clips in every bin, headed by the method's mark and name."""
     colour, mark, text = label
-    ax = _axes(figure, 0.75, top + 0.19, width, 0.22)
+    ax = axes_at(figure, 0.75, top + 0.19, width, 0.22)
     ax.set(xlim=(0, len(count)), ylim=(0, 1), xticks=[], yticks=[])
     ax.spines[["left", "bottom"]].set_visible(False)
     for i, number in enumerate(count.tolist()):
@@ -296,35 +260,35 @@ def risk_coverage(
     drawn = {name: coverage_curve(p, truth, len(y)) for name, (p, truth) in methods.items()}
     marks = {name: point for name, point in (abstain or {}).items() if name in drawn}
     key = 0.2 * len(methods)
-    with _style():
-        figure = _figure(0.78 + key + 3.0 + 0.55)
-        _heading(
+    with style():
+        figure = new_figure(0.78 + key + 3.0 + 0.55)
+        heading(
             figure,
             "What it gains by abstaining",
             "right among the clips it is surest of" + "; ring: its own rule" * bool(marks),
         )
-        ax = _axes(figure, 0.7, 0.85 + key, _WIDTH - 0.95, 2.95)
+        ax = axes_at(figure, 0.7, 0.85 + key, WIDTH - 0.95, 2.95)
         heights = [base, *(v for _, right in drawn.values() for v in right), *(point[1] for point in marks.values())]
         floor, ceiling = min(heights), max(heights)
         ax.set(xlim=(0, 1.01), ylim=(max(floor - 0.05, -0.01), min(ceiling + 0.03, 1.01)))
         ax.set(xlabel="share of clips answered", ylabel="share of those told right")
         ax.xaxis.set_major_formatter(_percent)
         ax.yaxis.set_major_formatter(_percent)
-        ax.axhline(base, color=_GREY, lw=1, ls=(0, (1, 1.6)))
+        ax.axhline(base, color=GREY, lw=1, ls=(0, (1, 1.6)))
         common = "genuine" if float(np.mean(y)) >= 0.5 else "posed"
         note = ax.annotate(f"always “{common}”", (1, base), (0, -3), textcoords="offset points", va="top", size=8.5)
-        note.set(color=_SOFT, ha="right", path_effects=_halo())
+        note.set(color=SOFT, ha="right", path_effects=halo())
         for i, (name, (share, right)) in enumerate(drawn.items()):
-            colour, dash, _ = _look(i)
+            colour, dash, _ = look(i)
             ax.plot(share, right, color=colour, ls=dash, lw=1.8, gid=f"coverage-{name}")
-            text = _short(name, 30) + (f"   {100 * right[-1]:.1f} %" if len(right) else "   too few answers")
+            text = short(name, 30) + (f"   {100 * right[-1]:.1f} %" if len(right) else "   too few answers")
             if name in marks:
                 where, rate = marks[name]
                 ax.plot([where], [rate], "o", ms=9, mfc="white", mec=colour, mew=2, zorder=5)
                 text += f"; {100 * rate:.1f} % where it answers {100 * where:.0f} %"
-            x, height = _at(figure, 0.7, 0.79 + 0.2 * i)
-            figure.text(x + 0.3 / _WIDTH, height, text, size=8.5, va="center")
-            _swatch(figure, x, height, colour, dash)
+            x, height = at_inches(figure, 0.7, 0.79 + 0.2 * i)
+            figure.text(x + 0.3 / WIDTH, height, text, size=8.5, va="center")
+            swatch(figure, x, height, colour, dash)
     return figure
 
 
@@ -335,57 +299,6 @@ def coverage_curve(p: Array, y: Array, total: int) -> tuple[Array, Array]:
     last = np.flatnonzero(np.diff(sure[order], append=-1.0))
     last = last[last + 1 >= min(_FEWEST, total)]
     return (last + 1) / max(total, 1), np.cumsum(((p >= 0.5) == y)[order])[last] / (last + 1)
-
-
-# --- the drawing board --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_RC)
-        yield
-
-
-def _figure(height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(_WIDTH, height), facecolor="white")
-
-
-def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place told in inches from the figure's top left corner."""
-    whole = figure.get_figheight()
-    return figure.add_axes((left / _WIDTH, 1 - (top + height) / whole, width / _WIDTH, height / whole))
-
-
-def _at(figure: Figure, x: float, y: float) -> tuple[float, float]:
-    return x / _WIDTH, 1 - y / figure.get_figheight()
-
-
-def _heading(figure: Figure, title: str, below: str) -> None:
-    figure.text(*_at(figure, 0.2, 0.17), _short(title, 46), size=12, weight="bold", va="top")
-    figure.text(*_at(figure, 0.2, 0.42), below, size=8.5, color=_SOFT, va="top")
-
-
-def _swatch(figure: Figure, x: float, y: float, colour: str, dash: Any) -> None:
-    from matplotlib.lines import Line2D
-
-    figure.add_artist(Line2D([x, x + 0.22 / _WIDTH], [y, y], color=colour, ls=dash, lw=2))
-
-
-def _look(i: int) -> tuple[str, Any, str]:
-    """(colour, dash, marker) of the i-th method."""
-    return COLOURS[i % len(COLOURS)], _DASHES[i // len(COLOURS) % len(_DASHES)], _MARKS[i % len(_MARKS)]
-
-
-def _halo() -> list[Any]:
-    from matplotlib.patheffects import withStroke
-
-    return [withStroke(linewidth=2.6, foreground="white")]
 
 
 def _steps(percent: int) -> Any:
@@ -400,12 +313,6 @@ def _percent(value: float, _: float = 0) -> str:
 
 def _three(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "–"
-
-
-def _short(name: Any, most: int) -> str:
-    """One printable line of at most `most` characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 def _known(value: Any) -> TypeGuard[float]:

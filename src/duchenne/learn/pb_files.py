@@ -1,0 +1,157 @@
+"""LSTM-PB on disk: `model.json`, `weights.safetensors` and boosters. What it says of itself is checked before use.
+
+Weights stay float32, so that a saved model answers bit for bit the same; the network of 128 that ships takes 3 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from duchenne import io
+from duchenne.errors import DuchenneError
+from duchenne.learn import recipes
+from duchenne.learn.linear import Linear
+from duchenne.learn.pb import PBModel, PBRecipe, Scorer
+from duchenne.models.lstm_pb import LSTMPB
+
+FORMAT = "duchenne-lstm-pb"
+VERSION = 1
+#: What the 80 numbers of a frame are (`learn.sequences`); a model of other points reads nothing here.
+LAYOUT = "points40 of dlib68"
+WEIGHTS = "weights.safetensors"
+_MOST = 2**30  # bytes of weights: eight times the paper's six networks of 512 would still fit
+_LINEAR = ("median", "spread", "weights", "bias")
+
+
+def save(model: PBModel, folder: Path, *, name: str) -> Path:
+    """Write a fitted model; the folder is complete only once `model.json`, written last, is there."""
+    tensors: dict[str, Tensor] = {}
+    hashes = {}
+    for i, (network, scorer) in enumerate((network, model.scorers[network]) for network in model.networks):
+        tensors |= {f"{i}.network.{key}": value for key, value in model.networks[network].state_dict().items()}
+        tensors |= {f"{i}.class_pb": model.class_pb[network], f"{i}.typical": model.typical[network]}
+        if scorer.linear is not None:
+            tensors |= {f"{i}.linear.{key}": torch.from_numpy(getattr(scorer.linear, key)) for key in _LINEAR}
+        if scorer.booster is not None:
+            with io.atomic(folder / f"scorer-{i}.ubj") as path:
+                path.write_bytes(bytes(scorer.booster.save_raw("ubj")))
+            hashes[f"scorer-{i}.ubj"] = _sha(folder / f"scorer-{i}.ubj")
+    tensors = {key: value.detach().to(torch.float32).contiguous().clone() for key, value in tensors.items()}
+    with io.atomic(folder / WEIGHTS) as path:
+        # `save_file` would keep it from other users of the machine
+        path.write_bytes(serialise(tensors, {"made_for": _made_for(model.recipe)}))
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": name,
+        "family": f"lstm-pb ({model.recipe.reading})",
+        "fps": model.recipe.fps,
+        "layout": LAYOUT,
+        "needs": model.needs,
+        "classes": ["posed", "genuine"],
+        "emotions": list(model.networks),
+        "recipe": asdict(model.recipe),
+        "calibration": {"slope": model.slope, "intercept": model.intercept},
+        "margin": model.margin,
+        "facts": model.facts,
+        "files": {WEIGHTS: _sha(folder / WEIGHTS), **hashes},
+    }
+    io.write_json(folder / "model.json", about)
+    return folder
+
+
+def load(folder: Path, about: dict[str, Any]) -> PBModel:
+    """The model of a folder whose `model.json` says `about`; ValueError, in words, where its files do not fit it."""
+    try:
+        recipe = recipes.recipe(dict(about["recipe"]), "model.json")
+    except DuchenneError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    names = [str(name) for name in about["emotions"]]
+    if about["fps"] != recipe.fps or about["layout"] != LAYOUT:
+        raise ValueError(
+            f"it reads {about['layout']} at {about['fps']} frames/s, expected {LAYOUT} at {recipe.fps:g} frames/s"
+        )
+    if not names or len(set(names)) < len(names) or (not recipe.per_emotion and names != [""]):
+        raise ValueError(f"it names the networks {names}")
+    tensors = _tensors(folder / WEIGHTS, recipe, len(names))
+    calibration = about["calibration"]
+    model = PBModel(
+        recipe,
+        slope=float(calibration["slope"]),
+        intercept=float(calibration["intercept"]),
+        margin=float(about["margin"]),
+        facts=dict(about["facts"]),
+    )
+    for i, name in enumerate(names):
+        mine = {key.removeprefix(f"{i}."): value for key, value in tensors.items() if key.startswith(f"{i}.")}
+        network = LSTMPB(recipe.config)
+        network.load_state_dict({k.removeprefix("network."): v for k, v in mine.items() if k.startswith("network.")})
+        model.networks[name] = network.eval()
+        model.class_pb[name], model.typical[name] = mine["class_pb"], mine["typical"]
+        model.scorers[name] = _scorer(folder / f"scorer-{i}.ubj", recipe, mine)
+    return model
+
+
+def _scorer(path: Path, recipe: PBRecipe, tensors: dict[str, Tensor]) -> Scorer:
+    if recipe.reading == "contrast":
+        return Scorer()
+    if recipe.classifier == "logistic":
+        return Scorer(Linear(*(tensors[f"linear.{key}"].double().numpy() for key in _LINEAR)))
+    import xgboost
+
+    booster = xgboost.Booster({"nthread": 1})
+    booster.load_model(bytearray(path.read_bytes()))
+    if booster.num_features() != recipe.pb:
+        raise ValueError(f"{path.name} is not of PB vectors of {recipe.pb} numbers")
+    return Scorer(booster=booster)
+
+
+def _shapes(recipe: PBRecipe, networks: int) -> dict[str, tuple[int, ...]]:
+    """The tensors that a model of this recipe must have, without making them."""
+    with torch.device("meta"):
+        shapes = {f"network.{key}": tuple(value.shape) for key, value in LSTMPB(recipe.config).state_dict().items()}
+    by_class = recipe.reading in ("published-code", "contrast")
+    shapes |= {"class_pb": (2 if by_class else 0, recipe.pb), "typical": (2, recipe.pb)}
+    if recipe.reading != "contrast" and recipe.classifier == "logistic":
+        shapes |= {"linear.median": (recipe.pb,), "linear.spread": (recipe.pb,)}
+        shapes |= {"linear.weights": (1, recipe.pb), "linear.bias": (1,)}
+    return {f"{i}.{key}": shape for i in range(networks) for key, shape in shapes.items()}
+
+
+def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
+    if path.stat().st_size > _MOST:
+        raise ValueError(f"{path.name} is larger than {_MOST >> 20} MB")
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            made_for = json.loads((stored.metadata() or {}).get("made_for", "null"))
+            found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+        expected = _shapes(recipe, networks)
+        if wrong := sorted(found.items() ^ expected.items()):
+            raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
+        tensors = load_file(str(path))
+    except (SafetensorError, RuntimeError) as error:  # the latter where sizes are beyond all numbers
+        raise ValueError(f"{path.name} is cut short or no safetensors file") from error
+    if made_for != json.loads(_made_for(recipe)):
+        raise ValueError(f"{path.name} was learnt with other settings than model.json says")
+    if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in tensors.values()):
+        raise ValueError(f"{path.name} holds weights that are no float32 numbers")
+    return tensors
+
+
+def _made_for(recipe: PBRecipe) -> str:
+    """What the weights are of; it lies inside their file, so that a changed `model.json` is noticed."""
+    return json.dumps({"layout": LAYOUT, **asdict(recipe)}, sort_keys=True)
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,120 @@
+"""The drawing board of every picture: one width, one palette, one way to save, the same bytes on every run.
+
+Drawn for a phone's width, in colours that the colour-blind tell apart (the palette of Okabe and Ito). Nothing needs a
+display, and the user's own settings of matplotlib are neither used nor changed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duchenne.io import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, VERMILLION = "#0072B2", "#D55E00"
+#: One colour per method, in this order; the eighth method begins again with dashes.
+COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)))
+MARKS = "osD^vPX"
+INK, SOFT, FAINT, GREY = "#1b1f24", "#5b6470", "#e3e6ea", "#8b94a0"
+WIDTH = 4.8  # inches of every picture: at a phone's 9 cm its smallest letters are still 2 mm high
+_RC: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#b4bac2",
+    "axes.grid": True,
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 200,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "duchenne",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": SOFT,
+    "xtick.labelsize": 8.5,
+    "xtick.major.size": 0,
+    "ytick.color": SOFT,
+    "ytick.labelsize": 8.5,
+    "ytick.major.size": 0,
+}
+
+
+def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
+    """Write `figure` as `<path>.svg` and `<path>.png`, each in one step; OutputError where it cannot."""
+    path = Path(path)
+    files = tuple(path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png"))
+    with style(), warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes, which is no reason to fail.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        for file, nobody in zip(files, ({"Date": None, "Creator": None}, {"Software": None}), strict=True):
+            with atomic(file) as part:
+                figure.savefig(part, format=file.suffix[1:], metadata=nobody)
+    return files[0], files[1]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
+        yield
+
+
+def new_figure(height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), facecolor="white")
+
+
+def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place told in inches from the figure's top left corner."""
+    whole = figure.get_figheight()
+    return figure.add_axes((left / WIDTH, 1 - (top + height) / whole, width / WIDTH, height / whole))
+
+
+def at_inches(figure: Figure, x: float, y: float) -> tuple[float, float]:
+    return x / WIDTH, 1 - y / figure.get_figheight()
+
+
+def heading(figure: Figure, title: str, below: str) -> None:
+    figure.text(*at_inches(figure, 0.2, 0.17), short(title, 46), size=12, weight="bold", va="top")
+    figure.text(*at_inches(figure, 0.2, 0.42), below, size=8.5, color=SOFT, va="top")
+
+
+def swatch(figure: Figure, x: float, y: float, colour: str, dash: Any) -> None:
+    from matplotlib.lines import Line2D
+
+    figure.add_artist(Line2D([x, x + 0.22 / WIDTH], [y, y], color=colour, ls=dash, lw=2))
+
+
+def look(i: int) -> tuple[str, Any, str]:
+    """(colour, dash, marker) of the i-th method."""
+    return COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)], MARKS[i % len(MARKS)]
+
+
+def halo() -> list[Any]:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.6, foreground="white")]
+
+
+def short(name: Any, most: int) -> str:
+    """One printable line of at most `most` characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"

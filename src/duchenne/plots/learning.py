@@ -1,0 +1,77 @@
+"""The picture of a training: loss by epoch, on the clips that are learnt from and on people left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from duchenne.errors import UsageError
+from duchenne.plots.board import (
+    BLUE,
+    GREY,
+    VERMILLION,
+    WIDTH,
+    at_inches,
+    axes_at,
+    heading,
+    new_figure,
+    short,
+    style,
+    swatch,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def learning(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """One panel per network (name → rows of `learn.fit.fit`: epoch, loss, score, pace, best), one below the other.
+
+    The ring marks the epoch whose weights were kept, dotted lines the epochs from which rates were lower. UsageError
+    where no network has an epoch.
+    """
+    shown = {name: rows for name, rows in curves.items() if rows}
+    if not shown:
+        raise UsageError("A learning curve needs at least one epoch, found none.")
+    tall = 2.4 if len(shown) == 1 else 1.4
+    with style():
+        figure = new_figure(1.15 + len(shown) * (tall + 0.35) + 0.15)
+        heading(figure, "How it learnt", "loss by epoch; ring: the epoch that was kept")
+        left_out = any(
+            row["score"] is not None and math.isfinite(row["score"]) for rows in shown.values() for row in rows
+        )
+        named = [("clips learnt from", BLUE), *([("people left out", VERMILLION)] if left_out else [])]
+        for i, (text, colour) in enumerate(named):
+            x, y = at_inches(figure, 0.7 + 1.7 * i, 0.74)
+            swatch(figure, x, y, colour, "-")
+            figure.text(x + 0.3 / WIDTH, y, text, size=8.5, va="center")
+        for i, (name, rows) in enumerate(shown.items()):
+            ax = axes_at(figure, 0.7, 1.15 + i * (tall + 0.35), WIDTH - 0.95, tall)
+            _panel(ax, name, rows)
+            if i == len(shown) - 1:
+                ax.set_xlabel("epoch")
+    return figure
+
+
+def _panel(ax: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [row["epoch"] for row in rows]
+    for key, colour in (("loss", BLUE), ("score", VERMILLION)):
+        values = [math.nan if row[key] is None else row[key] for row in rows]
+        if any(map(math.isfinite, values)):
+            alone = "o" if len(rows) == 1 else None
+            ax.plot(epochs, values, color=colour, lw=1.6, marker=alone, ms=4, gid=f"{key}-{name or 'all'}")
+    kept = max((row for row in rows if row["best"]), key=lambda row: row["epoch"], default=None)
+    if kept is not None:
+        ring = BLUE if kept["watched"] == kept["loss"] else VERMILLION
+        ax.plot([kept["epoch"]], [kept["watched"]], "o", ms=9, mfc="none", mec=ring, mew=1.8, clip_on=False, gid="kept")
+    for before, row in pairwise(rows):
+        if row["pace"] < before["pace"]:
+            ax.axvline(row["epoch"], color=GREY, lw=1, ls=(0, (1, 1.6)), gid="slower")
+    ax.set_xlim(0.5, max(epochs[-1], 2) + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    ax.set_title(short(name or "all emotions", 30), loc="left", size=10, weight="bold", pad=4)
