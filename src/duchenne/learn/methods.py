@@ -172,8 +172,11 @@ def _lstm_pb(what: str, seed: int) -> Any:
     """The shipped recipe, or the same with another reading, or another recipe: a shipped one's name, or a TOML file."""
     from duchenne.learn import pb, recipes
 
-    if not what or what in pb.READINGS:
-        return pb.PBModel(recipes.read("lstm-pb", reading=what or None, seed=seed))
+    if not what or what == "contrast":
+        return pb.PBModel(recipes.read("lstm-pb", seed=seed))
+    if what in pb.READINGS:  # as the paper: places rather than steps, nobody held out, every label as it is
+        plain: dict[str, Any] = {"movement": False, "augment": False, "decay": 0.0, "held_out": 0.0, "stop": 0}
+        return pb.PBModel(recipes.read("lstm-pb", reading=what, seed=seed, **plain))
     if what not in recipes.shipped() and not what.endswith(".toml"):
         raise UsageError(
             f"There is no method 'lstm-pb:{what}': choose one of {', '.join(pb.READINGS)} after lstm-pb, or a recipe "

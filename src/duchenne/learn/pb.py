@@ -27,6 +27,7 @@ from duchenne.models.lstm_pb import LSTMPB, LSTMPBConfig, first_step, prediction
 from duchenne.types import Array, Sample
 
 READINGS = ("paper", "published-code", "rnnpb", "contrast")
+_DOUBT = 0.1  # that is left in contrast's targets, as a label is no more certain than its data set
 _BOOSTING = Recipe(rounds=200, depth=2, rate=0.05, rows=0.5, columns=0.3, shrink=10.0)
 
 
@@ -153,28 +154,32 @@ class PBLearner:
     def _contrast_loss(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
         errors = class_errors(self.network, self.pb, x, mask)
         right = errors.gather(1, y[:, None])[:, 0]
-        # log of the ratio of the two errors: free of the clip's own amount of movement
-        log_ratio = self.log_sharpness.exp() * (errors[:, 0].log() - errors[:, 1].log())
-        return (
-            torch.nn.functional.binary_cross_entropy_with_logits(log_ratio, y.float()) + self.recipe.pull * right.mean()
-        )
+        z, target = self.log_sharpness.exp() * log_ratio(errors), _DOUBT + (1 - 2 * _DOUBT) * y.float()
+        return torch.nn.functional.binary_cross_entropy_with_logits(z, target) + self.recipe.pull * right.mean()
 
     def _clip(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
 
     @torch.no_grad()
     def score(self) -> float:
-        """On the people held out: prediction error with PB at zero, or of `contrast` the loss."""
+        """On the people held out: prediction error with PB at zero, or of `contrast` 1 − AUC, as its loss grows with
+        sureness long before the order of clips gets worse."""
+        from sklearn.metrics import roc_auc_score
+
         if not len(self.held):
             return float("nan")
-        total = 0.0
+        found = np.zeros(len(self.sequences))
         for rows in _batches(self.sequences, self.held, 64, np.random.default_rng(0)):
             x, mask = self._tensors(rows)
             if self.recipe.reading == "contrast":
-                total += float(self._contrast_loss(x, mask, torch.as_tensor(self.labels[rows]))) * len(rows)
+                found[rows] = log_ratio(class_errors(self.network, self.pb, x, mask)).numpy()
             else:
-                total += float(prediction_error(self.network(x, x.new_zeros(len(x), self.recipe.pb))[0], x, mask).sum())
-        return total / len(self.held)
+                found[rows] = prediction_error(self.network(x, x.new_zeros(len(x), self.recipe.pb))[0], x, mask).numpy()
+        held = found[self.held]
+        if self.recipe.reading != "contrast":
+            return float(held.mean())
+        y = self.labels[self.held]
+        return float("nan") if len(np.unique(y)) < 2 else 1 - float(roc_auc_score(y, held))
 
     def state(self) -> dict[str, Tensor]:
         """Weights, PB vectors and the optimiser's moments."""
@@ -205,6 +210,11 @@ class PBLearner:
         some = [self.sequences[i] for i in rows]
         x, mask = padded(some if rng is None else [varied(sequence, rng) for sequence in some])
         return torch.from_numpy(x), torch.from_numpy(mask)
+
+
+def log_ratio(errors: Tensor) -> Tensor:
+    """(B,): log of posed over genuine error (B, 2), free of how much a clip moves; above 0 speaks for genuine."""
+    return errors[:, 0].log() - errors[:, 1].log()
 
 
 def class_errors(network: LSTMPB, pb: Tensor, x: Tensor, mask: Tensor) -> Tensor:
@@ -417,7 +427,7 @@ class PBModel:
         if r.reading == "contrast":
             with torch.no_grad():
                 errors = class_errors(network, class_pb, x, mask)
-            return torch.column_stack([errors[:, 0].log() - errors[:, 1].log(), errors.log()])
+            return torch.column_stack([log_ratio(errors), errors.log()])
         if r.reading == "published-code":
             return first_step(network, x)
         return recognise(network, x, mask, steps=r.recognition, rate=r.pb_rate, momentum=r.momentum)[0]
