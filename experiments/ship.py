@@ -207,7 +207,8 @@ def headline(pedfe: dict[str, Any], uva: dict[str, Any], human: dict[str, Any]) 
 
 def table(run: dict[str, Any], head: str, unit: str, names: dict[str, str]) -> str:
     """The named methods of an evaluation."""
-    rows = [f"| {head} | accuracy (95 % by {unit}) | AUC | forced pairs | ECE |", "|---|---|---|---|---|"]
+    pairs = "forced pairs" if unit == "person" else f"forced pairs of one {unit}"
+    rows = [f"| {head} | accuracy (95 % by {unit}) | AUC | {pairs} | ECE |", "|---|---|---|---|---|"]
     return "\n".join([*rows, *(row(words, run["methods"][key]["score"]) for key, words in names.items())]) + "\n"
 
 
@@ -220,11 +221,11 @@ def pedfe_table(run: dict[str, Any], cuts: dict[str, Any]) -> str:
     """Every method on PEDFE, with the default's abstaining and people's own figures."""
     default, human = run["methods"]["default"], cuts["human"]
     lines = table(run, "PEDFE, unseen people", "person", PEDFE).splitlines()
-    sure, told = default["answered"], cuts["methods"]["default, told the emotion"]
+    sure, told, untold = default["answered"], cuts["methods"]["default, told the emotion"], cuts["methods"]["default"]
     first = [
         row("**default** (nested: members, calibration, threshold)", default["score"]),
         f"| default, only where it does not abstain, answers {sure['coverage']:.0%} | {sure['accuracy']:.3f} | {sure['auc']:.3f} | – | – |",
-        row("default, told the emotion", told),
+        row(f"default, told the emotion (other folds; {untold['accuracy']:.3f} untold)", told),
     ]
     last = [
         f"| people: a single rater | {human['single_rater_accuracy']:.3f} | – | – | – |",

@@ -21,6 +21,7 @@ from duchenne.types import Array
 #: Method → one set of answers per repeat.
 Repeats = Mapping[str, Sequence[Answers]]
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "opencv-contrib-python-headless", "dlib-bin")
+_LINES = 4  # methods in one picture of calibration or of abstaining: more cannot be told apart
 _PAIR_DRAWS = 500  # for each method against each baseline: a verdict in words needs no third decimal
 COLUMNS = (
     "method",
@@ -159,15 +160,16 @@ def draw(out: Path, results: Mapping[str, Any], answers: Repeats, truth: Truth) 
         mine = [name for name, m in scored.items() if m["kind"] == "method" and m["run"] == run]
         tested = answers[mine[0]][0].fold >= 0
         y = truth.y[tested]
-        p: dict[str, Array] = {name: answers[name][0].p[tested] for name in mine[:8]}
+        p: dict[str, Array] = {name: answers[name][0].p[tested] for name in mine}
+        few = {name: p[name] for name in mine[:_LINES]}
         tail = f"-{_slug(run)}" if run else ""
         rings = {
             name: (scored[name]["answered"]["coverage"], scored[name]["answered"]["accuracy"])
-            for name in p
+            for name in few
             if scored[name]["answered"]
         }
-        plots.save(plots.reliability(p, y), out / f"reliability{tail}")
-        plots.save(plots.risk_coverage(p, y, abstain=rings), out / f"risk-coverage{tail}")
+        plots.save(plots.reliability(few, y), out / f"reliability{tail}")
+        plots.save(plots.risk_coverage(few, y, abstain=rings), out / f"risk-coverage{tail}")
         for name in p:
             curves = {e: (p[name][m], y[m]) for e, m in _per_emotion(truth.emotion[tested]).items()}
             plots.save(plots.roc(curves, name), out / f"roc-{_slug(name)}")

