@@ -63,7 +63,9 @@ def moved(before: np.ndarray, after: np.ndarray, other: np.ndarray) -> dict[str,
     return {
         "largest": float(step.max()),
         "median": float(np.median(step)),
-        "median_in_distances_between_clips": float(np.median(step) / np.median(np.linalg.norm(before - before[other], axis=1))),
+        "median_in_distances_between_clips": float(
+            np.median(step) / np.median(np.linalg.norm(before - before[other], axis=1))
+        ),
     }
 
 
@@ -198,10 +200,16 @@ def table(found: dict[str, Any]) -> str:
         return cells
 
     changed = "pb_moves_when_all_but_two_frames_change"
-    line("PB vector moves when all frames after the second are another person's: median, where the distance between two "
-         "people's clips is 1", each(changed, "median_in_distances_between_clips"))
+    line(
+        "PB vector moves when all frames after the second are another person's: median, where the distance between two "
+        "people's clips is 1",
+        each(changed, "median_in_distances_between_clips"),
+    )
     line("the same: largest move of any clip, in PB units", each(changed, "largest", form=".3g"))
-    line("largest difference between the recurrence's states over two videos", each("recurrence", "largest_difference", form=".3g"))
+    line(
+        "largest difference between the recurrence's states over two videos",
+        each("recurrence", "largest_difference", form=".3g"),
+    )
     for key, words in (("subject", "people"), ("emotion", "emotions"), ("genuine", "genuine and posed")):
         chance = by[READINGS[0]][d][key]["by_chance"]
         line(f"variance of PB that lies between {words} (shuffled: {chance:.3f})", each(d, key, "share"))
