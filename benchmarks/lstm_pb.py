@@ -118,7 +118,10 @@ def split(net: LSTMPB) -> dict[str, Any]:
     return {
         "time": [lstm(weight, bias) for weight, bias in zip(grid.time_weight, grid.time_bias, strict=True)],
         "depth": lstm(grid.depth_weight, grid.depth_bias),
-        "context": (leaf(grid.context_in), leaf(grid.context_out)),
+        "context": (
+            leaf(grid.context_in), leaf(grid.context_out),
+            None if net.config.reading == "rnnpb" else leaf(net.context_bias[:, 0]),
+        ),
         "x": (leaf(net.from_x.weight), leaf(net.from_x.bias)),
         "pb": (leaf(net.from_pb.weight), None if net.from_pb.bias is None else leaf(net.from_pb.bias)),
         "out": (leaf(net.out.weight), leaf(net.out.bias)),
@@ -151,11 +154,12 @@ def naive_error(config: LSTMPBConfig, weights: dict[str, Any], x: Tensor, pb: Te
             seen, fed = x.new_zeros(()), seen + linear(torch.sigmoid(config.steepness * pb), *weights["pb"])
         else:
             seen, fed = seen.relu() + linear(pb, *weights["pb"]).relu(), x.new_zeros(())
-        depth = linear(context, weights["context"][0]) + fed
+        depth = linear(context, weights["context"][0], weights["context"][2]) + fed
         depth_memory = torch.zeros_like(depth)
         for layer, weight in enumerate(weights["time"]):
             hidden[layer], memory[layer] = naive_lstm(weight, depth, hidden[layer], memory[layer])
             depth, depth_memory = naive_lstm(weights["depth"], hidden[layer], depth, depth_memory)
+        depth = depth.relu() if config.reading == "published-code" else depth
         h = depth + seen
         context = linear(depth if config.reading == "published-code" else h, weights["context"][1])
         total = total + (torch.tanh(linear(h, *weights["out"])) - x[:, t + 1]).square().mean()
@@ -198,6 +202,8 @@ def gradients(net: LSTMPB, weights: dict[str, Any]) -> list[tuple[Any, Any]]:
     """(ours, the port's) of all weights, after both went backward."""
     grid: Any = net.grid
     found = [(grid.context_in.grad, weights["context"][0].grad), (grid.context_out.grad, weights["context"][1].grad)]
+    if net.config.reading != "rnnpb":
+        found.append((net.context_bias.grad[:, 0], weights["context"][2].grad))
     for ours, port in ((net.from_x, weights["x"]), (net.from_pb, weights["pb"]), (net.out, weights["out"])):
         found += [(ours.weight.grad, port[0].grad)] + ([] if ours.bias is None else [(ours.bias.grad, port[1].grad)])
     lstms = [(grid.time_weight.grad[i], grid.time_bias.grad[i], port) for i, port in enumerate(weights["time"])]

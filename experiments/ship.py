@@ -107,7 +107,7 @@ def card_text(name: str, card: dict[str, Any], about: dict[str, Any]) -> str:
         for e, v in card.get("per_emotion", {}).items()
     )
     table = f"\n| emotion | clips | accuracy | AUC |\n|---|---|---|---|\n{rows}" if rows else ""
-    people = "people" if name == "default" else "groups of people (sex and age; no person is in two)"
+    people = "people" if name != "smile" else "groups of people (sex and age; no person is in two)"
     human = (
         f"**Human figure.** {card['human']['text'][0].upper()}{card['human']['text'][1:]}.\n"
         if card["human"]
@@ -115,9 +115,11 @@ def card_text(name: str, card: dict[str, Any], about: dict[str, Any]) -> str:
     )
     if name == "lstm-pb":
         what = (
-            "It reads 40 facial points, head pose taken out, at 12.5 frames per second, and predicts their next steps\n"
-            "once with the PB vector of posed and once with that of genuine clips; the smaller error wins. Emotion, phases\n"
-            "and familiarity beside its verdicts come from the model `default`"
+            "It reads 40 facial points, head pose taken\n"
+            "out, at 12.5 frames per second, and predicts their next steps once with the PB vector of posed and once with that of\n"
+            "genuine clips; the smaller error wins. Emotion, phases and familiarity beside its verdicts come from the model\n"
+            "`default`. On unseen people it does not beat the baselines of first frame and peak intensity: it is here to show the\n"
+            "method, and `default` is the model to use"
         )
         how = (
             "`duchenne train lstm-pb` (`src/duchenne/recipes/lstm-pb.toml`): one network for all emotions, stopped and\n"

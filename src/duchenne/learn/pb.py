@@ -21,8 +21,9 @@ from duchenne.errors import InputError
 from duchenne.learn.classifiers import TARGET_ACCURACY, abstention_margin
 from duchenne.learn.fit import Schedule, fit
 from duchenne.learn.linear import Linear
+from duchenne.learn.scorer import Scorer, score_rows
 from duchenne.learn.sequences import SequenceReader, jittered, padded, varied
-from duchenne.learn.tabular import Recipe, boost, log_odds, person_folds, platt, sigmoid
+from duchenne.learn.tabular import Recipe, boost, person_folds, platt, sigmoid
 from duchenne.models.lstm_pb import LSTMPB, LSTMPBConfig, first_step, prediction_error, recognise
 from duchenne.types import Array, Sample
 
@@ -233,29 +234,6 @@ def _batches(sequences: Sequence[Array], rows: Array, size: int, rng: np.random.
         yield parts[i]
 
 
-@dataclass(frozen=True, eq=False)
-class Scorer:
-    """Uncalibrated log-odds of genuine of rows (N, D): linear, boosted, or (contrast) the first column as it is."""
-
-    linear: Linear | None = None
-    booster: Any = None
-
-    def __call__(self, rows: Array) -> Array:
-        """float64 (N,)."""
-        if self.booster is not None:
-            return log_odds(self.booster, rows)
-        return np.asarray(rows[:, 0] if self.linear is None else self.linear.logits(rows)[:, 0])
-
-    def terms(self, rows: Array) -> Array:
-        """float64 (N, D): what each number of a row adds."""
-        if self.booster is not None:
-            import xgboost
-
-            found = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
-            return np.asarray(found[:, :-1], float)
-        return self.linear.terms(rows) if self.linear is not None else rows * (np.arange(rows.shape[1]) == 0)
-
-
 @dataclass
 class PBModel:
     """`fit_table(sequences, labels, groups, emotions)` and `predict_table(sequences)` on what `reader` reads.
@@ -320,7 +298,7 @@ class PBModel:
         for train, test in person_folds(groups, 5, self.recipe.seed):
             here = np.isin(of, test)
             scorers = self._fit_scorers(rows, y[of], where[of], np.isin(of, train))
-            score = _score(scorers, rows[here], where[of[here]])
+            score = score_rows(scorers, rows[here], where[of[here]])
             z[test] = np.bincount(of[here], score, minlength=len(y))[test] / np.bincount(of)[test]
         judged = judged & np.isfinite(z)  # a fold may have had one class only of an emotion
         self.slope, self.intercept = platt(z[judged], y[judged])
@@ -346,7 +324,7 @@ class PBModel:
         )
         if len(usable):
             rows, of = self._vectors(x[usable], where[usable], self.recipe.seed + 1)
-            z = np.bincount(of, _score(self.scorers, rows, where[usable][of])) / np.bincount(of)
+            z = np.bincount(of, score_rows(self.scorers, rows, where[usable][of])) / np.bincount(of)
             p = sigmoid(self.slope * z + self.intercept)
             out[usable] = np.column_stack([1 - p, p])
         return out
@@ -447,12 +425,3 @@ class PBModel:
         if r.classifier == "boosting":
             return Scorer(booster=boost(rows, y, replace(_BOOSTING, rounds=r.trees, seed=r.seed)))
         return Scorer(Linear.fit(rows, y, 0.05))
-
-
-def _score(scorers: dict[str, Scorer], rows: Array, where: Array) -> Array:
-    """float64 (N,): NaN where no scorer was fitted."""
-    out = np.full(len(rows), np.nan)
-    for name, scorer in scorers.items():
-        mine = where == name
-        out[mine] = scorer(rows[mine])
-    return out

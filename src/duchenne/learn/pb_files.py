@@ -21,7 +21,8 @@ from duchenne import io
 from duchenne.errors import DuchenneError
 from duchenne.learn import recipes
 from duchenne.learn.linear import Linear
-from duchenne.learn.pb import PBModel, PBRecipe, Scorer
+from duchenne.learn.pb import PBModel, PBRecipe
+from duchenne.learn.scorer import Scorer
 from duchenne.models.lstm_pb import LSTMPB
 
 FORMAT = "duchenne-lstm-pb"
