@@ -41,7 +41,7 @@ def test_commands_exist():
     found = commands()
     assert len(found) >= 8
     for words in found:
-        names = [w for w in words[1:3] if re.fullmatch("[a-z]+", w)]
+        names = [w for w in words[1:3] if re.fullmatch("[a-z]+(-[a-z]+)*", w)]
         depth = 2 if names[0] in ("models", "train", "datasets") and len(names) > 1 else 1
         done = subprocess.run(
             [sys.executable, "-m", "duchenne", *names[:depth], "--help"], capture_output=True, text=True, check=False

@@ -152,8 +152,9 @@ def unfitted_pb(reading):
     """Tiny; `contrast` needs people left out of its learning."""
     held_out = 0.25 if reading == "contrast" else 0.0
     recipe = PBRecipe(
-        reading, hidden=16, layers=2, pb=8, context=8, head=True, epochs=20, batch=8, rate=1e-2, held_out=held_out
-    )
+        reading, hidden=16, layers=2, pb=8, context=8, head=True, epochs=20, batch=8, rate=1e-2, held_out=held_out,
+        movement=reading == "contrast",
+    )  # fmt: skip
     return PBModel(recipe)
 
 

@@ -180,7 +180,11 @@ class PBLearner:
         if self.recipe.reading != "contrast":
             return float(held.mean())
         y = self.labels[self.held]
-        return float("nan") if len(np.unique(y)) < 2 else 1 - float(roc_auc_score(y, held))
+        if len(np.unique(y)) < 2:
+            return float("nan")
+        z = float(self.log_sharpness.exp()) * held
+        loss = float(np.mean(np.logaddexp(0, z) - y * z))
+        return 1 - float(roc_auc_score(y, held)) + 1e-6 * min(loss, 100.0)  # the loss decides between equals
 
     def state(self) -> dict[str, Tensor]:
         """Weights, PB vectors and the optimiser's moments."""
