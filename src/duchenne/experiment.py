@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from duchenne import io
 from duchenne.datasets import catalog, manifest
-from duchenne.errors import InputError, UsageError
+from duchenne.errors import UsageError
 from duchenne.evaluation import Plan
 
 _PLAN = {field.name: field.type for field in fields(Plan)} | {"data": "list"}
@@ -28,12 +28,7 @@ def plan(path: str | Path, out: str | Path) -> Plan:
     unknown keys, values of the wrong kind and variables that are not set, InputError for no such file or no TOML.
     """
     path = Path(path)
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no experiment {path}; expected a TOML file.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} is no TOML ({error}); mend it.") from error
+    found = io.read_toml(path, f"There is no experiment {path}; expected a TOML file.")
     known = [name for name in _PLAN if name != "manifests"]
     _check(path, "experiment", found, known)
     for name, value in found.items():

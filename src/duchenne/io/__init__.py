@@ -1,7 +1,7 @@
 """Results out and face tracks in: whole files or none, plain formats, no pickle."""
 
 from duchenne.io.export import to_openface, to_pyfeat, write_as
-from duchenne.io.files import atomic, check_folder, plain, staged, write_json, write_table, write_text
+from duchenne.io.files import atomic, check_folder, plain, read_toml, staged, write_json, write_table, write_text
 from duchenne.io.foreign import action_units, dialect, tracks_from_openface, tracks_from_pyfeat
 from duchenne.io.frames import FRAME_COLUMNS, frames_table, tracks_from_table
 from duchenne.io.tracks import load_tracks, save_tracks
@@ -15,6 +15,7 @@ __all__ = [
     "frames_table",
     "load_tracks",
     "plain",
+    "read_toml",
     "save_tracks",
     "staged",
     "to_openface",

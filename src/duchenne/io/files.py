@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from duchenne.errors import OutputError
+from duchenne.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +86,16 @@ def write_text(path: str | Path, text: str) -> Path:
         # File names that are not UTF-8 reach Python as lone surrogates, which cannot be encoded.
         part.write_bytes(text.encode("utf-8", "replace"))
     return Path(path)
+
+
+def read_toml(path: Path, missing: str) -> dict[str, Any]:
+    """What a TOML file holds; InputError saying `missing` where there is none, or why it is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(missing) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} is no TOML ({error}); mend it.") from error
 
 
 def write_json(path: str | Path, obj: Any) -> Path:

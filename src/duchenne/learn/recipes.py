@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from duchenne.errors import InputError, UsageError
+from duchenne import io
+from duchenne.errors import UsageError
 from duchenne.learn.pb import READINGS, PBRecipe
 
 #: Recipe's number → (least, most) that makes sense; the upper ends only keep mistakes from filling the memory.
@@ -38,12 +38,7 @@ def read(name: str | Path, **changes: Any) -> PBRecipe:
     InputError where there is no such file or it is no TOML; UsageError for unknown keys and impossible values.
     """
     path = shipped().get(str(name), Path(name))
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no recipe '{name}'; choose one of {', '.join(shipped())}, or a TOML.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} is no TOML ({error}); mend it.") from error
+    found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(shipped())}, or a TOML.")
     changed = {key: value for key, value in changes.items() if value is not None}
     return recipe({**found, **changed}, str(path))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from duchenne.errors import UsageError
+from duchenne.evaluate import metrics
 from duchenne.plots.board import (
     BLUE,
     GREY,
@@ -227,8 +228,7 @@ def calibration(p: Array, y: Array, bins: int) -> tuple[Array, Array, Array, flo
     at = np.minimum((p * bins).astype(int), bins - 1)
     count, claimed, right = (np.bincount(at, weights, bins) for weights in (None, p, y))
     with np.errstate(invalid="ignore"):
-        ece = float(np.abs(claimed - right).sum() / np.float64(len(p)))
-        return count, claimed / count, right / count, ece
+        return count, claimed / count, right / count, metrics.ece(p, y, bins=bins)
 
 
 def _counts(figure: Figure, top: float, width: float, count: Array, label: tuple[str, str, str]) -> None:
@@ -294,11 +294,10 @@ def risk_coverage(
 
 def coverage_curve(p: Array, y: Array, total: int) -> tuple[Array, Array]:
     """(coverage of `total` clips, accuracy), float64 (K,) each, surest first; ties in |p − 0.5| answered together."""
-    sure = np.round(np.abs(p - 0.5), 12)
-    order = np.argsort(-sure, kind="stable")
-    last = np.flatnonzero(np.diff(sure[order], append=-1.0))
-    last = last[last + 1 >= min(_FEWEST, total)]
-    return (last + 1) / max(total, 1), np.cumsum(((p >= 0.5) == y)[order])[last] / (last + 1)
+    share, right = metrics.risk_coverage(p, y)
+    rows = np.rint(share * len(p))
+    enough = rows >= min(_FEWEST, total)
+    return rows[enough] / max(total, 1), right[enough]
 
 
 def _steps(percent: int) -> Any:
