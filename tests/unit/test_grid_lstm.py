@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.func import functional_call
 
+from duchenne.models import grid_lstm
 from duchenne.models.grid_lstm import GridLSTM
 from plain_grid import run_grid
 
 HIDDEN, LAYERS, CONTEXT, BATCH = 3, 2, 2, 2
-#: More than two of the blocks of frames in which the weights' gradients are gathered, and no whole number of them.
+#: More than two of the blocks of frames in which a test gathers the weights' gradients, and no whole number of them.
 LONG = 131
 FED = pytest.mark.parametrize("fed", ["below", "beside", "both", "nothing"])
 THROUGH = pytest.mark.parametrize("through", [True, False])
@@ -57,7 +58,7 @@ def gradients(out, net, *extra):
     """Gradients of a fixed mixture of the output at all weights, and at what was fed in."""
     torch.manual_seed(3)
     leaves = [*net.parameters(), *(v for v in extra if v is not None)]
-    return torch.autograd.grad((out * torch.randn_like(out)).sum(), leaves, materialize_grads=True)
+    return torch.autograd.grad((out * torch.randn(out.shape, dtype=out.dtype)).sum(), leaves, materialize_grads=True)
 
 
 def assert_all_close(found, expected, tolerance=1e-11):
@@ -79,7 +80,9 @@ def test_the_grid_equals_a_plain_double_loop(fed, through, started, steps):
 
 
 @THROUGH
-def test_gradients_over_many_blocks_of_frames_equal_the_plain_loop(through):
+def test_gradients_over_many_blocks_of_frames_equal_the_plain_loop(through, monkeypatch):
+    monkeypatch.setattr(grid_lstm, "_BLOCK", 50 * BATCH)  # frames whose weight gradients are one product
+    monkeypatch.setattr(grid_lstm, "_SLOPES", 7 * 8 * LAYERS * BATCH * HIDDEN)  # 7 frames, no divisor of 50
     net, (below, beside) = grid(), inputs("both", LONG)
     out, _ = net(below, beside, steps=LONG, batch=BATCH, through=through, state=some_state())
     expected, _ = plain(net, below, beside, LONG, through, some_state())
@@ -100,6 +103,36 @@ def test_gradients_equal_finite_differences(fed, through):
         return functional_call(net, weights, (below, beside), how)[0]
 
     assert torch.autograd.gradcheck(run, (*net.parameters(), *fed_in))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 20])
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("steps", [2, 26])
+def test_a_wide_grid_in_float32_equals_the_same_in_float64(batch, fixed, steps):
+    """Width, float32 and length are what the quick kernels ask for; in float64 the products are ordinary ones."""
+    torch.manual_seed(5)
+    net, below = GridLSTM(512, 1, CONTEXT).requires_grad_(not fixed), torch.randn(steps, 512, batch)
+    mix, found = torch.randn(steps, 512, batch, dtype=torch.float64), []
+    for dtype in (torch.float32, torch.float64):
+        fed = below.to(dtype).requires_grad_(True)
+        out, state = net.to(dtype)(fed, None, steps=steps, batch=batch)
+        leaves = [fed, *(() if fixed else net.parameters())]
+        found.append([out.detach(), *state, *torch.autograd.grad((out * mix.to(dtype)).sum(), leaves)])
+    for a, b in zip(*found, strict=True):
+        assert float((a - b).abs().max()) < 1e-5 * float(b.abs().max())
+
+
+def test_a_state_carried_on_does_not_hold_the_frames_that_it_comes_from():
+    _, state = grid()(None, None, steps=50, batch=1)
+    assert all(s.untyped_storage().nbytes() == s.numel() * s.element_size() for s in state)
+
+
+@pytest.mark.parametrize("count", [10, 2**14])
+def test_tanh_is_tanh_however_it_is_taken(count):
+    x = torch.linspace(-30, 30, count, dtype=torch.float64)
+    out = torch.empty_like(x)
+    grid_lstm._tanh(x, out)
+    torch.testing.assert_close(out, x.tanh(), rtol=0, atol=1e-15)
 
 
 @FED

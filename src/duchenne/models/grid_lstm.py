@@ -6,21 +6,30 @@ each, a time LSTM reads the depth state from below and its own state of the fram
 layers. What goes in at the bottom is a_t = V_t + W_c c_{t-1}; the top's state g_t adds to U_t; the context is read
 from the sum, c_t = W_k (U_t + g_t), or from the rectified grid alone, c_t = W_k relu(g_t) (see `lstm_pb`).
 
-Autograd over 8 small products per frame spends its time on rank-one updates of 10 million weights. Here states
-lie as (H, B), each gate block is one product with [below; own], and the weights' gradients of many frames are one
-product. Everything that is fed in is differentiable once.
+Autograd over 8 small products per frame spends its time on rank-one updates of 10 million weights. Here each gate
+block is one product with [below; own], taken by the kernel that is quickest for its size, and the weights' gradients
+of many frames are one product. All slopes of the gates are made for a block of frames at once, so that going back
+through a cell is two products and a few multiplications. Everything that is fed in is differentiable once.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-#: Frames whose gate gradients are held before they become one product per layer; bounds the backward pass's memory.
-_BLOCK = 64
+#: Rows (frames times clips) whose gate gradients are held before they become one product per layer; bounds the backward
+#: pass's memory. And the gates' slopes that are made at once, which should stay in the cache until they are used.
+_BLOCK, _SLOPES = 2048, 2**19
+#: Weights of at least so many numbers are worth a kernel of their own, and repacking or turning for so many frames.
+_BIG, _LONG = 2**19, 24
+#: From here on a sigmoid and three passes are quicker than torch's tanh.
+_WIDE, _MINUS = 2**13, torch.tensor(-1.0)
+#: torch's own compiler uses these two; where a build lacks them the products are ordinary ones.
+_ONEDNN = torch.ops.mkldnn
 
 
 class GridLSTM(nn.Module):
@@ -78,99 +87,106 @@ class GridLSTM(nn.Module):
 
 
 class _Recurrence(torch.autograd.Function):
+    """Inside, states lie as rows (B, H), and x holds [h_t; depth state from below; h_{t-1}] of each time LSTM, so that
+    what either LSTM of a layer reads is one piece of it."""
+
     @staticmethod
     def forward(ctx: Any, below: Any, beside: Any, *rest: Any) -> Any:
         time_weight, time_bias, depth_weight, depth_bias, context_in, context_out, h, m, c, steps, batch, through = rest
-        layers, hidden = time_weight.shape[0], depth_weight.shape[0] // 4
-        h, m, c = h.clone(), m.clone(), c.clone()
-        made = time_weight.new_empty
-        keep = any(ctx.needs_input_grad)
-        frames = steps if keep else 1
-        # [below; own] and gates i f o g of the time (0) and depth (1) LSTM, their memories, and every context
-        cats = made(frames, layers, 2, 2 * hidden, batch)
-        gates = made(frames, layers, 2, 4 * hidden, batch)
-        memory = made(frames, layers, 2, hidden, batch)
-        first, contexts = m.clone(), made(steps + 1, c.shape[0], batch)
-        out, tops = made(steps, hidden, batch), made(steps if keep else 1, hidden, batch)
-        contexts[0] = c
-        depth_h, depth_m = made(hidden, batch), made(hidden, batch)
-        work = made(hidden, batch)
-        time_bias, depth_bias = time_bias.unsqueeze(-1), depth_bias.unsqueeze(-1)
+        layers, size = time_weight.shape[0], depth_weight.shape[0] // 4
+        keep, learn = any(ctx.needs_input_grad), any(ctx.needs_input_grad[2:8])
+
+        def frames(kept: bool, *shape: int) -> Tensor:
+            """One entry per frame and one more; all of them the same one where none is kept."""
+            made: Tensor = time_weight.new_empty(steps + 1 if kept else 1, *shape)
+            return made.expand(steps + 1, *shape)
+
+        x = time_weight.new_empty(layers, steps + 1 if learn else 1, batch, 3 * size)
+        xs = x.transpose(0, 1).expand(steps + 1, -1, -1, -1)
+        contexts = frames(learn, batch, c.shape[0])
+        gates, bent = frames(keep, 2 * layers, batch, 4 * size), frames(keep, 2 * layers, batch, size)
+        time_m, depth_m = frames(keep, layers, batch, size), frames(keep, layers + 1, batch, size)
+        out = time_weight.new_empty(steps, batch, size)
+        tops = out if beside is None else frames(keep and not through, batch, size)
+        xs[0, ..., 2 * size :], time_m[0], contexts[0] = h.transpose(1, 2), m.transpose(1, 2), c.T
+        depth_m[:, 0].zero_() if keep else depth_m[0, 0].zero_()
+        time = [_product(weight, batch, steps) for weight in time_weight]
+        depth = _product(depth_weight, batch, steps)
+        below_rows, beside_rows = (None if v is None else v.transpose(1, 2) for v in (below, beside))
+        old, new = xs[..., 2 * size :], xs[..., :size]
+        views = [v.unbind() for v in (xs[..., size:], xs[..., : 2 * size], new, xs[..., size : 2 * size])]
+        views += [v.unbind() for v in (gates, bent, depth_m)]
+        memories = [v.unbind() for v in time_m.unbind()]
         for t in range(steps):
-            at = t if keep else 0
-            torch.mm(context_in, contexts[t], out=depth_h)
-            if below is not None:
-                depth_h += below[t]
-            depth_m.zero_()
-            for layer in range(layers):
-                cat, gate = cats[at, layer], gates[at, layer]
-                cat[0, :hidden], cat[0, hidden:] = depth_h, h[layer]
-                _cell(time_weight[layer], time_bias[layer], cat[0], gate[0], m[layer], h[layer], work)
-                memory[at, layer, 0] = m[layer]
-                cat[1, :hidden], cat[1, hidden:] = h[layer], depth_h
-                _cell(depth_weight, depth_bias, cat[1], gate[1], depth_m, depth_h, work)
-                memory[at, layer, 1] = depth_m
-            if not through:
-                depth_h.relu_()
-            tops[at] = depth_h
-            torch.add(depth_h, beside[t], out=out[t]) if beside is not None else out[t].copy_(depth_h)
-            torch.mm(context_out, out[t] if through else depth_h, out=contexts[t + 1])
+            to_time, to_depth, hidden, under, gate, slope, memory = (v[t].unbind() for v in views)
+            _mix(below_rows, t, contexts[t], context_in, under[0])
+            for k in range(layers):
+                above = under[k + 1] if k + 1 < layers else tops[t]
+                y = time[k](to_time[k], time_bias[k])
+                _cell(y, gate[2 * k], memories[t][k], memories[t + 1][k], slope[2 * k], hidden[k])
+                y = depth(to_depth[k], depth_bias)
+                _cell(y, gate[2 * k + 1], memory[k], memory[k + 1], slope[2 * k + 1], above)
+            old[t + 1].copy_(new[t])
+            top = tops[t] if through else tops[t].relu_()
+            if beside_rows is not None:
+                torch.add(top, beside_rows[t], out=out[t])
+            torch.mm(out[t] if through else top, context_out.T, out=contexts[t + 1])
         ctx.save_for_backward(time_weight, depth_weight, context_in, context_out)
-        ctx.kept = (cats, gates, memory, first, contexts, tops, out.detach())
+        read = out if through or beside is None else tops[:steps]
+        ctx.kept = (x if learn else None, (gates, bent, time_m, depth_m), contexts, read.detach())
         ctx.about = (steps, batch, through)
-        last = contexts[steps].clone()
-        ctx.mark_non_differentiable(h, m, last)
-        return out, h, m, last
+        last = [v.mT.clone(memory_format=torch.contiguous_format) for v in (old[steps], time_m[steps], contexts[steps])]
+        ctx.mark_non_differentiable(*last)
+        return out.transpose(1, 2), *last
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Any, *_: Any) -> Any:
         time_weight, depth_weight, context_in, context_out = ctx.saved_tensors
-        cats, gates, memory, first, contexts, tops, out = ctx.kept
+        x, kept, contexts, read = ctx.kept
         steps, batch, through = ctx.about
-        wants = ctx.needs_input_grad
-        learn = any(wants[2:8])
-        layers, hidden = time_weight.shape[0], depth_weight.shape[0] // 4
+        layers, size = time_weight.shape[0], depth_weight.shape[0] // 4
+        learn, made, grad = x is not None, grad.new_zeros, grad.transpose(1, 2)
         sums = _Sums(time_weight, depth_weight, context_in, context_out) if learn else None
-        made = grad.new_zeros
-        time_h, time_m = made(layers, hidden, batch), made(layers, hidden, batch)
-        d_below = torch.empty_like(grad) if wants[0] else None
-        d_beside = torch.empty_like(grad) if wants[1] else None
-        block = min(_BLOCK, steps)
-        pre = made(block if learn else 1, layers, 2, 4 * hidden, batch)
-        d_cat, d_context = made(2 * hidden, batch), made(context_out.shape[0], batch)
-        time_back, depth_back = time_weight.transpose(1, 2).contiguous(), depth_weight.T.contiguous()
-        bottoms, ups = made(block, hidden, batch), made(block, context_out.shape[0], batch)
-        for t in reversed(range(steps)):
-            at = t % block if learn else 0
-            ups[t % block] = d_context
-            d_out, fed = grad[t], context_out.T @ d_context
-            d_hidden = d_out + fed if through else d_out
-            if d_beside is not None:
-                d_beside[t] = d_hidden
-            d_h = d_hidden.clone() if through else (d_out + fed) * (tops[t] > 0)
-            d_m = made(hidden, batch)
-            for layer in reversed(range(layers)):
-                gate, mem, z = gates[t, layer], memory[t, layer], pre[at, layer]
-                under = memory[t, layer - 1, 1] if layer else None
-                _back(gate[1], mem[1], under, d_h, d_m, z[1])
-                _product(depth_back, z[1], d_cat)
-                time_h[layer] += d_cat[:hidden]
-                d_h.copy_(d_cat[hidden:])
-                before = memory[t - 1, layer, 0] if t else first[layer]
-                _back(gate[0], mem[0], before, time_h[layer], time_m[layer], z[0])
-                _product(time_back[layer], z[0], d_cat)
-                d_h += d_cat[:hidden]
-                time_h[layer] = d_cat[hidden:]
+        time = [_product(weight.T, batch, steps) for weight in time_weight]
+        depth = _product(depth_weight.T, batch, steps)
+        d_below, d_beside = (made(grad.shape) if wanted else None for wanted in ctx.needs_input_grad[:2])
+        few = max(1, min(steps, _SLOPES // (8 * layers * batch * size)))
+        block = max(few, min(steps, _BLOCK // batch)) if learn else few
+        z = grad.new_empty(2 * layers, block, batch, 4 * size)
+        slopes = grad.new_empty(2 * layers, few, batch, size)
+        bottoms, ups = made(block, batch, size), made(block, batch, context_out.shape[0])
+        d_time, d_memory = [made(batch, size)] * layers, list(made(layers, batch, size))
+        d_context = ups[0]
+        for end in range(steps, 0, -block):
+            start = max(0, end - block)
+            n = end - start
+            for t in reversed(range(start, end)):
+                if (end - 1 - t) % few == 0:
+                    low = max(start, t + 1 - few)
+                    _slopes(kept, low, z[:, low - start : t + 1 - start], slopes[:, : t + 1 - low])
+                ups[t - start] = d_context
+                d_h = torch.addmm(grad[t], d_context, context_out)
+                if d_beside is not None:
+                    d_beside[t] = d_h if through else grad[t]
+                if not through:
+                    d_h *= read[t] > 0
+                d_m = made(batch, size)
+                to, slope, gate = z[:, t - start].unbind(), slopes[:, t - low].unbind(), kept[0][t].unbind()
+                for k in reversed(range(layers)):
+                    _back(to[2 * k + 1], slope[2 * k + 1], gate[2 * k + 1], d_h, d_m)
+                    d_new, d_h = depth(to[2 * k + 1]).chunk(2, dim=1)
+                    _back(to[2 * k], slope[2 * k], gate[2 * k], d_time[k] + d_new, d_memory[k])
+                    d_under, d_time[k] = time[k](to[2 * k]).chunk(2, dim=1)
+                    d_h = d_h + d_under
+                bottoms[t - start] = d_h
+                d_context = d_h @ context_in
             if d_below is not None:
-                d_below[t] = d_h
-            bottoms[t % block] = d_h
-            torch.mm(context_in.T, d_h, out=d_context)
-            if sums is not None and t % block == 0:
-                end = min(t + block, steps)
-                read = out if through else tops
-                sums.add(pre[: end - t], cats[t:end], bottoms[: end - t], contexts[t:end], ups[: end - t], read[t:end])
+                d_below[start:end] = bottoms[:n]
+            if sums is not None:
+                sums.add(z[:, :n], x[:, start:end], bottoms[:n], contexts[start:end], ups[:n], read[start:end])
         weights = sums.found() if sums is not None else (None,) * 6
+        d_below, d_beside = (None if d is None else d.transpose(1, 2) for d in (d_below, d_beside))
         return d_below, d_beside, *weights, None, None, None, None, None, None
 
 
@@ -185,67 +201,103 @@ class _Sums:
         )
         self.inside, self.outside = torch.zeros_like(context_in), torch.zeros_like(context_out)
 
-    def add(self, pre: Tensor, cats: Tensor, bottoms: Tensor, contexts: Tensor, ups: Tensor, read: Tensor) -> None:
-        """One product over all frames and clips of a block, per layer."""
-        for layer in range(len(self.time)):
-            for side, total, bias in ((0, self.time[layer], self.time_bias[layer]), (1, self.depth, self.depth_bias)):
-                z = _wide(pre[:, layer, side])
-                total.addmm_(z, _wide(cats[:, layer, side]).T)
-                bias += z.sum(dim=1)
-        self.inside.addmm_(_wide(bottoms), _wide(contexts).T)
-        self.outside.addmm_(_wide(ups), _wide(read).T)
+    def add(self, z: Tensor, x: Tensor, bottoms: Tensor, contexts: Tensor, ups: Tensor, read: Tensor) -> None:
+        """One product over all frames and clips of a block, per LSTM."""
+        size = x.shape[-1] // 3
+        for k, rows in enumerate(x.flatten(1, 2)):
+            for to, part, total, bias in (
+                (z[2 * k].flatten(0, 1), rows[:, size:], self.time[k], self.time_bias[k]),
+                (z[2 * k + 1].flatten(0, 1), rows[:, : 2 * size], self.depth, self.depth_bias),
+            ):
+                total.addmm_(to.T, part)
+                bias += to.sum(dim=0)
+        self.inside.addmm_(bottoms.flatten(0, 1).T, contexts.flatten(0, 1))
+        self.outside.addmm_(ups.flatten(0, 1).T, read.flatten(0, 1))
 
     def found(self) -> tuple[Tensor, ...]:
         return self.time, self.time_bias, self.depth, self.depth_bias, self.inside, self.outside
 
 
-def _wide(x: Tensor) -> Tensor:
-    """(T, K, B) as (K, T·B)."""
-    return x.permute(1, 0, 2).reshape(x.shape[1], -1)
+def _product(weight: Tensor, batch: int, steps: int) -> Callable[..., Tensor]:
+    """(x (B, K), bias or None) → x @ weight.T + bias (B, N), as quick as torch can be made to be.
 
-
-def _product(weight: Tensor, x: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
-    """weight @ x + bias into `out`; with few columns the BLAS is three to seven times as quick the other way round."""
-    if x.shape[1] >= 16:
-        torch.mm(weight, x, out=out) if bias is None else torch.addmm(bias, weight, x, out=out)
-        return
-    if x.shape[1] == 1:
-        torch.mm(weight, x, out=out)
-    else:
-        out.copy_(torch.mm(x.T, weight.T).T)
-    if bias is not None:
-        out += bias
-
-
-def _cell(
-    weight: Tensor, bias: Tensor, cat: Tensor, gate: Tensor, memory: Tensor, hidden: Tensor, work: Tensor
-) -> None:
-    """One LSTM step: fills `gate` (4H, B) with i, f, o, g and renews `memory` and `hidden` (H, B) in place."""
-    size = len(hidden)
-    _product(weight, cat, gate, bias)
-    gate[: 3 * size].sigmoid_()
-    gate[3 * size :].tanh_()
-    i, f, o, g = gate.view(4, size, -1).unbind()
-    memory.mul_(f).addcmul_(i, g)
-    torch.tanh(memory, out=work)
-    torch.mul(o, work, out=hidden)
-
-
-def _back(gate: Tensor, memory: Tensor, before: Tensor | None, d_hidden: Tensor, d_memory: Tensor, z: Tensor) -> None:
-    """Gradient at the gates' inputs into `z` (4H, B); `d_memory` becomes that of the memory before.
-
-    `before` is that memory, None where it was zero.
+    One row is a matter of reading the weights: a batched product over slices of them, its vector's strides as below,
+    reads nearly as fast as the memory can and with a thread per slice; torch's matrix-vector product takes twice as
+    long, on one. With more rows oneDNN is half as quick again as the BLAS if its weights are packed beforehand.
     """
-    size = len(d_hidden)
-    i, f, o, g = gate.view(4, size, -1).unbind()
-    d_i, d_f, d_o, d_g = z.view(4, size, -1).unbind()
-    bent = memory.tanh()
-    d_memory.addcmul_(d_hidden * o, 1 - bent * bent)
-    torch.mul(d_memory, g, out=d_i).mul_(i).mul_(1 - i)
-    if before is None:
-        d_f.zero_()
+    (n, k), torn = weight.shape, not weight.is_contiguous()
+    big, long = weight.numel() >= _BIG and weight.device.type == "cpu", steps >= _LONG
+    if big and batch == 1 and (long or not torn):
+        slices = 4 if n % 4 == 0 else 2
+        parts = weight.contiguous().view(slices, n // slices, k)
+
+        def sliced(x: Tensor, bias: Tensor | None = None) -> Tensor:
+            y = torch.bmm(parts, x.as_strided((slices, k, 1), (0, 1, k))).view(1, n)
+            return y if bias is None else y.add_(bias)
+
+        return sliced
+    if big and batch > 1 and long and weight.dtype == torch.float32 and hasattr(_ONEDNN, "_reorder_linear_weight"):
+        packed = _ONEDNN._reorder_linear_weight(weight.contiguous(), batch)
+        return lambda x, bias=None: _ONEDNN._linear_pointwise(x, packed, bias, "none", [], "")
+    return lambda x, bias=None: torch.nn.functional.linear(x, weight, bias)
+
+
+def _mix(rows: Tensor | None, t: int, context: Tensor, weight: Tensor, out: Tensor) -> None:
+    """What goes in at the bottom: out = rows[t] + context @ weight.T."""
+    if rows is None:
+        torch.mm(context, weight.T, out=out)
     else:
-        torch.mul(d_memory, before, out=d_f).mul_(f).mul_(1 - f)
-    torch.mul(d_hidden, bent, out=d_o).mul_(o).mul_(1 - o)
-    torch.mul(d_memory, i, out=d_g).mul_(1 - g * g)
-    d_memory.mul_(f)
+        torch.addmm(rows[t], context, weight.T, out=out)
+
+
+def _tanh(x: Tensor, out: Tensor) -> None:
+    """tanh(x) = 2σ(2x) - 1 into `out`, to rounding."""
+    if x.numel() < _WIDE:
+        torch.tanh(x, out=out)
+    else:
+        torch.add(_MINUS, torch.mul(x, 2, out=out).sigmoid_(), alpha=2, out=out)
+
+
+def _cell(y: Tensor, gate: Tensor, before: Tensor, memory: Tensor, bent: Tensor, hidden: Tensor) -> None:
+    """One LSTM step from the gates' inputs y (B, 4H): fills `gate` with i, f, o, g, and `memory`, its tanh `bent` and
+    `hidden`, all (B, H)."""
+    size = before.shape[1]
+    torch.sigmoid(y, out=gate)
+    i, f, o, g = gate.view(-1, 4, size).unbind(1)
+    _tanh(y[:, 3 * size :], g)
+    torch.mul(f, before, out=memory).addcmul_(i, g)
+    _tanh(memory, bent)
+    torch.mul(o, bent, out=hidden)
+
+
+def _slopes(kept: tuple[Tensor, ...], start: int, z: Tensor, slopes: Tensor) -> None:
+    """For the frames from `start` on, of all LSTMs: into `z` (2L, T, B, 4H) what the gradient at the memory (i, f, g)
+    or at the hidden state (o) times is that at the gates' inputs; into `slopes` (2L, T, B, H) what the gradient at the
+    hidden state times is that at the memory. `kept`: gates, tanh of the memories, memories of time and of depth."""
+    size, part = slopes.shape[-1], slice(start, start + z.shape[1])
+    gate, bent, time_m, depth_m = (v[part].transpose(0, 1) for v in kept)
+    s, to_g = gate[..., : 3 * size], z[..., 3 * size :]
+    torch.addcmul(s, s, s, value=-1, out=z[..., : 3 * size])
+    i, _, o, g = gate.chunk(4, dim=-1)
+    to_i, to_f, to_o, _ = z.chunk(4, dim=-1)
+    to_i *= g
+    to_f[::2] *= time_m
+    to_f[1::2] *= depth_m[:-1]
+    to_o *= bent
+    torch.mul(g, g, out=to_g)
+    torch.addcmul(i, i, to_g, value=-1, out=to_g)
+    torch.mul(bent, bent, out=slopes)
+    torch.addcmul(o, o, slopes, value=-1, out=slopes)
+
+
+def _back(z: Tensor, slope: Tensor, gate: Tensor, d_hidden: Tensor, d_memory: Tensor) -> None:
+    """`z` (B, 4H), as `_slopes` left it, becomes the gradient at the gates' inputs; `d_memory` that of the memory
+    before."""
+    size = d_memory.shape[1]
+    to_i, to_f, to_o, to_g = z.view(-1, 4, size).unbind(1)
+    d_memory.addcmul_(d_hidden, slope)
+    to_i *= d_memory
+    to_f *= d_memory
+    to_o *= d_hidden
+    to_g *= d_memory
+    d_memory *= gate[:, size : 2 * size]
