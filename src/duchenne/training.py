@@ -234,9 +234,8 @@ def _pb_card(model: PBModel, labels: Array, people: Array, emotions: Array) -> d
     assert p is not None
     seen = np.isfinite(p)
     scores = metrics.score(p[seen], labels[seen], people[seen], emotions[seen], n=500)
-    if reading == "contrast":
-        left_out = len(np.unique(people[seen]))
-        protocol = f"{left_out} people left out of all learning; early stopping and calibration saw them"
+    if reading == "solved":
+        protocol = f"person-disjoint, each person judged by the one of {model.recipe.bag} networks that left them out"
     else:
         told = "with labels, which flatters" if reading == "published-code" else "without labels"
         protocol = f"person-disjoint 5-fold of the classifier on PB vectors; the networks learnt from everybody, {told}"

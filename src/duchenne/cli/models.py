@@ -96,8 +96,8 @@ def train_descriptors(
 def train_lstm_pb(
     manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
-    recipe: Annotated[str, typer.Option(help="Name of a shipped recipe, or a TOML with your own.")] = "lstm-pb",
-    reading: Annotated[str | None, typer.Option(help="paper, published-code, rnnpb or contrast.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Name of a shipped recipe, or a TOML with your own.")] = None,
+    reading: Annotated[str | None, typer.Option(help="solved (ours), paper, published-code or rnnpb.")] = None,
     per_emotion: Annotated[
         bool | None, typer.Option("--per-emotion/--pooled", help="A network per emotion, or one for all.")
     ] = None,
@@ -108,7 +108,7 @@ def train_lstm_pb(
 ) -> None:
     """Train an LSTM-PB on your own people; killed at any moment, the same command goes on.
 
-    Options take the place of what the recipe says.
+    Options take the place of what the recipe says, which is by default the shipped one of the reading.
     """
     from duchenne import training
     from duchenne.io import check_folder
@@ -117,10 +117,8 @@ def train_lstm_pb(
     def log(text: str) -> None:
         typer.echo(text, err=True)
 
-    held_out = 0.2 if reading == "contrast" and not recipes.read(recipe).held_out else None
-    chosen = recipes.read(
-        recipe, reading=reading, per_emotion=per_emotion, epochs=epochs, hidden=hidden, seed=seed, held_out=held_out
-    )
+    recipe = recipe or ("lstm-pb" if reading in (None, "solved") else "lstm-pb-small")
+    chosen = recipes.read(recipe, reading=reading, per_emotion=per_emotion, epochs=epochs, hidden=hidden, seed=seed)
     check_folder(out)
     card = training.train_pb(manifest, out, chosen, resume=not fresh, log=log)
     typer.echo(

@@ -24,6 +24,7 @@ from duchenne.evaluate.crossval import Answers, Truth, judge_fold
 from duchenne.evaluate.splits import Split
 from duchenne.faces import identity
 from duchenne.learn import methods
+from duchenne.learn.hybrid import PairReader
 from duchenne.learn.rows import Reader
 from duchenne.learn.sequences import SequenceReader
 from duchenne.types import Array, Clip, FaceTrack, Sample
@@ -31,7 +32,7 @@ from duchenne.types import Array, Clip, FaceTrack, Sample
 #: (what is being done, pieces done, pieces in all)
 Tick = Callable[[str, int, int], None]
 #: Tables of numbers, or object arrays of sequences.
-AnyReader = Reader | SequenceReader
+AnyReader = Reader | SequenceReader | PairReader
 #: What numpy may raise on an archive that something cut short.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own

@@ -1,42 +1,60 @@
-"""Why an LSTM-PB leans to genuine or posed, in words: two prediction errors, or the numbers of a PB vector."""
+"""Why an LSTM-PB leans to genuine or posed, in words: what went otherwise than expected, or numbers of a PB vector."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 
 from duchenne.learn.pb import PBModel
-from duchenne.learn.sequences import HALF_FACE
+from duchenne.learn.sequences import padded
+from duchenne.learn.solved import SolvedBag
 from duchenne.types import Array
 
 _MOST = 4  # numbers of a PB vector that are shown
+#: What a frame's numbers are of, two per point (`features.points40`), then the head's six (`align.HEAD_NAMES`).
+REGIONS = {
+    "Brows": range(20),
+    "Nose": range(20, 32),
+    "Eyes": range(32, 56),
+    "Mouth": range(56, 72),
+    "Cheeks": range(72, 80),
+    "Head": range(80, 86),
+}
 
 
 def pb_evidence(model: PBModel, x: Array, where: Array) -> tuple[dict[str, Any], ...]:
     """Items as `explain.evidence` gives them, for one clip: x object (1,) with a sequence, where (1,) its network.
 
-    Reading contrast: one item with the two errors. The others: the numbers of the PB vector that weighed most, which
-    mean nothing that a person could name.
+    Reading solved: the regions of the face, with their exact shares of the log-odds and when they spoke. The others:
+    the numbers of the PB vector that weighed most, which mean nothing that a person could name.
     """
+    network = model.networks[where[0]]
+    if isinstance(network, SolvedBag):
+        return _regions(model, network, x)
     values, parts = model.vectors(x, where)[0], model.contributions(x, where)[0]
-    if model.recipe.reading == "contrast":
-        return (_errors(values, float(parts[0]), model.recipe.head),)
     typical = model.typical[where[0]].numpy()
     order = [int(i) for i in np.argsort(-np.abs(parts), kind="stable")[:_MOST]]
     return tuple(_number(model, i, float(values[i]), float(parts[i]), typical[:, i]) for i in order)
 
 
-def _errors(values: Array, pull: float, head: bool) -> dict[str, Any]:
-    # of mean squares their roots, and what one is in the network's scale (`learn.sequences`)
-    scale, unit = (75, "% of the face's size") if head else (HALF_FACE, "eye distances")
-    posed, genuine = scale * np.exp(values[1:] / 2)
-    less, gain = ("genuine", posed / genuine - 1) if genuine < posed else ("posed", genuine / posed - 1)
+def _regions(model: PBModel, network: SolvedBag, x: Array) -> tuple[dict[str, Any], ...]:
+    shares = model.slope * network.shares(*map(torch.from_numpy, padded(list(x))))[0].double().numpy()
+    found = [
+        _region(name, shares[:, list(at)], model.recipe.fps) for name, at in REGIONS.items() if at[-1] < x[0].shape[1]
+    ]
+    return tuple(sorted(found, key=lambda item: -abs(item["contribution"])))
+
+
+def _region(name: str, shares: Array, fps: float) -> dict[str, Any]:
+    over_time = shares.sum(axis=1)
+    pull, at = float(over_time.sum()), int(np.argmax(np.sign(over_time.sum()) * over_time))
     text = (
-        f"Told that the clip is posed, the network misses the next frame's points by {posed:.4g} {unit}; told genuine, "
-        f"by {genuine:.4g}. It predicts better as {less}, by {100 * gain:.2g} %, which speaks for {_toward(pull)}."
+        f"How the {name.lower()} went on, against what the networks expect of any face, changes the log-odds by "
+        f"{pull:+.2f}, which speaks for {_toward(pull)}, most at {at / fps:.1f} s of what was judged."
     )
-    return _item("Prediction as posed or as genuine", "lstm-pb.errors", float(posed / genuine), pull, text)
+    return _item(f"{name}: movement against expectation", f"lstm-pb.{name.lower()}", pull, pull, text)
 
 
 def _number(model: PBModel, i: int, value: float, pull: float, typical: Array) -> dict[str, Any]:

@@ -172,11 +172,10 @@ def _lstm_pb(what: str, seed: int) -> Any:
     """The shipped recipe, or the same with another reading, or another recipe: a shipped one's name, or a TOML file."""
     from duchenne.learn import pb, recipes
 
-    if not what or what == "contrast":
+    if not what or what == "solved":
         return pb.PBModel(recipes.read("lstm-pb", seed=seed))
-    if what in pb.READINGS:  # as the paper: places rather than steps, nobody held out, every label as it is
-        plain: dict[str, Any] = {"movement": False, "augment": False, "decay": 0.0, "held_out": 0.0, "stop": 0}
-        return pb.PBModel(recipes.read("lstm-pb", reading=what, seed=seed, **plain))
+    if what in pb.READINGS:
+        return pb.PBModel(recipes.read("lstm-pb-small", reading=what, seed=seed))
     if what not in recipes.shipped() and not what.endswith(".toml"):
         raise UsageError(
             f"There is no method 'lstm-pb:{what}': choose one of {', '.join(pb.READINGS)} after lstm-pb, or a recipe "
@@ -185,9 +184,17 @@ def _lstm_pb(what: str, seed: int) -> Any:
     return pb.PBModel(recipes.read(what, seed=seed))
 
 
+def _hybrid(what: str, seed: int) -> Any:
+    """Descriptors beside the shipped recipe of LSTM-PB."""
+    from duchenne.learn.hybrid import Hybrid
+
+    return Hybrid(DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)), _lstm_pb("", seed))
+
+
 #: Learner → how one is made from (what it reads, seed).
 LEARNERS: dict[str, Callable[[str, int], Any]] = {
-    "default": lambda what, seed: DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)),
+    "default": _hybrid,
+    "descriptors": lambda what, seed: DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)),
     "smile": lambda what, seed: smile_expert(seed),
     "boosting": lambda what, seed: TableModel(Reader(what or "all"), _boosting, seed),
     "linear-svm": lambda what, seed: TableModel(Reader(what or "all"), _linear_svm, seed),
@@ -211,7 +218,7 @@ def make(name: str, seed: int = 0) -> Any:
     if name.startswith(AS_IS):
         return AsIs(name.removeprefix(AS_IS))
     learner, _, what = name.partition(":")
-    unknown = what and (learner == "smile" or (learner == "default" and what not in FAMILIES))
+    unknown = what and (learner == "smile" or (learner in ("default", "descriptors") and what not in FAMILIES))
     if learner not in LEARNERS or unknown:
         raise UsageError(
             f"There is no method '{name}': choose one of {', '.join(LEARNERS)}, with ':' and a family of descriptors "

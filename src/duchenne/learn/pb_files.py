@@ -1,12 +1,13 @@
 """LSTM-PB on disk: `model.json`, `weights.safetensors` and boosters. What it says of itself is checked before use.
 
-Weights stay float32, so that a saved model answers bit for bit the same; the network of 128 that ships takes 3 MB.
+Weights stay float32, so that a saved model answers bit for bit the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from duchenne.errors import DuchenneError
 from duchenne.learn import recipes
 from duchenne.learn.linear import Linear
 from duchenne.learn.pb import PBModel, PBRecipe
-from duchenne.learn.scorer import Scorer
+from duchenne.learn.scorer import Plain, Scorer
+from duchenne.learn.solved import SolvedBag, config
 from duchenne.models.lstm_pb import LSTMPB
+from duchenne.models.solved_pb import SolvedPB
 
 FORMAT = "duchenne-lstm-pb"
 VERSION = 1
@@ -41,7 +44,7 @@ def save(model: PBModel, folder: Path, *, name: str) -> Path:
     for i, (network, scorer) in enumerate((network, model.scorers[network]) for network in model.networks):
         tensors |= {f"{i}.network.{key}": value for key, value in model.networks[network].state_dict().items()}
         tensors |= {f"{i}.class_pb": model.class_pb[network], f"{i}.typical": model.typical[network]}
-        if scorer.linear is not None:
+        if isinstance(scorer.linear, Linear):  # a plain one is part of its network
             tensors |= {f"{i}.linear.{key}": torch.from_numpy(getattr(scorer.linear, key)) for key in _LINEAR}
         if scorer.booster is not None:
             with io.atomic(folder / f"scorer-{i}.ubj") as path:
@@ -95,17 +98,29 @@ def load(folder: Path, about: dict[str, Any]) -> PBModel:
     )
     for i, name in enumerate(names):
         mine = {key.removeprefix(f"{i}."): value for key, value in tensors.items() if key.startswith(f"{i}.")}
-        network = LSTMPB(recipe.config)
+        network = _network(recipe, _members(mine))
         network.load_state_dict({k.removeprefix("network."): v for k, v in mine.items() if k.startswith("network.")})
         model.networks[name] = network.eval()
         model.class_pb[name], model.typical[name] = mine["class_pb"], mine["typical"]
-        model.scorers[name] = _scorer(folder / f"scorer-{i}.ubj", recipe, mine)
+        if isinstance(network, SolvedBag):
+            model.scorers[name] = Scorer(Plain(*network.weights))
+        else:
+            model.scorers[name] = _scorer(folder / f"scorer-{i}.ubj", recipe, mine)
     return model
 
 
+def _network(recipe: PBRecipe, members: int) -> LSTMPB | SolvedBag:
+    if recipe.reading == "solved":
+        return SolvedBag([SolvedPB(config(recipe)) for _ in range(members)])
+    return LSTMPB(recipe.config)
+
+
+def _members(names: Iterable[str]) -> int:
+    """How many networks of a bag there are tensors of: a few people make fewer than were asked for."""
+    return len({name.split(".")[2] for name in names if name.startswith("network.members.")})
+
+
 def _scorer(path: Path, recipe: PBRecipe, tensors: dict[str, Tensor]) -> Scorer:
-    if recipe.reading == "contrast":
-        return Scorer()
     if recipe.classifier == "logistic":
         return Scorer(Linear(*(tensors[f"linear.{key}"].double().numpy() for key in _LINEAR)))
     import xgboost
@@ -117,16 +132,20 @@ def _scorer(path: Path, recipe: PBRecipe, tensors: dict[str, Tensor]) -> Scorer:
     return Scorer(booster=booster)
 
 
-def _shapes(recipe: PBRecipe, networks: int) -> dict[str, tuple[int, ...]]:
-    """The tensors that a model of this recipe must have, without making them."""
-    with torch.device("meta"):
-        shapes = {f"network.{key}": tuple(value.shape) for key, value in LSTMPB(recipe.config).state_dict().items()}
-    by_class = recipe.reading in ("published-code", "contrast")
-    shapes |= {"class_pb": (2 if by_class else 0, recipe.pb), "typical": (2, recipe.pb)}
-    if recipe.reading != "contrast" and recipe.classifier == "logistic":
-        shapes |= {"linear.median": (recipe.pb,), "linear.spread": (recipe.pb,)}
-        shapes |= {"linear.weights": (1, recipe.pb), "linear.bias": (1,)}
-    return {f"{i}.{key}": shape for i in range(networks) for key, shape in shapes.items()}
+def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:
+    """The tensors that a model of this recipe must have, without making them; so many members of each network."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, number in enumerate(members):
+        with torch.device("meta"):
+            network = _network(recipe, number).state_dict()
+        mine = {f"network.{key}": tuple(value.shape) for key, value in network.items()}
+        mine |= {"class_pb": (2 if recipe.reading == "published-code" else 0, recipe.pb)}
+        mine |= {"typical": (2, recipe.pb * max(number, 1))}
+        if recipe.reading != "solved" and recipe.classifier == "logistic":
+            mine |= {"linear.median": (recipe.pb,), "linear.spread": (recipe.pb,)}
+            mine |= {"linear.weights": (1, recipe.pb), "linear.bias": (1,)}
+        shapes |= {f"{i}.{key}": shape for key, shape in mine.items()}
+    return shapes
 
 
 def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
@@ -136,7 +155,10 @@ def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
         with safe_open(str(path), framework="pt") as stored:
             made_for = json.loads((stored.metadata() or {}).get("made_for", "null"))
             found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
-        expected = _shapes(recipe, networks)
+        members = [_members(k.removeprefix(f"{i}.") for k in found if k.startswith(f"{i}.")) for i in range(networks)]
+        if recipe.reading == "solved" and not all(0 < number <= recipe.bag for number in members):
+            raise ValueError(f"{path.name} holds {members} networks, expected 1 to {recipe.bag} of each")
+        expected = _shapes(recipe, members)
         if wrong := sorted(found.items() ^ expected.items()):
             raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
         tensors = load_file(str(path))

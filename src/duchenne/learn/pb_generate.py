@@ -74,7 +74,7 @@ def class_vectors(model: PBModel, emotion: str | None) -> tuple[str, Tensor, tup
 
 
 def neutral(reader: SequenceReader) -> Array:
-    """float32 (80,): the mean face (`align.template`), still and from the front, as `reader` reads it of a track."""
+    """float32 (D,): the mean face (`align.template`), still and from the front, as `reader` reads it of a track."""
     n, size = 2 * LEAST, 100.0  # frames, and px between the eyes
     points = np.repeat(align.template()[None, :, :2] * size + 3 * size, n, axis=0)
     box = np.repeat([[*points[0].min(axis=0), *points[0].max(axis=0)]], n, axis=0)
@@ -93,7 +93,7 @@ def move(
 ) -> Movement:
     """Let a fitted model move a face for `seconds`, at the model's own rate; frame 0 is the face that it starts from.
 
-    `mix` goes from the PB vector of `label` (0) to that of the other class (1); `seed` float (80,) is the frame to
+    `mix` goes from the PB vector of `label` (0) to that of the other class (1); `seed` float (D,) is the frame to
     start from in the network's scale, by default `neutral`. UsageError as in `class_vectors` and for what makes no
     sense.
     """
@@ -111,7 +111,7 @@ def move(
     made = model.networks[name].generate(pb[None], torch.from_numpy(start)[None, None], steps)[0].double().numpy()
     if not np.isfinite(made).all():
         raise ModelError("The generated movement is no number: the model's weights are spoilt; train it again.")
-    raw = np.concatenate([start[None].astype(float), made]).reshape(-1, 40, 2)
+    raw = np.concatenate([start[None].astype(float), made])[:, :80].reshape(-1, 40, 2)
     left, right = (raw[0, eye].mean(axis=0) for eye in _EYES)
     points = (raw - (left + right) / 2) / np.linalg.norm(right - left)
     found = Movement(np.arange(steps + 1) / model.recipe.fps, points, notes)

@@ -16,11 +16,14 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("hidden", "pb", "context"), (1, 8192)),
     **dict.fromkeys(("epochs", "batch", "patience", "copies", "trees"), (1, 1_000_000)),
     **dict.fromkeys(("stop", "recognition"), (0, 1_000_000)),
-    **dict.fromkeys(("rate", "pb_rate", "sharpness"), (1e-12, 1e6)),
+    **dict.fromkeys(("rate", "pb_rate"), (1e-12, 1e6)),
     "layers": (1, 64),
     "fps": (1, 1000),
     "momentum": (0, 0.9999),
     "held_out": (0, 0.5),
+    "bag": (2, 100),
+    "dropout": (0, 0.9),
+    **dict.fromkeys(("decay", "prediction"), (0, 1e6)),
     "seed": (0, 2**31 - 1),
 }
 _WORDS = {"reading": READINGS, "classifier": ("logistic", "boosting")}
@@ -67,8 +70,8 @@ def check(found: PBRecipe, where: str) -> PBRecipe:
             raise UsageError(f"{where}: {name} must be one of {', '.join(known)}, found {getattr(found, name)!r}.")
     if not all(0 <= each <= 1 for each in found.jitter):
         raise UsageError(f"{where}: jitter must be two shares of half a face between 0 and 1, found {found.jitter!r}.")
-    if found.reading == "contrast" and not found.held_out:
-        raise UsageError(f"{where}: held_out must be above 0, as contrast's networks see labels; 0.2 is usual.")
+    if found.head and found.pose:
+        raise UsageError(f"{where}: head and pose tell the head's movement twice; ask for one of them.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""How PB vectors are told apart: a linear model or boosting on rows of numbers, or the first of them as it is."""
+"""How PB vectors are told apart: a linear model or boosting on rows of numbers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,42 @@ from duchenne.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Scorer:
-    """Uncalibrated log-odds of genuine of rows (N, D): linear, boosted, or (contrast) the first column as it is."""
+class Plain:
+    """Log-odds w·x + b as a network has learnt them: weights (D,), bias."""
 
-    linear: Linear | None = None
+    weights: Array
+    bias: float
+
+    def logits(self, x: Array) -> Array:
+        """float64 (N, 1)."""
+        return np.asarray(x @ self.weights + self.bias)[:, None]
+
+    def terms(self, x: Array) -> Array:
+        """float64 (N, D)."""
+        return np.asarray(x * self.weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Uncalibrated log-odds of genuine of rows (N, D): linear or boosted."""
+
+    linear: Linear | Plain | None = None
     booster: Any = None
 
     def __call__(self, rows: Array) -> Array:
         """float64 (N,)."""
-        if self.booster is not None:
-            return log_odds(self.booster, rows)
-        return np.asarray(rows[:, 0] if self.linear is None else self.linear.logits(rows)[:, 0])
+        if self.linear is not None:
+            return np.asarray(self.linear.logits(rows)[:, 0])
+        return log_odds(self.booster, rows)
 
     def terms(self, rows: Array) -> Array:
         """float64 (N, D): what each number of a row adds."""
-        if self.booster is not None:
-            import xgboost
+        if self.linear is not None:
+            return self.linear.terms(rows)
+        import xgboost
 
-            found = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
-            return np.asarray(found[:, :-1], float)
-        return self.linear.terms(rows) if self.linear is not None else rows * (np.arange(rows.shape[1]) == 0)
+        found = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
+        return np.asarray(found[:, :-1], float)
 
 
 def score_rows(scorers: dict[str, Scorer], rows: Array, where: Array) -> Array:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from duchenne import clean
+from duchenne.align import HEAD_NAMES
 from duchenne.errors import InputError
 from duchenne.features.descriptors import MAX_GAP, prepare
 from duchenne.features.points40 import points40
@@ -25,13 +26,15 @@ class SequenceReader:
     fps   frames per second
     head  with the head's own movement: points in the first face box of the stretch, as the paper has them;
           otherwise head pose is taken out (`align.frontal`)
+    pose  beside the frontal points the head's own six curves (`align.HEAD_NAMES`), float32 (T, 86)
     """
 
     fps: float = 12.5
     head: bool = False
+    pose: bool = False
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """object (N,): float32 (T, 80) per clip, None where less than `LEAST` frames are seen in one piece."""
+        """object (N,): float32 (T, 80 or 86) per clip, None where less than `LEAST` frames are seen in one piece."""
         out = np.empty(len(samples), object)
         for i, sample in enumerate(samples):
             if not isinstance(sample, FaceTrack):
@@ -43,7 +46,7 @@ class SequenceReader:
         if self.head:
             even = clean.resample(clean.repair(clean.distrust(track), max_gap=MAX_GAP), fps=self.fps)
         else:
-            even = prepare(track, self.fps)[0]
+            even, curves = prepare(track, self.fps)
         stretches = clean.runs(np.asarray(even.seen))
         start, stop = max(stretches, key=lambda s: s[1] - s[0], default=(0, 0))
         if stop - start < LEAST:
@@ -54,15 +57,26 @@ class SequenceReader:
             points = (points - (low + high) / 2) / ((high - low).max() * 0.75)
         else:
             points = points / HALF_FACE
-        return np.asarray(points.reshape(stop - start, 80), np.float32)
+        found = points.reshape(stop - start, 80)
+        if self.pose:
+            found = np.column_stack([found, curves.values[start:stop, -len(HEAD_NAMES) :] / _POSE])
+        return np.asarray(found, np.float32)
 
 
 def padded(sequences: Sequence[Array]) -> tuple[Array, Array]:
-    """(x float32 (B, T, 80), mask bool (B, T)): sequences side by side, the shorter ones held at their last frame."""
+    """(x float32 (B, T, D), mask bool (B, T)): sequences side by side, the shorter ones held at their last frame."""
     longest = max(map(len, sequences))
     x = np.stack([np.concatenate([s, np.repeat(s[-1:], longest - len(s), axis=0)]) for s in sequences])
     mask = np.arange(longest) < np.array([len(s) for s in sequences])[:, None]
     return x.astype(np.float32), mask
+
+
+def in_batches(sequences: Sequence[Array], rows: Array, size: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Rows in batches of about equal length, in random order: padding is work for nothing."""
+    length = np.array([len(sequences[i]) for i in rows]) * rng.uniform(0.9, 1.1, len(rows))
+    parts = np.array_split(rows[np.argsort(length)], max(1, round(len(rows) / size)))
+    for i in rng.permutation(len(parts)):
+        yield parts[i]
 
 
 def jittered(sequence: Array, rng: np.random.Generator, spread: tuple[float, float]) -> Array:
@@ -70,8 +84,8 @@ def jittered(sequence: Array, rng: np.random.Generator, spread: tuple[float, flo
     as the paper's augmentation trims the detected face's edges."""
     dx, dy = rng.uniform(-1, 1, 2) * spread
     scale = 1 + rng.uniform(-1, 1) * max(spread) / 2
-    points = sequence.reshape(-1, 40, 2) * scale + np.array([dx, dy])
-    return np.asarray(points.reshape(sequence.shape), np.float32)
+    points = sequence[:, :80].reshape(-1, 40, 2) * scale + np.array([dx, dy])
+    return np.asarray(np.column_stack([points.reshape(-1, 80), sequence[:, 80:]]), np.float32)
 
 
 #: Places of the 40 points in a mirror (`features.points40`).
@@ -84,6 +98,11 @@ _MIRROR = (
 )
 
 
+#: Of the head's curves, which turn their sign in a mirror; and what brings them to the size of a face's movements.
+_TURNS = np.array([-1, 1, -1, -1, 1, 1])
+_POSE = np.array([25, 25, 15, 0.15, 0.15, 0.2])  # degrees, eye distances, log
+
+
 def varied(sequence: Array, rng: np.random.Generator) -> Array:
     """A clip as another take could have been: cut by up to a sixth at each end, played 0.85 to 1.18 times as long,
     mirrored half of the time, on a face of slightly other proportions, with the landmarks' trembling."""
@@ -93,8 +112,10 @@ def varied(sequence: Array, rng: np.random.Generator) -> Array:
     at = np.linspace(0, len(sequence) - 1, max(LEAST, round(len(sequence) * rng.uniform(0.85, 1.18))))
     low = np.minimum(at.astype(int), len(sequence) - 2)
     share = (at - low)[:, None]
-    points = (sequence[low] * (1 - share) + sequence[low + 1] * share).reshape(-1, 40, 2)
+    sequence = sequence[low] * (1 - share) + sequence[low + 1] * share
+    points, head = sequence[:, :80].reshape(-1, 40, 2), sequence[:, 80:]
     if rng.random() < 0.5:
-        points = points[:, _MIRROR] * np.array([-1, 1])
+        points, head = points[:, _MIRROR] * np.array([-1, 1]), head * _TURNS[: head.shape[1]]
     points = points * rng.uniform(0.96, 1.04, 2) + rng.normal(0, 0.02, (1, 40, 2)) + rng.normal(0, 0.003, points.shape)
-    return np.asarray(points.reshape(len(points), 80), np.float32)
+    head = head * rng.uniform(0.9, 1.1, head.shape[1])
+    return np.asarray(np.column_stack([points.reshape(-1, 80), head]), np.float32)

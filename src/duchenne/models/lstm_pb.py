@@ -11,9 +11,7 @@ published-code  c_t is read from the rectified grid alone, as the authors' progr
 rnnpb           x_t and p enter the recurrence itself, and p = sigmoid(ρ/ζ) of an internal value ρ (Tani, Neural
                 Networks 16, 2003; Ito & Tani, Adaptive Behavior 12, 2004).
 
-In all of them the prediction of the next frame is tanh(W_o h_t + b_o). Faces move little, so most of such a network
-learns to repeat its input. With `movement`, which is ours, it reads how far each point is from where it stood in the
-first frame and how far it went since the last, and predicts the next step: x_t + tanh(W_o h_t + b_o) / 15.
+In all of them the prediction of the next frame is tanh(W_o h_t + b_o).
 """
 
 from __future__ import annotations
@@ -27,9 +25,7 @@ from torch import Tensor, nn
 from duchenne.models.grid_lstm import GridLSTM
 
 READINGS = ("paper", "published-code", "rnnpb")
-State = tuple[Tensor, ...]
-#: Of `movement`: they bring distances and steps of a face at 12.5 frames per second to about [-1, 1].
-FAR, FAST = 4.0, 15.0
+State = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,6 @@ class LSTMPBConfig:
     hidden: int = 512
     layers: int = 4
     steepness: float = 1.0
-    movement: bool = False
 
     def __post_init__(self) -> None:
         if self.reading not in READINGS:
@@ -57,7 +52,7 @@ class LSTMPB(nn.Module):
         super().__init__()
         self.config = c = config or LSTMPBConfig()
         self.grid = GridLSTM(c.hidden, c.layers, c.context)
-        self.from_x = nn.Linear(2 * c.inputs if c.movement else c.inputs, c.hidden)
+        self.from_x = nn.Linear(c.inputs, c.hidden)
         # without a bias PB could never leave zero, where it starts: the slope of relu is zero there
         self.from_pb = nn.Linear(c.pb, c.hidden, bias=c.reading != "rnnpb")
         self.out = nn.Linear(c.hidden, c.inputs)
@@ -72,30 +67,20 @@ class LSTMPB(nn.Module):
     def forward(self, x: Tensor, pb: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """(predictions (B, T, inputs), state after the last frame, to go on from). No gradient flows into `state`."""
         batch, steps, _ = x.shape
-        grid, past = (None, (x[:, :1], x[:, :1])) if state is None else (state[:3], state[3:])
-        into = self.from_x(self._read(x, past)).permute(1, 2, 0)  # (T, H, B)
+        into = self.from_x(x).permute(1, 2, 0)  # (T, H, B)
         bias = self.from_pb(self.bias(pb)).T  # (H, B)
         if self.config.reading == "rnnpb":
-            hidden, grid = self.grid(into + bias, None, steps=steps, batch=batch, state=grid)
+            hidden, state = self.grid(into + bias, None, steps=steps, batch=batch, state=state)
         else:
             beside = into.relu() + bias.relu()
             wide = batch if self.config.reading == "paper" else 1
             below = self.context_bias.expand(steps, -1, wide)
             if self.config.reading == "paper":
-                hidden, grid = self.grid(below, beside, steps=steps, batch=batch, state=grid)
+                hidden, state = self.grid(below, beside, steps=steps, batch=batch, state=state)
             else:  # one trace for all: nothing of a video enters
-                trace, grid = self.grid(below, None, steps=steps, batch=1, through=False, state=grid)
+                trace, state = self.grid(below, None, steps=steps, batch=1, through=False, state=state)
                 hidden = trace + beside
-        said = torch.tanh(self.out(hidden.permute(2, 0, 1)))
-        if not self.config.movement:
-            return said, grid
-        return x + said / FAST, (*grid, x[:, -1:], past[1])
-
-    def _read(self, x: Tensor, past: State) -> Tensor:
-        if not self.config.movement:
-            return x
-        before, first = past
-        return torch.cat([(x - first) * FAR, torch.diff(x, dim=1, prepend=before) * FAST], dim=-1)
+        return torch.tanh(self.out(hidden.permute(2, 0, 1))), state
 
     def bias(self, pb: Tensor) -> Tensor:
         """What the PB nodes send: in `rnnpb` the sigmoid of their internal value, else the value itself."""
