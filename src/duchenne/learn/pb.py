@@ -21,7 +21,7 @@ from duchenne.learn.classifiers import TARGET_ACCURACY, abstention_margin
 from duchenne.learn.fit import Learner, Schedule, fit
 from duchenne.learn.linear import Linear
 from duchenne.learn.scorer import Plain, Scorer, score_rows
-from duchenne.learn.sequences import SequenceReader, in_batches, jittered, padded
+from duchenne.learn.sequences import LEAST, SequenceReader, in_batches, jittered, padded
 from duchenne.learn.solved import SolvedBag, SolvedLearner, moments, set_moments
 from duchenne.learn.tabular import Recipe, boost, person_folds, platt, sigmoid
 from duchenne.models.lstm_pb import LSTMPB, LSTMPBConfig, first_step, prediction_error, recognise
@@ -281,6 +281,28 @@ class PBModel:
         """float64 (N, pb, of solved bag · pb): each clip's PB vector, without jitter."""
         plain = replace(self, recipe=replace(self.recipe, copies=1))
         return plain._vectors(x, np.full(len(x), "") if where is None else where, 0)[0]
+
+    def recognise(self, track: Sample, network: str = "") -> Array:
+        """float64 (pb,): the PB vector of one track, by the network of that name. InputError where it is too short."""
+        return np.asarray(self.vectors(self._one(track), np.array([network]))[0])
+
+    def predictions(self, track: Sample, network: str = "") -> tuple[Array, Array]:
+        """(frames, predictions), float64 (T − 1, D) each: what is read of a track after its first frame, and what the
+        network expected of it with the PB vector that it recognised."""
+        x, which = self._one(track), self.networks[network]
+        values, mask = map(torch.from_numpy, padded(list(x)))
+        if isinstance(which, SolvedBag):
+            said = which.predict(values, mask)
+        else:
+            with torch.no_grad():
+                said = which(values, torch.from_numpy(self.vectors(x, np.array([network]))).float())[0]
+        return x[0][1:].astype(float), said[0, :-1].double().numpy()
+
+    def _one(self, track: Sample) -> Array:
+        x = self.table([track])
+        if x[0] is None:
+            raise InputError(f"{track.source} is too short: {LEAST / self.recipe.fps:.2g} s without a gap are needed.")
+        return x
 
     @property
     def told_emotion(self) -> bool:

@@ -151,6 +151,11 @@ class SolvedBag(nn.Module):
         each: Any = self.members
         return torch.stack([member.shares(x, mask) for member in each]).mean(dim=0)
 
+    def predict(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, inputs): the mean of the networks' predictions; see `SolvedPB.predict`."""
+        each: Any = self.members
+        return torch.stack([member.predict(x, mask) for member in each]).mean(dim=0)
+
     def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
         """Closed loop of the first network with its part of `pb` (B, bag · pb)."""
         first: Any = self.members[0]

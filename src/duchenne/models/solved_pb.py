@@ -112,6 +112,16 @@ class SolvedPB(nn.Module):
         return found
 
     @torch.no_grad()
+    def predict(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, inputs): where the solved PB expects the face to be `ahead[0]` frames after each."""
+        _, expected, gates, _ = self._terms(x, mask)
+        return x + self._step(expected, gates, self(x, mask).pb)
+
+    def _step(self, expected: Tensor, gates: Tensor, pb: Tensor) -> Tensor:
+        step = expected + gates * (pb @ self.mix.T)[:, None]
+        return step[..., : self.config.parts] / self.targets_scale[0] @ self.basis.T
+
+    @torch.no_grad()
     def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
         """Closed loop: `steps` frames (B, steps, inputs) after `seed` (B, S, inputs), each from the one before."""
         first, last, state = seed[:, :1], seed[:, :1], None
@@ -121,8 +131,7 @@ class SolvedPB(nn.Module):
             hidden, state = self._hidden(torch.cat([frame - first, frame - last], dim=-1), state)
             last = frame
             if t >= seed.shape[1] - 1:
-                step = self.expect(hidden) + self.gate(hidden) * (pb @ self.mix.T)[:, None]
-                frames.append(frame + step[..., : self.config.parts] / self.targets_scale[0] @ self.basis.T)
+                frames.append(frame + self._step(self.expect(hidden), self.gate(hidden), pb))
         return torch.cat(frames, dim=1) if frames else seed[:, :0]
 
     def _hidden(self, moved: Tensor, state: tuple[Tensor, Tensor, Tensor] | None = None) -> tuple[Tensor, tuple]:  # type: ignore[type-arg]
