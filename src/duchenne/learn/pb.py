@@ -287,8 +287,8 @@ class PBModel:
         return np.asarray(self.vectors(self._one(track), np.array([network]))[0])
 
     def predictions(self, track: Sample, network: str = "") -> tuple[Array, Array]:
-        """(frames, predictions), float64 (T − 1, D) each: what is read of a track after its first frame, and what the
-        network expected of it with the PB vector that it recognised."""
+        """(x, predicted), float64 (T, D) each, as `plots.prediction` takes them: what is read of a track, and, in row
+        t, what the network with the PB vector that it recognised expected of frame t + 1."""
         x, which = self._one(track), self.networks[network]
         values, mask = map(torch.from_numpy, padded(list(x)))
         if isinstance(which, SolvedBag):
@@ -296,7 +296,7 @@ class PBModel:
         else:
             with torch.no_grad():
                 said = which(values, torch.from_numpy(self.vectors(x, np.array([network]))).float())[0]
-        return x[0][1:].astype(float), said[0, :-1].double().numpy()
+        return x[0].astype(float), said[0].double().numpy()
 
     def _one(self, track: Sample) -> Array:
         x = self.table([track])
