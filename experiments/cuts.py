@@ -1,4 +1,4 @@
-"""PEDFE, cut otherwise than its makers cut it: what the default model, and two that see less, reach then.
+"""PEDFE, cut otherwise than its makers cut it: what the default model, its members, and two that see less reach then.
 
     DUCHENNE_DATA=<folder with data/pedfe/points.npz> python experiments/cuts.py [--seeds 5]
 
@@ -20,6 +20,7 @@ from duchenne.evaluate import metrics, splits
 from duchenne.evaluation.results import mean_of
 from duchenne.features import activity
 from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
+from duchenne.learn import methods
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import Recipe, Tabular
 
@@ -44,6 +45,40 @@ def trims(values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]
     return {**cuts, "rest_1.5s_before": np.concatenate([rest(values, 1.5, rng), values])}
 
 
+def trimmed(sequence: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The same of what an LSTM-PB reads, at half the rate."""
+    n = len(sequence)
+    a, b = int(rng.uniform(0, 0.25) * n), n - int(rng.uniform(0, 0.25) * n)
+    cuts = dict(zip(CUTS, (sequence, sequence[2:], sequence[a:b], sequence[int(0.3 * n) :]), strict=False))
+    cuts = {name: cut if len(cut) >= 6 else sequence for name, cut in cuts.items()}
+    # unrest of 0.4 % of half a face, which is that of `rest`
+    calm = sequence[:3].mean(axis=0) + activity.lowpass(rng.normal(0, 0.008, (19, sequence.shape[1])), FPS / 2, 4.0)
+    return {**cuts, "rest_1.5s_before": np.concatenate([calm, sequence]).astype(np.float32)}
+
+
+def hybrid(d: dict[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
+    """Out-of-fold P(genuine) of the default model and of its LSTM-PB for one assignment of people to five folds."""
+    y, subject, found = d["genuine"].astype(int), d["subject"], {}
+    for train, test in splits.by_person(subject, 5, seed):
+        model = methods.make("default", seed)
+        model.fit_table(pairs(d, "whole", train), y[train], subject[train], d["emotion"][train])
+        for cut in CUTS:
+            x = pairs(d, cut, test)
+            sequences = np.empty(len(x), object)
+            sequences[:] = [sequence for _, sequence in x]
+            for name, p in (("hybrid", model.predict_table(x)), ("lstm-pb", model.pb.predict_table(sequences))):
+                found.setdefault(f"{name} | {cut}", np.full(len(y), np.nan))[test] = p[:, 1]
+    return found
+
+
+def pairs(d: dict[str, np.ndarray], cut: str, rows: np.ndarray) -> np.ndarray:
+    """What `learn.hybrid` reads of clips under a cut."""
+    out = np.empty(len(rows), object)
+    for i, row in enumerate(rows):
+        out[i] = (d[f"x:{cut}"][row], d[f"s:{cut}"][row])
+    return out
+
+
 def rest(values: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """The face as in the first frames, with slow unrest of 0.7 % of the eye distance (or of a degree)."""
     unrest = activity.lowpass(rng.normal(0, 0.012, (round(seconds * FPS), values.shape[1])), FPS, 4.0)
@@ -60,7 +95,12 @@ def load(root: Path) -> dict[str, np.ndarray]:
         }
     rng = np.random.default_rng(0)
     rows: dict[str, list[np.ndarray]] = {}
+    sequences: dict[str, list[np.ndarray]] = {}
+    reader = methods.make("lstm-pb").reader
     for track in io.load_tracks(file):
+        sequence = reader.table([track])[0]
+        for name, cut in (trimmed(sequence, rng) if sequence is not None else dict.fromkeys(CUTS)).items():
+            sequences.setdefault(name, []).append(cut)
         seen = longest_seen(prepare(track, FPS)[1])
         for name, cut in (trims(seen, rng) if len(seen) >= 8 else dict.fromkeys(CUTS, seen)).items():
             rows.setdefault(name, []).append(describe(around_movement(cut, FPS), FPS, "dynamics"))
@@ -68,6 +108,10 @@ def load(root: Path) -> dict[str, np.ndarray]:
     keep = np.all([np.isfinite(values).all(axis=1) for values in table.values()], axis=0)
     known = {key: data[key][keep] for key in ("subject", "emotion", "genuine", "rated_genuine", "hit_rate_type")}
     known["row"] = np.flatnonzero(keep)
+    for name, values in sequences.items():
+        known[f"s:{name}"] = np.empty(len(values), object)
+        known[f"s:{name}"][:] = values
+        known[f"s:{name}"] = known[f"s:{name}"][keep]
     return {**known, **{f"x:{name}": values[keep] for name, values in table.items()}}
 
 
@@ -92,11 +136,11 @@ def one_seed(d: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
         x = d["x:whole"][test][:, cols]
         p = model.fitted.predict_proba(model.inputs(x))[:, 1]
         told = [model.inputs(row[None], emotion) for row, emotion in zip(x, d["emotion"][test], strict=True)]
-        put("default, told the emotion", test, model.fitted.predict_proba(np.vstack(told))[:, 1])
-        put("default", test, p)
+        put("descriptors, told the emotion", test, model.fitted.predict_proba(np.vstack(told))[:, 1])
+        put("descriptors", test, p)
         for cut in CUTS[1:]:
             z = model.inputs(d[f"x:{cut}"][test][:, cols])
-            put(f"default | {cut}", test, model.fitted.predict_proba(z)[:, 1])
+            put(f"descriptors | {cut}", test, model.fitted.predict_proba(z)[:, 1])
         guesses = model.emotions(x)
         put(
             "emotion_right",
@@ -119,37 +163,43 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="also save out-of-fold predictions here (not for committing)")
     args = parser.parse_args()
     d = load(Path(os.environ["DUCHENNE_DATA"]))
-    runs = Parallel(n_jobs=args.jobs)(delayed(one_seed)(d, seed) for seed in range(args.seeds))
+    jobs = [delayed(hybrid)(d), *(delayed(one_seed)(d, seed) for seed in range(args.seeds))]
+    both, *runs = Parallel(n_jobs=args.jobs)(jobs)
     if args.keep:
         np.savez(args.keep, kept_rows=d["row"], **{f"{k}#{s}": v for s, run in enumerate(runs) for k, v in run.items()})
-    io.write_json(HERE / "cuts.json", summary(d, runs))
+    io.write_json(HERE / "cuts.json", summary(d, runs, both))
 
 
-def summary(d: dict[str, np.ndarray], runs: list[dict[str, np.ndarray]]) -> dict[str, object]:
+def summary(
+    d: dict[str, np.ndarray], runs: list[dict[str, np.ndarray]], both: dict[str, np.ndarray]
+) -> dict[str, object]:
     """Mean of the scores over seeds; intervals from the people, on the seed-mean prediction."""
     y = d["genuine"].astype(int)
-    methods: dict[str, object] = {}
+    found: dict[str, object] = {}
     for name in runs[0]:
         if name in ("emotion_right", "p_happiness"):
             continue
         each = [
-            metrics.score(r[name], y, d["subject"], d["emotion"], n=1000 if name == "default" else 200) for r in runs
+            metrics.score(r[name], y, d["subject"], d["emotion"], n=1000 if name == "descriptors" else 200)
+            for r in runs
         ]
-        methods[name] = mean_of(each)
+        found[name] = mean_of(each)
+    for name, p in both.items():
+        found[name] = metrics.score(p, y, d["subject"], d["emotion"], n=200)
     crowd = d["rated_genuine"]
     good = np.isfinite(crowd)
     return {
         "data": "PEDFE, open part: clips with at least 8 frames at 25 per second",
         "people": len(np.unique(d["subject"])),
         "clips": len(y),
-        "protocol": f"person-disjoint 10-fold, nested, mean over {len(runs)} assignments of people to folds",
+        "protocol": f"person-disjoint 10-fold, nested, mean over {len(runs)} assignments of people to folds; hybrid and lstm-pb: one assignment to five folds",
         "emotion_accuracy": float(np.mean([r["emotion_right"].mean() for r in runs])),
         "human": {
             "crowd_auc": metrics.auc(crowd[good], y[good]),
             "single_rater_accuracy": float(np.nanmean(d["hit_rate_type"])) / 100,
             "source": "PEDFE raters; mean hit rate of single raters, and AUC of the raters' mean, on these clips (doi 10.3758/s13428-022-01914-4)",
         },
-        "methods": methods,
+        "methods": found,
     }
 
 

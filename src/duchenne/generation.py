@@ -9,6 +9,7 @@ from duchenne import io, samples, sketch, video
 from duchenne.errors import InputError, UsageError
 from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.hybrid import Hybrid
 from duchenne.types import LABELS, Clip
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ def generate(
 
 
 def load(model: str | Path) -> PBModel:
-    """An LSTM-PB by the id of a shipped model or a folder; UsageError for a model that generates nothing."""
+    """An LSTM-PB, alone or in a hybrid, by a shipped id or a folder; UsageError for a model that generates nothing."""
     found = checkpoint.load(model)[0]
+    if isinstance(found, Hybrid):
+        return found.pb
     if isinstance(found, DescriptorModel):
         raise UsageError(
             f"Model {model} reads descriptors and generates nothing; pass one of `duchenne train lstm-pb`."

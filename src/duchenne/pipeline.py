@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import clean, io, report, video
+from duchenne import clean, io, judges, report, video
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.evidence import evidence
 from duchenne.faces import Followed, follow
 from duchenne.features.descriptors import FACE, longest_seen, prepare
 from duchenne.features.phases import ACTIVITY, amplitude, main_phase, phases
-from duchenne.learn import checkpoint
+from duchenne.judges import Loaded, load_model
 from duchenne.learn.classifiers import DescriptorModel
-from duchenne.learn.sequences import LEAST
 from duchenne.learn.tabular import sigmoid
 from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Phase, Signals, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from duchenne.learn.pb import PBModel
 
 LIMITS = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
@@ -42,22 +39,6 @@ LONG = 15.0  # s: longer than any training clip; then only the largest expressio
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A model and what it is combined with, read once.
-
-    An LSTM-PB (`pb`) judges, `about` and `card` are then its own, and `model` is the default descriptor model, which
-    lends it what it has not: emotion and familiarity.
-    """
-
-    model: DescriptorModel
-    about: dict[str, Any]
-    card: dict[str, Any]
-    pb: PBModel | None = None
-    smile: DescriptorModel | None = None
-    smile_share: float = 0.0
-
-
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named).
@@ -69,17 +50,6 @@ class Analysis:
     track: FaceTrack
     curves: Signals
     p_raw: float
-
-
-@cache
-def load_model(model: str | Path) -> Loaded:
-    """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
-    main, about = checkpoint.load(model)
-    if not isinstance(main, DescriptorModel):
-        return Loaded(checkpoint.load_descriptors("default"), about, checkpoint.card(model), main)
-    share = float(main.facts.get("smile_share", 0.0))
-    smile = checkpoint.load_descriptors("smile") if share else None
-    return Loaded(main, about, checkpoint.card(model), None, smile, share)
 
 
 def resolve_device(device: str) -> str:
@@ -161,15 +131,18 @@ def judge(
     reason = _too_poor(quality, _judged(curves, window))
     why: tuple[dict[str, Any], ...] = ()
     steps: tuple[str, ...] = ()
-    if loaded.pb is not None:
-        p, unable, why, steps = _by_pb(window, loaded.pb, loaded.about, named, explain)
+    if loaded.pb is not None and loaded.mix is None:
+        p, unable, why, steps = judges.by_pb(window, loaded.pb, loaded.about, named, explain)
         familiarity = _lent(familiarity, quality)
-        reason = reason or unable or _too_close(p, loaded.pb.margin)
+        reason = reason or unable or _too_close(p, loaded.margin)
     else:
-        p, expert = _probability(window, row, loaded, named, emotion)
-        reason = reason or _unsure(p, model, familiarity, usable)
+        z, expert = judges.log_odds(window, row, loaded, named, emotion)
         if usable and explain:
             why = evidence(model, row, emotion) + expert
+        if loaded.pb is not None and loaded.mix is not None:
+            z, why, steps = judges.mixed(window, z, why, loaded.pb, loaded.mix, explain)
+        p = float(sigmoid(np.array(z)))
+        reason = reason or _unsure(p, loaded, familiarity, usable)
     verdict = Verdict(
         p_genuine=None if reason else p,
         label=None if reason else "genuine" if p >= 0.5 else "posed",
@@ -188,29 +161,6 @@ def judge(
         history=(*face.history, *window.history[len(track.history) :], *steps),
     )
     return Analysis(verdict, track, curves, p)
-
-
-def _by_pb(
-    track: FaceTrack, model: PBModel, about: dict[str, Any], named: dict[str, float], explain: bool
-) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
-    """(P(genuine) or NaN, why it cannot be judged, evidence, steps for the history) of an LSTM-PB."""
-    from duchenne.explain.pb_evidence import pb_evidence
-
-    r = model.recipe
-    steps = (
-        f"judge: LSTM-PB '{about['id']}', reading {r.reading}, at {r.fps:g} frames/s; emotion, familiarity and phases "
-        "are those of the default descriptor model",
-    )
-    x = model.table([track])
-    if x[0] is None:
-        return np.nan, f"Too short for this model, which needs {LEAST / r.fps:.2g} s without a gap.", (), steps
-    emotion = max(named, key=named.__getitem__, default="")
-    where = np.array([emotion if r.per_emotion else ""])
-    if where[0] not in model.networks:
-        known = ", ".join(sorted(model.networks))
-        unable = f"This model judges {known}; the clip shows {emotion or 'nothing that has a name'}."
-        return np.nan, unable, (), steps
-    return float(model.predict_table(x, where)[0, 1]), None, pb_evidence(model, x, where) if explain else (), steps
 
 
 def _lent(familiarity: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
@@ -264,29 +214,6 @@ def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phas
     if wide if emotion is None else emotion == "happiness":
         return smile or phases(curves, curve=ACTIVITY)
     return phases(curves, curve=ACTIVITY) or smile
-
-
-def _probability(
-    track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float], told: str | None
-) -> tuple[float, tuple[dict[str, Any], ...]]:
-    """P(genuine), and what the smile expert added to it: of a smile the log-odds are shared with it
-    (docs/decisions/0004-smile-expert.md)."""
-    z = float(loaded.model.fitted.logit(loaded.model.inputs(row[None], told))[0])
-    said: tuple[dict[str, Any], ...] = ()
-    if loaded.smile is not None and emotion.get("happiness", 0.0) > 0.5:
-        smile, share = loaded.smile.table([track]), loaded.smile_share
-        if np.isfinite(smile).any():
-            expert = float(loaded.smile.fitted.logit(smile)[0])
-            z = (1 - share) * z + share * expert
-            said = (_expert_item(expert, share),)
-    return float(sigmoid(np.array(z))), said
-
-
-def _expert_item(z: float, share: float) -> dict[str, Any]:
-    """The smile expert's say as an item of evidence."""
-    p = float(sigmoid(np.array(z)))
-    text = f"The smile expert alone says P(genuine) = {p:.2f}; it has {share:.0%} of the say in verdicts on smiles."
-    return {"feature": "Smile dynamics", "value": p, "unit": "", "contribution": share * z, "text": text}
 
 
 def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:
@@ -350,13 +277,13 @@ def movement_span(values: Array) -> float:
     return float(np.ptp(np.percentile(values[:, FACE], [5, 95], axis=0), axis=0).max())
 
 
-def _unsure(p: float, model: DescriptorModel, familiarity: dict[str, Any], usable: bool) -> str | None:
+def _unsure(p: float, loaded: Loaded, familiarity: dict[str, Any], usable: bool) -> str | None:
     if not usable:
-        what = "no smile, and this model reads smiles" if model.family == "smile" else "too little of the face"
+        what = "no smile, and this model reads smiles" if loaded.model.family == "smile" else "too little of the face"
         return f"Nothing to judge: the clip shows {what}."
     if familiarity and not familiarity["familiar"]:
         return f"Unlike anything the model was trained on: {familiarity['text']}"
-    return _too_close(p, model.margin)
+    return _too_close(p, loaded.margin)
 
 
 def _too_close(p: float, margin: float) -> str | None:
@@ -381,7 +308,8 @@ def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -
     if Path(source).suffix.lower() not in (".csv", ".npz") and Path(source).is_file():
         raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; for a video use `duchenne analyze`.")
     loaded = load_model(model)
-    table = None if loaded.pb is not None else _descriptor_table(loaded.model, Path(source))
+    alone = loaded.pb is not None and loaded.mix is None
+    table = None if alone else _descriptor_table(loaded.model, Path(source))  # of a hybrid its descriptors judge it
     if table is not None:
         if rate is not None:
             raise UsageError(f"{source} holds descriptors, which have no frames; leave out the rate.")

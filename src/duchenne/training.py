@@ -1,4 +1,4 @@
-"""Train a model from a manifest of clips: descriptors (or a table of them), or an LSTM-PB."""
+"""Train a model from a manifest of clips: descriptors (or a table of them), an LSTM-PB, or both side by side."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from duchenne.evaluate import metrics
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.hybrid import Hybrid
 from duchenne.learn.methods import smile_expert
 from duchenne.learn.tabular import Recipe
 from duchenne.types import Array, Clip
@@ -51,12 +52,50 @@ def train(
     """
     if family not in FAMILIES:
         raise UsageError(f"There is no descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
-    clips = [clip for clip in manifests.read(manifest) if clip.label]
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
+    used, rows = _read(manifest, model.reader, log)
+    labels, people, emotions = _truth(used)
+    model.fit_table(rows, labels, people, emotions if any(emotions) else None)
+    model.facts["smile_share"] = smile_share
+    usable = np.isfinite(rows).any(axis=1)
+    protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
+    return _finish(
+        model, Path(out), model.fitted.out_of_fold, people[usable], labels[usable], emotions[usable], protocol
+    )
+
+
+def train_hybrid(
+    manifest: str | Path, out: str | Path, *, seed: int = 0, smile_share: float = 0.0, log: Log = print
+) -> dict[str, Any]:
+    """Train descriptors and an LSTM-PB of the shipped recipe, and how much each is to say, on the clips of a manifest.
+
+    As `train` otherwise. The folder holds the two as folders of their own, which are models by themselves.
+    """
+    from duchenne.learn import recipes
+    from duchenne.learn.pb import PBModel
+
+    recipe = recipes.read("lstm-pb", seed=seed)
+    model = Hybrid(
+        DescriptorModel.of_family(recipe=Recipe(seed=seed)), PBModel(recipe, tick=_teller(recipe.epochs, log))
+    )
+    used, pairs = _read(manifest, model.reader, log)
+    labels, people, emotions = _truth(used)
+    model.fit_table(pairs, labels, people, emotions if any(emotions) else None)
+    model.facts["smile_share"] = smile_share
+    p = model.out_of_fold
+    assert p is not None
+    seen = np.isfinite(p)
+    protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
+    return _finish(model, Path(out), p[seen], people[seen], labels[seen], emotions[seen], protocol)
+
+
+def _read(manifest: str | Path, reader: Any, log: Log) -> tuple[list[Clip], Array]:
+    """(clips with a label that could be read, what `reader` reads of each); the others are named."""
+    clips = [clip for clip in manifests.read(manifest) if clip.label]
     rows, used = [], []
     for i, clip in enumerate(clips):
         try:
-            rows.append(model.table([samples.read(clip)])[0])
+            rows.append(reader.table([samples.read(clip)]))
             used.append(clip)
         except DuchenneError as error:
             log(f"left out: {error}")
@@ -64,12 +103,13 @@ def train(
             log(f"{i + 1} of {len(clips)} clips read")
     if not used:
         raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
-    labels = np.array([clip.label == "genuine" for clip in used], int)
-    people = np.array([clip.subject for clip in used])
-    emotions = np.array([clip.emotion or "" for clip in used])
-    model.fit_table(np.array(rows), labels, people, emotions if any(emotions) else None)
-    model.facts["smile_share"] = smile_share
-    return _finish(model, Path(out), people, labels, emotions, np.array(rows))
+    return used, np.concatenate(rows)
+
+
+def _truth(clips: Sequence[Clip]) -> tuple[Array, Array, Array]:
+    """(labels, 1 = genuine; people; emotions, "" where unknown), each (N,)."""
+    labels = np.array([clip.label == "genuine" for clip in clips], int)
+    return labels, np.array([clip.subject for clip in clips]), np.array([clip.emotion or "" for clip in clips])
 
 
 def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log = print) -> dict[str, Any]:
@@ -91,20 +131,27 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
     labels, people = data["genuine"].to_numpy(int), data[who].astype(str).to_numpy()
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
     model.fit_table(x, labels, people)
-    return _finish(model, Path(out), people, labels, np.full(len(x), "happiness"), x)
+    usable = np.isfinite(x).any(axis=1)
+    protocol = f"group-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
+    smiles = np.full(int(usable.sum()), "happiness")
+    return _finish(model, Path(out), model.fitted.out_of_fold, people[usable], labels[usable], smiles, protocol)
 
 
 def _finish(
-    model: DescriptorModel, out: Path, people: Array, labels: Array, emotions: Array, x: Array
+    model: DescriptorModel | Hybrid,
+    out: Path,
+    p: Array | None,
+    people: Array,
+    labels: Array,
+    emotions: Array,
+    protocol: str,
 ) -> dict[str, Any]:
-    """Save the model and a card with its scores on people left out of the inner folds."""
-    usable = np.isfinite(x).any(axis=1)
-    p = model.fitted.out_of_fold
+    """Save the model and a card with the scores of `p`, which are of people left out."""
     assert p is not None
-    scores = metrics.score(p, labels[usable], people[usable], emotions[usable], n=500)
+    scores = metrics.score(p, labels, people, emotions, n=500)
     card = {
         **model.facts,
-        "protocol": f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds",
+        "protocol": protocol,
         **{key: scores[key] for key in _ON_THE_CARD},
         "abstain_band": [round(0.5 - model.margin, 3), round(0.5 + model.margin, 3)],
     }
@@ -143,9 +190,7 @@ def train_pb(
     used, sequences = _sequences(clips, model.reader, work / "clips", log)
     if not used:
         raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
-    labels = np.array([clip.label == "genuine" for clip in used], int)
-    people = np.array([clip.subject for clip in used])
-    emotions = np.array([clip.emotion or "" for clip in used])
+    labels, people, emotions = _truth(used)
     _same_training(work, recipe, sequences, [labels.tolist(), people.tolist(), emotions.tolist()])
     begun = sorted(work.glob("networks/*/curve.json"))
     if begun:

@@ -149,13 +149,9 @@ def test_it_refuses_before_it_is_fitted_and_with_too_little(fitted, clips):
 
 
 def unfitted_pb(reading):
-    """Tiny; `contrast` needs people left out of its learning."""
-    held_out = 0.25 if reading == "contrast" else 0.0
-    recipe = PBRecipe(
-        reading, hidden=16, layers=2, pb=8, context=8, head=True, epochs=20, batch=8, rate=1e-2, held_out=held_out,
-        movement=reading == "contrast",
-    )  # fmt: skip
-    return PBModel(recipe)
+    """Tiny."""
+    sizes = {"hidden": 16, "layers": 2, "pb": 8, "context": 8, "epochs": 20, "batch": 8, "rate": 1e-2, "bag": 2}
+    return PBModel(PBRecipe(reading, head=reading != "solved", pose=reading == "solved", **sizes))
 
 
 @pytest.fixture(scope="module", params=READINGS)

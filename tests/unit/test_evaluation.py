@@ -415,7 +415,7 @@ def test_work_with_torch_is_on_one_thread_and_leaves_the_number_as_it_was():
 def test_another_model_folder_of_the_same_name_is_judged_anew(faces: Path, tmp_path: Path):
     """A finished model may be trained again between two runs."""
     folder = tmp_path / "model"
-    shutil.copytree(methods.checkpoint.locate("default"), folder)
+    shutil.copytree(methods.checkpoint.locate("smile"), folder)
     name = f"as-is:{folder}"
     first = judged(faces, tmp_path / "out", models=(name,))["methods"][name]["score"]["brier"]
     about = json.loads((folder / "model.json").read_text())
@@ -692,10 +692,10 @@ def test_a_finished_model_is_judged_as_it_stands_with_what_it_was_fitted_to(face
 
 
 @bare
-def test_the_default_method_learns_anew_on_every_fold(faces: Path, tmp_path: Path):
+def test_a_method_learns_anew_on_every_fold(faces: Path, tmp_path: Path):
     """Not the shipped model, which knows other people: its answers are other ones."""
-    results = judged(faces, tmp_path / "out", models=("default",))
-    score = results["methods"]["default"]["score"]
+    results = judged(faces, tmp_path / "out", models=("descriptors",))
+    score = results["methods"]["descriptors"]["score"]
     assert score["rows"] == 32 and score["unanswered"] == 0 and score["auc"] > 0.5
     rows = rows_of(tmp_path / "out" / "predictions.csv")
     shipped = methods.make("as-is:default").predict_proba(load_tracks(faces.parent / "tracks_001.npz"))[:, 1]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -209,7 +210,7 @@ def test_the_folder_holds_one_epoch_as_safetensors_and_the_curve_and_no_pickle(t
     for path in tmp_path.iterdir():
         assert path.read_bytes()[:1] != b"\x80" and b"\x80\x04" not in path.read_bytes()[:64]  # how pickles begin
     told = json.loads((tmp_path / "curve.json").read_text())
-    assert told["schedule"] == {"epochs": 7, "patience": 2, "factor": 0.5, "stop": 0, "seed": 3}
+    assert told["schedule"] == {"epochs": 7, "patience": 2, "factor": 0.5, "stop": 0, "seed": 3, "last": False}
     assert told["curve"] == curve
     held = load_file(tmp_path / "epoch-7.safetensors")
     assert set(held) == {f"{kind}.{name}" for kind in ("now", "best") for name in learner.state()}
@@ -225,6 +226,25 @@ def test_it_ends_at_its_best_epoch_however_long_it_went_on():
     curve = fit(learner, Schedule(epochs=6))
     assert [row["best"] for row in curve] == [True, True, True, False, False, False]  # a tie is no gain
     assert float(learner.weight) == 3
+
+
+@pytest.mark.parametrize("broken_off", [0, 2, 4])
+def test_it_ends_at_its_last_epoch_if_that_is_wished_for(tmp_path, broken_off):
+    scores, schedule = [1.0, 3.0, 2.0, math.nan, 9.0], Schedule(epochs=5, patience=1, stop=2, last=True)
+    if broken_off:
+        fit(Scripted(scores), replace(schedule, epochs=broken_off), tmp_path)
+    learner = Scripted(scores)
+    curve = fit(learner, schedule, tmp_path)
+    assert float(learner.weight) == 5 and len(curve) == 5  # no epoch is without gain, so nothing stops it or slows it
+    assert all(row["best"] and row["pace"] == 1.0 for row in curve)
+
+
+def test_divergence_leaves_the_epoch_before_where_the_last_is_kept():
+    good, learner = Line(), spoil(Line(), 4, 1)
+    fit(good, Schedule(3, 2, 0.5, 0, 3, last=True))
+    with pytest.raises(InputError, match="diverged in epoch 4"):
+        fit(learner, replace(SCHEDULE, last=True))
+    assert as_text(learner, []) == as_text(good, [])
 
 
 def test_it_stops_after_so_many_epochs_without_gain(tmp_path):
@@ -376,7 +396,7 @@ def test_a_curve_cut_short_is_refused(stopped):
     assert "no checkpoint" in refused(stopped)
 
 
-@pytest.mark.parametrize("other", [{"seed": 4}, {"patience": 3}, {"factor": 0.1}])
+@pytest.mark.parametrize("other", [{"seed": 4}, {"patience": 3}, {"factor": 0.1}, {"last": True}])
 def test_a_checkpoint_of_other_settings_is_refused(stopped, other):
     assert "other settings" in refused(
         stopped, schedule=Schedule(**{"epochs": 7, "patience": 2, "factor": 0.5, "seed": 3, **other})

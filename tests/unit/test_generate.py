@@ -17,6 +17,7 @@ from duchenne.learn import checkpoint
 from duchenne.learn.pb import READINGS, PBModel, PBRecipe
 from duchenne.learn.pb_generate import STRAY, Movement, move, neutral
 from duchenne.learn.sequences import HALF_FACE, SequenceReader
+from duchenne.learn.solved import SolvedBag
 from duchenne.types import LABELS
 
 TINY = PBRecipe(hidden=8, layers=1, pb=4, context=4, epochs=2, batch=4, recognition=2, held_out=0.25)
@@ -53,12 +54,22 @@ def folder(apart, tmp_path_factory):
 # --- the closed loop ------------------------------------------------------------------------------------------------
 
 
+def following(network, x, pb):
+    """The frame after x (1, T, D). Of a bag the first network moves the face, with its part of PB."""
+    if not isinstance(network, SolvedBag):
+        return network(x, pb)[0][:, -1]
+    first = network.members[0]
+    _, expected, gates, _ = first._terms(x, torch.ones(x.shape[:2], dtype=torch.bool))
+    ahead = (expected + gates * (pb[:, : first.config.pb] @ first.mix.T)[:, None])[:, -1, : first.config.parts]
+    return x[:, -1] + ahead / first.targets_scale[0] @ first.basis.T
+
+
 def by_hand(network, pb, start, steps):
     """In eye distances, every frame from the whole sequence before it, read anew each time; no state is carried."""
     frames = [torch.from_numpy(start)]
     for _ in range(steps):
         with torch.no_grad():
-            frames.append(network(torch.stack(frames)[None], pb[None])[0][0, -1])
+            frames.append(following(network, torch.stack(frames)[None], pb[None])[0])
     raw = torch.stack(frames).double().numpy().reshape(-1, 40, 2)
     right, left = raw[0, 16:22].mean(axis=0), raw[0, 22:28].mean(axis=0)
     return (raw - (right + left) / 2) / np.linalg.norm(left - right)
@@ -92,6 +103,20 @@ def test_the_mean_face_is_scaled_as_the_reader_scales():
     low, high = template.min(axis=0), template.max(axis=0)
     boxed = (template - (low + high) / 2) / (0.75 * (high - low).max())
     np.testing.assert_allclose(neutral(SequenceReader(12.5, head=True)).reshape(40, 2), boxed, atol=1e-4)
+    still = neutral(SequenceReader(12.5, pose=True))  # and its head is straight and where it is all the time
+    np.testing.assert_array_equal(still[:80], neutral(SequenceReader(12.5)))
+    np.testing.assert_allclose(still[80:], 0, atol=1e-4)
+
+
+def test_of_frames_with_the_heads_curves_the_points_are_drawn():
+    model = learnt("solved", pose=True)
+    network, start = model.networks[""], torch.from_numpy(neutral(model.reader))
+    raw = network.generate(model.typical[""][:1], start[None, None], 10)[0]
+    assert raw.shape == (10, 86) and (raw[:, 80:] - start[80:]).abs().max() > 1e-4
+    raw = torch.cat([start[None], raw])[:, :80].double().numpy().reshape(-1, 40, 2)
+    right, left = raw[0, 16:22].mean(axis=0), raw[0, 22:28].mean(axis=0)
+    expected = (raw - (right + left) / 2) / np.linalg.norm(left - right)
+    np.testing.assert_allclose(move(model, "posed", 0.8).points, expected, atol=1e-9)
 
 
 def test_another_face_to_start_from(model):

@@ -14,6 +14,8 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
 from duchenne.learn import methods, recipes
+from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.hybrid import Hybrid
 from duchenne.learn.pb import READINGS
 from duchenne.learn.rank_svm import RankSVM, pairs
 from duchenne.learn.rows import Reader
@@ -81,7 +83,7 @@ def test_a_rank_svm_without_pairs_says_so():
 def test_every_method_learns_from_a_table_and_gives_probabilities(name):
     made = methods.BASELINES[name](0) if name in methods.BASELINES else methods.make(name)
     x, y, who, what = people()
-    if name in ("default", "smile", "lstm-pb"):  # they name their columns, or read sequences
+    if name in ("default", "descriptors", "smile", "lstm-pb"):  # they name their columns, or read sequences
         pytest.skip("tests/contracts/test_models.py holds these")
     x[3, 2] = np.nan  # a number that is missing
     model = made.fit_table(x, y, who, what)
@@ -104,7 +106,8 @@ def test_majority_says_the_share_of_the_training_clips():
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing", "default:nonsense", "boosting:nonsense", "", "rank_svm", "lstm-pb:nonsense"]
+    "name",
+    ["nothing", "default:nonsense", "descriptors:nonsense", "boosting:nonsense", "", "rank_svm", "lstm-pb:nonsense"],
 )
 def test_unknown_methods_are_refused_with_what_there_is(name):
     with pytest.raises(UsageError, match="choose one of"):
@@ -123,10 +126,10 @@ def test_a_finished_model_is_judged_as_it_stands():
 def test_lstm_pb_is_the_shipped_recipe_or_another_reading_or_a_recipe_of_one_s_own(tmp_path):
     shipped = methods.make("lstm-pb", 7)
     assert (shipped.recipe, shipped.told_emotion) == (recipes.read("lstm-pb", seed=7), False)
-    for reading in READINGS:
-        made = methods.make(f"lstm-pb:{reading}", 7)
-        plain = {"movement": False, "augment": False, "decay": 0.0, "held_out": 0.0, "stop": 0}
-        assert made.recipe == replace(shipped.recipe, reading=reading, **({} if reading == "contrast" else plain))
+    assert shipped.recipe.reading == "solved" and methods.make("lstm-pb:solved", 7).recipe == shipped.recipe
+    for reading in set(READINGS) - {"solved"}:
+        small = recipes.read("lstm-pb-small", seed=7)
+        assert methods.make(f"lstm-pb:{reading}", 7).recipe == replace(small, reading=reading)
     paper = methods.make("lstm-pb:lstm-pb-paper", 7)
     assert paper.recipe == recipes.read("lstm-pb-paper", seed=7) and paper.told_emotion
     (tmp_path / "mine.toml").write_text('reading = "rnnpb"\nfps = 10\nhidden = 8\n')
@@ -136,9 +139,20 @@ def test_lstm_pb_is_the_shipped_recipe_or_another_reading_or_a_recipe_of_one_s_o
         methods.make(f"lstm-pb:{tmp_path / 'none.toml'}")
 
 
+def test_the_default_is_descriptors_beside_the_shipped_recipe():
+    made, apart = methods.make("default:peak", 7), methods.make("descriptors:peak", 7)
+    assert isinstance(made, Hybrid) and made.descriptors == apart and isinstance(apart, DescriptorModel)
+    assert apart.family == "peak" and apart.recipe.seed == 7 and apart != methods.make("descriptors", 7)
+    assert made.pb.recipe == recipes.read("lstm-pb", seed=7)
+    assert methods.make("default").descriptors == methods.make("descriptors:dynamics")
+    for name in ("default", "descriptors"):
+        with pytest.raises(InputError, match="not been fitted"):
+            methods.make(name).predict_proba([simulate.track(simulate.KINDS["posed"], 25.0)])
+
+
 def test_other_methods_do_not_load_torch():
     code = "import sys; from duchenne.learn import methods; from duchenne import cli, evaluation, generation\n"
-    code += "methods.make('default'), methods.make('linear-svm'), methods.make('as-is:default')\n"
+    code += "methods.make('descriptors'), methods.make('linear-svm'), methods.make('as-is:smile')\n"
     code += "sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -13,12 +13,12 @@ from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.learn import checkpoint, pb_files, recipes
 from duchenne.learn.pb import READINGS, PBModel, PBRecipe
 
-TINY = PBRecipe(hidden=8, layers=2, pb=4, context=4, epochs=2, batch=4, recognition=4, trees=5)
+TINY = PBRecipe(hidden=8, layers=2, pb=4, context=4, epochs=2, batch=4, recognition=4, trees=5, bag=3)
 
 
 def recipe(reading, **changes):
-    """A recipe that fits in a second; `contrast` needs people left out."""
-    return replace(TINY, reading=reading, held_out=0.25 if reading == "contrast" else 0.0, **changes)
+    """A recipe that fits in a second."""
+    return replace(TINY, reading=reading, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +64,15 @@ def test_a_saved_model_answers_bit_for_bit_the_same(movements, tmp_path, reading
 
 
 def test_the_network_that_ships_takes_little_room(movements, tmp_path):
-    model = PBModel(PBRecipe("contrast", epochs=1, held_out=0.25)).fit_table(*movements)
-    assert model.recipe.hidden == 128
+    shipped = recipes.read("lstm-pb", epochs=1)
+    assert (shipped.reading, shipped.inputs, shipped.bag) == ("solved", 86, 5)
+    x, *rest = movements
+    posed = np.array([each if each is None else np.pad(each, ((0, 0), (0, 6))) for each in x], object)
+    model = PBModel(shipped).fit_table(posed, *rest)
     folder = checkpoint.save(model, tmp_path / "m", name="m")
     weights = sum(each.numel() for each in model.networks[""].state_dict().values())
     size = sum(file.stat().st_size for file in folder.iterdir())
-    assert 4 * weights < size < 4 * weights + 10_000 < 8e6
+    assert 4 * weights < size < 4 * weights + 30_000 < 4e6
 
 
 def test_a_card_and_a_curve_do_not_change_the_model(folder):
@@ -96,7 +99,8 @@ def rehashed(folder):
 
 def with_weights(folder, change):
     tensors = load_file(folder / pb_files.WEIGHTS)
-    made_for = json.dumps({"layout": pb_files.LAYOUT, **asdict(recipe("rnnpb"))})
+    told = json.loads((folder / "model.json").read_text())["recipe"]
+    made_for = json.dumps({"layout": pb_files.LAYOUT, **told})
     save_file(change(tensors), folder / pb_files.WEIGHTS, {"made_for": made_for})
     rehashed(folder)
 
@@ -153,6 +157,81 @@ def test_a_damaged_model_is_refused_in_one_sentence(what, folder):
     assert str(folder) in said and "\n" not in said and said.endswith(".") and ". " not in said
 
 
+# --- several networks -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bag(movements):
+    """A model of three networks of reading `solved`."""
+    return PBModel(recipe("solved")).fit_table(*movements)
+
+
+@pytest.fixture
+def bag_folder(bag, tmp_path):
+    return checkpoint.save(bag, tmp_path / "bag", name="bag")
+
+
+def of(member, tensors):
+    return {key: value for key, value in tensors.items() if f".members.{member}." in key}
+
+
+def renumbered(tensors, member, number):
+    moved = {key.replace(f".members.{member}.", f".members.{number}."): v for key, v in of(member, tensors).items()}
+    return {key: value for key, value in tensors.items() if key not in of(member, tensors)} | moved
+
+
+def more(tensors, count):
+    """So many copies of the first network beside the three, and PB vectors to match: whole but for their number."""
+    copies = [renumbered(of(0, tensors), 0, 3 + i) for i in range(count)]
+    typical = torch.cat([tensors["0.typical"], torch.zeros(2, 4 * count)], dim=1)
+    return {key: value.clone() for each in (tensors, *copies) for key, value in each.items()} | {"0.typical": typical}
+
+
+BAG_DAMAGE = {
+    "a network lost": lambda t: {key: value for key, value in t.items() if key not in of(2, t)},
+    "the first network lost": lambda t: {key: value for key, value in t.items() if key not in of(0, t)},
+    "a network of another number": lambda t: renumbered(t, 1, 7),
+    "no networks": lambda t: {key: value for key, value in t.items() if "members" not in key},
+    "more networks than were asked for": lambda t: more(t, 1),
+    "a hundred networks": lambda t: more(t, 100),
+    "PB vectors of fewer networks": lambda t: t | {"0.typical": t["0.typical"][:, :4].clone()},
+    "a network without its ridge": lambda t: {k: v for k, v in t.items() if k != "0.network.members.1.log_ridge"},
+    "no directions": lambda t: {key: value for key, value in t.items() if "basis" not in key},
+    "directions of fewer parts": lambda t: {k: v[:, :3].clone() if "basis" in k else v for k, v in t.items()},
+}
+
+
+@pytest.mark.parametrize("what", BAG_DAMAGE)
+def test_a_bag_that_was_tampered_with_is_refused_in_one_sentence(what, bag_folder):
+    with_weights(bag_folder, BAG_DAMAGE[what])
+    with pytest.raises(ModelError) as caught:
+        checkpoint.load(bag_folder)
+    said = str(caught.value)
+    assert str(bag_folder) in said and "\n" not in said and said.endswith(".") and ". " not in said
+
+
+def test_a_bag_saved_anew_with_nothing_changed_is_taken(bag_folder, bag, movements):
+    with_weights(bag_folder, lambda tensors: tensors)
+    loaded, _ = checkpoint.load(bag_folder)
+    np.testing.assert_array_equal(loaded.predict_table(movements[0]), bag.predict_table(movements[0]))
+    assert len(loaded.networks[""].members) == 3 and loaded.facts == bag.facts
+    for a, b in zip(loaded.networks[""].members, bag.networks[""].members, strict=True):
+        assert all(torch.equal(a.state_dict()[name], value) for name, value in b.state_dict().items())
+    rewritten(bag_folder, recipe=asdict(recipe("solved")) | {"bag": 5})
+    with pytest.raises(ModelError, match="other settings"):
+        checkpoint.load(bag_folder)
+
+
+def test_fewer_networks_than_were_asked_for_are_as_good_on_disk(movements, tmp_path):
+    x, y, people, emotions = (each[:8] for each in movements)  # four people
+    model = PBModel(recipe("solved", bag=6)).fit_table(x, y, people, emotions)
+    loaded, _ = checkpoint.load(checkpoint.save(model, tmp_path / "m", name="m"))
+    assert len(loaded.networks[""].members) == len(model.networks[""].members) == 4
+    np.testing.assert_array_equal(loaded.predict_table(x), model.predict_table(x))
+    np.testing.assert_array_equal(loaded.vectors(x[:3]), model.vectors(x[:3]))
+    assert loaded.vectors(x[:3]).shape == (3, 16)
+
+
 def test_weights_saved_anew_with_nothing_changed_are_taken(folder, fitted, movements):
     with_weights(folder, lambda tensors: tensors)  # so that the damage above is what is refused, not the saving
     loaded, _ = checkpoint.load(folder)
@@ -171,7 +250,7 @@ def test_boosters_of_other_vectors_are_refused(movements, tmp_path):
 
 
 def test_a_descriptor_model_is_told_from_an_lstm_pb(folder):
-    assert checkpoint.load_descriptors("default").family == "dynamics"
+    assert checkpoint.load_descriptors("smile").family == "smile"
     with pytest.raises(ModelError, match="no descriptor model"):
         checkpoint.load_descriptors(folder)
 
@@ -210,7 +289,12 @@ def test_options_take_the_place_of_what_the_recipe_says():
         ("fps = 25.0\nhead = 1", "head must be bool"),
         ("fps = nan", "fps must lie"),
         ("fps = 25.0\nreading = 'mine'", "reading must be one of paper"),
-        ("fps = 25.0\nreading = 'contrast'\nheld_out = 0", "held_out must be above 0"),
+        ("fps = 25.0\nreading = 'contrast'", "reading must be one of paper"),
+        ("fps = 25.0\nmovement = true", "unknown key 'movement'"),
+        ("fps = 25.0\nbag = 1", "bag must lie between 2 and 100"),
+        ("fps = 25.0\ndropout = 1.0", "dropout must lie between 0 and 0.9"),
+        ("fps = 25.0\nprediction = -1.0", "prediction must lie between 0 and"),
+        ("fps = 25.0\nhead = true\npose = true", "head and pose tell the head's movement twice"),
         ("fps = 25.0\njitter = [1]", "jitter must be a list of 2 numbers"),
         ("fps = 25.0\njitter = [2.0, 0.0]", "jitter must be two shares"),
         ("fps = 25.0\nrate = 'fast'", "rate must be float"),

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from duchenne import plots
 from duchenne.errors import UsageError
-from duchenne.plots.pb import SHOWN, plane, share_between
+from duchenne.plots.pb import SHOWN, along, plane, share_between
 
 
 def words(figure):
@@ -82,8 +82,70 @@ def test_many_people_are_not_named_but_joined():
 def test_one_label_and_one_person_are_drawn(tmp_path):
     x, _, _ = vectors()
     figure = plots.pb_space(x, np.ones(40), ["a"] * 40)
-    assert "posed, 0" in words(figure) and "genuine, 40" in words(figure)
+    said = words(figure)
+    assert "genuine, 40" in said and not any("posed" in text or "between" in text for text in said)
     plots.save(figure, tmp_path / "pb")
+
+
+def test_what_is_unknown_is_drawn_apart_and_not_counted():
+    x, y, who = vectors()
+    y, people = y.astype(object), who.astype(object)
+    y[::4], people[:6] = None, None
+    figure = plots.pb_space(x, y, people)
+    known, seen = y != None, people != None  # noqa: E711 (element by element)
+    np.testing.assert_allclose(line(figure, "pb-unlabelled"), plane(x)[0][~known])
+    said = " ".join(words(figure))
+    assert "no label, 10" in said and "40 clips, 34 of them of 7 people" in said and "None" not in said
+    by_person, by_label = share_between(x[seen], who[seen]), share_between(x[known], y[known].astype(int))
+    assert f"{by_person:.0%} lies between people (of 34 clips) and {by_label:.0%} between labels (of 30 clips)" in said
+    nobody = " ".join(words(plots.pb_space(x, [None] * 40, [None] * 40)))
+    assert "no label, 40" in nobody and "people" not in nobody and "between" not in nobody
+
+
+def test_typical_vectors_are_drawn_in_the_plane_that_clips_choose():
+    x, y, who = vectors()
+    typical = np.stack([x[y == 0].mean(axis=0), x[y == 1].mean(axis=0)])
+    figure = plots.pb_space(x, y, who, typical=typical, of_typical="learnt for {}")
+    flat, _ = plane(x)
+    np.testing.assert_allclose(line(figure, "pb-genuine"), flat[y == 1])
+    for label, name in enumerate(("posed", "genuine")):  # a projection of a mean is the mean of projections
+        np.testing.assert_allclose(line(figure, f"typical-{name}")[0], flat[y == label].mean(axis=0))
+        assert f"learnt for {name}" in words(figure)
+
+
+def test_one_clip_beside_the_typical_vectors_keeps_all_its_distances():
+    rng = np.random.default_rng(5)
+    x, typical = rng.normal(size=(1, 9)), rng.normal(size=(2, 9))
+    flat, shown = along(x, typical)
+    far = [[np.linalg.norm(a - b) for a in rows] for rows in [np.concatenate([x, typical])] for b in rows]
+    np.testing.assert_allclose([[np.linalg.norm(a - b) for a in flat] for b in flat], np.reshape(far, (3, 3)))
+    assert shown.sum() == pytest.approx(1) and flat[1, 0] == pytest.approx(-flat[2, 0]) and flat[2, 0] > 0 < flat[0, 1]
+    figure = plots.pb_space(x, [None], [None], typical=typical, names=["mine.mp4"])
+    np.testing.assert_allclose(line(figure, "pb-unlabelled"), flat[:1])
+    assert {"1 clip", "mine.mp4", "no label, 1"} <= set(words(figure)) and "no judgement" in " ".join(words(figure))
+    same, _ = along(x, typical[[0, 0]])  # classes that do not differ
+    assert np.isfinite(same).all()
+
+
+def test_names_lie_on_no_other_name_and_within_the_axes():
+    rng = np.random.default_rng(1)
+    x, typical = rng.normal(size=(12, 5)) * [1, 0.1, 0.1, 0.1, 0.1], rng.normal(size=(2, 5))
+    figure = plots.pb_space(x, [None] * 12, [None] * 12, typical=typical, names=[f"holiday {i}.mp4" for i in range(12)])
+    texts = [text for text in figure.findobj(matplotlib.text.Annotation) if "holiday" in text.get_text()]
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) == 12 and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    (inside,) = (ax.get_window_extent() for ax in figure.axes)
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+    assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
+
+
+def test_a_clip_far_off_does_not_press_the_others_together():
+    x, y, who = vectors()
+    wide = np.ptp(plots.pb_space(x, y, who).axes[0].get_xlim())
+    x[3] = 1e4
+    figure = plots.pb_space(x, y, who)
+    assert "1 far off: hollow marks at the edge." in " ".join(words(figure))
+    assert np.ptp(figure.axes[0].get_xlim()) < 4 * wide
 
 
 # --- prediction -----------------------------------------------------------------------------------------------------
@@ -103,7 +165,7 @@ def test_a_prediction_is_drawn_at_the_frame_that_it_is_of():
         expected = np.column_stack([time[1:], x[1:, column] + 0.25])
         np.testing.assert_allclose(line(figure, f"predicted-{column}"), expected)
     ratio = 0.25**2 / ((x[1:] - x[:-1]) ** 2).mean()
-    assert f"mean squared error, all coordinates: {ratio:.2g} × stillness’" in words(figure)
+    assert f"mean squared error {ratio:.2g} × stillness’; 1 × would be expecting no movement" in words(figure)
 
 
 def test_expecting_stillness_is_one_time_stillness_and_a_still_face_has_no_measure(tmp_path):
@@ -131,6 +193,8 @@ def test_the_same_bytes_every_time(tmp_path):
         (lambda: plots.pb_space(np.zeros((2, 4)), [0, 1], ["a", "b"]), "At least 3 PB vectors are needed"),
         (lambda: plots.pb_space(np.full((5, 4), np.nan), [0] * 5, ["a"] * 5), "found 0"),
         (lambda: plots.pb_space(np.zeros((5, 4)), [0] * 4, ["a"] * 5), r"found \(5, 4\), 4 and 5"),
+        (lambda: plots.pb_space(np.zeros((0, 4)), [], [], typical=np.ones((2, 4))), "At least 1 PB vector is needed"),
+        (lambda: plots.pb_space(np.zeros((5, 4)), [0] * 5, ["a"] * 5, typical=np.ones(4)), r"must be \(2, 4\)"),
         (lambda: plots.pb_space(np.zeros(5), [0] * 5, ["a"] * 5), r"\(N, D\)"),
         (lambda: plots.prediction(np.zeros((5, 80)), np.zeros((4, 80)), np.arange(5)), r"\(5, 80\), \(4, 80\)"),
         (lambda: plots.prediction(np.zeros((1, 80)), np.zeros((1, 80)), np.arange(1)), "at least 2"),

@@ -7,8 +7,10 @@ import pytest
 
 from duchenne import align
 from duchenne.datasets import simulate
-from duchenne.errors import InputError
-from duchenne.learn.sequences import HALF_FACE, LEAST, SequenceReader, jittered, padded
+from duchenne.errors import InputError, UsageError
+from duchenne.features.descriptors import prepare
+from duchenne.learn import recipes
+from duchenne.learn.sequences import HALF_FACE, LEAST, SequenceReader, in_batches, jittered, padded, varied
 from duchenne.types import FaceTrack, Features
 
 FPS = 12.5
@@ -184,3 +186,120 @@ def test_jitter_follows_its_seed_and_nothing_moves_without_spread():
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3
     np.testing.assert_array_equal(jittered(sequence, np.random.default_rng(0), (0.0, 0.0)), sequence)
+
+
+# --- the head's curves ----------------------------------------------------------------------------------------------
+
+#: What they are divided by: yaw, pitch, roll in degrees, x, y in eye distances, log of the size.
+UNITS = np.array([25, 25, 15, 0.15, 0.15, 0.2])
+
+
+def nodding():
+    """A face whose head nods, turns and tilts: none of its six curves stands still."""
+    face = simulate.track(replace(simulate.SPONTANEOUS, head_motion=4.0), FPS, 3, jitter=0.0)
+    assert (np.ptp(prepare(face, FPS)[1].values[:, -6:], axis=0) > 1e-3).all()
+    return face
+
+
+def test_with_pose_the_heads_curves_stand_beside_the_frontal_points():
+    face = nodding()
+    found = read(face, pose=True)
+    assert found.shape == (len(face), 86) and found.dtype == np.float32
+    np.testing.assert_array_equal(found[:, :80], read(face))
+    _, curves = prepare(face, FPS)
+    for column, (name, unit) in enumerate(zip(align.HEAD_NAMES, UNITS, strict=True), start=80):
+        np.testing.assert_allclose(found[:, column], curves.values[:, curves.names.index(name)] / unit, atol=1e-6)
+    assert np.abs(found[:, 80:]).max() < 2
+
+
+def test_with_pose_the_longest_piece_is_read_of_points_and_head_alike():
+    face = nodding()
+    whole, cut = read(face, pose=True), read(without(face, 5, 6, 7, 8, 9), pose=True)
+    # turning does not know of other frames; size is told against the clip's median, place also in its unit
+    np.testing.assert_array_equal(cut[:, :83], whole[10:, :83])
+    shift = cut[:, 85] - whole[10:, 85]
+    np.testing.assert_allclose(shift, shift[0], atol=1e-5)
+    for column in (83, 84):
+        (_, left, *_) = np.polyfit(whole[10:, column].astype(float), cut[:, column].astype(float), 1, full=True)
+        assert left[0] < 1e-8 < np.var(cut[:, column])
+    np.testing.assert_array_equal(jittered(whole, np.random.default_rng(0), (0.06, 0.03))[:, 80:], whole[:, 80:])
+
+
+def test_the_heads_movement_is_told_once(tmp_path):
+    (tmp_path / "r.toml").write_text("fps = 12.5\nhead = true\npose = true\n")
+    with pytest.raises(UsageError, match=r"r\.toml: head and pose tell the head's movement twice; ask for one of them"):
+        recipes.read(tmp_path / "r.toml")
+    assert recipes.read(tmp_path / "r.toml", head=False).inputs == 86
+    assert recipes.read(tmp_path / "r.toml", pose=False).inputs == 80
+
+
+# --- other takes ----------------------------------------------------------------------------------------------------
+
+
+def in_a_mirror(face):
+    """The track of the same video seen in a mirror: x turned round, and dlib's numbers of the right are on the left."""
+    pairs = [(i, 16 - i) for i in range(8)] + [(17 + i, 26 - i) for i in range(5)] + [(31, 35), (32, 34)]
+    pairs += [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+    pairs += [(48, 54), (49, 53), (50, 52), (59, 55), (58, 56), (60, 64), (61, 63), (67, 65)]
+    order = np.arange(68)
+    for a, b in pairs:
+        order[[a, b]] = b, a
+    width = face.frame_size[0]
+    x0, y0, x1, y1 = face.box.T
+    points = face.points[:, order] * np.array([-1, 1]) + np.array([width, 0])
+    return replace(face, points=points, box=np.column_stack([width - x1, y0, width - x0, y1]))
+
+
+def lopsided():
+    """A nodding face with one half of the mouth, one brow and one eye pulled by hand, so that a mirror is noticed."""
+    face = nodding()
+    points, pull = face.points.copy(), np.linspace(0, 0.2 * np.ptp(face.points[0, 36:48, 0]), len(face))
+    for group, way in (([48, 49, 50, 59, 58], [-1, -0.7]), ([17, 18, 19, 20, 21], [0, -1]), ([43, 44], [0.2, -0.4])):
+        points[:, group] += pull[:, None, None] * way
+    return replace(face, points=points)
+
+
+def test_another_take_is_the_clip_or_the_clip_in_a_mirror():
+    """With its own length and all frames, a take is one of both but for proportions of ± 4 %, a place of each point
+    (0.02) and trembling (0.003), and of the head ± 10 %."""
+    face = lopsided()
+    plain, turned = (read(each, pose=True)[:11] for each in (face, in_a_mirror(face)))  # 11 frames are not cut
+    assert np.abs(plain - turned).max() > 0.3 and np.abs(plain[:, 80:] - turned[:, 80:]).max() > 0.1
+    sides = []
+    for seed in range(24):
+        take = varied(plain, np.random.default_rng(seed))
+        assert take.dtype == np.float32 and take.shape[1] == 86 and 9 <= len(take) <= 13
+        at = np.linspace(0, 10, len(take))
+        near = [np.column_stack([np.interp(at, np.arange(11), c) for c in each.T]) for each in (plain, turned)]
+        off = [np.abs(take - each).max(axis=0) for each in near]
+        side = int(np.abs(take - near[1]).mean() < np.abs(take - near[0]).mean())
+        limit = np.abs(near[side]).max(axis=0) * np.r_[np.full(80, 0.04), np.full(6, 0.1)]
+        assert (off[side] <= limit + np.r_[np.full(80, 0.1), np.full(6, 1e-6)]).all()
+        ratio = take[:, 80:] / np.where(np.abs(near[side][:, 80:]) > 1e-3, near[side][:, 80:], np.nan)
+        assert np.nanmin(ratio) >= 0.9 - 1e-4 and np.nanmax(ratio) <= 1.1 + 1e-4
+        sides.append(side)
+    assert 5 < sum(sides) < 19
+
+
+def test_other_takes_are_cut_and_played_faster_or_slower():
+    ramp = np.repeat(np.linspace(-1, 1, 60)[:, None], 80, axis=1).astype(np.float32)
+    takes = [varied(ramp, np.random.default_rng(seed)) for seed in range(60)]
+    # up to ten frames of sixty at each end, then 0.85 to 1.18 times as many
+    assert all(round(40 * 0.85) <= len(take) <= round(60 * 1.18) for take in takes)
+    assert min(map(len, takes)) < 42 and max(map(len, takes)) > 60
+    starts, ends = np.array([take[[0, -1], 1::2].mean(axis=1) for take in takes]).T  # y, which no mirror turns
+    for cut in (starts + 1, 1 - ends):
+        assert cut.min() < 0.06 and 0.25 < cut.max() < 2 * 10 / 59 + 0.06
+    np.testing.assert_array_equal(takes[3], varied(ramp, np.random.default_rng(3)))
+    assert all(len(varied(ramp[:LEAST], np.random.default_rng(seed))) >= LEAST for seed in range(9))
+
+
+def test_batches_hold_every_row_once_and_clips_of_like_length():
+    sequences = [np.zeros((n, 80), np.float32) for n in range(10, 110)]
+    rows = np.arange(3, 99)
+    batches = list(in_batches(sequences, rows, 16, np.random.default_rng(0)))
+    assert [len(each) for each in batches] == [16] * 6
+    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), rows)
+    assert max(np.ptp(each) for each in batches) < 45
+    other = list(in_batches(sequences, rows, 16, np.random.default_rng(1)))
+    assert not all((a == b).all() for a, b in zip(batches, other, strict=True))

@@ -40,10 +40,10 @@ def analyze(
     allow_truncated: Annotated[bool, typer.Option(help="Judge what is there of a file that was cut short.")] = False,
 ) -> None:
     """Judge whether the expression in each clip moves like posed or like spontaneous ones."""
-    from duchenne import pipeline
+    from duchenne import judges, pipeline
     from duchenne.io import check_folder
 
-    loaded = pipeline.load_model(model)
+    loaded = judges.load_model(model)
     pipeline.resolve_device(device)
     if out is not None:
         check_folder(out)
@@ -160,10 +160,10 @@ def demo(
     ),
 ) -> None:
     """Make two short clips of a public-domain portrait, judge them, and leave reports for a browser."""
-    from duchenne import pipeline
+    from duchenne import judges, pipeline
     from duchenne.datasets import simulate
 
-    loaded = pipeline.load_model("default")
+    loaded = judges.load_model("default")
     for kind, words in (("genuine", "spontaneous"), ("posed", "posed")):
         clip = simulate.smile_clip(out / f"{words}.mp4", kind, rate=30.0)
         with progress(clip.name) as tick:

@@ -1,4 +1,4 @@
-"""Generation mode: `duchenne generate`."""
+"""An LSTM-PB itself, not its verdict: `duchenne generate` and `duchenne pb`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import app
+from duchenne.cli.app import app, progress
+from duchenne.errors import UsageError
+
+_MOST_DRAWN = 12  # clips of a manifest whose predictions are drawn
 
 
 @app.command()
@@ -36,4 +39,40 @@ def generate(
     typer.echo(
         f"{found['video']} and {found['table']}: {found['frames']} frames at {found['rate']:g} per second; the point "
         f"that moves most goes {found['farthest']:.2f} eye distances."
+    )
+
+
+@app.command()
+def pb(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for pb.csv and the pictures.")],
+    clips: Annotated[list[str] | None, typer.Argument(help="Videos, or tracks of packed files (x.npz#3).")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="CSV of clips, instead of naming them here.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Id of a shipped LSTM-PB or its folder.")] = "lstm-pb",
+    emotion: Annotated[
+        str | None, typer.Option(help="Which network, of a model with one per emotion; else the manifest's emotion.")
+    ] = None,
+) -> None:
+    """Write and draw the PB vectors by which an LSTM-PB knows clips, and what it expected of them.
+
+    Clips that a model has learnt from lie further apart by label than new ones do.
+    """
+    from duchenne import pb_space
+    from duchenne.datasets import manifest as manifests
+
+    if bool(clips) == (manifest is not None):
+        raise UsageError("Give either clips or --manifest with a CSV of them.")
+    if manifest is not None and manifest.resolve() == (out / pb_space.TABLE).resolve():
+        raise UsageError(f"{manifest} would be written over; choose another folder.")
+    named = clips or [] if manifest is None else manifests.read(manifest, persons=False)
+
+    def log(text: str) -> None:
+        typer.echo(text, err=True)
+
+    most = None if manifest is None else _MOST_DRAWN
+    with progress("reading", "clips", len(named)) as tick:
+        found = pb_space.pb(model, named, out, emotion=emotion, most=most, log=log, tick=tick)
+    read, pictures = len(found["clips"]), sum(file.suffix == ".png" for file in found["pictures"])
+    typer.echo(
+        f"{found['table']}: PB vectors of {read} of {len(named)} clip{'s' * (len(named) != 1)}, "
+        f"{found['vectors'].shape[1]} numbers each; {pictures} pictures beside it."
     )

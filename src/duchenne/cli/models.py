@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,10 +86,35 @@ def train_descriptors(
         card = training.train_table(table, out, seed=seed, log=log)
     else:
         card = training.train(str(manifest), out, family=family, seed=seed, smile_share=smile_share, log=log)
-    typer.echo(
+    typer.echo(_told(out, card))
+
+
+def _told(out: Path, card: dict[str, Any]) -> str:
+    return (
         f"{out}: {card['people']} people, {card['clips']} clips; on people left out accuracy {card['accuracy']:.3f}, "
         f"AUC {card['auc']:.3f}, calibration error {card['ece']:.3f}"
     )
+
+
+@train.command("hybrid")
+def train_hybrid(
+    manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    smile_share: Annotated[
+        float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of folds, boosters and networks.")] = 0,
+) -> None:
+    """Train what the shipped default is: descriptors and an LSTM-PB, mixed by what they say of people left out."""
+    from duchenne import training
+    from duchenne.io import check_folder
+
+    def log(text: str) -> None:
+        typer.echo(text, err=True)
+
+    check_folder(out)
+    card = training.train_hybrid(manifest, out, smile_share=smile_share, seed=seed, log=log)
+    typer.echo(_told(out, card))
 
 
 @train.command("lstm-pb")

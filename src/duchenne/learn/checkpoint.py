@@ -1,12 +1,15 @@
 """Model folders: `model.json`, arrays, boosters and a card. Never pickle; a damaged folder is refused.
 
-`format` in `model.json` says which kind of model it is. Only a folder of LSTM-PB loads torch (`learn.pb_files`).
+`format` in `model.json` says which kind of model it is. A hybrid names its two members by their sha256; they lie in
+folders inside its own, or beside it. Only an LSTM-PB loads torch (`learn.pb_files`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,18 +17,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne import io
-from duchenne.errors import ModelError
+from duchenne.errors import InputError, ModelError
 from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.hybrid import Hybrid, Mix
 from duchenne.learn.linear import Linear
 from duchenne.learn.tabular import Recipe, Tabular
 
 if TYPE_CHECKING:
     from duchenne.learn.pb import PBModel
 
-    Model = DescriptorModel | PBModel
+    Model = DescriptorModel | PBModel | Hybrid
 
 FORMAT = "duchenne-descriptors"
 LSTM_PB = "duchenne-lstm-pb"
+HYBRID = "duchenne-hybrid"
+MEMBERS = ("descriptors", "lstm-pb")
 VERSION = 1
 _MOST = 2**24  # bytes of a model.json: a hundred times the largest
 
@@ -61,6 +67,8 @@ def digest(folder: Path) -> str:
 
 def save(model: Model, folder: Path, *, name: str) -> Path:
     """Write a fitted model; the folder is complete only once `model.json`, written last, is there."""
+    if isinstance(model, Hybrid):
+        return _save_hybrid(model, folder, name)
     if not isinstance(model, DescriptorModel):
         from duchenne.learn import pb_files
 
@@ -101,6 +109,27 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
     return folder
 
 
+def _save_hybrid(model: Hybrid, folder: Path, name: str) -> Path:
+    if model.mix is None:
+        raise InputError("This model has not been fitted; call fit first.")
+    save(model.descriptors, folder / MEMBERS[0], name=MEMBERS[0])
+    save(model.pb, folder / MEMBERS[1], name=MEMBERS[1])
+    about = {
+        "format": HYBRID,
+        "version": VERSION,
+        "id": name,
+        "family": " + ".join(MEMBERS),
+        "needs": model.needs,
+        "classes": ["posed", "genuine"],
+        "mix": asdict(model.mix),
+        "members": {member: digest(folder / member) for member in MEMBERS},
+        "facts": model.facts,
+        "files": {},
+    }
+    io.write_json(folder / "model.json", about)
+    return folder
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """What `model.json` says; ModelError where it is no description of a model."""
     path = folder / "model.json"
@@ -117,17 +146,18 @@ def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
     """(model, {"id", "sha256", ...}) of a shipped id or a folder; ModelError on any mismatch or damage."""
     folder = locate(model)
     about = describe(folder)
-    if about["format"] not in (FORMAT, LSTM_PB) or about.get("version") != VERSION:
+    makers: dict[str, Callable[[Path, dict[str, Any]], Model]] = {FORMAT: _assemble, LSTM_PB: _lstm_pb, HYBRID: _hybrid}
+    if about["format"] not in makers or about.get("version") != VERSION:
         raise ModelError(
             f"{folder} holds a model of format {about['format']!r} version {about.get('version')!r}; expected "
-            f"{FORMAT} or {LSTM_PB} version {VERSION}: train it again or install the matching duchenne."
+            f"{', '.join(makers)} version {VERSION}: train it again or install the matching duchenne."
         )
     problems = verify(folder, about)
     if problems:
         raise ModelError(f"Model {folder} is damaged: {problems[0]}; get or train it again.")
     try:
         facts = {"id": about["id"], "sha256": digest(folder), "version": VERSION, **about["facts"]}
-        return (_lstm_pb if about["format"] == LSTM_PB else _assemble)(folder, about), facts
+        return makers[about["format"]](folder, about), facts
     except (OSError, KeyError, TypeError, ValueError) as error:  # xgboost's own error is a ValueError
         raise ModelError(f"Model {folder} is damaged: its files do not fit together; get or train it again.") from error
 
@@ -158,7 +188,28 @@ def verify(folder: Path, about: dict[str, Any]) -> list[str]:
             problems.append(f"{file} is missing")
         elif _sha(path) != expected:
             problems.append(f"{file} is not the file that was saved (sha256 differs)")
+    for member, expected in about.get("members", {}).items():
+        path = _member(folder, member)
+        if not (path / "model.json").is_file():
+            problems.append(f"its part {member} is missing")
+        elif digest(path) != expected or verify(path, describe(path)):
+            problems.append(f"its part {member} is not the model that it was saved with (sha256 differs)")
     return problems
+
+
+def _member(folder: Path, name: str) -> Path:
+    inside = folder / name
+    return inside if inside.is_dir() else folder.parent / name
+
+
+def _hybrid(folder: Path, about: dict[str, Any]) -> Hybrid:
+    if set(about["members"]) != set(MEMBERS):
+        raise KeyError("members")
+    descriptors, pb = (load(_member(folder, name))[0] for name in MEMBERS)
+    if not isinstance(descriptors, DescriptorModel) or isinstance(pb, DescriptorModel | Hybrid):
+        raise ValueError("members of other kinds")
+    mix = Mix(**{key: float(value) for key, value in about["mix"].items()})
+    return Hybrid(descriptors, pb, mix, facts=about["facts"])
 
 
 def _lstm_pb(folder: Path, about: dict[str, Any]) -> PBModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,6 +78,7 @@ class Hybrid:
     pb: PBModel
     mix: Mix | None = None
     needs: str = "points"
+    facts: dict[str, Any] = field(default_factory=dict)
     out_of_fold: Array | None = field(default=None, repr=False)
 
     @property
@@ -111,6 +112,7 @@ class Hybrid:
         self.mix = Mix.fit(mine, other, y)
         self.out_of_fold = np.full(len(usable), np.nan)
         self.out_of_fold[usable] = sigmoid(self.mix(logit(mine), logit(other)))
+        self.facts = {**self.facts, **self.descriptors.facts}
         return self
 
     def predict_proba(self, samples: Sequence[Sample]) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from duchenne import clean
 from duchenne.align import HEAD_NAMES
@@ -100,12 +101,14 @@ _MIRROR = (
 
 #: Of the head's curves, which turn their sign in a mirror; and what brings them to the size of a face's movements.
 _TURNS = np.array([-1, 1, -1, -1, 1, 1])
+_RESTS = 0.25  # share of takes: without them rest before a clip turns three verdicts in ten (experiments/LOG.md)
 _POSE = np.array([25, 25, 15, 0.15, 0.15, 0.2])  # degrees, eye distances, log
 
 
-def varied(sequence: Array, rng: np.random.Generator) -> Array:
+def varied(sequence: Array, rng: np.random.Generator, rest: int = 0) -> Array:
     """A clip as another take could have been: cut by up to a sixth at each end, played 0.85 to 1.18 times as long,
-    mirrored half of the time, on a face of slightly other proportions, with the landmarks' trembling."""
+    mirrored half of the time, on a face of slightly other proportions, with the landmarks' trembling; now and then the
+    face rests up to `rest` frames before it begins."""
     n = len(sequence)
     if n >= 12:
         sequence = sequence[rng.integers(0, n // 6 + 1) : n - rng.integers(0, n // 6 + 1)]
@@ -113,6 +116,9 @@ def varied(sequence: Array, rng: np.random.Generator) -> Array:
     low = np.minimum(at.astype(int), len(sequence) - 2)
     share = (at - low)[:, None]
     sequence = sequence[low] * (1 - share) + sequence[low + 1] * share
+    if rest > 2 and rng.random() < _RESTS:
+        unrest = gaussian_filter1d(rng.normal(0, 0.003, (rng.integers(2, rest), sequence.shape[1])), 2.0, axis=0)
+        sequence = np.concatenate([sequence[:3].mean(axis=0) + unrest, sequence])
     points, head = sequence[:, :80].reshape(-1, 40, 2), sequence[:, 80:]
     if rng.random() < 0.5:
         points, head = points[:, _MIRROR] * np.array([-1, 1]), head * _TURNS[: head.shape[1]]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from duchenne.learn.pb import PBRecipe
 
 _DOUBT = 0.1  # that is left in the targets, as a label is no more certain than its data set
+_REST = 1.5  # s that a face may rest before a take
 _WARM, _TRAIL = 30, 0.98  # steps to full rate; how slowly the averaged weights, which are kept, follow
 
 
@@ -37,7 +38,7 @@ class SolvedLearner:
         self.kept.load_state_dict(self.network.state_dict())
         self.kept.eval()
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-        self.step = 0
+        self.step, self.rest = 0, round(_REST * recipe.fps)
         self.steps = recipe.epochs * max(1, round(len(self.learnt) / recipe.batch))
 
     def epoch(self, rng: np.random.Generator, pace: float) -> Iterator[float]:
@@ -50,7 +51,7 @@ class SolvedLearner:
             ease = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.step / self.steps))
             for group in self.optimiser.param_groups:
                 group["lr"] = self.recipe.rate * pace * near * ease
-            x, mask = map(torch.from_numpy, padded([varied(self.sequences[i], rng) for i in rows]))
+            x, mask = map(torch.from_numpy, padded([varied(self.sequences[i], rng, self.rest) for i in rows]))
             found, y = self.network(x, mask), torch.as_tensor(self.labels[rows]).float()
             loss = nn.functional.binary_cross_entropy_with_logits(
                 self.network.logit(found.pb), _DOUBT + (1 - 2 * _DOUBT) * y

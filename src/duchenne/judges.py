@@ -1,0 +1,124 @@
+"""Models as judges: which of them have a say in a verdict, how much, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from duchenne.learn import checkpoint
+from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.hybrid import Hybrid, Mix, logit
+from duchenne.learn.sequences import LEAST
+from duchenne.learn.tabular import sigmoid
+from duchenne.types import Array, FaceTrack
+
+if TYPE_CHECKING:
+    from duchenne.learn.pb import PBModel
+
+MOST_REGIONS = 3  # of an LSTM-PB beside descriptors, as evidence
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and what it is combined with, read once.
+
+    With a `mix` the descriptor model and an LSTM-PB (`pb`) judge together. An LSTM-PB alone has no mix: `about` and
+    `card` are then its own, and `model` is the shipped descriptor model, which lends it emotion and familiarity.
+    """
+
+    model: DescriptorModel
+    about: dict[str, Any]
+    card: dict[str, Any]
+    pb: PBModel | None = None
+    mix: Mix | None = None
+    smile: DescriptorModel | None = None
+    smile_share: float = 0.0
+
+    @property
+    def margin(self) -> float:
+        """|P(genuine) − 0.5| below which the verdict abstains."""
+        return (self.mix or self.pb or self.model).margin
+
+
+@cache
+def load_model(model: str | Path) -> Loaded:
+    """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
+    main, about = checkpoint.load(model)
+    card = checkpoint.card(model)
+    if not isinstance(main, DescriptorModel | Hybrid):
+        return Loaded(checkpoint.load_descriptors("descriptors"), about, card, main)
+    share = float(main.facts.get("smile_share", 0.0))
+    smile = checkpoint.load_descriptors("smile") if share else None
+    if isinstance(main, Hybrid):
+        return Loaded(main.descriptors, about, card, main.pb, main.mix, smile, share)
+    return Loaded(main, about, card, None, None, smile, share)
+
+
+def by_pb(
+    track: FaceTrack, model: PBModel, about: dict[str, Any], named: dict[str, float], explain: bool
+) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """(P(genuine) or NaN, why it cannot be judged, evidence, steps for the history) of an LSTM-PB."""
+    from duchenne.explain.pb_evidence import pb_evidence
+
+    r = model.recipe
+    steps = (
+        f"judge: LSTM-PB '{about['id']}', reading {r.reading}, at {r.fps:g} frames/s; emotion, familiarity and phases "
+        "are those of the default descriptor model",
+    )
+    x = model.table([track])
+    if x[0] is None:
+        return np.nan, f"Too short for this model, which needs {LEAST / r.fps:.2g} s without a gap.", (), steps
+    emotion = max(named, key=named.__getitem__, default="")
+    where = np.array([emotion if r.per_emotion else ""])
+    if where[0] not in model.networks:
+        known = ", ".join(sorted(model.networks))
+        unable = f"This model judges {known}; the clip shows {emotion or 'nothing that has a name'}."
+        return np.nan, unable, (), steps
+    return float(model.predict_table(x, where)[0, 1]), None, pb_evidence(model, x, where) if explain else (), steps
+
+
+def mixed(
+    track: FaceTrack, z: float, why: tuple[dict[str, Any], ...], pb: PBModel, mix: Mix, explain: bool
+) -> tuple[float, tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """(log-odds of both, evidence of both in their shares, a step for the history)."""
+    from duchenne.explain.pb_evidence import pb_evidence
+
+    x = pb.table([track])
+    if x[0] is None:
+        return z, why, ("judge: descriptors alone, as the clip is too short for the LSTM-PB beside them",)
+    other = float(logit(pb.predict_table(x)[0, 1]))
+    more = pb_evidence(pb, x, np.array([""]))[:MOST_REGIONS] if explain and why else ()
+    scaled = tuple(
+        {**item, "contribution": weight * item["contribution"]}
+        for weight, items in ((mix.descriptors, why), (mix.pb, more))
+        for item in items
+    )
+    step = f"judge: log-odds of descriptors x {mix.descriptors:.2f} and of an LSTM-PB x {mix.pb:.2f}"
+    return float(mix(np.array(z), np.array(other))), scaled, (step,)
+
+
+def log_odds(
+    track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float], told: str | None
+) -> tuple[float, tuple[dict[str, Any], ...]]:
+    """Log-odds of genuine by descriptors, and what the smile expert added: of a smile they are shared with it
+    (docs/decisions/0004-smile-expert.md)."""
+    z = float(loaded.model.fitted.logit(loaded.model.inputs(row[None], told))[0])
+    said: tuple[dict[str, Any], ...] = ()
+    if loaded.smile is not None and emotion.get("happiness", 0.0) > 0.5:
+        smile, share = loaded.smile.table([track]), loaded.smile_share
+        if np.isfinite(smile).any():
+            expert = float(loaded.smile.fitted.logit(smile)[0])
+            z = (1 - share) * z + share * expert
+            said = (_expert_item(expert, share),)
+    return z, said
+
+
+def _expert_item(z: float, share: float) -> dict[str, Any]:
+    """The smile expert's say as an item of evidence."""
+    p = float(sigmoid(np.array(z)))
+    text = f"The smile expert alone says P(genuine) = {p:.2f}; it has {share:.0%} of the say in verdicts on smiles."
+    return {"feature": "Smile dynamics", "value": p, "unit": "", "contribution": share * z, "text": text}
