@@ -1,4 +1,4 @@
-"""PEDFE, cut otherwise than its makers cut it: what the default model, its members, and two that see less reach then.
+"""PEDFE, cut otherwise than its makers cut it: what descriptors, all and two families that see less, reach then.
 
     DUCHENNE_DATA=<folder with data/pedfe/points.npz> python experiments/cuts.py [--seeds 5]
 
@@ -20,7 +20,6 @@ from duchenne.evaluate import metrics, splits
 from duchenne.evaluation.results import mean_of
 from duchenne.features import activity
 from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
-from duchenne.learn import methods
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import Recipe, Tabular
 
@@ -45,40 +44,6 @@ def trims(values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]
     return {**cuts, "rest_1.5s_before": np.concatenate([rest(values, 1.5, rng), values])}
 
 
-def trimmed(sequence: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The same of what an LSTM-PB reads, at half the rate."""
-    n = len(sequence)
-    a, b = int(rng.uniform(0, 0.25) * n), n - int(rng.uniform(0, 0.25) * n)
-    cuts = dict(zip(CUTS, (sequence, sequence[2:], sequence[a:b], sequence[int(0.3 * n) :]), strict=False))
-    cuts = {name: cut if len(cut) >= 6 else sequence for name, cut in cuts.items()}
-    # unrest of 0.4 % of half a face, which is that of `rest`
-    calm = sequence[:3].mean(axis=0) + activity.lowpass(rng.normal(0, 0.008, (19, sequence.shape[1])), FPS / 2, 4.0)
-    return {**cuts, "rest_1.5s_before": np.concatenate([calm, sequence]).astype(np.float32)}
-
-
-def hybrid(d: dict[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
-    """Out-of-fold P(genuine) of the default model and of its LSTM-PB for one assignment of people to five folds."""
-    y, subject, found = d["genuine"].astype(int), d["subject"], {}
-    for train, test in splits.by_person(subject, 5, seed):
-        model = methods.make("default", seed)
-        model.fit_table(pairs(d, "whole", train), y[train], subject[train], d["emotion"][train])
-        for cut in CUTS:
-            x = pairs(d, cut, test)
-            sequences = np.empty(len(x), object)
-            sequences[:] = [sequence for _, sequence in x]
-            for name, p in (("hybrid", model.predict_table(x)), ("lstm-pb", model.pb.predict_table(sequences))):
-                found.setdefault(f"{name} | {cut}", np.full(len(y), np.nan))[test] = p[:, 1]
-    return found
-
-
-def pairs(d: dict[str, np.ndarray], cut: str, rows: np.ndarray) -> np.ndarray:
-    """What `learn.hybrid` reads of clips under a cut."""
-    out = np.empty(len(rows), object)
-    for i, row in enumerate(rows):
-        out[i] = (d[f"x:{cut}"][row], d[f"s:{cut}"][row])
-    return out
-
-
 def rest(values: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """The face as in the first frames, with slow unrest of 0.7 % of the eye distance (or of a degree)."""
     unrest = activity.lowpass(rng.normal(0, 0.012, (round(seconds * FPS), values.shape[1])), FPS, 4.0)
@@ -95,12 +60,7 @@ def load(root: Path) -> dict[str, np.ndarray]:
         }
     rng = np.random.default_rng(0)
     rows: dict[str, list[np.ndarray]] = {}
-    sequences: dict[str, list[np.ndarray]] = {}
-    reader = methods.make("lstm-pb").reader
     for track in io.load_tracks(file):
-        sequence = reader.table([track])[0]
-        for name, cut in (trimmed(sequence, rng) if sequence is not None else dict.fromkeys(CUTS)).items():
-            sequences.setdefault(name, []).append(cut)
         seen = longest_seen(prepare(track, FPS)[1])
         for name, cut in (trims(seen, rng) if len(seen) >= 8 else dict.fromkeys(CUTS, seen)).items():
             rows.setdefault(name, []).append(describe(around_movement(cut, FPS), FPS, "dynamics"))
@@ -108,10 +68,6 @@ def load(root: Path) -> dict[str, np.ndarray]:
     keep = np.all([np.isfinite(values).all(axis=1) for values in table.values()], axis=0)
     known = {key: data[key][keep] for key in ("subject", "emotion", "genuine", "rated_genuine", "hit_rate_type")}
     known["row"] = np.flatnonzero(keep)
-    for name, values in sequences.items():
-        known[f"s:{name}"] = np.empty(len(values), object)
-        known[f"s:{name}"][:] = values
-        known[f"s:{name}"] = known[f"s:{name}"][keep]
     return {**known, **{f"x:{name}": values[keep] for name, values in table.items()}}
 
 
@@ -163,19 +119,16 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="also save out-of-fold predictions here (not for committing)")
     args = parser.parse_args()
     d = load(Path(os.environ["DUCHENNE_DATA"]))
-    jobs = [delayed(hybrid)(d), *(delayed(one_seed)(d, seed) for seed in range(args.seeds))]
-    both, *runs = Parallel(n_jobs=args.jobs)(jobs)
+    runs = Parallel(n_jobs=args.jobs)(delayed(one_seed)(d, seed) for seed in range(args.seeds))
     if args.keep:
         np.savez(args.keep, kept_rows=d["row"], **{f"{k}#{s}": v for s, run in enumerate(runs) for k, v in run.items()})
-    io.write_json(HERE / "cuts.json", summary(d, runs, both))
+    io.write_json(HERE / "cuts.json", summary(d, runs))
 
 
-def summary(
-    d: dict[str, np.ndarray], runs: list[dict[str, np.ndarray]], both: dict[str, np.ndarray]
-) -> dict[str, object]:
+def summary(d: dict[str, np.ndarray], runs: list[dict[str, np.ndarray]]) -> dict[str, object]:
     """Mean of the scores over seeds; intervals from the people, on the seed-mean prediction."""
     y = d["genuine"].astype(int)
-    found: dict[str, object] = {}
+    methods: dict[str, object] = {}
     for name in runs[0]:
         if name in ("emotion_right", "p_happiness"):
             continue
@@ -183,23 +136,21 @@ def summary(
             metrics.score(r[name], y, d["subject"], d["emotion"], n=1000 if name == "descriptors" else 200)
             for r in runs
         ]
-        found[name] = mean_of(each)
-    for name, p in both.items():
-        found[name] = metrics.score(p, y, d["subject"], d["emotion"], n=200)
+        methods[name] = mean_of(each)
     crowd = d["rated_genuine"]
     good = np.isfinite(crowd)
     return {
         "data": "PEDFE, open part: clips with at least 8 frames at 25 per second",
         "people": len(np.unique(d["subject"])),
         "clips": len(y),
-        "protocol": f"person-disjoint 10-fold, nested, mean over {len(runs)} assignments of people to folds; hybrid and lstm-pb: one assignment to five folds",
+        "protocol": f"person-disjoint 10-fold, nested, mean over {len(runs)} assignments of people to folds",
         "emotion_accuracy": float(np.mean([r["emotion_right"].mean() for r in runs])),
         "human": {
             "crowd_auc": metrics.auc(crowd[good], y[good]),
             "single_rater_accuracy": float(np.nanmean(d["hit_rate_type"])) / 100,
             "source": "PEDFE raters; mean hit rate of single raters, and AUC of the raters' mean, on these clips (doi 10.3758/s13428-022-01914-4)",
         },
-        "methods": found,
+        "methods": methods,
     }
 
 

@@ -205,7 +205,6 @@ BASELINES = {
 }
 PEDFE = {
     "descriptors": "descriptors alone (nested)",
-    "lstm-pb": "LSTM-PB alone, reading `solved`",
     "boosting:dynamics": "one booster, not told what it guesses of the emotion",
     "boosting:dynamics+activity": "… and facial activity descriptors",
     "boosting:activity": "facial activity descriptors alone",
@@ -313,9 +312,7 @@ def cut_table(run: dict[str, Any]) -> str:
     )
     rows = ["| AUC (accuracy) | " + " | ".join(heads) + " |", "|---|" + "---|" * len(cuts)]
     for family, words in (
-        ("hybrid", "default (one assignment to five folds)"),
-        ("lstm-pb", "LSTM-PB alone (the same)"),
-        ("descriptors", "descriptors alone"),
+        ("descriptors", "descriptors"),
         ("uncut", "blind to the ends"),
         ("movement", "movement only"),
     ):

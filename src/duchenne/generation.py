@@ -71,7 +71,7 @@ def load(model: str | Path) -> PBModel:
         return found.pb
     if isinstance(found, DescriptorModel):
         raise UsageError(
-            f"Model {model} reads descriptors and generates nothing; pass one of `duchenne train lstm-pb`."
+            f"Model {model} reads descriptors and has no PB vectors; pass one of `duchenne train lstm-pb`."
         )
     return found
 

@@ -217,7 +217,7 @@ def _teller(epochs: int, log: Log) -> Callable[[dict[str, Any]], None]:
     def tell(row: dict[str, Any]) -> None:
         left_out = f", people left out {row['score']:.5f}" if np.isfinite(row["score"]) else ""
         rate = f", rates x {row['pace']:g}" if row["pace"] < 1 else ""
-        best = ", the best so far" if row["best"] else ""
+        best = ", kept" if row["best"] else ""
         name = f"{row['network']}: " if row["network"] else ""
         log(f"{name}epoch {row['epoch']} of {epochs}: loss {row['loss']:.5f}{left_out}{rate}{best}")
 
@@ -280,7 +280,7 @@ def _pb_card(model: PBModel, labels: Array, people: Array, emotions: Array) -> d
     seen = np.isfinite(p)
     scores = metrics.score(p[seen], labels[seen], people[seen], emotions[seen], n=500)
     if reading == "solved":
-        protocol = f"person-disjoint, each person judged by the one of {model.recipe.bag} networks that left them out"
+        protocol = "person-disjoint, each person judged by the network that left them out"
     else:
         told = "with labels, which flatters" if reading == "published-code" else "without labels"
         protocol = f"person-disjoint 5-fold of the classifier on PB vectors; the networks learnt from everybody, {told}"

@@ -63,13 +63,12 @@ def trained(corpus, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def two_errors(corpus, tmp_path_factory):
-    """A model of our reading, one network for all emotions."""
-    out = tmp_path_factory.mktemp("contrast") / "mine"
-    training.train_pb(
-        corpus / "manifest.csv", out, recipes.read(corpus / "tiny.toml", reading="contrast", held_out=0.4), log=str
-    )
-    return out
+def solved(corpus, tmp_path_factory):
+    """A model of our reading, three networks for all emotions, and what its training said."""
+    out, said = tmp_path_factory.mktemp("solved") / "mine", []
+    recipe = recipes.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
+    training.train_pb(corpus / "manifest.csv", out, recipe, log=said.append)
+    return out, said
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +120,36 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(corpus, 
     assert [file.name for file in tmp_path.iterdir() if file.name != "model"] == []
 
 
+def test_of_several_networks_each_tells_its_epochs(solved):
+    folder, said = solved
+    assert [line.split(": loss")[0] for line in said if "epoch" in line] == [
+        f"{network}: epoch {epoch} of 6" for network in (1, 2, 3) for epoch in range(1, 7)
+    ]
+    curves = json.loads((folder / "curve.json").read_text())
+    assert list(curves) == ["1", "2", "3"]
+    for rows in curves.values():  # people left out are told of, and nothing is chosen by them
+        assert all(0 <= row["score"] <= 1 and row["best"] for row in rows)
+    card = json.loads((folder / "card.json").read_text())
+    assert "3 networks that left them out" in card["protocol"] and card["reading"] == "solved"
+    assert {file.name for file in folder.glob("curve.*")} == {"curve.json", "curve.png", "curve.svg"}
+
+
+def test_several_networks_go_on_where_they_were_broken_off(corpus, solved, tmp_path):
+    out, recipe = tmp_path / "mine", recipes.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
+
+    def stop(text):
+        if text.startswith("2: epoch 3 of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train_pb(corpus / "manifest.csv", out, recipe, log=stop)
+    said = []
+    training.train_pb(corpus / "manifest.csv", out, recipe, log=said.append)
+    lines = [line.split(": loss")[0] for line in said if "epoch" in line]
+    assert lines[0] == "2: epoch 4 of 6" and len(lines) == 3 + 6
+    assert checkpoint.digest(out) == checkpoint.digest(solved[0])
+
+
 def test_a_beginning_of_other_settings_is_not_gone_on_with(duchenne, corpus, trained, tmp_path):
     out = tmp_path / "model"
     recipe = recipes.read(corpus / "tiny.toml")
@@ -147,12 +176,12 @@ def test_an_older_models_files_do_not_stay(duchenne, corpus, trained, tmp_path):
 
 def test_options_replace_what_the_recipe_says(duchenne, corpus, tmp_path):
     out = tmp_path / "m"
-    more = ("--reading", "contrast", "--per-emotion", "--epochs", 1, "--hidden", 6, "--seed", 3)
+    more = ("--reading", "solved", "--per-emotion", "--epochs", 1, "--hidden", 6, "--seed", 3)
     said = duchenne(*words(corpus, out, *more))
-    assert said.code == 0 and "left out of all learning" in said.out and "sadness: epoch 1 of 1" in said.err
+    assert said.code == 0 and "networks that left them out" in said.out and "sadness-5: epoch 1 of 1" in said.err
     model, _ = checkpoint.load(out)
     r = model.recipe
-    assert (r.reading, r.per_emotion, r.epochs, r.hidden, r.seed, r.held_out) == ("contrast", True, 1, 6, 3, 0.2)
+    assert (r.reading, r.per_emotion, r.epochs, r.hidden, r.seed) == ("solved", True, 1, 6, 3)
     assert list(model.networks) == ["happiness", "sadness"]
 
 
@@ -206,6 +235,7 @@ def test_too_poor_a_manifest_is_refused(duchenne, corpus, tmp_path, text, more, 
         (("--reading", "mine"), "reading must be one of paper"),
         (("--hidden", 0), "hidden must lie"),
         (("--epochs", 0), "epochs must lie"),
+        (("--reading", "contrast"), "reading must be one of paper, published-code, rnnpb, solved"),
         (("--recipe", "nowhere"), "There is no recipe 'nowhere'"),
     ],
 )
@@ -231,31 +261,27 @@ def test_an_lstm_pb_judges_a_clip_and_says_whose_the_rest_is(duchenne, trained, 
     assert "Parametric bias" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_of_two_errors_the_smaller_is_named(two_errors):
-    loaded = pipeline.load_model(two_errors)
-    face = simulate.track(simulate.SPONTANEOUS, 30.0, seed=50)
-    a = pipeline.judge(face, loaded)
-    (item,) = a.verdict.evidence
-    x = loaded.pb.table([face])
-    # the two errors anew, from the network itself
-    import torch
-
-    from duchenne.learn.pb import class_errors
-    from duchenne.learn.sequences import HALF_FACE, padded
-
-    values, mask = map(torch.from_numpy, padded(list(x)))
-    with torch.no_grad():
-        posed, genuine = class_errors(loaded.pb.networks[""], loaded.pb.class_pb[""], values, mask)[0].sqrt().tolist()
-    assert f"{HALF_FACE * posed:.4g} eye distances; told genuine, by {HALF_FACE * genuine:.4g}" in item["text"]
-    assert f"predicts better as {'genuine' if genuine < posed else 'posed'}" in item["text"]
-    z = loaded.pb.slope * 2 * np.log(posed / genuine)
-    assert item["contribution"] == pytest.approx(z, rel=1e-3, abs=1e-6)
-    assert a.p_raw == pytest.approx(1 / (1 + np.exp(-z - loaded.pb.intercept)), abs=1e-5)
+def test_of_several_networks_the_regions_of_the_face_make_the_answer(duchenne, solved, smile, tmp_path):
+    loaded = pipeline.load_model(solved[0])
+    a = pipeline.judge(simulate.track(simulate.SPONTANEOUS, 30.0, seed=50), loaded)
+    regions = {"Brows", "Nose", "Eyes", "Mouth", "Cheeks", "Head"}
+    features = {f"{name}: movement against expectation" for name in regions}
+    assert {item["feature"] for item in a.verdict.evidence} == features
+    pulls = [item["contribution"] for item in a.verdict.evidence]
+    assert sorted(pulls, key=abs, reverse=True) == pulls
+    bias = np.mean([float(member.judge.bias.detach()) for member in loaded.pb.networks[""].members])
+    z = sum(pulls) + loaded.pb.slope * bias + loaded.pb.intercept
+    assert a.p_raw == pytest.approx(1 / (1 + np.exp(-z)), abs=1e-5)
+    said = duchenne("analyze", smile, "--model", solved[0], "--json", "-o", tmp_path / "out")
+    found = json.loads(said.out)
+    assert said.code == 0 and "reading solved" in found["history"][-1] and len(found["evidence"]) == 6
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(feature in page for feature in features)
 
 
-def test_contributions_make_the_answer(trained, per_emotion):
+def test_contributions_make_the_answer(trained, solved, per_emotion):
     faces = [simulate.track(simulate.KINDS[k], 25.0, seed=60 + i) for i, k in enumerate(["posed", "genuine"] * 2)]
-    for folder, name in ((trained[0], ""), (per_emotion, "sadness")):
+    for folder, name in ((trained[0], ""), (solved[0], ""), (per_emotion, "sadness")):
         model = pipeline.load_model(folder).pb
         x, where = model.table(faces), np.full(4, name)
         p = model.predict_table(x, where)[:, 1]
@@ -309,8 +335,8 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("what", UNUSABLE)
-def test_an_unusable_clip_gets_no_judgement_and_one_sentence(trained, two_errors, per_emotion, what):
-    for folder in (trained[0], two_errors, per_emotion):
+def test_an_unusable_clip_gets_no_judgement_and_one_sentence(trained, solved, per_emotion, what):
+    for folder in (trained[0], solved[0], per_emotion):
         verdict = pipeline.judge(UNUSABLE[what], pipeline.load_model(folder)).verdict
         assert verdict.abstained and verdict.p_genuine is None and verdict.label is None
         assert verdict.reason and verdict.reason.endswith(".") and "\n" not in verdict.reason

@@ -296,7 +296,7 @@ def test_from_a_person_s_own_face(duchenne, folder, apart, smile, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--model", "default"), "Model default reads descriptors and generates nothing"),
+        (("--model", "smile"), "Model smile reads descriptors and has no PB vectors"),
         (("--model", "nowhere"), "There is no model 'nowhere'"),
         (("--label", "fake"), "There is no label 'fake'"),
         (("--emotion", "love"), "it has none for 'love'"),

@@ -144,7 +144,7 @@ def test_a_clip_far_off_does_not_press_the_others_together():
     wide = np.ptp(plots.pb_space(x, y, who).axes[0].get_xlim())
     x[3] = 1e4
     figure = plots.pb_space(x, y, who)
-    assert "1 far off: hollow marks at the edge." in " ".join(words(figure))
+    assert "1 far off, drawn hollow at the edge." in " ".join(words(figure))
     assert np.ptp(figure.axes[0].get_xlim()) < 4 * wide
 
 
@@ -165,7 +165,7 @@ def test_a_prediction_is_drawn_at_the_frame_that_it_is_of():
         expected = np.column_stack([time[1:], x[1:, column] + 0.25])
         np.testing.assert_allclose(line(figure, f"predicted-{column}"), expected)
     ratio = 0.25**2 / ((x[1:] - x[:-1]) ** 2).mean()
-    assert f"mean squared error {ratio:.2g} × stillness’; 1 × would be expecting no movement" in words(figure)
+    assert f"squared error {ratio:.2g} × stillness’; stillness: all stays as it is" in words(figure)
 
 
 def test_expecting_stillness_is_one_time_stillness_and_a_still_face_has_no_measure(tmp_path):

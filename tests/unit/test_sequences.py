@@ -294,6 +294,21 @@ def test_other_takes_are_cut_and_played_faster_or_slower():
     assert all(len(varied(ramp[:LEAST], np.random.default_rng(seed))) >= LEAST for seed in range(9))
 
 
+def test_now_and_then_a_take_begins_with_a_face_at_rest():
+    ramp = np.repeat(np.linspace(-1, 1, 60)[:, None], 80, axis=1).astype(np.float32)
+    rested = []
+    for seed in range(120):
+        take = varied(ramp, np.random.default_rng(seed), rest=19)[:, 1::2].mean(axis=1)
+        moves = np.diff(take) > 0.014  # half of a step of the ramp, played as slowly as it can be
+        rested.append(int(np.argmax(moves)))
+        assert moves[rested[-1] :].all(), "once begun it goes on"
+        assert abs(take[0] - take[rested[-1]]) < 0.06  # it rests where it begins
+    assert 15 < np.count_nonzero(rested) < 45 and max(rested) > 12  # a quarter of 120 is 30
+    assert all(1 <= each <= 19 for each in rested if each)
+    plain = [varied(ramp, np.random.default_rng(seed))[:, 1::2].mean(axis=1) for seed in range(40)]
+    assert all((np.diff(take) > 0.014).all() for take in plain)
+
+
 def test_batches_hold_every_row_once_and_clips_of_like_length():
     sequences = [np.zeros((n, 80), np.float32) for n in range(10, 110)]
     rows = np.arange(3, 99)

@@ -12,7 +12,8 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError
 from duchenne.explain.pb_evidence import REGIONS, pb_evidence
 from duchenne.features.points40 import KEPT, MIDPOINTS, points40
-from duchenne.learn.fit import fit
+from duchenne.learn import checkpoint
+from duchenne.learn.fit import Diverged, fit
 from duchenne.learn.pb import PBModel, PBRecipe
 from duchenne.learn.sequences import padded
 from duchenne.learn.solved import SolvedLearner
@@ -125,6 +126,13 @@ def test_learning_lowers_the_loss_and_its_last_epoch_is_kept():
     )
 
 
+def test_a_rate_that_is_far_too_high_is_told_as_divergence():
+    """The weights are numbers still, but what they make of a clip is none."""
+    recipe = replace(TINY, rate=1e38, batch=100)
+    with pytest.raises(Diverged, match=r"diverged in epoch \d: the loss is no number; .* Lower the learning rate\.$"):
+        fit(learner(recipe=recipe), recipe.schedule)
+
+
 # --- the bag --------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +215,26 @@ def test_a_bag_for_each_emotion_learns_from_its_own_clips():
     np.testing.assert_array_equal(np.isnan(p), np.arange(24) == 5)
     np.testing.assert_array_equal(np.isnan(model.out_of_fold), np.arange(24) == 5)
     assert np.isnan(model.predict_table(x[:2], np.array(["joy", ""]))).all()
+
+
+def test_an_emotion_that_few_people_show_has_a_smaller_bag(tmp_path):
+    x, y, who = waves(27)
+    what = np.where(np.isin(who, ["p0", "p1", "p2"]) & (np.arange(27) % 3 < 2), "fear", "joy")
+    recipe = replace(TINY, epochs=1, bag=5, per_emotion=True)
+    model = PBModel(recipe).fit_table(x, y, who, what)
+    assert {name: len(bag.members) for name, bag in model.networks.items()} == {"fear": 3, "joy": 5}
+    assert {name: tuple(pb.shape) for name, pb in model.typical.items()} == {"fear": (2, 9), "joy": (2, 15)}
+    fear = what == "fear"
+    p = model.predict_table(x, what)[:, 1]
+    for name, mine in (("fear", fear), ("joy", ~fear)):
+        z = np.mean([logits(member, x[mine]) for member in model.networks[name].members], axis=0)
+        np.testing.assert_allclose(np.log(p / (1 - p))[mine], model.slope * z + model.intercept, atol=1e-4)
+    loaded, _ = checkpoint.load(checkpoint.save(model, tmp_path / "m", name="m"))
+    np.testing.assert_array_equal(loaded.predict_table(x, what)[:, 1], p)
+    np.testing.assert_array_equal(loaded.contributions(x, what), model.contributions(x, what))
+    # of one person alone nobody could be judged
+    with pytest.raises(InputError, match="Clips of fear of both labels are needed from more than one person"):
+        PBModel(recipe).fit_table(x, y, who, np.where(who == "p0", "fear", "joy"))
 
 
 # --- one track ------------------------------------------------------------------------------------------------------

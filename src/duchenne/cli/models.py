@@ -20,7 +20,7 @@ def models_list() -> None:
         about, card = checkpoint.describe(folder), checkpoint.card(name)
         score = f"accuracy {card['accuracy']:.3f}, AUC {card['auc']:.3f}" if "accuracy" in card else "no measured score"
         facts = about["facts"]
-        typer.echo(f"{name:<10} {card.get('title', about['family'])}; {facts['clips']} clips; {score}")
+        typer.echo(f"{name:<12} {card.get('title', about['family'])}; {facts['clips']} clips; {score}")
 
 
 @models.command("verify")
@@ -32,7 +32,7 @@ def models_verify() -> None:
     for name, folder in checkpoint.shipped().items():
         problems = checkpoint.verify(folder, checkpoint.describe(folder))
         bad += bool(problems)
-        typer.echo(f"{name:<10} {'; '.join(problems) or 'ok'}  sha256 {checkpoint.digest(folder)}")
+        typer.echo(f"{name:<12} {'; '.join(problems) or 'ok'}  sha256 {checkpoint.digest(folder)}")
     if bad:
         raise DuchenneError(f"{bad} shipped model(s) are damaged; reinstall duchenne.")
 

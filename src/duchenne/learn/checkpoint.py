@@ -188,7 +188,8 @@ def verify(folder: Path, about: dict[str, Any]) -> list[str]:
             problems.append(f"{file} is missing")
         elif _sha(path) != expected:
             problems.append(f"{file} is not the file that was saved (sha256 differs)")
-    for member, expected in about.get("members", {}).items():
+    members = about.get("members")  # of a descriptor model a word: which of its own parts judge
+    for member, expected in members.items() if isinstance(members, dict) else ():
         path = _member(folder, member)
         if not (path / "model.json").is_file():
             problems.append(f"its part {member} is missing")

@@ -91,7 +91,7 @@ class PBRecipe:
     def schedule(self) -> Schedule:
         """The training loop's settings."""
         if self.reading == "solved":  # its rate falls by itself and its weights are averages: the last are the best
-            return Schedule(self.epochs, self.epochs, 1.0, 0, self.seed, last=True)
+            return Schedule(self.epochs, 1, 1.0, 0, self.seed, last=True)
         return Schedule(self.epochs, self.patience, 0.1, self.stop, self.seed)
 
 
@@ -294,8 +294,9 @@ class PBModel:
         if isinstance(which, SolvedBag):
             said = which.predict(values, mask)
         else:
+            pb = torch.from_numpy(self.vectors(x, np.array([network]))).float()  # recognition needs gradients
             with torch.no_grad():
-                said = which(values, torch.from_numpy(self.vectors(x, np.array([network]))).float())[0]
+                said = which(values, pb)[0]
         return x[0].astype(float), said[0].double().numpy()
 
     def _one(self, track: Sample) -> Array:
@@ -326,7 +327,9 @@ class PBModel:
     def _typical(self, name: str, rows: Array, y: Array, where: Array) -> Tensor:
         if len(self.class_pb[name]):
             return self.class_pb[name].clone()
-        means = [rows[(where == name) & (y == label)].mean(axis=0) for label in (0, 1)]
+        network = self.networks[name]
+        own = self.recipe.pb * (len(network.members) if isinstance(network, SolvedBag) else 1)
+        means = [rows[(where == name) & (y == label), :own].mean(axis=0) for label in (0, 1)]
         return torch.from_numpy(np.array(means, np.float32))
 
     def _learn(self, name: str, x: Array, y: Array, groups: Array) -> Array:
@@ -351,6 +354,11 @@ class PBModel:
             self._fit(f"{name}-{i + 1}".lstrip("-"), learner)
             members.append(learner.kept)
             z[test] = learner.answers(test)
+        if not members:
+            what = f"Clips of {name}" if name else "Clips"
+            raise InputError(
+                f"{what} of both labels are needed from more than one person, so that one can be left out; add some."
+            )
         bag = SolvedBag(members).eval()
         self.networks[name], self.scorers[name] = bag, Scorer(Plain(*bag.weights))
         self.class_pb[name] = torch.zeros(0, r.pb)
@@ -370,15 +378,15 @@ class PBModel:
             x[i] if r.copies == 1 else jittered(x[i], np.random.default_rng([seed, k % r.copies]), r.jitter)
             for k, i in enumerate(of)
         ]
-        rows = np.zeros((0, r.pb))
+        # a bag of an emotion that fewer people show is smaller: its rows end with zeros, which nobody reads
+        width = max((len(n.members) if isinstance(n, SolvedBag) else 1 for n in self.networks.values()), default=1)
+        rows = np.zeros((len(of), r.pb * width))
         for name, network in self.networks.items():
             mine = np.flatnonzero(where[of] == name)
             for batch in in_batches(copies, mine, 64, np.random.default_rng(0)) if len(mine) else ():
                 values, mask = map(torch.from_numpy, padded([copies[i] for i in batch]))
                 found = self._recognise(network, values, mask).double().numpy()
-                if not len(rows):
-                    rows = np.zeros((len(of), found.shape[1]))
-                rows[batch] = found
+                rows[batch, : found.shape[1]] = found
         return rows, of
 
     def _recognise(self, network: LSTMPB | SolvedBag, x: Tensor, mask: Tensor) -> Tensor:

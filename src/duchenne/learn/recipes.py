@@ -72,6 +72,8 @@ def check(found: PBRecipe, where: str) -> PBRecipe:
         raise UsageError(f"{where}: jitter must be two shares of half a face between 0 and 1, found {found.jitter!r}.")
     if found.head and found.pose:
         raise UsageError(f"{where}: head and pose tell the head's movement twice; ask for one of them.")
+    if found.reading == "solved" and found.copies > 1:
+        raise UsageError(f"{where}: solved learns from varied takes and judges a clip as it is; set copies to 1.")
     return found
 
 

@@ -14,18 +14,18 @@ from duchenne.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """Log-odds w·x + b as a network has learnt them: weights (D,), bias."""
+    """Log-odds w·x + b as a network has learnt them: weights (D,), bias; columns of x beyond D are no part of it."""
 
     weights: Array
     bias: float
 
     def logits(self, x: Array) -> Array:
         """float64 (N, 1)."""
-        return np.asarray(x @ self.weights + self.bias)[:, None]
+        return np.asarray(x[:, : len(self.weights)] @ self.weights + self.bias)[:, None]
 
     def terms(self, x: Array) -> Array:
         """float64 (N, D)."""
-        return np.asarray(x * self.weights)
+        return np.asarray(x * np.pad(self.weights, (0, x.shape[1] - len(self.weights))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,7 +76,10 @@ class SolvedLearner:
         from sklearn.metrics import roc_auc_score
 
         y = self.labels[self.held]
-        return 1 - float(roc_auc_score(y, self.answers(self.held))) if len(np.unique(y)) == 2 else math.nan
+        if len(np.unique(y)) < 2:
+            return math.nan
+        z = self.answers(self.held)
+        return 1 - float(roc_auc_score(y, z)) if np.isfinite(z).all() else math.inf  # which the loop tells as diverged
 
     @torch.no_grad()
     def answers(self, rows: Array) -> Array:

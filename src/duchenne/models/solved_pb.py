@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from duchenne.models.grid_lstm import GridLSTM
+from duchenne.models.lstm_pb import State
 from duchenne.types import Array
 
 
@@ -134,7 +135,7 @@ class SolvedPB(nn.Module):
                 frames.append(frame + self._step(self.expect(hidden), self.gate(hidden), pb))
         return torch.cat(frames, dim=1) if frames else seed[:, :0]
 
-    def _hidden(self, moved: Tensor, state: tuple[Tensor, Tensor, Tensor] | None = None) -> tuple[Tensor, tuple]:  # type: ignore[type-arg]
+    def _hidden(self, moved: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         drop = nn.functional.dropout
         into = drop(self.from_x(moved * self.inputs_scale), self.config.dropout, self.training).relu()
         hidden, state = self.grid(

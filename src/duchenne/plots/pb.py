@@ -108,7 +108,7 @@ def pb_space(
         _typical(ax, means)
         _people(ax, flat, held, who, called, means)
         far = int((flat != held).any(axis=1).sum())
-        text = _shares(vectors, who, y, shown, lone) + f"\n{far:,} far off: hollow marks at the edge." * bool(far)
+        text = _shares(vectors, who, y, shown, lone) + f"\n{far:,} far off, drawn hollow at the edge." * bool(far)
         figure.text(*at_inches(figure, 0.2, 4.87 + down), text, size=8, color=SOFT, va="top", linespacing=1.35)
     return figure
 
@@ -238,7 +238,9 @@ def _clips(ax: Axes, flat: Array, held: Array, y: Array) -> None:
         mine = _unlabelled(y) if i == 2 else y == i
         size = 5.5 if i < 2 else 5.0
         ax.plot(*flat[mine].T, mark, color=colour, ms=size, mec="white", mew=0.6, zorder=3, gid=_GIDS[i])
-        ax.plot(*held[mine & outside].T, mark, mfc="white", mec=colour, ms=size, mew=1.1, zorder=3)
+        ax.plot(
+            *held[mine & outside].T, mark, mfc="white", mec=colour, ms=size, mew=1.1, zorder=3, gid=f"{_GIDS[i]}-far"
+        )
 
 
 def _typical(ax: Axes, means: Array) -> None:
@@ -321,7 +323,7 @@ def prediction(
     step, tall = 1.02, 0.68
     with style():
         figure = new_figure(0.95 + step * len(shown) + 0.35)
-        heading(figure, title, f"mean squared error {_against(x, predicted)}; 1 × would be expecting no movement")
+        heading(figure, title, f"squared error {_against(x, predicted)}; stillness: all stays as it is")
         for i, (text, colour, dash) in enumerate((("what came", INK, "-"), ("predicted one frame before", BLUE, "-"))):
             place, height = at_inches(figure, 0.2 + 1.35 * i, 0.78)
             swatch(figure, place, height, colour, dash)
@@ -343,4 +345,4 @@ def prediction(
 def _against(x: Array, predicted: Array) -> str:
     still = float(((x[1:] - x[:-1]) ** 2).mean())
     error = float(((x[1:] - predicted[:-1]) ** 2).mean())
-    return f"{error / still:.2g} × stillness’" if still else "nothing moves"
+    return f"{error / still:.2g} × stillness’" if still else "unknown: nothing moves"
