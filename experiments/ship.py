@@ -179,7 +179,32 @@ def readme() -> None:
     pb = table(result("lstm_pb"), "PEDFE, unseen people, one assignment to 5 folds", "person", LSTM_PB)
     io.write_text(ROOT / "README.md", put(text, "lstm-pb", pb))
     page = ROOT / "docs" / "lstm-pb.md"
-    io.write_text(page, put(page.read_text(encoding="utf-8"), "lstm-pb", pb))
+    io.write_text(page, put(put(page.read_text(encoding="utf-8"), "lstm-pb", pb), "speed", speed_table()))
+
+
+def speed_table() -> str:
+    """Ratios of benchmarks/lstm_pb.json."""
+    found = json.loads((ROOT / "benchmarks" / "lstm_pb.json").read_text(encoding="utf-8"))
+    kinds = ("paper", "rnnpb", "published-code")
+    rows = ["| against the port | " + " | ".join(f"`{kind}`" for kind in kinds) + " |", "|---|---|---|---|"]
+    for batch in found["sizes"]["batches"]:
+        times = [found["training"][kind][f"batch_{batch}"]["times_naive"] for kind in kinds]
+        rows.append(
+            f"| learning, {batch} at once: times as many clips | " + " | ".join(f"{t:.1f}" for t in times) + " |"
+        )
+    shares = [f"{found['recognition'][kind]['share_of_naive']:.2f}" for kind in kinds[:2]]
+    rows.append(f"| recognising one clip: share of the time of an iteration | {shares[0]} | {shares[1]} | one step |")
+    peak, path, pieces = found["gemm"]["peak"], found["optimisation_path"], found["memory"]["in_pieces"]
+    share = [found["training"][kind]["batch_32"]["gflops"] / peak for kind in kinds[:2]]
+    rows.append(
+        f"| share of the machine's best float32 product, 32 at once | {share[0]:.0%} | {share[1]:.0%} | shared |"
+    )
+    text = (
+        f"\nMemory grows by {found['memory']['mb_per_frame']:.2f} MB a frame; a clip of {pieces['frames']} frames is learnt in "
+        f"pieces of {pieces['piece']} in {pieces['peak_mb']:.0f} MB. A batch of 32 reaches {path['ratio_at_equal_time']:.2f} times "
+        f"the loss of one at a time in equal time, and {path['ratio_at_equal_sequences']:.1f} times in equal passes.\n"
+    )
+    return "\n".join(rows) + "\n" + text
 
 
 def put(text: str, name: str, table: str) -> str:

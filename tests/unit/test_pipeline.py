@@ -62,7 +62,8 @@ def test_a_verdict_keeps_every_promise(smile):
     assert v.quality["coverage"] == 1 and v.quality["rate"] == pytest.approx(25)
     assert 0 <= v.familiarity["outside"] <= 1 and 0 <= v.familiarity["distance_percentile"] <= 100
     pulls = [abs(item["contribution"]) for item in v.evidence]
-    assert len(pulls) == 7 and pulls == sorted(pulls, reverse=True)  # six curves and the smile expert
+    # six curves, the smile expert, and the three regions in which the LSTM-PB saw most
+    assert len(pulls) == 10 and pulls == sorted(pulls, reverse=True)
     assert [i["feature"] for i in v.evidence].count("Smile dynamics") == 1
     assert all(item["text"] and np.isfinite(item["value"]) for item in v.evidence)
     assert v.history[0].startswith("faces.follow") and "not lying" in v.limits
@@ -218,7 +219,7 @@ def test_a_face_unlike_all_training_faces_is_not_judged():
 
 
 def test_a_call_too_close_is_not_made():
-    cautious = replace(MODEL, model=replace(MODEL.model, margin=0.499))
+    cautious = replace(MODEL, mix=replace(MODEL.mix, margin=0.499))
     v = pipeline.judge(track(), cautious).verdict
     assert v.abstained and v.reason.startswith("Too close to call") and v.evidence
     bold = pipeline.judge(track(), replace(MODEL, model=replace(MODEL.model, margin=0.0))).verdict
