@@ -206,7 +206,9 @@ def _box_mean(rows: Array, width: int) -> Array:
     good = np.isfinite(rows)
     # an even width would lag by half a frame: split its last weight over both ends
     kernel = np.ones(width) if width % 2 else np.r_[0.5, np.ones(width - 1), 0.5]
-    total = np.apply_along_axis(np.convolve, 0, np.where(good, rows, 0.0), kernel, "same")
-    count = np.apply_along_axis(np.convolve, 0, good.astype(float), kernel, "same")
+    # not "same", which is as long as the kernel where that is the longer
+    middle = slice(len(kernel) // 2, len(kernel) // 2 + len(rows))
+    total = np.apply_along_axis(np.convolve, 0, np.where(good, rows, 0.0), kernel)[middle]
+    count = np.apply_along_axis(np.convolve, 0, good.astype(float), kernel)[middle]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(good & (count > 0), total / count, np.nan))

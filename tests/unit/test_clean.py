@@ -151,6 +151,15 @@ def test_resample_meets_the_grid_and_keeps_gaps() -> None:
     assert (even.seen == ~gap).all()
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+def test_so_few_frames_that_the_smoothing_is_longer_are_resampled(frames: int) -> None:
+    time = np.arange(frames) / 50
+    even = clean.resample(make_track(time), fps=12.5)
+    np.testing.assert_allclose(
+        even.points, make_track(even.time).points, atol=1e-3
+    )  # still, so smoothing moves nothing
+
+
 @given(st.lists(st.booleans(), max_size=30))
 def test_runs_name_every_true_stretch(mask: list[bool]) -> None:
     found = clean.runs(np.array(mask, bool))

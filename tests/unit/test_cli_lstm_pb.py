@@ -130,7 +130,7 @@ def test_of_several_networks_each_tells_its_epochs(solved):
     for rows in curves.values():  # people left out are told of, and nothing is chosen by them
         assert all(0 <= row["score"] <= 1 and row["best"] for row in rows)
     card = json.loads((folder / "card.json").read_text())
-    assert "3 networks that left them out" in card["protocol"] and card["reading"] == "solved"
+    assert "by the network that left them out" in card["protocol"] and card["reading"] == "solved"
     assert {file.name for file in folder.glob("curve.*")} == {"curve.json", "curve.png", "curve.svg"}
 
 
@@ -178,7 +178,7 @@ def test_options_replace_what_the_recipe_says(duchenne, corpus, tmp_path):
     out = tmp_path / "m"
     more = ("--reading", "solved", "--per-emotion", "--epochs", 1, "--hidden", 6, "--seed", 3)
     said = duchenne(*words(corpus, out, *more))
-    assert said.code == 0 and "networks that left them out" in said.out and "sadness-5: epoch 1 of 1" in said.err
+    assert said.code == 0 and "by the network that left them out" in said.out and "sadness-5: epoch 1 of 1" in said.err
     model, _ = checkpoint.load(out)
     r = model.recipe
     assert (r.reading, r.per_emotion, r.epochs, r.hidden, r.seed) == ("solved", True, 1, 6, 3)

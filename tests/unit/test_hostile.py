@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -310,11 +311,10 @@ def test_a_name_that_is_no_text_is_taken_too(pictures, tmp_path):
 
 @pytest.fixture
 def own_model(tmp_path):
-    """A copy of the default model in a folder of one's own."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for file in checkpoint.locate("default").iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    """A copy of the default model and its members in a folder of one's own."""
+    folder = shutil.copytree(checkpoint.locate("default"), tmp_path / "model")
+    for member in checkpoint.MEMBERS:
+        shutil.copytree(checkpoint.locate(member), folder / member)
     return folder
 
 
@@ -327,15 +327,27 @@ def flip(path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda m: flip(m / "arrays.npz"), "arrays.npz is not the file that was saved"),
-        (lambda m: (m / "arrays.npz").unlink(), "arrays.npz is missing"),
+        (lambda m: flip(m / "descriptors" / "arrays.npz"), "its part descriptors is not the model"),
+        (lambda m: flip(m / "lstm-pb" / "weights.safetensors"), "its part lstm-pb is not the model"),
+        (lambda m: (m / "descriptors" / "genuine-0.ubj").unlink(), "its part descriptors is not the model"),
+        (lambda m: shutil.rmtree(m / "lstm-pb"), "its part lstm-pb is missing"),
         (lambda m: (m / "model.json").write_text("{}"), "damaged"),
         (lambda m: (m / "model.json").write_text("{" * 9), "damaged"),
         (lambda m: (m / "model.json").unlink(), "There is no model"),
         (lambda m: (m / "card.json").write_text("{" * 9), "card.json"),
         (lambda m: io.write_json(m / "model.json", {"format": "duchenne-descriptors", "version": 7}), "version 7"),
     ],
-    ids=["flipped bit", "missing file", "bare", "no JSON", "no model.json", "card", "version"],
+    ids=[
+        "flipped bit",
+        "other weights",
+        "missing file",
+        "missing member",
+        "bare",
+        "no JSON",
+        "no model.json",
+        "card",
+        "version",
+    ],
 )
 def test_a_damaged_model_is_refused(damage, words, duchenne, smile, own_model, tmp_path):
     damage(own_model)
