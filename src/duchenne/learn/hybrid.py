@@ -87,6 +87,11 @@ class Hybrid:
         return PairReader(self.descriptors.reader, self.pb.reader)
 
     @property
+    def recipe(self) -> tuple[Any, Any]:
+        """Both recipes: what an evaluation tells this method from another by."""
+        return self.descriptors.recipe, self.pb.recipe
+
+    @property
     def margin(self) -> float:
         """|P(genuine) − 0.5| below which no answer is given."""
         return 0.0 if self.mix is None else self.mix.margin
