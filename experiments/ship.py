@@ -176,12 +176,7 @@ def readme() -> None:
     text = put(text, "cuts", cut_table(cuts))
     text = put(text, "uva", table(uva, "UvA-NEMO, unseen groups of people", "group", UVA))
     text = put(text, "sase", table(sase, "SASE-FE training features", "person", SASE))
-    head = "PEDFE, unseen people, one assignment to 5 folds"
-    pb = table(result("lstm_pb"), head, "person", VARIANTS)
-    more = table(result("lstm_pb_readings"), head, "person", READINGS | BASELINES)
-    pb = "".join(
-        [*pb.splitlines(True)[:5], *more.splitlines(True)[2:6], *pb.splitlines(True)[5:], *more.splitlines(True)[6:]]
-    )
+    pb = table(result("lstm_pb"), "PEDFE, unseen people, one assignment to 5 folds", "person", LSTM_PB)
     io.write_text(ROOT / "README.md", put(text, "lstm-pb", pb))
     page = ROOT / "docs" / "lstm-pb.md"
     io.write_text(page, put(put(page.read_text(encoding="utf-8"), "lstm-pb", pb), "speed", speed_table()))
@@ -253,22 +248,19 @@ UVA = {
     **{key: text for key, text in BASELINES.items() if key != "first frame"},
     "identity": "baseline: the group's mean",
 }
-READINGS = {
-    "lstm-pb:paper": "LSTM-PB `paper`, logistic regression on PB",
-    "lstm-pb:rnnpb": "LSTM-PB `rnnpb`",
-    "lstm-pb:published-code": "LSTM-PB `published-code`",
-    "lstm-pb:contrast": "LSTM-PB, an earlier reading of ours (gone)",
-}
-VARIANTS = {
+LSTM_PB = {
     "default": "**default**: both of the next two, mixed",
     "descriptors": "descriptors",
     "lstm-pb": "**LSTM-PB `solved`** (ours)",
-    "lstm-pb:experiments/recipes/boosting.toml": "LSTM-PB `paper`, boosting on PB",
-    "lstm-pb:experiments/recipes/copies-10.toml": "… 10 jittered copies",
-    "lstm-pb:experiments/recipes/head.toml": "LSTM-PB `paper`, with the head's movement",
-    "lstm-pb:experiments/recipes/per-emotion.toml": "LSTM-PB `paper`, a network per emotion",
-    "lstm-pb:experiments/recipes/code-10.toml": "LSTM-PB `published-code`, boosting, 10 jittered copies",
-    "lstm-pb:experiments/recipes/code-100.toml": "… 100 jittered copies",
+    "lstm-pb:paper": "LSTM-PB `paper`, logistic regression on PB",
+    "lstm-pb:experiments/recipes/boosting.toml": "… boosting on PB",
+    "lstm-pb:experiments/recipes/head.toml": "… with the head's movement",
+    "lstm-pb:experiments/recipes/per-emotion.toml": "… a network per emotion",
+    "lstm-pb:rnnpb": "LSTM-PB `rnnpb`",
+    "lstm-pb:published-code": "LSTM-PB `published-code`",
+    "lstm-pb:experiments/recipes/code-10.toml": "… boosting, 10 jittered copies",
+    "lstm-pb:experiments/recipes/code-100.toml": "… boosting, 100 jittered copies",
+    **BASELINES,
 }
 SASE = {
     "linear-svm": "linear SVM",
