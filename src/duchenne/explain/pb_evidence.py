@@ -51,8 +51,8 @@ def _region(name: str, shares: Array, fps: float) -> dict[str, Any]:
     over_time = shares.sum(axis=1)
     pull, at = float(over_time.sum()), int(np.argmax(np.sign(over_time.sum()) * over_time))
     text = (
-        f"How the {name.lower()} went on, against what the networks expect of any face, changes the log-odds by "
-        f"{pull:+.2f}, which speaks for {_toward(pull)}, most at {at / fps:.1f} s of what was judged."
+        f"How the {name.lower()} went on, against what the networks expect of any face, speaks for {_toward(pull)}, "
+        f"most at {at / fps:.1f} s of what was judged."
     )
     return _item(f"{name}: movement against expectation", f"lstm-pb.{name.lower()}", pull, pull, text)
 
