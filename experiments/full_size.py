@@ -1,0 +1,46 @@
+"""Reading `paper` at the paper's own size (10.7 million weights) on one person-disjoint fold of PEDFE, beside the small one.
+
+    DUCHENNE_DATA=<folder with data/pedfe> python experiments/full_size.py
+
+One fold, because learning takes minutes an epoch on a CPU. Same clips, fold, epochs and recognition for both; writes
+full_size.json beside itself.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from duchenne import io
+from duchenne.evaluate import metrics, splits
+from duchenne.learn import recipes
+from duchenne.learn.pb import PBModel
+
+SIZES = {"small": {}, "full": {"hidden": 512, "layers": 4, "pb": 64, "context": 64, "batch": 32}}
+
+
+def main() -> None:
+    """Fit both on four fifths of the people and judge the others."""
+    root = Path(os.environ["DUCHENNE_DATA"]) / "data" / "pedfe"
+    with np.load(root / "points.npz") as stored:
+        people, y = stored["subject"].astype(str), stored["genuine"].astype(int)
+    x = PBModel(recipes.read("lstm-pb-small")).table(list(io.load_tracks(root / "points.npz")))
+    train, test = next(iter(splits.by_person(people, 5, 0)))
+    found = {"data": "PEDFE, open part", "protocol": "the first of five person-disjoint folds", "sizes": {}}
+    for name, sizes in SIZES.items():
+        model = PBModel(recipes.read("lstm-pb-small", **sizes), tick=lambda row: print(row, flush=True))
+        model.fit_table(x[train], y[train], people[train])
+        p = model.predict_table(x[test])[:, 1]
+        seen = np.isfinite(p)
+        scores = metrics.score(p[seen], y[test][seen], people[test][seen], n=500)
+        kept = ("accuracy", "accuracy_interval", "auc", "auc_interval", "rows")
+        weights = sum(each.numel() for each in model.networks[""].parameters())
+        losses = [row["loss"] for row in model.curves[""]]
+        found["sizes"][name] = {"weights": weights, "loss": losses, **{key: scores[key] for key in kept}}
+        io.write_json(Path(__file__).with_suffix(".json"), found)
+
+
+if __name__ == "__main__":
+    main()
