@@ -101,7 +101,7 @@ def cards() -> None:
 def scores(run: dict[str, Any], s: dict[str, Any]) -> dict[str, Any]:
     """What a card says of an experiment's best-guarded row."""
     keys = ("accuracy", "accuracy_interval", "auc", "auc_interval", "ece", "brier")
-    extra = {k: s[k] for k in ("forced_pairs", "per_emotion") if s.get(k) is not None}
+    extra = {k: s[k] for k in ("forced_pairs", "per_emotion", "risk_coverage") if s.get(k) is not None}
     return {"protocol": run["protocol"], **{k: s[k] for k in keys}, **extra}
 
 

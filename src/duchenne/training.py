@@ -53,7 +53,7 @@ def train(
     if family not in FAMILIES:
         raise UsageError(f"There is no descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
-    used, rows = _read(manifest, model.reader, log)
+    used, rows = _read(manifest, lambda clip: model.reader.table([samples.read(clip)]), log)
     labels, people, emotions = _truth(used)
     model.fit_table(rows, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share
@@ -78,7 +78,7 @@ def train_hybrid(
     model = Hybrid(
         DescriptorModel.of_family(recipe=Recipe(seed=seed)), PBModel(recipe, tick=_teller(recipe.epochs, log))
     )
-    used, pairs = _read(manifest, model.reader, log)
+    used, pairs = _read(manifest, lambda clip: model.reader.table([samples.read(clip)]), log)
     labels, people, emotions = _truth(used)
     model.fit_table(pairs, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share
@@ -89,13 +89,13 @@ def train_hybrid(
     return _finish(model, Path(out), p[seen], people[seen], labels[seen], emotions[seen], protocol)
 
 
-def _read(manifest: str | Path, reader: Any, log: Log) -> tuple[list[Clip], Array]:
-    """(clips with a label that could be read, what `reader` reads of each); the others are named."""
+def _read(manifest: str | Path, one: Callable[[Clip], Array], log: Log) -> tuple[list[Clip], Array]:
+    """(clips with a label that could be read, the table of one row that `one` reads of each); the others are named."""
     clips = [clip for clip in manifests.read(manifest) if clip.label]
     rows, used = [], []
     for i, clip in enumerate(clips):
         try:
-            rows.append(reader.table([samples.read(clip)]))
+            rows.append(one(clip))
             used.append(clip)
         except DuchenneError as error:
             log(f"left out: {error}")
@@ -185,11 +185,8 @@ def train_pb(
     work = out.parent / f".{out.name}.work"
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
-    clips = [clip for clip in manifests.read(manifest) if clip.label]
     model = PBModel(recipe, folder=work / "networks", tick=_teller(recipe.epochs, log))
-    used, sequences = _sequences(clips, model.reader, work / "clips", log)
-    if not used:
-        raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
+    used, sequences = _read(manifest, lambda clip: _sequence(clip, model.reader, work / "clips"), log)
     labels, people, emotions = _truth(used)
     _same_training(work, recipe, sequences, [labels.tolist(), people.tolist(), emotions.tolist()])
     begun = sorted(work.glob("networks/*/curve.json"))
@@ -224,34 +221,22 @@ def _teller(epochs: int, log: Log) -> Callable[[dict[str, Any]], None]:
     return tell
 
 
-def _sequences(clips: Sequence[Clip], reader: SequenceReader, cache: Path, log: Log) -> tuple[list[Clip], Array]:
-    """(clips that could be read, object (N,) of what a network reads of each), each kept in `cache` once it is read."""
-    used, found = [], []
-    for i, clip in enumerate(clips):
-        try:
-            found.append(_sequence(clip, reader, cache))
-            used.append(clip)
-        except DuchenneError as error:
-            log(f"left out: {error}")
-        if (i + 1) % 100 == 0 or i + 1 == len(clips):
-            log(f"{i + 1} of {len(clips)} clips read")
-    out = np.empty(len(found), object)
-    out[:] = [sequence if len(sequence) else None for sequence in found]
-    return used, out
-
-
 def _sequence(clip: Clip, reader: SequenceReader, cache: Path) -> Array:
+    """object (1,) of what a network reads of a clip, kept in `cache` once it is read."""
     file = Path(manifests.split_path(clip.path)[0])
     stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None
     key = hashlib.sha256(repr((clip.path, clip.start, clip.end, stamp, asdict(reader))).encode()).hexdigest()
     kept = cache / f"{key}.npy"
     if kept.is_file():
-        return np.asarray(np.load(kept, allow_pickle=False))
-    read = reader.table([samples.read(clip)])[0]
-    sequence = np.zeros((0, 80), np.float32) if read is None else read
-    with io.atomic(kept) as part, part.open("wb") as handle:
-        np.save(handle, sequence)
-    return np.asarray(sequence)
+        sequence = np.asarray(np.load(kept, allow_pickle=False))
+    else:
+        read = reader.table([samples.read(clip)])[0]
+        sequence = np.zeros((0, 80), np.float32) if read is None else read
+        with io.atomic(kept) as part, part.open("wb") as handle:
+            np.save(handle, sequence)
+    out = np.empty(1, object)
+    out[0] = sequence if len(sequence) else None
+    return out
 
 
 def _same_training(work: Path, recipe: PBRecipe, sequences: Array, truth: list[list[Any]]) -> None:

@@ -75,6 +75,11 @@ def _root(
     """Nothing happens before a command is chosen."""
 
 
+def log(text: str) -> None:
+    """A line on stderr, which leaves stdout to results."""
+    typer.echo(text, err=True)
+
+
 @contextmanager
 def progress(text: str, unit: str = "frames", total: int | None = None) -> Iterator[Any]:
     """A counter on stderr where a person watches: call it with how many are done; nothing in pipes."""

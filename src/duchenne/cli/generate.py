@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import app, progress
+from duchenne.cli.app import app, log, progress
 from duchenne.errors import UsageError
 
 _MOST_DRAWN = 12  # clips of a manifest whose predictions are drawn
@@ -64,9 +64,6 @@ def pb(
     if manifest is not None and manifest.resolve() == (out / pb_space.TABLE).resolve():
         raise UsageError(f"{manifest} would be written over; choose another folder.")
     named = clips or [] if manifest is None else manifests.read(manifest, persons=False)
-
-    def log(text: str) -> None:
-        typer.echo(text, err=True)
 
     most = None if manifest is None else _MOST_DRAWN
     with progress("reading", "clips", len(named)) as tick:

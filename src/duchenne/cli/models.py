@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duchenne.cli.app import app, models, train
+from duchenne.cli.app import app, log, models, train
 from duchenne.errors import DuchenneError, UsageError
 
 
@@ -78,9 +78,6 @@ def train_descriptors(
     if (manifest is None) == (table is None):
         raise UsageError("Give either --manifest with clips or --table with smile descriptors.")
 
-    def log(text: str) -> None:
-        typer.echo(text, err=True)
-
     check_folder(out)
     if table is not None:
         card = training.train_table(table, out, seed=seed, log=log)
@@ -109,9 +106,6 @@ def train_hybrid(
     from duchenne import training
     from duchenne.io import check_folder
 
-    def log(text: str) -> None:
-        typer.echo(text, err=True)
-
     check_folder(out)
     card = training.train_hybrid(manifest, out, smile_share=smile_share, seed=seed, log=log)
     typer.echo(_told(out, card))
@@ -138,9 +132,6 @@ def train_lstm_pb(
     from duchenne import training
     from duchenne.io import check_folder
     from duchenne.learn import recipes
-
-    def log(text: str) -> None:
-        typer.echo(text, err=True)
 
     recipe = recipe or ("lstm-pb" if reading in (None, "solved") else "lstm-pb-small")
     chosen = recipes.read(recipe, reading=reading, per_emotion=per_emotion, epochs=epochs, hidden=hidden, seed=seed)

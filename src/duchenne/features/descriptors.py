@@ -113,26 +113,21 @@ def longest_seen(curves: Signals) -> Array:
     return curves.values[start:stop]
 
 
-def movement_window(values: Array, fps: float) -> slice:
-    """Rows of gap-free curves (T, 30) from `LEAD` s before the face first moves to as long after it last does.
+def around_movement(values: Array, fps: float) -> Array:
+    """float64 (t, F): gap-free curves (T, 30) from `LEAD` s before the face first moves to as long after it last does.
 
     It moves where its speed, over all curves of the face and up to 2 Hz, exceeds `QUIET` of its greatest. So it
     matters little how long before and after the expression the camera ran.
     """
     if len(values) < 12:
-        return slice(0, len(values))
+        return values
     speed = np.linalg.norm(np.diff(activity.lowpass(values[:, FACE], fps, 2.0), axis=0), axis=1)
     moving = np.flatnonzero(speed > QUIET * speed.max())
     if not moving.size:
-        return slice(0, len(values))
+        return values
     lead = round(LEAD * fps)
-    start, stop = max(0, int(moving[0]) - lead), min(len(values), int(moving[-1]) + 1 + lead)
-    return slice(start, stop) if stop - start >= 8 else slice(0, len(values))
-
-
-def around_movement(values: Array, fps: float) -> Array:
-    """float64 (t, F): the rows of `movement_window`."""
-    return values[movement_window(values, fps)]
+    part = values[max(0, moving[0] - lead) : moving[-1] + 1 + lead]
+    return part if len(part) >= 8 else values
 
 
 def describe(values: Array, fps: float, family: str = "dynamics") -> Array:

@@ -124,7 +124,7 @@ class Hybrid:
         """float64 (N, 2): P(posed), P(genuine)."""
         return self.predict_table(self.table(samples))
 
-    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
+    def predict_table(self, x: Array) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that are too short. InputError before `fit`."""
         if self.mix is None:
             raise InputError("This model has not been fitted; call fit first.")

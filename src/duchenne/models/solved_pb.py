@@ -115,8 +115,8 @@ class SolvedPB(nn.Module):
     @torch.no_grad()
     def predict(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, T, inputs): where the solved PB expects the face to be `ahead[0]` frames after each."""
-        _, expected, gates, _ = self._terms(x, mask)
-        return x + self._step(expected, gates, self(x, mask).pb)
+        targets, expected, gates, weight = self._terms(x, mask)
+        return x + self._step(expected, gates, self._solve(gates, targets - expected, weight))
 
     def _step(self, expected: Tensor, gates: Tensor, pb: Tensor) -> Tensor:
         step = expected + gates * (pb @ self.mix.T)[:, None]
