@@ -18,7 +18,7 @@ FLOORS = {
     **dict.fromkeys(("learn", "evaluate", "drawing", "sketch", "samples"), 3.0),
     # they read fitted classifiers and scores, so they stand above learn and evaluate
     **dict.fromkeys(("explain", "plots"), 3.5),
-    **dict.fromkeys(("report", "doctor", "judges"), 4.0),  # pipeline composes the report
+    **dict.fromkeys(("report", "doctor", "judges", "filters_page"), 4.0),  # pipeline composes the report
     **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation"), 5.0),
     "experiment": 5.5,  # an evaluation that is written down
     "pb_space": 5.5,  # it takes the models that generation takes
@@ -35,8 +35,8 @@ PACKAGES = {
     **dict.fromkeys(("torch", "safetensors"), ("models", "learn", "explain")),
     **dict.fromkeys(("xgboost", "sklearn"), ("learn",)),
     **dict.fromkeys(("typer", "rich"), ("cli",)),
-    "jinja2": ("report",),
-    "PIL": ("report", "sketch"),
+    "jinja2": ("report", "filters_page"),
+    "PIL": ("report", "sketch", "faces", "filters_page"),
     "pandas": TABLES,
     "skimage": ("datasets.simulate",),
     "matplotlib": ("plots",),

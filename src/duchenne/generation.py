@@ -66,7 +66,7 @@ def generate(
 
 def load(model: str | Path) -> PBModel:
     """An LSTM-PB, alone or in a hybrid, by a shipped id or a folder; UsageError for a model that generates nothing."""
-    found = checkpoint.load(model)[0]
+    found = checkpoint.load_judge(model)[0]
     if isinstance(found, Hybrid):
         return found.pb
     if isinstance(found, DescriptorModel):

@@ -47,7 +47,7 @@ class Loaded:
 @cache
 def load_model(model: str | Path) -> Loaded:
     """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
-    main, about = checkpoint.load(model)
+    main, about = checkpoint.load_judge(model)
     card = checkpoint.card(model)
     if not isinstance(main, DescriptorModel | Hybrid):
         return Loaded(checkpoint.load_descriptors("descriptors"), about, card, main)

@@ -18,9 +18,11 @@ def models_list() -> None:
 
     for name, folder in checkpoint.shipped().items():
         about, card = checkpoint.describe(folder), checkpoint.card(name)
-        score = f"accuracy {card['accuracy']:.3f}, AUC {card['auc']:.3f}" if "accuracy" in card else "no measured score"
-        facts = about["facts"]
-        typer.echo(f"{name:<12} {card.get('title', about['family'])}; {facts['clips']} clips; {score}")
+        score = ", ".join(
+            f"{text} {card[key]:.3f}" for key, text in (("accuracy", "accuracy"), ("auc", "AUC")) if key in card
+        )
+        read = next((f"{about['facts'][key]} {key}" for key in ("clips", "images") if key in about["facts"]), "")
+        typer.echo(f"{name:<12} {card.get('title', about['family'])}; {read}; {score or 'no measured score'}")
 
 
 @models.command("verify")

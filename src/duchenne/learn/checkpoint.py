@@ -1,7 +1,7 @@
 """Model folders: `model.json`, arrays, boosters and a card. Never pickle; a damaged folder is refused.
 
 `format` in `model.json` says which kind of model it is. A hybrid names its two members by their sha256; they lie in
-folders inside its own, or beside it. Only an LSTM-PB loads torch (`learn.pb_files`).
+folders inside its own, or beside it. Only networks load torch (`learn.pb_files`, `learn.expression_files`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from duchenne.learn.linear import Linear
 from duchenne.learn.tabular import Recipe, Tabular
 
 if TYPE_CHECKING:
+    from duchenne.learn.expression import ExpressionModel
     from duchenne.learn.pb import PBModel
 
-    Model = DescriptorModel | PBModel | Hybrid
+    Model = DescriptorModel | PBModel | Hybrid | ExpressionModel
 
 FORMAT = "duchenne-descriptors"
 LSTM_PB = "duchenne-lstm-pb"
 HYBRID = "duchenne-hybrid"
+EXPRESSION = "duchenne-expression"
 MEMBERS = ("descriptors", "lstm-pb")
 VERSION = 1
 _MOST = 2**24  # bytes of a model.json: a hundred times the largest
@@ -70,8 +72,10 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
     if isinstance(model, Hybrid):
         return _save_hybrid(model, folder, name)
     if not isinstance(model, DescriptorModel):
-        from duchenne.learn import pb_files
+        from duchenne.learn import expression, expression_files, pb_files
 
+        if isinstance(model, expression.ExpressionModel):
+            return expression_files.save(model, folder, name=name)
         return pb_files.save(model, folder, name=name)
     tabular = model.fitted
     arrays: dict[str, Any] = {
@@ -146,7 +150,12 @@ def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
     """(model, {"id", "sha256", ...}) of a shipped id or a folder; ModelError on any mismatch or damage."""
     folder = locate(model)
     about = describe(folder)
-    makers: dict[str, Callable[[Path, dict[str, Any]], Model]] = {FORMAT: _assemble, LSTM_PB: _lstm_pb, HYBRID: _hybrid}
+    makers: dict[str, Callable[[Path, dict[str, Any]], Model]] = {
+        FORMAT: _assemble,
+        LSTM_PB: _lstm_pb,
+        HYBRID: _hybrid,
+        EXPRESSION: _expression,
+    }
     if about["format"] not in makers or about.get("version") != VERSION:
         raise ModelError(
             f"{folder} holds a model of format {about['format']!r} version {about.get('version')!r}; expected "
@@ -168,6 +177,27 @@ def load_descriptors(model: str | Path) -> DescriptorModel:
     if not isinstance(found, DescriptorModel):
         raise ModelError(f"{model} is no descriptor model, which is needed here; choose another.")
     return found
+
+
+def load_judge(model: str | Path) -> tuple[DescriptorModel | PBModel | Hybrid, dict[str, Any]]:
+    """As `load`, where a model must tell genuine from posed."""
+    found, facts = load(model)
+    if not isinstance(found, DescriptorModel | Hybrid):
+        from duchenne.learn.pb import PBModel
+
+        if not isinstance(found, PBModel):
+            raise ModelError(f"{model} tells what single faces show and judges no clip; choose another model.")
+    return found, facts
+
+
+def load_expression(model: str | Path) -> tuple[ExpressionModel, dict[str, Any]]:
+    """As `load`, where nothing but an expression network will do."""
+    from duchenne.learn.expression import ExpressionModel
+
+    found, facts = load(model)
+    if not isinstance(found, ExpressionModel):
+        raise ModelError(f"{model} is no expression network, which is needed here; choose another.")
+    return found, facts
 
 
 def card(model: str | Path) -> dict[str, Any]:
@@ -206,7 +236,7 @@ def _member(folder: Path, name: str) -> Path:
 def _hybrid(folder: Path, about: dict[str, Any]) -> Hybrid:
     if set(about["members"]) != set(MEMBERS):
         raise KeyError("members")
-    descriptors, pb = (load(_member(folder, name))[0] for name in MEMBERS)
+    descriptors, pb = (load_judge(_member(folder, name))[0] for name in MEMBERS)
     if not isinstance(descriptors, DescriptorModel) or isinstance(pb, DescriptorModel | Hybrid):
         raise ValueError("members of other kinds")
     mix = Mix(**{key: float(value) for key, value in about["mix"].items()})
@@ -220,6 +250,17 @@ def _lstm_pb(folder: Path, about: dict[str, Any]) -> PBModel:
         raise KeyError(pb_files.WEIGHTS)
     try:
         return pb_files.load(folder, about)
+    except ValueError as error:
+        raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
+
+
+def _expression(folder: Path, about: dict[str, Any]) -> ExpressionModel:
+    from duchenne.learn import expression_files
+
+    if set(about["files"]) < {expression_files.WEIGHTS}:
+        raise KeyError(expression_files.WEIGHTS)
+    try:
+        return expression_files.load(folder, about)
     except ValueError as error:
         raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
 

@@ -104,7 +104,7 @@ class AsIs:
 
     def __post_init__(self) -> None:
         self.model: Any
-        self.model, facts = checkpoint.load(self.name)
+        self.model, facts = checkpoint.load_judge(self.name)
         self.sha256 = facts["sha256"]
         self.reader, self.margin = self.model.reader, self.model.margin
         self.told_emotion = getattr(self.model, "told_emotion", False)
