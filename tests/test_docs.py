@@ -57,7 +57,7 @@ def test_analyze_commands_run(place):
         cwd=place, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (place / "out").iterdir()} == {"verdict.json", "frames.csv", "report.html"}
+    assert {p.name for p in (place / "out").iterdir()} == {"verdict.json", "frames.csv", "emotions.csv", "report.html"}
 
 
 def test_the_share_of_false_alarms_is_what_the_arithmetic_says():

@@ -23,6 +23,7 @@ MAIN_CURVES = {
     "brow_height": "brows above the line of the eyes",
 }
 PLOT_HEIGHT = 92  # px of one curve's panel
+MAX_CELLS = 240  # cells of an emotion's lane over a long clip; each is a mean
 MAX_STEPS = 1500  # bins a long curve is thinned to; each bin keeps its lowest and highest sample
 MOMENTS = ("onset", "apex", "offset", "end")
 STRETCHES = ("rise", "plateau", "fall")
@@ -90,7 +91,11 @@ def _runs(mask: Array) -> list[tuple[int, int]]:
 
 
 def timeline(
-    track: FaceTrack, curves: Signals, phases: Sequence[Phase], lost: Sequence[tuple[float, float]]
+    track: FaceTrack,
+    curves: Signals,
+    phases: Sequence[Phase],
+    lost: Sequence[tuple[float, float]],
+    emotions: Signals | None = None,
 ) -> dict[str, Any]:
     """Everything drawn over the shared time axis; x in percent of its width."""
     times = np.concatenate([track.time, curves.time])
@@ -116,7 +121,35 @@ def timeline(
         "rows": 1 + max((mark["row"] for mark in marks), default=0),
         "lost": [{"x": x(a), "width": round(x(b) - x(a), 2)} for a, b in lost],
         "phases": [_phase_row(phase) for phase in phases],
+        "lanes": [] if emotions is None else _lanes(emotions, x),
     }
+
+
+def _lanes(emotions: Signals, x: Callable[[float], float]) -> list[dict[str, Any]]:
+    """A lane per emotion, the most seen first: cells from one look at the face to the next, as dark as it is likely."""
+    if not len(emotions.time):
+        return []
+    parts = np.array_split(np.arange(len(emotions.time)), min(MAX_CELLS, len(emotions.time)))
+    starts, steps = emotions.time[[part[0] for part in parts]], np.diff(emotions.time)
+    step = float(np.median(steps)) if len(steps) else 0.0
+    # a cell does not reach over seconds in which the face was not looked at
+    ends = np.minimum(np.append(starts[1:], np.inf), emotions.time[[part[-1] for part in parts]] + 1.5 * step)
+    means = np.array([emotions.values[part].mean(axis=0) for part in parts])
+    order = np.argsort(-emotions.values.mean(axis=0), kind="stable")
+    return [
+        {
+            "name": emotions.names[k],
+            "mean": float(emotions.values[:, k].mean()),
+            "peak": float(emotions.time[emotions.values[:, k].argmax()]),
+            "most": float(emotions.values[:, k].max()),
+            "cells": [
+                {"x": x(a), "width": max(0.1, round(x(b) - x(a), 2)), "p": round(float(p), 2)}
+                for a, b, p in zip(starts, ends, means[:, k], strict=True)
+                if p >= 0.03
+            ],
+        }
+        for k in order
+    ]
 
 
 def _edge(at: float) -> str:

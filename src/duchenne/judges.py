@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,7 +73,7 @@ def by_pb(
     x = model.table([track])
     if x[0] is None:
         return np.nan, f"Too short for this model, which needs {LEAST / r.fps:.2g} s without a gap.", (), steps
-    emotion = max(named, key=named.__getitem__, default="")
+    emotion = max(set(named) - {"neutral"}, key=lambda name: (named[name], name), default="")
     where = np.array([emotion if r.per_emotion else ""])
     if where[0] not in model.networks:
         known = ", ".join(sorted(model.networks))
@@ -102,7 +103,7 @@ def mixed(
 
 
 def log_odds(
-    track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float], told: str | None
+    track: FaceTrack, row: Array, loaded: Loaded, emotion: dict[str, float], told: Mapping[str, float] | None
 ) -> tuple[float, tuple[dict[str, Any], ...]]:
     """Log-odds of genuine by descriptors, and what the smile expert added: of a smile they are shared with it
     (docs/decisions/0004-smile-expert.md)."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import clean, io, judges, report, video
+from duchenne import clean, expressions, io, judges, report, video
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.evidence import evidence
 from duchenne.faces import Followed, follow
+from duchenne.faces.crops import crop
 from duchenne.features.descriptors import FACE, longest_seen, prepare
 from duchenne.features.phases import ACTIVITY, amplitude, main_phase, phases
 from duchenne.judges import Loaded, load_model
@@ -37,19 +38,22 @@ MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
 SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles exceed 0.17
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
+LOOK = 0.1  # s between two looks of the expression network: an expression's phases take longer
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named).
 
-    `p_raw` is the model's P(genuine) whether or not the verdict abstains from using it.
+    `p_raw` is the model's P(genuine) whether or not the verdict abstains from using it. `emotions`: probabilities of
+    what the face shows over time, by the expression network; None where only a track was judged.
     """
 
     verdict: Verdict
     track: FaceTrack
     curves: Signals
     p_raw: float
+    emotions: Signals | None = None
 
 
 def resolve_device(device: str) -> str:
@@ -91,7 +95,14 @@ def examine(
     frames = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
     fallback = "haar" if detector == "hog" else "hog"
     found = follow(
-        frames, detector=detector, fallback=fallback, all_faces=all_faces, source=str(path), on_frame=on_frame
+        frames,
+        detector=detector,
+        fallback=fallback,
+        all_faces=all_faces,
+        source=str(path),
+        on_frame=on_frame,
+        look=crop,
+        every=LOOK,
     )
     if not any(track.seen.any() for track in found.tracks):
         raise InputError(
@@ -109,14 +120,31 @@ def _analysis(
     track: FaceTrack, loaded: Loaded, emotion: str | None, device: str, found: Followed, index: int
 ) -> Analysis:
     blur = found.sharpness[index]
-    analysis = judge(track, loaded, emotion=emotion, blur=blur if np.isfinite(blur) else None)
-    return replace(analysis, verdict=replace(analysis.verdict, face=index, device=device))
+    network, about = expressions.load()
+    seen = expressions.over_time(found.looks[index], network)
+    # a hand before the mouth is no expression
+    trusted = np.isin(seen.time, track.time[clean.distrust(track).seen])
+    seen = replace(seen, time=seen.time[trusted], values=seen.values[trusted])
+    analysis = judge(track, loaded, emotion=emotion, emotions=seen, blur=blur if np.isfinite(blur) else None)
+    step = f"expressions: network '{about['id']}' at {len(seen.time)} moments"
+    verdict = analysis.verdict
+    return replace(analysis, verdict=replace(verdict, face=index, device=device, history=(*verdict.history, step)))
 
 
 def judge(
-    track: FaceTrack, loaded: Loaded, *, emotion: str | None = None, blur: float | None = None, explain: bool = True
+    track: FaceTrack,
+    loaded: Loaded,
+    *,
+    emotion: str | None = None,
+    emotions: Signals | None = None,
+    blur: float | None = None,
+    explain: bool = True,
 ) -> Analysis:
-    """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain."""
+    """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain.
+
+    What the clip shows is told (`emotion`), or seen (`emotions`, of which the seconds that are judged count), or
+    guessed from the movement.
+    """
     model = loaded.model
     quality = _quality(track, blur)
     face, curves = prepare(track, FPS)
@@ -124,8 +152,10 @@ def judge(
     window = focus(track, curves)
     row = model.table([window])[0]
     usable = bool(np.isfinite(row).any())
-    guessed = model.emotions(row[None])[0] if usable else {}
-    named = dict.fromkeys(guessed or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else guessed
+    told = _seen_emotion(emotions, window)
+    if emotion:
+        told = dict.fromkeys(told or EMOTIONS, 0.0) | {emotion: 1.0}
+    named = told or (model.emotions(row[None])[0] if usable else {})
     found = expression_phases(curves, emotion)
     familiarity = _familiarity(model, row) if usable else {}
     reason = _too_poor(quality, _judged(curves, window))
@@ -136,9 +166,9 @@ def judge(
         familiarity = _lent(familiarity, quality)
         reason = reason or unable or _too_close(p, loaded.margin)
     else:
-        z, expert = judges.log_odds(window, row, loaded, named, emotion)
+        z, expert = judges.log_odds(window, row, loaded, named, told)
         if usable and explain:
-            why = evidence(model, row, emotion) + expert
+            why = evidence(model, row, told) + expert
         if loaded.pb is not None and loaded.mix is not None:
             z, why, steps = judges.mixed(window, z, why, loaded.pb, loaded.mix, explain)
         p = float(sigmoid(np.array(z)))
@@ -160,7 +190,14 @@ def judge(
         limits=LIMITS,
         history=(*face.history, *window.history[len(track.history) :], *steps),
     )
-    return Analysis(verdict, track, curves, p)
+    return Analysis(verdict, track, curves, p, emotions)
+
+
+def _seen_emotion(emotions: Signals | None, window: FaceTrack) -> dict[str, float]:
+    if emotions is None or not len(window):
+        return {}
+    inside = (emotions.time >= window.time[0]) & (emotions.time <= window.time[-1])
+    return expressions.clip_emotion(replace(emotions, time=emotions.time[inside], values=emotions.values[inside]))
 
 
 def _lent(familiarity: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
@@ -359,7 +396,8 @@ def save(
     rate: float | None = None,
     start: float | None = None,
 ) -> Path:
-    """Write verdict.json, frames.csv and report.html (one more report per further face) into `folder`: all or none."""
+    """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face) into `folder`:
+    all or none."""
     first, *others = analyses
     content = first.verdict.to_dict()
     if others:
@@ -367,8 +405,27 @@ def save(
     with io.staged(folder) as part:
         for n, a in enumerate(analyses):
             images = report.keyframes(a.verdict, a.track, rate=rate, start=start)
-            page = report.render(a.verdict, a.track, a.curves, images, card)
+            page = report.render(a.verdict, a.track, a.curves, images, card, a.emotions)
             report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), page)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
+        if (seen := _emotions_table(analyses)) is not None:
+            io.write_table(part / "emotions.csv", seen)
         io.write_json(part / "verdict.json", content)
     return Path(folder) / "verdict.json"
+
+
+def _emotions_table(analyses: list[Analysis]) -> pd.DataFrame | None:
+    """One row per look at a face: face, time (s), a probability per emotion; None where only tracks were judged."""
+    import pandas as pd
+
+    tables = [
+        pd.DataFrame(a.emotions.values.round(4), columns=list(a.emotions.names)).assign(
+            face=a.verdict.face, time=a.emotions.time.round(6)
+        )
+        for a in analyses
+        if a.emotions is not None
+    ]
+    if not tables:
+        return None
+    table = pd.concat(tables, ignore_index=True)
+    return table[["face", "time", *table.columns[:-2]]]

@@ -87,8 +87,10 @@ def render(
     curves: Signals,
     keyframes: Sequence[KeyFrame],
     card: Mapping[str, Any],
+    emotions: Signals | None = None,
 ) -> str:
-    """The page as a string. `card` holds the model card's facts; what it lacks is left out of the page."""
+    """The page as a string. `card` holds the model card's facts; what it lacks is left out of the page. `emotions`
+    are probabilities over time, as `expressions.over_time` gives them."""
     lost = lost_stretches(track, verdict.quality)
     source = verdict.source or track.source
     page = _environment().get_template("report.html.j2")
@@ -101,7 +103,7 @@ def render(
         scale=_scale(verdict, card),
         record=_record(card),
         emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
-        timeline=timeline(track, curves, verdict.phases, lost),
+        timeline=timeline(track, curves, verdict.phases, lost, emotions),
         uses_iod=any(unit.startswith("iod") for unit in curves.units),
         frames=_frames(keyframes),
         evidence=_evidence(verdict.evidence),

@@ -15,7 +15,8 @@ from torch.nn import functional
 from duchenne.datasets import fer2013
 from duchenne.errors import InputError, UsageError
 from duchenne.learn import expression, expression_recipe
-from duchenne.learn.expression import ExpressionLearner, augmented, loss, targets, train
+from duchenne.learn.augment import augmented
+from duchenne.learn.expression import ExpressionLearner, loss, targets, train
 from duchenne.learn.expression_recipe import ExpressionRecipe
 from duchenne.learn.fit import fit
 
@@ -56,6 +57,20 @@ def state_of(learner):
 
 
 # --- augmentation --------------------------------------------------------------------------------------------------
+
+
+def test_erasing_covers_one_box_of_its_share_of_the_pictures_with_their_mean():
+    x = torch.rand(400, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 255
+    found = augmented(x, replace(TINY, flip=False, erase=0.5), torch.Generator().manual_seed(1))
+    same = augmented(x, replace(TINY, flip=False), torch.Generator().manual_seed(1))
+    covered = found != same
+    erased = covered.flatten(1).any(1)
+    assert 0.4 < erased.float().mean() < 0.6
+    for picture, mask in zip(found[erased], covered[erased], strict=True):
+        rows, columns = mask[0].any(1), mask[0].any(0)
+        box = int(rows.sum() * columns.sum())
+        assert torch.equal(mask[0], rows[:, None] & columns[None]) and 0.01 * 48**2 < box < 0.3 * 48**2
+        assert len(picture[mask].unique()) == 1
 
 
 def test_nothing_asked_for_changes_nothing(stripes):

@@ -16,6 +16,7 @@ from skimage.data import astronaut
 from duchenne import video
 from duchenne.errors import ModelError, UsageError
 from duchenne.faces import follow, protagonist
+from duchenne.faces.crops import crop
 from duchenne.faces.detect import HaarDetector, Verifier
 from duchenne.faces.landmarks import MEAN_SHAPE, Dlib68, box_of, cut, face_likeness, roll_of
 from duchenne.faces.track import peak
@@ -247,13 +248,18 @@ def test_the_same_frames_give_the_same_track_twice():
 
 
 @pytest.mark.parametrize("tracker", ["mosse", "mosse-opencv"])
-def test_any_tracker_serves_and_crops_are_kept_on_request(tracker):
+def test_any_tracker_serves_and_faces_are_looked_at_on_request(tracker):
     images = [cv2.cvtColor(scene(2 * i, 0), cv2.COLOR_RGB2GRAY) for i in range(8)] + [np.zeros((360, 480), np.uint8)]
-    (track,) = follow(stills(images), tracker=tracker, detector="hog", fallback=None, keep=48).tracks
-    assert track.crops.shape == (9, 48, 48, 1) and track.crops.dtype == np.uint8
-    np.testing.assert_array_equal(track.seen, [True] * 8 + [False])
-    assert track.crops[:8].std(axis=(1, 2, 3)).min() > 20 and not track.crops[8].any()
-    assert np.abs(track.crops[7].astype(float) - track.crops[0]).mean() < 12
+    options = {"tracker": tracker, "detector": "hog", "fallback": None, "look": crop}
+    every, some = (follow(stills(images), **options, every=every) for every in (0.0, 2 / RATE))
+    (look,), (track,) = every.looks, every.tracks
+    assert look.crops.shape == (8, 48, 48, 1) and look.crops.dtype == np.uint8
+    np.testing.assert_array_equal(look.time, track.time[track.seen])
+    for row in range(8):
+        np.testing.assert_array_equal(look.crops[row, ..., 0], crop(images[row], track.points[row]))
+    np.testing.assert_array_equal(some.looks[0].crops, look.crops[::2])
+    np.testing.assert_array_equal(some.looks[0].points, look.points[::2])
+    assert follow(stills(images), detector="hog", fallback=None).looks == []
 
 
 def test_frames_are_not_kept():

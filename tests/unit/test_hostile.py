@@ -209,7 +209,7 @@ def test_too_poor_a_clip_is_told_so_and_not_judged(name, duchenne, pictures, tmp
     assert (found["abstained"], found["p_genuine"], found["label"]) == (True, None, None)
     assert found["reason"].startswith(words) and found["reason"].endswith(".")
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == ["frames.csv", "report.html", "verdict.json"]
+    assert names == ["emotions.csv", "frames.csv", "report.html", "verdict.json"]
     assert len((tmp_path / "out" / "frames.csv").read_text().splitlines()) == found["frames"] + 1
 
 

@@ -13,7 +13,7 @@ from duchenne import analyze, io, pipeline
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.features.descriptors import prepare
-from duchenne.types import EMOTIONS
+from duchenne.types import EMOTIONS, Signals
 from makers import make_video
 
 MODEL = pipeline.load_model("default")
@@ -51,7 +51,7 @@ def test_a_verdict_keeps_every_promise(smile):
     assert 0 <= p <= 1
     assert (v.p_genuine, v.label) == ((None, None) if v.abstained else (p, "genuine" if p >= 0.5 else "posed"))
     assert v.abstained == (v.reason is not None)
-    assert set(v.emotion) == set(EMOTIONS) and sum(v.emotion.values()) == pytest.approx(1)
+    assert set(v.emotion) == {*EMOTIONS, "neutral"} and sum(v.emotion.values()) == pytest.approx(1)
     assert v.emotion["happiness"] == max(v.emotion.values())
     (phase,) = v.phases
     start, apex = BRIEF.neutral_before, BRIEF.neutral_before + BRIEF.onset
@@ -107,7 +107,12 @@ def test_saving_writes_three_files_that_agree(smile, tmp_path):
     found = pipeline.examine(smile)
     path = pipeline.save(found, tmp_path / "deep" / "out", MODEL.card)
     assert path == tmp_path / "deep" / "out" / "verdict.json"
-    assert sorted(p.name for p in path.parent.iterdir()) == ["frames.csv", "report.html", "verdict.json"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "emotions.csv",
+        "frames.csv",
+        "report.html",
+        "verdict.json",
+    ]
     assert json.loads(path.read_text()) == io.plain(found[0].verdict.to_dict())
     (again,) = io.load_tracks(path.parent / "frames.csv")
     p = pipeline.judge(again, MODEL).p_raw
@@ -224,6 +229,37 @@ def test_a_call_too_close_is_not_made():
     assert v.abstained and v.reason.startswith("Too close to call") and v.evidence
     bold = pipeline.judge(track(), replace(MODEL, model=replace(MODEL.model, margin=0.0))).verdict
     assert "Too close" not in (bold.reason or "")
+
+
+def test_the_emotion_is_seen_over_time_and_rises_with_the_smile(smile):
+    (analysis,) = pipeline.examine(smile)
+    seen, curves = analysis.emotions, analysis.curves
+    assert set(seen.names) == set(analysis.verdict.emotion)
+    assert np.diff(seen.time) == pytest.approx(pipeline.LOOK, abs=1 / RATE)
+    np.testing.assert_allclose(seen.values.sum(axis=1), 1)
+    lip = np.interp(seen.time, curves.time, curves["lip_corner_pull"])
+    assert np.corrcoef(seen["happiness"], lip)[0, 1] > 0.7
+    assert "network 'expression'" in analysis.verdict.history[-1]
+
+
+def emotions(time, **shares):
+    """Curves of emotions that stay the same."""
+    values = np.tile(list(shares.values()), (len(time), 1))
+    return Signals(np.asarray(time), values, tuple(shares), ("1",) * len(shares))
+
+
+def test_what_is_seen_takes_the_place_of_what_the_movement_tells():
+    face = track()
+    guessed, told = judged(face), pipeline.judge(face, MODEL, emotion="fear")
+    afraid = pipeline.judge(face, MODEL, emotions=emotions(face.time, fear=0.8, neutral=0.2))
+    assert afraid.verdict.emotion == pytest.approx({"fear": 0.8, "neutral": 0.2})
+    assert afraid.p_raw == pytest.approx(told.p_raw)  # at rest a face says nothing of the rest
+    resting = pipeline.judge(face, MODEL, emotions=emotions(face.time, fear=0.2, neutral=0.8))
+    smiling = pipeline.judge(face, MODEL, emotions=emotions(face.time, happiness=0.9, neutral=0.1))
+    assert smiling.p_raw != afraid.p_raw and smiling.p_raw == pipeline.judge(face, MODEL, emotion="happiness").p_raw
+    assert resting.verdict.emotion["neutral"] == pytest.approx(0.8)
+    nothing = pipeline.judge(face, MODEL, emotions=emotions([99.0], fear=1.0))  # outside the clip
+    assert nothing.verdict.emotion == guessed.emotion
 
 
 def test_a_told_emotion_is_believed():

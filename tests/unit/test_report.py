@@ -394,3 +394,29 @@ def test_unwritable_place_says_what_to_do(tmp_path: Any) -> None:
         with pytest.raises(OutputError, match=r"cannot be written to .* choose a folder"):
             write(target, "x")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_emotions_have_a_lane_each_the_most_seen_first_with_gaps_left_open():
+    time = np.r_[np.arange(0, 1, 0.1), np.arange(1.5, 2, 0.1)]
+    happy = np.where(time < 1, 0.9, 0.2)
+    seen = Signals(time, np.stack([1 - happy, happy], 1), ("neutral", "happiness"), ("1", "1"))
+    first, second = timeline(_track(61), _curves(61), (), [], seen)["lanes"]  # 0 s to 2 s
+    assert (first["name"], second["name"]) == ("happiness", "neutral")
+    assert (first["mean"], first["most"], first["peak"]) == (pytest.approx((9 + 1) / 15), 0.9, 0.0)
+    assert len(first["cells"]) == 15 and {cell["p"] for cell in first["cells"]} == {0.9, 0.2}
+    before, after = first["cells"][9], first["cells"][10]
+    assert before["x"] + before["width"] < 60 and after["x"] == 75
+    page = render(_verdict(), _track(61), _curves(61), [], {}, seen)
+    assert (
+        page.count('class="lane"') == 3 and "Happiness over time: 67% on average, most at 0.00\u00a0s with 90%" in page
+    )
+    assert 'class="lane"' not in render(_verdict(), _track(61), _curves(61), [], {})
+
+
+def test_a_long_clip_has_few_cells_and_faint_ones_are_left_out():
+    time = np.arange(5000) / 10
+    seen = Signals(time, np.tile([0.99, 0.01], (5000, 1)), ("neutral", "happiness"), ("1", "1"))
+    curves = Signals(time, np.zeros((5000, 1)), ("x",), ("",))
+    track = _track(5000)
+    first, second = timeline(track, curves, (), [], seen)["lanes"]
+    assert len(first["cells"]) == 240 and second["cells"] == []

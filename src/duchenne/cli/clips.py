@@ -22,7 +22,7 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="Id of a shipped
 def analyze(
     clips: Annotated[list[str], typer.Argument(help="Video files, or a folder of numbered images with --rate.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for verdict.json, frames.csv, report.html.")
+        Path | None, typer.Option("--out", "-o", help="Folder for verdict.json, frames.csv, emotions.csv, report.html.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, alone, on stdout.")] = False,
     model: ModelOption = "default",

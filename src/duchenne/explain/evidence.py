@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ _IOD = "eye distances"
 
 
 def evidence(
-    model: DescriptorModel, row: Array, told: str | None = None, *, most: int = 6
+    model: DescriptorModel, row: Array, told: Mapping[str, float] | None = None, *, most: int = 6
 ) -> tuple[dict[str, Any], ...]:
     """The curves that moved the verdict most, each with its most telling descriptor.
 
-    `row` float64 (D,) are the clip's descriptors, `told` the emotion if it was given. Each item: feature, value,
+    `row` float64 (D,) are the clip's descriptors, `told` the emotions' probabilities as for
+    `DescriptorModel.inputs`. Each item: feature, value,
     unit, contribution (log-odds of the whole curve, + genuine), text, posed_range and genuine_range (quartiles of
     the training people).
     """

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from duchenne.faces.detect import Detector, Verifier
-from duchenne.faces.landmarks import Landmarker, box_of, cut, face_likeness, grow, roll_of
+from duchenne.faces.landmarks import Landmarker, box_of, cut, face_likeness, roll_of
 from duchenne.faces.track import Tracker
 from duchenne.registry import DETECTORS, LANDMARKERS, TRACKERS
 from duchenne.types import Array, FaceTrack
@@ -46,13 +46,14 @@ class Followed:
 
     time float64 (T,) seconds of every decoded frame; frame_size (width, height). sharpness has one number a
     track: the median, over samples of the face, of the Laplacian's standard deviation in grey levels, on a
-    crop of 128 px.
+    crop of 128 px. looks: where they were asked for, each track's frames in which it was looked at, with crops.
     """
 
     tracks: list[FaceTrack]
     time: Array
     frame_size: tuple[int, int]
     sharpness: list[float]
+    looks: list[FaceTrack] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -72,6 +73,7 @@ class _Face:
     found: int = 0
     sharpness: list[float] = field(default_factory=list)
     sharpened: float = -np.inf  # time of the last sample of it
+    looked: float = -np.inf  # time of the last crop
 
 
 class _Follower:
@@ -256,14 +258,16 @@ def follow(
     all_faces: bool = False,
     source: str = "",
     on_frame: Callable[[int], None] | None = None,
-    keep: int | None = None,
+    look: Callable[[Array, Array], Array] | None = None,
+    every: float = 0.0,
 ) -> Followed:
     """Follow the most prominent face (or all) through `frames`; every track has one row per frame.
 
     frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once, never kept
     fallback   detector asked where the first finds nothing (at most once a second); None: no other
     on_frame   called with the number of frames done, for progress bars
-    keep       side S of grey face crops to keep on the tracks, uint8 (T, S, S, 1); None keeps none
+    look       makes a grey crop uint8 (S, S) of a frame and points (68, 2), as `faces.crops.crop` does, of each seen
+               face at most once in `every` seconds, for `Followed.looks`; None keeps none
     """
     cv2.setNumThreads(1)  # the same answer on every machine; clips, not frames, are done in parallel
     follower = _Follower(detector, fallback, tracker, landmarker, all_faces)
@@ -274,17 +278,18 @@ def follow(
         times.append(time)
         size = (grey.shape[1], grey.shape[0])
         follower.step(n, time, grey)
-        if keep:
-            for face in follower.faces:
-                if n in face.rows:
-                    face.crops[n] = cut(grey, grow(face.box, 0.1), (keep, keep))
+        for face in follower.faces if look is not None else ():
+            # half a millisecond less, as times are rounded in files
+            if n in face.rows and time - face.looked >= every - 5e-4 and np.isfinite(points := face.rows[n][0]).all():
+                face.crops[n], face.looked = look(grey, points), time
         if on_frame is not None:
             on_frame(n + 1)
     stamps = np.array(times, np.float64)
     names = (follower.detector.version, follower.new_tracker().version, follower.landmarker.version)
-    tracks = [_track(f, stamps, size, keep, source, names) for f in follower.faces]
+    tracks = [_track(f, stamps, size, source, names) for f in follower.faces]
     sharpness = [float(np.median(f.sharpness)) if f.sharpness else np.nan for f in follower.faces]
-    return Followed(tracks, stamps, size, sharpness)
+    looks = [] if look is None else [_look(t, f.crops) for t, f in zip(tracks, follower.faces, strict=True)]
+    return Followed(tracks, stamps, size, sharpness, looks)
 
 
 def protagonist(tracks: list[FaceTrack]) -> FaceTrack | None:
@@ -296,19 +301,24 @@ def protagonist(tracks: list[FaceTrack]) -> FaceTrack | None:
     return max(tracks, key=weight, default=None)
 
 
-def _track(
-    face: _Face, time: Array, size: tuple[int, int], keep: int | None, source: str, names: tuple[str, ...]
-) -> FaceTrack:
+def _track(face: _Face, time: Array, size: tuple[int, int], source: str, names: tuple[str, ...]) -> FaceTrack:
     n = len(time)
     points = np.full((n, 68, 2), np.nan, np.float32)
     box = np.full((n, 4), np.nan, np.float32)
     confidence = np.full(n, np.nan, np.float32)
     for i, row in face.rows.items():
         points[i], confidence[i], box[i] = row
-    crops = None
-    if keep:
-        crops = np.zeros((n, keep, keep, 1), np.uint8)
-        for i in face.rows:
-            crops[i, :, :, 0] = face.crops[i]
     said = f"faces.follow: {' / '.join(names)}; {face.found} detections, {len(face.rows)} of {n} frames seen"
-    return FaceTrack(time, points, confidence, box, size, crops, source=source, history=(said,))
+    return FaceTrack(time, points, confidence, box, size, source=source, history=(said,))
+
+
+def _look(track: FaceTrack, crops: dict[int, Array]) -> FaceTrack:
+    rows = sorted(set(crops) & set(np.flatnonzero(track.seen).tolist()))  # a twin's last row was taken back
+    return track.evolve(
+        f"faces.follow: looked at {len(rows)} frames",
+        time=track.time[rows],
+        points=track.points[rows],
+        confidence=track.confidence[rows],
+        box=track.box[rows],
+        crops=np.stack([crops[row] for row in rows])[..., None] if rows else None,
+    )

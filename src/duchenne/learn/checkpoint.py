@@ -1,7 +1,8 @@
 """Model folders: `model.json`, arrays, boosters and a card. Never pickle; a damaged folder is refused.
 
 `format` in `model.json` says which kind of model it is. A hybrid names its two members by their sha256; they lie in
-folders inside its own, or beside it. Only networks load torch (`learn.pb_files`, `learn.expression_files`).
+folders inside its own, or beside it. Only networks load torch (`learn.pb_files`, `learn.expression_files`,
+`learn.micro_files`).
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from duchenne.learn.tabular import Recipe, Tabular
 
 if TYPE_CHECKING:
     from duchenne.learn.expression import ExpressionModel
+    from duchenne.learn.micro import MicroModel
     from duchenne.learn.pb import PBModel
 
-    Model = DescriptorModel | PBModel | Hybrid | ExpressionModel
+    Model = DescriptorModel | PBModel | Hybrid | ExpressionModel | MicroModel
 
 FORMAT = "duchenne-descriptors"
 LSTM_PB = "duchenne-lstm-pb"
 HYBRID = "duchenne-hybrid"
 EXPRESSION = "duchenne-expression"
+MICRO = "duchenne-micro"
 MEMBERS = ("descriptors", "lstm-pb")
 VERSION = 1
 _MOST = 2**24  # bytes of a model.json: a hundred times the largest
@@ -72,10 +75,12 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
     if isinstance(model, Hybrid):
         return _save_hybrid(model, folder, name)
     if not isinstance(model, DescriptorModel):
-        from duchenne.learn import expression, expression_files, pb_files
+        from duchenne.learn import expression, expression_files, micro, micro_files, pb_files
 
         if isinstance(model, expression.ExpressionModel):
             return expression_files.save(model, folder, name=name)
+        if isinstance(model, micro.MicroModel):
+            return micro_files.save(model, folder, name=name)
         return pb_files.save(model, folder, name=name)
     tabular = model.fitted
     arrays: dict[str, Any] = {
@@ -155,6 +160,7 @@ def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
         LSTM_PB: _lstm_pb,
         HYBRID: _hybrid,
         EXPRESSION: _expression,
+        MICRO: _micro,
     }
     if about["format"] not in makers or about.get("version") != VERSION:
         raise ModelError(
@@ -186,7 +192,7 @@ def load_judge(model: str | Path) -> tuple[DescriptorModel | PBModel | Hybrid, d
         from duchenne.learn.pb import PBModel
 
         if not isinstance(found, PBModel):
-            raise ModelError(f"{model} tells what single faces show and judges no clip; choose another model.")
+            raise ModelError(f"{model} does not tell genuine from posed, which is needed here; choose another model.")
     return found, facts
 
 
@@ -197,6 +203,16 @@ def load_expression(model: str | Path) -> tuple[ExpressionModel, dict[str, Any]]
     found, facts = load(model)
     if not isinstance(found, ExpressionModel):
         raise ModelError(f"{model} is no expression network, which is needed here; choose another.")
+    return found, facts
+
+
+def load_micro(model: str | Path) -> tuple[MicroModel, dict[str, Any]]:
+    """As `load`, where nothing but a model of micro-expressions will do."""
+    from duchenne.learn.micro import MicroModel
+
+    found, facts = load(model)
+    if not isinstance(found, MicroModel):
+        raise ModelError(f"{model} is no model of micro-expressions, which is needed here; choose another.")
     return found, facts
 
 
@@ -261,6 +277,18 @@ def _expression(folder: Path, about: dict[str, Any]) -> ExpressionModel:
         raise KeyError(expression_files.WEIGHTS)
     try:
         return expression_files.load(folder, about)
+    except ValueError as error:
+        raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
+
+
+def _micro(folder: Path, about: dict[str, Any]) -> MicroModel:
+    from duchenne.learn import micro_files
+
+    if set(about["files"]) < {micro_files.WEIGHTS} or set(about["members"]) != {micro_files.MEMBER}:
+        raise KeyError(micro_files.WEIGHTS)
+    seeing = load_expression(_member(folder, micro_files.MEMBER))[0]
+    try:
+        return micro_files.load(folder, about, seeing)
     except ValueError as error:
         raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
 

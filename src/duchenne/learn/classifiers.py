@@ -108,15 +108,15 @@ class DescriptorModel:
         """Columns that the classifier reads: the descriptors, then what the emotion model makes of them."""
         return (*self.names, *(f"emotion.{name}" for name in self.emotion_names))
 
-    def inputs(self, x: Array, told: str | None = None) -> Array:
-        """float64 (N, D + E): descriptors (N, D) with the probabilities of the E emotions, or with the one that
-        was `told` at 1 (if the model knows it)."""
+    def inputs(self, x: Array, told: Mapping[str, float] | None = None) -> Array:
+        """float64 (N, D + E): descriptors (N, D) with the probabilities of the E emotions as the movement tells them,
+        or as they are `told`, if these are for the most part emotions that the model knows."""
         if self.emotion is None:
             return x
-        guesses = self.emotion.probabilities(x)
-        if told in self.emotion_names:
-            guesses = np.tile(np.array(self.emotion_names) == told, (len(x), 1)).astype(float)
-        return np.hstack([x, guesses])
+        known = np.array([(told or {}).get(name, 0.0) for name in self.emotion_names])
+        if known.sum() < 0.5:
+            return np.hstack([x, self.emotion.probabilities(x)])
+        return np.hstack([x, np.tile(known / known.sum(), (len(x), 1))])
 
     @property
     def fitted(self) -> Tabular:

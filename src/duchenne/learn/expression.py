@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from duchenne import io
 from duchenne.errors import InputError, UsageError
+from duchenne.learn.augment import augmented
 from duchenne.learn.expression_recipe import TRUNK, ExpressionRecipe
 from duchenne.learn.fit import Tick, fit
 from duchenne.learn.solved import moments, set_moments
@@ -35,7 +36,6 @@ __all__ = [
     "ExpressionModel",
     "ExpressionRecipe",
     "answers",
-    "augmented",
     "device_of",
     "loss",
     "pixels",
@@ -100,25 +100,6 @@ def targets(labels: Array, head: str, classes: Sequence[str], count: int) -> Ten
         told = "1 (there), 0 (not there)" if head == "units" else f"from 0 to {LEVELS}"
         raise InputError(f"A label of an action unit is {wrong[0]:g}; expected {told} or missing.")
     return torch.from_numpy(y)
-
-
-def augmented(x: Tensor, recipe: ExpressionRecipe, generator: torch.Generator, strength: float = 1.0) -> Tensor:
-    """float (B, C, S, S): each picture as another photograph could have shown the face, by one bilinear sampling.
-
-    Mirrored, turned, sheared, scaled and shifted as far as the recipe says, all but the first times `strength`; what
-    lies outside the picture is as its rim. `generator` is of the CPU, so that a draw is the same on every device.
-    """
-    draws = torch.rand(len(x), 6, generator=generator)
-    turn, shear, scale, dx, dy = ((draws[:, :5] * 2 - 1) * strength).unbind(1)
-    turn, shear = turn * math.radians(recipe.turn), (shear * math.radians(recipe.shear)).tan()
-    size = (scale * math.log1p(recipe.scale)).exp()
-    mirror = torch.where(draws[:, 5] < 0.5, -1.0, 1.0) if recipe.flip else torch.ones(len(x))
-    cos, sin = turn.cos() * size, turn.sin() * size
-    # where in the picture (-1 to 1) a point of the copy is seen
-    top = torch.stack([cos * mirror, cos * shear - sin, 2 * recipe.shift * dx], 1)
-    low = torch.stack([sin * mirror, sin * shear + cos, 2 * recipe.shift * dy], 1)
-    grid = functional.affine_grid(torch.stack([top, low], 1).to(x.device), list(x.shape), align_corners=False)
-    return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 def answers(logits: Tensor, head: str) -> Tensor:

@@ -34,7 +34,8 @@ class ExpressionRecipe:
     flip       half of the pictures are mirrored
     turn, shear  up to ± degrees; `shift` up to ± this share of the side; `scale` up to 1 + scale and down to
                its inverse
-    ramp       share of the training over which these four grow from nothing
+    erase      share of the pictures of which a box is covered
+    ramp       share of the training over which these five grow from nothing
     precision  of arithmetic in learning: bfloat16 where the machine has it in hardware with "auto"
     """
 
@@ -67,6 +68,7 @@ class ExpressionRecipe:
     shift: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
+    erase: float = 0.0
     ramp: float = 0.0
 
     precision: str = "auto"
@@ -107,7 +109,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("fade", "decay", "sparse"), (0, 1e3)),
     **dict.fromkeys(("dropout", "smoothing", "shift"), (0, 0.9)),
     "ema": (0, 0.999999),
-    **dict.fromkeys(("balance", "ramp", "scale"), (0, 1)),
+    **dict.fromkeys(("balance", "ramp", "scale", "erase"), (0, 1)),
     "turn": (0, 180),
     "shear": (0, 60),
     "seed": (0, 2**31 - 1),

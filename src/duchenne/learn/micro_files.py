@@ -1,0 +1,97 @@
+"""A micro-expression model on disk: `model.json`, `weights.safetensors`, and in `expression/` the expression network
+through which it sees, a model by itself. What it says of itself is checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from duchenne import io
+from duchenne.errors import DuchenneError, ModelError
+from duchenne.learn import checkpoint, expression_files, micro_recipe
+from duchenne.learn.expression import ExpressionModel
+from duchenne.learn.micro import MicroModel
+from duchenne.models.micro import MicroConfig, MicroLSTM
+
+FORMAT = "duchenne-micro"
+VERSION = 1
+WEIGHTS = "weights.safetensors"
+MEMBER = "expression"
+_MOST = 2**28  # bytes of weights: some hundred times the largest
+
+
+def save(model: MicroModel, folder: Path, *, name: str) -> Path:
+    """Write a model; the folder is complete only once `model.json`, written last, is there.
+
+    ModelError where a weight is no number, which no sound training brings about.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.network.state_dict().items()}
+    if wrong := [key for key, value in tensors.items() if not bool(value.isfinite().all())]:
+        raise ModelError(f"The network's weights {wrong[0]} are no numbers; train it again.")
+    expression_files.save(model.seeing, folder / MEMBER, name=MEMBER)
+    config = model.network.config
+    with io.atomic(folder / WEIGHTS) as path:
+        path.write_bytes(serialise(tensors, {"made_for": json.dumps(asdict(config), sort_keys=True)}))
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": name,
+        "family": "micro-expressions (LSTM over expression features)",
+        "classes": list(model.classes),
+        "inputs": config.inputs,
+        "recipe": asdict(model.recipe),
+        "members": {MEMBER: checkpoint.digest(folder / MEMBER)},
+        "facts": model.facts,
+        "files": {WEIGHTS: hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()},
+    }
+    io.write_json(folder / "model.json", about)
+    return folder
+
+
+def load(folder: Path, about: dict[str, Any], seeing: ExpressionModel) -> MicroModel:
+    """The model of a folder whose `model.json` says `about`; ValueError, in words, where its files do not fit it."""
+    try:
+        recipe = micro_recipe.recipe(dict(about["recipe"]), "model.json")
+        classes = about["classes"]
+        if not isinstance(classes, list) or not all(isinstance(each, str) for each in classes) or len(classes) > 4096:
+            raise ValueError("its classes are no list of names")
+        if about["inputs"] != seeing.network.width:
+            raise ValueError(
+                f"it reads {about['inputs']!r} features, but its expression network has {seeing.network.width}"
+            )
+        config = recipe.config(classes, seeing.network.width)
+    except DuchenneError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    network = MicroLSTM(config)
+    network.load_state_dict(_tensors(folder / WEIGHTS, config))
+    return MicroModel(network, seeing, recipe, dict(about["facts"]))
+
+
+def _tensors(path: Path, config: MicroConfig) -> dict[str, Tensor]:
+    if path.stat().st_size > _MOST:
+        raise ValueError(f"{path.name} is larger than {_MOST >> 20} MB")
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            made_for = json.loads((stored.metadata() or {}).get("made_for", "null"))
+            found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+        with torch.device("meta"):
+            expected = {key: tuple(value.shape) for key, value in MicroLSTM(config).state_dict().items()}
+        if wrong := sorted(found.items() ^ expected.items()):
+            raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
+        tensors = load_file(str(path))
+    except (SafetensorError, RuntimeError) as error:  # the latter where sizes are beyond all numbers
+        raise ValueError(f"{path.name} is cut short or no safetensors file") from error
+    if made_for != json.loads(json.dumps(asdict(config))):
+        raise ValueError(f"{path.name} was learnt with other settings or classes than model.json says")
+    if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in tensors.values()):
+        raise ValueError(f"{path.name} holds weights that are no numbers of single precision")
+    return tensors
