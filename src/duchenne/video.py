@@ -158,7 +158,13 @@ def image_files(folder: Path) -> list[Path]:
     if not names:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"{folder} is a folder without images; expected a video file or files in {known}.")
-    return sorted(names, key=_natural)
+    return sorted(names, key=natural)
+
+
+def natural(path: Path) -> tuple[list[str | int], str]:
+    """Key of natural order: numbers by their value, letters without their case; equal ones by their exact name."""
+    parts = re.split(r"([0-9]+)", path.name.lower())
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
 
 
 def write(path: str | Path, images: Iterable[Array], rate: float) -> Path:
@@ -395,10 +401,6 @@ def _is_still(container: InputContainer) -> bool:
 
 def _declared_length(container: InputContainer) -> float:
     return (container.duration or 0) / av.time_base
-
-
-def _natural(path: Path) -> list[str | int]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", path.name)]
 
 
 def _rotation(image: av.VideoFrame) -> int:

@@ -208,6 +208,12 @@ def test_a_folder_of_images_in_order_of_number(tmp_path: Path) -> None:
     assert (about.width, about.height, about.declared_frames, about.rate) == (8, 6, 4, None)
 
 
+def test_digits_of_other_scripts_are_letters_in_the_order_of_names() -> None:
+    names = ["1.png", "1\u0663.png", "1²3.png", "2.png", "A10.png", "a9.png", "10.png", "01.png"]
+    ordered = [path.name for path in sorted(map(Path, names), key=video.natural)]
+    assert ordered == ["01.png", "1.png", "1²3.png", "1\u0663.png", "2.png", "10.png", "a9.png", "A10.png"]
+
+
 def test_a_single_image_is_a_clip_of_one_frame(tmp_path: Path) -> None:
     path = make_image(tmp_path / "a.png", corner_picture(), "rgba")
     (frame,) = read(path)

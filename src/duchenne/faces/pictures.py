@@ -29,7 +29,7 @@ from PIL import (
 
 from duchenne.errors import InputError, UsageError
 from duchenne.types import Array
-from duchenne.video import IMAGE_SUFFIXES
+from duchenne.video import IMAGE_SUFFIXES, natural
 
 #: Endings under which pictures are looked for in a folder; what a file is, its first bytes say.
 SUFFIXES = IMAGE_SUFFIXES | {".gif"}
@@ -232,16 +232,10 @@ def _folders(folder: Path) -> list[Path]:
 def _inside(folder: Path) -> list[Path]:
     """What lies in a folder and is not hidden, in natural order; archives from a Mac hold a second, unreadable set."""
     try:
-        return sorted((p for p in folder.iterdir() if p.name[0] != "." and p.name != "__MACOSX"), key=_natural)
+        return sorted((p for p in folder.iterdir() if p.name[0] != "." and p.name != "__MACOSX"), key=natural)
     except NotADirectoryError as error:
         raise InputError(f"{folder} is a file; expected a folder.") from error
     except FileNotFoundError as error:
         raise InputError(f"There is no folder {folder}; check the path.") from error
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({error.strerror}); check its permissions.") from error
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Numbers by their value, letters without their case; equal ones by their exact name."""
-    parts = re.split(r"([0-9]+)", path.name.lower())
-    return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
