@@ -91,7 +91,7 @@ def one_seed(d: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
         model.fit_table(d["x:whole"][train][:, cols], y[train], subject[train], d["emotion"][train])
         x = d["x:whole"][test][:, cols]
         p = model.fitted.predict_proba(model.inputs(x))[:, 1]
-        told = [model.inputs(row[None], emotion) for row, emotion in zip(x, d["emotion"][test], strict=True)]
+        told = [model.inputs(row[None], {emotion: 1.0}) for row, emotion in zip(x, d["emotion"][test], strict=True)]
         put("descriptors, told the emotion", test, model.fitted.predict_proba(np.vstack(told))[:, 1])
         put("descriptors", test, p)
         for cut in CUTS[1:]:

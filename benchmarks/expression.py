@@ -1,0 +1,350 @@
+"""How many faces per second the expression networks answer and learn, ours and the paper's, against a plain version.
+
+    python benchmarks/expression.py [--threads 1 2] [--quick] [-o FILE]
+
+Plain is what one writes first: float32, contiguous NCHW, eager, no autocast. Beside it every mix of float32 and
+bfloat16 with NCHW and channels_last, and what the library does: `ExpressionModel.predict` in use, `ExpressionLearner`
+in learning (with augmentation, Adam and averaged weights; the plain version augments and steps by the same Adam). All
+are taken in one run, in turns, and checked before to answer alike. The limit is the best square product of the same
+run, in the precision of the row, over the network's multiplications and additions.
+
+Every number of threads is measured in a process of its own with threads bound to cores; more than one thread only
+while nothing else computes, as two unpinned threads beside a busy one are many times slower than one. A GPU is measured
+where torch sees one. Writes expression.json beside itself; --quick tries everything at sizes that say nothing, and
+writes only where -o says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from duchenne import io
+from duchenne.datasets.fer2013 import CLASSES
+from duchenne.learn import expression_recipe
+from duchenne.learn.augment import augmented
+from duchenne.learn.expression import ExpressionLearner, ExpressionModel, ExpressionRecipe, loss
+from duchenne.models.expression_cnn import ExpressionCNN
+
+KINDS = ("ours", "paper")
+#: Way → (bfloat16, channels_last).
+WAYS = {
+    "plain": (False, False),
+    "float32 channels_last": (False, True),
+    "bfloat16": (True, False),
+    "bfloat16 channels_last": (True, True),
+}
+BUSY = 0.15  # share of one core that others may use while more than one thread is measured
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured."""
+
+    batches: tuple[int, ...] = (1, 32, 256)
+    learn: int = 128
+    repeats: int = 5
+    gemm: tuple[int, ...] = (512, 1024, 2048, 4096)
+    seconds: float = 0.5  # each call is repeated for at least so long and the quickest taken
+    thin: bool = False
+
+
+QUICK = Sizes((1, 4), 4, 1, (64, 128), 0.0, True)
+ON_GPU = Sizes((1, 32, 256, 4096), 1024, 5, (4096, 8192), 0.5)
+
+
+def recipe(kind: str, sizes: Sizes) -> ExpressionRecipe:
+    """The shipped recipe of a network; thin ones for --quick."""
+    found = expression_recipe.read(kind, batch=sizes.learn)
+    return replace(found, widths=(4, 4, 4, 4)[: 3 + (kind == "ours")], full=8) if sizes.thin else found
+
+
+def faces(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random grey pictures and labels: speed does not ask what is seen."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, 48, 48), np.uint8), np.arange(count) % len(CLASSES)
+
+
+def least(works: dict[str, Callable[[], Any]], sizes: Sizes, device: torch.device) -> dict[str, float]:
+    """Seconds of the quickest call of each; they take turns, so that what slows the machine slows all."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    best = dict.fromkeys(works, float("inf"))
+    for work in works.values():
+        work()
+    for _ in range(sizes.repeats):
+        for name, work in works.items():
+            end = time.perf_counter() + sizes.seconds / sizes.repeats
+            while True:
+                wait()
+                start = time.perf_counter()
+                work()
+                wait()
+                done = time.perf_counter()
+                best[name] = min(best[name], done - start)
+                if done >= end:
+                    break
+    return best
+
+
+def gemm(sizes: Sizes, device: torch.device) -> dict[str, float]:
+    """GFLOP/s of the best square product in float32 and in bfloat16."""
+    found: dict[str, float] = {}
+    torch.backends.cuda.matmul.allow_tf32 = True  # as convolutions are by default
+    for kind, name in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
+        for n in sizes.gemm:
+            a, b, out = (torch.randn(n, n, device=device).to(kind) for _ in range(3))
+            spent = least({name: partial(torch.mm, a, b, out=out)}, sizes, device)[name]
+            found[name] = max(found.get(name, 0.0), 2 * n**3 / spent / 1e9)
+    return found
+
+
+def network_of(kind: str, sizes: Sizes, device: torch.device, last: bool) -> ExpressionCNN:
+    """The same untrained network on every call."""
+    torch.manual_seed(0)
+    network = ExpressionCNN(recipe(kind, sizes).config(CLASSES, [127.5], [70.0])).to(device).eval()
+    return network.to(memory_format=torch.channels_last) if last else network
+
+
+def laid(x: Tensor, last: bool) -> Tensor:
+    """Float levels in one of the two orders in memory."""
+    return x.float().contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def cast(device: torch.device, bf16: bool) -> Any:
+    """bfloat16 where asked for."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+def flops(kind: str, sizes: Sizes, learn: bool) -> float:
+    """Multiplications and additions of one face, forward, and backward where it learns."""
+    network = network_of(kind, sizes, torch.device("cpu"), last=False)
+    x = torch.rand(2, 1, 48, 48)
+    with FlopCounterMode(display=False) as counter:
+        out = network(x)
+        if learn:
+            out.sum().backward()
+    return counter.get_total_flops() / 2
+
+
+def rows(spent: dict[str, float], count: int, work: float, peak: dict[str, float], house: bool) -> dict[str, Any]:
+    """Faces per second, how many times plain's that is, and the share of the limit that the precision sets.
+
+    `house` says whether the library's own way, which is none of `WAYS`, computes in bfloat16.
+    """
+    told = {}
+    for name, seconds in spent.items():
+        precision = "bfloat16" if WAYS.get(name, (house,))[0] else "float32"
+        limit = peak[precision] * 1e9 / work
+        told[name] = {
+            "faces_per_second": count / seconds,
+            "times_plain": spent["plain"] / seconds,
+            "precision": precision,
+            "limit": limit,
+            "of_limit": count / seconds / limit,
+        }
+    return told
+
+
+# --- in use --------------------------------------------------------------------------------------------------------
+
+
+def use(kind: str, sizes: Sizes, device: torch.device, peak: dict[str, float]) -> dict[str, Any]:
+    """Every way of answering, by batch."""
+    found, work = {}, flops(kind, sizes, learn=False)
+    networks = {last: network_of(kind, sizes, device, last) for last in (False, True)}
+    model = ExpressionModel(network_of(kind, sizes, device, last=False), recipe(kind, sizes))
+    for batch in sizes.batches:
+        images = faces(batch)[0]
+        x = torch.from_numpy(images[:, None]).to(device)
+        works: dict[str, Callable[[], Any]] = {
+            name: partial(answer, networks[last], x, bf16, last) for name, (bf16, last) in WAYS.items()
+        }
+        works["predict"] = partial(model.predict, images)
+        found[f"{batch}"] = rows(least(works, sizes, device), batch, work, peak, predict_in_bf16(model))
+    return found
+
+
+@torch.no_grad()
+def answer(network: ExpressionCNN, x: Tensor, bf16: bool, last: bool) -> Tensor:
+    """Probabilities (B, classes)."""
+    with cast(x.device, bf16):
+        logits = network(laid(x, last))
+    return logits.float().softmax(dim=1)
+
+
+def predict_in_bf16(model: ExpressionModel) -> bool:
+    """Whether `predict` multiplies in bfloat16: what its last layer puts out tells."""
+    kinds: list[torch.dtype] = []
+    hook = model.network.head.register_forward_hook(lambda *parts: kinds.append(parts[2].dtype))
+    model.predict(faces(1)[0])
+    hook.remove()
+    return kinds[0] == torch.bfloat16
+
+
+def alike(sizes: Sizes, device: torch.device) -> dict[str, dict[str, float]]:
+    """Greatest difference of P between each way and plain; stops where it is more than its precision explains."""
+    found: dict[str, dict[str, float]] = {}
+    for kind in KINDS:
+        images = faces(8)[0]
+        x = torch.from_numpy(images[:, None]).to(device)
+        plain = answer(network_of(kind, sizes, device, last=False), x, False, False)
+        found[kind] = {
+            name: float((answer(network_of(kind, sizes, device, last), x, bf16, last) - plain).abs().max())
+            for name, (bf16, last) in WAYS.items()
+        }
+        model = ExpressionModel(network_of(kind, sizes, device, last=False), recipe(kind, sizes))
+        found[kind]["predict"] = float((torch.from_numpy(model.predict(images)) - plain.cpu()).abs().max())
+        for name, off in found[kind].items():
+            rough = WAYS.get(name, (predict_in_bf16(model),))[0] or device.type == "cuda"  # where TF32 may be on
+            if not off < (0.05 if rough else 1e-4):
+                sys.exit(f"{name} and plain disagree in {kind} by {off:.2g}; nothing is timed.")
+    return found
+
+
+# --- in learning ---------------------------------------------------------------------------------------------------
+
+
+def learning(kind: str, sizes: Sizes, device: torch.device, peak: dict[str, float]) -> dict[str, Any]:
+    """Every way of learning a batch, and the library's learner."""
+    images, labels = faces(2 * sizes.learn)
+    learner = ExpressionLearner(recipe(kind, sizes), images, labels, CLASSES, device=str(device))
+    x, y = (torch.from_numpy(each[: sizes.learn]).to(device) for each in (images[:, None], labels))
+    works: dict[str, Callable[[], Any]] = {}
+    for name, (bf16, last) in WAYS.items():
+        network = network_of(kind, sizes, device, last).train()
+        adam = torch.optim.AdamW(network.parameters(), lr=1e-4)
+        works[name] = partial(learn, network, adam, (x, y), recipe(kind, sizes), (bf16, last))
+    works["learner"] = endless(learner)
+    work = flops(kind, sizes, learn=True)
+    return rows(least(works, sizes, device), sizes.learn, work, peak, learner.bf16)
+
+
+def learn(network: Any, adam: Any, data: tuple[Tensor, Tensor], recipe: Any, way: tuple[bool, bool]) -> float:
+    """One step on one batch."""
+    (x, y), (bf16, last) = data, way
+    moved = augmented(x.float(), recipe, torch.Generator().manual_seed(0))
+    with cast(x.device, bf16):
+        logits = network(laid(moved, last))
+    found = loss(logits.float(), y, recipe)
+    adam.zero_grad()
+    found.backward()
+    adam.step()
+    return float(found.detach())
+
+
+def endless(learner: ExpressionLearner) -> Callable[[], float]:
+    """A call that lets the learner take its next step, however many epochs that takes."""
+
+    def steps() -> Any:
+        while True:
+            yield from learner.epoch(np.random.default_rng(0), 1e-3)
+
+    return partial(next, steps())
+
+
+# --- the run -------------------------------------------------------------------------------------------------------
+
+
+def measured(sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    """Everything, on one device."""
+    found: dict[str, Any] = {"machine": machine(device), "sizes": asdict(sizes), "alike": alike(sizes, device)}
+    found["gemm"] = gemm(sizes, device)
+    found["gflop_per_face"] = {kind: {"use": flops(kind, sizes, False) / 1e9} for kind in KINDS}
+    for kind in KINDS:
+        found["gflop_per_face"][kind]["learning"] = flops(kind, sizes, True) / 1e9
+    for part, job in (("use", use), ("learning", learning)):
+        found[part] = {kind: job(kind, sizes, device, found["gemm"]) for kind in KINDS}
+        print(f"{device} {part}: {json.dumps(found[part])}", file=sys.stderr, flush=True)
+    return found
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What it ran on, and how busy that was already."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "OMP_PROC_BIND": os.environ.get("OMP_PROC_BIND"),
+        "others_before": others(),
+    }
+
+
+def others(seconds: float = 1.0) -> float | None:
+    """Cores that are busy while this process sleeps; None where the system does not tell."""
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return None
+
+    def idle() -> int:
+        cells = stat.read_text(encoding="ascii").split("\n", 1)[0].split()
+        return int(cells[4]) + int(cells[5])  # idle, and waiting for a disk
+
+    ticks, before, start = os.sysconf("SC_CLK_TCK"), idle(), time.perf_counter()
+    time.sleep(seconds)
+    spent = time.perf_counter() - start
+    return round(max(0.0, (os.cpu_count() or 1) - (idle() - before) / ticks / spent), 2)
+
+
+def in_process(words: list[str], threads: int) -> dict[str, Any]:
+    """What a run of this script with so many threads, each bound to a core, prints."""
+    bound = {"OMP_NUM_THREADS": f"{threads}", "OMP_PROC_BIND": "true", "MKL_NUM_THREADS": f"{threads}"}
+    done = subprocess.run(
+        [sys.executable, __file__, *words], env={**os.environ, **bound}, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"The run with {threads} threads failed; what it said stands above.")
+    return dict(json.loads(done.stdout))
+
+
+def main() -> None:
+    """Measure every place, one after the other."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--place", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    words = ["--quick"] if told.quick else []
+    if told.place:
+        torch.set_num_threads(told.threads[0])
+        sizes = QUICK if told.quick else ON_GPU if told.place == "cuda" else Sizes()
+        print(json.dumps(measured(sizes, torch.device(told.place))))
+        return
+    places, left_out = {}, []
+    for threads in told.threads:
+        name = f"{threads} thread" + "s" * (threads > 1)
+        if threads > 1 and (busy := others(3.0)) is not None and busy > BUSY:
+            left_out.append(f"{name}: others use {busy:.2f} cores")
+            print(left_out[-1], file=sys.stderr)
+            continue
+        places[name] = in_process([*words, "--place", "cpu", "--threads", f"{threads}"], threads)
+    if torch.cuda.is_available():
+        places["GPU"] = in_process([*words, "--place", "cuda", "--threads", "1"], 1)
+    output = told.output or (None if told.quick else Path(__file__).with_suffix(".json"))
+    result = {"places": places, "left_out": left_out}
+    if output is not None:
+        io.write_json(output, result)
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

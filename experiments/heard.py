@@ -1,0 +1,69 @@
+"""What it does to verdicts that stage 2 hears the emotion from the expression network and not from the movement.
+
+    DUCHENNE_DATA=<folder with data/pedfe and data/fer2013> python experiments/heard.py
+
+PEDFE's faces are not public, only their points: the network cannot look at these clips. Instead each clip is told what
+the network says of a photograph of its emotion, drawn from FER2013's public test, mistakes and all. Writes
+experiments/heard.json: descriptors on PEDFE, person-disjoint in ten folds, whatever they are told.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from cuts import columns, load
+
+from duchenne import expressions, io
+from duchenne.datasets.fer2013 import CLASSES
+from duchenne.evaluate import metrics, splits
+from duchenne.learn.classifiers import DescriptorModel
+from duchenne.learn.tabular import Recipe
+from duchenne.types import EMOTIONS
+
+
+def photographs(root: Path, emotions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """float64 (N, 7): the network's answer to a photograph of each clip's emotion."""
+    with np.load(root / "data" / "fer2013" / "public_test.npz") as stored:
+        images, labels = stored["images"], np.array(CLASSES)[stored["labels"]]
+    rows = [rng.choice(np.flatnonzero(labels == emotion)) for emotion in emotions]
+    return expressions.answers(expressions.load()[0], images[rows])
+
+
+def main() -> None:
+    root, rng = Path(os.environ["DUCHENNE_DATA"]), np.random.default_rng(0)
+    d = load(root)
+    y, subject, emotion = d["genuine"].astype(int), d["subject"], d["emotion"]
+    seen = photographs(root, emotion, rng)
+    wrong = [rng.choice([name for name in EMOTIONS if name != own]) for own in emotion]
+    told = {
+        "guessed from the movement": [None] * len(y),
+        "seen by the network": [dict(zip(CLASSES, row, strict=True)) for row in seen],
+        "told rightly": [{name: 1.0} for name in emotion],
+        "told wrongly": [{name: 1.0} for name in wrong],
+    }
+    p = {name: np.full(len(y), np.nan) for name in told}
+    cols = columns("dynamics")
+    for train, test in splits.by_person(subject, 10, 0):
+        model = DescriptorModel.of_family("dynamics", recipe=Recipe(seed=0))
+        model.fit_table(d["x:whole"][train][:, cols], y[train], subject[train], emotion[train])
+        for name, said in told.items():
+            rows = [model.inputs(d["x:whole"][i, cols][None], said[i]) for i in test]
+            p[name][test] = model.fitted.predict_proba(np.vstack(rows))[:, 1]
+    base = p["guessed from the movement"]
+    found = {
+        name: {
+            **metrics.score(each, y, subject, emotion, n=1000),
+            "verdicts_turned": float(((each >= 0.5) != (base >= 0.5)).mean()),
+            "mean_change": float(np.abs(each - base).mean()),
+        }
+        for name, each in p.items()
+    }
+    names = np.array(CLASSES)[seen.argmax(axis=1)]
+    about = {"network": expressions.load()[1]["sha256"], "network_right": float((names == emotion).mean())}
+    io.write_json(Path(__file__).with_suffix(".json"), {"protocol": "person-disjoint 10-fold", **about, "told": found})
+
+
+if __name__ == "__main__":
+    main()
