@@ -59,6 +59,7 @@ def test_casme2_counts_seconds_from_the_first_image(tmp_path: Path) -> None:
     assert one == Entry(
         Clip(str(folder), "sub01", "happiness", start=0.1, end=0.305),
         {
+            "rate": "200",
             "action_units": "12",
             "emotion_as_labelled": "happiness",
             "onset": "0.100",
@@ -68,7 +69,8 @@ def test_casme2_counts_seconds_from_the_first_image(tmp_path: Path) -> None:
     )
     assert (other.clip.subject, other.clip.emotion, other.clip.start, other.clip.end) == ("sub17", None, 0.0, 0.205)
     assert other.facts == {
-        "action_units": "4+L10", "emotion_as_labelled": "repression", "onset": "0.000", "offset": "0.200",
+        "rate": "200", "action_units": "4+L10", "emotion_as_labelled": "repression",
+        "onset": "0.000", "offset": "0.200",
     }  # fmt: skip
 
 
@@ -173,7 +175,7 @@ def test_samm_below_its_explanation_and_as_csv(tmp_path: Path, put: Callable[[Pa
     assert happy == Entry(
         Clip(str(folder), "006", "happiness", start=0.0, end=0.23),
         {
-            "action_units": "12A or R12A, 4", "emotion_as_labelled": "Happiness",
+            "rate": "200", "action_units": "12A or R12A, 4", "emotion_as_labelled": "Happiness",
             "onset": "0.000", "apex": "0.065", "offset": "0.225",
         },
     )  # fmt: skip

@@ -59,7 +59,7 @@ def casme2(root: Path) -> list[Entry]:
 
     Times are frame numbers over 200 frames/s, counted from the first image in the clip's folder; the clip itself runs
     from onset to the end of the offset frame. Without images there is nothing to count from, so there are no times.
-    `facts` has emotion_as_labelled, as "others" and "repression" are none of our emotions.
+    `facts` has rate (frames/s), and emotion_as_labelled, as "others" and "repression" are none of our emotions.
     """
     return _coded(root, _CASME2)
 
@@ -161,7 +161,8 @@ def _expression(folder: Path, row: dict[str, str], coding: _Coding, where: str) 
         notes.append(f"left out: {outside}")
         apex = None
     word = row["estimatedemotion"]
-    facts = {"action_units": re.sub(r"\s*\+\s*", "+", row["actionunits"]), "emotion_as_labelled": word}
+    units = re.sub(r"\s*\+\s*", "+", row["actionunits"])
+    facts = {"rate": f"{coding.rate:g}", "action_units": units, "emotion_as_labelled": word}
     numbers = _numbers(folder)
     start = end = None
     if not numbers:

@@ -1,6 +1,7 @@
 """Manifests: a CSV with one clip per row that says who is seen, what is shown and whether it is genuine.
 
-Columns: path, subject, emotion, label, and if wanted start, end (seconds) and fold; others are ignored.
+Columns: path, subject, emotion, label, and if wanted start, end (seconds) and fold; others are facts that most
+readers ignore (`read_entries`), such as rate, the frames/s of folders of images, which have none of their own.
 `path` is relative to the manifest's folder unless absolute, and may name one track of a tracks file by its
 number (from 0) or its source, or one row of a table: "corpus.npz#3", "corpus.npz#clip_7", "smiles.csv#12".
 Emotion and label may be empty.
@@ -52,8 +53,16 @@ def read(path: str | Path, *, persons: bool = True) -> list[Clip]:
 
 def read_rows(path: str | Path, *, persons: bool = True) -> list[tuple[int, Clip]]:
     """The clips as `read` gives them, each with the line (from 1) on which its row ends."""
+    return [(line, entry.clip) for line, entry in read_entries(path, persons=persons)]
+
+
+def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, Entry]]:
+    """The rows as `read_rows` gives them, with what their further columns say as facts (text; empty cells have none).
+
+    So `write` and this are each other's inverse. Of them `rate` is the frames/s of a folder of images (`rate_of`).
+    """
     path = Path(path)
-    rows: list[tuple[int, Clip]] = []
+    rows: list[tuple[int, Entry]] = []
     lines: dict[tuple[object, ...], int] = {}
     for line, row in _rows(path):
         clip = _clip(path.parent, row, f"{path}, line {line}", persons)
@@ -61,10 +70,29 @@ def read_rows(path: str | Path, *, persons: bool = True) -> list[tuple[int, Clip
         if earlier != line:
             fault = f"names the same clip as line {earlier}: {row['path']}"
             raise InputError(f"{path}, line {line}, {fault}; keep one, or give each its own start and end.")
-        rows.append((line, clip))
+        rows.append(
+            (line, Entry(clip, {name: text for name, text in row.items() if name and text and name not in COLUMNS}))
+        )
     if not rows:
         raise InputError(f"{path} lists no clips; expected one per row below the header.")
     return rows
+
+
+def rate_of(entry: Entry) -> float | None:
+    """Frames per second that a folder of images was taken at, as its facts say; None where they do not.
+
+    InputError where they say something else than a rate.
+    """
+    text = entry.facts.get("rate")
+    if text is None:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not (math.isfinite(rate) and rate > 0):
+        raise InputError(f"{entry.clip.path} has the rate '{text}'; expected frames per second, for example 200.")
+    return rate
 
 
 def missing(rows: Iterable[tuple[int, Clip]]) -> list[tuple[int, str]]:
@@ -107,7 +135,7 @@ def split_path(path: str) -> tuple[str, str | None]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and the cells of known columns, stripped, of every row that is not blank."""
+    """Line number and the cells by column, stripped, known ones always, of every row that is not blank."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
@@ -127,7 +155,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 raise InputError(f"{path}, line {reader.line_num}, {fault}.")
             row = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
             if any(row.values()):
-                yield reader.line_num, {name: row.get(name, "") for name in COLUMNS}
+                yield reader.line_num, dict.fromkeys(COLUMNS, "") | row
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}, is not CSV ({error}).") from error
 

@@ -1,0 +1,239 @@
+"""When micro-expressions happen in a clip, and, with a model that was trained to tell, what they are."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from duchenne import io, video
+from duchenne.clean import runs
+from duchenne.errors import DuchenneError, InputError, UsageError
+from duchenne.evaluate.spotting import spotting_f1
+from duchenne.faces import crops, follow, protagonist
+from duchenne.features.phases import smoothed
+from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
+from duchenne.learn import checkpoint
+from duchenne.micro.corpora import entries, pictures_rate
+from duchenne.types import Array, FaceTrack
+
+if TYPE_CHECKING:
+    from duchenne.learn.micro import MicroModel
+
+#: Said with every answer.
+LIMITS = (
+    "A brief movement of the face is no proof of a hidden feeling, and none of a lie; speech and chewing make such "
+    "movements too. Not for lie detection, hiring, schooling or policing."
+)
+METHOD = (
+    "feature difference analysis (Moilanen et al. 2014) of 68 points in 10 parts of the face; "
+    f"{1000 * SHORTEST:g} to {1000 * LONGEST:g} ms that come and go"
+)
+_STEADY = 0.1  # s, of the smoothing that keeps crops from trembling with their points
+
+
+@dataclass(frozen=True)
+class Found:
+    """The micro-expressions of one clip, in order of time.
+
+    rate      frames per second, the median; frames, of which the face was seen in `seen`
+    answers   class → probability of each spot, where a model told; else ()
+    """
+
+    source: str
+    rate: float
+    frames: int
+    seen: int
+    duration: float
+    spots: tuple[Spot, ...]
+    answers: tuple[dict[str, float], ...] = ()
+    warnings: tuple[str, ...] = ()
+    model: dict[str, Any] | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per micro-expression: times in seconds, size in distances between the eyes, and what it is."""
+        out = []
+        for i, each in enumerate(self.spots):
+            row: dict[str, Any] = {name: round(getattr(each, name), 3) for name in ("onset", "apex", "offset")}
+            row |= {"duration": round(each.duration, 3), "size": round(each.size, 4), "clear": round(each.clear, 2)}
+            row["parts"] = "; ".join(each.parts)
+            if self.answers:
+                p = self.answers[i]
+                row |= {"expression": max(p, key=p.__getitem__), **{f"p_{name}": round(v, 4) for name, v in p.items()}}
+            out.append(row)
+        return out
+
+
+def examine(
+    path: str | Path,
+    *,
+    model: str | Path | None = None,
+    rate: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    allow_truncated: bool = False,
+    device: str = "cpu",
+    on_frame: Callable[[int], None] | None = None,
+) -> Found:
+    """Spot the micro-expressions of the most prominent face of a video or folder of images (`rate`, frames/s).
+
+    With `model`, a folder that `train` wrote, each is also named. Times count from `start`. Below `FEWEST` frames/s a
+    warning says that little can be told. InputError where the clip is a single picture, shows no face or shows it too
+    briefly; ModelError for a model that is none of micro-expressions; UsageError as `video.frames`.
+    """
+    loaded = None if model is None else checkpoint.load_micro(model)
+    if loaded is not None:
+        loaded[0].seeing.on(device)
+
+    def frames() -> Iterable[video.Frame]:
+        return video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
+
+    track = face(frames(), str(path), on_frame=on_frame)
+    spots = spot(track)
+    answers = () if loaded is None else tuple(_recognised(track, frames(), spots, loaded[0]))
+    speed = 1 / float(np.median(np.diff(track.time)))
+    return Found(
+        str(path),
+        speed,
+        len(track),
+        int(track.seen.sum()),
+        track.duration,
+        spots,
+        answers,
+        tuple(_warnings(track, speed)),
+        None if loaded is None else loaded[1],
+    )
+
+
+def face(frames: Iterable[video.Frame], source: str, *, on_frame: Callable[[int], None] | None = None) -> FaceTrack:
+    """The most prominent face's track; InputError for a single picture, and where no face is seen."""
+    found = follow(frames, source=source, on_frame=on_frame)
+    if len(found.time) < 2:
+        raise InputError(
+            f"{source} is a single picture, and a micro-expression is a movement; give a video, or a folder of images "
+            "with --rate."
+        )
+    track = protagonist(found.tracks)
+    if track is None or not track.seen.any():
+        raise InputError(f"{source} shows no face in {len(found.time)} frames; a clip must show one from the front.")
+    return track
+
+
+def _warnings(track: FaceTrack, speed: float) -> Iterable[str]:
+    if round(speed, 3) < FEWEST:
+        yield (
+            f"{speed:.3g} frames per second are too few for micro-expressions, which last {1000 * SHORTEST:g} to "
+            f"{1000 * LONGEST:g} ms: what is listed was seen in few frames, much is missed; film at 100 or 200."
+        )
+    if (lost := 1 - float(track.seen.mean())) > 0.02:
+        yield f"The face is lost in {100 * lost:.0f} % of the frames, where nothing can be spotted."
+
+
+def steady(track: FaceTrack) -> FaceTrack:
+    """The track with points smoothed over a fifth of a second, so that crops move with the head and do not tremble."""
+    points = track.points.astype(np.float64)
+    for a, b in runs(track.seen):
+        flat = points[a:b].reshape(b - a, -1)
+        flat[:] = np.stack([smoothed(track.time[a:b], column, _STEADY) for column in flat.T], axis=1)
+        points[a:b] = flat.reshape(b - a, 68, 2)
+    return track.evolve(f"steady: points smoothed by {_STEADY:g} s", points=points)
+
+
+def cropped(track: FaceTrack, frames: Iterable[video.Frame]) -> tuple[Array, Array]:
+    """(seconds (N,), crops uint8 (N, 48, 48)) of the seen frames of a track that is `steady`."""
+    found = [(track.time[row], crop) for row, crop in crops.along(track, frames)]
+    return np.array([time for time, _ in found]), np.stack([crop for _, crop in found])
+
+
+def _recognised(
+    track: FaceTrack, frames: Iterable[video.Frame], spots: tuple[Spot, ...], model: MicroModel
+) -> Iterable[dict[str, float]]:
+    if not spots:
+        return []
+    calm = steady(track)
+    frame = float(np.median(np.diff(track.time)))  # one more on either side, so that every spot has two
+    inside = [(track.time >= s.onset - frame - 1e-6) & (track.time <= s.offset + frame + 1e-6) for s in spots]
+    kept = np.flatnonzero(np.any(inside, axis=0) & track.seen)
+    part = calm.evolve(
+        "frames of micro-expressions",
+        time=calm.time[kept],
+        points=calm.points[kept],
+        confidence=calm.confidence[kept],
+        box=calm.box[kept],
+    )
+    time, faces = cropped(part, frames)
+    own = [each[kept] for each in inside]
+    return [model.recognise(time[mine], faces[mine]) for mine in own]
+
+
+def save(found: Found, path: str | Path) -> Path:
+    """Write a clip's micro-expressions as .csv (a row each) or .json (with what the clip is, and warnings)."""
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        return io.write_text(path, to_csv(found))
+    if path.suffix.lower() == ".json":
+        return io.write_json(path, to_json(found))
+    raise UsageError(f"{path} names no kind of file that can be written; end it in .csv or .json.")
+
+
+def to_csv(found: Found) -> str:
+    """The rows as CSV, with a header also where there are none."""
+    empty = Found("", 0.0, 0, 0, 0.0, (Spot(0, 0, 0, 0, 0, ()),)).rows()[0]
+    rows, text = found.rows(), StringIO()
+    table = csv.DictWriter(text, list(rows[0] if rows else empty), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def to_json(found: Found) -> dict[str, Any]:
+    """Everything that was found, as plain data."""
+    about = {name: getattr(found, name) for name in ("source", "rate", "frames", "seen", "duration")}
+    return {
+        **about,
+        "spots": found.rows(),
+        "warnings": list(found.warnings),
+        "method": METHOD,
+        "model": found.model,
+        "limits": LIMITS,
+    }
+
+
+def spotting_scores(
+    data: str | Path, *, rate: float | None = None, threshold: float = 0.5, log: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """`evaluate.spotting.spotting_f1` over the clips of `data` (`corpora.entries`), whose rows are the truth.
+
+    Each row's start and end are one micro-expression of the whole file at its path; rows of one path are one clip.
+    Longer ones than `LONGEST` (and a frame) are none, and neither missed nor hit. Adds `clips`, and `per_clip`: path →
+    {"spotted", "truth"}, lists of [start, end] in seconds. Clips that cannot be read are named and left out; InputError
+    where none is left or a row has no start and end.
+    """
+    truth: dict[str, list[list[float]]] = {}
+    rates: dict[str, float | None] = {}
+    for entry in entries(data):
+        clip = entry.clip
+        if clip.start is None or clip.end is None:
+            raise InputError(
+                f"{clip.path} has no start and end, so it cannot be told what should be spotted; add them."
+            )
+        rates[clip.path] = pictures_rate(entry, rate)
+        listed = truth.setdefault(clip.path, [])
+        if clip.end - clip.start <= LONGEST + 1 / FEWEST:
+            listed.append([clip.start, clip.end])
+    spotted: dict[str, list[list[float]]] = {}
+    for path in truth:
+        try:
+            spotted[path] = [[s.onset, s.offset] for s in spot(face(video.frames(path, rate=rates[path]), path))]
+        except DuchenneError as error:
+            log(f"left out: {error}")
+    if not spotted:
+        raise InputError(f"{data} has no clip that could be read; nothing to score.")
+    scores = spotting_f1([spotted[path] for path in spotted], [truth[path] for path in spotted], threshold)
+    per_clip = {path: {"spotted": spotted[path], "truth": truth[path]} for path in spotted}
+    return {**scores, "clips": len(spotted), "per_clip": per_clip}
