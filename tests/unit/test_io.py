@@ -285,3 +285,15 @@ def test_unsound_frames_table_is_refused(tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_bytes(data)
         with pytest.raises(InputError, match=r"a\.csv"):
             io.load_tracks(tmp_path / "a.csv")
+
+
+def test_staged_files_take_the_place_of_those_in_folders_that_stand_there(tmp_path):
+    for said in ("old", "new"):
+        with io.staged(tmp_path / "out") as part:
+            io.write_text(part / "inner" / "a.txt", said)
+            io.write_text(part / "b.txt", said)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+    assert {p.relative_to(tmp_path / "out").as_posix(): p.read_text() for p in (tmp_path / "out").rglob("*.txt")} == {
+        "b.txt": "new",
+        "inner/a.txt": "new",
+    }

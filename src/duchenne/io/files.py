@@ -50,8 +50,10 @@ def staged(folder: str | Path) -> Iterator[Path]:
         part.mkdir(parents=True)
         yield part
         target.mkdir(exist_ok=True)
-        for file in sorted(part.iterdir()):
-            file.replace(target / file.name)
+        for file in sorted(found for found in part.rglob("*") if found.is_file()):  # a folder cannot replace a folder
+            place = target / file.relative_to(part)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
     except OSError as error:
         raise _unwritable(target, error) from error
     except OutputError as error:  # names a file in a folder that nobody asked for

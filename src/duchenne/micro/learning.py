@@ -82,7 +82,6 @@ def train(
         io.write_json(part / "curve.json", curve)
         io.write_text(part / "predictions.csv", _predictions(used, names, p))
         checkpoint.save(MicroModel(learnt, network, recipe, facts), part, name=out.name)
-        shutil.rmtree(out / "expression", ignore_errors=True)  # of a model that stood here: folders do not replace one
     shutil.rmtree(work, ignore_errors=True)
     return card
 
