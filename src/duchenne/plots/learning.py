@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def learning(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def learning(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]], names: tuple[str, str] = ("clips learnt from", "people left out")
+) -> Figure:
     """One panel per network (name → rows of `learn.fit.fit`: epoch, loss, score, pace, best), one below the other.
 
-    The ring marks the epoch whose weights were kept, dotted lines the epochs from which rates were lower. UsageError
-    where no network has an epoch.
+    `names` are those of loss and score. The ring marks the epoch whose weights were kept, dotted lines the epochs from
+    which rates were lower. UsageError where no network has an epoch.
     """
     shown = {name: rows for name, rows in curves.items() if rows}
     if not shown:
@@ -43,7 +45,7 @@ def learning(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         left_out = any(
             row["score"] is not None and math.isfinite(row["score"]) for rows in shown.values() for row in rows
         )
-        named = [("clips learnt from", BLUE), *([("people left out", VERMILLION)] if left_out else [])]
+        named = [(names[0], BLUE), *([(names[1], VERMILLION)] if left_out else [])]
         for i, (text, colour) in enumerate(named):
             x, y = at_inches(figure, 0.7 + 1.7 * i, 0.74)
             swatch(figure, x, y, colour, "-")
