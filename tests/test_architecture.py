@@ -18,9 +18,11 @@ FLOORS = {
     **dict.fromkeys(("learn", "evaluate", "drawing", "sketch", "samples"), 3.0),
     # they read fitted classifiers and scores, so they stand above learn and evaluate
     **dict.fromkeys(("explain", "plots"), 3.5),
+    "clip_crops": 3.5,  # it cuts what samples has read
     **dict.fromkeys(("report", "doctor", "judges", "filters_page"), 4.0),  # pipeline composes the report
-    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation"), 5.0),
+    **dict.fromkeys(("pipeline", "training", "clip_training", "corpus", "evaluation", "generation"), 5.0),
     "experiment": 5.5,  # an evaluation that is written down
+    "ranking": 5.5,  # it judges both clips by the pipeline
     "pb_space": 5.5,  # it takes the models that generation takes
     **dict.fromkeys(("cli", "web"), 6.0),
     "__main__": 7.0,  # `python -m duchenne` is the street outside the door

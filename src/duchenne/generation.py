@@ -73,6 +73,10 @@ def load(model: str | Path) -> PBModel:
         raise UsageError(
             f"Model {model} reads descriptors and has no PB vectors; pass one of `duchenne train lstm-pb`."
         )
+    from duchenne.learn.pb import PBModel
+
+    if not isinstance(found, PBModel):
+        raise UsageError(f"Model {model} is a clip network without PB vectors; pass one of `duchenne train lstm-pb`.")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from duchenne.errors import InputError, UsageError
 from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid, Mix, logit
@@ -18,6 +19,7 @@ from duchenne.learn.tabular import sigmoid
 from duchenne.types import Array, FaceTrack
 
 if TYPE_CHECKING:
+    from duchenne.learn.clip_model import ClipModel
     from duchenne.learn.pb import PBModel
 
 MOST_REGIONS = 3  # of an LSTM-PB beside descriptors, as evidence
@@ -27,8 +29,9 @@ MOST_REGIONS = 3  # of an LSTM-PB beside descriptors, as evidence
 class Loaded:
     """A model and what it is combined with, read once.
 
-    With a `mix` the descriptor model and an LSTM-PB (`pb`) judge together. An LSTM-PB alone has no mix: `about` and
-    `card` are then its own, and `model` is the shipped descriptor model, which lends it emotion and familiarity.
+    With a `mix` the descriptor model and an LSTM-PB (`pb`) judge together. An LSTM-PB alone has no mix, and neither has
+    a clip network (`clip`): `about` and `card` are then its own, and `model` is the shipped descriptor model, which
+    lends it emotion and familiarity.
     """
 
     model: DescriptorModel
@@ -38,11 +41,17 @@ class Loaded:
     mix: Mix | None = None
     smile: DescriptorModel | None = None
     smile_share: float = 0.0
+    clip: ClipModel | None = None
 
     @property
     def margin(self) -> float:
         """|P(genuine) − 0.5| below which the verdict abstains."""
-        return (self.mix or self.pb or self.model).margin
+        return float((self.clip or self.mix or self.pb or self.model).margin)
+
+    @property
+    def alone(self) -> bool:
+        """Whether a network judges without descriptors."""
+        return self.clip is not None or (self.pb is not None and self.mix is None)
 
 
 @cache
@@ -51,12 +60,46 @@ def load_model(model: str | Path) -> Loaded:
     main, about = checkpoint.load_judge(model)
     card = checkpoint.card(model)
     if not isinstance(main, DescriptorModel | Hybrid):
-        return Loaded(checkpoint.load_descriptors("descriptors"), about, card, main)
+        from duchenne.learn.clip_model import ClipModel
+
+        lent = checkpoint.load_descriptors("descriptors")
+        if isinstance(main, ClipModel):
+            return Loaded(lent, about, card, clip=main)
+        return Loaded(lent, about, card, main)
     share = float(main.facts.get("smile_share", 0.0))
     smile = checkpoint.load_descriptors("smile") if share else None
     if isinstance(main, Hybrid):
         return Loaded(main.descriptors, about, card, main.pb, main.mix, smile, share)
     return Loaded(main, about, card, None, None, smile, share)
+
+
+def resolve_device(device: str, loaded: Loaded) -> str:
+    """The device that will really be used: a clip network goes where it is asked to, other models run on the CPU only.
+
+    UsageError for a device that cannot be used.
+    """
+    if loaded.clip is not None:
+        from duchenne.learn.expression import device_of
+
+        loaded.clip.device = device_of(device).type
+        return loaded.clip.device
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"Device '{device}' cannot be used: this model runs on the CPU; pass auto or cpu.")
+    return "cpu"
+
+
+def alone(
+    track: FaceTrack,
+    loaded: Loaded,
+    named: dict[str, float],
+    pictures: Callable[[FaceTrack, Any], FaceTrack] | None,
+    explain: bool,
+) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """What a network says that judges without descriptors, see `by_clip` and `by_pb`."""
+    if loaded.clip is not None:
+        return by_clip(track, loaded.clip, loaded.about, pictures, explain)
+    assert loaded.pb is not None
+    return by_pb(track, loaded.pb, loaded.about, named, explain)
 
 
 def by_pb(
@@ -80,6 +123,37 @@ def by_pb(
         unable = f"This model judges {known}; the clip shows {emotion or 'nothing that has a name'}."
         return np.nan, unable, (), steps
     return float(model.predict_table(x, where)[0, 1]), None, pb_evidence(model, x, where) if explain else (), steps
+
+
+def by_clip(
+    track: FaceTrack,
+    model: ClipModel,
+    about: dict[str, Any],
+    pictures: Callable[[FaceTrack, Any], FaceTrack] | None,
+    explain: bool,
+) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """(P(genuine) or NaN, why it cannot be judged, evidence, steps for the history) of a clip network.
+
+    `pictures` cuts what a reader wants of a track, as `clip_crops.cut`; InputError where it is needed and None.
+    """
+    from duchenne.explain.clip_evidence import clip_evidence
+
+    steps: tuple[str, ...] = (
+        f"judge: clip network '{about['id']}'; emotion, familiarity and phases are those of the default descriptor "
+        "model",
+    )
+    if model.needs == "crops":
+        if pictures is None:
+            raise InputError(
+                f"Model {about['id']} reads pixels, and {track.source or 'this track'} has none; pass the video itself "
+                "to `duchenne analyze`."
+            )
+        track = pictures(track, model.reader)
+        steps = (track.history[-1], *steps)
+    x = model.table([track])
+    if x[0] is None:
+        return np.nan, "Too short for this model: it sees too few frames of the face.", (), steps
+    return float(model.predict_table(x)[0, 1]), None, clip_evidence(model, x) if explain else (), steps
 
 
 def mixed(

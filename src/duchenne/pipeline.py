@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import clean, expressions, io, judges, report, video
+from duchenne import clean, clip_crops, expressions, io, judges, report, video
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.evidence import evidence
 from duchenne.faces import Followed, follow
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: (track, reader) → the rows of the track that are read, with crops.
+Pictures = Callable[[FaceTrack, clip_crops.Reader], FaceTrack]
 LIMITS = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
     "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
@@ -56,13 +58,6 @@ class Analysis:
     emotions: Signals | None = None
 
 
-def resolve_device(device: str) -> str:
-    """The device that will really be used; models run on the CPU only."""
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"Device '{device}' cannot be used: models run on the CPU; pass auto or cpu.")
-    return "cpu"
-
-
 def analyze(path: str | Path, **options: Any) -> Verdict:
     """Genuine or posed? The verdict on the most prominent face of a video; options as for `examine`."""
     return examine(path, **options)[0].verdict
@@ -90,8 +85,8 @@ def examine(
     """
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
-    used = resolve_device(device)
     loaded = load_model(model)
+    used = judges.resolve_device(device, loaded)
     frames = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
     fallback = "haar" if detector == "hog" else "hog"
     found = follow(
@@ -109,15 +104,27 @@ def examine(
             f"{path} shows no face: none was found in {len(found.time)} frames; "
             "a clip must show one face from the front, ideally over 80 px high."
         )
+
+    def pictures(track: FaceTrack, reader: clip_crops.Reader) -> FaceTrack:
+        """A second reading of the file, as which frames are judged is known after the first alone."""
+        again = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
+        return clip_crops.cut(track, again, reader)
+
     return [
-        _analysis(track, loaded, emotion, used, found, index)
+        _analysis(track, loaded, emotion, used, found, index, pictures)
         for index, track in enumerate(found.tracks)
         if track.seen.any()
     ]
 
 
 def _analysis(
-    track: FaceTrack, loaded: Loaded, emotion: str | None, device: str, found: Followed, index: int
+    track: FaceTrack,
+    loaded: Loaded,
+    emotion: str | None,
+    device: str,
+    found: Followed,
+    index: int,
+    pictures: Pictures,
 ) -> Analysis:
     blur = found.sharpness[index]
     network, about = expressions.load()
@@ -125,7 +132,8 @@ def _analysis(
     # a hand before the mouth is no expression
     trusted = np.isin(seen.time, track.time[clean.distrust(track).seen])
     seen = replace(seen, time=seen.time[trusted], values=seen.values[trusted])
-    analysis = judge(track, loaded, emotion=emotion, emotions=seen, blur=blur if np.isfinite(blur) else None)
+    sharp = blur if np.isfinite(blur) else None
+    analysis = judge(track, loaded, emotion=emotion, emotions=seen, blur=sharp, pictures=pictures)
     step = f"expressions: network '{about['id']}' at {len(seen.time)} moments"
     verdict = analysis.verdict
     return replace(analysis, verdict=replace(verdict, face=index, device=device, history=(*verdict.history, step)))
@@ -139,11 +147,13 @@ def judge(
     emotions: Signals | None = None,
     blur: float | None = None,
     explain: bool = True,
+    pictures: Pictures | None = None,
 ) -> Analysis:
     """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain.
 
     What the clip shows is told (`emotion`), or seen (`emotions`, of which the seconds that are judged count), or
-    guessed from the movement.
+    guessed from the movement. `pictures` cuts the crops that a model of pixels reads (`clip_crops.cut`); InputError
+    where it is one and there is none.
     """
     model = loaded.model
     quality = _quality(track, blur)
@@ -161,8 +171,8 @@ def judge(
     reason = _too_poor(quality, _judged(curves, window))
     why: tuple[dict[str, Any], ...] = ()
     steps: tuple[str, ...] = ()
-    if loaded.pb is not None and loaded.mix is None:
-        p, unable, why, steps = judges.by_pb(window, loaded.pb, loaded.about, named, explain)
+    if loaded.alone:
+        p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain)
         familiarity = _lent(familiarity, quality)
         reason = reason or unable or _too_close(p, loaded.margin)
     else:
@@ -345,8 +355,9 @@ def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -
     if Path(source).suffix.lower() not in (".csv", ".npz") and Path(source).is_file():
         raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; for a video use `duchenne analyze`.")
     loaded = load_model(model)
-    alone = loaded.pb is not None and loaded.mix is None
-    table = None if alone else _descriptor_table(loaded.model, Path(source))  # of a hybrid its descriptors judge it
+    table = (
+        None if loaded.alone else _descriptor_table(loaded.model, Path(source))
+    )  # of a hybrid its descriptors judge it
     if table is not None:
         if rate is not None:
             raise UsageError(f"{source} holds descriptors, which have no frames; leave out the rate.")

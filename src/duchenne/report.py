@@ -156,7 +156,8 @@ def _record(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows += [("A human rater", "human", human)]
     shown = [{"name": n, "kind": k, "value": v, "interval": None} for n, k, v in rows if finite(v)]
     if shown and shown[0]["kind"] == "model":
-        shown[0]["interval"] = card.get("accuracy_interval")
+        interval = card.get("accuracy_interval") or [None]  # too few people leave it open
+        shown[0]["interval"] = interval if all(map(finite, interval)) else None
     return shown
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zipfile
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from duchenne import io, video
+from duchenne import __version__, io, video
 from duchenne.datasets import manifest
 from duchenne.errors import InputError
 from duchenne.faces import follow, protagonist
@@ -41,6 +44,30 @@ def read(clip: Clip) -> Sample:
     if not 0 <= index < len(packed):
         raise InputError(f"{file} has no row '{which}'; it holds {len(packed)}, numbered from 0.")
     return packed[index]
+
+
+def kept(clip: Clip, folder: Path) -> Sample:
+    """As `read`; a track that was followed through a video file is kept in `folder`, as that is the slow part."""
+    key = file_key(clip)
+    if key is None:
+        return read(clip)
+    file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+    if file.is_file():
+        with suppress(InputError):  # cut short: follow the face again
+            return io.load_tracks(file)[0]
+    track = read(clip)
+    assert isinstance(track, FaceTrack)
+    io.save_tracks(file, [track])
+    return track
+
+
+def file_key(clip: Clip) -> list[Any] | None:
+    """What tells one video file's stretch from another's, also after the file has changed; None for packed clips."""
+    path = Path(clip.path)
+    if manifest.split_path(clip.path)[1] is not None or not path.is_file():
+        return None
+    stat = path.stat()
+    return [__version__, str(path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start, clip.end]
 
 
 class _Packed:

@@ -17,7 +17,7 @@ from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.evaluate import metrics
 from duchenne.features.descriptors import FAMILIES
-from duchenne.learn import checkpoint
+from duchenne.learn import checkpoint, pairs
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid
 from duchenne.learn.methods import smile_expert
@@ -134,7 +134,8 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
     usable = np.isfinite(x).any(axis=1)
     protocol = f"group-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
     smiles = np.full(int(usable.sum()), "happiness")
-    return _finish(model, Path(out), model.fitted.out_of_fold, people[usable], labels[usable], smiles, protocol)
+    kept, mine, whose = model.fitted.out_of_fold, labels[usable], people[usable]
+    return _finish(model, Path(out), kept, whose, mine, smiles, protocol, persons=who == "subject")
 
 
 def _finish(
@@ -145,8 +146,11 @@ def _finish(
     labels: Array,
     emotions: Array,
     protocol: str,
+    *,
+    persons: bool = True,
 ) -> dict[str, Any]:
-    """Save the model and a card with the scores of `p`, which are of people left out."""
+    """Save the model and a card with the scores of `p`, which are of people left out, and how sure it may be of two
+    clips of one person, unless `people` are groups of `persons`."""
     assert p is not None
     scores = metrics.score(p, labels, people, emotions, n=500)
     card = {
@@ -158,6 +162,7 @@ def _finish(
     with io.staged(out) as part:
         io.write_json(part / "card.json", card)
         checkpoint.save(model, part, name=out.name)
+        pairs.keep(part, pairs.calibrated(p, labels, people, emotions) if persons else {})
     _tidy(out)
     return card
 
@@ -205,6 +210,8 @@ def train_pb(
         io.write_json(part / "curve.json", model.curves)
         plots.save(plots.learning(model.curves), part / "curve")
         checkpoint.save(model, part, name=out.name)
+        assert model.out_of_fold is not None
+        pairs.keep(part, pairs.calibrated(model.out_of_fold, labels, people, emotions))
     _tidy(out)
     shutil.rmtree(work, ignore_errors=True)
     return card

@@ -32,7 +32,7 @@ def analyze(
     all_faces: Annotated[
         bool, typer.Option("--all-faces", help="Judge every face, not only the most prominent.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto or cpu; of a clip network cuda and mps too.")] = "auto",
     detector: Annotated[str, typer.Option(help="haar or hog; the other takes over where it finds nothing.")] = "haar",
     rate: Annotated[float | None, typer.Option(help="Frames per second of a folder of images.")] = None,
     start: Annotated[float | None, typer.Option(help="Seconds at which to start.")] = None,
@@ -44,7 +44,7 @@ def analyze(
     from duchenne.io import check_folder
 
     loaded = judges.load_model(model)
-    pipeline.resolve_device(device)
+    judges.resolve_device(device, loaded)
     if out is not None:
         check_folder(out)
     failures: list[tuple[str, DuchenneError]] = []

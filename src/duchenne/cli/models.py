@@ -12,17 +12,55 @@ from duchenne.errors import DuchenneError, UsageError
 
 
 @models.command("list")
-def models_list() -> None:
-    """The shipped models: id, what they read, and how good they are on people they have not seen."""
+def models_list(
+    model: Annotated[list[str] | None, typer.Argument(help="Ids or model folders; default: all shipped ones.")] = None,
+    networks: Annotated[
+        bool, typer.Option("--networks", help="The clip networks that `duchenne train` can learn instead.")
+    ] = False,
+) -> None:
+    """The shipped models: what they read, how good they are on people they have not seen, how large, on which terms."""
     from duchenne.learn import checkpoint
 
-    for name, folder in checkpoint.shipped().items():
-        about, card = checkpoint.describe(folder), checkpoint.card(name)
-        score = ", ".join(
-            f"{text} {card[key]:.3f}" for key, text in (("accuracy", "accuracy"), ("auc", "AUC")) if key in card
+    if networks:
+        _networks()
+        return
+    for name, folder in ({m: checkpoint.locate(m) for m in model} if model else checkpoint.shipped()).items():
+        typer.echo(f"{name:<12} {_described(folder)}")
+
+
+def _described(folder: Path) -> str:
+    from duchenne.learn import checkpoint, inventory
+
+    about, card = checkpoint.describe(folder), checkpoint.card(folder)
+    score = ", ".join(
+        f"{text} {card[key]:.3f}" for key, text in (("accuracy", "accuracy"), ("auc", "AUC")) if key in card
+    )
+    read = next((f"{about['facts'][key]} {key}" for key in ("clips", "images") if key in about["facts"]), "")
+    size, speed = inventory.weights(folder), card.get("clips_per_second")
+    told = [
+        card.get("title", about["family"]),
+        read,
+        score or "no measured score",
+        f"reads {card.get('input') or about.get('needs', 'pictures')}",
+        f"{size / 1e6:.1f} million weights" if size else "",
+        f"{speed:g} clips per second on {card.get('device', 'cpu')}" if speed else "",
+        f"terms: {card.get('licence') or card.get('data') or 'those of its data'}",
+    ]
+    return "; ".join(filter(None, told))
+
+
+def _networks() -> None:
+    from duchenne.clip_training import input_of
+    from duchenne.learn import clip_recipe, inventory
+
+    for name in clip_recipe.shipped():
+        found = inventory.network(name)
+        work = f"; {found.multiply_adds / 1e9:.1f} billion multiply-adds a clip" if found.multiply_adds else ""
+        reads = input_of(clip_recipe.read(name).reader)
+        typer.echo(
+            f"{name:<17} reads {reads}; {found.weights / 1e6:.2f} million weights{work}; starts from: {found.published}"
         )
-        read = next((f"{about['facts'][key]} {key}" for key in ("clips", "images") if key in about["facts"]), "")
-        typer.echo(f"{name:<12} {card.get('title', about['family'])}; {read}; {score or 'no measured score'}")
+    log(inventory.TERMS)
 
 
 @models.command("verify")

@@ -10,13 +10,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from duchenne import __version__, io, samples
+from duchenne import __version__, clip_crops, io, samples
 from duchenne.datasets import manifest
 from duchenne.errors import DuchenneError, InputError
 from duchenne.evaluate import leaks
@@ -24,6 +24,7 @@ from duchenne.evaluate.crossval import Answers, Truth, judge_fold
 from duchenne.evaluate.splits import Split
 from duchenne.faces import identity
 from duchenne.learn import methods
+from duchenne.learn.clip_reader import ClipReader
 from duchenne.learn.hybrid import PairReader
 from duchenne.learn.rows import Reader
 from duchenne.learn.sequences import SequenceReader
@@ -32,7 +33,7 @@ from duchenne.types import Array, Clip, FaceTrack, Sample
 #: (what is being done, pieces done, pieces in all)
 Tick = Callable[[str, int, int], None]
 #: Tables of numbers, or object arrays of sequences.
-AnyReader = Reader | SequenceReader | PairReader
+AnyReader = Reader | SequenceReader | PairReader | ClipReader
 #: What numpy may raise on an archive that something cut short.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
@@ -117,14 +118,18 @@ def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> 
     failed: dict[int, str] = {}
     for i, clip in enumerate(clips):
         try:
-            found.append(_sample(clip, work))
+            sample = samples.kept(clip, work / "tracks")
+            if samples.file_key(clip) is not None:
+                for reader in _of_pixels(readers):
+                    clip_crops.kept(clip, sample, reader, work / "crops")
+            found.append(sample)
         except DuchenneError as error:
             failed[i] = str(error)
     start, tables, refused = time.perf_counter(), {}, {}
     at = [i for i in range(len(clips)) if i not in failed]
     for reader in readers if found else ():
         try:
-            rows = reader.table(found)
+            rows = _fed(reader, [clips[i] for i in at], work / "crops").table(found)
             tables[reader] = _nothing(len(clips), rows)
             tables[reader][at] = rows
         except DuchenneError as error:
@@ -145,33 +150,37 @@ def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> 
     }
 
 
-def _sample(clip: Clip, work: Path) -> Any:
-    """A clip's sample; a track that was followed through a video is kept, as that is the slow part."""
-    key = _file_key(clip)
-    if key is None:
-        return samples.read(clip)
-    file = work / "tracks" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
-    if file.is_file():
-        with suppress(InputError):  # cut short: follow the face again
-            return io.load_tracks(file)[0]
-    track = samples.read(clip)
-    assert isinstance(track, FaceTrack)
-    io.save_tracks(file, [track])
-    return track
+@dataclass(frozen=True)
+class _Cutting:
+    """A reader of crops that is given whole tracks of `clips`: crops are cut, and kept, on the way."""
+
+    reader: Any
+    clips: Sequence[Clip] = field(compare=False)
+    folder: Path = field(compare=False)
+
+    def table(self, found: Sequence[Sample]) -> Array:
+        cut = [clip_crops.kept(*both, self.reader, self.folder) for both in zip(self.clips, found, strict=True)]
+        return np.asarray(self.reader.table(cut))
 
 
-def _file_key(clip: Clip) -> list[Any] | None:
-    """What tells one video file's stretch from another's, also after the file has changed; None for packed clips."""
-    path = Path(clip.path)
-    if manifest.split_path(clip.path)[1] is not None or not path.is_file():
-        return None
-    stat = path.stat()
-    return [__version__, str(path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start, clip.end]
+def _fed(reader: Any, clips: Sequence[Clip], folder: Path) -> Any:
+    """`reader`, of which all that reads crops, be it itself or one of its `readers`, cuts what it needs of `clips`."""
+    if readers := getattr(reader, "readers", ()):
+        return replace(reader, readers=tuple(_fed(each, clips, folder) for each in readers))
+    return _Cutting(reader, clips, folder) if getattr(reader, "needs", "points") == "crops" else reader
+
+
+def _of_pixels(readers: Iterable[Any]) -> Iterator[Any]:
+    """Those of the readers, and of which they are made, that read crops."""
+    for reader in readers:
+        if getattr(reader, "needs", "points") == "crops" and not hasattr(reader, "readers"):
+            yield reader
+        yield from _of_pixels(getattr(reader, "readers", ()))
 
 
 def _face(clip: Clip, sample: Sample, work: Path) -> Array | None:
     """Whose face a video shows, as numbers that serve this check alone; None where there are no pixels."""
-    key = _file_key(clip)
+    key = samples.file_key(clip)
     if key is None or not isinstance(sample, FaceTrack):
         return None
     track = sample

@@ -1,4 +1,4 @@
-"""A face as the expression networks see it: grey, 48×48, eyes level, framed as FER2013 frames its faces.
+"""A face as the networks see it: eyes level, framed as FER2013 frames its faces; for expressions grey and 48×48.
 
 `crop` is what every picture and every frame of a video goes through, in training and in use. The constants were
 measured on FER2013's public test images (experiments/fer_framing.py): of all that was tried, the eyes' midpoint tells
@@ -8,11 +8,11 @@ eyes alone shrinks when a head turns away, and a measure with the mouth in it wo
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -74,8 +74,9 @@ def measure(points: Array) -> tuple[Array, float, float]:
     return (left + right) / 2, float(np.sqrt((upper**2).sum(axis=1).mean())), roll
 
 
-def crop(grey: Array, points: Array, side: int = SIDE) -> Array:
-    """uint8 (side, side): the face with these points (68, 2) in uint8 (H, W), framed like FER2013's.
+def crop(picture: Array, points: Array, side: int = SIDE) -> Array:
+    """uint8 (side, side): the face with these points (68, 2) in uint8 (H, W), framed like FER2013's; of a picture in
+    colour, uint8 (H, W, 3), uint8 (side, side, 3).
 
     Only the face's own region is touched, so that the cost does not grow with the picture; beyond the picture its
     edge is repeated. Raises InputError for points that are not all known, or all one.
@@ -88,10 +89,10 @@ def crop(grey: Array, points: Array, side: int = SIDE) -> Array:
     full = spread / SPREAD  # the crop's side in the picture's pixels
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * full
     corner = eyes - turn @ EYES + 0.5  # 0 0 is the picture's corner, half a pixel from its first pixel's middle
-    return _sample(np.asarray(grey), corner, turn, side)
+    return _sample(np.asarray(picture), corner, turn, side)
 
 
-def _sample(grey: Array, corner: Array, turn: Array, side: int) -> Array:
+def _sample(picture: Array, corner: Array, turn: Array, side: int) -> Array:
     """The square that begins at `corner` with the columns of `turn` as its edges, averaged over its pixels."""
     n = side * _FINE
     corners = corner + np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ turn.T
@@ -99,9 +100,9 @@ def _sample(grey: Array, corner: Array, turn: Array, side: int) -> Array:
     low = np.maximum(0, np.floor(corners.min(axis=0)).astype(int) - 2 * k)
     high = np.ceil(corners.max(axis=0)).astype(int) + 2 * k
     # a face wholly outside the picture still gets its nearest edge
-    left, top = np.minimum(low, np.array(grey.shape[::-1]) - 1)
-    region = grey[top : max(top + 1, high[1]), left : max(left + 1, high[0])]
-    if k > 1 and min(region.shape) >= k:
+    left, top = np.minimum(low, np.array(picture.shape[1::-1]) - 1)
+    region = picture[top : max(top + 1, high[1]), left : max(left + 1, high[0])]
+    if k > 1 and min(region.shape[:2]) >= k:
         region = region[: region.shape[0] // k * k, : region.shape[1] // k * k]
         region = cv2.resize(region, (region.shape[1] // k, region.shape[0] // k), interpolation=cv2.INTER_AREA)
     else:
@@ -128,6 +129,19 @@ def aligned(grey: Array, side: int = SIDE) -> Array:
         return np.ascontiguousarray(square)
     smaller = cv2.INTER_AREA if least > side else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(square, (side, side), interpolation=smaller))
+
+
+def whole(picture: Array, side: int) -> Array:
+    """uint8 (side, side) or (side, side, 3): a whole picture uint8 (H, W) or (H, W, 3), its proportions kept, in the
+    middle of black."""
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    out = np.zeros((side, side, *picture.shape[2:]), np.uint8)
+    top, left = (side - h) // 2, (side - w) // 2
+    smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    out[top : top + h, left : left + w] = cv2.resize(np.ascontiguousarray(picture), (w, h), interpolation=smaller)
+    return out
 
 
 def find(grey: Array, *, detector: str = "haar", fallback: str | None = "hog") -> list[Face]:
@@ -164,29 +178,37 @@ def faces(path: str | Path, *, is_aligned: bool = False) -> tuple[list[Face], tu
     raise InputError(f"{path} shows no face that was found ({seen}); if it is itself a cropped face, pass --aligned.")
 
 
-def along(track: FaceTrack, frames: Iterable[Frame]) -> Generator[tuple[int, Array], None, None]:
+def along(
+    track: FaceTrack,
+    frames: Iterable[Frame],
+    rows: Array | None = None,
+    look: Callable[[Any, Array], Array] | None = None,
+) -> Generator[tuple[int, Array], None, None]:
     """(row of the track, crop uint8 (48, 48)) of every seen frame, in order; one frame is held at a time.
 
     frames   of the file that the track was followed in, over the same stretch (`video.frames`); frames between the
              track's rows are passed over, and the rest is not read
+    rows     which of the seen frames, in order, instead of all
+    look     makes another crop of a frame and points (68, 2)
 
     Raises InputError for a track that is not in pixels, or a seen row for which there is no frame.
     """
-    seen = np.flatnonzero(track.seen).tolist()
+    seen = np.flatnonzero(track.seen) if rows is None else np.asarray(rows)
     if track.unit != "px":
         raise InputError(
             f"{track.source}: crops need a track in pixels, found {track.unit}; crop before it is aligned."
         )
     source = iter(frames)
     with closing(source) if isinstance(source, Generator) else nullcontext():
-        for row in seen:
+        for row in seen.tolist():
             wanted = float(track.time[row])
             frame = next((f for f in source if f.time > wanted - 1e-3), None)
             if frame is None or frame.time > wanted + 1e-3:
                 raise InputError(
                     f"{track.source} has no frame at {wanted:.3f} s, where its track has one; follow it again."
                 )
-            yield row, crop(frame.grey, track.points[row])
+            points = track.points[row]
+            yield row, crop(frame.grey, points) if look is None else look(frame, points)
 
 
 def of_track(track: FaceTrack, frames: Iterable[Frame]) -> FaceTrack:

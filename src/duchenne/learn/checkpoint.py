@@ -1,8 +1,8 @@
 """Model folders: `model.json`, arrays, boosters and a card. Never pickle; a damaged folder is refused.
 
 `format` in `model.json` says which kind of model it is. A hybrid names its two members by their sha256; they lie in
-folders inside its own, or beside it. Only networks load torch (`learn.pb_files`, `learn.expression_files`,
-`learn.micro_files`).
+folders inside its own, or beside it. Only networks load torch (`learn.pb_files`, `learn.clip_files`,
+`learn.expression_files`, `learn.micro_files`).
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from duchenne.learn.linear import Linear
 from duchenne.learn.tabular import Recipe, Tabular
 
 if TYPE_CHECKING:
+    from duchenne.learn.clip_model import ClipModel
     from duchenne.learn.expression import ExpressionModel
     from duchenne.learn.micro import MicroModel
     from duchenne.learn.pb import PBModel
 
-    Model = DescriptorModel | PBModel | Hybrid | ExpressionModel | MicroModel
+    Judge = DescriptorModel | PBModel | Hybrid | ClipModel
+    Model = Judge | ExpressionModel | MicroModel
 
 FORMAT = "duchenne-descriptors"
 LSTM_PB = "duchenne-lstm-pb"
 HYBRID = "duchenne-hybrid"
+CLIP = "duchenne-clip"
 EXPRESSION = "duchenne-expression"
 MICRO = "duchenne-micro"
 MEMBERS = ("descriptors", "lstm-pb")
@@ -75,8 +78,10 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
     if isinstance(model, Hybrid):
         return _save_hybrid(model, folder, name)
     if not isinstance(model, DescriptorModel):
-        from duchenne.learn import expression, expression_files, micro, micro_files, pb_files
+        from duchenne.learn import clip_files, clip_model, expression, expression_files, micro, micro_files, pb_files
 
+        if isinstance(model, clip_model.ClipModel):
+            return clip_files.save(model, folder, name=name)
         if isinstance(model, expression.ExpressionModel):
             return expression_files.save(model, folder, name=name)
         if isinstance(model, micro.MicroModel):
@@ -159,6 +164,7 @@ def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
         FORMAT: _assemble,
         LSTM_PB: _lstm_pb,
         HYBRID: _hybrid,
+        CLIP: _clip,
         EXPRESSION: _expression,
         MICRO: _micro,
     }
@@ -185,13 +191,14 @@ def load_descriptors(model: str | Path) -> DescriptorModel:
     return found
 
 
-def load_judge(model: str | Path) -> tuple[DescriptorModel | PBModel | Hybrid, dict[str, Any]]:
+def load_judge(model: str | Path) -> tuple[Judge, dict[str, Any]]:
     """As `load`, where a model must tell genuine from posed."""
     found, facts = load(model)
     if not isinstance(found, DescriptorModel | Hybrid):
+        from duchenne.learn.clip_model import ClipModel
         from duchenne.learn.pb import PBModel
 
-        if not isinstance(found, PBModel):
+        if not isinstance(found, PBModel | ClipModel):
             raise ModelError(f"{model} does not tell genuine from posed, which is needed here; choose another model.")
     return found, facts
 
@@ -250,10 +257,12 @@ def _member(folder: Path, name: str) -> Path:
 
 
 def _hybrid(folder: Path, about: dict[str, Any]) -> Hybrid:
+    from duchenne.learn.pb import PBModel
+
     if set(about["members"]) != set(MEMBERS):
         raise KeyError("members")
     descriptors, pb = (load_judge(_member(folder, name))[0] for name in MEMBERS)
-    if not isinstance(descriptors, DescriptorModel) or isinstance(pb, DescriptorModel | Hybrid):
+    if not isinstance(descriptors, DescriptorModel) or not isinstance(pb, PBModel):
         raise ValueError("members of other kinds")
     mix = Mix(**{key: float(value) for key, value in about["mix"].items()})
     return Hybrid(descriptors, pb, mix, facts=about["facts"])
@@ -266,6 +275,17 @@ def _lstm_pb(folder: Path, about: dict[str, Any]) -> PBModel:
         raise KeyError(pb_files.WEIGHTS)
     try:
         return pb_files.load(folder, about)
+    except ValueError as error:
+        raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
+
+
+def _clip(folder: Path, about: dict[str, Any]) -> ClipModel:
+    from duchenne.learn import clip_files
+
+    if set(about["files"]) < {clip_files.WEIGHTS}:
+        raise KeyError(clip_files.WEIGHTS)
+    try:
+        return clip_files.load(folder, about)
     except ValueError as error:
         raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
 

@@ -1,13 +1,16 @@
 """Methods by name, each unfitted: what an evaluation fits anew on every fold.
 
-`LEARNER` or `LEARNER:WHAT`, where WHAT is a family of descriptors, "smile", or "all" (see `learn.rows.Reader`), or of
-"lstm-pb" a reading or a recipe. Torch is loaded where an LSTM-PB is made and nowhere else.
+`LEARNER` or `LEARNER:WHAT`, where WHAT is a family of descriptors, "smile", or "all" (see `learn.rows.Reader`), of
+"lstm-pb" a reading or a recipe, of a clip network a recipe, @WEIGHTS to start from, or both, of "single" and "multi" a
+backbone. Torch is loaded where a network is made and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,7 +109,7 @@ class AsIs:
         self.model: Any
         self.model, facts = checkpoint.load_judge(self.name)
         self.sha256 = facts["sha256"]
-        self.reader, self.margin = self.model.reader, self.model.margin
+        self.reader, self.margin, self.needs = self.model.reader, self.model.margin, self.model.needs
         self.told_emotion = getattr(self.model, "told_emotion", False)
 
     def table(self, samples: Sequence[Sample]) -> Array:
@@ -191,6 +194,58 @@ def _hybrid(what: str, seed: int) -> Any:
     return Hybrid(DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)), _lstm_pb("", seed))
 
 
+def _clip_net(what: str, seed: int, network: str) -> Any:
+    """The network's recipe, or the one of a TOML in its place; behind an @ the weights that its trunk starts from."""
+    from duchenne.learn import clip_recipe
+    from duchenne.learn.clip_model import ClipModel
+
+    what, _, weights = what.partition("@")
+    if weights and weights not in checkpoint.shipped() and not Path(weights).exists():
+        raise InputError(f"There are no weights {weights} for {network} to start from; get them, or leave @ out.")
+    recipe = clip_recipe.read(what or network, seed=seed)
+    return ClipModel(recipe, device="auto" if recipe.inputs == "crops" else "cpu", weights=weights or None)
+
+
+def _single_faces(what: str, seed: int, network: str) -> Any:
+    """Such a network with another backbone."""
+    from duchenne.learn import clip_recipe
+    from duchenne.learn.clip_model import ClipModel
+
+    return ClipModel(clip_recipe.read(network, seed=seed, backbone=what or None), device="auto")
+
+
+def _two_stage(what: str, seed: int, how: str) -> Any:
+    """`METHOD`, or `FIRST/METHOD` with another first stage than the linear one."""
+    from duchenne.learn.two_stage import FIRST, TwoStage
+
+    first, slash, method = what.partition("/")
+    if not slash or first not in FIRST:
+        first, method = "linear", what
+    return TwoStage(partial(make, method or "boosting", seed), first, how, seed)
+
+
+def _stack(what: str, seed: int) -> Any:
+    """Methods with + between them; a family of descriptors may hold a + of its own (dynamics+activity)."""
+    from duchenne.learn.stack import Stack
+
+    names: list[str] = []
+    for piece in (what or "descriptors+lstm-pb+rank-svm:activity").split("+"):
+        fresh = not names or piece.partition(":")[0] in LEARNERS or piece.startswith(AS_IS)
+        names = [*names, piece] if fresh else [*names[:-1], f"{names[-1]}+{piece}"]
+    return Stack(tuple(partial(make, name, seed) for name in names), seed)
+
+
+def _table_nets(what: str, seed: int, kind: str) -> Any:
+    from duchenne.learn.table_nets import NetRecipe, TableNets
+
+    return TableNets(Reader(what or "all"), NetRecipe(kind, seed=seed))
+
+
+#: Networks on clips; each has a recipe of its name in recipes/clips (`learn.clip_recipe`).
+CLIP_NETS = (
+    *("vgg16-lstm", "resnet50-lstm", "se-resnet50-lstm", "expression-lstm", "cnn3d", "resnet3d-18"),
+    *("resnet50-single", "resnet50-multi", "context", "points-lstm", "points-cnn", "points-multi"),
+)
 #: Learner → how one is made from (what it reads, seed).
 LEARNERS: dict[str, Callable[[str, int], Any]] = {
     "default": _hybrid,
@@ -201,6 +256,15 @@ LEARNERS: dict[str, Callable[[str, int], Any]] = {
     "rank-svm": lambda what, seed: TableModel(Reader(what or "all"), _linear_svm, seed, ranker=RankSVM(seed=seed)),
     "extra-trees": lambda what, seed: TableModel(Reader(what or "all"), _extra_trees, seed),
     "lstm-pb": _lstm_pb,
+    **{name: partial(_clip_net, network=name) for name in CLIP_NETS},
+    "single": partial(_single_faces, network="resnet50-single"),
+    "multi": partial(_single_faces, network="resnet50-multi"),
+    "table-binary": lambda what, seed: _table_nets(what, seed, "binary"),
+    "table-single": lambda what, seed: _table_nets(what, seed, "single"),
+    "table-multi": lambda what, seed: _table_nets(what, seed, "multi"),
+    "two-stage": lambda what, seed: _two_stage(what, seed, "apart"),
+    "conditioned": lambda what, seed: _two_stage(what, seed, "conditioned"),
+    "stack": _stack,
 }
 #: What any method must beat, by name: see `learn.rows.Reader` for what each reads.
 BASELINES: dict[str, Callable[[int], TableModel]] = {

@@ -1,0 +1,153 @@
+"""Which of two clips of one person is the genuine one: what decides it best, and how sure it may be.
+
+    duchenne run experiments/default.toml -o DEFAULT
+    duchenne run experiments/lstm_pb.toml -o LSTM_PB
+    duchenne run experiments/pedfe.toml -o PEDFE
+    python experiments/ranking.py --default DEFAULT --lstm-pb LSTM_PB --pedfe PEDFE [--ship]
+
+Reads the answers about people left out that these runs wrote (predictions.csv, first assignment of people to folds) and
+writes experiments/ranking.json. What is fitted here (a slope, weights of a mix) is fitted to the pairs of the people of
+other folds. With --ship how sure `default` may be is written into the shipped model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+from duchenne import io
+from duchenne.evaluate import metrics, paired
+from duchenne.learn import checkpoint, pairs, rank_svm
+from duchenne.learn.hybrid import logit
+
+HERE = Path(__file__).parent
+#: Row of the table → the columns that are mixed for it.
+MIXES = {
+    "default": ("default",),
+    "descriptors": ("descriptors",),
+    "lstm-pb": ("lstm-pb",),
+    "rank-svm:activity": ("rank",),
+    "rank-svm:activity, its plain SVM": ("svm",),
+    "boosting:activity": ("boosting:activity",),
+    "first frame": ("first frame",),
+    "default + rank-svm": ("default", "rank"),
+    "descriptors + lstm-pb": ("descriptors", "lstm-pb"),
+    "stack: descriptors + lstm-pb + rank-svm": ("descriptors", "lstm-pb", "rank"),
+}
+SURE = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+
+
+def answers(folder: Path, method: str) -> pd.DataFrame:
+    """A method's answers in the first repeat, one row per clip in one order for all runs."""
+    table = pd.read_csv(folder / "predictions.csv", dtype={"subject": str, "fold": str}, low_memory=False)
+    table = table[(table["method"] == method) & (table["repeat"] == 0)]
+    if table.empty:
+        raise SystemExit(f"{folder} holds no answers of {method}.")
+    number = table["video"].str.extract(r"#(\d+)$")[0].astype(int)
+    return table.assign(number=number).sort_values("number").reset_index(drop=True)
+
+
+def columns(default: Path, lstm_pb: Path, pedfe: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """(what is known of each clip, what each method says of it, higher = more genuine)."""
+    truth = answers(default, "default")
+    found = {
+        "default": truth,
+        "descriptors": answers(pedfe, "descriptors"),
+        "lstm-pb": answers(lstm_pb, "lstm-pb"),
+        "svm": answers(pedfe, "rank-svm:activity"),
+        "boosting:activity": answers(pedfe, "boosting:activity"),
+        "first frame": answers(pedfe, "first frame"),
+    }
+    for name, table in found.items():
+        same = [(table[key] == truth[key]).all() for key in ("number", "label", "subject", "emotion")]
+        if not all(same):
+            raise SystemExit(f"The answers of {name} are about other clips.")
+    z = {name: logit(table["score"].to_numpy(float)) for name, table in found.items()}
+    return truth, z | {"rank": found["svm"]["pair_score"].to_numpy(float)}
+
+
+def mixed(x: np.ndarray, truth: pd.DataFrame) -> np.ndarray:
+    """float64 (N,): log-odds of pairs lie in differences of it; weights from the pairs of the other folds' people."""
+    y, who, what = (truth[key].to_numpy() for key in ("label", "subject", "emotion"))
+    better, worse = rank_svm.pairs(y == "genuine", who, what)
+    gaps, fold = x[better] - x[worse], truth["fold"].to_numpy()
+    usable, out = np.isfinite(gaps).all(axis=1), np.full(len(x), np.nan)
+    for each in np.unique(fold):
+        some = gaps[usable & (fold[better] != each)]
+        spread = np.sqrt((some**2).mean(axis=0))
+        first = np.arange(len(some)) % 2 == 0
+        model = LogisticRegression(C=1e3, fit_intercept=False)
+        model.fit(some / spread * np.where(first, 1, -1)[:, None], first)
+        out[fold == each] = x[fold == each] @ (model.coef_[0] / spread)
+    return out
+
+
+def row(score: np.ndarray, best: np.ndarray, truth: pd.DataFrame) -> dict[str, Any]:
+    """Pairs right, how well their probabilities are calibrated, and the difference to `best`, over people."""
+    y, who, what = (truth[key].to_numpy() for key in ("label", "subject", "emotion"))
+    y = (y == "genuine").astype(int)
+    p = 1 / (1 + np.exp(-score))
+    s = metrics.score(p, y, who, what, rank=score, n=1000)
+    better, worse = rank_svm.pairs(y, who, what)
+    gap = (score[better] - score[worse])[np.isfinite(score[better] - score[worse])]
+    turn = np.where(np.arange(len(gap)) % 2 == 0, 1, -1)  # half of the pairs the other way round, for a fair share of 0
+    sure, right = 1 / (1 + np.exp(-gap * turn)), (turn > 0).astype(int)
+    shown = paired.compare(p, 1 / (1 + np.exp(-best)), y, who, emotion=what, rank_a=score, rank_b=best, n=1000)
+    return {
+        **{key: s[key] for key in ("forced_pairs", "forced_pairs_interval", "pairs", "persons")},
+        "per_emotion": {
+            name: {key: v[key] for key in ("forced_pairs", "forced_pairs_interval", "pairs")}
+            for name, v in s["per_emotion"].items()
+        },
+        "log_loss": float(np.logaddexp(0, -gap).mean()),
+        "ece": float(metrics.ece(sure, right)),
+        "by_sureness": [
+            {"from": low, "to": high, "pairs": int(m.sum()), "right": float((gap[m] > 0).mean()) if m.any() else None}
+            for low, high in pairwise(SURE)
+            for m in [(np.maximum(sure, 1 - sure) >= low) & (np.maximum(sure, 1 - sure) < high + (high == 1))]
+        ],
+        "against_default": {key: shown["forced_pairs"][key] for key in ("difference", "interval", "p")},
+    }
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("default", "lstm-pb", "pedfe"):
+        ask.add_argument(f"--{name}", type=Path, required=True, metavar="FOLDER")
+    ask.add_argument("--ship", action="store_true")
+    args = ask.parse_args()
+    truth, said = columns(args.default, args.lstm_pb, args.pedfe)
+    scores = {name: mixed(np.column_stack([said[c] for c in used]), truth) for name, used in MIXES.items()}
+    y, who, what = (truth[key].to_numpy() for key in ("label", "subject", "emotion"))
+    scales = pairs.calibrated(truth["score"].to_numpy(float), (y == "genuine").astype(int), who, what)
+    better, worse = rank_svm.pairs(y == "genuine", who, what)
+    gaps = scores["default"][better] - scores["default"][worse]
+    gaps = gaps[np.isfinite(gaps)]
+    told = np.abs(1 / (1 + np.exp(-gaps)) - 0.5) >= scales["one_emotion"]["margin"]
+    found = {
+        "data": "PEDFE, open part",
+        "protocol": "pairs of a genuine and a posed clip of one person and emotion; answers about people left out (ten "
+        "folds, of lstm-pb five), slopes and mixes from the pairs of other folds' people",
+        "made_of": {
+            key: json.loads((folder / "results.json").read_text())["predictions"]["sha256"]
+            for key, folder in (("default", args.default), ("lstm_pb", args.lstm_pb), ("pedfe", args.pedfe))
+            if (folder / "results.json").is_file()
+        },
+        "methods": {name: row(score, scores["default"], truth) for name, score in scores.items()},
+        "scales": scales,
+        "answered": {"coverage": float(told.mean()), "forced_pairs": float((gaps[told] > 0).mean())},
+    }
+    io.write_json(HERE / "ranking.json", found)
+    if args.ship:
+        pairs.keep(checkpoint.locate("default"), scales)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Which of two clips of one person moves the more like a spontaneous expression, and how sure that is."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import pipeline
+from duchenne.errors import DuchenneError, UsageError
+from duchenne.faces import identity
+from duchenne.learn import pairs
+from duchenne.learn.hybrid import logit
+from duchenne.learn.pairs import PairScale
+from duchenne.pipeline import Analysis
+from duchenne.types import Array
+
+#: Faces further apart than this are taken for two people's, as the recognition network's author does
+#: (dlib.net/face_recognition.py.html).
+STRANGERS = 0.6
+ASSUMES = (
+    "Asked as in the studies: one of the two clips is posed and the other is not. Where both are posed, or neither is, "
+    "the answer means nothing."
+)
+LIMITS = pipeline.LIMITS
+_SURE = 0.5  # of an emotion before it is set against the other clip's
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Two clips and which of them is the more genuine.
+
+    p          P(the first is the more genuine, of a genuine and a posed one); None when abstained
+    winner     0 or 1, the place of the more genuine; None when abstained, and `reason` says why
+    log_odds   of genuine of each clip by itself; their difference decides
+    gap        between the two faces (0: the same picture), None where it could not be seen
+    kind       one of `learn.pairs.KINDS`: what was measured on pairs like this one, in `scale`
+    """
+
+    clips: tuple[Analysis, Analysis]
+    p: float | None
+    winner: int | None
+    reason: str | None
+    log_odds: tuple[float, float]
+    gap: float | None
+    kind: str
+    scale: PairScale
+    warnings: tuple[str, ...] = field(default_factory=tuple)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-ready dictionary."""
+        verdicts = [each.verdict for each in self.clips]
+        return {
+            "more_genuine": None if self.winner is None else verdicts[self.winner].source,
+            "p_first_more_genuine": self.p,
+            "abstained": self.winner is None,
+            "reason": self.reason,
+            "warnings": list(self.warnings),
+            "log_odds": list(self.log_odds),
+            "face_distance": self.gap,
+            "kind": self.kind,
+            "measured": vars(self.scale) if self.scale.pairs else None,
+            "assumes": ASSUMES,
+            "limits": LIMITS,
+            "clips": [verdict.to_dict() for verdict in verdicts],
+        }
+
+
+def rank(
+    first: str | Path,
+    second: str | Path,
+    *,
+    model: str | Path = "default",
+    **options: Any,
+) -> Ranking:
+    """Judge two clips of one person by a model, and say which is the more genuine.
+
+    `options` as for `pipeline.examine` (emotion, detector, rate, allow_truncated, device, on_frame). Raises what
+    `examine` raises, and UsageError for one clip twice.
+    """
+    if Path(first).resolve() == Path(second).resolve():
+        raise UsageError(f"{first} was given twice; name two clips of one person.")
+    one, other = (pipeline.examine(path, model=model, **options)[0] for path in (first, second))
+    faces = _face(first, one), _face(second, other)
+    gap = None if faces[0] is None or faces[1] is None else float(np.linalg.norm(faces[0] - faces[1]))
+    return compare((one, other), model, gap)
+
+
+def compare(clips: tuple[Analysis, Analysis], model: str | Path, gap: float | None) -> Ranking:
+    """The ranking of two clips that this model has judged, whose faces are `gap` apart (None: not known)."""
+    names = [_emotion(each) for each in clips]
+    strangers = gap is not None and gap > STRANGERS
+    differ = names[0] is not None and names[1] is not None and names[0] != names[1]
+    kind = "two_people" if strangers else "two_emotions" if differ else "one_emotion"
+    scale = pairs.scale(model, kind)
+    warnings = _warnings(clips, names, gap, strangers, differ, scale)
+    known = scale or PairScale()
+    z = [float(logit(np.array(each.p_raw))) for each in clips]
+    p = float(known(z[0] - z[1]))
+    reason = _unable(clips) or _too_close(p, known)
+    return Ranking(
+        clips,
+        None if reason else p,
+        None if reason else int(p < 0.5),
+        reason,
+        (z[0], z[1]),
+        gap,
+        kind,
+        known,
+        warnings,
+    )
+
+
+def _face(path: str | Path, analysis: Analysis) -> Array | None:
+    """float64 (128,); None of a folder of pictures and of a file that is cut short."""
+    with suppress(DuchenneError):
+        return identity.embed_clip(path, analysis.track)
+    return None
+
+
+def _emotion(analysis: Analysis) -> str | None:
+    """What a clip shows, if that is told or seen for the most part."""
+    found = {name: p for name, p in analysis.verdict.emotion.items() if name != "neutral"}
+    name = max(found, key=lambda each: found[each], default=None)
+    return name if name is not None and found[name] > _SURE else None
+
+
+def _warnings(
+    clips: tuple[Analysis, Analysis],
+    names: list[str | None],
+    gap: float | None,
+    strangers: bool,
+    differ: bool,
+    scale: PairScale | None,
+) -> tuple[str, ...]:
+    said = []
+    if strangers:
+        said.append(
+            f"The two faces look like two people's ({gap:.2f} apart, where one person's are under {STRANGERS:g}): this "
+            "compares two clips of one person."
+        )
+    elif gap is None:
+        said.append("Whether the two faces are one person's could not be seen; this compares two clips of one person.")
+    if differ:
+        said.append(f"The clips seem to show different emotions, {names[0]} and {names[1]}.")
+    if scale is None:
+        said.append(
+            "How sure this model is of pairs like these was never measured; the probability is that of two single "
+            "answers."
+        )
+    elif strangers or differ:
+        said.append(f"Such pairs of people left out were told right {scale.accuracy:.0%} of the time.")
+    for number, analysis in enumerate(clips, 1):
+        said += [f"Clip {number}: {warning}" for warning in analysis.verdict.quality["warnings"]]
+    return tuple(said)
+
+
+def _unable(clips: tuple[Analysis, Analysis]) -> str | None:
+    """Why one of the clips cannot be judged at all; that one alone is too close to call is no reason for a pair."""
+    for number, analysis in enumerate(clips, 1):
+        reason = analysis.verdict.reason
+        if reason is not None and not reason.startswith("Too close"):
+            return f"Clip {number} ({analysis.verdict.source}) cannot be judged: {reason}"
+        if not np.isfinite(analysis.p_raw):
+            return f"Clip {number} ({analysis.verdict.source}) got no answer from this model."
+    return None
+
+
+def _too_close(p: float, scale: PairScale) -> str | None:
+    if p == 0.5:
+        return "Too close to call: the model sees no difference between the two clips."
+    if abs(p - 0.5) < scale.margin:
+        return (
+            f"Too close to call: the probability that the first is the more genuine is {p:.2f}, and pairs between "
+            f"{0.5 - scale.margin:.2f} and {0.5 + scale.margin:.2f} were right less than "
+            f"{pairs.LEAST_RIGHT:.0%} of the time on people left out."
+        )
+    return None
