@@ -4,10 +4,12 @@
     duchenne run experiments/lstm_pb.toml -o LSTM_PB
     duchenne run experiments/pedfe.toml -o PEDFE
     python experiments/ranking.py --default DEFAULT --lstm-pb LSTM_PB --pedfe PEDFE [--ship]
+    python experiments/ranking.py --texts
 
 Reads the answers about people left out that these runs wrote (predictions.csv, first assignment of people to folds) and
 writes experiments/ranking.json. What is fitted here (a slope, weights of a mix) is fitted to the pairs of the people of
-other folds. With --ship how sure `default` may be is written into the shipped model.
+other folds. With --ship how sure `default` may be is written into the shipped model. With --texts only the tables of
+docs/ranking.md and docs/two-stage.md are written, from ranking.json, two_stage.json and sase_fe.json.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import ship
 from sklearn.linear_model import LogisticRegression
 
 from duchenne import io
@@ -40,6 +43,11 @@ MIXES = {
     "default + rank-svm": ("default", "rank"),
     "descriptors + lstm-pb": ("descriptors", "lstm-pb"),
     "stack: descriptors + lstm-pb + rank-svm": ("descriptors", "lstm-pb", "rank"),
+}
+KIND_WORDS = {
+    "one_emotion": "one person, one emotion",
+    "two_emotions": "one person, two emotions",
+    "two_people": "two people",
 }
 SURE = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
@@ -117,13 +125,74 @@ def row(score: np.ndarray, best: np.ndarray, truth: pd.DataFrame) -> dict[str, A
     }
 
 
+def texts() -> None:
+    """The tables of the two pages."""
+    found = ship.result("ranking")
+    rows = [
+        "| what decides | pairs right (95 % by person) | log loss | ECE | against `default` |",
+        "|---|---|---|---|---|",
+    ]
+    for name, each in found["methods"].items():
+        low, high = each["against_default"]["interval"]
+        change = (
+            "" if name == "default" else f"{each['against_default']['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+        )
+        shown = ship.spread(each, "forced_pairs")
+        rows.append(
+            f"| {name} | {shown} | {each['log_loss']:.3f} | {each['ece']:.3f} | {change} |".replace("-0.", "−0.")
+        )
+    sure = ["| as sure as | pairs | right |", "|---|---|---|"]
+    sure += [
+        f"| {each['from']:.2f} to {each['to']:.2f} | {each['pairs']} | {each['right']:.3f} |"
+        for each in found["methods"]["default"]["by_sureness"]
+    ]
+    kinds = ["| pair | slope | too close to call | pairs | right |", "|---|---|---|---|---|"]
+    for kind, s in found["scales"].items():
+        band = f"{0.5 - s['margin']:.2f} to {0.5 + s['margin']:.2f}"
+        kinds.append(f"| {KIND_WORDS[kind]} | {s['slope']:.2f} | {band} | {s['pairs']} | {s['accuracy']:.3f} |")
+    page = HERE.parent / "docs" / "ranking.md"
+    text = page.read_text(encoding="utf-8")
+    for name, table in (("pairs", rows), ("sureness", sure), ("kinds", kinds)):
+        text = ship.put(text, name, "\n".join(table) + "\n")
+    io.write_text(page, text)
+    page = HERE.parent / "docs" / "two-stage.md"
+    text = page.read_text(encoding="utf-8")
+    names = {"linear-svm": "linear SVM", **ship.TASKS}
+    pedfe = task_table(ship.result("two_stage"), "PEDFE, unseen people", names)
+    sase = task_table(ship.result("sase_fe"), "SASE-FE training features", {**ship.SASE, **ship.TASKS})
+    io.write_text(page, ship.put(ship.put(text, "pedfe", pedfe), "sase", sase))
+
+
+def task_table(run: dict[str, Any], head: str, names: dict[str, str]) -> str:
+    """Single clips and pairs apart, with intervals over people."""
+    rows = [f"| {head} | single clips: accuracy | AUC | ECE | forced pairs |", "|---|---|---|---|---|"]
+    for key, words in names.items():
+        s = run["methods"][key]["score"]
+        shown = [ship.spread(s, name) for name in ("accuracy", "auc", "forced_pairs")]
+        rows.append(f"| {words} | {shown[0]} | {shown[1]} | {s['ece']:.3f} | {shown[2]} |")
+    return "\n".join(rows) + "\n"
+
+
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("default", "lstm-pb", "pedfe"):
-        ask.add_argument(f"--{name}", type=Path, required=True, metavar="FOLDER")
+        ask.add_argument(f"--{name}", type=Path, metavar="FOLDER")
     ask.add_argument("--ship", action="store_true")
+    ask.add_argument("--texts", action="store_true")
     args = ask.parse_args()
-    truth, said = columns(args.default, args.lstm_pb, args.pedfe)
+    if args.texts:
+        texts()
+    elif None in (args.default, args.lstm_pb, args.pedfe):
+        ask.error("name the folders of all three runs, or --texts")
+    else:
+        scales = measure({"default": args.default, "lstm_pb": args.lstm_pb, "pedfe": args.pedfe})
+        if args.ship:
+            pairs.keep(checkpoint.locate("default"), scales)
+
+
+def measure(runs: dict[str, Path]) -> dict[str, Any]:
+    """Write ranking.json; return how sure `default` may be of each kind of pair."""
+    truth, said = columns(**runs)
     scores = {name: mixed(np.column_stack([said[c] for c in used]), truth) for name, used in MIXES.items()}
     y, who, what = (truth[key].to_numpy() for key in ("label", "subject", "emotion"))
     scales = pairs.calibrated(truth["score"].to_numpy(float), (y == "genuine").astype(int), who, what)
@@ -137,7 +206,7 @@ def main() -> None:
         "folds, of lstm-pb five), slopes and mixes from the pairs of other folds' people",
         "made_of": {
             key: json.loads((folder / "results.json").read_text())["predictions"]["sha256"]
-            for key, folder in (("default", args.default), ("lstm_pb", args.lstm_pb), ("pedfe", args.pedfe))
+            for key, folder in runs.items()
             if (folder / "results.json").is_file()
         },
         "methods": {name: row(score, scores["default"], truth) for name, score in scores.items()},
@@ -145,8 +214,7 @@ def main() -> None:
         "answered": {"coverage": float(told.mean()), "forced_pairs": float((gaps[told] > 0).mean())},
     }
     io.write_json(HERE / "ranking.json", found)
-    if args.ship:
-        pairs.keep(checkpoint.locate("default"), scales)
+    return scales
 
 
 if __name__ == "__main__":

@@ -264,11 +264,19 @@ LSTM_PB = {
     "lstm-pb:experiments/recipes/code-100.toml": "… boosting, 100 jittered copies",
     **BASELINES,
 }
+TASKS = {
+    "table-binary": "small network, genuine or posed only",
+    "table-single": "small network, twelve classes (single task)",
+    "table-multi": "small network, two heads (multi-task)",
+    "two-stage:linear-svm": "two stages, a linear SVM per emotion",
+    "conditioned:linear-svm": "one linear SVM, told the guessed emotion",
+}
 SASE = {
     "linear-svm": "linear SVM",
     "rank-svm": "rank SVM (single clips: the linear SVM)",
     "boosting": "boosting",
     "extra-trees": "extra-trees",
+    **TASKS,
     "identity": BASELINES["identity"],
     "majority": BASELINES["majority"],
 }
