@@ -18,8 +18,11 @@ FLOORS = {
     **dict.fromkeys(("learn", "evaluate", "drawing", "sketch", "samples"), 3.0),
     # they read fitted classifiers and scores, so they stand above learn and evaluate
     **dict.fromkeys(("explain", "plots"), 3.5),
-    **dict.fromkeys(("report", "doctor", "judges", "filters_page"), 4.0),  # pipeline composes the report
-    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation"), 5.0),
+    **dict.fromkeys(("report", "doctor", "judges", "expressions", "filters_page"), 4.0),  # pipeline composes the report
+    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation", "emotions", "filter_report"), 5.0),
+    **dict.fromkeys(("expression_data",), 4.0),
+    **dict.fromkeys(("expression_training",), 5.0),
+    **dict.fromkeys(("micro",), 5.0),
     "experiment": 5.5,  # an evaluation that is written down
     "pb_space": 5.5,  # it takes the models that generation takes
     **dict.fromkeys(("cli", "web"), 6.0),
@@ -27,7 +30,7 @@ FLOORS = {
 }
 PIXELS, TABLES = (
     ("video", "faces", "datasets.simulate", "datasets.fer2013"),
-    ("io", "pipeline", "training", "samples", "datasets", "evaluation", "generation"),
+    ("io", "pipeline", "training", "samples", "datasets", "evaluation", "generation", "emotions"),
 )
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
 PACKAGES = {

@@ -1,6 +1,18 @@
 """The command line: each command is one library call; results on stdout, everything else on stderr."""
 
-from duchenne.cli import clips, data, evaluation, generate, models
+from duchenne.cli import clips, data, emotions, evaluation, expression, filters, generate, micro, models
 from duchenne.cli.app import app, main
 
-__all__ = ["app", "clips", "data", "evaluation", "generate", "main", "models"]
+__all__ = [
+    "app",
+    "clips",
+    "data",
+    "emotions",
+    "evaluation",
+    "expression",
+    "filters",
+    "generate",
+    "main",
+    "micro",
+    "models",
+]
