@@ -19,8 +19,9 @@ FLOORS = {
     # they read fitted classifiers and scores, so they stand above learn and evaluate
     **dict.fromkeys(("explain", "plots"), 3.5),
     "clip_crops": 3.5,  # it cuts what samples has read
-    **dict.fromkeys(("report", "doctor", "judges", "filters_page"), 4.0),  # pipeline composes the report
-    **dict.fromkeys(("pipeline", "training", "clip_training", "corpus", "evaluation", "generation"), 5.0),
+    **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data", "filters_page"), 4.0),
+    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation", "emotions", "filter_report"), 5.0),
+    **dict.fromkeys(("clip_training", "expression_training", "micro"), 5.0),
     "experiment": 5.5,  # an evaluation that is written down
     "ranking": 5.5,  # it judges both clips by the pipeline
     "pb_space": 5.5,  # it takes the models that generation takes
@@ -29,7 +30,7 @@ FLOORS = {
 }
 PIXELS, TABLES = (
     ("video", "faces", "datasets.simulate", "datasets.fer2013"),
-    ("io", "pipeline", "training", "samples", "datasets", "evaluation", "generation"),
+    ("io", "pipeline", "training", "samples", "datasets", "evaluation", "generation", "emotions"),
 )
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
 PACKAGES = {

@@ -1,4 +1,5 @@
-"""README's examples run: Python blocks as they stand, commands as far as they need no files of the reader's."""
+"""README's and the pages' examples run: Python blocks as they stand, commands as far as they need no files of the
+reader's."""
 
 import re
 import shlex
@@ -10,11 +11,13 @@ import pytest
 
 from duchenne.datasets import simulate
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return [block for page in PAGES.values() for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
 
 
 def commands() -> list[list[str]]:
@@ -27,6 +30,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     for name in ("clip.mp4", "a.mp4"):
         simulate.smile_clip(folder / name, "posed", rate=30.0)
+    row = "clip.mp4,ann,happiness,,0.5,0.9,"
+    (folder / "samm-long.csv").write_text(f"path,subject,emotion,label,start,end,rate\n{row}\n", encoding="utf-8")
     return folder
 
 
@@ -38,17 +43,18 @@ def test_python_blocks_run(place, monkeypatch):
 
 
 def test_commands_exist():
-    found = commands()
-    assert len(found) >= 8
-    for words in found:
+    wanted: dict[tuple[str, ...], set[str]] = {}
+    for words in commands():
         names = [w for w in words[1:3] if re.fullmatch("[a-z]+(-[a-z]+)*", w)]
         depth = 2 if names[0] in ("models", "train", "datasets") and len(names) > 1 else 1
+        wanted.setdefault(tuple(names[:depth]), set()).update(w for w in words if w.startswith("--"))
+    assert len(wanted) >= 20
+    for names, options in wanted.items():
         done = subprocess.run(
-            [sys.executable, "-m", "duchenne", *names[:depth], "--help"], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "duchenne", *names, "--help"], capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, (words, done.stderr)
-        for option in (w for w in words if w.startswith("--")):
-            assert option in done.stdout, (words, option)
+        assert done.returncode == 0, (names, done.stderr)
+        assert not [option for option in options if option not in done.stdout], names
 
 
 def test_analyze_commands_run(place):

@@ -1,4 +1,4 @@
-"""What a layer's filters see, as one self-contained HTML page without scripts, good offline and on paper.
+"""What the filters of layers see, as one self-contained HTML page without scripts, good offline and on paper.
 
 Facts are put in order here; `templates/filters.html.j2` turns them into markup with every string escaped.
 """
@@ -25,14 +25,24 @@ if TYPE_CHECKING:
     from duchenne.explain.filters import Excited, Randomised, Views
 
 SURE = 0.05  # corrected p below which a filter is said to go with a unit
-_SIDE, _LARGE = 88, 150  # px of one picture in a tile, and in the tile that shows how to read
-_PAIRS = 60  # rows of the table of filters and units
+_SIDE, _LARGE, _GAP = 54, 150, 4  # px of one picture in a tile, of one in the tile that shows how to read, between them
+_SHOWN = 4  # patches in that tile
+_LEAST, _PAIRS = 10, 60  # rows of the table of filters and units, and of it where so many hold up
+_FIRST = 24  # of the strongest filters, one shows how to read
+
+
+def order(excited: Excited) -> list[int]:
+    """The filters that are not dead, by their mean response to the images that excite them most, strongest first."""
+    alive = np.flatnonzero(~excited.dead)
+    strength = np.nanmean(excited.value[alive], axis=1) if len(alive) else alive
+    found: list[int] = alive[np.argsort(-strength, kind="stable")].tolist()
+    return found
 
 
 def tiles(
-    excited: Excited, views: Iterable[tuple[int, Views]], units: FilterUnits | None = None, *, most: int = 6
+    excited: Excited, views: Iterable[tuple[int, Views]], units: FilterUnits | None = None, *, most: int | None = None
 ) -> list[Tile]:
-    """One tile per filter that `explain.filters.views_of` gives, with its `most` strongest patches."""
+    """One tile per filter that `explain.filters.views_of` gives, with its `most` strongest patches (all if None)."""
     extent = (excited.box[..., 2:] - excited.box[..., :2]).reshape(-1, 2).max(axis=0)
     made = []
     for j, seen in views:
@@ -51,33 +61,53 @@ def tiles(
     return made
 
 
-def render(
-    excited: Excited,
-    tiles: Sequence[Tile],
-    *,
-    units: FilterUnits | None = None,
-    sanity: Sequence[Randomised] = (),
-    facts: Mapping[str, Any] | None = None,
-) -> str:
-    """The page as a string. `facts` (model, images, licence, ...) are listed at its end; UsageError without tiles."""
-    if not tiles:
-        raise UsageError("The page needs at least one filter that is not dead, found none; choose another layer.")
+def section(
+    excited: Excited, tiles: Sequence[Tile], *, units: FilterUnits | None = None, sanity: Sequence[Randomised] = ()
+) -> dict[str, Any]:
+    """One layer's part of the page, its pictures packed, so that the tiles need not be kept."""
     shown = {tile.name for tile in tiles}
+    return {
+        "layer": excited.layer,
+        "seen": excited.seen,
+        "most": excited.image.shape[1],
+        "count": len(excited.active),
+        "dead": int(excited.dead.sum()),
+        "fires": float(np.median(excited.active[~excited.dead])) if tiles else None,
+        "out": float(np.nanmedian(excited.stands_out)) if tiles else None,
+        "whole": _whole(excited),
+        "filters": _map(excited, shown),
+        "large": _tile(max(tiles[:_FIRST], key=_inside), _LARGE, _SHOWN) if tiles else None,
+        "tiles": [_tile(tile, _SIDE, None) for tile in tiles],
+        "table": None if units is None else _units(units, shown),
+        "sanity": _sanity(excited.layer, sanity),
+    }
+
+
+def render(
+    sections: Sequence[Mapping[str, Any]],
+    *,
+    model: str = "",
+    facts: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """The page as a string, a `section` for each layer in order. `facts` (images, licence, ...) are listed at its end,
+    `notes` before the pictures. UsageError where no filter is alive."""
+    if not any(each["tiles"] for each in sections):
+        raise UsageError("The page needs at least one filter that is not dead, found none; choose another layer.")
+    count, dead = (sum(each[key] for each in sections) for key in ("count", "dead"))
     return (
         _environment()
         .get_template("filters.html.j2")
         .render(
-            layer=excited.layer,
-            seen=excited.seen,
-            count=len(excited.active),
-            dead=int(excited.dead.sum()),
-            whole=_whole(excited),
-            filters=_map(excited, shown),
+            sections=sections,
+            model=model,
+            count=count,
+            dead=dead,
+            read=next(each for each in reversed(sections) if each["tiles"]),
             rows=ROWS,
-            large=_tile(max(tiles, key=_inside), _LARGE, 4),
-            tiles=[_tile(tile, _SIDE, None) for tile in tiles],
-            table=None if units is None else _units(units, shown),
-            sanity=_sanity(sanity),
+            tested=next((each["layer"] for each in sections if each["table"]), None),
+            checked=[each for each in sections if each["sanity"]],
+            notes=notes,
             facts=facts or {},
         )
     )
@@ -101,13 +131,13 @@ def _environment() -> jinja2.Environment:
 
 
 def _note(excited: Excited, units: FilterUnits | None, j: int) -> str:
-    """The unit that the filter surely goes with, if any, and on how many images it fires."""
+    """The unit that the filter surely goes with, if any, how its best images stand out, and on how many it fires."""
     active = excited.active[j]
-    fires = "fires on " + ("<1%" if active < 0.005 else percent(active))
+    fires = f"stands out ×{excited.stands_out[j]:.1f} · fires on " + ("<1%" if active < 0.005 else percent(active))
     if units is None or not (units.adjusted[j] < SURE).any():
         return fires
     best = int(np.lexsort((-np.nan_to_num(units.lift[j]), units.p[j]))[0])
-    return f"{units.units[best]} {percent(units.share[j, best])}, ×{units.lift[j, best]:.1f} · {fires}"
+    return f"{units.units[best]} {percent(units.share[j, best])} · {fires}"
 
 
 def _pixels(image: Array) -> Array:
@@ -119,7 +149,8 @@ def _pixels(image: Array) -> Array:
 
 def _signed(views: Array, boxes: Sequence[Sequence[int]], extent: Array) -> Array:
     """float (N, h, w): views (N, c, H, W) cut to the patches, colours summed, NaN outside the image."""
-    return np.stack([_cut(v.sum(axis=0), b, extent, np.nan) for v, b in zip(views, boxes, strict=False)])
+    cut = [_cut(v.sum(axis=0), b, extent, np.nan) for v, b in zip(views, boxes, strict=False)]
+    return np.stack(cut).astype(np.float32)
 
 
 def _cut(picture: Array, box: Sequence[int], extent: Array, blank: float = 255.0) -> Array:
@@ -139,14 +170,17 @@ def _inside(tile: Tile) -> float:
 
 
 def _tile(tile: Tile, side: int, most: int | None) -> dict[str, Any]:
-    picture = sprite(tile, side, most=most)
+    """The tile's pictures packed as WebP, see-through between them, so that they lie well on any paper."""
+    picture = sprite(tile, side, most=most, gap=_GAP)
+    opaque = np.indices(picture.shape[:2]) % (side + _GAP) < side
+    alpha = (opaque.all(axis=0) * 255).astype(np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=86, optimize=True, subsampling=0)
+    Image.fromarray(np.dstack([picture, alpha])).save(stream, "WEBP", quality=70, method=4, exact=True)
     return {
         "name": tile.name,
         "note": tile.note,
         "images": len(tile.patches[:most]),
-        "src": "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii"),
+        "src": "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii"),
         "width": picture.shape[1],
         "height": picture.shape[0],
     }
@@ -163,16 +197,22 @@ def _whole(excited: Excited) -> tuple[int, int] | None:
 
 
 def _map(excited: Excited, shown: set[str]) -> list[dict[str, Any]]:
-    """One square per filter: how many images it fires on, as ink, and whether the page shows it."""
+    """One square per filter: how far its most exciting images stand out, as ink, and whether the page shows it."""
+    out = excited.stands_out
+    ink = np.log(out) / max(np.log(np.nanquantile(out, 0.95)), 1e-9) if len(shown) else out
     return [
-        {"name": j, "active": float(a), "ink": clamp(0.12 + 0.88 * float(a) ** 0.5, 0, 1), "shown": str(j) in shown}
-        for j, a in enumerate(excited.active)
+        {"name": j, "out": out[j], "ink": clamp(0.1 + 0.9 * ink[j], 0.1, 1), "shown": str(j) in shown}
+        if not dead
+        else {"name": j, "out": None}
+        for j, dead in enumerate(excited.dead)
     ]
 
 
-def _units(units: FilterUnits, shown: set[str]) -> dict[str, Any]:
+def _units(units: FilterUnits, shown: set[str]) -> dict[str, Any] | None:
     """Unit by unit its best filter, and the most certain pairs of filter and unit."""
     pairs = units.rows()
+    if not pairs:
+        return None
     for pair in pairs:
         pair["shown"] = str(pair["filter"]) in shown
         pair["sure"] = pair["p_adjusted"] < SURE
@@ -182,22 +222,31 @@ def _units(units: FilterUnits, shown: set[str]) -> dict[str, Any]:
     unanimous = [pair for pair in pairs if pair["share"] == 1]
     return {
         "best": list(best.values()),
-        "pairs": pairs[:_PAIRS],
+        "pairs": [pair for k, pair in enumerate(pairs) if k < _LEAST or (pair["sure"] and k < _PAIRS)],
         "tested": len(pairs),
         "sure": sum(pair["sure"] for pair in pairs),
         "unanimous": len(unanimous),
+        "luck": float(np.nansum(units.luck)),
         "unanimous_sure": sum(pair["sure"] for pair in unanimous),
         "draws": units.draws,
         "most": int(units.count.max()),
     }
 
 
-def _sanity(steps: Sequence[Randomised]) -> dict[str, Any] | None:
+def _sanity(layer: str, steps: Sequence[Randomised]) -> dict[str, Any] | None:
     """Median correlations step by step, and what they say."""
     if not steps:
         return None
-    rows = [(s.layers[-1], _median(s.deconvnet), _median(s.guided)) for s in steps]
-    return {"rows": rows, "views": len(steps[0].deconvnet), "says": [_say(rest) for rest in rows[-1][1:]]}
+    values = [(_median(step.deconvnet), _median(step.guided)) for step in steps]
+    rows: list[tuple[str, float | None, float | None]] = [("nothing", 1.0, 1.0)]
+    rows += [(("+ " if k else "") + step.layers[-1], *values[k]) for k, step in enumerate(steps)]
+    return {
+        "rows": rows,
+        "first": (f"{layer}, only its own", *values[0]),
+        "last": (f"{layer}, all down to the pixels", *values[-1]),
+        "views": len(steps[0].deconvnet),
+        "says": [[_say(rest) for rest in pair] for pair in (values[0], values[-1])],
+    }
 
 
 def _median(values: Array) -> float | None:
@@ -208,8 +257,12 @@ def _median(values: Array) -> float | None:
 def _say(rest: float | None) -> str:
     if rest is None:
         return "go blank"
-    if rest < 0.2:
-        return "change wholly, so they rest on what the network has learnt"
-    if rest < 0.5:
-        return "keep a part, so they show the image as well as the filter"
-    return "stay much the same, so they show the image more than the filter"
+    return (
+        "change wholly"
+        if rest < 0.2
+        else "keep a part"
+        if rest < 0.6
+        else "keep most"
+        if rest < 0.9
+        else "hardly change"
+    )

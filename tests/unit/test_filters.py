@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.explain.filters import Excited, excite, layers, randomise, views, views_of
 from duchenne.explain.passes import boxes
+from duchenne.explain.seeing import Seeing
+from duchenne.models.expression_cnn import ExpressionCNN, ExpressionConfig
 
 IMAGES = np.random.default_rng(0).normal(size=(40, 1, 12, 12)).astype(np.float32)
 
@@ -290,3 +292,46 @@ def test_shuffling_equal_weights_changes_nothing() -> None:
             weights.fill_(0.5)
     for step in randomise(net, excite(net, "3", [IMAGES], n=1)):
         np.testing.assert_allclose([*step.deconvnet, *step.guided], 1)
+
+
+class Maps(nn.Module):
+    """Normalised pictures → maps of one layer."""
+
+    def __init__(self, network: ExpressionCNN, layer: str) -> None:
+        super().__init__()
+        self.trunk, self.layer = network.trunk, network.layers[layer]
+
+    def forward(self, x: Tensor) -> Tensor:
+        heard: list[Tensor] = []
+        hook = self.layer.register_forward_hook(lambda _module, _given, out: heard.append(out))
+        self.trunk(x)
+        hook.remove()
+        return heard[0]
+
+
+@pytest.mark.parametrize("settings", [{"kind": "paper", "widths": (4, 6, 8), "full": 16}, {"widths": (4, 6, 8, 10)}])
+@pytest.mark.filterwarnings("ignore:Setting backward hooks:UserWarning")
+def test_views_of_the_expression_networks_are_captums(settings):
+    from captum.attr import Deconvolution, GuidedBackprop
+
+    torch.manual_seed(0)
+    net = ExpressionCNN(ExpressionConfig(("a", "b"), **settings))
+    images = np.random.default_rng(1).normal(size=(16, 1, 48, 48)).astype(np.float32)
+    for weight in net.parameters():
+        nn.init.normal_(weight, std=0.3)
+    net.train()
+    for _ in range(20):
+        net.trunk(torch.from_numpy(images))  # batch norms see data
+    net.eval()
+    x, seeing = torch.from_numpy(images).requires_grad_(), Seeing(net)
+    for layer in list(net.layers)[1:3]:
+        maps = Maps(net, layer)
+        on = (maps(x)[..., 1, 3] > 0).numpy()
+        place = (int(on.sum(axis=0).argmax()), 1, 3)  # filter, row, column
+        alive = on[:, place[0]]
+        assert alive.sum() >= 3
+        found = views(seeing, layer, images, [place[0]] * 16, np.array([place[1:]] * 16))
+        for mine, other in ((found.deconvnet, Deconvolution), (found.guided, GuidedBackprop)):
+            theirs = other(maps).attribute(x, target=place).detach().numpy()
+            assert np.abs(theirs[alive]).max() > 0
+            np.testing.assert_allclose(mine[alive], theirs[alive], atol=1e-5 * np.abs(theirs).max())

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import zoom
 from torch import nn
 
 from duchenne import filters_page
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.filter_aus import filter_units
 from duchenne.explain.filters import Excited, excite, randomise, views_of
-from duchenne.plots.filters import BEYOND, BRIGHT, DARK, Tile, contact_sheet, overlay, sprite
+from duchenne.plots.filters import BEYOND, BRIGHT, DARK, Tile, _large, contact_sheet, overlay, sprite
 
 IMAGES = np.random.default_rng(0).normal(size=(40, 1, 12, 12)).astype(np.float32)
 
@@ -46,6 +47,7 @@ def test_the_table_of_units_against_all_ways_to_draw() -> None:
     pairs = [coded[list(each)].sum() for each in combinations(range(6), 2)]
     wanted = [[np.mean(np.array(draws) >= 3), np.mean(np.array(pairs) >= 1)], [1, 1], [np.nan, np.nan]]
     np.testing.assert_allclose(table.p, wanted)
+    np.testing.assert_allclose(table.luck[:2], [[1 / 35, 1 / 15], [3 / 21, 1 / 15]])  # 3 of 3, 2 of 2, 2 of 2, 2 of 2
     assert next((row["filter"], row["unit"]) for row in table.rows()) == (0, "AU6") and len(table.rows()) == 4
 
 
@@ -93,7 +95,7 @@ def test_labels_that_cannot_be_tabled(labels: np.ndarray, sentence: str) -> None
 def test_colours_of_an_overlay() -> None:
     view = np.array([[2.0, -2.0], [0.0, np.nan]])
     made = overlay(np.full((2, 2), 200, np.uint8), view)
-    assert made.tolist() == [[list(BRIGHT), list(DARK)], [[230, 230, 230], list(BEYOND)]]
+    assert made.tolist() == [[list(BRIGHT), list(DARK)], [[235, 235, 235], list(BEYOND)]]
 
 
 def shown() -> tuple[Excited, list[Tile]]:
@@ -175,26 +177,36 @@ def test_the_page_is_whole_safe_and_alone() -> None:
     units = filter_units(found.image, labels, (hostile, "AU12"), draws=200)
     tiles = filters_page.tiles(found, views_of(network(), found), units, most=3)
     steps = randomise(network(), found)
-    html = filters_page.render(found, tiles, units=units, sanity=steps, facts={"model": hostile})
+    part = filters_page.section(found, tiles, units=units, sanity=steps)
+    html = filters_page.render([part], model=hostile, facts={"model": hostile}, notes=[hostile])
     page = Page(html)
     names = [tag for tag, _ in page.tags]
-    assert "script" not in names and "link" not in names and page.text.count(hostile) >= 2
+    assert "script" not in names and "link" not in names and page.text.count(hostile) >= 4
     policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     places = {a["id"] for _, a in page.tags if "id" in a}
     assert all(a["href"][1:] in places for tag, a in page.tags if tag == "a" and a["href"] != "")
     sources = [a["src"] for tag, a in page.tags if tag == "img"]
-    assert len(sources) == 1 + len(tiles) and all(re.match("data:image/jpeg;base64,", src or "") for src in sources)
+    assert len(sources) == 1 + len(tiles) and all(re.match("data:image/webp;base64,", src or "") for src in sources)
     with Image.open(io.BytesIO(base64.b64decode((sources[1] or "").partition(",")[2]))) as image:
-        assert image.size == (3 * 88 + 2 * 4, 3 * 88 + 2 * 4)
-    assert f"{len(tiles)} of 6 filters of layer 3 are alive" in page.text
+        assert image.size == (3 * 54 + 2 * 4, 3 * 54 + 2 * 4)
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    assert (alpha[:, 54:58] == 0).all() and (alpha[54:58] == 0).all() and (alpha == 255).sum() == 9 * 54**2
+    assert f"{len(tiles)} of 6 filters respond" in page.text
     assert units.adjusted[int(tiles[0].name), 1] < 0.05 and "AU12 100%" in page.text
-    assert "With all of them shuffled" in page.text
+    assert "3: with its own weights shuffled" in page.text and "down to the pixels" in page.text
 
 
 def test_a_page_without_units_and_checks() -> None:
     found, tiles = shown()
-    page = Page(filters_page.render(found, tiles[:1]))
-    assert "action units" not in page.text and "shuffled" not in page.text and "The filters" in page.text
+    page = Page(filters_page.render([filters_page.section(found, []), filters_page.section(found, tiles[:1])]))
+    assert "action units" not in page.text and "shuffled" not in page.text and "Layer 3" in page.text
     with pytest.raises(UsageError, match="at least one filter"):
-        filters_page.render(found, [])
+        filters_page.render([filters_page.section(found, [])])
+
+
+def test_scaling_is_what_scipy_does() -> None:
+    picture = np.random.default_rng(0).random((9, 14, 3)) * 255
+    wanted = zoom(picture, (20 / 14, 20 / 14, 1), order=3, mode="nearest", grid_mode=True).clip(0, 255)
+    assert wanted.shape == (13, 20, 3)
+    np.testing.assert_allclose(_large(picture, 20), wanted, atol=1)  # 9 rows become 13, not 12.86

@@ -1,6 +1,32 @@
 """The command line: each command is one library call; results on stdout, everything else on stderr."""
 
-from duchenne.cli import clip_nets, clips, data, evaluation, generate, models, rank
+from duchenne.cli import (
+    clip_nets,
+    clips,
+    data,
+    emotions,
+    evaluation,
+    expression,
+    filters,
+    generate,
+    micro,
+    models,
+    rank,
+)
 from duchenne.cli.app import app, main
 
-__all__ = ["app", "clip_nets", "clips", "data", "evaluation", "generate", "main", "models", "rank"]
+__all__ = [
+    "app",
+    "clip_nets",
+    "clips",
+    "data",
+    "emotions",
+    "evaluation",
+    "expression",
+    "filters",
+    "generate",
+    "main",
+    "micro",
+    "models",
+    "rank",
+]

@@ -24,6 +24,7 @@ class FilterUnits:
     share     float64 (C, A)  P: share of the filter's images that hold the unit, of `count` int64 (C, A) images
     base      float64 (A,)    share of all images that hold it
     lift      float64 (C, A)  share / base
+    luck      float64 (C, A)  chance that all of the filter's images hold the unit, in the same way as p
     p         float64 (C, A)  chance of at least that many when labels are dealt to the images anew at random (exact)
     adjusted  float64 (C, A)  p corrected for looking at all filters and units at once: Westfall and Young's minP, the
                               chance that the smallest p of the whole table is as small, from `draws` permutations
@@ -34,6 +35,7 @@ class FilterUnits:
     count: Array
     base: Array
     lift: Array
+    luck: Array
     p: Array
     adjusted: Array
     draws: int
@@ -79,7 +81,7 @@ def filter_units(image: Array, labels: Array, units: Sequence[str], *, draws: in
     tails = _tails(total, positive, image.shape[1])
     count, hits = _counted(image, coded), _counted(image, holds)
     which = np.arange(len(units))
-    p = tails[which, count, hits]
+    p, luck = tails[which, count, hits], tails[which, count, count]
     rng = np.random.default_rng(seed)
     least = np.empty(draws)
     for i in range(draws):
@@ -91,8 +93,8 @@ def filter_units(image: Array, labels: Array, units: Sequence[str], *, draws: in
         base, share = positive / total, hits / count
         lift = np.where(base > 0, share / base, np.nan)
     nobody = count == 0
-    p, adjusted = np.where(nobody, np.nan, p), np.where(nobody, np.nan, adjusted)
-    return FilterUnits(tuple(units), share, count, base, lift, p, adjusted, draws)
+    luck, p, adjusted = (np.where(nobody, np.nan, each) for each in (luck, p, adjusted))
+    return FilterUnits(tuple(units), share, count, base, lift, luck, p, adjusted, draws)
 
 
 def _counted(image: Array, marks: Array) -> Array:

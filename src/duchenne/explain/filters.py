@@ -1,9 +1,10 @@
 """What the filters of a convolutional network see: the images that excite each most, and views of what in them does.
 
 For any torch network of convolutions, ReLU, pooling, batch norm and linear layers, residual or not, whose ReLUs may be
-modules or function calls. A layer is named as in `net.named_modules()`; its filters' responses are what that module
-puts out, followed on through the batch norm and the ReLU where these come directly behind it; so a convolution
-and its own ReLU name the same layer.
+modules or function calls. A layer is named as the network itself names it in a dictionary `layers` (see
+`explain.seeing`), else as in `net.named_modules()`; its filters' responses are what that module puts out, followed on
+through the batch norm and the ReLU where these come directly behind it; so a convolution and its own ReLU name the
+same layer.
 
 Deconvnet: Zeiler and Fergus (2014), doi 10.1007/978-3-319-10590-1_53. Guided backprop: Springenberg et al. (2015),
 arXiv 1412.6806. Randomisation: Adebayo et al. (2018), arXiv 1810.03292.
@@ -22,7 +23,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from duchenne.errors import InputError, UsageError
-from duchenne.explain.passes import FILTERS, Rule, boxes, forward, still, tensor
+from duchenne.explain.passes import FILTERS, Rule, boxes, forward, hear, named, still, tensor
 from duchenne.types import Array
 
 _BATCH = 64  # images that run at once: bounds the memory whatever the caller's batches are
@@ -37,6 +38,7 @@ class Excited:
     place  int64 (C, N, 2)    row and column of that unit in the filter's map; 0 0 in a layer without maps
     box    int64 (C, N, 4)    top, left, bottom, right of what the unit can see, in pixels, ends exclusive
     peak   float32 (C,)       highest response to any image, also where it is not above 0
+    mean   float64 (C,)       mean over all images of the response of the filter's strongest unit, at least 0
     active float64 (C,)       share of the images that excite the filter: with a response above 0 anywhere
     seen   number of images   images  image → float32 (c, H, W) as the network took it, of the images in `image`
     """
@@ -47,6 +49,7 @@ class Excited:
     place: Array
     box: Array
     peak: Array
+    mean: Array
     active: Array
     seen: int
     images: dict[int, Array]
@@ -55,6 +58,12 @@ class Excited:
     def dead(self) -> Array:
         """bool (C,): filters that no image excites; their mean is the share of dead filters."""
         return np.asarray(self.active == 0)
+
+    @property
+    def stands_out(self) -> Array:
+        """float64 (C,): how many times its mean over all images a filter answers to those shown; NaN where dead."""
+        strongest = np.where(self.image < 0, 0.0, self.value).sum(axis=1) / np.maximum((self.image >= 0).sum(axis=1), 1)
+        return np.asarray(np.divide(strongest, self.mean, out=np.full(len(strongest), np.nan), where=~self.dead))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,22 +80,27 @@ class Views:
 @dataclass(frozen=True)
 class Randomised:
     """How alike views stay when `layers` have lost what they learnt: Spearman's rank correlations (B,) with the views
-    before, over the pixels that the unit can see; NaN where a view is blank."""
+    before, over the pixels that the unit can see; NaN where a view is blank. `_size` without the signs: where a view
+    is strong, whichever way."""
 
     layers: tuple[str, ...]
     deconvnet: Array
     guided: Array
+    deconvnet_size: Array
+    guided_size: Array
 
 
 def layers(net: nn.Module, image: Array) -> dict[str, tuple[int, ...]]:
-    """Names of the convolutions and linear layers in the order in which they run for `image` (c, H, W), each with the
-    shape of what it puts out: (C, h, w) or (C,)."""
+    """The layers in the order in which they run for `image` (c, H, W), each with the shape of what it puts out,
+    (C, h, w) or (C,): those that the network itself names, else its convolutions and linear layers."""
     found: dict[str, tuple[int, ...]] = {}
 
     def seen(name: str) -> Callable[..., None]:
         return lambda _module, _given, out: found.update({name: tuple(out.shape[1:])})
 
-    hooks = [m.register_forward_hook(seen(name)) for name, m in net.named_modules() if isinstance(m, FILTERS)]
+    own = isinstance(getattr(net, "layers", None), dict)
+    wanted = {name: m for name, m in named(net).items() if own or isinstance(m, FILTERS)}
+    hooks = [m.register_forward_hook(seen(name)) for name, m in wanted.items()]
     try:
         with still(net), torch.no_grad():
             net(tensor(net, image[None]))
@@ -97,15 +111,21 @@ def layers(net: nn.Module, image: Array) -> dict[str, tuple[int, ...]]:
 
 
 def excite(net: nn.Module, layer: str, batches: Iterable[Array], *, n: int = 9) -> Excited:
-    """Search a stream of images for the `n` that excite each filter of `layer` most.
+    """As `search`, in one layer."""
+    return search(net, [layer], batches, n=n)[layer]
+
+
+def search(net: nn.Module, layers: Sequence[str], batches: Iterable[Array], *, n: int = 9) -> dict[str, Excited]:
+    """Search a stream of images, once, for the `n` that excite each filter of each of `layers` most.
 
     `batches` yields float (B, c, H, W), all images of one size, as the network takes them. Memory is bounded by C·n
-    images and one batch, however many come. An image counts once, with its strongest unit; of exact copies only the
-    first is kept; of equals the first. InputError for no images, another shape, or a response that is not finite.
+    images per layer and one batch, however many come. An image counts once, with its strongest unit; of exact copies
+    only the first is kept; of equals the first. InputError for no images, another shape, or a response that is not
+    finite.
     """
     if n < 1:
         raise UsageError(f"Each filter needs at least one image to show, found n = {n}.")
-    top: _Top | None = None
+    tops: dict[str, _Top] = {}
     shape: tuple[int, ...] = ()
     for batch in batches:
         pixels = np.asarray(batch, np.float32)
@@ -115,15 +135,22 @@ def excite(net: nn.Module, layer: str, batches: Iterable[Array], *, n: int = 9) 
         shape = pixels.shape[1:]
         for start in range(0, len(pixels), _BATCH):
             part = pixels[start : start + _BATCH]
-            response = _response(net, layer, part)
-            top = top or _Top(response, n)
-            top.take(response, part)
-    if top is None or not top.seen:
+            prints = np.array([_fingerprint(each) for each in part])
+            for layer, response in _responses(net, layers, part).items():
+                if layer not in tops:
+                    tops[layer] = _Top(response, n)
+                tops[layer].take(response, part, prints)
+    if not tops:
         raise InputError("No images came in; give at least one to search for what excites the filters.")
+    return {layer: _excited(net, layer, tops[layer], shape) for layer in layers}
+
+
+def _excited(net: nn.Module, layer: str, top: _Top, shape: tuple[int, ...]) -> Excited:
     box = boxes(net, layer, shape, top.size)[tuple(np.moveaxis(top.place, -1, 0))]
     box[top.image < 0] = 0
     value = np.where(top.image < 0, np.nan, top.value).astype(np.float32)
-    return Excited(layer, value, top.image, top.place, box, top.peak, top.fired / top.seen, top.seen, top.images)
+    mean, active = top.total / top.seen, top.fired / top.seen
+    return Excited(layer, value, top.image, top.place, box, top.peak, mean, active, top.seen, top.images)
 
 
 def views(net: nn.Module, layer: str, images: Array, filters: Sequence[int] | Array, places: Array) -> Views:
@@ -177,23 +204,18 @@ def randomise(net: nn.Module, excited: Excited, *, most: int = 32, seed: int = 0
     given = (excited.layer, images, chosen, excited.place[chosen, 0])
     twin, rng = copy.deepcopy(net), np.random.default_rng(seed)
     before, done, steps = views(twin, *given), [], []
-    order = _order(twin, excited.layer, images[:1])
-    for name in reversed(order):
-        with torch.no_grad():
-            for weights in twin.get_submodule(name).parameters(recurse=False):
-                weights.copy_(weights.flatten()[torch.from_numpy(rng.permutation(weights.numel()))].view_as(weights))
-        done.append(name)
-        if not isinstance(twin.get_submodule(name), FILTERS) and name != order[0]:
-            continue  # a norm goes together with the filters before it
+    for names, modules in reversed(_stages(twin, excited.layer, images[:1])):
+        for module in reversed(modules):
+            with torch.no_grad():
+                for weights in module.parameters(recurse=False):
+                    order = torch.from_numpy(rng.permutation(weights.numel())).to(weights.device)
+                    weights.copy_(weights.flatten()[order].view_as(weights))
+        done += names
         after = views(twin, *given)
-        alike = [_alike(a, b, excited.box[chosen, 0]) for a, b in _pairs(before, after)]
-        steps.append(Randomised(tuple(done), *alike))
+        pairs = [(before.deconvnet, after.deconvnet), (before.guided, after.guided)]
+        pairs += [(np.abs(a), np.abs(b)) for a, b in pairs]
+        steps.append(Randomised(tuple(done), *(_alike(a, b, excited.box[chosen, 0]) for a, b in pairs)))
     return steps
-
-
-def _pairs(before: Views, after: Views) -> Iterator[tuple[Array, Array]]:
-    yield before.deconvnet, after.deconvnet
-    yield before.guided, after.guided
 
 
 def _alike(before: Array, after: Array, box: Array) -> Array:
@@ -206,31 +228,46 @@ def _alike(before: Array, after: Array, box: Array) -> Array:
     return np.array(found)
 
 
-def _order(net: nn.Module, layer: str, images: Array) -> list[str]:
-    """Modules with weights of their own that `layer` rests on, in the order in which they run."""
-    ran: list[str] = []
+def _stages(net: nn.Module, layer: str, images: Array) -> list[tuple[list[str], list[nn.Module]]]:
+    """What `layer` rests on, in the order in which it runs: (names, the modules with weights that go together).
 
-    def seen(name: str) -> Callable[..., None]:
-        return lambda *_: ran.append(name) if name not in ran else None
-
-    weighty = [(name, m) for name, m in net.named_modules() if next(m.parameters(recurse=False), None) is not None]
-    hooks = [module.register_forward_hook(seen(name)) for name, module in weighty]
+    A layer that the network names has all that runs after the one before it; else filters go with their norm.
+    """
+    own = getattr(net, "layers", None)
+    names = {module: name for name, module in own.items()} if isinstance(own, dict) else {}
+    paths = {m: path for path, m in net.named_modules() if next(m.parameters(recurse=False), None) is not None}
+    ran: list[nn.Module] = []
+    hooks = [m.register_forward_hook(lambda m, *_: ran.append(m)) for m in dict.fromkeys([*paths, *names])]
     try:
         with still(net), torch.no_grad():
             forward(net, layer, tensor(net, images))
     finally:
         for hook in hooks:
             hook.remove()
-    return ran
+    stages: list[tuple[list[str], list[nn.Module]]] = []
+    loose: list[nn.Module] = []
+    for module in dict.fromkeys(ran):
+        if names:
+            loose += [module] * (module in paths)
+            if module in names:
+                stages.append(([names[module]], loose))
+                loose = []
+        elif isinstance(module, FILTERS) or not stages:
+            stages.append(([paths[module]], [module]))
+        else:
+            stages[-1][0].insert(0, paths[module])
+            stages[-1][1].append(module)
+    return stages
 
 
 # --- searching ----------------------------------------------------------------------------------------------
 
 
-def _response(net: nn.Module, layer: str, images: Array) -> Array:
-    """float32 (B, C, h, w) or (B, C): what the filters answer."""
+def _responses(net: nn.Module, layers: Sequence[str], images: Array) -> dict[str, Array]:
+    """Layer → float32 (B, C, h, w) or (B, C): what its filters answer."""
     with still(net), torch.no_grad():
-        return np.asarray(forward(net, layer, tensor(net, images)).out.float().cpu().numpy())
+        heard = hear(net, layers, tensor(net, images))
+        return {layer: np.asarray(heard[layer].out.float().cpu().numpy()) for layer in layers}
 
 
 class _Top:
@@ -245,9 +282,9 @@ class _Top:
         self.place = np.zeros((filters, n, 2), np.int64)
         self.copies = np.zeros((filters, n), np.int64)
         self.peak = np.full(filters, -np.inf, np.float32)
-        self.fired = np.zeros(filters, np.int64)
+        self.fired, self.total = np.zeros(filters, np.int64), np.zeros(filters)
 
-    def take(self, response: Array, images: Array) -> None:
+    def take(self, response: Array, images: Array, prints: Array) -> None:
         flat = response.reshape(*response.shape[:2], -1)
         unit = flat.argmax(axis=2)
         value = np.take_along_axis(flat, unit[..., None], axis=2)[..., 0]  # (B, C)
@@ -256,14 +293,14 @@ class _Top:
             raise InputError(f"Image {first} (from 0) gives a response that is not a finite number; leave it out.")
         self.peak = np.maximum(self.peak, value.max(axis=0))
         self.fired += (value > 0).sum(axis=0)
-        print_ = np.array([_fingerprint(each) for each in images])
+        self.total += np.maximum(value, 0).sum(axis=0, dtype=float)
         again = np.ones(len(images), bool)
-        again[np.unique(print_, return_index=True)[1]] = False
-        kept = (self.copies[:, :, None] == print_) & (self.image >= 0)[:, :, None]
+        again[np.unique(prints, return_index=True)[1]] = False
+        kept = (self.copies[:, :, None] == prints) & (self.image >= 0)[:, :, None]
         out = (value.T <= 0) | again | kept.any(axis=1)
         number = np.where(out, -1, self.seen + np.arange(len(images)))
         place = np.stack(np.unravel_index(unit.T, self.size), axis=-1)
-        self._merge(np.where(out, -np.inf, value.T), number, place, np.broadcast_to(print_, out.shape))
+        self._merge(np.where(out, -np.inf, value.T), number, place, np.broadcast_to(prints, out.shape))
         now = dict(enumerate(images, self.seen))
         wanted = np.unique(self.image[self.image >= 0]).tolist()
         # copied, for a view would keep its whole batch alive

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,48 +29,63 @@ class _Reached(Exception):
     """The layer has spoken: what lies above it need not run."""
 
 
-class Forward(TorchFunctionMode):
-    """Watches every torch function of a forward pass, so that it sees ReLUs that are no modules and used twice.
-
-    `at` is what the layer puts out after its batch norm and before its ReLU; `out` after it.
-    """
+@dataclass
+class Heard:
+    """What a layer puts out: `at` after its batch norm and before its ReLU, `out` after it."""
 
     at: Tensor
     out: Tensor
+    whole: bool = False  # nothing that belongs to it can follow
+
+
+class Forward(TorchFunctionMode):
+    """Watches every torch function of a forward pass, so that it sees ReLUs that are no modules and used twice."""
+
     last: tuple[Tensor, Tensor] | None = None  # what the last ReLU was given, and what it made of it
 
-    def __init__(self, relu: Callable[[Tensor], Tensor], instead: Callable[..., Any] | None) -> None:
+    def __init__(self, relu: Callable[[Tensor], Tensor], instead: Callable[..., Any] | None, count: int) -> None:
         super().__init__()
-        self.relu, self.instead, self.spoken = relu, instead, False
+        self.relu, self.instead, self.count = relu, instead, count
+        self.heard: dict[str, Heard] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
-        mine = self.spoken and any(each is self.at for each in (*args, *kwargs.values()))
+        given = (*args, *kwargs.values())
+        waiting = [h for h in self.heard.values() if not h.whole and any(each is h.at for each in given)]
         if name in _RELU:
-            given = args[0] if args else kwargs["input"]
-            made = self.relu(given)
-            self.last = given, made
-            if mine:
-                self.out = made
-                raise _Reached
-            return made
-        if name in _OTHER and self.instead is None and self.relu is not torch.relu and not mine:
-            raise ModelError(f"The views know ReLU only, and this network applies {name}; no view can be made of it.")
-        made = self.instead(name, func, args, kwargs) if self.instead else func(*args, **kwargs)
-        if mine and isinstance(made, Tensor):
-            if name != "batch_norm":
-                raise _Reached
-            self.at = self.out = made
+            made = self.relu(given[0])
+            self.last = given[0], made
+            for heard in waiting:
+                heard.out, heard.whole = made, True
+        else:
+            if name in _OTHER and self.instead is None and self.relu is not torch.relu and not waiting:
+                raise ModelError(
+                    f"The views know ReLU only, and this network applies {name}; no view can be made of it."
+                )
+            made = self.instead(name, func, args, kwargs) if self.instead else func(*args, **kwargs)
+            for heard in waiting if isinstance(made, Tensor) else ():
+                if name == "batch_norm":
+                    heard.at = heard.out = made
+                else:
+                    heard.whole = True
+        self._rest()
         return made
 
-    def speak(self, _module: nn.Module, _given: Any, out: Tensor) -> None:
-        if self.spoken:
-            return
-        self.at = self.out = out
-        self.spoken = True
-        if self.last and self.last[1] is out:  # the layer ends in its ReLU
-            self.at = self.last[0]
+    def speak(self, name: str, out: Tensor) -> None:
+        if name not in self.heard:
+            ends = self.last is not None and self.last[1] is out  # the layer ends in its ReLU
+            self.heard[name] = Heard(self.last[0] if self.last and ends else out, out, ends)
+            self._rest()
+
+    def _rest(self) -> None:
+        if len(self.heard) == self.count and all(heard.whole for heard in self.heard.values()):
             raise _Reached
+
+
+def named(net: nn.Module) -> dict[str, nn.Module]:
+    """The layers that can be asked for: those that the network itself names in `layers`, else every module."""
+    own = getattr(net, "layers", None)
+    return own if isinstance(own, dict) else {name: module for name, module in net.named_modules() if name}
 
 
 def forward(
@@ -78,26 +94,47 @@ def forward(
     x: Tensor,
     relu: Callable[[Tensor], Tensor] = torch.relu,
     instead: Callable[..., Any] | None = None,
-) -> Forward:
-    """Run `net` on x as far as `layer`. UsageError for a layer it does not have, ModelError for one it does not run."""
-    named = dict(net.named_modules())
-    if layer not in named or not layer:
-        known = ", ".join(name for name, m in named.items() if isinstance(m, FILTERS))
-        raise UsageError(f"The network has no layer named '{layer}'; choose one of: {known}.")
-    mode = Forward(relu, instead)
-    hook = named[layer].register_forward_hook(mode.speak)
+) -> Heard:
+    """Run `net` on x as far as `layer`; errors as of `hear`."""
+    return hear(net, [layer], x, relu, instead)[layer]
+
+
+def hear(
+    net: nn.Module,
+    layers: Sequence[str],
+    x: Tensor,
+    relu: Callable[[Tensor], Tensor] = torch.relu,
+    instead: Callable[..., Any] | None = None,
+) -> dict[str, Heard]:
+    """Run `net` on x as far as the last of `layers` to speak. UsageError for a layer that it does not have, ModelError
+    for one that it does not run."""
+    known = named(net)
+    for layer in layers:
+        if layer not in known:
+            own = isinstance(getattr(net, "layers", None), dict)
+            listed = ", ".join(name for name, module in known.items() if own or isinstance(module, FILTERS))
+            raise UsageError(f"The network has no layer named '{layer}'; choose one of: {listed}.")
+    mode = Forward(relu, instead, len(set(layers)))
+    hooks = [known[name].register_forward_hook(_speaker(mode, name)) for name in dict.fromkeys(layers)]
     try:
         with mode:
             net(x)
     except _Reached:
         pass
     finally:
-        hook.remove()
-    if not mode.spoken:
-        raise ModelError(f"The network does not run its layer '{layer}'; choose another.")
-    if mode.at.ndim not in (2, 4) or len(mode.at) != len(x):
-        raise UsageError(f"Layer '{layer}' puts out {tuple(mode.at.shape)}; choose one with maps or numbers per image.")
-    return mode
+        for hook in hooks:
+            hook.remove()
+    for layer in layers:
+        if layer not in mode.heard:
+            raise ModelError(f"The network does not run its layer '{layer}'; choose another.")
+        at = mode.heard[layer].at
+        if at.ndim not in (2, 4) or len(at) != len(x):
+            raise UsageError(f"Layer '{layer}' puts out {tuple(at.shape)}; choose one with maps or numbers per image.")
+    return mode.heard
+
+
+def _speaker(mode: Forward, name: str) -> Callable[..., None]:
+    return lambda _module, _given, out: mode.speak(name, out)
 
 
 @contextmanager
@@ -150,14 +187,15 @@ def boxes(net: nn.Module, layer: str, shape: tuple[int, ...], size: tuple[int, .
     Found by running the network with every weight positive and every maximum a mean: whatever a unit depends on then
     gets a signal, and nothing can cancel. Rows and columns part, so the diagonal tells all.
     """
-    x = tensor(net, np.ones((1, *shape)), torch.float64).requires_grad_()
+    # on the CPU, for not every device has double precision
+    x = torch.ones((1, *shape), dtype=torch.float64).requires_grad_()
     with still(net), torch.enable_grad():
         maps = forward(net, layer, x, _same, _open).at.reshape(-1, *size)
     ends = np.zeros((2, max(size), 2), np.int64)  # (rows or columns, place, start and stop)
     for i in range(max(size)):
         y, z = min(i, size[0] - 1), min(i, size[1] - 1)
         (signal,) = torch.autograd.grad(maps[:, y, z].sum(), x, retain_graph=True)
-        seen = signal[0].abs().sum(dim=0).cpu().numpy() > 0
+        seen = signal[0].abs().sum(dim=0).numpy() > 0
         for axis, at in ((0, y), (1, z)):
             there = np.flatnonzero(seen.any(axis=1 - axis))
             ends[axis, at] = (there[0], there[-1] + 1) if len(there) else (0, shape[1 + axis])
@@ -173,7 +211,8 @@ def _open(name: str, func: Any, args: Any, kwargs: Any) -> Any:
     """The same step with all weights equal and positive, in double precision, and with maxima as means."""
     if name in _LINEAR:
         x, weight, *rest = args
-        return func(x, torch.full_like(weight, 1 / weight[0].numel(), dtype=x.dtype), *[None, *rest[1:]][: len(rest)])
+        even = torch.full(weight.shape, 1 / weight[0].numel(), dtype=x.dtype)
+        return func(x, even, *[None, *rest[1:]][: len(rest)])
     if name == "batch_norm":
         return args[0]
     if name.startswith("adaptive_max_pool"):

@@ -107,6 +107,13 @@ class _Follower:
             if not self.many:
                 break
 
+    def look(self, n: int, time: float, grey: Array, crop: Callable[[Array, Array], Array], every: float) -> None:
+        """Crops of the faces that are seen and have not been looked at for `every` seconds."""
+        for face in self.faces:
+            # half a millisecond less, as times are rounded in files
+            if n in face.rows and time - face.looked >= every - 5e-4 and np.isfinite(points := face.rows[n][0]).all():
+                face.crops[n], face.looked = crop(grey, points), time
+
     def _part_twins(self, n: int) -> None:
         """Two tracks on one face: the one with the lower PSR has lost its own."""
         held = [f for f in self.faces if f.held]
@@ -278,10 +285,8 @@ def follow(
         times.append(time)
         size = (grey.shape[1], grey.shape[0])
         follower.step(n, time, grey)
-        for face in follower.faces if look is not None else ():
-            # half a millisecond less, as times are rounded in files
-            if n in face.rows and time - face.looked >= every - 5e-4 and np.isfinite(points := face.rows[n][0]).all():
-                face.crops[n], face.looked = look(grey, points), time
+        if look is not None:
+            follower.look(n, time, grey, look, every)
         if on_frame is not None:
             on_frame(n + 1)
     stamps = np.array(times, np.float64)

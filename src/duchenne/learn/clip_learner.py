@@ -60,7 +60,7 @@ class Loader:
     waited, worked  seconds in which the network waited for the next batch, and in which it had one
     """
 
-    def __init__(self, recipe: ClipRecipe, x: Sequence[Any], workers: int) -> None:
+    def __init__(self, recipe: ClipRecipe, x: Sequence[Any] | Array, workers: int) -> None:
         self.recipe, self.x = recipe, x
         # a movement of points is little work, and a thread would only be in the way of it
         self.workers = workers if recipe.inputs == "crops" else 0
@@ -208,7 +208,7 @@ class ClipLearner:
         if r.inputs == "points" or not (r.flip or r.turn or r.shift or r.scale or r.shear or r.erase):
             return x
         clips = x.float().flatten(1, 2)  # (B, T · C, S, S): what is done is done to all frames alike
-        return augmented(clips, r.pictures, generator).unflatten(1, x.shape[1:3])
+        return augmented(clips, r.pictures, generator).reshape(x.shape)
 
     def _loss(self, rows: Array, x: Tensor, mask: Tensor) -> Tensor:
         y = torch.from_numpy(self.task.y[rows]).float().to(self.device)

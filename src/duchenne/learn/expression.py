@@ -45,7 +45,8 @@ __all__ = [
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LEVELS = 5  # of an action unit's intensity, from 0
-_AT_ONCE = 256  # pictures per step of answering
+_AT_ONCE = 256  # pictures per step of answering; a CPU is half as quick again where they stay in its cache
+_IN_CACHE = 32
 
 
 def device_of(asked: str) -> torch.device:
@@ -177,9 +178,10 @@ class ExpressionModel:
     def _each(self, images: Array, ask: Any) -> Array:
         config, device = self.network.config, self.network.mean.device
         x = pixels(images, config.channels, config.side)
+        size = _IN_CACHE if device.type == "cpu" else _AT_ONCE
         if not len(x):
             return np.zeros((0, len(ask(torch.zeros(1, *x.shape[1:], device=device))[0])))
-        return torch.cat([ask(some.to(device)).cpu() for some in torch.split(x, _AT_ONCE)]).numpy()
+        return torch.cat([ask(some.to(device)).cpu() for some in torch.split(x, size)]).numpy()
 
 
 class ExpressionLearner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Tile:
     """
 
     name: str
-    note: str
+    note: str  # facts parted by " · ", of which a contact sheet has room for the first
     patches: Array
     deconvnet: Array
     guided: Array
@@ -39,15 +40,15 @@ class Tile:
 def overlay(patch: Array, view: Array) -> Array:
     """uint8 (h, w, 3): `patch` in faded grey under `view` (h, w), orange where positive and blue where negative.
 
-    Colour is full at the view's 99th percentile of size, so that each view shows all it has; BEYOND where NaN.
+    Colour is full at the view's 98th percentile of size, so that each view shows all it has; BEYOND where NaN.
     """
     grey = patch.mean(axis=-1) if patch.ndim == 3 else patch.astype(float)
     there = np.isfinite(view)
     size = np.abs(np.where(there, view, 0.0))
     seen = size[size > 0]
-    full = np.quantile(seen, 0.99) if seen.size else 1.0
-    mix = np.clip(size / full, 0, 1)[..., None] ** 0.8
-    ground = (140 + 0.45 * grey)[..., None]
+    full = np.quantile(seen, 0.98) if seen.size else 1.0
+    mix = np.clip(size / full, 0, 1)[..., None] ** 0.65
+    ground = (165 + 0.35 * grey)[..., None]
     colour = np.where((view > 0)[..., None], BRIGHT, DARK)
     made = np.where(there[..., None], ground * (1 - mix) + colour * mix, BEYOND)
     return np.asarray(made.round().clip(0, 255), np.uint8)
@@ -88,7 +89,7 @@ def contact_sheet(
         raise UsageError("A contact sheet needs at least one filter that is not dead, found none.")
     from matplotlib.figure import Figure
 
-    across = across or (4 if len(tiles) <= 24 else 6 if len(tiles) <= 96 else 8)
+    across = across or (4 if len(tiles) <= 24 else 6 if len(tiles) <= 60 else 8)
     wide = (_WIDTH - 2 * _EDGE - (across - 1) * _GAP) // across
     side = (wide + _THIN) // most - _THIN
     pictures = [sprite(tile, side, most=most) for tile in tiles]
@@ -108,8 +109,9 @@ def contact_sheet(
         for i, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
             x, y = _EDGE + i % across * (wide + _GAP), _HEAD + i // across * high
             write(x, y + 24, short(tile.name, 12), size=8.5, weight="bold", color=INK)
+            told = tile.note.split(" · ")[0]
             room = letters - len(tile.name) - 2
-            write(x + picture.shape[1], y + 24, short(tile.note, max(room, 1)), size=7.5, color=SOFT, ha="right")
+            write(x + wide, y + 24, short(told, max(room, 1)), size=7.5, color=SOFT, ha="right")
             figure.figimage(picture, x, tall - y - _LABEL - picture.shape[0], origin="upper")
         with atomic(path) as part:
             figure.savefig(part, format="png", dpi=_DPI, metadata={"Software": None})
@@ -127,18 +129,27 @@ def _key(write: Callable[..., None]) -> None:
 def _large(picture: Array, side: int) -> Array:
     """The picture scaled to fit a square of `side` px: smoothly, and never below 0 or above 255."""
     by = side / max(picture.shape[:2])
-    factors = [max(1, round(n * by)) / n for n in picture.shape[:2]]
-    made = zoom(picture, (*factors, 1)[: picture.ndim], order=3 if by < 8 else 1, mode="nearest", grid_mode=True)
-    return np.asarray(made.clip(0, 255))
+    shape = [max(1, round(n * by)) for n in picture.shape[:2]]
+    return np.asarray(_scaled(picture, shape, order=3 if by < 8 else 1).clip(0, 255))
 
 
-def _large_view(view: Array, shape: tuple[int, ...]) -> Array:
+def _large_view(view: Array, shape: Sequence[int]) -> Array:
     """Like `_large`, signed; what lies outside the image stays NaN."""
-    factors = [new / old for new, old in zip(shape, view.shape, strict=True)]
     there = np.isfinite(view)
-    made = zoom(np.where(there, view, 0.0), factors, order=1, mode="nearest", grid_mode=True)
-    outside = zoom((~there).astype(np.uint8), factors, order=0, mode="nearest", grid_mode=True)
-    return np.where(outside > 0, np.nan, made)
+    made = _scaled(np.where(there, view, 0.0), shape, order=1)
+    return np.where(_scaled(~there, shape, order=0) > 0, np.nan, made)
+
+
+def _scaled(picture: Array, shape: Sequence[int], order: int) -> Array:
+    """scipy's zoom, as one product per axis: what it does to a row of pixels is the same for all rows."""
+    down, across = (_weights(n, m, order) for n, m in zip(picture.shape[:2], shape, strict=True))
+    return np.asarray(np.moveaxis(np.tensordot(across, np.tensordot(down, picture, (1, 0)), (1, 1)), 0, 1))
+
+
+@cache
+def _weights(n: int, m: int, order: int) -> Array:
+    """float64 (m, n): how m pixels of a row come from n."""
+    return np.asarray(zoom(np.eye(n), (m / n, 1), order=order, mode="nearest", grid_mode=True))
 
 
 def _place(cell: Array, picture: Array) -> None:
