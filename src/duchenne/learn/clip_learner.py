@@ -60,7 +60,7 @@ class Loader:
     waited, worked  seconds in which the network waited for the next batch, and in which it had one
     """
 
-    def __init__(self, recipe: ClipRecipe, x: Sequence[Any] | Array, workers: int) -> None:
+    def __init__(self, recipe: ClipRecipe, x: Any, workers: int) -> None:
         self.recipe, self.x = recipe, x
         # a movement of points is little work, and a thread would only be in the way of it
         self.workers = workers if recipe.inputs == "crops" else 0
