@@ -110,8 +110,8 @@ def by_pb(
 
     r = model.recipe
     steps = (
-        f"judge: LSTM-PB '{about['id']}', reading {r.reading}, at {r.fps:g} frames/s; emotion, familiarity and phases "
-        "are those of the default descriptor model",
+        f"judge: LSTM-PB '{about['id']}', reading {r.reading}, at {r.fps:g} frames/s; familiarity, and the emotion where "
+        "no face was seen, are those of the default descriptor model",
     )
     x = model.table([track])
     if x[0] is None:
@@ -139,8 +139,8 @@ def by_clip(
     from duchenne.explain.clip_evidence import clip_evidence
 
     steps: tuple[str, ...] = (
-        f"judge: clip network '{about['id']}'; emotion, familiarity and phases are those of the default descriptor "
-        "model",
+        f"judge: clip network '{about['id']}'; familiarity, and the emotion where no face was seen, are those of the "
+        "default descriptor model",
     )
     if model.needs == "crops":
         if pictures is None:

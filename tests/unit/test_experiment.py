@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,5 +230,8 @@ ROOT = Path(__file__).parents[2] / "experiments"
 def test_every_experiment_of_this_repository_can_be_read(path: Path, tmp_path: Path):
     if not os.environ.get("DUCHENNE_DATA"):
         pytest.skip("set DUCHENNE_DATA to a folder that holds the corpora to read this experiment's data")
+    videos = re.search(r"\$([A-Z_]+_VIDEOS)", path.read_text(encoding="utf-8"))
+    if videos and not os.environ.get(videos[1]):
+        pytest.skip(f"set {videos[1]} to a copy of this corpus' videos, which may not be passed on")
     plan = experiment.plan(path, tmp_path)
     assert plan.models and plan.title != path.stem and all(Path(file).is_file() for file in plan.manifests)
