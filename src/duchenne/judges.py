@@ -110,8 +110,8 @@ def by_pb(
 
     r = model.recipe
     steps = (
-        f"judge: LSTM-PB '{about['id']}', reading {r.reading}, at {r.fps:g} frames/s; familiarity, and the emotion where "
-        "no face was seen, are those of the default descriptor model",
+        f"judge: LSTM-PB '{about['id']}', reading {r.reading}, at {r.fps:g} frames/s; familiarity, and the emotion "
+        "where no face was seen, are those of the default descriptor model",
     )
     x = model.table([track])
     if x[0] is None:
