@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
@@ -130,6 +130,33 @@ def kept(clip: Clip, sample: Sample, reader: Reader, folder: Path) -> FaceTrack:
 def read(clip: Clip, reader: Reader, folder: Path) -> FaceTrack:
     """As `kept`, the face followed first; `folder` holds the track as well, for other networks."""
     return kept(clip, samples.kept(clip, folder / "tracks"), reader, folder / "crops")
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """A reader of crops that is given whole tracks: `how` gives them crops on the way, see `fed`."""
+
+    reader: Any
+    how: Callable[[int, Any, Any], FaceTrack] = field(compare=False)
+
+    def table(self, found: Sequence[Sample]) -> Array:
+        """What the reader makes of the tracks once they have crops."""
+        cut = [self.how(i, sample, self.reader) for i, sample in enumerate(found)]
+        return np.asarray(self.reader.table(cut))
+
+
+def fed(reader: Any, how: Callable[[int, Any, Any], FaceTrack]) -> Any:
+    """`reader`, of which all that reads crops, be it itself or one of its `readers`, is given what `how` makes of
+    (place, sample, reader of crops)."""
+    if readers := getattr(reader, "readers", ()):
+        return replace(reader, readers=tuple(fed(each, how) for each in readers))
+    return Cutting(reader, how) if getattr(reader, "needs", "points") == "crops" else reader
+
+
+def of_pixels(reader: Any) -> bool:
+    """Whether the reader, or one of which it is made, reads crops."""
+    inside = getattr(reader, "readers", ())
+    return any(map(of_pixels, inside)) or (not inside and getattr(reader, "needs", "points") == "crops")
 
 
 def _thinned(track: FaceTrack, at: Array, reader: Reader, crops: Any) -> FaceTrack:

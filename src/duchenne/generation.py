@@ -76,7 +76,7 @@ def load(model: str | Path) -> PBModel:
     from duchenne.learn.pb import PBModel
 
     if not isinstance(found, PBModel):
-        raise UsageError(f"Model {model} is a clip network without PB vectors; pass one of `duchenne train lstm-pb`.")
+        raise UsageError(f"Model {model} is one without PB vectors; pass one of `duchenne train lstm-pb`.")
     return found
 
 

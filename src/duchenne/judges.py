@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from duchenne import clip_crops
 from duchenne.errors import InputError, UsageError
 from duchenne.learn import checkpoint
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid, Mix, logit
 from duchenne.learn.sequences import LEAST
+from duchenne.learn.stack import readable
 from duchenne.learn.tabular import sigmoid
 from duchenne.types import Array, FaceTrack
 
 if TYPE_CHECKING:
+    from duchenne.learn.checkpoint import Method
     from duchenne.learn.clip_model import ClipModel
     from duchenne.learn.pb import PBModel
 
@@ -30,8 +33,8 @@ class Loaded:
     """A model and what it is combined with, read once.
 
     With a `mix` the descriptor model and an LSTM-PB (`pb`) judge together. An LSTM-PB alone has no mix, and neither has
-    a clip network (`clip`): `about` and `card` are then its own, and `model` is the shipped descriptor model, which
-    lends it emotion and familiarity.
+    a clip network (`clip`) or a method (`method`, see `learn.method_files`): `about` and `card` are then its own, and
+    `model` is the shipped descriptor model, which lends it emotion and familiarity.
     """
 
     model: DescriptorModel
@@ -42,16 +45,17 @@ class Loaded:
     smile: DescriptorModel | None = None
     smile_share: float = 0.0
     clip: ClipModel | None = None
+    method: Method | None = None
 
     @property
     def margin(self) -> float:
         """|P(genuine) − 0.5| below which the verdict abstains."""
-        return float((self.clip or self.mix or self.pb or self.model).margin)
+        return float((self.method or self.clip or self.mix or self.pb or self.model).margin)
 
     @property
     def alone(self) -> bool:
-        """Whether a network judges without descriptors."""
-        return self.clip is not None or (self.pb is not None and self.mix is None)
+        """Whether a network or a method judges, and no descriptor model."""
+        return self.method is not None or self.clip is not None or (self.pb is not None and self.mix is None)
 
 
 @cache
@@ -61,11 +65,14 @@ def load_model(model: str | Path) -> Loaded:
     card = checkpoint.card(model)
     if not isinstance(main, DescriptorModel | Hybrid):
         from duchenne.learn.clip_model import ClipModel
+        from duchenne.learn.pb import PBModel
 
         lent = checkpoint.load_descriptors("descriptors")
         if isinstance(main, ClipModel):
             return Loaded(lent, about, card, clip=main)
-        return Loaded(lent, about, card, main)
+        if isinstance(main, PBModel):
+            return Loaded(lent, about, card, main)
+        return Loaded(lent, about, card, method=main)
     share = float(main.facts.get("smile_share", 0.0))
     smile = checkpoint.load_descriptors("smile") if share else None
     if isinstance(main, Hybrid):
@@ -95,7 +102,9 @@ def alone(
     pictures: Callable[[FaceTrack, Any], FaceTrack] | None,
     explain: bool,
 ) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
-    """What a network says that judges without descriptors, see `by_clip` and `by_pb`."""
+    """What a network or a method says, see `by_clip`, `by_pb` and `by_method`."""
+    if loaded.method is not None:
+        return by_method(track, loaded.method, loaded.about, pictures, explain)
     if loaded.clip is not None:
         return by_clip(track, loaded.clip, loaded.about, pictures, explain)
     assert loaded.pb is not None
@@ -154,6 +163,35 @@ def by_clip(
     if x[0] is None:
         return np.nan, "Too short for this model: it sees too few frames of the face.", (), steps
     return float(model.predict_table(x)[0, 1]), None, clip_evidence(model, x) if explain else (), steps
+
+
+def by_method(
+    track: FaceTrack,
+    model: Method,
+    about: dict[str, Any],
+    pictures: Callable[[FaceTrack, Any], FaceTrack] | None,
+    explain: bool,
+) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """(P(genuine) or NaN, why it cannot be judged, evidence, steps for the history) of a method; see `by_clip`."""
+    from duchenne.explain.method_evidence import method_evidence
+
+    name = str(about.get("method", about["id"]))
+    if pictures is None and clip_crops.of_pixels(model.reader):
+        raise InputError(
+            f"Model {about['id']} reads pixels, and {track.source or 'this track'} has none; pass the video itself "
+            "to `duchenne analyze`."
+        )
+    cutter = pictures
+    reader = clip_crops.fed(model.reader, lambda _, sample, each: cutter(sample, each) if cutter else sample)
+    steps = (
+        f"judge: method '{name}' of model '{about['id']}'; familiarity, and the emotion where no face was seen, are "
+        "those of the default descriptor model",
+    )
+    x = reader.table([track])
+    p = float(model.predict_table(x)[0, 1]) if readable(x)[0] else np.nan
+    if not np.isfinite(p):
+        return np.nan, f"Too short for this model: the method '{name}' can read nothing of it.", (), steps
+    return p, None, method_evidence(model, x, name) if explain else (), steps
 
 
 def mixed(

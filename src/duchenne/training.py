@@ -1,4 +1,4 @@
-"""Train a model from a manifest of clips: descriptors (or a table of them), an LSTM-PB, or both side by side."""
+"""Train a model from a manifest of clips: descriptors (or a table of them), an LSTM-PB, both, or any method."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import io, plots, samples
+from duchenne import clip_crops, io, plots, samples
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.evaluate import metrics
 from duchenne.features.descriptors import FAMILIES
-from duchenne.learn import checkpoint, pairs
+from duchenne.learn import checkpoint, methods, pairs
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid
-from duchenne.learn.methods import smile_expert
+from duchenne.learn.stack import readable
 from duchenne.learn.tabular import Recipe
 from duchenne.types import Array, Clip
 
@@ -89,6 +89,63 @@ def train_hybrid(
     return _finish(model, Path(out), p[seen], people[seen], labels[seen], emotions[seen], protocol)
 
 
+def train_method(
+    name: str,
+    manifest: str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    log: Log = print,
+) -> dict[str, Any]:
+    """Train any method of `learn.methods` by its name ("two-stage:linear-svm", "stack:descriptors+rank-svm"), as
+    `train` otherwise.
+
+    `cache` is where followed faces are kept, and crops of them for methods that read pixels; by default `clip-cache`
+    beside `out`. UsageError for names that nobody knows, and for finished models, which learn nothing.
+    """
+    if name.startswith(methods.AS_IS):
+        raise UsageError(f"{name} is a finished model, which learns nothing; name a method.")
+    io.check_folder(out)
+    out, model = Path(out).absolute(), methods.make(name, seed)
+    kept = Path(cache or out.parent / "clip-cache")
+
+    def one(clip: Clip) -> Array:
+        reader = clip_crops.fed(
+            model.reader, lambda _, sample, each: clip_crops.kept(clip, sample, each, kept / "crops")
+        )
+        return np.asarray(reader.table([samples.kept(clip, kept / "tracks")]))
+
+    used, rows = _read(manifest, one, log)
+    labels, people, emotions = _truth(used)
+    if kept.is_dir():
+        log(f"what was read of videos is kept in {kept}, faces of people among it; delete it when done")
+    model.fit_table(rows, labels, people, emotions if any(emotions) else None)
+    p, usable = _unseen(model, rows), readable(rows)
+    counts = {
+        "people": len(np.unique(people[usable])),
+        "clips": int(usable.sum()),
+        "genuine": int(labels[usable].sum()),
+    }
+    model.facts = {**model.facts, **counts, "method": name}
+    seen = np.isfinite(p)
+    if not seen.any():
+        raise InputError("No clip could be judged by a model that had not seen its person; add people.")
+    protocol = "person-disjoint: each clip judged without its person; calibration and mixing saw these answers"
+    finished = f"; {methods.AS_IS} parts judged whomever they had learnt from" if methods.AS_IS in name else ""
+    shared = "; networks of another LSTM-PB than solved learnt from everybody" if "lstm-pb:" in name else ""
+    return _finish(model, out, p[seen], people[seen], labels[seen], emotions[seen], protocol + finished + shared)
+
+
+def _unseen(model: Any, rows: Array) -> Array:
+    """float64 (N,): P(genuine) of the clips of `rows`, found without their person; NaN where there is none."""
+    holders = ((model, "unseen"), (model, "out_of_fold"), (getattr(model, "tabular", None), "out_of_fold"))
+    found = next(p for p in (getattr(holder, name, None) for holder, name in holders) if p is not None)
+    out = np.full(len(rows), np.nan)
+    out[slice(None) if len(found) == len(rows) else readable(rows)] = found
+    return out
+
+
 def _read(manifest: str | Path, one: Callable[[Clip], Array], log: Log) -> tuple[list[Clip], Array]:
     """(clips with a label that could be read, the table of one row that `one` reads of each); the others are named."""
     clips = [clip for clip in manifests.read(manifest) if clip.label]
@@ -103,6 +160,10 @@ def _read(manifest: str | Path, one: Callable[[Clip], Array], log: Log) -> tuple
             log(f"{i + 1} of {len(clips)} clips read")
     if not used:
         raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
+    if len({row.shape[1:] for row in rows}) > 1:
+        raise InputError(
+            f"{manifest} names clips of different kinds, such as tracks and rows of tables; train them apart."
+        )
     return used, np.concatenate(rows)
 
 
@@ -126,7 +187,7 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
         raise InputError(f"{table} needs a column genuine (1 or 0) and a column subject or group; add them.")
     if not data["genuine"].isin([0, 1]).all():
         raise InputError(f"{table} has something else than 1 or 0 in the column genuine; mend it.")
-    model = smile_expert(seed)
+    model = methods.smile_expert(seed)
     x = model.from_columns({name: data[name] for name in data.columns}, str(table))
     labels, people = data["genuine"].to_numpy(int), data[who].astype(str).to_numpy()
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
@@ -139,7 +200,7 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
 
 
 def _finish(
-    model: DescriptorModel | Hybrid,
+    model: Any,
     out: Path,
     p: Array | None,
     people: Array,
@@ -286,8 +347,13 @@ def _pb_card(model: PBModel, labels: Array, people: Array, emotions: Array) -> d
 
 
 def _tidy(folder: Path) -> None:
-    """Remove files of a model that stood here before: they would count as this one's."""
-    own = set(checkpoint.describe(folder)["files"])
+    """Remove files of a model that stood here before, in the folders of its parts as well: they would count as this
+    one's."""
+    about = checkpoint.describe(folder)
     for path in folder.iterdir():
-        if path.suffix in (".npz", ".ubj", ".safetensors") and path.name not in own:
+        if path.suffix in (".npz", ".ubj", ".safetensors") and path.name not in about["files"]:
             path.unlink()
+    parts = about.get("members")
+    for part in parts if isinstance(parts, dict) else ():
+        if (folder / part / "model.json").is_file():
+            _tidy(folder / part)

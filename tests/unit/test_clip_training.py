@@ -6,7 +6,8 @@ Drawn faces say nothing of how good a network is with people: what is tested is 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -339,7 +340,7 @@ def test_tracks_without_pictures_are_refused_by_a_model_of_pixels(
     simulated.corpus(tmp_path / "c", people=1, clips=2, rate=25, seed=0)
     said = duchenne("models", "apply", model, next((tmp_path / "c").glob("*.npz")))
     assert said.code == 1 and "reads pixels" in said.sentence and "duchenne analyze" in said.sentence
-    with pytest.raises(UsageError, match="clip network without PB vectors"):
+    with pytest.raises(UsageError, match="one without PB vectors"):
         from duchenne import generation
 
         generation.load(model)
@@ -379,6 +380,34 @@ def test_a_reader_made_of_several_gives_each_what_it_reads(films: Path, tiny: Pa
     cut = picture.table([clip_crops.read(clip, picture, cache)])[0]
     np.testing.assert_array_equal(row[1].at(np.arange(6)), cut.at(np.arange(6)))
     assert list(work._of_pixels([both, Reader("dynamics"), picture])) == [picture, picture]
+
+
+def test_a_stack_with_a_network_of_pixels_is_trained_kept_and_asked(
+    films: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any]
+) -> None:
+    sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
+    name, out = f"stack:linear-svm:movement+expression-lstm:{tiny}", tmp_path / "m"
+    said = duchenne("train", "method", name, "--manifest", sound, "-o", out, "--cache", cache)
+    assert said.code == 0 and "5 people, 10 clips" in said.out and f"kept in {cache}" in said.err
+    assert json.loads((out / "model.json").read_text())["needs"] == "crops"
+    shutil.rmtree(cache / "crops")  # nor is the recipe's file needed any more
+    (found,) = pipeline.examine(manifest.read(sound)[0].path, model=out)
+    assert 0 < found.p_raw < 1 and f"method '{name}'" in " ".join(found.verdict.history)
+    stack: Any = checkpoint.load(out)[0]
+    track, (rows, net) = samples.kept(manifest.read(sound)[0], cache / "tracks"), stack.members
+    seen = clip_crops.read(manifest.read(sound)[0], net.reader, cache)
+    z = [logit(each.predict_proba([clip])[:, 1])[0] for each, clip in ((rows, track), (net, seen))]
+    assert logit(np.array(found.p_raw)) == pytest.approx(float(np.dot(stack.weights, z) + stack.bias), abs=1e-3)
+    parts = {item["descriptor"]: item["contribution"] for item in found.verdict.evidence}
+    assert sum(parts.values()) + stack.bias == pytest.approx(logit(np.array(found.p_raw)), abs=1e-3)
+    refused = duchenne("models", "apply", out, next(simulated_tracks(tmp_path)))
+    assert "reads pixels" in refused.sentence
+
+
+def simulated_tracks(folder: Path) -> Iterator[Path]:
+    """One packed file."""
+    simulated.corpus(folder / "c", people=1, clips=2, rate=25, seed=0)
+    yield from (folder / "c").glob("*.npz")
 
 
 def test_a_packed_corpus_has_no_pictures_to_evaluate(tmp_path: Path, tiny: Path, duchenne: Callable[..., Any]) -> None:

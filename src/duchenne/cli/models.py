@@ -183,6 +183,25 @@ def train_lstm_pb(
     )
 
 
+@train.command("method")
+def train_method(
+    name: Annotated[
+        str, typer.Argument(help="As `evaluate --model`: linear-svm, two-stage:boosting, stack:descriptors+rank-svm, …")
+    ],
+    manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for followed faces; default: clip-cache beside the model.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds and of all that is learnt.")] = 0,
+) -> None:
+    """Train any method that `duchenne evaluate` compares, and keep it."""
+    from duchenne import training
+
+    card = training.train_method(name, manifest, out, cache=cache, seed=seed, log=log)
+    typer.echo(_told(out, card))
+
+
 @app.command()
 def doctor() -> None:
     """Versions, models with their hashes, landmark model, device: what to send with a bug report."""

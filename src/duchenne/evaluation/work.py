@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -150,24 +150,9 @@ def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> 
     }
 
 
-@dataclass(frozen=True)
-class _Cutting:
-    """A reader of crops that is given whole tracks of `clips`: crops are cut, and kept, on the way."""
-
-    reader: Any
-    clips: Sequence[Clip] = field(compare=False)
-    folder: Path = field(compare=False)
-
-    def table(self, found: Sequence[Sample]) -> Array:
-        cut = [clip_crops.kept(*both, self.reader, self.folder) for both in zip(self.clips, found, strict=True)]
-        return np.asarray(self.reader.table(cut))
-
-
 def _fed(reader: Any, clips: Sequence[Clip], folder: Path) -> Any:
-    """`reader`, of which all that reads crops, be it itself or one of its `readers`, cuts what it needs of `clips`."""
-    if readers := getattr(reader, "readers", ()):
-        return replace(reader, readers=tuple(_fed(each, clips, folder) for each in readers))
-    return _Cutting(reader, clips, folder) if getattr(reader, "needs", "points") == "crops" else reader
+    """`reader`, of which all that reads crops cuts, and keeps, what it needs of `clips`."""
+    return clip_crops.fed(reader, lambda i, sample, each: clip_crops.kept(clips[i], sample, each, folder))
 
 
 def _of_pixels(readers: Iterable[Any]) -> Iterator[Any]:

@@ -1,8 +1,8 @@
 """Model folders: `model.json`, arrays, boosters and a card. Never pickle; a damaged folder is refused.
 
 `format` in `model.json` says which kind of model it is. A hybrid names its two members by their sha256; they lie in
-folders inside its own, or beside it. Only networks load torch (`learn.pb_files`, `learn.clip_files`,
-`learn.expression_files`, `learn.micro_files`).
+folders inside its own, or beside it, and so does a method (`learn.method_files`). Only networks load torch
+(`learn.pb_files`, `learn.clip_files`, `learn.expression_files`, `learn.micro_files`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -29,8 +29,13 @@ if TYPE_CHECKING:
     from duchenne.learn.expression import ExpressionModel
     from duchenne.learn.micro import MicroModel
     from duchenne.learn.pb import PBModel
+    from duchenne.learn.stack import Stack
+    from duchenne.learn.table_model import TableModel
+    from duchenne.learn.table_nets import TableNets
+    from duchenne.learn.two_stage import TwoStage
 
-    Judge = DescriptorModel | PBModel | Hybrid | ClipModel
+    Method = TableModel | TableNets | TwoStage | Stack
+    Judge = DescriptorModel | PBModel | Hybrid | ClipModel | Method
     Model = Judge | ExpressionModel | MicroModel
 
 FORMAT = "duchenne-descriptors"
@@ -39,6 +44,7 @@ HYBRID = "duchenne-hybrid"
 CLIP = "duchenne-clip"
 EXPRESSION = "duchenne-expression"
 MICRO = "duchenne-micro"
+METHOD = "duchenne-method"
 MEMBERS = ("descriptors", "lstm-pb")
 VERSION = 1
 _MOST = 2**24  # bytes of a model.json: a hundred times the largest
@@ -75,11 +81,18 @@ def digest(folder: Path) -> str:
 
 def save(model: Model, folder: Path, *, name: str) -> Path:
     """Write a fitted model; the folder is complete only once `model.json`, written last, is there."""
+    from duchenne.learn import method_files, stack, table_model, two_stage
+
     if isinstance(model, Hybrid):
         return _save_hybrid(model, folder, name)
+    if isinstance(model, table_model.TableModel | two_stage.TwoStage | stack.Stack):
+        return method_files.save(model, folder, name=name)
     if not isinstance(model, DescriptorModel):
         from duchenne.learn import clip_files, clip_model, expression, expression_files, micro, micro_files, pb_files
+        from duchenne.learn.table_nets import TableNets
 
+        if isinstance(model, TableNets):
+            return method_files.save(model, folder, name=name)
         if isinstance(model, clip_model.ClipModel):
             return clip_files.save(model, folder, name=name)
         if isinstance(model, expression.ExpressionModel):
@@ -167,6 +180,7 @@ def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
         CLIP: _clip,
         EXPRESSION: _expression,
         MICRO: _micro,
+        METHOD: _method,
     }
     if about["format"] not in makers or about.get("version") != VERSION:
         raise ModelError(
@@ -194,13 +208,9 @@ def load_descriptors(model: str | Path) -> DescriptorModel:
 def load_judge(model: str | Path) -> tuple[Judge, dict[str, Any]]:
     """As `load`, where a model must tell genuine from posed."""
     found, facts = load(model)
-    if not isinstance(found, DescriptorModel | Hybrid):
-        from duchenne.learn.clip_model import ClipModel
-        from duchenne.learn.pb import PBModel
-
-        if not isinstance(found, PBModel | ClipModel):
-            raise ModelError(f"{model} does not tell genuine from posed, which is needed here; choose another model.")
-    return found, facts
+    if describe(locate(model))["format"] in (EXPRESSION, MICRO):
+        raise ModelError(f"{model} does not tell genuine from posed, which is needed here; choose another model.")
+    return cast("Judge", found), facts
 
 
 def load_expression(model: str | Path) -> tuple[ExpressionModel, dict[str, Any]]:
@@ -286,6 +296,17 @@ def _clip(folder: Path, about: dict[str, Any]) -> ClipModel:
         raise KeyError(clip_files.WEIGHTS)
     try:
         return clip_files.load(folder, about)
+    except ValueError as error:
+        raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
+
+
+def _method(folder: Path, about: dict[str, Any]) -> Method:
+    from duchenne.learn import method_files
+
+    if set(about["files"]) < {method_files.ARRAYS}:
+        raise KeyError(method_files.ARRAYS)
+    try:
+        return method_files.load(folder, about)
     except ValueError as error:
         raise ModelError(f"Model {folder} is damaged: {error}; get or train it again.") from error
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from duchenne.errors import InputError
+from duchenne.errors import InputError, UsageError
 from duchenne.learn.classifiers import TARGET_ACCURACY, abstention_margin
 from duchenne.learn.hybrid import logit
 from duchenne.learn.rank_svm import pairs
@@ -21,6 +21,11 @@ from duchenne.types import Array, Sample
 
 FOLDS = 4  # in which a member that keeps no such answers is asked about people left out
 Make = Callable[[], Any]
+
+
+def no_more() -> Any:
+    """What makes the parts of a model that was loaded; UsageError, as it is finished."""
+    raise UsageError("A loaded model is finished; learn another with `duchenne train method`.")
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class Stack:
 
     weights, bias   of the members' log-odds in those of the stack; a member without an answer says nothing (0)
     pair_weights    of the members' scores in what orders two clips of one person
+    names           of the members, for people
     """
 
     makes: tuple[Make, ...]
@@ -122,9 +128,11 @@ class Stack:
     pair_weights: Array | None = None
     margin: float = 0.0
     out_of_fold: Array | None = field(default=None, repr=False)
+    facts: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        drafts = [make() for make in self.makes]
+        drafts = self.members or [make() for make in self.makes]
         self.reader = Together(tuple(draft.reader for draft in drafts))
         self.recipe = tuple(getattr(draft, "recipe", None) for draft in drafts)
 
@@ -184,7 +192,7 @@ class Stack:
 
     def predict_table(self, x: Array) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN where no member has an answer. InputError before `fit`."""
-        z = np.column_stack([logit(p) for p in self._said(x)])
+        z = np.column_stack([logit(p) for p in self.said(x)])
         p = np.where(np.isfinite(z).any(axis=1), sigmoid(self._mixed(z)), np.nan)
         return np.column_stack([1 - p, p])
 
@@ -193,12 +201,12 @@ class Stack:
         if self.pair_weights is None:
             return None
         columns = []
-        for member, part, p in zip(self.members, self.reader.parts(x), self._said(x), strict=True):
+        for member, part, p in zip(self.members, self.reader.parts(x), self.said(x), strict=True):
             scores = member.rank_table(part) if hasattr(member, "rank_table") else None
             columns.append(logit(p) if scores is None else scores)
         return np.asarray(np.nan_to_num(np.column_stack(columns)) @ self.pair_weights)
 
-    def _said(self, x: Array) -> list[Array]:
+    def said(self, x: Array) -> list[Array]:
         """P(genuine), (N,), of each member, NaN where it cannot read a clip."""
         if not self.members:
             raise InputError("This stack has not been fitted; call fit first.")

@@ -22,6 +22,7 @@ from duchenne.learn.classifiers import TARGET_ACCURACY, abstention_margin
 from duchenne.learn.fit import Schedule, fit
 from duchenne.learn.rows import Reader
 from duchenne.learn.solved import moments, set_moments
+from duchenne.learn.table_model import check_columns
 from duchenne.learn.tabular import person_folds, platt, sigmoid
 from duchenne.models.losses import cross_entropy
 from duchenne.types import Array, Sample
@@ -147,6 +148,7 @@ class TableNets:
     margin: float = 0.0
     out_of_fold: Array | None = field(default=None, repr=False)
     curves: list[list[dict[str, Any]]] = field(default_factory=list, repr=False)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def table(self, samples: Sequence[Sample]) -> Array:
         """float64 (N, D): see `Reader.table`."""
@@ -219,6 +221,7 @@ class TableNets:
     def _each(self, x: Array) -> list[dict[str, Array]]:
         if not self.networks:
             raise InputError("This model has not been fitted; call fit first.")
+        check_columns(x, len(self.median))
         scaled = self._scaled(np.where(np.isfinite(x), x, self.median))
         return [_said(network, scaled) for network in self.networks]
 

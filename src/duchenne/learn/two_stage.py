@@ -9,47 +9,47 @@ from how often it was right about people left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
 from duchenne.learn.classifiers import EMOTION_PENALTY, TARGET_ACCURACY, abstention_margin
+from duchenne.learn.fitted import Boosted, Namer, Squashed, Trees
 from duchenne.learn.hybrid import logit
 from duchenne.learn.linear import Linear
 from duchenne.learn.rows import Reader
-from duchenne.learn.stack import Make, Together, readable
+from duchenne.learn.stack import Make, Together, no_more, readable
+from duchenne.learn.table_model import check_columns
 from duchenne.learn.tabular import person_folds, platt, sigmoid
 from duchenne.types import Array, Sample
 
 FOLDS = 3
-#: From rows (N, D) to probabilities of K classes (N, K).
-Namer = Callable[[Array], Array]
 
 
 def _linear(x: Array, classes: Array, seed: int) -> Namer:
-    fitted = Linear.fit(x, classes, EMOTION_PENALTY)
-    return fitted.probabilities
+    return Squashed(**vars(Linear.fit(x, classes, EMOTION_PENALTY)))
 
 
 def _boosting(x: Array, classes: Array, seed: int) -> Namer:
     import xgboost
 
+    count = int(classes.max()) + 1
     settings = {
-        "objective": "multi:softprob", "num_class": int(classes.max()) + 1, "tree_method": "hist", "max_depth": 3,
+        "objective": "multi:softprob", "num_class": count, "tree_method": "hist", "max_depth": 3,
         "eta": 0.08, "subsample": 0.5, "colsample_bytree": 0.1, "lambda": 5.0, "max_bin": 32, "seed": seed,
         "nthread": 1, "verbosity": 0,
     }  # fmt: skip
-    booster = xgboost.train(settings, xgboost.DMatrix(x, label=classes, nthread=1), num_boost_round=100)
-    return lambda rows: np.asarray(booster.predict(xgboost.DMatrix(rows, nthread=1)), float)
+    data = xgboost.DMatrix(x, label=classes, nthread=1)
+    return Boosted(xgboost.train(settings, data, num_boost_round=100), count)
 
 
 def _extra_trees(x: Array, classes: Array, seed: int) -> Namer:
     from sklearn.ensemble import ExtraTreesClassifier
 
     trees = ExtraTreesClassifier(300, max_features=0.3, random_state=seed).fit(np.nan_to_num(x), classes)
-    return lambda rows: np.asarray(trees.predict_proba(np.nan_to_num(rows)))
+    return Trees.of(trees, genuine=False)
 
 
 #: First stages: name → fit on rows (N, D) and classes (N,) 0 … K − 1.
@@ -81,16 +81,18 @@ def sharpness(p: Array, classes: Array) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Stages:
-    """Both stages, fitted: judges by emotion, or the one under ""."""
+class Stages:
+    """Both stages, fitted: judges by emotion, or the one under ""; the first reads so many `columns`."""
 
     names: tuple[str, ...]
     namer: Namer
     sharpness: float
+    columns: int
     judges: dict[str, Any]
 
     def emotions(self, rows: Array) -> Array:
         """float64 (N, E): what the first stage says of `rows`, as sure as it was right about people left out."""
+        check_columns(rows, self.columns)
         return sharpened(self.namer(rows), self.sharpness)
 
     def p(self, rows: Array, x: Array) -> Array:
@@ -115,21 +117,22 @@ class TwoStage:
     An emotion with too few people for a judge of its own gets one that is fitted to all clips.
     """
 
-    make: Make
+    make: Make = no_more
     first: str = "linear"
     how: str = "apart"
     seed: int = 0
     needs: str = "points"
-    stages: _Stages | None = None
+    stages: Stages | None = None
     slope: float = 1.0
     intercept: float = 0.0
     margin: float = 0.0
-    out_of_fold: Array | None = None
+    out_of_fold: Array | None = field(default=None, repr=False)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.first not in FIRST:
             raise UsageError(f"There is no first stage '{self.first}'; choose one of: {', '.join(FIRST)}.")
-        draft = self.make()
+        draft = self.make() if self.stages is None else next(iter(self.stages.judges.values()))
         rows = isinstance(draft.reader, Reader)
         if self.how == "conditioned" and (not rows or hasattr(draft, "names")):
             raise UsageError(
@@ -169,7 +172,7 @@ class TwoStage:
         self.stages = self._stages(rows, seen, y, groups, what)
         return self
 
-    def _stages(self, rows: Array, x: Array, y: Array, groups: Array, what: Array) -> _Stages:
+    def _stages(self, rows: Array, x: Array, y: Array, groups: Array, what: Array) -> Stages:
         names = tuple(sorted(set(what.tolist())))
         classes = np.searchsorted(names, what)
         namer, told = FIRST[self.first](rows, classes, self.seed), np.full((len(x), len(names)), 1 / len(names))
@@ -180,7 +183,7 @@ class TwoStage:
         sharp = sharpness(told, classes)
         if self.how == "conditioned":
             inputs = np.hstack([x, sharpened(told, sharp)])
-            return _Stages(names, namer, sharp, {"": self.make().fit_table(inputs, y, groups, what)})
+            return Stages(names, namer, sharp, rows.shape[1], {"": self.make().fit_table(inputs, y, groups, what)})
         judges, lacking = {}, []
         for name in names:
             mine = what == name
@@ -190,7 +193,7 @@ class TwoStage:
                 lacking.append(name)
         if lacking:
             judges |= dict.fromkeys(lacking, self.make().fit_table(x, y, groups, what))
-        return _Stages(names, namer, sharp, judges)
+        return Stages(names, namer, sharp, rows.shape[1], judges)
 
     def emotions(self, x: Array) -> Array:
         """float64 (N, E): what the first stage says of rows of `table`, emotions in alphabetical order."""
