@@ -17,6 +17,9 @@ from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.pb import READINGS, PBModel, PBRecipe
 from duchenne.learn.tabular import Recipe
 
+#: Shipped models that tell genuine from posed.
+JUDGES = [name for name in checkpoint.shipped() if name != "expression"]
+
 SMALL = Recipe(rounds=15, columns=0.5, bins=8, bag=2, folds=4, penalty=0.1)
 KINDS = [*FAMILIES, "smile"]
 # far apart in speed, in where they start and in how the head moves: no family is blind to all of it
@@ -276,7 +279,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path):
 # --- shipped ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", checkpoint.shipped())
+@pytest.mark.parametrize("name", JUDGES)
 def test_a_shipped_model_is_whole_and_works(name, clips):
     model, about = checkpoint.load(name)
     folder = checkpoint.locate(name)
@@ -293,7 +296,21 @@ def test_a_shipped_model_is_whole_and_works(name, clips):
     np.testing.assert_allclose(rest, rest[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", checkpoint.shipped())
+def test_the_shipped_expression_network_is_whole_and_says_how_good_it_is():
+    folder, card = checkpoint.locate("expression"), checkpoint.card("expression")
+    numbers_only(folder)
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 8e6
+    network, about = checkpoint.load_expression("expression")
+    p = network.predict(np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8))
+    assert about["id"] == "expression" and p.shape == (3, 7)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    low, high = card["accuracy_interval"]
+    assert 0.5 < low < card["accuracy"] < high < 1 and card["images"] > 1000 and card["limits"]
+    with pytest.raises(ModelError, match="genuine from posed"):
+        checkpoint.load_judge("expression")
+
+
+@pytest.mark.parametrize("name", JUDGES)
 def test_a_shipped_model_says_how_good_it_is_and_on_whom(name):
     card = checkpoint.card(name)
     assert {row["coverage"] for row in card["risk_coverage"]}  # the report shows it

@@ -303,7 +303,7 @@ def test_a_name_that_is_no_text_is_taken_too(pictures, tmp_path):
     command = [sys.executable, "-m", "duchenne", "analyze", clip, "-o", out]
     done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"") and b"caf" in done.stdout
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.iterdir())) == 4
 
 
 # --- models -------------------------------------------------------------------------------------------------
