@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from duchenne import io
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.learn import checkpoint, method_files, methods
@@ -164,7 +165,7 @@ def rearranged(folder, **changes):
     about["settings"] |= changes.pop("settings", {})
     arrays["made_for"] = np.frombuffer(method_files._made_for(about["settings"], about["members"]).encode(), np.uint8)
     np.savez(folder / "arrays.npz", **{key: value for key, value in (arrays | changes).items() if value is not None})
-    about["files"]["arrays.npz"] = method_files._sha(folder / "arrays.npz")
+    about["files"]["arrays.npz"] = io.sha256(folder / "arrays.npz")
     (folder / "model.json").write_text(json.dumps(about))
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from duchenne import io
 from duchenne.datasets import fer2013
 from duchenne.errors import ModelError
 from duchenne.learn import checkpoint, expression_files
@@ -132,7 +133,7 @@ def rewritten(folder, **changes):
 
 def rehashed(folder):
     """Somebody who changes the weights can also change their hash."""
-    rewritten(folder, files={expression_files.WEIGHTS: expression_files._sha(folder / expression_files.WEIGHTS)})
+    rewritten(folder, files={expression_files.WEIGHTS: io.sha256(folder / expression_files.WEIGHTS)})
 
 
 def with_weights(folder, change):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from duchenne import io
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.learn import checkpoint, pb_files, recipes
 from duchenne.learn.pb import READINGS, PBModel, PBRecipe
@@ -96,7 +97,7 @@ def rewritten(folder, **changes):
 
 def rehashed(folder):
     """Somebody who changes the weights can also change their hash."""
-    rewritten(folder, files={pb_files.WEIGHTS: pb_files._sha(folder / pb_files.WEIGHTS)})
+    rewritten(folder, files={pb_files.WEIGHTS: io.sha256(folder / pb_files.WEIGHTS)})
 
 
 def with_weights(folder, change):
@@ -245,7 +246,7 @@ def test_boosters_of_other_vectors_are_refused(movements, tmp_path):
     folders = [checkpoint.save(m, tmp_path / n, name="m") for m, n in ((small, "a"), (large, "b"))]
     (folders[0] / "scorer-0.ubj").write_bytes((folders[1] / "scorer-0.ubj").read_bytes())
     about = json.loads((folders[0] / "model.json").read_text())
-    about["files"]["scorer-0.ubj"] = pb_files._sha(folders[0] / "scorer-0.ubj")
+    about["files"]["scorer-0.ubj"] = io.sha256(folders[0] / "scorer-0.ubj")
     (folders[0] / "model.json").write_text(json.dumps(about))
     with pytest.raises(ModelError, match="PB vectors of 4"):
         checkpoint.load(folders[0])

@@ -1,7 +1,17 @@
 """Results out and face tracks in: whole files or none, plain formats, no pickle."""
 
 from duchenne.io.export import to_openface, to_pyfeat, write_as
-from duchenne.io.files import atomic, check_folder, plain, read_toml, staged, write_json, write_table, write_text
+from duchenne.io.files import (
+    atomic,
+    check_folder,
+    plain,
+    read_toml,
+    sha256,
+    staged,
+    write_json,
+    write_table,
+    write_text,
+)
 from duchenne.io.foreign import action_units, dialect, tracks_from_openface, tracks_from_pyfeat
 from duchenne.io.frames import FRAME_COLUMNS, frames_table, tracks_from_table
 from duchenne.io.tracks import load_tracks, save_tracks
@@ -17,6 +27,7 @@ __all__ = [
     "plain",
     "read_toml",
     "save_tracks",
+    "sha256",
     "staged",
     "to_openface",
     "to_pyfeat",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -60,6 +61,11 @@ def staged(folder: str | Path) -> Iterator[Path]:
         raise (_unwritable(target, error.__cause__) if isinstance(error.__cause__, OSError) else error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def check_folder(folder: str | Path) -> None:

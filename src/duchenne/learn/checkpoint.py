@@ -111,12 +111,12 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
     arrays = {key: np.asarray(value, np.float32) for key, value in arrays.items() if value is not None}
     with io.atomic(folder / "arrays.npz") as path, path.open("wb") as handle:
         np.savez_compressed(handle, **arrays)
-    hashes = {"arrays.npz": _sha(folder / "arrays.npz")}
+    hashes = {"arrays.npz": io.sha256(folder / "arrays.npz")}
     for i, booster in enumerate(tabular.boosters):
         file = f"genuine-{i}.ubj"
         with io.atomic(folder / file) as path:
             path.write_bytes(bytes(booster.save_raw("ubj")))
-        hashes[file] = _sha(folder / file)
+        hashes[file] = io.sha256(folder / file)
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -249,7 +249,7 @@ def verify(folder: Path, about: dict[str, Any]) -> list[str]:
         path = folder / file
         if not path.is_file():
             problems.append(f"{file} is missing")
-        elif _sha(path) != expected:
+        elif io.sha256(path) != expected:
             problems.append(f"{file} is not the file that was saved (sha256 differs)")
     members = about.get("members")  # of a descriptor model a word: which of its own parts judge
     for member, expected in members.items() if isinstance(members, dict) else ():
@@ -381,7 +381,3 @@ def _linear_arrays(prefix: str, linear: Linear | None) -> dict[str, Any]:
 def _linear(arrays: dict[str, Any], prefix: str) -> Linear | None:
     keys = ("median", "spread", "weights", "bias")
     return Linear(*(arrays[f"{prefix}_{key}"] for key in keys)) if f"{prefix}_weights" in arrays else None
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,7 +5,6 @@ Weights stay float32, so that a saved model answers bit for bit the same. What i
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,21 +12,20 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as serialise
 from torch import Tensor
 
 from duchenne import io
 from duchenne.errors import DuchenneError, InputError, ModelError, UsageError
-from duchenne.learn import checkpoint, clip_recipe
+from duchenne.learn import checkpoint, clip_recipe, tensor_file
 from duchenne.learn.clip_model import ClipModel
 from duchenne.learn.clip_recipe import ClipRecipe
 from duchenne.models.clip_nets import ClipNet
 
 FORMAT = "duchenne-clip"
 VERSION = 1
-WEIGHTS = "weights.safetensors"
+WEIGHTS = tensor_file.NAME
 #: What the numbers of a frame are; a model of other points reads nothing here.
 LAYOUT = "points40 of dlib68"
 _MOST = 2**32  # bytes of weights: a bag of ten of the largest
@@ -42,9 +40,7 @@ def save(model: ClipModel, folder: Path, *, name: str) -> Path:
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     if wrong := [key for key, value in tensors.items() if not bool(value.isfinite().all())]:
         raise ModelError(f"The network's weights {wrong[0]} are no numbers; train it again.")
-    with io.atomic(folder / WEIGHTS) as path:
-        # `save_file` would keep it from other users of the machine
-        path.write_bytes(serialise(tensors, {"made_for": _made_for(model.recipe, model.emotion_names)}))
+    digest = tensor_file.write(folder / WEIGHTS, tensors, _made_for(model.recipe, model.emotion_names))
     r = model.recipe
     about = {
         "format": FORMAT,
@@ -60,7 +56,7 @@ def save(model: ClipModel, folder: Path, *, name: str) -> Path:
         "calibration": {"slope": model.slope, "intercept": model.intercept},
         "margin": model.margin,
         "facts": model.facts,
-        "files": {WEIGHTS: _sha(folder / WEIGHTS)},
+        "files": {WEIGHTS: digest},
     }
     io.write_json(folder / "model.json", about)
     return folder
@@ -98,22 +94,13 @@ def load(folder: Path, about: dict[str, Any]) -> ClipModel:
 
 
 def _tensors(path: Path, recipe: ClipRecipe, names: list[str], count: int) -> dict[str, Tensor]:
-    if path.stat().st_size > _MOST:
-        raise ValueError(f"{path.name} is larger than {_MOST >> 20} MB")
-    try:
-        with safe_open(str(path), framework="pt") as stored:
-            made_for = json.loads((stored.metadata() or {}).get("made_for", "null"))
-            found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+    def shapes(_: tensor_file.Shapes) -> tensor_file.Shapes:
         with torch.device("meta"):
             one = {key: tuple(each.shape) for key, each in ClipNet(recipe.config(len(names))).state_dict().items()}
-        expected = {f"{i}.{key}": shape for i in range(count) for key, shape in one.items()}
-        if wrong := sorted(found.items() ^ expected.items()):
-            raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
-        tensors = load_file(str(path))
-    except (SafetensorError, RuntimeError) as error:  # the latter where sizes are beyond all numbers
-        raise ValueError(f"{path.name} is cut short or no safetensors file") from error
-    if made_for != json.loads(_made_for(recipe, names)):
-        raise ValueError(f"{path.name} was learnt with other settings or emotions than model.json says")
+        return {f"{i}.{key}": shape for i in range(count) for key, shape in one.items()}
+
+    made_for = _made_for(recipe, names)
+    tensors = tensor_file.read(path, made_for, shapes, most=_MOST, of="settings or emotions")
     whole = (torch.float32, torch.int64)  # the latter counts batches
     if not all(value.dtype in whole and bool(value.isfinite().all()) for value in tensors.values()):
         raise ValueError(f"{path.name} holds weights that are no numbers of single precision")
@@ -151,9 +138,5 @@ def published(where: Path | str, recipe: ClipRecipe) -> dict[str, Any]:
 
 
 def _made_for(recipe: ClipRecipe, names: Any) -> str:
-    """What the weights are of; it lies inside their file, so that a changed `model.json` is noticed."""
+    """What the weights are of."""
     return json.dumps({"layout": LAYOUT, "recipe": asdict(recipe), "emotions": list(names)}, sort_keys=True)
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

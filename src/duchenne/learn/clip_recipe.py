@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from importlib.resources import files
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from duchenne import io
 from duchenne.errors import UsageError
+from duchenne.learn import settings
 from duchenne.learn.clip_reader import LEAST, ClipReader
 from duchenne.learn.expression_recipe import PRECISIONS, ExpressionRecipe
 from duchenne.learn.fit import Schedule
@@ -166,8 +165,7 @@ _WORDS = {
 
 def shipped() -> dict[str, Path]:
     """The recipes inside the package, each of a network: name → TOML."""
-    root = Path(str(files("duchenne"))) / "recipes" / "clips"
-    return {path.stem: path for path in sorted(root.glob("*.toml"))}
+    return settings.shipped("clips")
 
 
 def read(name: str | Path, **changes: Any) -> ClipRecipe:
@@ -175,46 +173,18 @@ def read(name: str | Path, **changes: Any) -> ClipRecipe:
 
     InputError where there is no such file or it is no TOML; UsageError for unknown keys and impossible values.
     """
-    path = shipped().get(str(name), Path(name))
-    found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(shipped())}, or a TOML.")
-    return recipe({**found, **{key: value for key, value in changes.items() if value is not None}}, str(path))
+    return recipe(*settings.read(name, shipped(), changes))
 
 
-def recipe(settings: dict[str, Any], where: str) -> ClipRecipe:
+def recipe(given: dict[str, Any], where: str) -> ClipRecipe:
     """The recipe of these settings, all others at their defaults.
 
     UsageError, beginning with `where`, for unknown keys, wrong kinds and values outside what makes sense.
     """
-    known = [field.name for field in fields(ClipRecipe)]
-    if unknown := [key for key in settings if key not in known]:
-        raise UsageError(f"{where} has the unknown key '{unknown[0]}'; known are: {', '.join(known)}.")
-    found = replace(ClipRecipe(), **{name: _typed(name, value, where) for name, value in settings.items()})
-    for name, (least, most) in _RANGES.items():
-        value = getattr(found, name)
-        if not all(least <= each <= most for each in (value if isinstance(value, tuple) else (value,))):
-            raise UsageError(f"{where}: {name} must lie between {least:g} and {most:g}, found {value!r}.")
-    for name, words in _WORDS.items():
-        if getattr(found, name) not in words:
-            told = ", ".join(map(str, words))
-            raise UsageError(f"{where}: {name} must be one of {told}, found {getattr(found, name)!r}.")
+    found = settings.filled(ClipRecipe(), given, where)
+    settings.check(found, where, _RANGES, _WORDS)
     least = 1 if found.by_frame else LEAST
     if found.frames < least and not (found.fps and not found.frames):
         raise UsageError(f"{where}: this network needs {least} frames or more, found {found.frames}; or set fps.")
     found.config(1)  # which tells of parts that do not go together
     return found
-
-
-def _typed(name: str, value: Any, where: str) -> Any:
-    default = getattr(ClipRecipe(), name)
-    if isinstance(default, tuple):
-        if isinstance(value, list | tuple) and len(value) == len(default) and all(_is(float, each) for each in value):
-            return tuple(map(float, value))
-        raise UsageError(f"{where}: {name} must be a list of {len(default)} numbers, found {value!r}.")
-    if not _is(type(default), value):
-        raise UsageError(f"{where}: {name} must be {type(default).__name__}, found {value!r}.")
-    return type(default)(value)
-
-
-def _is(kind: type, value: Any) -> bool:
-    """Whether a TOML value is of the kind; a whole number will do for a float."""
-    return type(value) is kind or (kind is float and type(value) is int)

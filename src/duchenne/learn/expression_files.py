@@ -5,27 +5,23 @@ Filters and matrices are stored in half precision, everything else, which is lit
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from safetensors.torch import save as serialise
 from torch import Tensor
 
 from duchenne import io
 from duchenne.errors import DuchenneError, ModelError
-from duchenne.learn import expression_recipe
+from duchenne.learn import expression_recipe, tensor_file
 from duchenne.learn.expression import ExpressionModel
 from duchenne.models.expression_cnn import ExpressionCNN, ExpressionConfig
 
 FORMAT = "duchenne-expression"
 VERSION = 1
-WEIGHTS = "weights.safetensors"
+WEIGHTS = tensor_file.NAME
 _MOST = 2**28  # bytes of weights: twenty times the paper's
 
 
@@ -38,9 +34,7 @@ def save(model: ExpressionModel, folder: Path, *, name: str) -> Path:
     tensors = {key: _stored(value) for key, value in model.network.state_dict().items()}
     if wrong := [key for key, value in tensors.items() if not bool(value.isfinite().all())]:
         raise ModelError(f"The network's weights {wrong[0]} do not fit into half precision; train it again.")
-    with io.atomic(folder / WEIGHTS) as path:
-        # `save_file` would keep it from other users of the machine
-        path.write_bytes(serialise(tensors, {"made_for": _made_for(model.recipe, config)}))
+    digest = tensor_file.write(folder / WEIGHTS, tensors, _made_for(model.recipe, config))
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -53,7 +47,7 @@ def save(model: ExpressionModel, folder: Path, *, name: str) -> Path:
         "side": config.side,
         "recipe": asdict(model.recipe),
         "facts": model.facts,
-        "files": {WEIGHTS: _sha(folder / WEIGHTS)},
+        "files": {WEIGHTS: digest},
     }
     io.write_json(folder / "model.json", about)
     return folder
@@ -85,21 +79,12 @@ def _stored(value: Tensor) -> Tensor:
 
 
 def _tensors(path: Path, recipe: expression_recipe.ExpressionRecipe, config: ExpressionConfig) -> dict[str, Tensor]:
-    if path.stat().st_size > _MOST:
-        raise ValueError(f"{path.name} is larger than {_MOST >> 20} MB")
-    try:
-        with safe_open(str(path), framework="pt") as stored:
-            made_for = json.loads((stored.metadata() or {}).get("made_for", "null"))
-            found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+    def shapes(_: tensor_file.Shapes) -> tensor_file.Shapes:
         with torch.device("meta"):
-            expected = {key: tuple(value.shape) for key, value in ExpressionCNN(config).state_dict().items()}
-        if wrong := sorted(found.items() ^ expected.items()):
-            raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
-        tensors = load_file(str(path))
-    except (SafetensorError, RuntimeError) as error:  # the latter where sizes are beyond all numbers
-        raise ValueError(f"{path.name} is cut short or no safetensors file") from error
-    if made_for != json.loads(_made_for(recipe, config)):
-        raise ValueError(f"{path.name} was learnt with other settings or classes than model.json says")
+            return {key: tuple(value.shape) for key, value in ExpressionCNN(config).state_dict().items()}
+
+    made_for = _made_for(recipe, config)
+    tensors = tensor_file.read(path, made_for, shapes, most=_MOST, of="settings or classes")
     kinds = {key: torch.float16 if value.ndim > 1 else torch.float32 for key, value in tensors.items()}
     if not all(value.dtype == kinds[key] and bool(value.isfinite().all()) for key, value in tensors.items()):
         raise ValueError(f"{path.name} holds weights that are no numbers of half precision")
@@ -107,9 +92,5 @@ def _tensors(path: Path, recipe: expression_recipe.ExpressionRecipe, config: Exp
 
 
 def _made_for(recipe: expression_recipe.ExpressionRecipe, config: ExpressionConfig) -> str:
-    """What the weights are of; it lies inside their file, so that a changed `model.json` is noticed."""
+    """What the weights are of."""
     return json.dumps({"recipe": asdict(recipe), "network": asdict(config)}, sort_keys=True)
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

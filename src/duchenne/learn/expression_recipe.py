@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duchenne import io
-from duchenne.errors import UsageError
+from duchenne.learn import settings
 from duchenne.learn.fit import Schedule
 from duchenne.models.expression_cnn import HEADS, KINDS, ExpressionConfig
 
@@ -121,8 +119,7 @@ _KINDS: dict[str, type] = {"widths": int, "blocks": int, "dropout": float, "spar
 
 def shipped() -> dict[str, Path]:
     """The recipes inside the package: name → TOML."""
-    root = Path(str(files("duchenne"))) / "recipes" / "expression"
-    return {path.stem: path for path in sorted(root.glob("*.toml"))}
+    return settings.shipped("expression")
 
 
 def read(name: str | Path, **changes: Any) -> ExpressionRecipe:
@@ -130,44 +127,15 @@ def read(name: str | Path, **changes: Any) -> ExpressionRecipe:
 
     InputError where there is no such file or it is no TOML; UsageError for unknown keys and impossible values.
     """
-    path = shipped().get(str(name), Path(name))
-    found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(shipped())}, or a TOML.")
-    return recipe({**found, **{key: value for key, value in changes.items() if value is not None}}, str(path))
+    return recipe(*settings.read(name, shipped(), changes))
 
 
-def recipe(settings: dict[str, Any], where: str) -> ExpressionRecipe:
+def recipe(given: dict[str, Any], where: str) -> ExpressionRecipe:
     """The recipe of these settings, all others at their defaults.
 
     UsageError, beginning with `where`, for unknown keys, wrong kinds and values outside what makes sense.
     """
-    known = [field.name for field in fields(ExpressionRecipe)]
-    if unknown := [key for key in settings if key not in known]:
-        raise UsageError(f"{where} has the unknown key '{unknown[0]}'; known are: {', '.join(known)}.")
-    found = replace(ExpressionRecipe(), **{name: _typed(name, value, where) for name, value in settings.items()})
-    for name, (least, most) in _RANGES.items():
-        value = getattr(found, name)
-        if not all(least <= each <= most for each in (value if isinstance(value, tuple) else (value,))):
-            raise UsageError(f"{where}: {name} must lie between {least:g} and {most:g}, found {value!r}.")
-    for name, words in _WORDS.items():
-        if getattr(found, name) not in words:
-            told = ", ".join(map(str, words))
-            raise UsageError(f"{where}: {name} must be one of {told}, found {getattr(found, name)!r}.")
+    found = settings.filled(ExpressionRecipe(), given, where, _LENGTHS, _KINDS)
+    settings.check(found, where, _RANGES, _WORDS)
     found.config(["any"], [0.0] * found.channels, [1.0] * found.channels)  # which tells widths of another kind
     return found
-
-
-def _typed(name: str, value: Any, where: str) -> Any:
-    default = getattr(ExpressionRecipe(), name)
-    if isinstance(default, tuple):
-        each = _KINDS[name]
-        if isinstance(value, list | tuple) and len(value) in _LENGTHS[name] and all(_is(each, one) for one in value):
-            return tuple(map(each, value))
-        raise UsageError(f"{where}: {name} must be a list of {_LENGTHS[name][-1]} numbers, found {value!r}.")
-    if not _is(type(default), value):
-        raise UsageError(f"{where}: {name} must be {type(default).__name__}, found {value!r}.")
-    return type(default)(value)
-
-
-def _is(kind: type, value: Any) -> bool:
-    """Whether a TOML value is of the kind; a whole number will do for a float."""
-    return type(value) is kind or (kind is float and type(value) is int)

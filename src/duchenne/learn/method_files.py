@@ -6,7 +6,6 @@ method answers bit for bit the same. What `model.json` says is repeated inside t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -92,7 +91,7 @@ def save(model: Method, folder: Path, *, name: str) -> Path:
         "settings": box.settings,
         "facts": model.facts,
         "members": hashes,
-        "files": {file: _sha(folder / file) for file in (ARRAYS, *box.boosters)},
+        "files": {file: io.sha256(folder / file) for file in (ARRAYS, *box.boosters)},
     }
     io.write_json(folder / "model.json", about)
     return folder
@@ -326,7 +325,3 @@ _MAKERS: dict[str, Callable[[_Shelf], Method]] = {
 def _made_for(settings: Any, members: Any) -> str:
     """What the arrays are of; it lies inside their file, so that a changed `model.json` is noticed."""
     return json.dumps({"settings": settings, "members": members}, sort_keys=True)
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

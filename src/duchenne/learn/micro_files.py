@@ -3,28 +3,24 @@ through which it sees, a model by itself. What it says of itself is checked befo
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from safetensors.torch import save as serialise
 from torch import Tensor
 
 from duchenne import io
 from duchenne.errors import DuchenneError, ModelError
-from duchenne.learn import checkpoint, expression_files, micro_recipe
+from duchenne.learn import checkpoint, expression_files, micro_recipe, tensor_file
 from duchenne.learn.expression import ExpressionModel
 from duchenne.learn.micro import MicroModel
 from duchenne.models.micro import MicroConfig, MicroLSTM
 
 FORMAT = "duchenne-micro"
 VERSION = 1
-WEIGHTS = "weights.safetensors"
+WEIGHTS = tensor_file.NAME
 MEMBER = "expression"
 _MOST = 2**28  # bytes of weights: some hundred times the largest
 
@@ -39,8 +35,7 @@ def save(model: MicroModel, folder: Path, *, name: str) -> Path:
         raise ModelError(f"The network's weights {wrong[0]} are no numbers; train it again.")
     expression_files.save(model.seeing, folder / MEMBER, name=MEMBER)
     config = model.network.config
-    with io.atomic(folder / WEIGHTS) as path:
-        path.write_bytes(serialise(tensors, {"made_for": json.dumps(asdict(config), sort_keys=True)}))
+    digest = tensor_file.write(folder / WEIGHTS, tensors, json.dumps(asdict(config), sort_keys=True))
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -51,7 +46,7 @@ def save(model: MicroModel, folder: Path, *, name: str) -> Path:
         "recipe": asdict(model.recipe),
         "members": {MEMBER: checkpoint.digest(folder / MEMBER)},
         "facts": model.facts,
-        "files": {WEIGHTS: hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()},
+        "files": {WEIGHTS: digest},
     }
     io.write_json(folder / "model.json", about)
     return folder
@@ -77,21 +72,12 @@ def load(folder: Path, about: dict[str, Any], seeing: ExpressionModel) -> MicroM
 
 
 def _tensors(path: Path, config: MicroConfig) -> dict[str, Tensor]:
-    if path.stat().st_size > _MOST:
-        raise ValueError(f"{path.name} is larger than {_MOST >> 20} MB")
-    try:
-        with safe_open(str(path), framework="pt") as stored:
-            made_for = json.loads((stored.metadata() or {}).get("made_for", "null"))
-            found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+    def shapes(_: tensor_file.Shapes) -> tensor_file.Shapes:
         with torch.device("meta"):
-            expected = {key: tuple(value.shape) for key, value in MicroLSTM(config).state_dict().items()}
-        if wrong := sorted(found.items() ^ expected.items()):
-            raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
-        tensors = load_file(str(path))
-    except (SafetensorError, RuntimeError) as error:  # the latter where sizes are beyond all numbers
-        raise ValueError(f"{path.name} is cut short or no safetensors file") from error
-    if made_for != json.loads(json.dumps(asdict(config))):
-        raise ValueError(f"{path.name} was learnt with other settings or classes than model.json says")
+            return {key: tuple(value.shape) for key, value in MicroLSTM(config).state_dict().items()}
+
+    made_for = json.dumps(asdict(config))
+    tensors = tensor_file.read(path, made_for, shapes, most=_MOST, of="settings or classes")
     if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in tensors.values()):
         raise ValueError(f"{path.name} holds weights that are no numbers of single precision")
     return tensors

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duchenne import io
-from duchenne.errors import UsageError
+from duchenne.learn import settings
 from duchenne.learn.fit import Schedule
 from duchenne.models.micro import MicroConfig
 
@@ -63,8 +61,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def shipped() -> dict[str, Path]:
     """The recipes inside the package: name → TOML."""
-    root = Path(str(files("duchenne"))) / "recipes" / "micro"
-    return {path.stem: path for path in sorted(root.glob("*.toml"))}
+    return settings.shipped("micro")
 
 
 def read(name: str | Path, **changes: Any) -> MicroRecipe:
@@ -72,24 +69,14 @@ def read(name: str | Path, **changes: Any) -> MicroRecipe:
 
     InputError where there is no such file or it is no TOML; UsageError for unknown keys and impossible values.
     """
-    path = shipped().get(str(name), Path(name))
-    found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(shipped())}, or a TOML.")
-    return recipe({**found, **{key: value for key, value in changes.items() if value is not None}}, str(path))
+    return recipe(*settings.read(name, shipped(), changes))
 
 
-def recipe(settings: dict[str, Any], where: str) -> MicroRecipe:
+def recipe(given: dict[str, Any], where: str) -> MicroRecipe:
     """The recipe of these settings, all others at their defaults.
 
     UsageError, beginning with `where`, for unknown keys, wrong kinds and values outside what makes sense.
     """
-    usual = MicroRecipe()
-    known: dict[str, type] = {field.name: type(getattr(usual, field.name)) for field in fields(usual)}
-    for name, value in settings.items():
-        if name not in known:
-            raise UsageError(f"{where} has the unknown key '{name}'; known are: {', '.join(known)}.")
-        if type(value) is not known[name] and not (known[name] is float and type(value) is int):
-            raise UsageError(f"{where}: {name} must be {known[name].__name__}, found {value!r}.")
-        least, most = _RANGES.get(name, (0, 1))
-        if not least <= float(settings[name]) <= most:
-            raise UsageError(f"{where}: {name} must lie between {least:g} and {most:g}, found {value!r}.")
-    return replace(usual, **{name: known[name](value) for name, value in settings.items()})
+    found = settings.filled(MicroRecipe(), given, where)
+    settings.check(found, where, _RANGES)
+    return found

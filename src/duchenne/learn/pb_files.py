@@ -5,7 +5,6 @@ Weights stay float32, so that a saved model answers bit for bit the same.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -13,14 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from safetensors.torch import save as serialise
 from torch import Tensor
 
 from duchenne import io
 from duchenne.errors import DuchenneError
-from duchenne.learn import recipes
+from duchenne.learn import recipes, tensor_file
 from duchenne.learn.linear import Linear
 from duchenne.learn.pb import PBModel, PBRecipe
 from duchenne.learn.scorer import Plain, Scorer
@@ -32,7 +28,7 @@ FORMAT = "duchenne-lstm-pb"
 VERSION = 1
 #: What the 80 numbers of a frame are (`learn.sequences`); a model of other points reads nothing here.
 LAYOUT = "points40 of dlib68"
-WEIGHTS = "weights.safetensors"
+WEIGHTS = tensor_file.NAME
 _MOST = 2**30  # bytes of weights: eight times the paper's six networks of 512 would still fit
 _LINEAR = ("median", "spread", "weights", "bias")
 
@@ -49,11 +45,9 @@ def save(model: PBModel, folder: Path, *, name: str) -> Path:
         if scorer.booster is not None:
             with io.atomic(folder / f"scorer-{i}.ubj") as path:
                 path.write_bytes(bytes(scorer.booster.save_raw("ubj")))
-            hashes[f"scorer-{i}.ubj"] = _sha(folder / f"scorer-{i}.ubj")
+            hashes[f"scorer-{i}.ubj"] = io.sha256(folder / f"scorer-{i}.ubj")
     tensors = {key: value.detach().to(torch.float32).contiguous().clone() for key, value in tensors.items()}
-    with io.atomic(folder / WEIGHTS) as path:
-        # `save_file` would keep it from other users of the machine
-        path.write_bytes(serialise(tensors, {"made_for": _made_for(model.recipe)}))
+    digest = tensor_file.write(folder / WEIGHTS, tensors, _made_for(model.recipe))
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -68,7 +62,7 @@ def save(model: PBModel, folder: Path, *, name: str) -> Path:
         "calibration": {"slope": model.slope, "intercept": model.intercept},
         "margin": model.margin,
         "facts": model.facts,
-        "files": {WEIGHTS: _sha(folder / WEIGHTS), **hashes},
+        "files": {WEIGHTS: digest, **hashes},
     }
     io.write_json(folder / "model.json", about)
     return folder
@@ -149,32 +143,18 @@ def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:
 
 
 def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
-    if path.stat().st_size > _MOST:
-        raise ValueError(f"{path.name} is larger than {_MOST >> 20} MB")
-    try:
-        with safe_open(str(path), framework="pt") as stored:
-            made_for = json.loads((stored.metadata() or {}).get("made_for", "null"))
-            found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+    def shapes(found: tensor_file.Shapes) -> tensor_file.Shapes:
         members = [_members(k.removeprefix(f"{i}.") for k in found if k.startswith(f"{i}.")) for i in range(networks)]
         if recipe.reading == "solved" and not all(0 < number <= recipe.bag for number in members):
             raise ValueError(f"{path.name} holds {members} networks, expected 1 to {recipe.bag} of each")
-        expected = _shapes(recipe, members)
-        if wrong := sorted(found.items() ^ expected.items()):
-            raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
-        tensors = load_file(str(path))
-    except (SafetensorError, RuntimeError) as error:  # the latter where sizes are beyond all numbers
-        raise ValueError(f"{path.name} is cut short or no safetensors file") from error
-    if made_for != json.loads(_made_for(recipe)):
-        raise ValueError(f"{path.name} was learnt with other settings than model.json says")
+        return _shapes(recipe, members)
+
+    tensors = tensor_file.read(path, _made_for(recipe), shapes, most=_MOST)
     if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in tensors.values()):
         raise ValueError(f"{path.name} holds weights that are no float32 numbers")
     return tensors
 
 
 def _made_for(recipe: PBRecipe) -> str:
-    """What the weights are of; it lies inside their file, so that a changed `model.json` is noticed."""
+    """What the weights are of."""
     return json.dumps({"layout": LAYOUT, **asdict(recipe)}, sort_keys=True)
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,49 @@
+"""Tensors on disk beside a `model.json` that says what they are of: written whole, and checked before they are used.
+
+Inside the file stands what they were made for as well, so that a changed `model.json` is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from duchenne import io
+
+NAME = "weights.safetensors"
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], made_for: str) -> str:
+    """Write contiguous tensors, made for what the JSON text `made_for` says; sha256 of the file."""
+    with io.atomic(path) as part:
+        # `save_file` would keep it from other users of the machine
+        part.write_bytes(serialise(dict(tensors), {"made_for": made_for}))
+    return io.sha256(path)
+
+
+def read(
+    path: Path, made_for: str, shapes: Callable[[Shapes], Shapes], *, most: int, of: str = "settings"
+) -> dict[str, Tensor]:
+    """The tensors of a file; ValueError, in words, where it is larger than `most` bytes, cut short, not of the shapes
+    that `shapes` makes of those found, or made for other settings (`of`)."""
+    if path.stat().st_size > most:
+        raise ValueError(f"{path.name} is larger than {most >> 20} MB")
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            told = json.loads((stored.metadata() or {}).get("made_for", "null"))
+            found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+        if wrong := sorted(found.items() ^ shapes(found).items()):
+            raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
+        tensors: dict[str, Tensor] = load_file(str(path))
+    except (SafetensorError, RuntimeError) as error:  # the latter where sizes are beyond all numbers
+        raise ValueError(f"{path.name} is cut short or no safetensors file") from error
+    if told != json.loads(made_for):
+        raise ValueError(f"{path.name} was learnt with other {of} than model.json says")
+    return tensors
