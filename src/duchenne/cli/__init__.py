@@ -11,6 +11,7 @@ from duchenne.cli import (
     generate,
     micro,
     models,
+    overlay,
     rank,
 )
 from duchenne.cli.app import app, main
@@ -28,5 +29,6 @@ __all__ = [
     "main",
     "micro",
     "models",
+    "overlay",
     "rank",
 ]
