@@ -20,10 +20,11 @@ FLOORS = {
     **dict.fromkeys(("explain", "plots"), 3.5),
     "clip_crops": 3.5,  # it cuts what samples has read
     **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data", "filters_page"), 4.0),
-    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation", "emotions", "filter_report"), 5.0),
+    **dict.fromkeys(("pipeline", "training", "evaluation", "generation", "emotions", "filter_report"), 5.0),
     **dict.fromkeys(("clip_training", "expression_training", "micro"), 5.0),
     "experiment": 5.5,  # an evaluation that is written down
     "ranking": 5.5,  # it judges both clips by the pipeline
+    "corpus": 5.5,  # it runs the pipeline on every clip
     "pb_space": 5.5,  # it takes the models that generation takes
     **dict.fromkeys(("cli", "web"), 6.0),
     "__main__": 7.0,  # `python -m duchenne` is the street outside the door
@@ -43,7 +44,8 @@ PACKAGES = {
     "pandas": TABLES,
     "skimage": ("datasets.simulate",),
     "matplotlib": ("plots",),
-    **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation",)),
+    **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation", "corpus")),
+    "filelock": ("corpus",),
     **dict.fromkeys(("numpy", "scipy"), tuple(FLOORS)),
 }
 

@@ -3,6 +3,7 @@
 from duchenne.cli import (
     clip_nets,
     clips,
+    corpus,
     data,
     emotions,
     evaluation,
@@ -19,6 +20,7 @@ __all__ = [
     "app",
     "clip_nets",
     "clips",
+    "corpus",
     "data",
     "emotions",
     "evaluation",
