@@ -39,6 +39,7 @@ PACKAGES = {
     **dict.fromkeys(("torch", "safetensors"), ("models", "learn", "explain")),
     **dict.fromkeys(("xgboost", "sklearn"), ("learn",)),
     **dict.fromkeys(("typer", "rich"), ("cli",)),
+    **dict.fromkeys(("distributed", "dask_jobqueue"), ("corpus.cluster",)),
     "jinja2": ("report", "filters_page"),
     "PIL": ("report", "sketch", "faces", "filters_page"),
     "pandas": TABLES,

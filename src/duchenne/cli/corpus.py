@@ -16,6 +16,7 @@ from duchenne.errors import UsageError
 
 if TYPE_CHECKING:
     from duchenne.corpus import Meter, Task
+    from duchenne.corpus.hands import Runner
 
 _EVERY = 30.0  # s between two lines where nobody watches
 Workers = Annotated[int | None, typer.Option(help="Processes; else one per core.", min=1)]
@@ -23,6 +24,8 @@ Shard = Annotated[str | None, typer.Option(help="Only this share of the clips, f
 Stall = Annotated[float, typer.Option(help="Seconds of silence after which a clip's process is ended.", min=1)]
 Memory = Annotated[float | None, typer.Option(help="GB that one process may use; else a fair share.", min=0.5)]
 Retry = Annotated[bool, typer.Option("--retry", help="Do clips again that failed in an earlier run.")]
+OnCluster = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for example tcp://host:8786.")]
+Slurm = Annotated[int | None, typer.Option(help="So many SLURM jobs do the work, as Dask workers.", min=1)]
 Manifest = Annotated[Path | None, typer.Option(help="CSV that lists the clips, instead of files and folders.")]
 
 
@@ -44,14 +47,17 @@ def extract(
     stall: Stall = 120.0,
     memory: Memory = None,
     retry: Retry = False,
+    cluster: OnCluster = None,
+    slurm: Slurm = None,
 ) -> None:
     """Follow the faces of many clips: 68 points a frame, on every core, going on where an earlier run was stopped."""
     from duchenne.corpus import extract_task
 
     task = extract_task(format=format, all_faces=all_faces, detector=detector, allow_truncated=allow_truncated)
     run(
-        task, clips or [], out, manifest=manifest, workers=workers, shard=shard, stall=stall, memory=memory, retry=retry
-    )
+        task, clips or [], out, manifest=manifest, workers=workers, shard=shard, stall=stall, memory=memory,
+        retry=retry, cluster=cluster, slurm=slurm,
+    )  # fmt: skip
 
 
 def is_corpus(clips: list[str], rate: float | None, options: dict[str, Any]) -> bool:
@@ -68,13 +74,24 @@ def is_corpus(clips: list[str], rate: float | None, options: dict[str, Any]) -> 
     return not all(map(holds_images, folders))
 
 
-def run(task: Task, clips: list[str], out: Path, *, shard: str | None, **options: Any) -> None:
+def run(
+    task: Task,
+    clips: list[str],
+    out: Path,
+    *,
+    shard: str | None,
+    cluster: str | None = None,
+    slurm: int | None = None,
+    **options: Any,
+) -> None:
     """Run a task over a corpus while a person watches, say what became of it, and leave with 1 if clips failed."""
     from duchenne.corpus import process
     from duchenne.corpus.state import shard_of
 
     if missing := [clip for clip in clips if not Path(clip).exists()]:
         raise UsageError(f"There is no file or folder {missing[0]}; check the path.")
+    if cluster or slurm:
+        options["runner"] = _cluster(task, cluster, slurm, options["stall"], options["memory"])
     with _watch({"extract": "extracting", "analyze": "analyzing"}[task.kind]) as watch:
         found = process(clips, out, task, shard=shard_of(shard), watch=watch, **options)
     for note in found.notes:
@@ -92,6 +109,16 @@ def run(task: Task, clips: list[str], out: Path, *, shard: str | None, **options
     typer.echo(f"Results: {out / 'clips.csv'}")
     if found.failed:
         sys.exit(1)
+
+
+def _cluster(task: Task, address: str | None, slurm: int | None, stall: float, memory: float | None) -> Runner:
+    from duchenne.corpus.cluster import Cluster
+    from duchenne.corpus.hands import Limits
+
+    if address and slurm:
+        raise UsageError("--cluster and --slurm exclude each other: name a scheduler, or ask for SLURM jobs.")
+    limits = Limits(stall, int(memory * 1e9)) if memory else Limits(stall)
+    return Cluster(task.kind, task.options, task.agreed, limits, address=address, slurm=slurm)
 
 
 @contextmanager

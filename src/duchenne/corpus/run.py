@@ -37,7 +37,7 @@ class Task:
     def agreed(self) -> dict[str, Any]:
         """What must be the same for one folder of results."""
         packages = _CHAIN if self.kind == "extract" else (*_CHAIN, *_JUDGES)
-        return {"task": self.kind, "options": dict(self.settings), "versions": _versions(packages)}
+        return {"task": self.kind, "options": dict(self.settings), "versions": versions(packages)}
 
 
 @dataclass
@@ -235,7 +235,8 @@ def _detector(name: str) -> str:
     return name
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of duchenne and of those packages that are installed."""
     found = {"duchenne": __version__}
     for name in packages:
         try:
