@@ -21,11 +21,12 @@ FLOORS = {
     **dict.fromkeys(("explain", "plots"), 3.5),
     "clip_crops": 3.5,  # it cuts what samples has read
     **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data", "filters_page"), 4.0),
-    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation", "emotions", "filter_report"), 5.0),
+    **dict.fromkeys(("pipeline", "training", "evaluation", "generation", "emotions", "filter_report"), 5.0),
     **dict.fromkeys(("clip_training", "expression_training", "micro"), 5.0),
     "experiment": 5.5,  # an evaluation that is written down
     "overlay": 5.5,  # it draws what the pipeline found
     "ranking": 5.5,  # it judges both clips by the pipeline
+    "corpus": 5.5,  # it runs the pipeline on every clip
     "pb_space": 5.5,  # it takes the models that generation takes
     **dict.fromkeys(("cli", "web"), 6.0),
     "__main__": 7.0,  # `python -m duchenne` is the street outside the door
@@ -40,12 +41,14 @@ PACKAGES = {
     **dict.fromkeys(("torch", "safetensors"), ("models", "learn", "explain")),
     **dict.fromkeys(("xgboost", "sklearn"), ("learn",)),
     **dict.fromkeys(("typer", "rich"), ("cli",)),
+    **dict.fromkeys(("distributed", "dask_jobqueue"), ("corpus.cluster",)),
     "jinja2": ("report", "filters_page"),
     "PIL": ("report", "sketch", "faces", "filters_page", "overlay"),
     "pandas": TABLES,
     "skimage": ("datasets.simulate",),
     "matplotlib": ("plots",),
-    **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation",)),
+    **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation", "corpus")),
+    "filelock": ("corpus",),
     **dict.fromkeys(("numpy", "scipy"), tuple(FLOORS)),
 }
 

@@ -406,18 +406,19 @@ def save(
     *,
     rate: float | None = None,
     start: float | None = None,
+    page: bool = True,
 ) -> Path:
-    """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face) into `folder`:
-    all or none."""
+    """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face; none without
+    `page`) into `folder`: all or none."""
     first, *others = analyses
     content = first.verdict.to_dict()
     if others:
         content["faces"] = [a.verdict.to_dict() for a in analyses]
     with io.staged(folder) as part:
-        for n, a in enumerate(analyses):
+        for n, a in enumerate(analyses if page else ()):
             images = report.keyframes(a.verdict, a.track, rate=rate, start=start)
-            page = report.render(a.verdict, a.track, a.curves, images, card, a.emotions)
-            report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), page)
+            html = report.render(a.verdict, a.track, a.curves, images, card, a.emotions)
+            report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), html)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
         if (seen := _emotions_table(analyses)) is not None:
             io.write_table(part / "emotions.csv", seen)

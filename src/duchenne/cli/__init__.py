@@ -3,6 +3,7 @@
 from duchenne.cli import (
     clip_nets,
     clips,
+    corpus,
     data,
     emotions,
     evaluation,
@@ -20,6 +21,7 @@ __all__ = [
     "app",
     "clip_nets",
     "clips",
+    "corpus",
     "data",
     "emotions",
     "evaluation",
