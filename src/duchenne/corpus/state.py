@@ -118,7 +118,8 @@ def _agree(out: Path, settings: Mapping[str, Any]) -> None:
         there, here = _flat(found), _flat(wanted)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} is damaged ({error}); choose another folder for the results.") from error
-    differ = [name for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name)]
+    names = sorted(there.keys() | here.keys(), key=lambda name: (name != "task", name))
+    differ = [name for name in names if there.get(name) != here.get(name)]
     if differ:
         words = ", ".join(f"{name} {there.get(name)} there and {here.get(name)} here" for name in differ[:3])
         more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
