@@ -1,12 +1,12 @@
 """The kill test: a run over a corpus is killed at random times, started again, and must end with the same bytes.
 
-    python benchmarks/kill.py [--clips 6] [--rounds 20] [--seed 1] [--quick] [--out benchmarks/kill.json]
+    python benchmarks/kill.py [--clips 8] [--rounds 20] [--seed 1] [--quick] [--out benchmarks/kill.json]
 
 Small clips of a simulated smile, a text that is no video and a cut file are followed by `duchenne extract` with two
-processes. First undisturbed. Then, in every round, from an empty folder: at a random moment of the undisturbed run's
-time the parent, one of its children, or the whole process group gets SIGKILL; where the parent went, the command is
-given again. At last one folder gets as many kills one after the other as there were rounds. Every file but the state
-is compared with the undisturbed run's by sha256. --quick: two rounds on three clips, for the tests. Linux only.
+processes. First undisturbed. Then, in every round, from an empty folder: up to a second after a random number of clips
+is done the parent, one of its children, or the whole process group gets SIGKILL, and the command is given again. At
+last one folder gets as many kills one after the other as there were rounds. Every file but the state is compared with
+the undisturbed run's by sha256. --quick: two rounds on three clips, for the tests. Linux only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VICTIMS = ("parent", "child", "group")
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words.add_argument("--clips", type=int, default=6)
+    words.add_argument("--clips", type=int, default=8)
     words.add_argument("--rounds", type=int, default=20)
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--quick", action="store_true")
@@ -54,19 +54,18 @@ def main() -> None:
 def measure(place: Path, clips: int, rounds: int, chance: random.Random) -> dict[str, Any]:
     """How often the bytes were the same, and every kill."""
     corpus = make(place / "clips", clips)
-    began = time.monotonic()
     run(corpus, place / "undisturbed").wait()
-    length, wanted = time.monotonic() - began, tree(place / "undisturbed")
+    wanted = tree(place / "undisturbed")
     assert len(wanted) == clips + 3, sorted(wanted)
     kills: list[dict[str, Any]] = []
     same = 0
     for n in range(rounds):
         out = place / f"round{n}"
-        kills.append(disturb(corpus, out, VICTIMS[n % 3], chance, length))
+        kills.append(disturb(corpus, out, VICTIMS[n % 3], chance, clips + 2))
         same += finish(corpus, out, wanted)
         print(f"round {n + 1}: {kills[-1]}, {same} the same", file=sys.stderr)
     out = place / "often"
-    kills += [disturb(corpus, out, VICTIMS[n % 3], chance, length) for n in range(rounds)]
+    kills += [disturb(corpus, out, VICTIMS[n % 3], chance, clips + 2) for n in range(rounds)]
     same += finish(corpus, out, wanted)
     return {"compared": rounds + 1, "identical": same, "files": len(wanted), "kills": kills}
 
@@ -88,13 +87,15 @@ def run(corpus: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
-def disturb(corpus: Path, out: Path, victim: str, chance: random.Random, length: float) -> dict[str, Any]:
+def disturb(corpus: Path, out: Path, victim: str, chance: random.Random, clips: int) -> dict[str, Any]:
     """Start a run and kill `victim` at a random moment; a run that goes on is waited for."""
-    share, number = chance.random(), chance.randrange(2)
+    before, pause, number = chance.randrange(clips), chance.random(), chance.randrange(2)
     process = run(corpus, out)
+    while recorded(out) < before and process.poll() is None:
+        time.sleep(0.005)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(share * length)
-    done = len(list(out.glob(".duchenne/clips/*/*.json")))
+        process.wait(pause)
+    done = recorded(out)
     late = process.poll() is not None
     if not late:
         with suppress(ProcessLookupError):
@@ -105,7 +106,11 @@ def disturb(corpus: Path, out: Path, victim: str, chance: random.Random, length:
             elif hands := children(process.pid):
                 os.kill(hands[number % len(hands)], signal.SIGKILL)
     code = process.wait()
-    return {"victim": victim, "moment": round(share, 3), "done": done, "too_late": late, "code": code}
+    return {"victim": victim, "done": done, "too_late": late, "code": code}
+
+
+def recorded(out: Path) -> int:
+    return len(list(out.glob(".duchenne/clips/*/*.json")))
 
 
 def children(pid: int) -> list[int]:

@@ -111,6 +111,7 @@ def analyze_task(
 ) -> Task:
     """Verdicts; the model is read once here, so that a damaged one is said before any work (ModelError, UsageError)."""
     from duchenne import judges
+    from duchenne.learn import checkpoint
     from duchenne.types import ALL_EMOTIONS
 
     if emotion is not None and emotion not in ALL_EMOTIONS:
@@ -124,7 +125,8 @@ def analyze_task(
         "allow_truncated": allow_truncated,
         "report": report,
     }
-    place = str(Path(model).absolute()) if Path(model).is_dir() else str(model)
+    # the processes work in another folder
+    place = str(model) if str(model) in checkpoint.shipped() else str(Path(model).absolute())
     about = {"id": loaded.about["id"], "sha256": loaded.about["sha256"]}
     return Task("analyze", {"model": place, **common}, {"model": about, **common})
 

@@ -70,7 +70,7 @@ def hold(out: Path, settings: Mapping[str, Any], shard: tuple[int, int] | None =
     folder = out / STATE
     if not folder.exists() and (others := [name for name in TABLES if (out / name).exists()]):
         raise UsageError(f"{out} holds {others[0]} of something else; choose another folder for the results.")
-    io.check_folder(folder)
+    io.check_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     name = "lock" if shard is None else f"lock-{shard[0]}-of-{shard[1]}"
     with ExitStack() as run, ExitStack() as start:
