@@ -117,9 +117,11 @@ def test_three_workers_and_shares_end_with_the_same_bytes(folder, reference, tmp
     task = corpus.extract_task()
     corpus.process([folder], three, task, workers=3)
     assert tree(three) == tree(reference)
-    first = corpus.process([folder], shares, task, workers=1, shard=(1, 2))
-    assert first.clips == 5 and first.summary["left"] == 4 and tree(shares) != tree(reference)
-    corpus.process([folder], shares, task, workers=1, shard=(2, 2))
+    first = corpus.process([folder], shares, task, workers=1, shard=(1, 3))
+    assert first.clips == 3 and first.summary["left"] == 6 and tree(shares) != tree(reference)
+    with start(folder, shares, "--shard", "2/3") as second, start(folder, shares, "--shard", "3/3") as third:
+        second.communicate()
+        third.communicate()
     assert tree(shares) == tree(reference)
     assert corpus.process([folder], shares, task).clips == 0
     assert tree(shares) == tree(reference)

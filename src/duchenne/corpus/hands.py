@@ -101,8 +101,9 @@ class Hand:
         self._send(asdict(job))
         began = heard = time.monotonic()
         while True:
-            # what follows the frames gives no sign, but takes no longer than they did
-            answer = self._hear(heard + max(self.limits.stall, heard - began), stop)
+            # what comes before the first frame takes less than it plays, what follows the last less than all before
+            patience = max(self.limits.stall, heard - began) + (job.start or 0.0)
+            answer = self._hear(heard + patience, stop)
             if answer is None:
                 raise _Died(f"no sign of life for {self.limits.stall:g} s")
             heard = time.monotonic()

@@ -84,7 +84,7 @@ def hold(out: Path, settings: Mapping[str, Any], shard: tuple[int, int] | None =
         _agree(out, settings)
         start.close()
         room = folder / "work" / name
-        shutil.rmtree(room, ignore_errors=True)  # what a run that was killed left
+        shutil.rmtree(room if shard else room.parent, ignore_errors=True)  # what runs that were killed left
         try:
             yield State(out, room / uuid4().hex)
         finally:
