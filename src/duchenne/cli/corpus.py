@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -66,7 +67,7 @@ def is_corpus(clips: list[str], rate: float | None, options: dict[str, Any]) -> 
         return False
     if any(options[name] for name in ("manifest", "shard", "workers", "retry")):
         return True
-    folders = [folder for folder in map(Path, clips) if folder.is_dir()]
+    folders = [Path(clip) for clip in clips if os.path.isdir(clip)]  # noqa: PTH112  Path's raises for some names
     if not folders:
         return False
     from duchenne.corpus.plan import holds_images
@@ -88,7 +89,7 @@ def run(
     from duchenne.corpus import process
     from duchenne.corpus.state import shard_of
 
-    if missing := [clip for clip in clips if not Path(clip).exists()]:
+    if missing := [clip for clip in clips if not os.path.lexists(clip)]:
         raise UsageError(f"There is no file or folder {missing[0]}; check the path.")
     if cluster or slurm:
         options["runner"] = _cluster(task, cluster, slurm, options["stall"], options["memory"])
@@ -135,7 +136,7 @@ def _watch(verb: str) -> Iterator[Callable[[Meter], None]]:
     )
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn(words), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(verb, total=None, speed="", eta="", failed=0)
+        task = bar.add_task(verb, total=0, speed="", eta="", failed=0)
 
         def show(meter: Meter) -> None:
             facts: dict[str, Any] = {

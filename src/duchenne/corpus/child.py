@@ -40,9 +40,11 @@ class _Voice:
     def say(self, **what: Any) -> None:
         print(json.dumps(io.plain(what)), file=self.stream, flush=True)
 
-    def begin(self) -> None:
-        self.began = self.told = time.monotonic()
+    def begin(self, patience: float) -> None:
+        self.stall, self.began = patience, time.monotonic()
+        self.told = self.began
         self._wind(self.began)
+        self.say(tick=0)
 
     def tick(self, frames: int) -> None:
         now = time.monotonic()
@@ -63,13 +65,12 @@ def main() -> None:
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     hello = jobs.get()
-    voice.stall = hello["stall"]
     work.prepare(hello["prepare"], hello["options"])
     _limit(hello["memory"])
     voice.say(ready=True)
     while True:
         job = jobs.get()
-        voice.begin()
+        voice.begin(hello["stall"] + (job["start"] or 0.0))
         voice.say(**_answer(work.Job(**{name: job[name] for name in _NAMES}), voice))
         faulthandler.cancel_dump_traceback_later()
 

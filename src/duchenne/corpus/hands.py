@@ -23,6 +23,7 @@ from duchenne.errors import DuchenneError
 DEATHS = 3  # of its process after which a clip is at fault
 _LOOK = 0.25  # s between two looks at a process
 _START = 300.0  # s that a process may take to load its libraries from a slow disk
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _WORDS = {1: "once", 2: "twice", 3: "three times"}
 
 
@@ -100,8 +101,9 @@ class Hand:
         self._send(asdict(job))
         began = heard = time.monotonic()
         while True:
-            # what follows the frames gives no sign, but takes no longer than they did
-            answer = self._hear(heard + max(self.limits.stall, heard - began), stop)
+            # what comes before the first frame takes less than it plays, what follows the last less than all before
+            patience = max(self.limits.stall, heard - began) + (job.start or 0.0)
+            answer = self._hear(heard + patience, stop)
             if answer is None:
                 raise _Died(f"no sign of life for {self.limits.stall:g} s")
             heard = time.monotonic()
@@ -115,29 +117,33 @@ class Hand:
                 return Outcome(job.number, answer.get("rows"), answer.get("failed"))
 
     def _start(self, stop: threading.Event) -> None:
-        self.said = tempfile.TemporaryFile()  # noqa: SIM115
-        self.lines = queue.SimpleQueue()
-        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "duchenne.corpus.child"],  # -P: a folder of clips may hold modules too
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.said,
-            env={**os.environ, **one},
-        )
-        threading.Thread(target=_pump, args=(self.process.stdout, self.lines), daemon=True).start()
-        try:
-            self._send(self.hello)
-            ready = self._hear(time.monotonic() + _START, stop)
-        except _Died as death:
-            ready = {"died": str(death)}
-        if ready is None or "ready" not in ready:
+        """A process that is ready; one that is killed while it loads is started anew, as later."""
+        for _ in range(DEATHS):
+            self.said = tempfile.TemporaryFile()  # noqa: SIM115
+            self.lines = queue.SimpleQueue()
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "duchenne.corpus.child"],  # -P: a folder of clips may hold modules too
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.said,
+                env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
+            )
+            threading.Thread(target=_pump, args=(self.process.stdout, self.lines), daemon=True).start()
+            try:
+                self._send(self.hello)
+                ready = self._hear(time.monotonic() + _START, stop)
+            except _Died as death:
+                ready = {"died": str(death)}
+            if ready is not None and "ready" in ready:
+                return
             self.said.seek(0)
             last = self.said.read()[-2000:].decode(errors="replace").strip().splitlines()[-1:]
+            code = self.process.poll()
             self.close()
-            raise DuchenneError(
-                f"The process that reads clips does not start ({(last or [str(ready)])[0].rstrip('.')})."
-            )
+            if code is None or code >= 0:
+                break
+        reason = (last or [str((ready or {}).get("died", "no answer"))])[0].rstrip(".")
+        raise DuchenneError(f"The process that reads clips does not start ({reason}).")
 
     def _send(self, what: Mapping[str, Any]) -> None:
         assert self.process is not None and self.process.stdin is not None

@@ -32,6 +32,7 @@ class Task:
     options: Mapping[str, Any]
     settings: Mapping[str, Any]
     place: str = "{}"  # of a clip's results, below the folder of results
+    last: str = ""  # what of them, below `place`, is put there last
 
     @property
     def agreed(self) -> dict[str, Any]:
@@ -50,26 +51,35 @@ class Meter:
     left: int  # bytes
     frames: int = 0
     passed: int = 0  # bytes
-    began: float = field(default_factory=time.monotonic)
+    began: float | None = None  # time of the first frame, as loading libraries tells nothing of the pace
     current: dict[int, int] = field(default_factory=dict)  # frames of the clips at work
 
     @property
     def speed(self) -> float:
-        """Frames per second so far."""
-        return (self.frames + sum(self.current.values())) / max(time.monotonic() - self.began, 1e-9)
+        """Frames per second so far; 0 in the first half second, when it means nothing."""
+        return (self.frames + sum(self.current.values())) / spent if (spent := self._spent()) > 0.5 else 0.0
 
     @property
     def eta(self) -> float | None:
         """Seconds that the remaining bytes take at the pace so far; None before the first clip is done."""
-        return (time.monotonic() - self.began) * self.left / self.passed if self.passed else None
+        return self._spent() * self.left / self.passed if self.passed else None
+
+    def tick(self, number: int, frames: int) -> None:
+        """A clip at work has come to that many frames."""
+        self.began = self.began or time.monotonic()
+        self.current[number] = frames
 
     def count(self, item: Item, outcome: Outcome) -> None:
         """A clip is done, with its rows or its failure."""
+        self.began = self.began or time.monotonic()
         size = item.stamp[0] if item.stamp else 0
         seen = self.current.pop(outcome.number, 0)
         self.frames += outcome.rows[0]["frames"] if outcome.rows else seen
         self.done, self.failed = self.done + 1, self.failed + (outcome.failure is not None)
         self.left, self.passed = self.left - size, self.passed + size
+
+    def _spent(self) -> float:
+        return 0.0 if self.began is None else time.monotonic() - self.began
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,7 @@ def analyze_task(
 ) -> Task:
     """Verdicts; the model is read once here, so that a damaged one is said before any work (ModelError, UsageError)."""
     from duchenne import judges
+    from duchenne.learn import checkpoint
     from duchenne.types import ALL_EMOTIONS
 
     if emotion is not None and emotion not in ALL_EMOTIONS:
@@ -124,9 +135,10 @@ def analyze_task(
         "allow_truncated": allow_truncated,
         "report": report,
     }
-    place = str(Path(model).absolute()) if Path(model).is_dir() else str(model)
+    # the processes work in another folder
+    place = str(model) if str(model) in checkpoint.shipped() else str(Path(model).absolute())
     about = {"id": loaded.about["id"], "sha256": loaded.about["sha256"]}
-    return Task("analyze", {"model": place, **common}, {"model": about, **common})
+    return Task("analyze", {"model": place, **common}, {"model": about, **common}, last="verdict.json")
 
 
 def process(
@@ -185,7 +197,7 @@ def _work(
     runner: Runner, jobs: Iterator[Job], todo: list[Item], state: State, meter: Meter, watch: Callable[[Meter], None]
 ) -> None:
     def tick(number: int, frames: int) -> None:
-        meter.current[number] = frames
+        meter.tick(number, frames)
         watch(meter)
 
     watch(meter)
@@ -214,7 +226,7 @@ def _done(state: State, task: Task, item: Item, retry: bool) -> bool:
         return False
     if "failure" in found:
         return not retry
-    return (state.out / task.place.format(item.place)).exists()
+    return (state.out / task.place.format(item.place) / task.last).exists()
 
 
 def _meter(state: State, share: list[Item], todo: list[Item]) -> Meter:

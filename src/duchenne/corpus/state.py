@@ -70,7 +70,7 @@ def hold(out: Path, settings: Mapping[str, Any], shard: tuple[int, int] | None =
     folder = out / STATE
     if not folder.exists() and (others := [name for name in TABLES if (out / name).exists()]):
         raise UsageError(f"{out} holds {others[0]} of something else; choose another folder for the results.")
-    io.check_folder(folder)
+    io.check_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     name = "lock" if shard is None else f"lock-{shard[0]}-of-{shard[1]}"
     with ExitStack() as run, ExitStack() as start:
@@ -84,7 +84,7 @@ def hold(out: Path, settings: Mapping[str, Any], shard: tuple[int, int] | None =
         _agree(out, settings)
         start.close()
         room = folder / "work" / name
-        shutil.rmtree(room, ignore_errors=True)  # what a run that was killed left
+        shutil.rmtree(room if shard else room.parent, ignore_errors=True)  # what runs that were killed left
         try:
             yield State(out, room / uuid4().hex)
         finally:
@@ -118,7 +118,8 @@ def _agree(out: Path, settings: Mapping[str, Any]) -> None:
         there, here = _flat(found), _flat(wanted)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} is damaged ({error}); choose another folder for the results.") from error
-    differ = [name for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name)]
+    names = sorted(there.keys() | here.keys(), key=lambda name: (name != "task", name))
+    differ = [name for name in names if there.get(name) != here.get(name)]
     if differ:
         words = ", ".join(f"{name} {there.get(name)} there and {here.get(name)} here" for name in differ[:3])
         more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
