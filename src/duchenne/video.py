@@ -297,7 +297,7 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = _demuxer(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    except ValueError as error:  # FFmpeg's "invalid data"
+    except (ValueError, EOFError, MemoryError, av.FFmpegError) as error:  # "invalid data", or sizes beyond all memory
         fault = "is not a video or image that can be read; expected for example .mp4 or .mov"
         if head[4:8] in {b"ftyp", b"mdat", b"moov", b"wide"}:
             fault = "is cut short: the index of its frames (moov) is missing or damaged; copy it again"
