@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Collection
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -27,7 +28,11 @@ _MOST_JSON = 2**24  # bytes: a hundred times the largest model.json
 _MOST_ARRAYS = 2**32  # bytes unpacked: 37 hours of one face at 30 frames/s are half of it
 _MOST_MEMBERS = 100_000
 _MOST_TEXT = 2**28  # bytes of a table: some million rows of a manifest
-_UNSOUND = (EOFError, KeyError, MemoryError, NotImplementedError, OverflowError, RuntimeError, zipfile.BadZipFile)
+#: What zipfile, zlib and numpy raise for archives that are damaged or made to harm.
+_UNSOUND = (
+    EOFError, KeyError, MemoryError, OverflowError, RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -84,8 +89,8 @@ def read_arrays(path: Path, wanted: Collection[str] | None = None, most: int = _
                     _check_array(archive, each)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files if wanted is None or name in wanted}
-    except (*_UNSOUND, zlib.error) as error:
-        raise ValueError(str(error) or "it is no archive of arrays") from error
+    except _UNSOUND as error:
+        raise ValueError("it is no sound archive of arrays") from error
 
 
 def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

@@ -42,7 +42,10 @@ def read(path: Path, columns: int) -> Any:
         why = error if isinstance(error, ValueError) else "a part of it is missing or of another kind"
         raise ValueError(f"{path.name} is no booster ({why})") from error
     booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(bytearray(data))
+    try:
+        booster.load_model(bytearray(data))
+    except xgboost.core.XGBoostError as error:  # many lines, which nobody is helped by
+        raise ValueError(f"{path.name} is no booster (xgboost does not read it)") from error
     return booster
 
 

@@ -336,7 +336,7 @@ def _micro(folder: Path, about: dict[str, Any]) -> MicroModel:
 def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:
     arrays = {key: value.astype(float) for key, value in io.read_arrays(folder / "arrays.npz").items()}
     recipe = Recipe(**{**about["recipe"], "members": tuple(about["recipe"]["members"])})
-    names, labels = tuple(map(str, about["names"])), ("posed", "genuine")
+    names, emotions = (tuple(map(str, about[each])) for each in ("names", "emotions"))
     family, fps, scale = str(about["family"]), settings.numbers(about, "fps", "margin"), about["calibration"]
     if not 1 <= fps["fps"] <= 1000 or names != (EXPERT if family == "smile" else FAMILIES[family].names):
         raise ValueError("what it reads is not known here")
@@ -345,12 +345,12 @@ def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:
         family=family,
         fps=fps["fps"],
         recipe=recipe,
-        emotion_names=tuple(about["emotions"]),
+        emotion_names=emotions,
         emotion=_linear(arrays, "emotion"),
         margin=fps["margin"],
         envelope=arrays["envelope"],
         strangeness=arrays["strangeness"],
-        typical={label: arrays[f"typical_{label}"] for label in labels},
+        typical={label: arrays[f"typical_{label}"] for label in ("posed", "genuine")},
         facts=about["facts"],
     )
     columns = len(model.inputs_names)
