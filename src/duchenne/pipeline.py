@@ -388,12 +388,10 @@ def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
     """float64 (N, D) from a CSV of descriptors; None when the source holds tracks."""
     if source.suffix.lower() != ".csv":
         return None
-    import pandas as pd
-
     try:
-        if io.dialect(pd.read_csv(source, nrows=0).columns):
+        if io.dialect(io.read_table(source, nrows=0).columns):
             return None
-        table = pd.read_csv(source)
+        table = io.read_table(source)
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be read as a CSV table ({error}); pass descriptors or tracks.") from error
     return model.from_columns({name: table[name] for name in table.columns}, str(source))

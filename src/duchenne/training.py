@@ -176,10 +176,9 @@ def _truth(clips: Sequence[Clip]) -> tuple[Array, Array, Array]:
 def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log = print) -> dict[str, Any]:
     """Train on a CSV of smile descriptors: columns as in the public UvA-NEMO lip table, with `genuine` and
     `group` (or `subject`), which no two folds share. Returns the card."""
-    import pandas as pd
 
     try:
-        data = pd.read_csv(table)
+        data = io.read_table(Path(table))
     except (OSError, ValueError) as error:
         raise InputError(f"{table} cannot be read as a CSV table ({error}); expected smile descriptors.") from error
     who = next((name for name in ("subject", "group") if name in data), None)
