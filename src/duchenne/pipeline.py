@@ -172,7 +172,7 @@ def judge(
     why: tuple[dict[str, Any], ...] = ()
     steps: tuple[str, ...] = ()
     if loaded.alone:
-        p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain)
+        p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain, emotion)
         familiarity = _lent(familiarity, quality)
         reason = reason or unable or _too_close(p, loaded.margin)
     else:

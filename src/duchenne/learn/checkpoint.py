@@ -170,6 +170,19 @@ def describe(folder: Path) -> dict[str, Any]:
     return about
 
 
+def tidy(folder: Path) -> None:
+    """Remove files of a model that stood here before, in the folders of its parts as well: they would count as this
+    one's."""
+    about = describe(folder)
+    for path in folder.iterdir():
+        if path.suffix in (".npz", ".ubj", ".safetensors") and path.name not in about["files"]:
+            path.unlink()
+    parts = about.get("members")
+    for part in parts if isinstance(parts, dict) else ():
+        if (folder / part / "model.json").is_file():
+            tidy(folder / part)
+
+
 def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
     """(model, {"id", "sha256", ...}) of a shipped id or a folder; ModelError on any mismatch or damage."""
     folder = locate(model)
