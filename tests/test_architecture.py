@@ -20,8 +20,9 @@ FLOORS = {
     **dict.fromkeys(("explain", "plots"), 3.5),
     "clip_crops": 3.5,  # it cuts what samples has read
     **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data", "filters_page"), 4.0),
-    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation", "emotions", "filter_report"), 5.0),
+    **dict.fromkeys(("pipeline", "training", "evaluation", "generation", "emotions", "filter_report"), 5.0),
     **dict.fromkeys(("clip_training", "expression_training", "micro"), 5.0),
+    "corpus": 5.5,  # it composes the pipeline
     "experiment": 5.5,  # an evaluation that is written down
     "ranking": 5.5,  # it judges both clips by the pipeline
     "pb_space": 5.5,  # it takes the models that generation takes
@@ -41,6 +42,7 @@ PACKAGES = {
     "jinja2": ("report", "filters_page"),
     "PIL": ("report", "sketch", "faces", "filters_page"),
     "pandas": TABLES,
+    "pyarrow": ("io",),
     "skimage": ("datasets.simulate",),
     "matplotlib": ("plots",),
     **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation",)),

@@ -65,7 +65,8 @@ def staged(folder: str | Path) -> Iterator[Path]:
 
 def sha256(path: Path) -> str:
     """sha256 of a file's bytes, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_folder(folder: str | Path) -> None:
