@@ -12,6 +12,7 @@ takes 10 seconds of video in all, says nothing about memory, and prints only.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import re
 import subprocess
@@ -105,6 +106,7 @@ def read(clip: Path, table: Path) -> None:
             if n == round(60 * minutes * RATE):
                 peaks[f"{minutes} min"] = peak()
 
+    importlib.import_module("pandas")  # which the table needs at the end: the first minute shall have it too
     before = peak()
     end = io.write_frames(table, Cache(clip.parent / "cache").read_faces(clip, on_frame=tick))
     peaks["end"] = peak()
