@@ -23,6 +23,7 @@ FLOORS = {
     **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data", "filters_page"), 4.0),
     **dict.fromkeys(("pipeline", "training", "evaluation", "generation", "emotions", "filter_report"), 5.0),
     **dict.fromkeys(("clip_training", "expression_training", "micro"), 5.0),
+    "corpus": 5.5,  # it composes the pipeline
     "experiment": 5.5,  # an evaluation that is written down
     "overlay": 5.5,  # it draws what the pipeline found
     "ranking": 5.5,  # it judges both clips by the pipeline
@@ -45,6 +46,7 @@ PACKAGES = {
     "jinja2": ("report", "filters_page"),
     "PIL": ("report", "sketch", "faces", "filters_page", "overlay"),
     "pandas": TABLES,
+    "pyarrow": ("io",),
     "skimage": ("datasets.simulate",),
     "matplotlib": ("plots",),
     **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation", "corpus")),

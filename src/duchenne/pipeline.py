@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ import numpy as np
 from duchenne import clean, clip_crops, expressions, io, judges, report, video
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.evidence import evidence
-from duchenne.faces import Followed, follow
-from duchenne.faces.crops import crop
+from duchenne.faces import Followed, join
+from duchenne.faces.reading import read_faces
 from duchenne.features.descriptors import FACE, longest_seen, prepare
 from duchenne.features.phases import ACTIVITY, amplitude, main_phase, phases
 from duchenne.judges import Loaded, load_model
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: (track, reader) → the rows of the track that are read, with crops.
 Pictures = Callable[[FaceTrack, clip_crops.Reader], FaceTrack]
+#: `read_faces`, or a cache of what it answers.
+Read = Callable[..., Iterator[io.Block]]
 LIMITS = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
     "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
@@ -40,7 +42,6 @@ MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
 SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles exceed 0.17
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
-LOOK = 0.1  # s between two looks of the expression network: an expression's phases take longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,29 +77,22 @@ def examine(
     end: float | None = None,
     allow_truncated: bool = False,
     on_frame: Callable[[int], None] | None = None,
+    read: Read = read_faces,
 ) -> list[Analysis]:
     """Every asked-for face of a video with its verdict, the most prominent first.
 
     `emotion` tells what the clip shows instead of letting the model guess; `rate` (frames/s) is needed for a
-    folder of images and for nothing else; `start` and `end` are seconds. InputError when the file cannot be
-    read or shows no face; UsageError on unknown names.
+    folder of images and for nothing else; `start` and `end` are seconds; `read` gives the faces' blocks. InputError
+    when the file cannot be read or shows no face; UsageError on unknown names.
     """
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
     loaded = load_model(model)
     used = judges.resolve_device(device, loaded)
-    frames = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
-    fallback = "haar" if detector == "hog" else "hog"
-    found = follow(
-        frames,
-        detector=detector,
-        fallback=fallback,
-        all_faces=all_faces,
-        source=str(path),
-        on_frame=on_frame,
-        look=crop,
-        every=LOOK,
-    )
+    options: dict[str, Any] = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
+    blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
+    listener = expressions.Listener(expressions.load()[0])
+    found = join(listener.listen(blocks), source=str(path))
     if not any(track.seen.any() for track in found.tracks):
         raise InputError(
             f"{path} shows no face: none was found in {len(found.time)} frames; "
@@ -107,11 +101,10 @@ def examine(
 
     def pictures(track: FaceTrack, reader: clip_crops.Reader) -> FaceTrack:
         """A second reading of the file, as which frames are judged is known after the first alone."""
-        again = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
-        return clip_crops.cut(track, again, reader)
+        return clip_crops.cut(track, video.frames(path, **options), reader)
 
     return [
-        _analysis(track, loaded, emotion, used, found, index, pictures)
+        _analysis(track, loaded, emotion, used, found, index, pictures, listener)
         for index, track in enumerate(found.tracks)
         if track.seen.any()
     ]
@@ -125,10 +118,11 @@ def _analysis(
     found: Followed,
     index: int,
     pictures: Pictures,
+    listener: expressions.Listener,
 ) -> Analysis:
     blur = found.sharpness[index]
-    network, about = expressions.load()
-    seen = expressions.over_time(found.looks[index], network)
+    _, about = expressions.load()
+    seen = listener.signals(index, found.looks[index].time)
     # a hand before the mouth is no expression
     trusted = np.isin(seen.time, track.time[clean.distrust(track).seen])
     seen = replace(seen, time=seen.time[trusted], values=seen.values[trusted])

@@ -1,6 +1,7 @@
 """The command line: each command is one library call; results on stdout, everything else on stderr."""
 
 from duchenne.cli import (
+    cache,
     clip_nets,
     clips,
     corpus,
@@ -19,6 +20,7 @@ from duchenne.cli.app import app, main
 
 __all__ = [
     "app",
+    "cache",
     "clip_nets",
     "clips",
     "corpus",

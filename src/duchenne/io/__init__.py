@@ -14,16 +14,21 @@ from duchenne.io.files import (
     write_table,
     write_text,
 )
+from duchenne.io.followed import Block, End, Stored
 from duchenne.io.foreign import action_units, dialect, tracks_from_openface, tracks_from_pyfeat
-from duchenne.io.frames import FRAME_COLUMNS, frames_table, tracks_from_table
+from duchenne.io.frames import FRAME_COLUMNS, check_parquet, frames_table, tracks_from_table, write_frames
 from duchenne.io.tracks import load_tracks, save_tracks
 
 __all__ = [
     "FRAME_COLUMNS",
     "MOST_COLUMNS",
+    "Block",
+    "End",
+    "Stored",
     "action_units",
     "atomic",
     "check_folder",
+    "check_parquet",
     "dialect",
     "frames_table",
     "load_tracks",
@@ -48,6 +53,7 @@ __all__ = [
     "tracks_from_pyfeat",
     "tracks_from_table",
     "write_as",
+    "write_frames",
     "write_json",
     "write_table",
     "write_text",
