@@ -83,7 +83,7 @@ def make(folder: Path, clips: int) -> Path:
 
 
 def run(corpus: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "duchenne", "extract", str(corpus), "-o", str(out), "--workers", "2"]
+    command = [sys.executable, "-m", "duchenne", "extract", "--no-cache", str(corpus), "-o", str(out), "--workers", "2"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 

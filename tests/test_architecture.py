@@ -27,7 +27,6 @@ FLOORS = {
     "experiment": 5.5,  # an evaluation that is written down
     "overlay": 5.5,  # it draws what the pipeline found
     "ranking": 5.5,  # it judges both clips by the pipeline
-    "corpus": 5.5,  # it runs the pipeline on every clip
     "pb_space": 5.5,  # it takes the models that generation takes
     **dict.fromkeys(("cli", "web"), 6.0),
     "__main__": 7.0,  # `python -m duchenne` is the street outside the door

@@ -48,6 +48,9 @@ def analyze(
     stall: corpus.Stall = 120.0,
     memory: corpus.Memory = None,
     retry: corpus.Retry = False,
+    cluster: corpus.OnCluster = None,
+    slurm: corpus.Slurm = None,
+    cache: corpus.Cached = True,
 ) -> None:
     """Judge whether the expression in each clip moves like posed or like spontaneous ones.
 
@@ -55,6 +58,7 @@ def analyze(
     """
     clips = clips or []
     many: dict[str, Any] = {"manifest": manifest, "workers": workers, "shard": shard, "retry": retry}
+    many |= {"cluster": cluster, "slurm": slurm}
     judging: dict[str, Any] = {
         "model": model,
         "emotion": emotion,
@@ -72,7 +76,7 @@ def analyze(
         raise UsageError("A folder of videos needs --out FOLDER for its results; one of images needs --rate.")
     from duchenne.corpus import analyze_task
 
-    corpus.run(analyze_task(**judging, report=report), clips, out, stall=stall, memory=memory, **many)
+    corpus.run(analyze_task(**judging, report=report, cache=cache), clips, out, stall=stall, memory=memory, **many)
 
 
 def _each(clips: list[str], out: Path | None, as_json: bool, model: str, options: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ Shard = Annotated[str | None, typer.Option(help="Only this share of the clips, f
 Stall = Annotated[float, typer.Option(help="Seconds of silence after which a clip's process is ended.", min=1)]
 Memory = Annotated[float | None, typer.Option(help="GB that one process may use; else a fair share.", min=0.5)]
 Retry = Annotated[bool, typer.Option("--retry", help="Do clips again that failed in an earlier run.")]
+Cached = Annotated[bool, typer.Option(help="Keep what following faces gave, for the next time: `duchenne cache`.")]
 OnCluster = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for example tcp://host:8786.")]
 Slurm = Annotated[int | None, typer.Option(help="So many SLURM jobs do the work, as Dask workers.", min=1)]
 Manifest = Annotated[Path | None, typer.Option(help="CSV that lists the clips, instead of files and folders.")]
@@ -50,11 +51,14 @@ def extract(
     retry: Retry = False,
     cluster: OnCluster = None,
     slurm: Slurm = None,
+    cache: Cached = True,
 ) -> None:
     """Follow the faces of many clips: 68 points a frame, on every core, going on where an earlier run was stopped."""
     from duchenne.corpus import extract_task
 
-    task = extract_task(format=format, all_faces=all_faces, detector=detector, allow_truncated=allow_truncated)
+    task = extract_task(
+        format=format, all_faces=all_faces, detector=detector, allow_truncated=allow_truncated, cache=cache
+    )
     run(
         task, clips or [], out, manifest=manifest, workers=workers, shard=shard, stall=stall, memory=memory,
         retry=retry, cluster=cluster, slurm=slurm,
@@ -65,7 +69,7 @@ def is_corpus(clips: list[str], rate: float | None, options: dict[str, Any]) -> 
     """Whether `analyze` is asked for a corpus: a manifest, a share, a folder that is not one clip of images."""
     if rate is not None:
         return False
-    if any(options[name] for name in ("manifest", "shard", "workers", "retry")):
+    if any(options[name] for name in ("manifest", "shard", "workers", "retry", "cluster", "slurm")):
         return True
     folders = [Path(clip) for clip in clips if os.path.isdir(clip)]  # noqa: PTH112  Path's raises for some names
     if not folders:

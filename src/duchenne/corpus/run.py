@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from duchenne import __version__
+from duchenne import __version__, io
 from duchenne.corpus import hands, plan, tables
 from duchenne.corpus.hands import Hands, Limits, Outcome, Runner
 from duchenne.corpus.plan import Item, Plan
@@ -95,9 +95,17 @@ class Result:
 
 
 def extract_task(
-    *, format: str = "csv", all_faces: bool = False, detector: str = "haar", allow_truncated: bool = False
+    *,
+    format: str = "csv",
+    all_faces: bool = False,
+    detector: str = "haar",
+    allow_truncated: bool = False,
+    cache: bool = True,
 ) -> Task:
-    """Faces followed into tables of frames; UsageError for an unknown format or detector."""
+    """Faces followed into tables of frames; UsageError for an unknown format or detector.
+
+    With `cache`, what following a clip's faces gave is kept for the next time (see `corpus.cache`).
+    """
     if format not in FORMATS:
         raise UsageError(f"There is no format '{format}'; choose one of: {', '.join(FORMATS)}.")
     options = {
@@ -106,7 +114,9 @@ def extract_task(
         "detector": _detector(detector),
         "allow_truncated": allow_truncated,
     }
-    return Task("extract", options, options, f"frames/{{}}.{format}")
+    if format == "parquet":
+        io.check_parquet()
+    return Task("extract", {"cache": cache, **options}, options, f"frames/{{}}.{format}")
 
 
 def analyze_task(
@@ -118,6 +128,7 @@ def analyze_task(
     detector: str = "haar",
     allow_truncated: bool = False,
     report: bool = True,
+    cache: bool = True,
 ) -> Task:
     """Verdicts; the model is read once here, so that a damaged one is said before any work (ModelError, UsageError)."""
     from duchenne import judges
@@ -138,7 +149,7 @@ def analyze_task(
     # the processes work in another folder
     place = str(model) if str(model) in checkpoint.shipped() else str(Path(model).absolute())
     about = {"id": loaded.about["id"], "sha256": loaded.about["sha256"]}
-    return Task("analyze", {"model": place, **common}, {"model": about, **common}, last="verdict.json")
+    return Task("analyze", {"model": place, "cache": cache, **common}, {"model": about, **common}, last="verdict.json")
 
 
 def process(

@@ -14,6 +14,7 @@ from duchenne import io
 from duchenne.corpus.plan import Item, Plan, readable
 from duchenne.corpus.state import State
 from duchenne.errors import OutputError
+from duchenne.io.cells import neutral
 from duchenne.types import EMOTIONS
 
 _CLIP = ("file", "start", "end", "face", "frames", "seconds", "rate")
@@ -97,6 +98,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
-        text = readable(value)
-        return f"'{text}" if text[:1] in {"=", "+", "-", "@"} else text
+        return neutral(readable(value))
     return value

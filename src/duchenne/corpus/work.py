@@ -13,7 +13,9 @@ from duchenne.corpus.tables import publish
 from duchenne.errors import InputError, OutputError
 
 if TYPE_CHECKING:
+    from duchenne.corpus.cache import Cache
     from duchenne.pipeline import Analysis
+    from duchenne.types import FaceTrack
 
 Tick = Callable[[int], None]
 Row = dict[str, Any]
@@ -75,36 +77,36 @@ def prepare(kind: str, options: Mapping[str, Any]) -> None:
         expressions.load()
     else:
         import duchenne.clean
-        import duchenne.faces.follow  # noqa: F401
+        import duchenne.corpus.cache  # noqa: F401
 
 
 def extract_clip(job: Job, tick: Tick) -> list[Row]:
     """Follow the faces of a clip into a table of frames, `job.place`; InputError where none is seen."""
-    from duchenne import clean, io, video
-    from duchenne.faces import follow
+    from duchenne import clean, io
 
-    options, detector = job.options, job.options["detector"]
-    found = follow(
-        video.frames(job.path, **job.stretch, allow_truncated=options["allow_truncated"]),
-        detector=detector,
-        fallback="haar" if detector == "hog" else "hog",
-        all_faces=options["all_faces"],
-        source=job.path,
-        on_frame=tick,
-    )
-    seen = [(t, blur) for t, blur in zip(found.tracks, found.sharpness, strict=True) if t.seen.any()]
-    if not seen:
-        raise InputError(f"{job.path} shows no face: none was found in {len(found.time)} frames.")
-    table = io.frames_table([track for track, _ in seen])
-    if options["format"] == "parquet":
-        table.insert(0, "file", job.name)
-        with io.atomic(job.made) as part:
-            table.to_parquet(part, index=False)
-    else:
-        io.write_table(job.made, table)
-    width, height = found.frame_size
-    size = {"width": width, "height": height}
-    return [{"face": n, **size, **_quality(clean.assess(t, blur=blur))} for n, (t, blur) in enumerate(seen)]
+    options, gauges, frames = job.options, list[clean.Gauge](), 0
+
+    def watch(tracks: list[FaceTrack]) -> None:
+        gauges.extend(clean.Gauge() for _ in tracks[len(gauges) :])
+        for gauge, track in zip(gauges, tracks, strict=True):
+            gauge.add(track)
+
+    def count(done: int) -> None:
+        nonlocal frames
+        frames = done
+        tick(done)
+
+    told = {name: options[name] for name in ("detector", "all_faces", "allow_truncated")}
+    blocks = _cache(job).read_faces(job.path, **job.stretch, **told, on_frame=count)
+    end = io.write_frames(job.made, blocks, job.name, watch)
+    if not any(gauge.seen_frames for gauge in gauges):
+        raise InputError(f"{job.path} shows no face: none was found in {frames} frames.")
+    width, height = end.frame_size
+    return [
+        {"face": face, "width": width, "height": height, **_quality(gauge.result(blur))}
+        for face, (gauge, blur) in enumerate(zip(gauges, end.sharpness, strict=True))
+        if gauge.seen_frames
+    ]
 
 
 def analyze_clip(job: Job, tick: Tick) -> list[Row]:
@@ -113,7 +115,7 @@ def analyze_clip(job: Job, tick: Tick) -> list[Row]:
 
     wanted = ("model", "emotion", "all_faces", "device", "detector", "allow_truncated")
     options: dict[str, Any] = {**job.stretch, **{name: job.options[name] for name in wanted}}
-    found = pipeline.examine(job.path, **options, on_frame=tick)
+    found = pipeline.examine(job.path, **options, on_frame=tick, read=_cache(job).read_faces)
     card = judges.load_model(job.options["model"]).card
     pipeline.save(found, job.made, card, rate=job.rate, start=job.start, page=job.options["report"])
     return [_judged(analysis) for analysis in found]
@@ -121,6 +123,12 @@ def analyze_clip(job: Job, tick: Tick) -> list[Row]:
 
 #: Kind of job → what does it.
 KINDS: dict[str, Callable[[Job, Tick], list[Row]]] = {"extract": extract_clip, "analyze": analyze_clip}
+
+
+def _cache(job: Job) -> Cache:
+    from duchenne.corpus.cache import Cache
+
+    return Cache() if job.options["cache"] else Cache(limit=0)
 
 
 def _clear(job: Job) -> None:

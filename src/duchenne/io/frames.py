@@ -60,13 +60,18 @@ def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(FRAME_COLUMNS)).astype(whole)
 
 
-def write_frames(path: str | Path, blocks: Iterable[Block], file: str = "") -> End:
+def write_frames(
+    path: str | Path,
+    blocks: Iterable[Block],
+    file: str = "",
+    watch: Callable[[list[FaceTrack]], None] = lambda _: None,
+) -> End:
     """Write the frames table of one clip as its blocks come, as CSV or, where `path` ends in .parquet, as Parquet.
 
     The rows are those of `frames_table`, in memory that does not grow with the clip; `file` is what Parquet's column of
-    that name says. The file appears when it is complete. How many faces there are is known after the last frame alone,
-    so the blocks wait in an unnamed file beside it. Raises OutputError where nothing can be written, UsageError where
-    pyarrow is missing.
+    that name says, and `watch` is shown each piece of every face. The file appears when it is complete. How many faces
+    there are is known after the last frame alone, so the blocks wait in an unnamed file beside it. Raises OutputError
+    where nothing can be written, UsageError where pyarrow is missing.
     """
     path = Path(path)
     opened = _parquet if path.suffix.lower() == ".parquet" else _csv
@@ -83,7 +88,9 @@ def write_frames(path: str | Path, blocks: Iterable[Block], file: str = "") -> E
             faces = len(stored.end.history)
             for block in stored:
                 for piece in pieces(block, max(1, _AT_ONCE // max(1, faces))):
-                    put(frames_table(piece.tracks(faces), piece.first))
+                    tracks = piece.tracks(faces)
+                    watch(tracks)
+                    put(frames_table(tracks, piece.first))
     return stored.end
 
 
