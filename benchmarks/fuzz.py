@@ -1,6 +1,7 @@
 """Thousands of damaged videos through the chain that reads videos: what becomes of each, and of the process.
 
-    python benchmarks/fuzz.py [--cases 2400] [--quick] [--only CONTAINER:SEED [--keep FILE]] [-o FILE]
+    python benchmarks/fuzz.py [--cases 2400] [--quick] [--only CONTAINER:SEED [--keep FILE]]
+                              [--again FILE] [-o FILE]
 
 Small clips of a simulated face are coded in six containers and mutated by seed: flipped bits, overwritten runs,
 cut ends, shuffled and doubled blocks, zeros, header fields at their extremes, two files in one. Each is decoded to its
@@ -278,19 +279,23 @@ class Child:
     clips: Path
     process: subprocess.Popen[str] | None = None
     answers: queue.Queue[str] = field(default_factory=queue.Queue)
+    listener: threading.Thread | None = None
     base: float = 0.0
 
     def start(self) -> None:
         words = [sys.executable, str(Path(__file__).resolve()), "--child", str(self.clips)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process, self.answers = subprocess.Popen(words, text=True, **pipes), queue.Queue()
-        threading.Thread(target=self._listen, args=(self.process, self.answers), daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, args=(self.process, self.answers), daemon=True)
+        self.listener.start()
         self.base = float(json.loads(self.answers.get(timeout=300))["ready"])
 
     @staticmethod
     def _listen(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:
-        for line in process.stdout or ():
-            answers.put(line)
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                answers.put(line)
         answers.put("")  # it has ended
 
     def ask(self, case: str) -> dict[str, Any]:
@@ -313,17 +318,21 @@ class Child:
                 verdict = "memory" if hungriest > 2 * MEMORY else ""
                 verdict = verdict or ("hang" if time.monotonic() - begun > STALL else "")
         process.kill() if verdict != "crash" else None
-        status = process.wait()
-        self.process = None
+        status = self.close()
         why = signal.Signals(-status).name if verdict == "crash" and status < 0 else f"ended with {status}"
         done = mutated(self.clips, case)[1]
         told = {"case": case, "seconds": round(time.monotonic() - begun, 3), "megabytes": round(hungriest)}
         return {**told, "verdict": verdict, "why": why if verdict == "crash" else "killed from outside", "done": done}
 
-    def close(self) -> None:
-        if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.close()
-            self.process.wait(60)
+    def close(self) -> int:
+        """How the child ended, which it does when nobody asks it any more."""
+        process, self.process = self.process, None
+        if process is None or process.stdin is None or self.listener is None:
+            return 0
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        self.listener.join()
+        return process.wait()
 
 
 def run(cases: Iterable[str], clips: Path, tell: bool = True) -> list[dict[str, Any]]:
@@ -375,11 +384,15 @@ def main() -> int:
     parser.add_argument("--only", metavar="CONTAINER:SEED", nargs="+", help="these cases")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write the file of the only case")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="ask the faults of a run once more")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         child(given.child)
         return 0
+    if given.again:
+        kept = json.loads(given.again.read_text())
+        given.only, given.out = [fault["case"] for fault in kept["faults"]], None
     each = (60 if given.quick else given.cases) // len(CONTAINERS)
     cases = given.only or [f"{kind}:{seed}" for seed in range(each) for kind in CONTAINERS]
     with tempfile.TemporaryDirectory() as name:
@@ -388,6 +401,8 @@ def main() -> int:
             given.keep.write_bytes(mutated(Path(name), given.only[0])[0])
         found = run(cases, Path(name))
     told = summary(found)
+    if given.again:
+        given.again.write_text(json.dumps({**kept, "again": found}, indent=1) + "\n")
     out = given.out or (None if given.quick or given.only else Path(__file__).with_suffix(".json"))
     if out:
         out.write_text(json.dumps(told, indent=1, default=str) + "\n")
