@@ -87,7 +87,7 @@ class Frame:
 
     @property
     def grey(self) -> Array:
-        """uint8 (H, W): luma, converted on first use; a YUV video's own Y plane in its own range."""
+        """uint8 (H, W): luma, read-only where it is a YUV video's own Y plane (in its own range), else converted."""
         if self._grey is None:
             self._grey = _upright(_luma(self._image), _rotation(self._image))
         return self._grey
@@ -408,14 +408,18 @@ def _rotation(image: av.VideoFrame) -> int:
 
 
 def _upright(picture: Array, rotation: int) -> Array:
-    return np.ascontiguousarray(np.rot90(picture, rotation // 90))
+    return np.ascontiguousarray(np.rot90(picture, rotation // 90)) if rotation else picture
 
 
 def _luma(image: av.VideoFrame) -> Array:
-    """uint8 (h, w): a copy of the luma plane as stored, or luma weighed from colour (ITU-R BT.601)."""
+    """uint8 (h, w): the luma plane as stored (a view of it at 8 bits), or luma weighed from colour (ITU-R BT.601)."""
     plane, bits = image.planes[0], image.format.components[0].bits
     if not _LUMA_FIRST.fullmatch(image.format.name) or plane.line_size <= 0 or not 8 <= bits <= 16:
         return _PER_THREAD.converter.reformat(image, format="gray").to_ndarray()
     word = np.dtype("u1" if bits == 8 else ">u2" if image.format.is_big_endian else "<u2")
     rows = np.frombuffer(memoryview(plane), word).reshape(-1, plane.line_size // word.itemsize)
-    return np.asarray(rows[: image.height, : image.width] >> (bits - 8), np.uint8)
+    rows = rows[: image.height, : image.width]
+    if bits > 8:
+        return np.asarray(rows >> (bits - 8), np.uint8)
+    rows.flags.writeable = False  # the decoder still reads it, to make the next frames
+    return rows

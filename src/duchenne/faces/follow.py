@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -215,7 +216,7 @@ class _Follower:
                         face.rows.pop(i, None)
                 return False
             face.verified, face.sure = time, n
-        face.box = box + (1 - np.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
+        face.box = box + (1 - math.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
         face.anchor = moved
         if lost or distance(face.box, moved) > _DRIFT:
             face.tracker.start(grey, face.box)
@@ -235,8 +236,11 @@ class _Follower:
 
 def plausible(points: Array, shape: tuple[int, ...]) -> bool:
     """Whether points (68, 2) are shaped like a face of which two thirds lie in an image of `shape` (H, W)."""
-    inside = ((points >= 0) & (points < (shape[1], shape[0]))).all(axis=1)
-    return float(inside.mean()) >= _INSIDE and face_likeness(points) >= _LIKENESS
+    if not (points.min() >= 0 and (points.max(axis=0) < shape[1::-1]).all()):
+        inside = ((points >= 0) & (points < shape[1::-1])).all(axis=1)
+        if float(inside.mean()) < _INSIDE:
+            return False
+    return face_likeness(points) >= _LIKENESS
 
 
 def overlap(a: Array, b: Array) -> float:
@@ -250,9 +254,10 @@ def overlap(a: Array, b: Array) -> float:
 
 def distance(a: Array, b: Array) -> float:
     """How far apart two boxes are: centres over mean side, or the log ratio of sides if that is more."""
-    sides = float(a[2] - a[0]), float(b[2] - b[0])
-    apart = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2)) / (sum(sides) / 2)
-    return max(apart, abs(float(np.log(sides[0] / sides[1]))))
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    apart = math.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / (ax1 - ax0 + bx1 - bx0)
+    return max(apart, abs(math.log((ax1 - ax0) / (bx1 - bx0))))
 
 
 def follow(

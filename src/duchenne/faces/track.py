@@ -6,6 +6,7 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+from scipy import fft
 
 from duchenne.faces.landmarks import cut, grow
 from duchenne.types import Array
@@ -32,14 +33,11 @@ class Tracker(Protocol):
         ...
 
 
-def _hann_and_target() -> tuple[Array, Array]:
-    x = np.arange(_N)
-    hann = np.sin(np.pi * (x + 0.5) / _N) ** 2
-    g = np.exp(-((x - _N // 2) ** 2) / (2 * _SIGMA**2))
-    return np.outer(hann, hann).astype(np.float32), np.fft.rfft2(np.outer(g, g).astype(np.float32))
-
-
-_HANN, _TARGET = _hann_and_target()
+_HANN1 = np.sin(np.pi * (np.arange(_N) + 0.5) / _N) ** 2
+_HANN = np.outer(_HANN1, _HANN1).astype(np.float32)
+#: Of the Gaussian target along one axis: the spectrum of a peak at the window's middle, and the angle per pixel of shift.
+_PEAK = fft.fft(np.exp(-((np.arange(_N) - _N // 2) ** 2) / (2 * _SIGMA**2)))
+_ANGLE = -2j * np.pi * fft.fftfreq(_N)
 _LOG = np.log1p(np.arange(256)).astype(np.float32)
 
 
@@ -59,23 +57,23 @@ class MosseTracker:
         self.box = np.asarray(box, np.float64).copy()
         patch = self._patch(grey)
         rng = np.random.default_rng(self.seed)
-        self._a, self._b = self._terms(patch)
+        self._a, self._b = _terms(_spectrum(patch))
         for turn, scale in zip(rng.uniform(-8, 8, 8), rng.uniform(0.93, 1.07, 8), strict=True):
             m = cv2.getRotationMatrix2D(((_N - 1) / 2, (_N - 1) / 2), float(turn), float(scale))
-            a, b = self._terms(cv2.warpAffine(patch, m, (_N, _N), borderMode=cv2.BORDER_REPLICATE))
+            turned = np.asarray(cv2.warpAffine(patch, m, (_N, _N), borderMode=cv2.BORDER_REPLICATE))
+            a, b = _terms(_spectrum(turned))
             self._a += a
             self._b += b
 
     def update(self, grey: Array) -> tuple[Array, float]:
         """The box float32 (4,) in the next frame and its peak-to-sidelobe ratio (0 on a flat image)."""
-        spectrum = np.fft.rfft2(_prepare(self._patch(grey)))
-        response = np.fft.irfft2(self._a / self._b * spectrum, s=(_N, _N))
-        dx, dy, psr = peak(response)
+        spectrum = _spectrum(self._patch(grey))
+        dx, dy, psr = peak(fft.irfft2(self._a / self._b * spectrum, s=(_N, _N)))
         if psr >= self.lost:
             unit = (self.box[2:] - self.box[:2]) * (1 + 2 * _WINDOW) / _N
             self.box = self.box + np.tile(np.array([dx, dy]) * unit, 2)
         if psr >= self.good:
-            a, b = self._terms(self._patch(grey))
+            a, b = _terms(spectrum, dx, dy)
             self._a = (1 - _RATE) * self._a + _RATE * a
             self._b = (1 - _RATE) * self._b + _RATE * b
         return self.box.astype(np.float32), psr
@@ -83,16 +81,22 @@ class MosseTracker:
     def _patch(self, grey: Array) -> Array:
         return cut(grey, grow(self.box, _WINDOW), (_N, _N), cv2.BORDER_REPLICATE)
 
-    @staticmethod
-    def _terms(patch: Array) -> tuple[Array, Array]:
-        f = np.fft.rfft2(_prepare(patch))
-        return _TARGET * f.conj(), (f * f.conj()).real + 1.0
+
+def _terms(f: Array, dx: float = 0.0, dy: float = 0.0) -> tuple[Array, Array]:
+    """What a patch of spectrum f adds to the filter, when what is followed lies (dx, dy) from the window's middle.
+
+    The target moves, not the window: one patch per frame serves both to find the face and to learn it.
+    """
+    across = (_PEAK * np.exp(dx * _ANGLE))[: _N // 2 + 1]
+    target = np.outer(_PEAK * np.exp(dy * _ANGLE), across).astype(np.complex64)
+    return target * f.conj(), f.real**2 + f.imag**2 + 1.0
 
 
-def _prepare(patch: Array) -> Array:
-    x = _LOG[patch]
-    x = x - x.mean()
-    return np.asarray(x / (float(x.std()) + 1e-3) * _HANN)
+def _spectrum(patch: Array) -> Array:
+    """complex64 (64, 33): of a uint8 patch's logarithm, brought to mean 0 and deviation 1, under a Hann window."""
+    x = cv2.LUT(patch, _LOG)
+    mean, deviation = cv2.meanStdDev(x)
+    return np.asarray(fft.rfft2((x - float(mean.item())) * (_HANN / (float(deviation.item()) + 1e-3))))
 
 
 def peak(response: Array) -> tuple[float, float, float]:
@@ -100,12 +104,11 @@ def peak(response: Array) -> tuple[float, float, float]:
 
     Sub-pixel by a parabola through the peak and its neighbours.
     """
-    y, x = divmod(int(np.argmax(response)), _N)
-    top = float(response[y, x])
-    rest = np.ones((_N, _N), bool)
-    rest[max(0, y - _RIM) : y + _RIM + 1, max(0, x - _RIM) : x + _RIM + 1] = False
-    side = response[rest]
-    psr = (top - float(side.mean())) / (float(side.std()) + 1e-6)
+    _, top, _, (x, y) = cv2.minMaxLoc(response)
+    rest = np.ones((_N, _N), np.uint8)
+    rest[max(0, y - _RIM) : y + _RIM + 1, max(0, x - _RIM) : x + _RIM + 1] = 0
+    mean, deviation = cv2.meanStdDev(response, mask=rest)
+    psr = (top - float(mean.item())) / (float(deviation.item()) + 1e-6)
     dx = x - _N // 2 + _vertex(response[y, (x - 1) % _N], top, response[y, (x + 1) % _N])
     dy = y - _N // 2 + _vertex(response[(y - 1) % _N, x], top, response[(y + 1) % _N, x])
     return dx, dy, psr
