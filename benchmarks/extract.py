@@ -3,8 +3,8 @@
     DUCHENNE_DATA=FOLDER python benchmarks/extract.py [--clip FILE] [--runs 5] [--quick] [-o FILE]
 
 The clip (FOLDER/clips/WolfgangLanger_Pexels.mp4, 472 frames, hands before the face in the middle) is measured at
-640x360 and, enlarged, at 1920x1080. All chains of one size run in one process and take turns, some hundred frames each, so
-that whatever else the machine does slows them alike; what counts is each one's own CPU time, its one detection
+640x360 and, enlarged, at 1920x1080. All chains of one size run in one process and take turns, some hundred frames each,
+so that whatever else the machine does slows them alike; what counts is each one's own CPU time, its one detection
 included and the loading of models left out. Ratios are medians over the runs, with the lowest and the highest.
 
     decode     PyAV alone, one thread: the limit

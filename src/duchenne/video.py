@@ -262,7 +262,7 @@ def _file(path: Path, allow_truncated: bool) -> _Timed:
             if image.pts is None:
                 raise InputError(f"{path}: frame {number} has no timestamp; {_REENCODE}.")
             origin = origin if number else image.pts
-            time = float((image.pts - origin) * base)
+            time = (image.pts - origin) * base.numerator / base.denominator  # rounds once, as a float of the fraction
             if time <= last:
                 fall = f"is at {time:.3f} s, but the frame before it is at {last:.3f} s"
                 raise InputError(f"{path}: frame {number} {fall}; timestamps must rise: {_REENCODE}.")
@@ -350,7 +350,8 @@ def _images(container: InputContainer, stream: VideoStream, tally: _Tally) -> Ge
         if stamp is None and packet.size == 0:
             continue  # PyAV's own mark for "flush"
         if stamp is not None:
-            tally.end = max(tally.end, float((stamp + (packet.duration or 0)) * packet.time_base))
+            base = packet.time_base
+            tally.end = max(tally.end, (stamp + (packet.duration or 0)) * base.numerator / base.denominator)
         if packet.stream_index == stream.index:
             tally.packets += 1
             yield from _decode(stream, packet, tally)

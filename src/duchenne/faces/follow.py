@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from duchenne.faces.detect import Detector, Verifier
-from duchenne.faces.landmarks import Landmarker, box_of, cut, face_likeness, roll_of
+from duchenne.faces.landmarks import Landmarker, Shape, box_of, cut
 from duchenne.faces.track import Tracker
 from duchenne.registry import DETECTORS, LANDMARKERS, TRACKERS
 from duchenne.types import Array, FaceTrack
@@ -172,7 +172,7 @@ class _Follower:
                 score, hog = self.verifier.look(grey, start)
             box = box_of(self.landmarker.fit(grey, hog))
             points = self.landmarker.fit(grey, box)
-            good = score >= _ACQUIRE and plausible(points, grey.shape)
+            good = score >= _ACQUIRE and plausible(Shape(points), grey.shape)
             if good and not any(overlap(box, other) > 0.3 for other in taken):
                 out.append((box, points))
                 taken.append(box)
@@ -198,17 +198,22 @@ class _Follower:
         moved, psr = face.tracker.update(grey)
         box = face.box + (moved - face.anchor)
         points = self.landmarker.fit(grey, box)
-        wanted = box_of(points)
+        shape = Shape(points)
+        wanted = shape.box
         lost = psr < face.tracker.lost
         doubt = lost or psr < _DIP * face.usual or distance(wanted, box) > _JUMP
-        if doubt or time - face.verified >= _VERIFY or not plausible(points, grey.shape):
-            score, hog = self.verifier.look(grey, wanted, roll_of(points))
+        whole = plausible(shape, grey.shape)
+        due = doubt or time - face.verified >= _VERIFY
+        if due and whole and self.verifier.glance(grey, wanted, shape.roll):
+            face.verified, face.sure = time, n
+        elif due or not whole:
+            score, hog = self.verifier.look(grey, wanted, shape.roll)
             if score >= _KEEP and distance(hog, wanted) > _JUMP:
                 again = self.landmarker.fit(grey, box_of(self.landmarker.fit(grey, hog)))
                 if distance(hog, box_of(again)) < distance(hog, wanted):
                     points, wanted = again, box_of(again)
                     box = wanted
-            if score < _KEEP or not plausible(points, grey.shape):
+            if score < _KEEP or not plausible(Shape(points), grey.shape):
                 if (
                     score < _KEEP and not lost
                 ):  # it went slowly: nobody can vouch for the rows since it was last verified
@@ -234,13 +239,14 @@ class _Follower:
         face.seen = time
 
 
-def plausible(points: Array, shape: tuple[int, ...]) -> bool:
-    """Whether points (68, 2) are shaped like a face of which two thirds lie in an image of `shape` (H, W)."""
-    if not (points.min() >= 0 and (points.max(axis=0) < shape[1::-1]).all()):
-        inside = ((points >= 0) & (points < shape[1::-1])).all(axis=1)
+def plausible(face: Shape, frame: tuple[int, ...]) -> bool:
+    """Whether points are shaped like a face of which two thirds lie in an image of shape `frame` (H, W)."""
+    points = face.points
+    if not (points.min() >= 0 and (points.max(axis=0) < frame[1::-1]).all()):
+        inside = ((points >= 0) & (points < frame[1::-1])).all(axis=1)
         if float(inside.mean()) < _INSIDE:
             return False
-    return face_likeness(points) >= _LIKENESS
+    return face.likeness >= _LIKENESS
 
 
 def overlap(a: Array, b: Array) -> float:

@@ -25,9 +25,9 @@ MODEL_NAME = "shape_predictor_68_face_landmarks.dat"
 FACE_HEIGHT = 400
 MARGIN = 0.25
 # Least squares over 91,581 frames of PEDFE, whose points were made with dlib's own HOG detector: the box's
-# side over the points' RMS distance from their centroid, and the box's centre minus centroid over the side.
+# side over the points' RMS distance from their centroid, and by how much of it the centre is below the centroid.
 _SIDE = 2.861
-_SHIFT = np.array([0.0, -0.005])
+_SHIFT = -0.005
 # Mean shape of the same frames (persons weighted equally, mirrored, unit RMS), in thousandths.
 # fmt: off
 MEAN_SHAPE: Array = np.array([
@@ -86,42 +86,58 @@ def grow(box: Array, share: float) -> Array:
     return np.array([x0 - dx, y0 - dy, x1 + dx, y1 + dy])
 
 
+class Shape:
+    """What 68 points tell as a whole, reckoned once: the head's box, how it is turned, and whether it is a face's."""
+
+    def __init__(self, points: Array) -> None:
+        self.points = points
+        p = np.asarray(points, np.float64)
+        self._x, self._y = (_EACH @ p).tolist()
+        p = p - (self._x, self._y)
+        self._size = math.sqrt(np.vdot(p, p) / len(p))  # RMS distance from the centroid
+        # the mean of z conj(m) for the points z, at unit size, and the mean shape m
+        self._turn = complex(*(_ONTO_MEAN @ p.ravel()).tolist()) / max(self._size, 1e-9)
+
+    @property
+    def box(self) -> Array:
+        """float64 (4,): the square box dlib's HOG detector would give the face with these points."""
+        half = _SIDE * self._size / 2
+        y = self._y + _SHIFT * 2 * half
+        return np.array([self._x - half, y - half, self._x + half, y + half])
+
+    @property
+    def roll(self) -> float:
+        """Radians by which the head is turned in the image plane (clockwise on screen)."""
+        return cmath.phase(self._turn)
+
+    @property
+    def likeness(self) -> float:
+        """0 to 1: how much the points have the shape of an upright face, wherever and however large it is.
+
+        RMS distance r to the mean shape after a similarity alignment (unit RMS): exp(-(r / 0.3)²); of PEDFE's
+        frames the median scores 0.88 and 99.9 % score above 0.35. Heads turned by more than 75° score 0.
+        dlib's points look like a face on anything, so this finds only torn or turned shapes: see `Verifier`.
+        """
+        if not math.isfinite(self._size) or abs(self.roll) > math.radians(75):
+            return 0.0
+        # the squared distance of two shapes of unit size, one turned onto the other
+        r2 = (self._size > 0) + _MEAN_SQUARE - 2 * abs(self._turn)
+        return math.exp(-r2 / 0.3**2)
+
+
 def box_of(points: Array) -> Array:
-    """float64 (4,): the square box dlib's HOG detector would give the face with these points (68, 2)."""
-    (x, y), size, _ = _shape(points)
-    half = _SIDE * size / 2
-    x, y = x + _SHIFT[0] * 2 * half, y + _SHIFT[1] * 2 * half
-    return np.array([x - half, y - half, x + half, y + half])
+    """float64 (4,): the box of the face with these points (68, 2), as `Shape.box`."""
+    return Shape(points).box
 
 
 def roll_of(points: Array) -> float:
-    """Radians by which the head is turned in the image plane (clockwise on screen), from points (68, 2)."""
-    return cmath.phase(_shape(points)[2])
+    """Radians by which the face with these points (68, 2) is turned, as `Shape.roll`."""
+    return Shape(points).roll
 
 
 def face_likeness(points: Array) -> float:
-    """0 to 1: how much points (68, 2) have the shape of an upright face, wherever and however large it is.
-
-    RMS distance r to the mean shape after a similarity alignment (unit RMS): exp(-(r / 0.3)²); of PEDFE's
-    frames the median scores 0.88 and 99.9 % score above 0.35. Heads turned by more than 75° score 0.
-    dlib's points look like a face on anything, so this finds only torn or turned shapes: see `Verifier`.
-    """
-    _, size, turn = _shape(points)
-    if not math.isfinite(size) or abs(cmath.phase(turn)) > math.radians(75):
-        return 0.0
-    # the squared distance of two shapes of unit size, one turned onto the other
-    r2 = (size > 0) + _MEAN_SQUARE - 2 * abs(turn)
-    return math.exp(-r2 / 0.3**2)
-
-
-def _shape(points: Array) -> tuple[tuple[float, float], float, complex]:
-    """(centroid, RMS distance from it, mean of z · conj(mean shape)) of points (68, 2), z being them at unit size."""
-    p = np.asarray(points, np.float64)
-    x, y = (_EACH @ p).tolist()
-    p = p - (x, y)
-    size = math.sqrt(np.vdot(p, p) / len(p))
-    z = p.ravel() / max(size, 1e-9)
-    return (x, y), size, complex(*(_ONTO_MEAN @ z).tolist())
+    """0 to 1: how much points (68, 2) are shaped like a face, as `Shape.likeness`."""
+    return Shape(points).likeness
 
 
 def find_model() -> Path:

@@ -6,14 +6,13 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from scipy import fft
 
 from duchenne.faces.landmarks import cut, grow
 from duchenne.types import Array
 
 _N = 64  # side of the window in filter pixels
 _WINDOW = 0.2  # context added on every side of the box, so that the Hann window spares the face's rim
-_RATE = 0.125  # Bolme's running average
+_RATE = 0.234  # of the running average: Bolme's 0.125 a frame, taken every second frame
 _SIGMA = 2.0  # Gaussian target, filter pixels
 _RIM = 5  # the peak's 11x11 neighbourhood is no sidelobe
 
@@ -33,12 +32,22 @@ class Tracker(Protocol):
         ...
 
 
-_HANN1 = np.sin(np.pi * (np.arange(_N) + 0.5) / _N) ** 2
+_STEP = np.arange(_N)
+_HANN1 = np.sin(np.pi * (_STEP + 0.5) / _N) ** 2
 _HANN = np.outer(_HANN1, _HANN1).astype(np.float32)
-#: Of the Gaussian target along one axis: the spectrum of a peak at the window's middle, and the angle per pixel of shift.
-_PEAK = fft.fft(np.exp(-((np.arange(_N) - _N // 2) ** 2) / (2 * _SIGMA**2)))
-_ANGLE = -2j * np.pi * fft.fftfreq(_N)
 _LOG = np.log1p(np.arange(256)).astype(np.float32)
+
+
+def _real_parts() -> Array:
+    """int (64, 64): where OpenCV's packed spectrum of a real image keeps the real part of each number's frequency."""
+    pair = np.maximum(2 * ((_STEP + 1) // 2) - 1, 0)  # 0, 1, 1, 3, 3 …: each real part is followed by its imaginary one
+    x, y = np.meshgrid(pair, _STEP)
+    x[:, -1] = _N - 1  # the first and the last column are real, and packed downwards
+    y[:, [0, -1]] = pair[:, None]
+    return np.asarray(y * _N + x)
+
+
+_REAL = _real_parts()
 
 
 class MosseTracker:
@@ -55,6 +64,7 @@ class MosseTracker:
     def start(self, grey: Array, box: Array) -> None:
         """Train on the box and eight small random turns and scalings of it (seeded)."""
         self.box = np.asarray(box, np.float64).copy()
+        self._odd = False
         patch = self._patch(grey)
         rng = np.random.default_rng(self.seed)
         self._a, self._b = _terms(_spectrum(patch))
@@ -64,18 +74,21 @@ class MosseTracker:
             a, b = _terms(_spectrum(turned))
             self._a += a
             self._b += b
+        self._filter = self._a / self._b
 
     def update(self, grey: Array) -> tuple[Array, float]:
         """The box float32 (4,) in the next frame and its peak-to-sidelobe ratio (0 on a flat image)."""
         spectrum = _spectrum(self._patch(grey))
-        dx, dy, psr = peak(fft.irfft2(self._a / self._b * spectrum, s=(_N, _N)))
+        dx, dy, psr = peak(cv2.idft(cv2.mulSpectrums(self._filter, spectrum, 0), flags=cv2.DFT_SCALE))
         if psr >= self.lost:
             unit = (self.box[2:] - self.box[:2]) * (1 + 2 * _WINDOW) / _N
             self.box = self.box + np.tile(np.array([dx, dy]) * unit, 2)
-        if psr >= self.good:
+        self._odd = not self._odd
+        if psr >= self.good and self._odd:
             a, b = _terms(spectrum, dx, dy)
-            self._a = (1 - _RATE) * self._a + _RATE * a
-            self._b = (1 - _RATE) * self._b + _RATE * b
+            cv2.accumulateWeighted(a, self._a, _RATE)
+            cv2.accumulateWeighted(b, self._b, _RATE)
+            self._filter = self._a / self._b
         return self.box.astype(np.float32), psr
 
     def _patch(self, grey: Array) -> Array:
@@ -87,16 +100,17 @@ def _terms(f: Array, dx: float = 0.0, dy: float = 0.0) -> tuple[Array, Array]:
 
     The target moves, not the window: one patch per frame serves both to find the face and to learn it.
     """
-    across = (_PEAK * np.exp(dx * _ANGLE))[: _N // 2 + 1]
-    target = np.outer(_PEAK * np.exp(dy * _ANGLE), across).astype(np.complex64)
-    return target * f.conj(), f.real**2 + f.imag**2 + 1.0
+    down, across = (np.exp(-((_STEP - _N // 2 - d) ** 2) / (2 * _SIGMA**2)) for d in (dy, dx))
+    target = cv2.dft(np.outer(down, across).astype(np.float32))
+    power = cv2.mulSpectrums(f, f, 0, conjB=True)
+    return np.asarray(cv2.mulSpectrums(target, f, 0, conjB=True)), power.take(_REAL) + np.float32(1)
 
 
 def _spectrum(patch: Array) -> Array:
-    """complex64 (64, 33): of a uint8 patch's logarithm, brought to mean 0 and deviation 1, under a Hann window."""
+    """float32 (64, 64), packed as OpenCV does: of a uint8 patch's logarithm, mean 0 and deviation 1, Hann's window."""
     x = cv2.LUT(patch, _LOG)
     mean, deviation = cv2.meanStdDev(x)
-    return np.asarray(fft.rfft2((x - float(mean.item())) * (_HANN / (float(deviation.item()) + 1e-3))))
+    return np.asarray(cv2.dft((x - mean.item()) * (_HANN / (deviation.item() + 1e-3))))
 
 
 def peak(response: Array) -> tuple[float, float, float]:
@@ -108,7 +122,7 @@ def peak(response: Array) -> tuple[float, float, float]:
     rest = np.ones((_N, _N), np.uint8)
     rest[max(0, y - _RIM) : y + _RIM + 1, max(0, x - _RIM) : x + _RIM + 1] = 0
     mean, deviation = cv2.meanStdDev(response, mask=rest)
-    psr = (top - float(mean.item())) / (float(deviation.item()) + 1e-6)
+    psr = (top - mean.item()) / (deviation.item() + 1e-6)
     dx = x - _N // 2 + _vertex(response[y, (x - 1) % _N], top, response[y, (x + 1) % _N])
     dy = y - _N // 2 + _vertex(response[(y - 1) % _N, x], top, response[(y + 1) % _N, x])
     return dx, dy, psr
