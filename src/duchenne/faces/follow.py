@@ -263,7 +263,7 @@ def distance(a: Array, b: Array) -> float:
     ax0, ay0, ax1, ay1 = a.tolist()
     bx0, by0, bx1, by1 = b.tolist()
     apart = math.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / (ax1 - ax0 + bx1 - bx0)
-    return max(apart, abs(math.log((ax1 - ax0) / (bx1 - bx0))))
+    return float(max(apart, abs(math.log((ax1 - ax0) / (bx1 - bx0)))))
 
 
 def follow(
