@@ -89,7 +89,7 @@ class Frame:
 
     @property
     def grey(self) -> Array:
-        """uint8 (H, W): luma, converted on first use; a YUV video's own Y plane in its own range."""
+        """uint8 (H, W): luma, read-only where it is a YUV video's own Y plane (in its own range), else converted."""
         if self._grey is None:
             self._grey = _upright(_luma(self._image), _rotation(self._image))
         return self._grey
@@ -266,7 +266,7 @@ def _file(path: Path, allow_truncated: bool) -> _Timed:
             if image.pts is None:
                 raise InputError(f"{path}: frame {number} has no timestamp; {_REENCODE}.")
             origin = origin if number else image.pts
-            time = float((image.pts - origin) * base)
+            time = (image.pts - origin) * base.numerator / base.denominator  # rounds once, as a float of the fraction
             if time <= last:
                 fall = f"is at {time:.3f} s, but the frame before it is at {last:.3f} s"
                 raise InputError(f"{path}: frame {number} {fall}; timestamps must rise: {_REENCODE}.")
@@ -360,7 +360,8 @@ def _images(container: InputContainer, stream: VideoStream, tally: _Tally) -> Ge
         if stamp is None and packet.size == 0:
             continue  # PyAV's own mark for "flush"
         if stamp is not None:
-            tally.end = max(tally.end, float((stamp + (packet.duration or 0)) * packet.time_base))
+            base = packet.time_base
+            tally.end = max(tally.end, (stamp + (packet.duration or 0)) * base.numerator / base.denominator)
         if packet.stream_index == stream.index:
             tally.packets += 1
             yield from _decode(stream, packet, tally)
@@ -418,14 +419,18 @@ def _rotation(image: av.VideoFrame) -> int:
 
 
 def _upright(picture: Array, rotation: int) -> Array:
-    return np.ascontiguousarray(np.rot90(picture, rotation // 90))
+    return np.ascontiguousarray(np.rot90(picture, rotation // 90)) if rotation else picture
 
 
 def _luma(image: av.VideoFrame) -> Array:
-    """uint8 (h, w): a copy of the luma plane as stored, or luma weighed from colour (ITU-R BT.601)."""
+    """uint8 (h, w): the luma plane as stored (a view of it at 8 bits), or luma weighed from colour (ITU-R BT.601)."""
     plane, bits = image.planes[0], image.format.components[0].bits
     if not _LUMA_FIRST.fullmatch(image.format.name) or plane.line_size <= 0 or not 8 <= bits <= 16:
         return _PER_THREAD.converter.reformat(image, format="gray").to_ndarray()
     word = np.dtype("u1" if bits == 8 else ">u2" if image.format.is_big_endian else "<u2")
     rows = np.frombuffer(memoryview(plane), word).reshape(-1, plane.line_size // word.itemsize)
-    return np.asarray(rows[: image.height, : image.width] >> (bits - 8), np.uint8)
+    rows = rows[: image.height, : image.width]
+    if bits > 8:
+        return np.asarray(rows >> (bits - 8), np.uint8)
+    rows.flags.writeable = False  # the decoder still reads it, to make the next frames
+    return rows

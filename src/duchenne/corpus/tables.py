@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,7 +13,7 @@ from duchenne import io
 from duchenne.corpus.plan import Item, Plan, readable
 from duchenne.corpus.state import State
 from duchenne.errors import OutputError
-from duchenne.io.cells import neutral
+from duchenne.io.cells import row_writer
 from duchenne.types import EMOTIONS
 
 _CLIP = ("file", "start", "end", "face", "frames", "seconds", "rate")
@@ -47,11 +46,11 @@ def assemble(plan: Plan, state: State, task: str, settings: Mapping[str, Any]) -
                 total["left"] += 1
             elif "failure" in found:
                 total["failed"] += 1
-                failures.writerow([*_who(item), _cell(found["failure"])])
+                failures([*_who(item), _cell(found["failure"])])
             else:
                 total["done"] += 1
                 for row in found["rows"]:
-                    clips.writerow([*_who(item), *(_cell(row.get(name)) for name in COLUMNS[task][3:])])
+                    clips([*_who(item), *(_cell(row.get(name)) for name in COLUMNS[task][3:])])
                     total["faces"] += 1
                     total[f"label {'abstained' if row.get('abstained') else row.get('label')}"] += 1
                 total["frames"] += found["rows"][0]["frames"]
@@ -75,13 +74,13 @@ def publish(made: Path, place: Path) -> None:
 
 
 @contextmanager
-def _table(state: State, name: str, columns: tuple[str, ...]) -> Iterator[Any]:
-    """A CSV writer whose rows appear as OUT/`name` at the end."""
+def _table(state: State, name: str, columns: tuple[str, ...]) -> Iterator[Callable[[Sequence[Any]], Any]]:
+    """What writes a row of a CSV whose rows appear as OUT/`name` at the end."""
     made = state.scratch / name
     with io.atomic(made) as part, _text(part) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(columns)
-        yield table
+        put = row_writer(file)
+        put(columns)
+        yield put
     publish(made, state.out / name)
 
 
@@ -94,9 +93,9 @@ def _who(item: Item) -> tuple[Any, ...]:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a table holds it: nothing for None, 1 and 0, and text that no spreadsheet takes for a formula."""
+    """A value as a table holds it: 1 and 0, and text that can be read."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
-        return neutral(readable(value))
+        return readable(value)
     return value

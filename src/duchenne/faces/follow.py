@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from duchenne.faces.detect import Detector, Verifier
-from duchenne.faces.landmarks import Landmarker, box_of, cut, face_likeness, roll_of
+from duchenne.faces.landmarks import Landmarker, Shape, box_of, cut
 from duchenne.faces.track import Tracker
 from duchenne.io.followed import Block, End, spread
 from duchenne.registry import DETECTORS, LANDMARKERS, TRACKERS
@@ -211,7 +212,7 @@ class _Follower:
                 score, hog = self.verifier.look(grey, start)
             box = box_of(self.landmarker.fit(grey, hog))
             points = self.landmarker.fit(grey, box)
-            good = score >= _ACQUIRE and plausible(points, grey.shape)
+            good = score >= _ACQUIRE and plausible(Shape(points), grey.shape)
             if good and not any(overlap(box, other) > 0.3 for other in taken):
                 out.append((box, points))
                 taken.append(box)
@@ -237,17 +238,22 @@ class _Follower:
         moved, psr = face.tracker.update(grey)
         box = face.box + (moved - face.anchor)
         points = self.landmarker.fit(grey, box)
-        wanted = box_of(points)
+        shape = Shape(points)
+        wanted = shape.box
         lost = psr < face.tracker.lost
         doubt = lost or psr < _DIP * face.usual or distance(wanted, box) > _JUMP
-        if doubt or time - face.verified >= _VERIFY or not plausible(points, grey.shape):
-            score, hog = self.verifier.look(grey, wanted, roll_of(points))
+        whole = plausible(shape, grey.shape)
+        due = doubt or time - face.verified >= _VERIFY
+        if due and whole and self.verifier.glance(grey, wanted, shape.roll):
+            face.verified, face.sure = time, n
+        elif due or not whole:
+            score, hog = self.verifier.look(grey, wanted, shape.roll)
             if score >= _KEEP and distance(hog, wanted) > _JUMP:
                 again = self.landmarker.fit(grey, box_of(self.landmarker.fit(grey, hog)))
                 if distance(hog, box_of(again)) < distance(hog, wanted):
                     points, wanted = again, box_of(again)
                     box = wanted
-            if score < _KEEP or not plausible(points, grey.shape):
+            if score < _KEEP or not plausible(Shape(points), grey.shape):
                 if (
                     score < _KEEP and not lost
                 ):  # it went slowly: nobody can vouch for the rows since it was last verified
@@ -255,7 +261,7 @@ class _Follower:
                         face.rows.pop(i, None)
                 return False
             face.verified, face.sure = time, n
-        face.box = box + (1 - np.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
+        face.box = box + (1 - math.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
         face.anchor = moved
         if lost or distance(face.box, moved) > _DRIFT:
             face.tracker.start(grey, face.box)
@@ -273,10 +279,14 @@ class _Follower:
         face.seen = time
 
 
-def plausible(points: Array, shape: tuple[int, ...]) -> bool:
-    """Whether points (68, 2) are shaped like a face of which two thirds lie in an image of `shape` (H, W)."""
-    inside = ((points >= 0) & (points < (shape[1], shape[0]))).all(axis=1)
-    return float(inside.mean()) >= _INSIDE and face_likeness(points) >= _LIKENESS
+def plausible(face: Shape, frame: tuple[int, ...]) -> bool:
+    """Whether points are shaped like a face of which two thirds lie in an image of shape `frame` (H, W)."""
+    points = face.points
+    if not (points.min() >= 0 and (points.max(axis=0) < frame[1::-1]).all()):
+        inside = ((points >= 0) & (points < frame[1::-1])).all(axis=1)
+        if float(inside.mean()) < _INSIDE:
+            return False
+    return face.likeness >= _LIKENESS
 
 
 def overlap(a: Array, b: Array) -> float:
@@ -290,9 +300,10 @@ def overlap(a: Array, b: Array) -> float:
 
 def distance(a: Array, b: Array) -> float:
     """How far apart two boxes are: centres over mean side, or the log ratio of sides if that is more."""
-    sides = float(a[2] - a[0]), float(b[2] - b[0])
-    apart = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2)) / (sum(sides) / 2)
-    return max(apart, abs(float(np.log(sides[0] / sides[1]))))
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    apart = math.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / (ax1 - ax0 + bx1 - bx0)
+    return float(max(apart, abs(math.log((ax1 - ax0) / (bx1 - bx0)))))
 
 
 def follow(frames: Iterable[Frame], *, source: str = "", **options: Any) -> Followed:

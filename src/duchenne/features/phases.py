@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.signal import find_peaks
 
 from duchenne.clean import runs
 from duchenne.errors import UsageError
@@ -173,6 +172,8 @@ def _tops(y: Array, least: float) -> list[int]:
     if np.ptp(y) < least:
         return []  # the clip's highest point would always count as a top
     floor = y.min() - 1e3 * np.ptp(y)
+    from scipy.signal import find_peaks  # a slow import: before the first frame is read there is no need of it
+
     tops = [int(i) - 1 for i in find_peaks(np.r_[floor, y, floor], prominence=least)[0]]
     while len(tops) > 1:
         dips = [a + int(np.argmin(y[a:b])) for a, b in pairwise(tops)]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,16 @@ def original(cell: str) -> str:
 def rows_csv(rows: Iterable[Sequence[Any]]) -> str:
     """Rows of cells, the header first, as CSV."""
     text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows([neutral(cell) for cell in row] for row in rows)
+    put = row_writer(text)
+    for row in rows:
+        put(row)
     return text.getvalue()
+
+
+def row_writer(file: TextIO) -> Callable[[Sequence[Any]], Any]:
+    """What writes one row of cells into an open file as CSV."""
+    writer = csv.writer(file, lineterminator="\n")
+    return lambda row: writer.writerow([neutral(cell) for cell in row])
 
 
 def table_csv(table: pd.DataFrame, *, header: bool = True) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
+from duchenne.io.cells import table_csv
 from duchenne.io.files import atomic
 from duchenne.io.followed import Block, End, Stored, Writer, pieces
 from duchenne.types import Array, FaceTrack
@@ -104,7 +105,7 @@ def check_parquet() -> None:
 def _csv(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], Any]]:
     with path.open("w", encoding="utf-8", newline="") as out:
         out.write(",".join(FRAME_COLUMNS) + "\n")
-        yield lambda table: table.to_csv(out, index=False, header=False, lineterminator="\n")
+        yield lambda table: out.write(table_csv(table, header=False))
 
 
 @contextmanager
