@@ -15,7 +15,7 @@ from duchenne.explain.evidence import evidence
 from duchenne.faces import Followed, follow
 from duchenne.faces.crops import crop
 from duchenne.features.descriptors import FACE, longest_seen, prepare
-from duchenne.features.phases import ACTIVITY, amplitude, main_phase, phases
+from duchenne.features.phases import ACTIVITY, SMILE, amplitude, main_phase, phases
 from duchenne.judges import Loaded, load_model
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import sigmoid
@@ -37,7 +37,6 @@ MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was
 MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
 MIN_RATE = 10.0  # frames/s
 MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
-SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles exceed 0.17
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 LOOK = 0.1  # s between two looks of the expression network: an expression's phases take longer

@@ -18,6 +18,7 @@ from duchenne.errors import UsageError
 from duchenne.types import Array, Phase, Signals
 
 ACTIVITY = "activity"
+SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles exceed 0.17
 
 _STEP = 0.02  # s, the grid on which phases are sought
 _SIGMA = 0.05  # s, standard deviation of the smoothing weights: about what a 0.17 s window does

@@ -71,9 +71,9 @@ def locate(model: str | Path) -> Path:
 
 
 def digest(folder: Path) -> str:
-    """sha256 over names and bytes of the folder's model files (card and learning curve are no part of the model)."""
+    """sha256 over names and bytes of the folder's model files (what tells of it is no part of the model)."""
     total = hashlib.sha256()
-    kinds, beside = {".json", ".npz", ".ubj", ".safetensors"}, {"card.json", "curve.json"}
+    kinds, beside = {".json", ".npz", ".ubj", ".safetensors"}, {"card.json", "curve.json", "reference.json"}
     for path in sorted(p for p in folder.iterdir() if p.suffix in kinds and p.name not in beside):
         total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
