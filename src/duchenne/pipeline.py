@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from duchenne import clean, clip_crops, expressions, io, judges, report, video
 from duchenne.errors import InputError, UsageError
-from duchenne.explain.evidence import evidence
+from duchenne.explain.evidence import evidence, turning
 from duchenne.faces import Followed, follow
 from duchenne.faces.crops import crop
 from duchenne.features.descriptors import FACE, longest_seen, prepare
@@ -47,7 +47,8 @@ class Analysis:
     """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named).
 
     `p_raw` is the model's P(genuine) whether or not the verdict abstains from using it. `emotions`: probabilities of
-    what the face shows over time, by the expression network; None where only a track was judged.
+    what the face shows over time, by the expression network; None where only a track was judged. `turning`: what would
+    change the verdict (`explain.evidence.turning`).
     """
 
     verdict: Verdict
@@ -55,6 +56,7 @@ class Analysis:
     curves: Signals
     p_raw: float
     emotions: Signals | None = None
+    turning: dict[str, Any] = field(default_factory=dict)
 
 
 def analyze(path: str | Path, **options: Any) -> Verdict:
@@ -170,16 +172,22 @@ def judge(
     reason = _too_poor(quality, _judged(curves, window))
     why: tuple[dict[str, Any], ...] = ()
     steps: tuple[str, ...] = ()
+    turn: dict[str, Any] = {}
     if loaded.alone:
         p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain)
         familiarity = _lent(familiarity, quality)
         reason = reason or unable or _too_close(p, loaded.margin)
     else:
         z, expert = judges.log_odds(window, row, loaded, named, told)
+        weight = 1 - loaded.smile_share if expert else 1.0
         if usable and explain:
             why = evidence(model, row, told) + expert
         if loaded.pb is not None and loaded.mix is not None:
+            alone = z
             z, why, steps = judges.mixed(window, z, why, loaded.pb, loaded.mix, explain)
+            weight *= 1.0 if z is alone else loaded.mix.descriptors  # too short for both: the descriptors alone
+        if why:
+            turn = turning(model, row, told, z, weight)
         p = float(sigmoid(np.array(z)))
         reason = reason or _unsure(p, loaded, familiarity, usable)
     verdict = Verdict(
@@ -199,7 +207,7 @@ def judge(
         limits=LIMITS,
         history=(*face.history, *window.history[len(track.history) :], *steps),
     )
-    return Analysis(verdict, track, curves, p, emotions)
+    return Analysis(verdict, track, curves, p, emotions, turn)
 
 
 def _seen_emotion(emotions: Signals | None, window: FaceTrack) -> dict[str, float]:
