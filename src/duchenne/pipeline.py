@@ -15,7 +15,7 @@ from duchenne.explain.evidence import evidence, turning
 from duchenne.faces import Followed, follow
 from duchenne.faces.crops import crop
 from duchenne.features.descriptors import FACE, longest_seen, prepare
-from duchenne.features.phases import ACTIVITY, SMILE, amplitude, main_phase, phases
+from duchenne.features.phases import ACTIVITY, expression_phases, main_phase, phases
 from duchenne.judges import Loaded, load_model
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import sigmoid
@@ -256,20 +256,6 @@ def _judged(curves: Signals, window: FaceTrack) -> Array:
     return longest_seen(replace(curves, time=curves.time[inside], values=curves.values[inside]))
 
 
-def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phase, ...]:
-    """Phases of the lip corners where they stretch as in a smile, else of the whole face.
-
-    Decided by the curves alone (or by an `emotion` that was told), never by a guess: seconds of rest before or
-    after must not change them.
-    """
-    smile = phases(curves, curve="lip_corner_pull")
-    main = main_phase(smile, curves)
-    wide = main is not None and amplitude(main, curves) >= SMILE
-    if wide if emotion is None else emotion == "happiness":
-        return smile or phases(curves, curve=ACTIVITY)
-    return phases(curves, curve=ACTIVITY) or smile
-
-
 def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:
     share, percentile = model.strange(row[None])
     limit = model.strange_limit
@@ -413,23 +399,31 @@ def save(
     *,
     rate: float | None = None,
     start: float | None = None,
+    faces: bool = True,
 ) -> Path:
     """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face) into `folder`:
-    all or none."""
+    all or none. Without `faces` the reports hold points only, and no picture."""
     first, *others = analyses
     content = first.verdict.to_dict()
     if others:
         content["faces"] = [a.verdict.to_dict() for a in analyses]
     with io.staged(folder) as part:
         for n, a in enumerate(analyses):
-            images = report.keyframes(a.verdict, a.track, rate=rate, start=start)
-            page = report.render(a.verdict, a.track, a.curves, images, card, a.emotions)
+            judged = _span(focus(a.track, a.curves))
+            shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
+            page = report.render(
+                a.verdict, a.track, a.curves, shown, card, a.emotions, judged=judged, turning=a.turning
+            )
             report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), page)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
         if (seen := _emotions_table(analyses)) is not None:
             io.write_table(part / "emotions.csv", seen)
         io.write_json(part / "verdict.json", content)
     return Path(folder) / "verdict.json"
+
+
+def _span(track: FaceTrack) -> tuple[float, float] | None:
+    return (float(track.time[0]), float(track.time[-1])) if len(track) else None
 
 
 def _emotions_table(analyses: list[Analysis]) -> pd.DataFrame | None:

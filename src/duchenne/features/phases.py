@@ -79,6 +79,20 @@ def main_phase(found: tuple[Phase, ...], curves: Signals) -> Phase | None:
     return max(found, key=lambda phase: amplitude(phase, curves), default=None)
 
 
+def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phase, ...]:
+    """Phases of the lip corners where they stretch as in a smile, else of the whole face.
+
+    Decided by the curves alone (or by an `emotion` that was told), never by a guess: seconds of rest before or
+    after must not change them.
+    """
+    smile = phases(curves, curve="lip_corner_pull")
+    main = main_phase(smile, curves)
+    wide = main is not None and amplitude(main, curves) >= SMILE
+    if wide if emotion is None else emotion == "happiness":
+        return smile or phases(curves, curve=ACTIVITY)
+    return phases(curves, curve=ACTIVITY) or smile
+
+
 def amplitude(phase: Phase, curves: Signals) -> float:
     """How far the curve goes from rest to plateau, in its unit, on the side that the clip shows best."""
     values, _ = _named(curves, phase.curve)
