@@ -46,6 +46,19 @@ def number(value: Any, unit: str = "") -> str:
     return text.replace("-", "−") + glue
 
 
+def measured(value: Any, unit: str = "") -> str:
+    """A number off a face as people say it: what is counted in eye distances (or "iod") as a share of that distance."""
+    if not finite(value):
+        return number(value, unit)
+    first, _, rest = unit.partition("/")
+    if first in ("iod", "eye distances"):
+        share = f"{100 * value + 0.0:.{0 if abs(value) >= 0.1 else 1}f}".replace("-", "−").replace("−0.0", "0.0")
+        return f"{share}% of the eye distance" + {"": "", "s": " per second", "s²": " per s²"}.get(rest, f"/{rest}")
+    if unit in ("°", "deg") and abs(value) < 10:
+        return f"{value:.1f}°".replace("-", "−")
+    return number(value, unit)
+
+
 def percent(value: Any) -> str:
     """A share 0..1 as whole percent; text passes through."""
     if isinstance(value, str):
@@ -63,6 +76,8 @@ def plain(value: Any) -> str:
     """Any fact of a model card as text."""
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, list) and len(value) == 2 and all(map(finite, value)):
+        return " to ".join(map(number, value))
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
@@ -86,7 +101,7 @@ def lost_stretches(track: FaceTrack, quality: Mapping[str, Any]) -> list[tuple[f
 
 
 def told_apart(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:
-    """Each stretch with its kind: "lost", no face was found; "doubted", one was, but its points could not be trusted."""
+    """Each stretch with its kind: "lost", no face was found; "doubted", one was, but its points were not trusted."""
     kinds = []
     for start, end in stretches:
         seen = track.seen[(track.time >= start) & (track.time < end)]

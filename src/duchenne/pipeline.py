@@ -19,7 +19,7 @@ from duchenne.features.phases import ACTIVITY, expression_phases, main_phase, ph
 from duchenne.judges import Loaded, load_model
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import sigmoid
-from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Phase, Signals, Verdict
+from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Signals, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

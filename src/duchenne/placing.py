@@ -23,7 +23,7 @@ WORDS = {"posed": "posed", "genuine": "spontaneous"}
 def group(emotion: Mapping[str, float], known: Mapping[str, Any]) -> str:
     """The emotion whose training clips a clip is set beside, or "all"."""
     name = max(emotion, key=lambda e: emotion[e], default=ALL)
-    return name if name in known and emotion[name] >= _SURE else ALL
+    return name if name in known and emotion.get(name, 0.0) >= _SURE else ALL
 
 
 def position(p: float | None, emotion: Mapping[str, float], reference: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -77,7 +77,8 @@ def movement(
         if not finite(value):
             continue
         about = MEASURES[name]
-        row: dict[str, Any] = {"name": name, "title": about.title, "value": value, "told": _told(value, about.unit), "group": None}
+        row: dict[str, Any] = {"name": name, "title": about.title, "value": value, "told": _told(value, about.unit)}
+        row |= dict.fromkeys(("group", "posed", "genuine", "reads", "only", "beside"))
         text = (_FALLING if value < 0 else {}).get(name, about.text)
         told = _told(abs(value) if name in _FALLING else value, about.unit)
         sentence = text.format(what=KINDS[phase.curve], value=told)

@@ -27,6 +27,7 @@ from duchenne.drawing import (
     clamp,
     finite,
     lost_stretches,
+    measured,
     number,
     percent,
     plain,
@@ -149,7 +150,7 @@ def render(
     """The page as a string. `card` holds the model card's facts, and as "reference" where the training people lie
     (`learn.reference`); what it lacks is left out of the page. `emotions` are probabilities over time, as
     `expressions.over_time` gives them; `judged` the seconds that were; `turning` as `explain.evidence.turning`."""
-    shown = shown if isinstance(shown, Pictures) else Pictures((0.0, 0.0), b"", tuple(shown))
+    shown = shown if isinstance(shown, Pictures) else Pictures((-np.inf, np.inf), b"", tuple(shown))
     gaps = lost_stretches(track, verdict.quality)
     source = verdict.source or track.source
     reference = card.get("reference") or {}
@@ -158,31 +159,35 @@ def render(
     frame = film.around(track)
     css = f"{_text('report.css')}\n:root {{ --ratio: {frame.width / frame.height:.4f}; }}\n"
     script = _text("report.js")
-    return _environment().get_template("report.html.j2").render(
-        v=verdict,
-        card={**dict.fromkeys(_CARD_SHOWN), **card},
-        name=PurePath(source).name or "unnamed clip",
-        source=source,
-        rate=verdict.quality.get("rate"),
-        scale=_scale(verdict, card),
-        place=placing.position(verdict.p_genuine, verdict.emotion, reference),
-        measures=_measures(placing.movement(curves, main, verdict.emotion, reference)),
-        turning={} if verdict.abstained else turning or {},
-        record=_record(card),
-        emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
-        timeline=drawn,
-        numbers=table(curves, [plot["name"] for plot in drawn["main"]], emotions),
-        stage=_stage(track, drawn, shown, main),
-        uses_iod=any(unit.startswith("iod") for unit in curves.units),
-        frames=_frames(shown.keyframes),
-        evidence=_evidence(verdict.evidence),
-        lost=gaps,
-        tables=_tables(card),
-        facts={**{k: v for k, v in card.items() if k not in _CARD_SHOWN}, **verdict.model},
-        history=verdict.history or track.history,
-        css=css,
-        script=script,
-        policy=_policy(css, script),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            v=verdict,
+            card={**dict.fromkeys(_CARD_SHOWN), **card},
+            name=PurePath(source).name or "unnamed clip",
+            source=source,
+            rate=verdict.quality.get("rate"),
+            scale=_scale(verdict, card),
+            place=placing.position(verdict.p_genuine, verdict.emotion, reference),
+            measures=_measures(placing.movement(curves, main, verdict.emotion, reference)),
+            turning={} if verdict.abstained else turning or {},
+            record=_record(card),
+            emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
+            timeline=drawn,
+            numbers=table(curves, [plot["name"] for plot in drawn["main"]], emotions),
+            stage=_stage(track, drawn, shown, main),
+            uses_iod=any(unit.startswith("iod") for unit in curves.units),
+            frames=_frames(shown.keyframes),
+            evidence=_evidence(verdict.evidence),
+            lost=gaps,
+            tables=_tables(card),
+            facts={**{k: v for k, v in card.items() if k not in _CARD_SHOWN}, **verdict.model},
+            history=verdict.history or track.history,
+            css=css,
+            script=script,
+            policy=_policy(css, script),
+        )
     )
 
 
@@ -249,7 +254,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(number=number, percent=percent, words=words, plain=plain)
+    env.filters.update(number=number, measured=measured, percent=percent, words=words, plain=plain)
     env.globals.update(clamp=clamp, hints=MAIN_CURVES)
     return env
 

@@ -54,7 +54,9 @@ def train(
         raise UsageError(f"There is no descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
     moved: dict[Clip, reference.Moved] = {}
-    used, rows = _read(manifest, lambda clip: model.reader.table([reference.noted(clip, samples.read(clip), moved)]), log)
+    used, rows = _read(
+        manifest, lambda clip: model.reader.table([reference.noted(clip, samples.read(clip), moved)]), log
+    )
     labels, people, emotions = _truth(used)
     model.fit_table(rows, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share
@@ -80,7 +82,9 @@ def train_hybrid(
         DescriptorModel.of_family(recipe=Recipe(seed=seed)), PBModel(recipe, tick=_teller(recipe.epochs, log))
     )
     moved: dict[Clip, reference.Moved] = {}
-    used, both = _read(manifest, lambda clip: model.reader.table([reference.noted(clip, samples.read(clip), moved)]), log)
+    used, both = _read(
+        manifest, lambda clip: model.reader.table([reference.noted(clip, samples.read(clip), moved)]), log
+    )
     labels, people, emotions = _truth(used)
     model.fit_table(both, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share

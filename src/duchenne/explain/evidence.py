@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from duchenne.drawing import measured
 from duchenne.features import smile
 from duchenne.features.descriptors import CURVES, STATISTICS
 from duchenne.learn.classifiers import DescriptorModel
@@ -49,8 +50,9 @@ def _item(model: DescriptorModel, row: Array, parts: Array, index: list[int], to
     )
     toward = "spontaneous" if total > 0 else "posed"
     text = (
-        f"{_say(value)}{unit} in this clip; half of the posed clips lie between {_say(posed[0])} and "
-        f"{_say(posed[1])}, half of the spontaneous ones between {_say(genuine[0])} and {_say(genuine[1])}. "
+        f"{_say(value, unit)} in this clip; half of the posed clips lie between {_bare(posed[0], unit)} and "
+        f"{_bare(posed[1], unit)}, half of the spontaneous ones between {_bare(genuine[0], unit)} and "
+        f"{_bare(genuine[1], unit)}. "
         f"{'The curve as a whole' if len(index) > 1 else 'This'} speaks for {toward}."
     )
     return {
@@ -105,7 +107,7 @@ def _one(model: DescriptorModel, row: Array, columns: list[int], z: float, again
     name, i = model.names[columns[c]], columns[c]
     words, unit = describe_name(name)
     value, goal, p = float(_plain(name, row[i])), float(_plain(name, to[c, s])), _p(after[c, s])
-    start = f"If “{words}” were {_say(goal)}{unit} instead of {_say(value)}{unit}, and all else as it was, "
+    start = f"If “{words}” were {_bare(goal, unit)} instead of {_say(value, unit)}, and all else as it was, "
     end = f"the same model would say {_other(z)}" if turns.any() else "it would still say the same"
     text = f"{start}{end} (P(genuine) {p:.2f})."
     return {"feature": words, "unit": unit.strip(), "value": value, "to": goal, "p": p, "flips": bool(turns.any()),
@@ -118,7 +120,8 @@ def _together(model: DescriptorModel, row: Array, z: float, again: _Ask) -> dict
     for i, name in enumerate(model.names):
         if np.isfinite(row[i]) and np.isfinite(typical[i]):
             groups.setdefault(name.split(".")[0], []).append(i)
-    now, sign, chosen, value = row.copy(), 1 if z >= 0 else -1, [], z
+    now, sign, value = row.copy(), 1 if z >= 0 else -1, z
+    chosen: list[str] = []
     while groups and len(chosen) < _MOST_CURVES and sign * value >= 0:
         tried = np.repeat(now[None], len(groups), axis=0)
         for n, index in enumerate(groups.values()):
@@ -170,5 +173,10 @@ def _plain(name: str, value: Array) -> Any:
     return np.exp(value) if STATISTICS.get(statistic, ("", ""))[1].startswith("log ") else value
 
 
-def _say(value: float) -> str:
-    return "unknown" if not np.isfinite(value) else f"{value:.3g}"
+def _say(value: float, unit: str) -> str:
+    return measured(float(value), unit.strip()) if np.isfinite(value) else "unknown"
+
+
+def _bare(value: float, unit: str) -> str:
+    """As `_say`, for a place where the unit was told just before."""
+    return _say(value, unit).replace(" of the eye distance", "")

@@ -102,7 +102,10 @@ def amplitude(phase: Phase, curves: Signals) -> float:
     outer = [t for t in (phase.onset, phase.end) if t is not None]
     if not inner:
         return 0.0
-    level = float(np.median(smooth[(time >= inner[0] - 1e-9) & (time <= inner[-1] + 1e-9)]))
+    plateau = smooth[(time >= inner[0] - 1e-9) & (time <= inner[-1] + 1e-9)]
+    if not plateau.size:
+        return 0.0
+    level = float(np.median(plateau))
     ends = outer or [time[0] if phase.apex is not None else time[-1]]
     return max(abs(level - float(np.interp(t, time, smooth))) for t in ends)
 

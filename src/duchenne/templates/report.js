@@ -139,8 +139,8 @@
   const again = () => film && video.requestVideoFrameCallback
     ? video.requestVideoFrameCallback(tick) : requestAnimationFrame(tick);
   const pause = () => {
+    if (playing && film) { video.pause(); show(first + video.currentTime); }
     playing = false;
-    if (film) video.pause();
     play.textContent = "Play"; document.body.dataset.playing = "false";
   };
   const start = () => {
