@@ -232,7 +232,8 @@ def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Ph
     }
     jumps = [m for m in data["moments"] if len(data["moments"]) <= MOST_JUMPS or m["name"] == "apex"]
     uri = "data:video/mp4;base64," + base64.b64encode(shown.film).decode() if shown.film else ""
-    return {"data": data, "film": uri, "jumps": jumps, "width": frame.width, "height": frame.height}
+    part = first > track.time[0] or last < track.time[-1] - 0.1
+    return {"data": data, "film": uri, "jumps": jumps, "part": part, "width": frame.width, "height": frame.height}
 
 
 def _measures(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
