@@ -31,6 +31,7 @@ def position(p: float | None, emotion: Mapping[str, float], reference: Mapping[s
 
     dots   per label columns of (x in percent, row from 0), each dot an equal share of the clips
     below  label → share of its training clips that the model finds less genuine than this one
+    beyond  label → share that it finds less like what it calls this one: `below`, or for posed the rest
     """
     known = reference.get("answers") or {}
     name = group(emotion, known)
@@ -45,6 +46,7 @@ def position(p: float | None, emotion: Mapping[str, float], reference: Mapping[s
         "rows": {label: 1 + max(dot["row"] for dot in dots[label]) for label in LABELS},
         "share": percent(1 / len(both["posed"]["quantiles"])),
         "below": below,
+        "beyond": {label: share if p is not None and p >= 0.5 else 1 - share for label, share in below.items()},
         "clips": {label: both[label]["clips"] for label in LABELS},
         "people": max(both[label]["people"] for label in LABELS),
     }

@@ -199,7 +199,8 @@ def _policy(css: str, script: str) -> str:
     """Nothing but what the page holds, and of scripts and styles only these two, by their hashes."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script))
     style, code = (f"'sha256-{each}'" for each in hashes)
-    return f"default-src 'none'; img-src data:; media-src data:; style-src {style}; script-src {code}; base-uri 'none'"
+    pictures = "img-src data:; media-src data: blob:"
+    return f"default-src 'none'; {pictures}; style-src {style}; script-src {code}; base-uri 'none'; form-action 'none'"
 
 
 # --- the clip -----------------------------------------------------------------------------------------------

@@ -142,6 +142,10 @@ def test_a_clip_stands_between_the_posed_and_the_spontaneous() -> None:
     )
     among = placing.position(0.25, {"happiness": 0.9}, _reference())
     assert among is not None and among["group"] == "happiness" and among["below"]["genuine"] == 0.5
+    nearly = placing.position(0.1, {}, _reference())
+    assert (
+        nearly is not None and nearly["beyond"]["genuine"] == 1.0 and nearly["beyond"]["posed"] == pytest.approx(0.86)
+    )
     unsure = placing.position(0.25, {"happiness": 0.4}, _reference())
     assert unsure is not None and unsure["group"] == "all"
     withheld = placing.position(None, {}, _reference())

@@ -8,6 +8,7 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
@@ -149,6 +150,29 @@ def test_page_is_self_contained_and_trusts_only_its_own_script_and_style() -> No
         digest = base64.b64encode(hashlib.sha256(text[0].encode()).digest()).decode()
         assert f"{rule} 'sha256-{digest}'" in policy
     assert len(html) < 3_000_000
+
+
+def _luminance(colour: str) -> float:
+    """WCAG 2.2's relative luminance of "#rrggbb" or "#rgb"."""
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(2 * d for d in digits)
+    rgb = np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) / 255
+    return float(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+def test_text_and_graphics_stand_out_in_light_dark_and_print() -> None:
+    css = (files("duchenne") / "templates" / "report.css").read_text(encoding="utf-8")
+    schemes = [
+        dict(re.findall(r"--([\w-]+): (#\w+);", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    assert len(schemes) == 3
+    text = {"ink", "soft", "posed-ink", "genuine-ink", "warn"}
+    graphics = {"posed", "genuine", "edge"}
+    for scheme in schemes:
+        for name in text | graphics:
+            for ground in ("paper", "panel"):
+                a, b = sorted((_luminance(scheme[name]), _luminance(scheme[ground])))
+                assert (b + 0.05) / (a + 0.05) >= (4.5 if name in text else 3.0), (name, ground, scheme[name])
 
 
 def test_every_image_and_graphic_has_a_text_and_headings_do_not_skip() -> None:

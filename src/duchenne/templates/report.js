@@ -117,7 +117,8 @@
     find("#r-frame").textContent = `${(i + 1).toLocaleString("en-US")} of ${times.length.toLocaleString("en-US")}`;
     find("#r-phase").textContent = phase || "at rest, or no expression found";
     if (find("#r-shows")) find("#r-shows").textContent = best ? `${best[0]} ${Math.round(100 * best[1])}%` : "not seen";
-    slider.setAttribute("aria-valuetext", `${now.toFixed(2)} seconds${phase ? `, ${phase}` : ""}`);
+    const tell = [`${now.toFixed(2)} seconds`, phase, best && `${best[0]} ${Math.round(100 * best[1])} percent`];
+    slider.setAttribute("aria-valuetext", tell.filter(Boolean).join(", "));
     Object.assign(document.body.dataset, { time: now.toFixed(3), frame: i, playing });
   };
 
@@ -199,7 +200,13 @@
   window.addEventListener("hashchange", places);
   window.addEventListener("resize", () => draw(frameAt(now)));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(frameAt(now)));
-  const lose = () => { film = false; player.classList.add("bare"); show(now); };
+  const lose = () => {
+    const [head, body] = video.src.split(",");
+    if (head.startsWith("data:")) { // some browsers play a blob and no data address
+      const raw = Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
+      video.src = URL.createObjectURL(new Blob([raw], { type: "video/mp4" }));
+    } else { film = false; player.classList.add("bare"); show(now); }
+  };
   if (film) {
     video.controls = false;
     video.addEventListener("error", lose);
