@@ -101,10 +101,13 @@ def alone(
     named: dict[str, float],
     pictures: Callable[[FaceTrack, Any], FaceTrack] | None,
     explain: bool,
+    told: str | None = None,
 ) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
-    """What a network or a method says, see `by_clip`, `by_pb` and `by_method`."""
+    """What a network or a method says, see `by_clip`, `by_pb` and `by_method`; `told` is an emotion that is known."""
     if loaded.method is not None:
-        return by_method(track, loaded.method, loaded.about, pictures, explain)
+        model = loaded.method
+        model = model.told(told) if told and hasattr(model, "told") else model
+        return by_method(track, model, loaded.about, pictures, explain)
     if loaded.clip is not None:
         return by_clip(track, loaded.clip, loaded.about, pictures, explain)
     assert loaded.pb is not None

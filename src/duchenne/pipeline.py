@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ import numpy as np
 from duchenne import clean, clip_crops, expressions, io, judges, report, video
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.evidence import evidence, turning
-from duchenne.faces import Followed, follow
-from duchenne.faces.crops import crop
+from duchenne.faces import Followed, join
+from duchenne.faces.reading import read_faces
 from duchenne.features.descriptors import FACE, longest_seen, prepare
 from duchenne.features.phases import ACTIVITY, expression_phases, main_phase, phases
 from duchenne.judges import Loaded, load_model
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: (track, reader) → the rows of the track that are read, with crops.
 Pictures = Callable[[FaceTrack, clip_crops.Reader], FaceTrack]
+#: `read_faces`, or a cache of what it answers.
+Read = Callable[..., Iterator[io.Block]]
 LIMITS = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
     "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
@@ -39,7 +41,6 @@ MIN_RATE = 10.0  # frames/s
 MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
-LOOK = 0.1  # s between two looks of the expression network: an expression's phases take longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,29 +78,22 @@ def examine(
     end: float | None = None,
     allow_truncated: bool = False,
     on_frame: Callable[[int], None] | None = None,
+    read: Read = read_faces,
 ) -> list[Analysis]:
     """Every asked-for face of a video with its verdict, the most prominent first.
 
     `emotion` tells what the clip shows instead of letting the model guess; `rate` (frames/s) is needed for a
-    folder of images and for nothing else; `start` and `end` are seconds. InputError when the file cannot be
-    read or shows no face; UsageError on unknown names.
+    folder of images and for nothing else; `start` and `end` are seconds; `read` gives the faces' blocks. InputError
+    when the file cannot be read or shows no face; UsageError on unknown names.
     """
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
     loaded = load_model(model)
     used = judges.resolve_device(device, loaded)
-    frames = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
-    fallback = "haar" if detector == "hog" else "hog"
-    found = follow(
-        frames,
-        detector=detector,
-        fallback=fallback,
-        all_faces=all_faces,
-        source=str(path),
-        on_frame=on_frame,
-        look=crop,
-        every=LOOK,
-    )
+    options: dict[str, Any] = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
+    blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
+    listener = expressions.Listener(expressions.load()[0])
+    found = join(listener.listen(blocks), source=str(path))
     if not any(track.seen.any() for track in found.tracks):
         raise InputError(
             f"{path} shows no face: none was found in {len(found.time)} frames; "
@@ -108,11 +102,10 @@ def examine(
 
     def pictures(track: FaceTrack, reader: clip_crops.Reader) -> FaceTrack:
         """A second reading of the file, as which frames are judged is known after the first alone."""
-        again = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
-        return clip_crops.cut(track, again, reader)
+        return clip_crops.cut(track, video.frames(path, **options), reader)
 
     return [
-        _analysis(track, loaded, emotion, used, found, index, pictures)
+        _analysis(track, loaded, emotion, used, found, index, pictures, listener)
         for index, track in enumerate(found.tracks)
         if track.seen.any()
     ]
@@ -126,10 +119,11 @@ def _analysis(
     found: Followed,
     index: int,
     pictures: Pictures,
+    listener: expressions.Listener,
 ) -> Analysis:
     blur = found.sharpness[index]
-    network, about = expressions.load()
-    seen = expressions.over_time(found.looks[index], network)
+    _, about = expressions.load()
+    seen = listener.signals(index, found.looks[index].time)
     # a hand before the mouth is no expression
     trusted = np.isin(seen.time, track.time[clean.distrust(track).seen])
     seen = replace(seen, time=seen.time[trusted], values=seen.values[trusted])
@@ -174,7 +168,7 @@ def judge(
     steps: tuple[str, ...] = ()
     turn: dict[str, Any] = {}
     if loaded.alone:
-        p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain)
+        p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain, emotion)
         familiarity = _lent(familiarity, quality)
         reason = reason or unable or _too_close(p, loaded.margin)
     else:
@@ -381,12 +375,10 @@ def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
     """float64 (N, D) from a CSV of descriptors; None when the source holds tracks."""
     if source.suffix.lower() != ".csv":
         return None
-    import pandas as pd
-
     try:
-        if io.dialect(pd.read_csv(source, nrows=0).columns):
+        if io.dialect(io.read_table(source, nrows=0).columns):
             return None
-        table = pd.read_csv(source)
+        table = io.read_table(source)
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be read as a CSV table ({error}); pass descriptors or tracks.") from error
     return model.from_columns({name: table[name] for name in table.columns}, str(source))
@@ -399,22 +391,23 @@ def save(
     *,
     rate: float | None = None,
     start: float | None = None,
+    page: bool = True,
     faces: bool = True,
 ) -> Path:
-    """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face) into `folder`:
-    all or none. Without `faces` the reports hold points only, and no picture."""
+    """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face; none without
+    `page`, and without `faces` of points only, with no picture) into `folder`: all or none."""
     first, *others = analyses
     content = first.verdict.to_dict()
     if others:
         content["faces"] = [a.verdict.to_dict() for a in analyses]
     with io.staged(folder) as part:
-        for n, a in enumerate(analyses):
+        for n, a in enumerate(analyses if page else ()):
             judged = _span(focus(a.track, a.curves))
             shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
-            page = report.render(
+            html = report.render(
                 a.verdict, a.track, a.curves, shown, card, a.emotions, judged=judged, turning=a.turning
             )
-            report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), page)
+            report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), html)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
         if (seen := _emotions_table(analyses)) is not None:
             io.write_table(part / "emotions.csv", seen)

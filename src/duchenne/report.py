@@ -20,7 +20,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from duchenne import film, placing
+from duchenne import placing, reel
 from duchenne.drawing import (
     MAIN_CURVES,
     MOMENTS,
@@ -109,7 +109,7 @@ def pictures(
             if track.time[n] >= stretch[0]:
                 yield float(track.time[n]), frame.bgr
 
-    return Pictures(stretch, film.encode(shown(), film.around(track)), tuple(kept))
+    return Pictures(stretch, reel.encode(shown(), reel.around(track)), tuple(kept))
 
 
 def main_expression(verdict: Verdict, curves: Signals, judged: tuple[float, float] | None) -> Phase | None:
@@ -156,7 +156,7 @@ def render(
     reference = card.get("reference") or {}
     main = main_expression(verdict, curves, judged)
     drawn = timeline(track, curves, verdict.phases, told_apart(track, gaps), emotions)
-    frame = film.around(track)
+    frame = reel.around(track)
     css = f"{_text('report.css')}\n:root {{ --ratio: {frame.width / frame.height:.4f}; }}\n"
     script = _text("report.js")
     return (
@@ -212,7 +212,7 @@ def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Ph
     if inside.sum() < 2 or not track.seen[inside].any():
         return None
     rows = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // MOST_FRAMES)]
-    frame = film.around(track)
+    frame = reel.around(track)
     places = np.nan_to_num(8 * frame.place(track.points[rows].astype(float)), nan=-32768.0)
     moments = [{"name": mark["text"], "time": mark["time"]} for mark in drawn["marks"]]
     first, last = float(track.time[rows[0]]), float(track.time[rows[-1]])

@@ -39,6 +39,8 @@ _HEADER_TELLS_LENGTH = frozenset({"flv", "matroska,webm"})
 _LENGTH_TOLERANCE = 0.25
 #: Pixel formats whose first plane is the luma itself, least significant bits first.
 _LUMA_FIRST = re.compile(r"(yuv[aj]?4\d\dp|nv\d\d|gray)\d*(le|be)?")
+#: Twice 8K; a few kilobytes can ask for four times as many, each a gigabyte and seconds to look at.
+MAX_PIXELS = 2**26
 _REENCODE = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4)"
 _NO_FRAME = "{} holds no whole frame that can be decoded; copy it again."
 
@@ -257,7 +259,9 @@ def _file(path: Path, allow_truncated: bool) -> _Timed:
         base, origin, last = Fraction(stream.time_base or 0), 0, -math.inf
         size: tuple[int, int] | None = None
         for number, image in enumerate(_images(container, stream, tally)):
-            size = size or (image.width, image.height)
+            if size is None:
+                size = (image.width, image.height)
+                _check_pixels(path, *size)
             _check_size(f"{path}: frame {number}", image, size, _REENCODE)
             if image.pts is None:
                 raise InputError(f"{path}: frame {number} has no timestamp; {_REENCODE}.")
@@ -274,6 +278,11 @@ def _file(path: Path, allow_truncated: bool) -> _Timed:
         if fault and not allow_truncated:
             hint = "copy it again, or pass --allow-truncated to judge what is there"
             raise InputError(f"{path} is {fault} could be decoded; {hint}.")
+
+
+def _check_pixels(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path} has {width}x{height} pixels, expected at most {MAX_PIXELS}; make it smaller.")
 
 
 def _check_size(what: str, image: av.VideoFrame, size: tuple[int, int], cure: str) -> None:
@@ -297,7 +306,7 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = _demuxer(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    except ValueError as error:  # FFmpeg's "invalid data"
+    except (ValueError, EOFError, MemoryError, av.FFmpegError) as error:  # "invalid data", or sizes beyond all memory
         fault = "is not a video or image that can be read; expected for example .mp4 or .mov"
         if head[4:8] in {b"ftyp", b"mdat", b"moov", b"wide"}:
             fault = "is cut short: the index of its frames (moov) is missing or damaged; copy it again"
@@ -311,6 +320,7 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = pictures[0]
         if not stream.codec_context:
             raise InputError(f"{path} is coded in a way that cannot be decoded here; {_REENCODE}.")
+        _check_pixels(path, stream.codec_context.width, stream.codec_context.height)
         # One thread: many clips run side by side, and a damaged file then fails at the same frame each time.
         stream.codec_context.thread_count = 1
         yield container, stream

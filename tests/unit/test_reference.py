@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duchenne import film, placing, video
+from duchenne import placing, reel, video
 from duchenne.datasets import simulate
 from duchenne.errors import ModelError
 from duchenne.explain.evidence import evidence, turning
@@ -87,11 +87,13 @@ def test_what_lies_beside_a_model_is_no_part_of_it_and_may_be_missing(tmp_path: 
     (folder / "model.json").write_text("{}")
     before = checkpoint.digest(folder)
     assert reference.read(folder) == {}
-    reference.keep(folder, {"all": {}})
-    assert checkpoint.digest(folder) == before and reference.read(folder)["answers"] == {"all": {}}
-    (folder / reference.FILE).write_text("{")
-    with pytest.raises(ModelError, match=r"reference\.json cannot be read .* train the model again"):
-        reference.read(folder)
+    kept = {"all": {label: {"clips": 12, "people": 4, "quantiles": [0.5] * 50} for label in ("posed", "genuine")}}
+    reference.keep(folder, kept)
+    assert checkpoint.digest(folder) == before and reference.read(folder) == {"answers": kept, "movements": {}}
+    for wrong in ("{", "[]", '{"answers": {"all": {}}, "movements": {}}', '{"answers": [], "movements": 1}'):
+        (folder / reference.FILE).write_text(wrong)
+        with pytest.raises(ModelError, match=r"reference\.json cannot be read or .* train the model again"):
+            reference.read(folder)
 
 
 def test_rows_of_a_table_have_no_movement_to_note() -> None:
@@ -199,14 +201,14 @@ def _track(points: Array) -> FaceTrack:
 
 def test_a_film_is_cut_around_the_face_and_keeps_uneven_times(tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform((300, 200), (360, 280), (4, 68, 2))
-    frame = film.around(_track(points))
+    frame = reel.around(_track(points))
     assert 250 < frame.left < 300 and 360 < frame.right < 400 and 120 < frame.top < 200 and 280 < frame.bottom < 330
     assert frame.width % 2 == 0 and frame.height % 2 == 0
     np.testing.assert_allclose(frame.place(np.array([[frame.left, frame.top]])), [[0, 0]])
     times = [0.5, 0.54, 0.7, 1.1]
     pictures = [np.full((480, 640, 3), shade, np.uint8) for shade in (20, 90, 160, 230)]
     target = tmp_path / "film.mp4"
-    target.write_bytes(film.encode(zip(times, pictures, strict=True), frame))
+    target.write_bytes(reel.encode(zip(times, pictures, strict=True), frame))
     found = list(video.frames(target))
     assert [f.time for f in found] == pytest.approx([0.0, 0.04, 0.2, 0.6], abs=1e-4)
     assert [float(f.bgr.mean()) for f in found] == pytest.approx([20, 90, 160, 230], abs=6)
@@ -214,6 +216,6 @@ def test_a_film_is_cut_around_the_face_and_keeps_uneven_times(tmp_path: Path) ->
 
 
 def test_a_film_of_nothing_is_empty_and_of_an_unseen_face_the_whole_picture() -> None:
-    unseen = film.around(_track(np.full((3, 68, 2), np.nan)))
+    unseen = reel.around(_track(np.full((3, 68, 2), np.nan)))
     assert (unseen.left, unseen.top, unseen.right, unseen.bottom) == (0, 0, 640, 480)
-    assert film.encode([], unseen) == b""
+    assert reel.encode([], unseen) == b""

@@ -1,8 +1,10 @@
 """The command line: each command is one library call; results on stdout, everything else on stderr."""
 
 from duchenne.cli import (
+    cache,
     clip_nets,
     clips,
+    corpus,
     data,
     emotions,
     evaluation,
@@ -11,14 +13,17 @@ from duchenne.cli import (
     generate,
     micro,
     models,
+    overlay,
     rank,
 )
 from duchenne.cli.app import app, main
 
 __all__ = [
     "app",
+    "cache",
     "clip_nets",
     "clips",
+    "corpus",
     "data",
     "emotions",
     "evaluation",
@@ -28,5 +33,6 @@ __all__ = [
     "main",
     "micro",
     "models",
+    "overlay",
     "rank",
 ]

@@ -6,7 +6,6 @@ Two things, by label and by emotion: what the model said of people it had not se
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from duchenne import io
 from duchenne.errors import ModelError
 from duchenne.features import measures
 from duchenne.features.descriptors import prepare
-from duchenne.learn import checkpoint
+from duchenne.learn import checkpoint, folders
 from duchenne.types import LABELS, Array, Clip, FaceTrack, Sample
 
 FILE = "reference.json"
@@ -82,7 +81,26 @@ def keep(folder: Path, said: Mapping[str, Any], moved: Mapping[str, Any] | None 
 def read(model: str | Path) -> dict[str, Any]:
     """What was kept beside a model, by its id or folder; empty when nothing was. ModelError where it is damaged."""
     path = checkpoint.locate(model) / FILE
+    if not path.is_file():
+        return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (OSError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); get or train the model again.") from error
+        found = io.read_json(folders.file(path.parent, path.name))
+        said, moved = found["answers"], found["movements"]
+        for summary in (said, *(each for kind in moved.values() for each in kind.values())):
+            _check(summary, len(_SHARES) if summary is said else len(_QUARTILES))
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read or is no such table; get or train the model again.") from error
+    return {"answers": said, "movements": moved}
+
+
+def _check(summary: dict[str, Any], shares: int) -> None:
+    """ValueError or the like where this is not what `_by_emotion` gives."""
+    for both in summary.values():
+        for label in LABELS:
+            row, cut = both[label], np.array(both[label]["quantiles"], float)
+            if (
+                cut.shape != (shares,)
+                or not np.isfinite(cut).all()
+                or {type(row["clips"]), type(row["people"])} != {int}
+            ):
+                raise ValueError("no quantiles")
