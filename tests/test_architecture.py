@@ -13,12 +13,13 @@ ROOT = Path(duchenne.__file__).parent
 FLOORS = {
     **dict.fromkeys(("__init__", "types", "errors"), 0.0),
     "registry": 0.5,  # its one import is the error for a name that nobody knows
-    **dict.fromkeys(("video", "io", "clean", "align"), 1.0),
+    **dict.fromkeys(("video", "io", "clean", "align", "reel"), 1.0),
     "film": 1.5,  # it writes what video reads
     **dict.fromkeys(("faces", "features", "models", "datasets"), 2.0),
     **dict.fromkeys(("learn", "evaluate", "drawing", "sketch", "samples"), 3.0),
     # they read fitted classifiers and scores, so they stand above learn and evaluate
     **dict.fromkeys(("explain", "plots"), 3.5),
+    "placing": 3.5,  # it compares in the words of drawing
     "clip_crops": 3.5,  # it cuts what samples has read
     **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data", "filters_page"), 4.0),
     **dict.fromkeys(("pipeline", "training", "evaluation", "generation", "emotions", "filter_report"), 5.0),
@@ -32,7 +33,7 @@ FLOORS = {
     "__main__": 7.0,  # `python -m duchenne` is the street outside the door
 }
 PIXELS, TABLES = (
-    ("video", "film", "faces", "datasets.simulate", "datasets.fer2013"),
+    ("video", "film", "reel", "faces", "datasets.simulate", "datasets.fer2013"),
     ("io", "pipeline", "training", "samples", "datasets", "evaluation", "generation", "emotions"),
 )
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.

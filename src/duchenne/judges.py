@@ -12,7 +12,7 @@ import numpy as np
 
 from duchenne import clip_crops
 from duchenne.errors import InputError, UsageError
-from duchenne.learn import checkpoint
+from duchenne.learn import checkpoint, reference
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid, Mix, logit
 from duchenne.learn.sequences import LEAST
@@ -62,7 +62,7 @@ class Loaded:
 def load_model(model: str | Path) -> Loaded:
     """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
     main, about = checkpoint.load_judge(model)
-    card = checkpoint.card(model)
+    card = checkpoint.card(model) | {"reference": reference.read(model)}
     if not isinstance(main, DescriptorModel | Hybrid):
         from duchenne.learn.clip_model import ClipModel
         from duchenne.learn.pb import PBModel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from duchenne import clean, clip_crops, expressions, io, judges, report, video
 from duchenne.errors import InputError, UsageError
-from duchenne.explain.evidence import evidence
+from duchenne.explain.evidence import evidence, turning
 from duchenne.faces import Followed, join
 from duchenne.faces.reading import read_faces
 from duchenne.features.descriptors import FACE, longest_seen, prepare
-from duchenne.features.phases import ACTIVITY, amplitude, main_phase, phases
+from duchenne.features.phases import ACTIVITY, expression_phases, main_phase, phases
 from duchenne.judges import Loaded, load_model
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import sigmoid
-from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Phase, Signals, Verdict
+from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Signals, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,6 @@ MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was
 MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
 MIN_RATE = 10.0  # frames/s
 MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
-SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles exceed 0.17
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 
@@ -49,7 +48,8 @@ class Analysis:
     """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named).
 
     `p_raw` is the model's P(genuine) whether or not the verdict abstains from using it. `emotions`: probabilities of
-    what the face shows over time, by the expression network; None where only a track was judged.
+    what the face shows over time, by the expression network; None where only a track was judged. `turning`: what would
+    change the verdict (`explain.evidence.turning`).
     """
 
     verdict: Verdict
@@ -57,6 +57,7 @@ class Analysis:
     curves: Signals
     p_raw: float
     emotions: Signals | None = None
+    turning: dict[str, Any] = field(default_factory=dict)
 
 
 def analyze(path: str | Path, **options: Any) -> Verdict:
@@ -165,16 +166,22 @@ def judge(
     reason = _too_poor(quality, _judged(curves, window))
     why: tuple[dict[str, Any], ...] = ()
     steps: tuple[str, ...] = ()
+    turn: dict[str, Any] = {}
     if loaded.alone:
         p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain, emotion)
         familiarity = _lent(familiarity, quality)
         reason = reason or unable or _too_close(p, loaded.margin)
     else:
         z, expert = judges.log_odds(window, row, loaded, named, told)
+        weight = 1 - loaded.smile_share if expert else 1.0
         if usable and explain:
             why = evidence(model, row, told) + expert
         if loaded.pb is not None and loaded.mix is not None:
+            alone = z
             z, why, steps = judges.mixed(window, z, why, loaded.pb, loaded.mix, explain)
+            weight *= 1.0 if z is alone else loaded.mix.descriptors  # too short for both: the descriptors alone
+        if why:
+            turn = turning(model, row, told, z, weight)
         p = float(sigmoid(np.array(z)))
         reason = reason or _unsure(p, loaded, familiarity, usable)
     verdict = Verdict(
@@ -194,7 +201,7 @@ def judge(
         limits=LIMITS,
         history=(*face.history, *window.history[len(track.history) :], *steps),
     )
-    return Analysis(verdict, track, curves, p, emotions)
+    return Analysis(verdict, track, curves, p, emotions, turn)
 
 
 def _seen_emotion(emotions: Signals | None, window: FaceTrack) -> dict[str, float]:
@@ -241,20 +248,6 @@ def _judged(curves: Signals, window: FaceTrack) -> Array:
     """float64 (t, F): the longest stretch of curves without a gap inside the part that is judged."""
     inside = (curves.time >= window.time[:1]) & (curves.time <= window.time[-1:])
     return longest_seen(replace(curves, time=curves.time[inside], values=curves.values[inside]))
-
-
-def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phase, ...]:
-    """Phases of the lip corners where they stretch as in a smile, else of the whole face.
-
-    Decided by the curves alone (or by an `emotion` that was told), never by a guess: seconds of rest before or
-    after must not change them.
-    """
-    smile = phases(curves, curve="lip_corner_pull")
-    main = main_phase(smile, curves)
-    wide = main is not None and amplitude(main, curves) >= SMILE
-    if wide if emotion is None else emotion == "happiness":
-        return smile or phases(curves, curve=ACTIVITY)
-    return phases(curves, curve=ACTIVITY) or smile
 
 
 def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:
@@ -399,23 +392,31 @@ def save(
     rate: float | None = None,
     start: float | None = None,
     page: bool = True,
+    faces: bool = True,
 ) -> Path:
     """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face; none without
-    `page`) into `folder`: all or none."""
+    `page`, and without `faces` of points only, with no picture) into `folder`: all or none."""
     first, *others = analyses
     content = first.verdict.to_dict()
     if others:
         content["faces"] = [a.verdict.to_dict() for a in analyses]
     with io.staged(folder) as part:
         for n, a in enumerate(analyses if page else ()):
-            images = report.keyframes(a.verdict, a.track, rate=rate, start=start)
-            html = report.render(a.verdict, a.track, a.curves, images, card, a.emotions)
+            judged = _span(focus(a.track, a.curves))
+            shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
+            html = report.render(
+                a.verdict, a.track, a.curves, shown, card, a.emotions, judged=judged, turning=a.turning
+            )
             report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), html)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
         if (seen := _emotions_table(analyses)) is not None:
             io.write_table(part / "emotions.csv", seen)
         io.write_json(part / "verdict.json", content)
     return Path(folder) / "verdict.json"
+
+
+def _span(track: FaceTrack) -> tuple[float, float] | None:
+    return (float(track.time[0]), float(track.time[-1])) if len(track) else None
 
 
 def _emotions_table(analyses: list[Analysis]) -> pd.DataFrame | None:

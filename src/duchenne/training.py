@@ -17,7 +17,7 @@ from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.evaluate import metrics
 from duchenne.features.descriptors import FAMILIES
-from duchenne.learn import checkpoint, fit, methods, pairs
+from duchenne.learn import checkpoint, fit, methods, pairs, reference
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid
 from duchenne.learn.stack import readable
@@ -53,15 +53,18 @@ def train(
     if family not in FAMILIES:
         raise UsageError(f"There is no descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
-    used, rows = _read(manifest, lambda clip: model.reader.table([samples.read(clip)]), log)
+    moved: dict[Clip, reference.Moved] = {}
+    used, rows = _read(
+        manifest, lambda clip: model.reader.table([reference.noted(clip, samples.read(clip), moved)]), log
+    )
     labels, people, emotions = _truth(used)
     model.fit_table(rows, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share
     usable = np.isfinite(rows).any(axis=1)
     protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
-    return _finish(
-        model, Path(out), model.fitted.out_of_fold, people[usable], labels[usable], emotions[usable], protocol
-    )
+    told = reference.movements([moved[clip] for clip in used], labels, people, emotions)
+    kept = model.fitted.out_of_fold
+    return _finish(model, Path(out), kept, people[usable], labels[usable], emotions[usable], protocol, moved=told)
 
 
 def train_hybrid(
@@ -78,15 +81,19 @@ def train_hybrid(
     model = Hybrid(
         DescriptorModel.of_family(recipe=Recipe(seed=seed)), PBModel(recipe, tick=fit.teller(recipe.epochs, log))
     )
-    used, pairs = _read(manifest, lambda clip: model.reader.table([samples.read(clip)]), log)
+    moved: dict[Clip, reference.Moved] = {}
+    used, both = _read(
+        manifest, lambda clip: model.reader.table([reference.noted(clip, samples.read(clip), moved)]), log
+    )
     labels, people, emotions = _truth(used)
-    model.fit_table(pairs, labels, people, emotions if any(emotions) else None)
+    model.fit_table(both, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share
     p = model.out_of_fold
     assert p is not None
     seen = np.isfinite(p)
     protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
-    return _finish(model, Path(out), p[seen], people[seen], labels[seen], emotions[seen], protocol)
+    told = reference.movements([moved[clip] for clip in used], labels, people, emotions)
+    return _finish(model, Path(out), p[seen], people[seen], labels[seen], emotions[seen], protocol, moved=told)
 
 
 def train_method(
@@ -208,9 +215,11 @@ def _finish(
     protocol: str,
     *,
     persons: bool = True,
+    moved: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Save the model and a card with the scores of `p`, which are of people left out, and how sure it may be of two
-    clips of one person, unless `people` are groups of `persons`."""
+    """Save the model and a card with the scores of `p`, which are of people left out, how sure it may be of two
+    clips of one person, unless `people` are groups of `persons`, and where the training people lie (`moved`: as
+    `reference.movements` gives it)."""
     assert p is not None
     scores = metrics.score(p, labels, people, emotions, n=500)
     card = {
@@ -223,6 +232,7 @@ def _finish(
         io.write_json(part / "card.json", card)
         checkpoint.save(model, part, name=out.name)
         pairs.keep(part, pairs.calibrated(p, labels, people, emotions) if persons else {})
+        reference.keep(part, reference.answers(p, labels, people, emotions), moved)
     checkpoint.tidy(out)
     return card
 
@@ -272,6 +282,7 @@ def train_pb(
         checkpoint.save(model, part, name=out.name)
         assert model.out_of_fold is not None
         pairs.keep(part, pairs.calibrated(model.out_of_fold, labels, people, emotions))
+        reference.keep(part, reference.answers(model.out_of_fold, labels, people, emotions))
     checkpoint.tidy(out)
     shutil.rmtree(work, ignore_errors=True)
     return card

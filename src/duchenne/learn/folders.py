@@ -13,9 +13,9 @@ from typing import Any
 from duchenne import io
 from duchenne.errors import ModelError
 
-#: What is read of a model folder, and what of it makes its digest; card and learning curve are no part of the model.
+#: What is read of a model folder, and what of it makes its digest; what tells of it is no part of the model.
 KINDS = (".json", ".npz", ".safetensors", ".ubj")
-BESIDE = ("card.json", "curve.json")
+BESIDE = ("card.json", "curve.json", "reference.json")
 _PICKLES = frozenset(
     (".pkl", ".pickle", ".p", ".dill", ".joblib", ".pt", ".pth", ".ckpt", ".bin", ".mar", ".npy", ".h5", ".keras")
 )
