@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from browser import CONTRAST, NAMELESS, Browser
+from conftest import Said
 from duchenne import judges, pipeline
 
 MOST_BYTES = 15_000_000
@@ -196,3 +197,12 @@ def test_page_tells_its_story_without_any_script(made: tuple[Path, Any]) -> None
     ):
         assert part in text
     assert " controls " in text
+
+
+def test_the_command_leaves_faces_out(duchenne: Callable[..., Said], smile: Path, tmp_path: Path) -> None:
+    """The option reaches the page: a report without a film is the smaller one, and holds no picture at all."""
+    for name, words in (("with", ()), ("without", ("--no-faces",))):
+        assert duchenne("analyze", smile, "-o", tmp_path / name, *words).code == 0
+    shown, hidden = ((tmp_path / name / "report.html").read_text(encoding="utf-8") for name in ("with", "without"))
+    assert "data:video/" in shown
+    assert not re.search(r"data:(video|image)/", hidden)

@@ -42,6 +42,9 @@ def analyze(
     end: Annotated[float | None, typer.Option(help="Seconds at which to stop.")] = None,
     allow_truncated: Annotated[bool, typer.Option(help="Judge what is there of a file that was cut short.")] = False,
     report: Annotated[bool, typer.Option(help="Write the report of each clip of a folder.")] = True,
+    faces: Annotated[
+        bool, typer.Option(help="Show the face in the report; without it, points and curves alone.")
+    ] = True,
     manifest: corpus.Manifest = None,
     workers: corpus.Workers = None,
     shard: corpus.Shard = None,
@@ -68,7 +71,7 @@ def analyze(
     }
     judging |= {"allow_truncated": allow_truncated}
     if not corpus.is_corpus(clips, rate, many):
-        _each(clips, out, as_json, model, judging | {"rate": rate, "start": start, "end": end})
+        _each(clips, out, as_json, faces, judging | {"rate": rate, "start": start, "end": end})
         return
     if as_json or start is not None or end is not None:
         raise UsageError("--json, --start and --end are for single clips; a corpus has tables, and a --manifest.")
@@ -76,17 +79,19 @@ def analyze(
         raise UsageError("A folder of videos needs --out FOLDER for its results; one of images needs --rate.")
     from duchenne.corpus import analyze_task
 
-    corpus.run(analyze_task(**judging, report=report, cache=cache), clips, out, stall=stall, memory=memory, **many)
+    corpus.run(
+        analyze_task(**judging, report=report, faces=faces, cache=cache), clips, out, stall=stall, memory=memory, **many
+    )
 
 
-def _each(clips: list[str], out: Path | None, as_json: bool, model: str, options: dict[str, Any]) -> None:
+def _each(clips: list[str], out: Path | None, as_json: bool, faces: bool, options: dict[str, Any]) -> None:
     """Judge clips one after the other and say each verdict as it comes."""
     from duchenne import judges, pipeline
     from duchenne.io import check_folder
 
     if not clips:
         raise UsageError("Name a video, a folder or a --manifest; see `duchenne analyze --help`.")
-    loaded = judges.load_model(model)
+    loaded = judges.load_model(options["model"])
     judges.resolve_device(options["device"], loaded)
     if out is not None:
         check_folder(out)
@@ -98,7 +103,8 @@ def _each(clips: list[str], out: Path | None, as_json: bool, model: str, options
             with progress(Path(clip).name) as tick:
                 found = pipeline.examine(clip, **options, on_frame=tick)
             if out is not None:
-                pipeline.save(found, targets[clip], loaded.card, rate=options["rate"], start=options["start"])
+                rate, start = options["rate"], options["start"]
+                pipeline.save(found, targets[clip], loaded.card, rate=rate, start=start, faces=faces)
         except DuchenneError as error:
             failures.append((clip, error))
             results.append({"source": clip, "error": str(error)})

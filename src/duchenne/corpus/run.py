@@ -128,6 +128,7 @@ def analyze_task(
     detector: str = "haar",
     allow_truncated: bool = False,
     report: bool = True,
+    faces: bool = True,
     cache: bool = True,
 ) -> Task:
     """Verdicts; the model is read once here, so that a damaged one is said before any work (ModelError, UsageError)."""
@@ -145,6 +146,7 @@ def analyze_task(
         "detector": _detector(detector),
         "allow_truncated": allow_truncated,
         "report": report,
+        "faces": faces,
     }
     # the processes work in another folder
     place = str(model) if str(model) in checkpoint.shipped() else str(Path(model).absolute())

@@ -117,7 +117,8 @@ def analyze_clip(job: Job, tick: Tick) -> list[Row]:
     options: dict[str, Any] = {**job.stretch, **{name: job.options[name] for name in wanted}}
     found = pipeline.examine(job.path, **options, on_frame=tick, read=_cache(job).read_faces)
     card = judges.load_model(job.options["model"]).card
-    pipeline.save(found, job.made, card, rate=job.rate, start=job.start, page=job.options["report"])
+    page, faces = job.options["report"], job.options["faces"]
+    pipeline.save(found, job.made, card, rate=job.rate, start=job.start, page=page, faces=faces)
     return [_judged(analysis) for analysis in found]
 
 
