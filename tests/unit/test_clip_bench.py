@@ -73,6 +73,13 @@ def test_a_tiny_run_measures_every_network_it_names_and_goes_on_where_it_was(ben
     assert shown in text and "old" not in text and f"torch {torch.__version__}" in text
 
 
+def test_the_page_says_what_the_json_says(bench):
+    page, known = bench.PAGE.read_text(encoding="utf-8"), BENCH.with_suffix(".json")
+    assert (
+        bench.table(json.loads(known.read_text(encoding="utf-8"))) if known.is_file() else "Not measured yet"
+    ) in page
+
+
 def test_clips_are_what_the_networks_read(bench, tmp_path):
     for name in clip_recipe.shipped():
         r = bench.recipe(name, bench.QUICK)
