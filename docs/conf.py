@@ -50,9 +50,9 @@ def _block(block: str) -> str:
     columns = [re.match(r"(\S.*?) {2,}(\S.*)", row) for row in rows]
     if not any(columns) and not any(row[:1] == " " for row in rows):
         return _plain(block)
-    if all(match or row[:1] == " " for match, row in zip(columns, rows, strict=True)) and columns[0]:
-        told = [f"``{m[1]}``\n    {_plain(m[2])}" if m else f"    {_plain(r.strip())}" for m, r in zip(columns, rows, strict=True)]
-        return "\n".join(told)
+    if columns[0] and all(match or row[:1] == " " for match, row in zip(columns, rows, strict=True)):
+        pairs = zip(columns, rows, strict=True)
+        return "\n".join(f"``{m[1]}``\n    {_plain(m[2])}" if m else f"    {_plain(row.strip())}" for m, row in pairs)
     return ".. code-block:: text\n\n" + "\n".join(f"    {row}" for row in rows)
 
 
@@ -63,9 +63,11 @@ def _plain(text: str) -> str:
 
 def signature(app: Any, what: str, name: str, thing: Any, options: Any, args: str | None, back: str | None) -> Any:
     """Names of types without their modules, also inside of other types."""
-    return tuple(
-        text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", re.sub(r"~(\w+\.)+", "", text)) for text in (args, back)
-    )
+
+    def short(text: str | None) -> str | None:
+        return text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", re.sub(r"~(\w+\.)+", "", text))
+
+    return short(args), short(back)
 
 
 def render(app: Any) -> None:

@@ -26,7 +26,7 @@ KINDS = {"posed": "posed", "genuine": "spontaneous"}
 HEAD = """# Gallery
 
 Every picture on this page was made by the program while these pages were built, from **simulated** faces: a portrait in
-the public domain (NASA) that is bent along smiles drawn from measured distributions. They show what you get. They are no
+the public domain (NASA) that is bent along smiles drawn from measured distributions. They show what you get, and are no
 evidence about people.
 """
 
@@ -50,7 +50,7 @@ class Studio:
     def clip(self, kind: str) -> Path:
         from duchenne.datasets import simulate
 
-        return simulate.smile_clip(self.work / f"{KINDS[kind]}.mp4", kind, rate=25.0, seed=3)
+        return simulate.smile_clip(self.work / f"{KINDS[kind]}.mp4", kind, rate=30.0)
 
     @cache  # noqa: B019
     def judged(self, kind: str):
@@ -111,7 +111,8 @@ def curves(studio: Studio) -> list[str]:
     """## Curves, phases, emotions
 
     Lip corners, eyes and mouth after the head's pose was taken out, in distances between the eyes; rise, plateau and
-    fall of the smile; and below what the expression network saw, ten times a second. `examples/plot_curves.py` draws it.
+    fall of the smile; and below what the expression network saw, ten times a second.
+    `examples/plot_curves.py` draws it.
     """
     plot = example("plot_curves")
     for kind, words in KINDS.items():
@@ -188,9 +189,9 @@ def filters(studio: Studio) -> list[str]:
 def scores(studio: Studio) -> list[str]:
     """## An evaluation
 
-    `duchenne evaluate` on 96 simulated clips of 24 people, each judged by a model that has not seen that person: ROC, whether
-    the probabilities mean what they say, and what is right if only the surest clips are answered. The clips are drawn
-    from the distributions that posed and spontaneous smiles were measured to have, so the scores say how far those lie
+    `duchenne evaluate` on 96 simulated clips of 24 people, each judged by a model that has not seen that person: ROC,
+    whether the probabilities mean what they say, and what is right if only the surest clips are answered. The clips are
+    drawn from the distributions that posed and spontaneous smiles were measured to have: scores say how far these lie
     apart, and nothing about how well people can be judged; that is on [another page](../science/measured.md).
     """
     from duchenne.evaluation import Plan, evaluate
@@ -220,7 +221,9 @@ def make(folder: Path) -> Path:
 
 def _section(section: Callable[[Studio], list[str]], pictures: list[str]) -> str:
     words = inspect.getdoc(section) or ""
-    return "\n\n".join([words, *(f"![{section.__name__}: {name}]({name})" for name in pictures)]) + "\n"
+    title = words.partition("\n")[0].lstrip("# ")
+    drawn = (f"![{title}, {name.removesuffix('.png').replace('-', ' ')}]({name})" for name in pictures)
+    return "\n\n".join([words, *drawn]) + "\n"
 
 
 def _scripts() -> str:

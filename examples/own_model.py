@@ -1,7 +1,7 @@
 """A model of your own, judged on people it has not seen: python examples/own_model.py manifest.csv
 
-The manifest has the columns path, subject, emotion, label. Try it on simulated people, which say nothing about real ones:
-duchenne simulate -o simulated/ --people 12 --clips 4
+The manifest has the columns path, subject, emotion, label. Try it on simulated people, which say nothing about real
+ones: duchenne simulate -o simulated/ --people 12 --clips 4
 """
 
 import sys

@@ -4,6 +4,7 @@ python examples/plot_curves.py clip.mp4 curves.png
 """
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,14 +12,18 @@ from matplotlib.figure import Figure
 from duchenne import pipeline
 from duchenne.types import Phase
 
-CURVES = {"lip_corner_pull": "lip corners apart", "eye_aperture": "eyes open", "mouth_opening": "mouth open"}
+CURVES = {
+    "lip_corner_pull": ("lip corners apart", "#0072b2"),
+    "mouth_opening": ("mouth open", "#56b4e9"),
+    "eye_aperture": ("eyes open", "#000000"),
+}
 PHASES = {"rise": "#009e73", "plateau": "#b05c92", "fall": "#c78500"}  # Okabe and Ito's, told apart by all eyes
 
 
 def spans(phase: Phase) -> dict[str, tuple[float, float]]:
     """rise, plateau and fall as seconds; what lies outside the clip is left out."""
     moments = (phase.onset, phase.apex, phase.offset, phase.end)
-    pairs = zip(PHASES, zip(moments[:-1], moments[1:], strict=True), strict=True)
+    pairs = zip(PHASES, pairwise(moments), strict=True)
     return {name: (a, b) for name, (a, b) in pairs if a is not None and b is not None}
 
 
@@ -27,9 +32,9 @@ def draw(analysis: pipeline.Analysis, title: str = "") -> Figure:
     curves, seen = analysis.curves, analysis.emotions
     figure = Figure(figsize=(9, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    for name, words in CURVES.items():
+    for name, (words, colour) in CURVES.items():
         rest = np.nanmedian(curves[name][:10])
-        upper.plot(curves.time, curves[name] - rest, label=words)
+        upper.plot(curves.time, curves[name] - rest, label=words, color=colour)
     for phase in analysis.verdict.phases:
         for name, (start, end) in spans(phase).items():
             upper.axvspan(start, end, color=PHASES[name], alpha=0.16, lw=0)
