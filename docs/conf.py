@@ -28,7 +28,7 @@ html_theme = "furo"
 html_title = f"duchenne {release}"
 html_static_path = ["_static"]
 html_css_files = ["duchenne.css"]
-html_show_sphinx = False
+html_show_sphinx = html_copy_source = html_show_sourcelink = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1f5f8b", "color-brand-content": "#1f5f8b"},
     "dark_css_variables": {"color-brand-primary": "#7fc1ea", "color-brand-content": "#7fc1ea"},

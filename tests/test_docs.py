@@ -207,7 +207,7 @@ def test_limits_are_said_everywhere():
     from duchenne.pipeline import LIMITS
 
     root = Path(__file__).parents[1]
-    texts = {"README": README, "verdict": LIMITS}
+    texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": LIMITS}
     texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoint.shipped().items()}
     texts["report"] = (root / "src/duchenne/templates/report.html.j2").read_text(encoding="utf-8")
     texts["help"] = subprocess.run(
