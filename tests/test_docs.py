@@ -76,16 +76,16 @@ def commands(page: str = "") -> list[list[str]]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
-    for name, kind in (("clip.mp4", "posed"), ("a.mp4", "posed"), ("b.mp4", "genuine")):
+    for name, kind in (("a.mp4", "posed"), ("b.mp4", "genuine")):
         simulate.smile_clip(folder / name, kind, rate=15.0)
+    shutil.copy(folder / "a.mp4", folder / "clip.mp4")
     row = "clip.mp4,ann,happiness,,0.5,0.9,"
     (folder / "samm-long.csv").write_text(f"path,subject,emotion,label,start,end,rate\n{row}\n", encoding="utf-8")
     (folder / "people.csv").write_text("path,subject,emotion,label\nclip.mp4,ann,happiness,posed\n", encoding="utf-8")
     (folder / "frames").mkdir()
     for frame in list(video.frames(folder / "clip.mp4"))[15:45]:
         Image.fromarray(frame.bgr[..., ::-1]).save(folder / f"frames/{frame.index}.png")
-    shutil.copy(folder / "frames/40.png", folder / "portrait.jpg.png")
-    Image.open(folder / "portrait.jpg.png").save(folder / "portrait.jpg")
+    Image.open(folder / "frames/40.png").save(folder / "portrait.jpg")
     track = simulate.track(simulate.KINDS["posed"], 25.0, seed=1)
     write_as(folder / "openface.csv", [track], "openface")
     units = Signals(track.time, np.full((len(track), 2), 1.0), ("AU06", "AU12"), ("0-5", "0-5"))
