@@ -1,7 +1,8 @@
 """How many clips per second each clip network answers and learns at its own input, beside its multiply-adds, and how
 long it waits for them to be read.
 
-    python benchmarks/clip_nets.py [--networks NAME ...] [--threads 1] [--workers 2] [--quick] [-o FILE]
+    python benchmarks/clip_nets.py [--threads 1 2] [--networks NAME ...] [--workers 2] [--quick] [-o FILE]
+    python benchmarks/clip_nets.py --texts
 
 Clips are files of random pictures, as `clip_crops` keeps them, read through the same loader and learnt by the same
 learner as a training's; speed does not ask what is seen. `of_limit` is the share of the best square product of the same
@@ -10,27 +11,24 @@ forward and twice back (a trunk that stays frozen, once). `loader` tells what th
 `busy` the share of the learning's time in which the network worked and did not wait for them. Files come from the
 system's memory after the first reading: a corpus that does not fit there is read as fast as its disk.
 
-Each number of threads is measured in a process of its own, more than one only while nothing else computes. A GPU is
-measured where torch sees one. Writes clip_nets.json beside itself; --quick tries three small networks at sizes that say
-nothing, and writes only where -o says so.
+Each network is measured in a process of its own, on more than one thread only while nothing else computes, and on a GPU
+where torch sees one. Writes clip_nets.json beside itself after each: a run that was killed goes on, and a network that
+stands there is not measured again (remove the file to begin anew). --texts fills the table of docs/clip-networks.md
+from it; --quick tries three small networks at sizes that say nothing, and writes only where -o says so.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import subprocess
+import re
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import machine
 import numpy as np
 import torch
 
@@ -43,7 +41,7 @@ from duchenne.learn.clip_reader import Pictures
 from duchenne.learn.clip_recipe import ClipRecipe
 from duchenne.models.flops import counted
 
-BUSY = 0.15  # share of one core that others may use while more than one thread is measured
+PAGE = Path(__file__).parents[1] / "docs" / "clip-networks.md"
 EMOTIONS = 6
 SECONDS_OF_POINTS = 4.0  # a clip of points
 
@@ -52,17 +50,17 @@ SECONDS_OF_POINTS = 4.0  # a clip of points
 class Sizes:
     """What is measured."""
 
-    batches: int = 2  # learnt after one that is not counted, and as many read and answered
-    repeats: int = 3  # of answering, the quickest of which counts
-    gemm: tuple[int, ...] = (512, 1024, 2048, 4096)
+    seconds: float = 3.0  # for which at least is answered, and learnt
+    batches: int = 6  # of clips that there are; two of them are answered at a time
+    gemm: tuple[int, ...] = (1024, 2048)
     side: int = 0  # 0: the recipe's own, as are the next two
     frames: int = 0
     batch: int = 0
 
 
-QUICK = Sizes(1, 1, (64,), 32, 3, 2)
+QUICK = Sizes(0.0, 2, (64,), 32, 3, 2)
 QUICK_NETWORKS = ("expression-lstm", "cnn3d", "points-multi")
-ON_GPU = Sizes(16, 3, (4096, 8192))
+ON_GPU = Sizes(5.0, 16, (4096, 8192))
 
 
 def recipe(name: str, sizes: Sizes) -> ClipRecipe:
@@ -88,32 +86,11 @@ def clips(recipe: ClipRecipe, count: int, folder: Path) -> list[Any]:
     return found
 
 
-def gemm(sizes: Sizes, device: torch.device) -> dict[str, float]:
-    """GFLOP/s of the best square product in float32 and in bfloat16."""
-    found: dict[str, float] = {}
-    torch.backends.cuda.matmul.allow_tf32 = True  # as convolutions are by default
-    for kind, name in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
-        for n in sizes.gemm:
-            a, b, out = (torch.randn(n, n, device=device).to(kind) for _ in range(3))
-            spent = min(timed(partial(torch.mm, a, b, out=out), device) for _ in range(5))
-            found[name] = max(found.get(name, 0.0), 2 * n**3 / spent / 1e9)
-    return found
-
-
-def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of one call, to its end."""
-    wait: Callable[[], Any] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    start = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - start
-
-
-def measured(name: str, sizes: Sizes, device: torch.device, workers: int, peak: dict[str, float]) -> dict[str, Any]:
+def measured(name: str, sizes: Sizes, device: torch.device, workers: int) -> dict[str, Any]:
     """One network: its size, and its speed in use, in learning and in reading alone."""
-    r = recipe(name, sizes)
-    count = r.batch * (sizes.batches + 1)
+    about = {"machine": machine.about(device) | {"workers": workers}, "sizes": asdict(sizes)}
+    r, peak = recipe(name, sizes), machine.gemm(sizes.gemm, device, seconds=min(sizes.seconds, 0.5))
+    count = r.batch * sizes.batches
     with TemporaryDirectory() as folder:
         y, emotion = np.arange(count) % 2, np.arange(count) % EMOTIONS
         task = Task(clips(r, count, Path(folder)), y, emotion, EMOTIONS, np.array([], int))
@@ -126,6 +103,8 @@ def measured(name: str, sizes: Sizes, device: torch.device, workers: int, peak: 
     # `use` answers in float32, as a model that is loaded does; a frozen trunk is not carried back
     back = of_limit * taken * (1 if r.frozen else 3) * (peak["float32"] / peak["bfloat16"] if learner.bf16 else 1)
     return {
+        **about,
+        "gemm": peak,
         "input": input_of(r.reader),
         "batch": r.batch,
         "parameters": sum(each.numel() for each in learner.network.parameters()),
@@ -148,118 +127,95 @@ def multiply_adds(learner: ClipLearner) -> int:
 
 
 def use(learner: ClipLearner, sizes: Sizes) -> float:
-    """Clips per second, reading included."""
-    rows, r = np.arange(learner.recipe.batch * sizes.batches), learner.recipe
-    answers(learner.network, learner.loader, rows[: r.batch], r)
-    works = [
-        timed(lambda: answers(learner.network, learner.loader, rows, r), learner.device) for _ in range(sizes.repeats)
-    ]
-    return len(rows) / min(works)
+    """Clips per second, reading included, of the quickest of the times that fit."""
+    rows, r = np.arange(2 * learner.recipe.batch), learner.recipe
+
+    def work() -> Any:
+        return answers(learner.network, learner.loader, rows, r)
+
+    answers(learner.network, learner.loader, rows[:1], r)
+    times = [machine.timed(work, learner.device)]
+    while sum(times) < sizes.seconds:
+        times.append(machine.timed(work, learner.device))
+    return len(rows) / min(times)
 
 
 def learn(learner: ClipLearner, sizes: Sizes) -> tuple[float, float]:
-    """Clips per second over all batches but the first, and the share of that time in which the network worked."""
-    steps = learner.epoch(np.random.default_rng(0), 1.0)
-    next(steps)
-    learner.loader.worked = 0.0
-    spent = timed(lambda: [next(steps) for _ in range(sizes.batches)], learner.device)
-    steps.close()  # type: ignore[attr-defined]
-    return learner.recipe.batch * sizes.batches / spent, learner.loader.worked / spent
+    """Clips per second after a batch that is not counted, and the share of that time in which the network worked."""
+
+    def steps() -> Iterator[float]:
+        while True:
+            yield from learner.epoch(np.random.default_rng(0), 1.0)
+
+    step = steps()
+    next(step)
+    learner.loader.worked, times = 0.0, []
+    while not times or sum(times) < sizes.seconds:
+        times.append(machine.timed(lambda: next(step), learner.device))
+    step.close()  # type: ignore[attr-defined]
+    return learner.recipe.batch * len(times) / sum(times), learner.loader.worked / sum(times)
 
 
 def reading(learner: ClipLearner) -> float:
     """Clips per second that come from the files when nothing is done with them."""
-    rows = np.arange(len(learner.task.x))
-    batches = np.array_split(rows, max(1, len(rows) // learner.recipe.batch))
-    works = [timed(lambda: [None for _ in learner.loader(batches, 0)], torch.device("cpu")) for _ in range(3)]
-    return len(rows) / min(works)
+    batches = np.array_split(np.arange(len(learner.task.x)), max(1, len(learner.task.x) // learner.recipe.batch))
+    works = [machine.timed(lambda: [None for _ in learner.loader(batches, 0)], torch.device("cpu")) for _ in range(3)]
+    return len(learner.task.x) / min(works)
 
 
-def place(sizes: Sizes, device: torch.device, networks: Sequence[str], workers: int) -> dict[str, Any]:
-    """Everything, on one device."""
-    found: dict[str, Any] = {"machine": machine(device, workers), "sizes": asdict(sizes), "gemm": gemm(sizes, device)}
-    found["networks"] = {}
-    for name in networks:
-        found["networks"][name] = measured(name, sizes, device, workers, found["gemm"])
-        print(f"{device} {name}: {json.dumps(found['networks'][name])}", file=sys.stderr, flush=True)
-    return found
-
-
-def machine(device: torch.device, workers: int) -> dict[str, Any]:
-    """What it ran on, and how busy that was already."""
-    cuda = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "workers": workers,
-        "torch": torch.__version__,
-        "others_before": others(),
-    }
-
-
-def others(seconds: float = 1.0) -> float | None:
-    """Cores that are busy while this process sleeps; None where the system does not tell."""
-    stat = Path("/proc/stat")
-    if not stat.is_file():
-        return None
-
-    def idle() -> int:
-        cells = stat.read_text(encoding="ascii").split("\n", 1)[0].split()
-        return int(cells[4]) + int(cells[5])  # idle, and waiting for a disk
-
-    ticks, before, start = os.sysconf("SC_CLK_TCK"), idle(), time.perf_counter()
-    time.sleep(seconds)
-    spent = time.perf_counter() - start
-    return round(max(0.0, (os.cpu_count() or 1) - (idle() - before) / ticks / spent), 2)
-
-
-def in_process(words: list[str], threads: int) -> dict[str, Any]:
-    """What a run of this script with so many threads, each bound to a core, prints."""
-    # one thread is not bound: threads that read would be bound to its core with it
-    bound = {"OMP_NUM_THREADS": f"{threads}", "MKL_NUM_THREADS": f"{threads}"}
-    bound |= {"OMP_PROC_BIND": "true"} if threads > 1 else {}
-    done = subprocess.run(
-        [sys.executable, __file__, *words], env={**os.environ, **bound}, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"The run with {threads} threads failed; what it said stands above.")
-    return dict(json.loads(done.stdout))
+def table(found: dict[str, Any]) -> str:
+    """The measurements as docs/clip-networks.md shows them."""
+    head = "| clips per second | multiply-adds of a clip | in use | of the limit | learning | of the limit | at work |"
+    lines = [f"{head} read from files |", "|---|---|---|---|---|---|---|---|"]
+    for place, networks in found["places"].items():
+        for name, row in networks.items():
+            use, learn, given = row["use"], row["learning"], row["loader"]["clips_per_second"]
+            work = row["multiply_adds_per_clip"]
+            size = f"{work / 1e9:.3g} G" if work >= 1e8 else f"{work / 1e6:.2g} M"
+            lines.append(
+                f"| {place}: `{name}` | {size} | {use['clips_per_second']:.3g} | {use['of_limit']:.0%} | "
+                f"{learn['clips_per_second']:.3g} | {learn['of_limit']:.0%} | {learn['busy']:.0%} | {given:.3g} |"
+            )
+    of = [row["machine"] for networks in found["places"].values() for row in networks.values()]
+    where = sorted({f"{each['device']}, {each['cpu']}, torch {each['torch']}" for each in of})
+    return "\n".join([*lines, "", f"Measured on {'; '.join(where)}."]) + "\n"
 
 
 def main() -> None:
-    """Measure every place, one after the other."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
+    """Measure every network in every place, one after the other, or write what was measured into the page."""
+    parser = machine.parser(__doc__, (1,))
     parser.add_argument("--networks", nargs="+", choices=tuple(clip_recipe.shipped()), default=[])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--workers", type=int, default=2, help="threads that read ahead")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
-    parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--place", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
+    parser.add_argument("--texts", action="store_true", help="fill the table of docs/clip-networks.md, measure nothing")
     told = parser.parse_args()
     networks = told.networks or list(QUICK_NETWORKS if told.quick else clip_recipe.shipped())
+    sizes = QUICK if told.quick else ON_GPU if told.place == "cuda" else Sizes()
     if told.place:
         torch.set_num_threads(told.threads[0])
-        sizes = QUICK if told.quick else ON_GPU if told.place == "cuda" else Sizes()
-        print(json.dumps(place(sizes, torch.device(told.place), networks, told.workers)))
+        print(json.dumps(measured(networks[0], sizes, torch.device(told.place), told.workers)))
         return
-    words = ["--networks", *networks, "--workers", f"{told.workers}", *(["--quick"] if told.quick else [])]
-    places, left_out = {}, []
-    for threads in told.threads:
-        name = f"{threads} thread" + "s" * (threads > 1)
-        if threads > 1 and (busy := others(3.0)) is not None and busy > BUSY:
-            left_out.append(f"{name}: others use {busy:.2f} cores")
-            print(left_out[-1], file=sys.stderr)
-            continue
-        places[name] = in_process([*words, "--place", "cpu", "--threads", f"{threads}"], threads)
-    if torch.cuda.is_available():
-        places["GPU"] = in_process([*words, "--place", "cuda", "--threads", "1"], 1)
     output = told.output or (None if told.quick else Path(__file__).with_suffix(".json"))
-    result = {"places": places, "left_out": left_out}
-    if output is not None:
-        io.write_json(output, result)
-    print(json.dumps(result, indent=1))
+    found: dict[str, Any] = {"places": {}, "left_out": []}
+    if output is not None and output.is_file():
+        found |= json.loads(output.read_text(encoding="utf-8")) | {"left_out": []}
+    if told.texts:
+        text = PAGE.read_text(encoding="utf-8")
+        io.write_text(
+            PAGE, re.sub(r"(<!-- speed -->\n).*?(?=<!-- /speed -->)", lambda m: m[1] + table(found), text, flags=re.S)
+        )
+        return
+    for place, words, threads in machine.places(told.threads, found["left_out"]):
+        rows = found["places"].setdefault(place, {})
+        for name in networks:
+            if name in rows:
+                continue
+            words_of = [*words, "--networks", name, "--workers", f"{told.workers}", *["--quick"] * told.quick]
+            # one thread is not bound: threads that read would be bound to its core with it
+            rows[name] = machine.in_process(__file__, words_of, threads, bound=threads > 1)
+            print(f"{place} {name}: {json.dumps(rows[name])}", file=sys.stderr, flush=True)
+            if output is not None:
+                io.write_json(output, found)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,8 @@ writes only where -o says so.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 import torch
 from torch import Tensor
@@ -50,7 +46,6 @@ WAYS = {
     "bfloat16": (True, False),
     "bfloat16 channels_last": (True, True),
 }
-BUSY = 0.15  # share of one core that others may use while more than one thread is measured
 
 
 @dataclass(frozen=True)
@@ -79,39 +74,6 @@ def faces(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Random grey pictures and labels: speed does not ask what is seen."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, 48, 48), np.uint8), np.arange(count) % len(CLASSES)
-
-
-def least(works: dict[str, Callable[[], Any]], sizes: Sizes, device: torch.device) -> dict[str, float]:
-    """Seconds of the quickest call of each; they take turns, so that what slows the machine slows all."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    best = dict.fromkeys(works, float("inf"))
-    for work in works.values():
-        work()
-    for _ in range(sizes.repeats):
-        for name, work in works.items():
-            end = time.perf_counter() + sizes.seconds / sizes.repeats
-            while True:
-                wait()
-                start = time.perf_counter()
-                work()
-                wait()
-                done = time.perf_counter()
-                best[name] = min(best[name], done - start)
-                if done >= end:
-                    break
-    return best
-
-
-def gemm(sizes: Sizes, device: torch.device) -> dict[str, float]:
-    """GFLOP/s of the best square product in float32 and in bfloat16."""
-    found: dict[str, float] = {}
-    torch.backends.cuda.matmul.allow_tf32 = True  # as convolutions are by default
-    for kind, name in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
-        for n in sizes.gemm:
-            a, b, out = (torch.randn(n, n, device=device).to(kind) for _ in range(3))
-            spent = least({name: partial(torch.mm, a, b, out=out)}, sizes, device)[name]
-            found[name] = max(found.get(name, 0.0), 2 * n**3 / spent / 1e9)
-    return found
 
 
 def network_of(kind: str, sizes: Sizes, device: torch.device, last: bool) -> ExpressionCNN:
@@ -176,7 +138,9 @@ def use(kind: str, sizes: Sizes, device: torch.device, peak: dict[str, float]) -
             name: partial(answer, networks[last], x, bf16, last) for name, (bf16, last) in WAYS.items()
         }
         works["predict"] = partial(model.predict, images)
-        found[f"{batch}"] = rows(least(works, sizes, device), batch, work, peak, predict_in_bf16(model))
+        found[f"{batch}"] = rows(
+            machine.least(works, device, sizes.repeats, sizes.seconds), batch, work, peak, predict_in_bf16(model)
+        )
     return found
 
 
@@ -232,7 +196,7 @@ def learning(kind: str, sizes: Sizes, device: torch.device, peak: dict[str, floa
         works[name] = partial(learn, network, adam, (x, y), recipe(kind, sizes), (bf16, last))
     works["learner"] = endless(learner)
     work = flops(kind, sizes, learn=True)
-    return rows(least(works, sizes, device), sizes.learn, work, peak, learner.bf16)
+    return rows(machine.least(works, device, sizes.repeats, sizes.seconds), sizes.learn, work, peak, learner.bf16)
 
 
 def learn(network: Any, adam: Any, data: tuple[Tensor, Tensor], recipe: Any, way: tuple[bool, bool]) -> float:
@@ -263,8 +227,8 @@ def endless(learner: ExpressionLearner) -> Callable[[], float]:
 
 def measured(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     """Everything, on one device."""
-    found: dict[str, Any] = {"machine": machine(device), "sizes": asdict(sizes), "alike": alike(sizes, device)}
-    found["gemm"] = gemm(sizes, device)
+    found: dict[str, Any] = {"machine": machine.about(device), "sizes": asdict(sizes), "alike": alike(sizes, device)}
+    found["gemm"] = machine.gemm(sizes.gemm, device, sizes.repeats, sizes.seconds)
     found["gflop_per_face"] = {kind: {"use": flops(kind, sizes, False) / 1e9} for kind in KINDS}
     for kind in KINDS:
         found["gflop_per_face"][kind]["learning"] = flops(kind, sizes, True) / 1e9
@@ -274,76 +238,22 @@ def measured(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     return found
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What it ran on, and how busy that was already."""
-    cuda = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "OMP_PROC_BIND": os.environ.get("OMP_PROC_BIND"),
-        "others_before": others(),
-    }
-
-
-def others(seconds: float = 1.0) -> float | None:
-    """Cores that are busy while this process sleeps; None where the system does not tell."""
-    stat = Path("/proc/stat")
-    if not stat.is_file():
-        return None
-
-    def idle() -> int:
-        cells = stat.read_text(encoding="ascii").split("\n", 1)[0].split()
-        return int(cells[4]) + int(cells[5])  # idle, and waiting for a disk
-
-    ticks, before, start = os.sysconf("SC_CLK_TCK"), idle(), time.perf_counter()
-    time.sleep(seconds)
-    spent = time.perf_counter() - start
-    return round(max(0.0, (os.cpu_count() or 1) - (idle() - before) / ticks / spent), 2)
-
-
-def in_process(words: list[str], threads: int) -> dict[str, Any]:
-    """What a run of this script with so many threads, each bound to a core, prints."""
-    bound = {"OMP_NUM_THREADS": f"{threads}", "OMP_PROC_BIND": "true", "MKL_NUM_THREADS": f"{threads}"}
-    done = subprocess.run(
-        [sys.executable, __file__, *words], env={**os.environ, **bound}, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"The run with {threads} threads failed; what it said stands above.")
-    return dict(json.loads(done.stdout))
-
-
 def main() -> None:
     """Measure every place, one after the other."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
-    parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--place", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    words = ["--quick"] if told.quick else []
+    told = machine.parser(__doc__, (1, 2)).parse_args()
     if told.place:
         torch.set_num_threads(told.threads[0])
         sizes = QUICK if told.quick else ON_GPU if told.place == "cuda" else Sizes()
         print(json.dumps(measured(sizes, torch.device(told.place))))
         return
-    places, left_out = {}, []
-    for threads in told.threads:
-        name = f"{threads} thread" + "s" * (threads > 1)
-        if threads > 1 and (busy := others(3.0)) is not None and busy > BUSY:
-            left_out.append(f"{name}: others use {busy:.2f} cores")
-            print(left_out[-1], file=sys.stderr)
-            continue
-        places[name] = in_process([*words, "--place", "cpu", "--threads", f"{threads}"], threads)
-    if torch.cuda.is_available():
-        places["GPU"] = in_process([*words, "--place", "cuda", "--threads", "1"], 1)
+    found: dict[str, Any] = {"places": {}, "left_out": []}
+    for name, words, threads in machine.places(told.threads, found["left_out"]):
+        words += ["--quick"] if told.quick else []
+        found["places"][name] = machine.in_process(__file__, words, threads)
     output = told.output or (None if told.quick else Path(__file__).with_suffix(".json"))
-    result = {"places": places, "left_out": left_out}
     if output is not None:
-        io.write_json(output, result)
-    print(json.dumps(result, indent=1))
+        io.write_json(output, found)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@
 Reads the answers about people left out that these runs wrote (predictions.csv, first assignment of people to folds) and
 writes experiments/ranking.json. What is fitted here (a slope, weights of a mix) is fitted to the pairs of the people of
 other folds. With --ship how sure `default` may be is written into the shipped model. With --texts only the tables of
-docs/ranking.md and docs/two-stage.md are written, from ranking.json, two_stage.json and sase_fe.json.
+docs/ranking.md, docs/two-stage.md and docs/clip-networks.md are written, from ranking.json, two_stage.json, sase_fe.json
+and points.json.
 """
 
 from __future__ import annotations
@@ -48,6 +49,16 @@ KIND_WORDS = {
     "one_emotion": "one person, one emotion",
     "two_emotions": "one person, two emotions",
     "two_people": "two people",
+}
+POINTS = {
+    "descriptors": "descriptors, boosted: what networks must beat",
+    "points-cnn": "`points-cnn`: filters over time",
+    "points-lstm": "`points-lstm`",
+    "points-multi": "`points-multi`: single faces, two tasks",
+    "two-stage:boosting:dynamics": "two stages, a booster per emotion",
+    "stack:descriptors+points-cnn": "stack: descriptors + `points-cnn`",
+    "stack:descriptors+rank-svm:activity": "stack: descriptors + rank SVM",
+    "stack:descriptors+lstm-pb+points-cnn+rank-svm:activity": "stack of all: descriptors + `lstm-pb` + `points-cnn` + rank SVM",
 }
 SURE = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
@@ -161,6 +172,9 @@ def texts() -> None:
     pedfe = task_table(ship.result("two_stage"), "PEDFE, unseen people", names)
     sase = task_table(ship.result("sase_fe"), "SASE-FE training features", {**ship.SASE, **ship.TASKS})
     io.write_text(page, ship.put(ship.put(text, "pedfe", pedfe), "sase", sase))
+    page = HERE.parent / "docs" / "clip-networks.md"
+    points = task_table(ship.result("points"), "PEDFE, unseen people", {**POINTS, **ship.BASELINES})
+    io.write_text(page, ship.put(page.read_text(encoding="utf-8"), "points", points))
 
 
 def task_table(run: dict[str, Any], head: str, names: dict[str, str]) -> str:

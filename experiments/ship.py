@@ -4,7 +4,8 @@
 
 The JSON of experiments/pedfe.toml, uva_nemo.toml, sase_fe.toml (`duchenne run`, its results.json), cuts.py and
 smile_share.py holds every figure that is written here.
-With --texts the models stay as they are and only cards and README are written.
+With --texts the models stay as they are and only cards and README are written. Where the training people lie
+(reference.json) is written by reference.py afterwards, from the same evaluations.
 """
 
 from __future__ import annotations

@@ -13,16 +13,18 @@ ROOT = Path(duchenne.__file__).parent
 FLOORS = {
     **dict.fromkeys(("__init__", "types", "errors"), 0.0),
     "registry": 0.5,  # its one import is the error for a name that nobody knows
-    **dict.fromkeys(("video", "io", "clean", "align"), 1.0),
+    **dict.fromkeys(("video", "io", "clean", "align", "reel"), 1.0),
     "film": 1.5,  # it writes what video reads
     **dict.fromkeys(("faces", "features", "models", "datasets"), 2.0),
     **dict.fromkeys(("learn", "evaluate", "drawing", "sketch", "samples"), 3.0),
     # they read fitted classifiers and scores, so they stand above learn and evaluate
     **dict.fromkeys(("explain", "plots"), 3.5),
+    "placing": 3.5,  # it compares in the words of drawing
     "clip_crops": 3.5,  # it cuts what samples has read
     **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data", "filters_page"), 4.0),
-    **dict.fromkeys(("pipeline", "training", "corpus", "evaluation", "generation", "emotions", "filter_report"), 5.0),
+    **dict.fromkeys(("pipeline", "training", "evaluation", "generation", "emotions", "filter_report"), 5.0),
     **dict.fromkeys(("clip_training", "expression_training", "micro"), 5.0),
+    "corpus": 5.5,  # it composes the pipeline
     "experiment": 5.5,  # an evaluation that is written down
     "overlay": 5.5,  # it draws what the pipeline found
     "ranking": 5.5,  # it judges both clips by the pipeline
@@ -31,7 +33,7 @@ FLOORS = {
     "__main__": 7.0,  # `python -m duchenne` is the street outside the door
 }
 PIXELS, TABLES = (
-    ("video", "film", "faces", "datasets.simulate", "datasets.fer2013"),
+    ("video", "film", "reel", "faces", "datasets.simulate", "datasets.fer2013"),
     ("io", "pipeline", "training", "samples", "datasets", "evaluation", "generation", "emotions"),
 )
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
@@ -40,12 +42,15 @@ PACKAGES = {
     **dict.fromkeys(("torch", "safetensors"), ("models", "learn", "explain")),
     **dict.fromkeys(("xgboost", "sklearn"), ("learn",)),
     **dict.fromkeys(("typer", "rich"), ("cli",)),
+    **dict.fromkeys(("distributed", "dask_jobqueue"), ("corpus.cluster",)),
     "jinja2": ("report", "filters_page"),
     "PIL": ("report", "sketch", "faces", "filters_page", "overlay"),
     "pandas": TABLES,
+    "pyarrow": ("io",),
     "skimage": ("datasets.simulate",),
     "matplotlib": ("plots",),
-    **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation",)),
+    **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation", "corpus")),
+    "filelock": ("corpus",),
     **dict.fromkeys(("numpy", "scipy"), tuple(FLOORS)),
 }
 

@@ -33,35 +33,64 @@ def assess(track: FaceTrack, *, blur: float | None = None) -> dict[str, Any]:
     difference of the stable points over three seen frames on end, in % of the interocular distance),
     confidence (median peak-to-sidelobe ratio), and `blur` as given. Pose is `align`'s to measure.
     """
-    seen, points = track.seen, track.points.astype(float)
-    lost = _lost(track)
-    eyes = points[:, 36:42].mean(axis=1) - points[:, 42:48].mean(axis=1)
-    between = np.hypot(eyes[:, 0], eyes[:, 1])
-    bend = np.hypot(*np.moveaxis(np.diff(points[:, _STABLE], 2, axis=0), -1, 0))
-    step = float(np.median(np.diff(track.time))) if len(track) > 1 else None
-    result: dict[str, Any] = {
-        "frames": len(track),
-        "seen_frames": int(seen.sum()),
-        "coverage": float(seen.mean()) if len(track) else 0.0,
-        "duration": track.duration,
-        "rate": 1 / step if step else None,
-        "lost": lost,
-        "longest_gap": max((end - start for start, end in lost), default=0.0),
-        "face_size": _median(between) if track.unit == "px" else None,
-        "jitter": _median(100 * bend / np.where(between > 0, between, np.nan)[1:-1, None]),
-        "confidence": _median(track.confidence),
-        "blur": blur,
-    }
-    result["warnings"] = _warnings(result, np.diff(track.time))
-    return result
+    gauge = Gauge()
+    gauge.add(track)
+    return gauge.result(blur)
 
 
-def _lost(track: FaceTrack) -> list[list[float]]:
+class Gauge:
+    """`assess` of a track that comes in pieces, one after another: of each frame only what is measured is kept."""
+
+    def __init__(self) -> None:
+        self.px = True
+        self.seen_frames = 0
+        self._last = np.empty((0, 68, 2))
+        self._kept: list[tuple[Array, ...]] = []
+
+    def add(self, piece: FaceTrack) -> None:
+        """The next frames."""
+        points = np.concatenate([self._last, piece.points.astype(float)])
+        eyes = points[:, 36:42].mean(axis=1) - points[:, 42:48].mean(axis=1)
+        between = np.hypot(eyes[:, 0], eyes[:, 1])
+        bend = np.hypot(*np.moveaxis(np.diff(points[:, _STABLE], 2, axis=0), -1, 0))
+        jitter = 100 * bend / np.where(between > 0, between, np.nan)[1:-1, None]
+        new = slice(len(self._last), None)
+        self._kept.append(
+            (piece.time, piece.seen, between[new], jitter[np.isfinite(jitter)].astype(np.float32), piece.confidence)
+        )
+        self._last = points[-2:]
+        self.px = piece.unit == "px"
+        self.seen_frames += int(piece.seen.sum())
+
+    def result(self, blur: float | None = None) -> dict[str, Any]:
+        """What `assess` says of all pieces together."""
+        time, seen, between, jitter, confidence = (np.concatenate(part) for part in zip(*self._kept, strict=True))
+        step = float(np.median(np.diff(time))) if len(time) > 1 else None
+        duration = 0.0 if step is None else float(time[-1] - time[0] + step)
+        lost = _lost(time, seen, duration)
+        result: dict[str, Any] = {
+            "frames": len(time),
+            "seen_frames": self.seen_frames,
+            "coverage": float(seen.mean()) if len(time) else 0.0,
+            "duration": duration,
+            "rate": 1 / step if step else None,
+            "lost": lost,
+            "longest_gap": max((end - start for start, end in lost), default=0.0),
+            "face_size": _median(between) if self.px else None,
+            "jitter": _median(jitter),
+            "confidence": _median(confidence),
+            "blur": blur,
+        }
+        result["warnings"] = _warnings(result, np.diff(time))
+        return result
+
+
+def _lost(time: Array, seen: Array, duration: float) -> list[list[float]]:
     """[start, end] in seconds of each unseen stretch: up to the next frame, the last up to the clip's end."""
-    if not len(track):
+    if not len(time):
         return []
-    ends = np.append(track.time[1:], track.time[0] + track.duration)
-    return [[float(track.time[a]), float(ends[b - 1])] for a, b in runs(~track.seen)]
+    ends = np.append(time[1:], time[0] + duration)
+    return [[float(time[a]), float(ends[b - 1])] for a, b in runs(~seen)]
 
 
 def _median(values: Array) -> float | None:

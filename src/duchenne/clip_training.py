@@ -23,7 +23,7 @@ from duchenne import clip_crops, io, plots, samples
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError
 from duchenne.evaluate import metrics
-from duchenne.learn import checkpoint
+from duchenne.learn import checkpoint, fit
 from duchenne.types import Array, Clip
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def train(
         curves = {name or "network": curve for name, curve in model.curves.items()}
         plots.save(plots.learning(curves, ("loss, learnt from", "log loss, people left out")), part / "curve")
         checkpoint.save(model, part, name=out.absolute().name)
-    _tidy(out)
+    checkpoint.tidy(out)
     shutil.rmtree(work, ignore_errors=True)
     return card
 
@@ -173,24 +173,17 @@ def _item(clip: Clip, reader: ClipReader, cache: Path) -> Any:
 
 
 def _teller(recipe: ClipRecipe, log: Log, tick: Tick) -> Callable[[dict[str, Any]], None]:
-    began = time.monotonic()
+    tell = fit.teller(recipe.epochs, log)
 
-    def tell(row: dict[str, Any]) -> None:
-        nonlocal began
-        held = f", people left out {row['score']:.4f}" if np.isfinite(row["score"]) else ""
-        name = f"network {row['network']} of {recipe.bag}, " if row["network"] else ""
-        best, seconds = ", kept" if row["best"] else "", time.monotonic() - began
-        log(f"{name}epoch {row['epoch']} of {recipe.epochs}: loss {row['loss']:.4f}{held}{best} ({seconds:.0f} s)")
-        before = (int(row["network"]) - 1) * recipe.epochs if row["network"] else 0
-        tick("learning", before + row["epoch"], recipe.bag * recipe.epochs)
-        began = time.monotonic()
+    def both(row: dict[str, Any]) -> None:
+        number = int(row["network"] or 1)
+        tell({**row, "network": f"network {number} of {recipe.bag}" if row["network"] else ""})
+        tick("learning", (number - 1) * recipe.epochs + row["epoch"], recipe.bag * recipe.epochs)
 
-    return tell
+    return both
 
 
 def _fit(model: ClipModel, corpus: _Corpus, work: Path) -> None:
-    from duchenne.learn import fit
-
     try:
         model.fit_table(corpus.x, corpus.y, corpus.people, corpus.emotions)
     except fit.Diverged as error:
@@ -242,11 +235,3 @@ def input_of(reader: ClipReader) -> str:
         return f"{how} of points"
     colours = "RGB" if reader.channels == 3 else "grey"
     return f"{how} {reader.side}×{reader.side} {colours}{', face and scene' if reader.scene else ''}"
-
-
-def _tidy(folder: Path) -> None:
-    """Remove files of a model that stood here before: they would count as this one's."""
-    own = set(checkpoint.describe(folder)["files"])
-    for path in folder.iterdir():
-        if path.suffix in (".npz", ".ubj", ".safetensors") and path.name not in own:
-            path.unlink()

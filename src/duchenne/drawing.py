@@ -22,7 +22,8 @@ MAIN_CURVES = {
     "eye_aperture": "distance between the lids, both eyes",
     "brow_height": "brows above the line of the eyes",
 }
-PLOT_HEIGHT = 92  # px of one curve's panel
+PLOT_HEIGHT = 76  # px of one curve's panel
+MAX_ROWS = 40  # of the table that stands for the curves where they cannot be seen
 MAX_CELLS = 240  # cells of an emotion's lane over a long clip; each is a mean
 MAX_STEPS = 1500  # bins a long curve is thinned to; each bin keeps its lowest and highest sample
 MOMENTS = ("onset", "apex", "offset", "end")
@@ -45,6 +46,19 @@ def number(value: Any, unit: str = "") -> str:
     return text.replace("-", "−") + glue
 
 
+def measured(value: Any, unit: str = "") -> str:
+    """A number off a face as people say it: what is counted in eye distances (or "iod") as a share of that distance."""
+    if not finite(value):
+        return number(value, unit)
+    first, _, rest = unit.partition("/")
+    if first in ("iod", "eye distances"):
+        share = f"{100 * value + 0.0:.{0 if abs(value) >= 0.1 else 1}f}".replace("-", "−").replace("−0.0", "0.0")
+        return f"{share}% of the eye distance" + {"": "", "s": " per second", "s²": " per s²"}.get(rest, f"/{rest}")
+    if unit in ("°", "deg") and abs(value) < 10:
+        return f"{value:.1f}°".replace("-", "−")
+    return number(value, unit)
+
+
 def percent(value: Any) -> str:
     """A share 0..1 as whole percent; text passes through."""
     if isinstance(value, str):
@@ -62,6 +76,8 @@ def plain(value: Any) -> str:
     """Any fact of a model card as text."""
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, list) and len(value) == 2 and all(map(finite, value)):
+        return " to ".join(map(number, value))
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
@@ -84,6 +100,39 @@ def lost_stretches(track: FaceTrack, quality: Mapping[str, Any]) -> list[tuple[f
     return [(float(track.time[start]), float(track.time[stop - 1]) + step) for start, stop in runs]
 
 
+def told_apart(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:
+    """Each stretch with its kind: "lost", no face was found; "doubted", one was, but its points were not trusted."""
+    kinds = []
+    for start, end in stretches:
+        seen = track.seen[(track.time >= start) & (track.time < end)]
+        kinds.append((start, end, "doubted" if seen.size and seen.mean() > 0.5 else "lost"))
+    return kinds
+
+
+def table(curves: Signals, names: Sequence[str], emotions: Signals | None = None) -> dict[str, Any]:
+    """The named curves and the likeliest emotion at even times, `MAX_ROWS` at most: header, and rows of text."""
+    if not len(curves.time) or not names:
+        return {"header": [], "rows": []}
+    lo, hi = float(curves.time[0]), float(curves.time[-1])
+    steps = (m * 10.0**e for e in range(-2, 7) for m in (1, 2, 5))
+    step = next(s for s in steps if (hi - lo) / s < MAX_ROWS)
+    rows = []
+    for t in np.arange(math.ceil(lo / step - 1e-9), math.floor(hi / step + 1e-9) + 1) * step:
+        i = int(np.abs(curves.time - t).argmin())
+        cells = [number(float(curves[name][i]), curves.units[curves.names.index(name)]) for name in names]
+        rows.append([number(float(t), "s"), *cells, *([] if emotions is None else [_likeliest(emotions, float(t))])])
+    header = ["Time", *map(words, names), *([] if emotions is None else ["Shows most"])]
+    return {"header": header, "rows": rows}
+
+
+def _likeliest(emotions: Signals, t: float) -> str:
+    near = np.abs(emotions.time - t)
+    if not near.size or near.min() > 0.3:
+        return "not seen"
+    row = emotions.values[near.argmin()]
+    return f"{emotions.names[int(row.argmax())]} {percent(float(row.max()))}"
+
+
 def _runs(mask: Array) -> list[tuple[int, int]]:
     """Start and stop (exclusive) of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask, [0]]).astype(int))).tolist()
@@ -94,10 +143,10 @@ def timeline(
     track: FaceTrack,
     curves: Signals,
     phases: Sequence[Phase],
-    lost: Sequence[tuple[float, float]],
+    lost: Sequence[tuple[float, float] | tuple[float, float, str]],
     emotions: Signals | None = None,
 ) -> dict[str, Any]:
-    """Everything drawn over the shared time axis; x in percent of its width."""
+    """Everything drawn over the shared time axis; x in percent of its width. `lost` as from `told_apart`."""
     times = np.concatenate([track.time, curves.time])
     lo, hi = (float(times.min()), float(times.max())) if len(times) else (0.0, 1.0)
     span = hi - lo if hi > lo else 1.0
@@ -110,16 +159,22 @@ def timeline(
     moments = [(getattr(p, m), m) for p in phases for m in MOMENTS]
     bands = [band for phase in phases for band in _bands(phase, lo, lo + span, x)]
     marks = _rows([{"x": x(t), "text": m, "time": t} for t, m in moments if t is not None])
+    gaps = [
+        {"kind": kind, "x": x(a), "width": round(x(b) - x(a), 2), "start": a, "end": b}
+        for a, b, kind in ((*gap, "lost")[:3] for gap in lost)
+    ]
     return {
+        "lo": lo,
+        "span": span,
         "main": [_plot(curves, name, lo, span) for name in names],
         "others": [_plot(curves, name, lo, span) for name in others],
         "height": PLOT_HEIGHT,
         "ticks": [{"x": x(t), "text": s, "anchor": _edge(x(t))} for t, s in _ticks(lo, lo + span, 6)],
         "bands": bands,
-        "kinds": {band["kind"] for band in bands} | ({"lost"} if lost else set()),
+        "kinds": {band["kind"] for band in (*bands, *gaps)},
         "marks": marks,
         "rows": 1 + max((mark["row"] for mark in marks), default=0),
-        "lost": [{"x": x(a), "width": round(x(b) - x(a), 2)} for a, b in lost],
+        "lost": gaps,
         "phases": [_phase_row(phase) for phase in phases],
         "lanes": [] if emotions is None else _lanes(emotions, x),
     }
@@ -181,7 +236,7 @@ def _phase_row(phase: Phase) -> dict[str, Any]:
 
     told = [absent(i) if t is None else number(float(t), "s") for i, t in enumerate(times)]
     lengths = ["–" if a is None or b is None else number(float(b - a), "s") for a, b in pairwise(times)]
-    return {"curve": phase.curve, "moments": told, "lengths": lengths}
+    return {"curve": phase.curve, "moments": told, "times": times, "lengths": lengths}
 
 
 def _rows(marks: list[dict[str, Any]], need: float = 13.0) -> list[dict[str, Any]]:
@@ -205,6 +260,8 @@ def _plot(curves: Signals, name: str, lo: float, span: float) -> dict[str, Any]:
         "unit": unit,
         "path": "",
         "ticks": [],
+        "low": 0.0,
+        "high": 0.0,
         "summary": "no values were measured",
     }
     if not seen.any():
@@ -215,6 +272,7 @@ def _plot(curves: Signals, name: str, lo: float, span: float) -> dict[str, Any]:
     y = PLOT_HEIGHT * (1 - (values - bottom) / room)
     ticks = _ticks(bottom, bottom + room, 3)
     peak = float(curves.time[np.nanargmax(values)])
+    plot["low"], plot["high"] = bottom, bottom + room
     plot["path"] = _path(1000 * (curves.time - lo) / span, y)
     plot["ticks"] = [{"y": round(PLOT_HEIGHT * (1 - (t - bottom) / room), 1), "text": s} for t, s in ticks]
     plot["summary"] = (

@@ -23,7 +23,8 @@ def plan(path: str | Path, out: str | Path) -> Plan:
     """The plan that an experiment's TOML describes; manifests of catalogued corpora are written below `out`.
 
     Keys: those of `Plan`, with [[data]] in place of manifests: either `manifest`, or `corpus` and `root` (and
-    `layout`). Paths are relative to the TOML and may hold environment variables ($DUCHENNE_DATA/data/pedfe).
+    `layout`). Paths are relative to the TOML; those that hold environment variables ($DUCHENNE_DATA/data/pedfe), which
+    whoever calls has set, to where one stands.
     [[published]] has name, score, protocol, problem, source; [human] has text, accuracy, auc. Raises UsageError for
     unknown keys, values of the wrong kind and variables that are not set, InputError for no such file or no TOML.
     """
@@ -84,4 +85,4 @@ def _place(path: Path, text: str) -> Path:
     full = os.path.expandvars(text)
     if "$" in full:
         raise UsageError(f"{path}: {text} names an environment variable that is not set; set it to where the data is.")
-    return Path(full) if Path(full).is_absolute() else path.parent / full
+    return Path(full) if full != text else path.parent / full

@@ -332,25 +332,26 @@ def _person(path: Path, data: Path, pattern: str | None) -> str:
 def _cells(table: Path, needed: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Where in the table, for messages, and the stripped cells by column in lower case, of every row."""
     try:
-        text = table.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = io.read_text(table)
+        header = text.partition("\n")[0]
+        rows = csv.reader(text.splitlines(), delimiter=max(",;\t", key=header.count))
+        lines = [(rows.line_num, row) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{table} cannot be read as CSV in UTF-8 ({error}); save it so.") from error
-    header = text.partition("\n")[0]
-    rows = csv.reader(text.splitlines(), delimiter=max(",;\t", key=header.count))
-    names = [name.strip().lower() for name in next(rows, [])]
+    names = [name.strip().lower() for name in (lines[0][1] if lines else ())]
     for name in ("file", needed):
         if name and name not in names:
             raise InputError(f"{table} lacks the column {name}; its first line must name the columns.")
     if len(set(names)) < len(names):
         raise InputError(f"{table} has the column '{max(names, key=names.count)}' twice; keep one.")
     count = 0
-    for row in rows:
+    for line, row in lines[1:]:
         if any(cell.strip() for cell in row):
-            where = f"{table}, line {rows.line_num}"
+            where = f"{table}, line {line}"
             if len(row) != len(names):
                 raise InputError(f"{where}, has {len(row)} cells, its header has {len(names)}; mend the row.")
             count += 1
-            yield where, dict(zip(names, (cell.strip() for cell in row), strict=True)) | {"where": where}
+            yield where, dict(zip(names, (io.original(cell).strip() for cell in row), strict=True)) | {"where": where}
     if not count:
         raise InputError(f"{table} lists no images; expected one per row below the header.")
 

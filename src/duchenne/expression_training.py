@@ -7,7 +7,6 @@ and, on a CPU, ends with the same weights.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from duchenne.evaluate import classes as by_class
 from duchenne.evaluate import metrics, splits
 from duchenne.evaluate import units as by_unit
 from duchenne.expression_data import Faces, Reader
-from duchenne.learn import checkpoint
+from duchenne.learn import checkpoint, fit
 from duchenne.types import Array
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class _Course:
         from duchenne.learn import expression
 
         pair = (faces.images[held], faces.labels[held]) if len(held) else None
-        tick = _teller(self.recipe, self.log, name)
+        tick = fit.teller(self.recipe.epochs, self.log, f"{_WRONG[self.recipe.head]} of those held back", name)
         return expression.train(
             *(self.recipe, faces.images[learn], faces.labels[learn], faces.classes, pair),
             folder=work,
@@ -309,19 +308,6 @@ def _enough(faces: Faces, folds: int, data: str | Path) -> None:
         raise InputError(f"{data} shows {people} people, {need}; choose --folds, 0 for no scores by person.")
 
 
-def _teller(recipe: ExpressionRecipe, log: Log, name: str) -> Callable[[dict[str, Any]], None]:
-    began = time.monotonic()
-
-    def tell(row: dict[str, Any]) -> None:
-        nonlocal began
-        held = f", {_WRONG[recipe.head]} of those held back {row['score']:.4f}" if np.isfinite(row["score"]) else ""
-        best, seconds = ", kept" if row["best"] else "", time.monotonic() - began
-        log(f"{name}epoch {row['epoch']} of {recipe.epochs}: loss {row['loss']:.4f}{held}{best} ({seconds:.0f} s)")
-        began = time.monotonic()
-
-    return tell
-
-
 def _finish(
     course: _Course,
     faces: Faces,
@@ -366,7 +352,7 @@ def _finish(
         names = ("loss, learnt from", f"{_WRONG[head]}, held back")
         plots.save(plots.learning({"expression network": curve}, names), part_folder / "curve")
         checkpoint.save(model, part_folder, name=out.absolute().name)
-    _tidy(out)
+    checkpoint.tidy(out)
     return card
 
 
@@ -400,15 +386,7 @@ def _crossed(course: _Course, faces: Faces, folds: int, work: Path) -> tuple[Arr
     said = np.full((len(faces), len(faces.classes)), np.nan)
     for i, (learn, judge) in enumerate(splits.by_person(faces.subjects, folds, course.recipe.seed)):
         learn, held = held_back(faces, learn, course.recipe.seed)
-        model, _ = course.run(faces, learn, held, work / f"fold-{i + 1}", f"fold {i + 1} of {folds}, ")
+        model, _ = course.run(faces, learn, held, work / f"fold-{i + 1}", f"fold {i + 1} of {folds}")
         said[judge] = model.predict(faces.images[judge])
     how = "each person judged by a network that neither learnt from them nor chose its epoch by them"
     return said, f"person-disjoint {folds}-fold: {how}"
-
-
-def _tidy(folder: Path) -> None:
-    """Remove files of a model that stood here before: they would count as this one's."""
-    own = set(checkpoint.describe(folder)["files"])
-    for path in folder.iterdir():
-        if path.suffix in (".npz", ".ubj", ".safetensors") and path.name not in own:
-            path.unlink()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.io import Block
 from duchenne.learn import checkpoint
 from duchenne.types import Array, FaceTrack, Signals
 
@@ -41,16 +43,51 @@ def load(model: str | Path = "expression", device: str = "cpu") -> tuple[Express
     return network.on(device), about
 
 
-def answers(model: ExpressionModel, faces: Iterable[Array], *, flips: bool = True) -> Array:
-    """float64 (N, classes): what the network says of crops uint8 (48, 48), of which a few hundred are held at a time.
+class Listener:
+    """A network's answers to the crops of several faces as they come, of which a few hundred are held at a time.
 
-    `flips` takes the mean with what it says of the mirrored crop.
+    Each face's crops are asked in the same portions however they come, so that the answers are the same to the last
+    bit. `flips` takes the mean with what it says of the mirrored crop.
     """
-    source = iter(faces)
-    found = [np.zeros((0, len(model.classes)))]
-    while some := list(itertools.islice(source, _AT_ONCE)):
-        found.append(model.predict(np.stack(some), flips=flips))
-    return np.concatenate(found)
+
+    def __init__(self, model: ExpressionModel, *, flips: bool = True) -> None:
+        self._model, self._flips = model, flips
+        self._waiting: defaultdict[int, list[Array]] = defaultdict(list)
+        self._said: defaultdict[int, list[Array]] = defaultdict(list)
+
+    def hear(self, crop: Array, face: int = 0) -> None:
+        """One more crop uint8 (48, 48) of a face."""
+        self._waiting[face].append(crop)
+        if len(self._waiting[face]) == _AT_ONCE:
+            self._ask(face)
+
+    def listen(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The same blocks without their crops, which have been heard and need not be kept."""
+        for block in blocks:
+            for row, crop in zip(block.looked.tolist(), block.crops if block.crops is not None else (), strict=True):
+                self.hear(crop, int(block.face[row]))
+            yield replace(block, crops=None)
+
+    def answers(self, face: int = 0) -> Array:
+        """float64 (N, classes): the answers to all crops of a face, in order."""
+        if self._waiting[face]:
+            self._ask(face)
+        return np.concatenate([np.zeros((0, len(self._model.classes))), *self._said[face]])
+
+    def _ask(self, face: int) -> None:
+        self._said[face].append(self._model.predict(np.stack(self._waiting.pop(face)), flips=self._flips))
+
+    def signals(self, face: int, time: Array) -> Signals:
+        """The answers to a face's crops, which were taken at `time` (N,), as `over_time` gives them."""
+        return _signals(time, self.answers(face), self._model)
+
+
+def answers(model: ExpressionModel, faces: Iterable[Array], *, flips: bool = True) -> Array:
+    """float64 (N, classes): what the network says of crops uint8 (48, 48); see `Listener`."""
+    listener = Listener(model, flips=flips)
+    for face in faces:
+        listener.hear(face)
+    return listener.answers()
 
 
 def over_time(track: FaceTrack, model: ExpressionModel, *, flips: bool = True) -> Signals:
@@ -64,7 +101,11 @@ def over_time(track: FaceTrack, model: ExpressionModel, *, flips: bool = True) -
         if track.crops is None:
             raise InputError(f"{track.source} has a track without crops; add them with faces.crops.of_track.")
         values[seen] = answers(model, (track.crops[row, ..., 0] for row in seen), flips=flips)
-    return Signals(track.time, values, model.classes, (UNITS[model.network.config.head],) * len(model.classes))
+    return _signals(track.time, values, model)
+
+
+def _signals(time: Array, values: Array, model: ExpressionModel) -> Signals:
+    return Signals(time, values, model.classes, (UNITS[model.network.config.head],) * len(model.classes))
 
 
 def clip_emotion(signals: Signals) -> dict[str, float]:

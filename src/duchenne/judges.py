@@ -12,7 +12,7 @@ import numpy as np
 
 from duchenne import clip_crops
 from duchenne.errors import InputError, UsageError
-from duchenne.learn import checkpoint
+from duchenne.learn import checkpoint, reference
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid, Mix, logit
 from duchenne.learn.sequences import LEAST
@@ -62,7 +62,7 @@ class Loaded:
 def load_model(model: str | Path) -> Loaded:
     """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
     main, about = checkpoint.load_judge(model)
-    card = checkpoint.card(model)
+    card = checkpoint.card(model) | {"reference": reference.read(model)}
     if not isinstance(main, DescriptorModel | Hybrid):
         from duchenne.learn.clip_model import ClipModel
         from duchenne.learn.pb import PBModel
@@ -101,10 +101,13 @@ def alone(
     named: dict[str, float],
     pictures: Callable[[FaceTrack, Any], FaceTrack] | None,
     explain: bool,
+    told: str | None = None,
 ) -> tuple[float, str | None, tuple[dict[str, Any], ...], tuple[str, ...]]:
-    """What a network or a method says, see `by_clip`, `by_pb` and `by_method`."""
+    """What a network or a method says, see `by_clip`, `by_pb` and `by_method`; `told` is an emotion that is known."""
     if loaded.method is not None:
-        return by_method(track, loaded.method, loaded.about, pictures, explain)
+        model = loaded.method
+        model = model.told(told) if told and hasattr(model, "told") else model
+        return by_method(track, model, loaded.about, pictures, explain)
     if loaded.clip is not None:
         return by_clip(track, loaded.clip, loaded.about, pictures, explain)
     assert loaded.pb is not None

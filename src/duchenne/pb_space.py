@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,15 +135,13 @@ def _sequences(rows: Sequence[_Row]) -> Array:
 def _table(rows: Sequence[_Row], vectors: Array, per_emotion: bool) -> str:
     """CSV; with the network where there are several, and start and end where a clip is a stretch of its file."""
     stretch = any(row.clip.start is not None or row.clip.end is not None for row in rows)
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
     about = ["clip", *["start", "end"] * stretch, "subject", "label", "emotion", *["network"] * per_emotion]
-    table.writerow([*about, *(f"pb_{i}" for i in range(vectors.shape[1]))])
+    table: list[list[object]] = [[*about, *(f"pb_{i}" for i in range(vectors.shape[1]))]]
     for row, vector in zip(rows, vectors, strict=True):
         facts = vars(row.clip) | {"clip": row.clip.path, "network": row.network}
         numbers = [f"{value:.6g}" if np.isfinite(value) else "" for value in vector]
-        table.writerow([*("" if facts[name] is None else facts[name] for name in about), *numbers])
-    return text.getvalue()
+        table.append([*("" if facts[name] is None else facts[name] for name in about), *numbers])
+    return io.rows_csv(table)
 
 
 def _draw_spaces(model: PBModel, rows: Sequence[_Row], folder: Path) -> list[Path]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from duchenne import clean, clip_crops, expressions, io, judges, report, video
 from duchenne.errors import InputError, UsageError
-from duchenne.explain.evidence import evidence
-from duchenne.faces import Followed, follow
-from duchenne.faces.crops import crop
+from duchenne.explain.evidence import evidence, turning
+from duchenne.faces import Followed, join
+from duchenne.faces.reading import read_faces
 from duchenne.features.descriptors import FACE, longest_seen, prepare
-from duchenne.features.phases import ACTIVITY, amplitude, main_phase, phases
+from duchenne.features.phases import ACTIVITY, expression_phases, main_phase, phases
 from duchenne.judges import Loaded, load_model
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.tabular import sigmoid
-from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Phase, Signals, Verdict
+from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Signals, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: (track, reader) → the rows of the track that are read, with crops.
 Pictures = Callable[[FaceTrack, clip_crops.Reader], FaceTrack]
+#: `read_faces`, or a cache of what it answers.
+Read = Callable[..., Iterator[io.Block]]
 LIMITS = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
     "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
@@ -37,10 +39,8 @@ MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was
 MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
 MIN_RATE = 10.0  # frames/s
 MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
-SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles exceed 0.17
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
-LOOK = 0.1  # s between two looks of the expression network: an expression's phases take longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,8 @@ class Analysis:
     """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named).
 
     `p_raw` is the model's P(genuine) whether or not the verdict abstains from using it. `emotions`: probabilities of
-    what the face shows over time, by the expression network; None where only a track was judged.
+    what the face shows over time, by the expression network; None where only a track was judged. `turning`: what would
+    change the verdict (`explain.evidence.turning`).
     """
 
     verdict: Verdict
@@ -56,6 +57,7 @@ class Analysis:
     curves: Signals
     p_raw: float
     emotions: Signals | None = None
+    turning: dict[str, Any] = field(default_factory=dict)
 
 
 def analyze(path: str | Path, **options: Any) -> Verdict:
@@ -76,29 +78,22 @@ def examine(
     end: float | None = None,
     allow_truncated: bool = False,
     on_frame: Callable[[int], None] | None = None,
+    read: Read = read_faces,
 ) -> list[Analysis]:
     """Every asked-for face of a video with its verdict, the most prominent first.
 
     `emotion` tells what the clip shows instead of letting the model guess; `rate` (frames/s) is needed for a
-    folder of images and for nothing else; `start` and `end` are seconds. InputError when the file cannot be
-    read or shows no face; UsageError on unknown names.
+    folder of images and for nothing else; `start` and `end` are seconds; `read` gives the faces' blocks. InputError
+    when the file cannot be read or shows no face; UsageError on unknown names.
     """
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
     loaded = load_model(model)
     used = judges.resolve_device(device, loaded)
-    frames = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
-    fallback = "haar" if detector == "hog" else "hog"
-    found = follow(
-        frames,
-        detector=detector,
-        fallback=fallback,
-        all_faces=all_faces,
-        source=str(path),
-        on_frame=on_frame,
-        look=crop,
-        every=LOOK,
-    )
+    options: dict[str, Any] = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
+    blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
+    listener = expressions.Listener(expressions.load()[0])
+    found = join(listener.listen(blocks), source=str(path))
     if not any(track.seen.any() for track in found.tracks):
         raise InputError(
             f"{path} shows no face: none was found in {len(found.time)} frames; "
@@ -107,11 +102,10 @@ def examine(
 
     def pictures(track: FaceTrack, reader: clip_crops.Reader) -> FaceTrack:
         """A second reading of the file, as which frames are judged is known after the first alone."""
-        again = video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
-        return clip_crops.cut(track, again, reader)
+        return clip_crops.cut(track, video.frames(path, **options), reader)
 
     return [
-        _analysis(track, loaded, emotion, used, found, index, pictures)
+        _analysis(track, loaded, emotion, used, found, index, pictures, listener)
         for index, track in enumerate(found.tracks)
         if track.seen.any()
     ]
@@ -125,10 +119,11 @@ def _analysis(
     found: Followed,
     index: int,
     pictures: Pictures,
+    listener: expressions.Listener,
 ) -> Analysis:
     blur = found.sharpness[index]
-    network, about = expressions.load()
-    seen = expressions.over_time(found.looks[index], network)
+    _, about = expressions.load()
+    seen = listener.signals(index, found.looks[index].time)
     # a hand before the mouth is no expression
     trusted = np.isin(seen.time, track.time[clean.distrust(track).seen])
     seen = replace(seen, time=seen.time[trusted], values=seen.values[trusted])
@@ -171,16 +166,22 @@ def judge(
     reason = _too_poor(quality, _judged(curves, window))
     why: tuple[dict[str, Any], ...] = ()
     steps: tuple[str, ...] = ()
+    turn: dict[str, Any] = {}
     if loaded.alone:
-        p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain)
+        p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain, emotion)
         familiarity = _lent(familiarity, quality)
         reason = reason or unable or _too_close(p, loaded.margin)
     else:
         z, expert = judges.log_odds(window, row, loaded, named, told)
+        weight = 1 - loaded.smile_share if expert else 1.0
         if usable and explain:
             why = evidence(model, row, told) + expert
         if loaded.pb is not None and loaded.mix is not None:
+            alone = z
             z, why, steps = judges.mixed(window, z, why, loaded.pb, loaded.mix, explain)
+            weight *= 1.0 if z is alone else loaded.mix.descriptors  # too short for both: the descriptors alone
+        if why:
+            turn = turning(model, row, told, z, weight)
         p = float(sigmoid(np.array(z)))
         reason = reason or _unsure(p, loaded, familiarity, usable)
     verdict = Verdict(
@@ -200,7 +201,7 @@ def judge(
         limits=LIMITS,
         history=(*face.history, *window.history[len(track.history) :], *steps),
     )
-    return Analysis(verdict, track, curves, p, emotions)
+    return Analysis(verdict, track, curves, p, emotions, turn)
 
 
 def _seen_emotion(emotions: Signals | None, window: FaceTrack) -> dict[str, float]:
@@ -247,20 +248,6 @@ def _judged(curves: Signals, window: FaceTrack) -> Array:
     """float64 (t, F): the longest stretch of curves without a gap inside the part that is judged."""
     inside = (curves.time >= window.time[:1]) & (curves.time <= window.time[-1:])
     return longest_seen(replace(curves, time=curves.time[inside], values=curves.values[inside]))
-
-
-def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phase, ...]:
-    """Phases of the lip corners where they stretch as in a smile, else of the whole face.
-
-    Decided by the curves alone (or by an `emotion` that was told), never by a guess: seconds of rest before or
-    after must not change them.
-    """
-    smile = phases(curves, curve="lip_corner_pull")
-    main = main_phase(smile, curves)
-    wide = main is not None and amplitude(main, curves) >= SMILE
-    if wide if emotion is None else emotion == "happiness":
-        return smile or phases(curves, curve=ACTIVITY)
-    return phases(curves, curve=ACTIVITY) or smile
 
 
 def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:
@@ -388,12 +375,10 @@ def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
     """float64 (N, D) from a CSV of descriptors; None when the source holds tracks."""
     if source.suffix.lower() != ".csv":
         return None
-    import pandas as pd
-
     try:
-        if io.dialect(pd.read_csv(source, nrows=0).columns):
+        if io.dialect(io.read_table(source, nrows=0).columns):
             return None
-        table = pd.read_csv(source)
+        table = io.read_table(source)
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be read as a CSV table ({error}); pass descriptors or tracks.") from error
     return model.from_columns({name: table[name] for name in table.columns}, str(source))
@@ -406,23 +391,32 @@ def save(
     *,
     rate: float | None = None,
     start: float | None = None,
+    page: bool = True,
+    faces: bool = True,
 ) -> Path:
-    """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face) into `folder`:
-    all or none."""
+    """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face; none without
+    `page`, and without `faces` of points only, with no picture) into `folder`: all or none."""
     first, *others = analyses
     content = first.verdict.to_dict()
     if others:
         content["faces"] = [a.verdict.to_dict() for a in analyses]
     with io.staged(folder) as part:
-        for n, a in enumerate(analyses):
-            images = report.keyframes(a.verdict, a.track, rate=rate, start=start)
-            page = report.render(a.verdict, a.track, a.curves, images, card, a.emotions)
-            report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), page)
+        for n, a in enumerate(analyses if page else ()):
+            judged = _span(focus(a.track, a.curves))
+            shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
+            html = report.render(
+                a.verdict, a.track, a.curves, shown, card, a.emotions, judged=judged, turning=a.turning
+            )
+            report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), html)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
         if (seen := _emotions_table(analyses)) is not None:
             io.write_table(part / "emotions.csv", seen)
         io.write_json(part / "verdict.json", content)
     return Path(folder) / "verdict.json"
+
+
+def _span(track: FaceTrack) -> tuple[float, float] | None:
+    return (float(track.time[0]), float(track.time[-1])) if len(track) else None
 
 
 def _emotions_table(analyses: list[Analysis]) -> pd.DataFrame | None:

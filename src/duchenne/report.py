@@ -1,4 +1,4 @@
-"""One clip's story as one self-contained HTML page: no scripts, no outside files, good offline and on paper.
+"""One clip's story as one self-contained HTML page: film, points and curves at one time, good offline and on paper.
 
 Facts are put in order here; `templates/report.html.j2` turns them into markup with every string escaped.
 """
@@ -6,11 +6,13 @@ Facts are put in order here; `templates/report.html.j2` turns them into markup w
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,26 +20,35 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from duchenne import placing, reel
 from duchenne.drawing import (
     MAIN_CURVES,
+    MOMENTS,
     clamp,
     finite,
     lost_stretches,
+    measured,
     number,
     percent,
     plain,
+    table,
     timeline,
+    told_apart,
     words,
 )
+from duchenne.features.phases import ACTIVITY, main_phase
 from duchenne.io import write_text
-from duchenne.types import Array, FaceTrack, Signals, Verdict
+from duchenne.types import Array, FaceTrack, Phase, Signals, Verdict
 from duchenne.video import frames
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
+MOST_FILM = 60.0  # s: of a longer clip only what was judged is shown
+MOST_FRAMES = 3600  # whose points are kept
+MOST_JUMPS = 8  # buttons; of more moments the apexes have one
 #: Facts of a card that have their own place on the page; all others are listed at its end.
 _CARD_SHOWN = (
     *("accuracy", "auc", "accuracy_interval", "human", "people", "data"),
-    *("per_emotion", "limits", "risk_coverage", "abstain_band"),
+    *("per_emotion", "limits", "risk_coverage", "abstain_band", "reference"),
 )
 #: dlib's 68 points as lines: first, last (inclusive), closed.
 FACE_LINES = (
@@ -56,62 +67,179 @@ class KeyFrame:
     points: Array
 
 
-def keyframes(
-    verdict: Verdict, track: FaceTrack, *, rate: float | None = None, start: float | None = None
-) -> list[KeyFrame]:
-    """Frames at rest and at onset, apex, offset and end of the first expression, read again from the video.
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a page shows of the clip itself: a film (MP4, b"" for none) of the `stretch` (s), and key frames."""
 
-    Without phases: five frames spread over the seen part. `rate` and `start` as they were for `video.frames`.
+    stretch: tuple[float, float]
+    film: bytes = b""
+    keyframes: tuple[KeyFrame, ...] = ()
+
+
+def pictures(
+    verdict: Verdict,
+    track: FaceTrack,
+    curves: Signals,
+    judged: tuple[float, float] | None = None,
+    *,
+    rate: float | None = None,
+    start: float | None = None,
+    faces: bool = True,
+) -> Pictures:
+    """The clip read once more: as a small film, and at rest, onset, apex, offset and end of the largest expression.
+
+    A clip longer than a minute is shown where it was `judged` (first and last second). `rate` and `start` as they were
+    for `video.frames`. Without `faces` nothing is read and no picture is kept.
     """
     seen = np.flatnonzero(track.seen)
     if not seen.size:
-        return []
-    names = ("onset", "apex", "offset", "end")
-    first = max(verdict.phases, key=lambda p: sum(getattr(p, n) is not None for n in names), default=None)
-    moments = {} if first is None else {n: getattr(first, n) for n in names if getattr(first, n) is not None}
-    if not moments:
-        spread = track.time[seen[np.linspace(0, len(seen) - 1, min(5, len(seen))).astype(int)]]
-        moments = {f"{time:.2f} s": float(time) for time in spread}
-    wanted = {int(seen[np.abs(track.time[seen] - time).argmin()]): title for title, time in moments.items()}
-    found = []
-    for frame in itertools.islice(frames(track.source, rate=rate, start=start, allow_truncated=True), max(wanted) + 1):
-        if frame.index in wanted:
-            n = frame.index
-            found.append(KeyFrame(float(track.time[n]), wanted[n], frame.bgr, track.points[n].astype(float)))
-    return found
+        return Pictures((0.0, 0.0))
+    whole = (float(track.time[0]), float(track.time[-1]))
+    stretch = judged if judged and track.duration > MOST_FILM else whole
+    if not faces:
+        return Pictures(stretch)
+    wanted = _moments(main_expression(verdict, curves, judged), track, seen, stretch)
+    kept: list[KeyFrame] = []
+
+    def shown() -> Iterator[tuple[float, Array]]:
+        last = int(np.searchsorted(track.time, stretch[1], side="right"))
+        for n, frame in enumerate(islice(frames(track.source, rate=rate, start=start, allow_truncated=True), last)):
+            if n in wanted:
+                kept.append(KeyFrame(float(track.time[n]), wanted[n], frame.bgr, track.points[n].astype(float)))
+            if track.time[n] >= stretch[0]:
+                yield float(track.time[n]), frame.bgr
+
+    return Pictures(stretch, reel.encode(shown(), reel.around(track)), tuple(kept))
+
+
+def main_expression(verdict: Verdict, curves: Signals, judged: tuple[float, float] | None) -> Phase | None:
+    """The largest expression of those that reach into what was judged."""
+    low, high = judged or (-np.inf, np.inf)
+    inside = [
+        phase
+        for phase in verdict.phases
+        if any(t is not None and low <= t <= high for t in (phase.onset, phase.apex, phase.offset, phase.end))
+        and (phase.curve == ACTIVITY or phase.curve in curves.names)
+    ]
+    return main_phase(tuple(inside), curves)
+
+
+def _moments(phase: Phase | None, track: FaceTrack, seen: Array, stretch: tuple[float, float]) -> dict[int, str]:
+    """Frames to show and their titles; without an expression five, spread over where the face was seen."""
+    named = {} if phase is None else {n: getattr(phase, n) for n in MOMENTS if getattr(phase, n) is not None}
+    inside = seen[(track.time[seen] >= stretch[0]) & (track.time[seen] <= stretch[1])]
+    if not inside.size:
+        return {}
+    if not named:
+        spread = track.time[inside[np.linspace(0, len(inside) - 1, min(5, len(inside))).astype(int)]]
+        named = {f"{time:.2f} s": float(time) for time in spread}
+    return {int(inside[np.abs(track.time[inside] - time).argmin()]): title for title, time in named.items()}
 
 
 def render(
     verdict: Verdict,
     track: FaceTrack,
     curves: Signals,
-    keyframes: Sequence[KeyFrame],
+    shown: Pictures | Sequence[KeyFrame],
     card: Mapping[str, Any],
     emotions: Signals | None = None,
+    *,
+    judged: tuple[float, float] | None = None,
+    turning: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page as a string. `card` holds the model card's facts; what it lacks is left out of the page. `emotions`
-    are probabilities over time, as `expressions.over_time` gives them."""
-    lost = lost_stretches(track, verdict.quality)
+    """The page as a string. `card` holds the model card's facts, and as "reference" where the training people lie
+    (`learn.reference`); what it lacks is left out of the page. `emotions` are probabilities over time, as
+    `expressions.over_time` gives them; `judged` the seconds that were; `turning` as `explain.evidence.turning`."""
+    shown = shown if isinstance(shown, Pictures) else Pictures((-np.inf, np.inf), b"", tuple(shown))
+    gaps = lost_stretches(track, verdict.quality)
     source = verdict.source or track.source
-    page = _environment().get_template("report.html.j2")
-    return page.render(
-        v=verdict,
-        card={**dict.fromkeys(_CARD_SHOWN), **card},
-        name=PurePath(source).name or "unnamed clip",
-        source=source,
-        rate=verdict.quality.get("rate"),
-        scale=_scale(verdict, card),
-        record=_record(card),
-        emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
-        timeline=timeline(track, curves, verdict.phases, lost, emotions),
-        uses_iod=any(unit.startswith("iod") for unit in curves.units),
-        frames=_frames(keyframes),
-        evidence=_evidence(verdict.evidence),
-        lost=lost,
-        tables=_tables(card),
-        facts={**{k: v for k, v in card.items() if k not in _CARD_SHOWN}, **verdict.model},
-        history=verdict.history or track.history,
+    reference = card.get("reference") or {}
+    main = main_expression(verdict, curves, judged)
+    drawn = timeline(track, curves, verdict.phases, told_apart(track, gaps), emotions)
+    frame = reel.around(track)
+    css = f"{_text('report.css')}\n:root {{ --ratio: {frame.width / frame.height:.4f}; }}\n"
+    script = _text("report.js")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            v=verdict,
+            card={**dict.fromkeys(_CARD_SHOWN), **card},
+            name=PurePath(source).name or "unnamed clip",
+            source=source,
+            rate=verdict.quality.get("rate"),
+            scale=_scale(verdict, card),
+            place=placing.position(verdict.p_genuine, verdict.emotion, reference),
+            measures=_measures(placing.movement(curves, main, verdict.emotion, reference)),
+            turning={} if verdict.abstained else turning or {},
+            record=_record(card),
+            emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
+            timeline=drawn,
+            numbers=table(curves, [plot["name"] for plot in drawn["main"]], emotions),
+            stage=_stage(track, drawn, shown, main),
+            uses_iod=any(unit.startswith("iod") for unit in curves.units),
+            frames=_frames(shown.keyframes),
+            evidence=_evidence(verdict.evidence),
+            lost=gaps,
+            tables=_tables(card),
+            facts={**{k: v for k, v in card.items() if k not in _CARD_SHOWN}, **verdict.model},
+            history=verdict.history or track.history,
+            css=css,
+            script=script,
+            policy=_policy(css, script),
+        )
     )
+
+
+def _text(name: str) -> str:
+    return (files("duchenne") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy(css: str, script: str) -> str:
+    """Nothing but what the page holds, and of scripts and styles only these two, by their hashes."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script))
+    style, code = (f"'sha256-{each}'" for each in hashes)
+    pictures = "img-src data:; media-src data: blob:"
+    return f"default-src 'none'; {pictures}; style-src {style}; script-src {code}; base-uri 'none'; form-action 'none'"
+
+
+# --- the clip -----------------------------------------------------------------------------------------------
+
+
+def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Phase | None) -> dict[str, Any] | None:
+    """What the page's script moves: times and points of every frame of the stretch, and where to jump to."""
+    inside = (track.time >= shown.stretch[0]) & (track.time <= shown.stretch[1])
+    if inside.sum() < 2 or not track.seen[inside].any():
+        return None
+    rows = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // MOST_FRAMES)]
+    frame = reel.around(track)
+    places = np.nan_to_num(8 * frame.place(track.points[rows].astype(float)), nan=-32768.0)
+    moments = [{"name": mark["text"], "time": mark["time"]} for mark in drawn["marks"]]
+    first, last = float(track.time[rows[0]]), float(track.time[rows[-1]])
+    apex = None if main is None else main.apex if main.apex is not None else main.offset
+    data = {
+        "first": first,
+        "last": last,
+        "lo": drawn["lo"],
+        "span": drawn["span"],
+        "height": drawn["height"],
+        "width": frame.width,
+        "times": [round(float(t), 4) for t in track.time[rows]],
+        "points": base64.b64encode(np.clip(places.round(), -32768, 32767).astype("<i2").tobytes()).decode(),
+        "lines": FACE_LINES,
+        "bands": [{key: band[key] for key in ("kind", "start", "end")} for band in (*drawn["lost"], *drawn["bands"])],
+        "moments": sorted((m for m in moments if first <= m["time"] <= last), key=lambda m: m["time"]),
+        "opens": first if apex is None else min(max(float(apex), first), last),
+    }
+    jumps = [m for m in data["moments"] if len(data["moments"]) <= MOST_JUMPS or m["name"] == "apex"]
+    uri = "data:video/mp4;base64," + base64.b64encode(shown.film).decode() if shown.film else ""
+    part = first > track.time[0] or last < track.time[-1] - 0.1
+    return {"data": data, "film": uri, "jumps": jumps, "part": part, "width": frame.width, "height": frame.height}
+
+
+def _measures(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each row with its positions on a scale of its own, as evidence has them."""
+    return [{**row, **_ranges(row["value"], {kind: row.get(kind) for kind in ("posed", "genuine")})} for row in rows]
 
 
 def write(path: str | Path, html: str) -> Path:
@@ -128,7 +256,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(number=number, percent=percent, words=words, plain=plain)
+    env.filters.update(number=number, measured=measured, percent=percent, words=words, plain=plain)
     env.globals.update(clamp=clamp, hints=MAIN_CURVES)
     return env
 
@@ -145,7 +273,7 @@ def _scale(verdict: Verdict, card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _anchor(at: float) -> str:
-    return "start" if at < 20 else "end" if at > 80 else "middle"
+    return "start" if at < 34 else "end" if at > 66 else "middle"  # a label fits on a phone
 
 
 def _record(card: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -259,23 +387,25 @@ def _evidence_row(item: Mapping[str, Any], largest: float) -> dict[str, Any]:
         "unit": item.get("unit") or "",
         "pull": pull,
         "width": clamp(50 * abs(pull) / largest) if pull is not None else 0.0,
-        "ranges": [],
     }
-    ranges = {kind: item.get(f"{kind}_range") for kind in ("posed", "genuine")}
+    return row | _ranges(row["value"], {kind: item.get(f"{kind}_range") for kind in ("posed", "genuine")})
+
+
+def _ranges(value: Any, ranges: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a value and the training people's ranges (lower, upper) lie, in percent of a common width."""
     known = {kind: r for kind, r in ranges.items() if r and all(map(finite, r))}
-    ends = [end for r in known.values() for end in r] + ([row["value"]] if finite(row["value"]) else [])
+    ends = [end for r in known.values() for end in r] + ([value] if finite(value) else [])
     if not known:
-        return row
+        return {"ranges": []}
     lo, hi = min(ends), max(ends)
     span = (hi - lo) * 1.16 or 1.0
 
-    def x(value: float) -> float:
-        return clamp(100 * (value - lo + 0.08 * (hi - lo)) / span)
+    def x(at: float) -> float:
+        return clamp(100 * (at - lo + 0.08 * (hi - lo)) / span)
 
-    row["at"] = x(row["value"]) if finite(row["value"]) else None
-    row["anchor"] = _anchor(row["at"] or 0.0)
-    row["ranges"] = [
+    at = x(value) if finite(value) else None
+    drawn = [
         {"kind": kind, "x": x(a), "width": max(1.0, round(x(b) - x(a), 2)), "lo": a, "hi": b}
         for kind, (a, b) in known.items()
     ]
-    return row
+    return {"at": at, "anchor": _anchor(at or 0.0), "ranges": drawn}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -111,18 +109,16 @@ def _packed(file: str, _: tuple[int, int] | None) -> _Packed:
 def _feature_archive(file: str) -> Any:
     """float64 (N, D) of an .npz with a matrix `features`; None for anything else, which `io` will judge."""
     try:
-        with Path(file).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            found = np.asarray(stored["features"], float) if "features" in stored.files else None
-    except (OSError, ValueError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        found = io.read_arrays(Path(file), ("features",)).get("features")
+        found = None if found is None else np.asarray(found, float)
+    except (OSError, ValueError):
         return None
     return found if found is not None and found.ndim == 2 and found.shape[1] else None
 
 
 def _table(file: str) -> _Packed:
-    import pandas as pd
-
     try:
-        table = pd.read_csv(file)
+        table = io.read_table(Path(file))
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read as a CSV table ({error}); expected one row per clip.") from error
     numbers = table.select_dtypes("number")

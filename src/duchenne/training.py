@@ -17,7 +17,7 @@ from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.evaluate import metrics
 from duchenne.features.descriptors import FAMILIES
-from duchenne.learn import checkpoint, methods, pairs
+from duchenne.learn import checkpoint, fit, methods, pairs, reference
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid
 from duchenne.learn.stack import readable
@@ -53,15 +53,18 @@ def train(
     if family not in FAMILIES:
         raise UsageError(f"There is no descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
-    used, rows = _read(manifest, lambda clip: model.reader.table([samples.read(clip)]), log)
+    moved: dict[Clip, reference.Moved] = {}
+    used, rows = _read(
+        manifest, lambda clip: model.reader.table([reference.noted(clip, samples.read(clip), moved)]), log
+    )
     labels, people, emotions = _truth(used)
     model.fit_table(rows, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share
     usable = np.isfinite(rows).any(axis=1)
     protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
-    return _finish(
-        model, Path(out), model.fitted.out_of_fold, people[usable], labels[usable], emotions[usable], protocol
-    )
+    told = reference.movements([moved[clip] for clip in used], labels, people, emotions)
+    kept = model.fitted.out_of_fold
+    return _finish(model, Path(out), kept, people[usable], labels[usable], emotions[usable], protocol, moved=told)
 
 
 def train_hybrid(
@@ -76,17 +79,21 @@ def train_hybrid(
 
     recipe = recipes.read("lstm-pb", seed=seed)
     model = Hybrid(
-        DescriptorModel.of_family(recipe=Recipe(seed=seed)), PBModel(recipe, tick=_teller(recipe.epochs, log))
+        DescriptorModel.of_family(recipe=Recipe(seed=seed)), PBModel(recipe, tick=fit.teller(recipe.epochs, log))
     )
-    used, pairs = _read(manifest, lambda clip: model.reader.table([samples.read(clip)]), log)
+    moved: dict[Clip, reference.Moved] = {}
+    used, both = _read(
+        manifest, lambda clip: model.reader.table([reference.noted(clip, samples.read(clip), moved)]), log
+    )
     labels, people, emotions = _truth(used)
-    model.fit_table(pairs, labels, people, emotions if any(emotions) else None)
+    model.fit_table(both, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share
     p = model.out_of_fold
     assert p is not None
     seen = np.isfinite(p)
     protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
-    return _finish(model, Path(out), p[seen], people[seen], labels[seen], emotions[seen], protocol)
+    told = reference.movements([moved[clip] for clip in used], labels, people, emotions)
+    return _finish(model, Path(out), p[seen], people[seen], labels[seen], emotions[seen], protocol, moved=told)
 
 
 def train_method(
@@ -176,10 +183,9 @@ def _truth(clips: Sequence[Clip]) -> tuple[Array, Array, Array]:
 def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log = print) -> dict[str, Any]:
     """Train on a CSV of smile descriptors: columns as in the public UvA-NEMO lip table, with `genuine` and
     `group` (or `subject`), which no two folds share. Returns the card."""
-    import pandas as pd
 
     try:
-        data = pd.read_csv(table)
+        data = io.read_table(Path(table))
     except (OSError, ValueError) as error:
         raise InputError(f"{table} cannot be read as a CSV table ({error}); expected smile descriptors.") from error
     who = next((name for name in ("subject", "group") if name in data), None)
@@ -209,9 +215,11 @@ def _finish(
     protocol: str,
     *,
     persons: bool = True,
+    moved: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Save the model and a card with the scores of `p`, which are of people left out, and how sure it may be of two
-    clips of one person, unless `people` are groups of `persons`."""
+    """Save the model and a card with the scores of `p`, which are of people left out, how sure it may be of two
+    clips of one person, unless `people` are groups of `persons`, and where the training people lie (`moved`: as
+    `reference.movements` gives it)."""
     assert p is not None
     scores = metrics.score(p, labels, people, emotions, n=500)
     card = {
@@ -224,7 +232,8 @@ def _finish(
         io.write_json(part / "card.json", card)
         checkpoint.save(model, part, name=out.name)
         pairs.keep(part, pairs.calibrated(p, labels, people, emotions) if persons else {})
-    _tidy(out)
+        reference.keep(part, reference.answers(p, labels, people, emotions), moved)
+    checkpoint.tidy(out)
     return card
 
 
@@ -243,7 +252,7 @@ def train_pb(
     earlier beginning away. Returns the card. UsageError where the beginning is of other clips or settings,
     `learn.fit.Diverged` where a loss is no number: what is kept can be finished with fewer epochs.
     """
-    from duchenne.learn import fit, recipes
+    from duchenne.learn import recipes
     from duchenne.learn.pb import PBModel, PBRecipe
 
     out = Path(out)
@@ -251,7 +260,7 @@ def train_pb(
     work = out.parent / f".{out.name}.work"
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
-    model = PBModel(recipe, folder=work / "networks", tick=_teller(recipe.epochs, log))
+    model = PBModel(recipe, folder=work / "networks", tick=fit.teller(recipe.epochs, log))
     used, sequences = _read(manifest, lambda clip: _sequence(clip, model.reader, work / "clips"), log)
     labels, people, emotions = _truth(used)
     _same_training(work, recipe, sequences, [labels.tolist(), people.tolist(), emotions.tolist()])
@@ -273,20 +282,10 @@ def train_pb(
         checkpoint.save(model, part, name=out.name)
         assert model.out_of_fold is not None
         pairs.keep(part, pairs.calibrated(model.out_of_fold, labels, people, emotions))
-    _tidy(out)
+        reference.keep(part, reference.answers(model.out_of_fold, labels, people, emotions))
+    checkpoint.tidy(out)
     shutil.rmtree(work, ignore_errors=True)
     return card
-
-
-def _teller(epochs: int, log: Log) -> Callable[[dict[str, Any]], None]:
-    def tell(row: dict[str, Any]) -> None:
-        left_out = f", people left out {row['score']:.5f}" if np.isfinite(row["score"]) else ""
-        rate = f", rates x {row['pace']:g}" if row["pace"] < 1 else ""
-        best = ", kept" if row["best"] else ""
-        name = f"{row['network']}: " if row["network"] else ""
-        log(f"{name}epoch {row['epoch']} of {epochs}: loss {row['loss']:.5f}{left_out}{rate}{best}")
-
-    return tell
 
 
 def _sequence(clip: Clip, reader: SequenceReader, cache: Path) -> Array:
@@ -344,16 +343,3 @@ def _pb_card(model: PBModel, labels: Array, people: Array, emotions: Array) -> d
         **{key: scores[key] for key in _ON_THE_CARD},
         "abstain_band": [round(0.5 - model.margin, 3), round(0.5 + model.margin, 3)],
     }
-
-
-def _tidy(folder: Path) -> None:
-    """Remove files of a model that stood here before, in the folders of its parts as well: they would count as this
-    one's."""
-    about = checkpoint.describe(folder)
-    for path in folder.iterdir():
-        if path.suffix in (".npz", ".ubj", ".safetensors") and path.name not in about["files"]:
-            path.unlink()
-    parts = about.get("members")
-    for part in parts if isinstance(parts, dict) else ():
-        if (folder / part / "model.json").is_file():
-            _tidy(folder / part)

@@ -39,6 +39,8 @@ _HEADER_TELLS_LENGTH = frozenset({"flv", "matroska,webm"})
 _LENGTH_TOLERANCE = 0.25
 #: Pixel formats whose first plane is the luma itself, least significant bits first.
 _LUMA_FIRST = re.compile(r"(yuv[aj]?4\d\dp|nv\d\d|gray)\d*(le|be)?")
+#: Twice 8K; a few kilobytes can ask for four times as many, each a gigabyte and seconds to look at.
+MAX_PIXELS = 2**26
 _REENCODE = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4)"
 _NO_FRAME = "{} holds no whole frame that can be decoded; copy it again."
 
@@ -87,7 +89,7 @@ class Frame:
 
     @property
     def grey(self) -> Array:
-        """uint8 (H, W): luma, converted on first use; a YUV video's own Y plane in its own range."""
+        """uint8 (H, W): luma, read-only where it is a YUV video's own Y plane (in its own range), else converted."""
         if self._grey is None:
             self._grey = _upright(_luma(self._image), _rotation(self._image))
         return self._grey
@@ -257,12 +259,14 @@ def _file(path: Path, allow_truncated: bool) -> _Timed:
         base, origin, last = Fraction(stream.time_base or 0), 0, -math.inf
         size: tuple[int, int] | None = None
         for number, image in enumerate(_images(container, stream, tally)):
-            size = size or (image.width, image.height)
+            if size is None:
+                size = (image.width, image.height)
+                _check_pixels(path, *size)
             _check_size(f"{path}: frame {number}", image, size, _REENCODE)
             if image.pts is None:
                 raise InputError(f"{path}: frame {number} has no timestamp; {_REENCODE}.")
             origin = origin if number else image.pts
-            time = float((image.pts - origin) * base)
+            time = (image.pts - origin) * base.numerator / base.denominator  # rounds once, as a float of the fraction
             if time <= last:
                 fall = f"is at {time:.3f} s, but the frame before it is at {last:.3f} s"
                 raise InputError(f"{path}: frame {number} {fall}; timestamps must rise: {_REENCODE}.")
@@ -274,6 +278,11 @@ def _file(path: Path, allow_truncated: bool) -> _Timed:
         if fault and not allow_truncated:
             hint = "copy it again, or pass --allow-truncated to judge what is there"
             raise InputError(f"{path} is {fault} could be decoded; {hint}.")
+
+
+def _check_pixels(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path} has {width}x{height} pixels, expected at most {MAX_PIXELS}; make it smaller.")
 
 
 def _check_size(what: str, image: av.VideoFrame, size: tuple[int, int], cure: str) -> None:
@@ -297,7 +306,7 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = _demuxer(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    except ValueError as error:  # FFmpeg's "invalid data"
+    except (ValueError, EOFError, MemoryError, av.FFmpegError) as error:  # "invalid data", or sizes beyond all memory
         fault = "is not a video or image that can be read; expected for example .mp4 or .mov"
         if head[4:8] in {b"ftyp", b"mdat", b"moov", b"wide"}:
             fault = "is cut short: the index of its frames (moov) is missing or damaged; copy it again"
@@ -311,6 +320,7 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = pictures[0]
         if not stream.codec_context:
             raise InputError(f"{path} is coded in a way that cannot be decoded here; {_REENCODE}.")
+        _check_pixels(path, stream.codec_context.width, stream.codec_context.height)
         # One thread: many clips run side by side, and a damaged file then fails at the same frame each time.
         stream.codec_context.thread_count = 1
         yield container, stream
@@ -350,7 +360,8 @@ def _images(container: InputContainer, stream: VideoStream, tally: _Tally) -> Ge
         if stamp is None and packet.size == 0:
             continue  # PyAV's own mark for "flush"
         if stamp is not None:
-            tally.end = max(tally.end, float((stamp + (packet.duration or 0)) * packet.time_base))
+            base = packet.time_base
+            tally.end = max(tally.end, (stamp + (packet.duration or 0)) * base.numerator / base.denominator)
         if packet.stream_index == stream.index:
             tally.packets += 1
             yield from _decode(stream, packet, tally)
@@ -408,14 +419,18 @@ def _rotation(image: av.VideoFrame) -> int:
 
 
 def _upright(picture: Array, rotation: int) -> Array:
-    return np.ascontiguousarray(np.rot90(picture, rotation // 90))
+    return np.ascontiguousarray(np.rot90(picture, rotation // 90)) if rotation else picture
 
 
 def _luma(image: av.VideoFrame) -> Array:
-    """uint8 (h, w): a copy of the luma plane as stored, or luma weighed from colour (ITU-R BT.601)."""
+    """uint8 (h, w): the luma plane as stored (a view of it at 8 bits), or luma weighed from colour (ITU-R BT.601)."""
     plane, bits = image.planes[0], image.format.components[0].bits
     if not _LUMA_FIRST.fullmatch(image.format.name) or plane.line_size <= 0 or not 8 <= bits <= 16:
         return _PER_THREAD.converter.reformat(image, format="gray").to_ndarray()
     word = np.dtype("u1" if bits == 8 else ">u2" if image.format.is_big_endian else "<u2")
     rows = np.frombuffer(memoryview(plane), word).reshape(-1, plane.line_size // word.itemsize)
-    return np.asarray(rows[: image.height, : image.width] >> (bits - 8), np.uint8)
+    rows = rows[: image.height, : image.width]
+    if bits > 8:
+        return np.asarray(rows >> (bits - 8), np.uint8)
+    rows.flags.writeable = False  # the decoder still reads it, to make the next frames
+    return rows

@@ -18,6 +18,7 @@ from duchenne.learn.clip_learner import ClipLearner, Objective, Task, answers
 from duchenne.learn.clip_model import ClipModel
 from duchenne.learn.clip_reader import Pictures
 from duchenne.learn.fit import fit
+from duchenne.models.backbones import LEAST
 from duchenne.models.clip_nets import ClipConfig, ClipNet
 
 NAMES = tuple(clip_recipe.shipped())
@@ -29,11 +30,11 @@ TINY = {"frames": FRAMES, "fps": 0.0, "width": 16, "depth": 2, "hidden": 16, "dr
 
 
 def recipe_of(name, **changes):
-    """The shipped network on four frames of 16 pixels, of VGG16 of 32, the least; its backbone stays as it is, but
-    for context, which has two."""
+    """The shipped network on four frames of 16 pixels, or of the least that it can learn from; its backbone stays as it
+    is, but for context, which has two."""
     shipped = clip_recipe.read(name, backbone="expression" if name == "context" else None)
     small = {**TINY, **PLAIN, "accumulate": 1, "batch": 8, "trunk": 1.0, "taken": 0, "stop": 0, "precision": "float32"}
-    return replace(shipped, side=32 if shipped.backbone == "vgg16" else 16, **{**small, **changes})
+    return replace(shipped, side=max(16, LEAST[shipped.backbone]), **{**small, **changes})
 
 
 def network_of(name, emotions=2, **changes):

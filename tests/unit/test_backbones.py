@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from duchenne.errors import InputError, UsageError
-from duchenne.models.backbones import BACKBONES, CNN3D, backbone, counted, flops, load_published
+from duchenne.models.backbones import BACKBONES, CNN3D, LEAST, backbone, counted, flops, load_published
 from duchenne.models.expression_cnn import ExpressionCNN, ExpressionConfig
 
 WIDTHS = {"vgg16": 512, "resnet50": 2048, "se-resnet50": 2048, "expression": 256, "cnn3d": 256, "resnet3d-18": 512}
@@ -34,6 +34,15 @@ def scrambled(net, seed=0):
             else:
                 value.normal_(0, 0.1, generator=made)
     return net.eval()
+
+
+def test_the_smallest_picture_of_a_short_film_can_be_learnt_from():
+    """One clip of the four frames that a movement needs at least; a pixel less leaves norms a single number."""
+    for name in ("cnn3d", "resnet3d-18"):
+        net = backbone(name, 1).train()
+        net(torch.rand(1, 1, 4, LEAST[name], LEAST[name]))
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            net(torch.rand(1, 1, 4, LEAST[name] - 1, LEAST[name] - 1))
 
 
 def pictures(net, count=2, side=40, frames=5, seed=1):

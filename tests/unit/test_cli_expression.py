@@ -93,7 +93,7 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
     assert (
         said.code == 0 and "units from" in said.out and "mean F1 " in said.out and "person-disjoint 2-fold" in said.out
     )
-    assert "fold 2 of 2, epoch 1 of 1" in said.err
+    assert "fold 2 of 2: epoch 1 of 1" in said.err
     model, _ = checkpoint.load_expression(tmp_path / "units")
     assert (model.recipe.head, model.recipe.frozen, model.classes) == ("units", True, ("AU1", "AU12"))
     words = ("finetune", "--data", place / "levels.csv", "-o", tmp_path / "levels", "--head", "intensity")

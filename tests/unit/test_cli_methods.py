@@ -71,6 +71,12 @@ def test_it_judges_a_track_and_says_who_judged(trained, corpus):
         assert sure == (abs(p - 0.5) >= loaded.margin) or found.verdict.reason
         assert f"method '{name}'" in " ".join(found.verdict.history)
         assert found.verdict.evidence and all(item["text"].endswith(".") for item in found.verdict.evidence)
+    if "two-stage" in name:
+        model, p = (
+            checkpoint.load(folder)[0],
+            [pipeline.judge(track, loaded, emotion=e).p_raw for e in ("happiness", "sadness")],
+        )
+        assert p == [model.told(e).predict_proba([track])[0, 1] for e in ("happiness", "sadness")] and p[0] != p[1]
     short = track.evolve("cut", **{key: getattr(track, key)[:1] for key in ("time", "points", "confidence", "box")})
     assert pipeline.judge(short, loaded).verdict.abstained
 

@@ -29,6 +29,8 @@ def test_a_shipped_recipe_makes_its_network(name):
         ({"frames": 0}, "needs 4 frames"),
         ({"channels": 2}, "channels must be one of 1, 3"),
         ({"backbone": "resnet51"}, "no backbone 'resnet51'"),
+        ({"backbone": "vgg16", "side": 31}, "at least 32 pixels a side, found 31"),
+        ({"backbone": "cnn3d", "kind": "volume", "side": 16}, "at least 17 pixels a side, found 16"),
         ({"loss": "hinge"}, "loss must be one of"),
         ({"inputs": "points", "kind": "context"}, "whole frame"),
         ({"own": True}, "points read as a movement"),

@@ -88,6 +88,17 @@ def test_an_experiment_makes_its_table_and_says_how(
         assert words in text
 
 
+def test_a_folder_that_the_caller_names_lies_where_the_caller_stands(
+    table: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    text = TABLE.replace("lists/m.csv", "$MY_LISTS/m.csv")
+    (tmp_path / "elsewhere").mkdir()
+    path = toml(tmp_path / "elsewhere", text)
+    monkeypatch.chdir(table)
+    monkeypatch.setenv("MY_LISTS", "lists")
+    assert text != TABLE and experiment.plan(path, tmp_path / "out").manifests == ("lists/m.csv",)
+
+
 def test_the_data_hash_changes_with_what_is_in_the_data(table: Path, duchenne: Callable[..., Any], tmp_path: Path):
     def digest(name: str) -> str:
         said = duchenne("run", toml(table), "-o", tmp_path / name, "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -123,6 +124,17 @@ def test_a_finished_model_is_judged_as_it_stands():
     made.fit_table(np.zeros((4, 1)), np.array([0, 1, 0, 1]), np.arange(4))
     np.testing.assert_array_equal(made.predict_proba([track]), before)
     np.testing.assert_array_equal(made.predict_table(made.table([track])), before)
+
+
+def test_what_a_name_is_made_from_is_told_by_its_content(tmp_path):
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"one")
+    name = f"stack:descriptors+two-stage:as-is:smile+cnn3d:my.toml@{weights}"
+    found = methods.sources(name)
+    assert found == {"smile": methods.checkpoint.load("smile")[1]["sha256"], str(weights): sha256(b"one").hexdigest()}
+    weights.write_bytes(b"two")
+    assert methods.sources(name)[str(weights)] == sha256(b"two").hexdigest() != found[str(weights)]
+    assert methods.sources("stack:descriptors+lstm-pb") == {}
 
 
 def test_lstm_pb_is_the_shipped_recipe_or_another_reading_or_a_recipe_of_one_s_own(tmp_path):

@@ -248,7 +248,7 @@ def test_boosters_of_other_vectors_are_refused(movements, tmp_path):
     about = json.loads((folders[0] / "model.json").read_text())
     about["files"]["scorer-0.ubj"] = io.sha256(folders[0] / "scorer-0.ubj")
     (folders[0] / "model.json").write_text(json.dumps(about))
-    with pytest.raises(ModelError, match="PB vectors of 4"):
+    with pytest.raises(ModelError, match="not of rows of 4"):
         checkpoint.load(folders[0])
 
 

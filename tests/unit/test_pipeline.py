@@ -12,6 +12,7 @@ from conftest import BRIEF, RATE
 from duchenne import analyze, io, pipeline
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.faces.reading import LOOK
 from duchenne.features.descriptors import prepare
 from duchenne.types import EMOTIONS, Signals
 from makers import make_video
@@ -235,7 +236,7 @@ def test_the_emotion_is_seen_over_time_and_rises_with_the_smile(smile):
     (analysis,) = pipeline.examine(smile)
     seen, curves = analysis.emotions, analysis.curves
     assert set(seen.names) == set(analysis.verdict.emotion)
-    assert np.diff(seen.time) == pytest.approx(pipeline.LOOK, abs=1 / RATE)
+    assert np.diff(seen.time) == pytest.approx(LOOK, abs=1 / RATE)
     np.testing.assert_allclose(seen.values.sum(axis=1), 1)
     lip = np.interp(seen.time, curves.time, curves["lip_corner_pull"])
     assert np.corrcoef(seen["happiness"], lip)[0, 1] > 0.7

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from duchenne.drawing import clamp, number, percent, timeline
+from duchenne.drawing import PLOT_HEIGHT, clamp, measured, number, percent, table, timeline, told_apart
 from duchenne.errors import OutputError
 from duchenne.report import KeyFrame, render, write
 from duchenne.types import FaceTrack, Phase, Signals, Verdict
@@ -127,20 +129,50 @@ def _verdict(**changes: Any) -> Verdict:
 
 
 def _page(verdict: Verdict | None = None, card: dict[str, Any] | None = None, **changes: Any) -> Page:
-    parts = {"track": _track(), "curves": _curves(), "keyframes": [_keyframe()], **changes}
+    parts = {"track": _track(), "curves": _curves(), "shown": [_keyframe()], **changes}
     return Page(render(verdict or _verdict(), card=CARD if card is None else card, **parts))
 
 
-def test_page_is_self_contained_and_needs_no_script() -> None:
+def test_page_is_self_contained_and_trusts_only_its_own_script_and_style() -> None:
     html = render(_verdict(), _track(), _curves(), [_keyframe()], CARD)
     page = Page(html)
     for _, attrs in page.tags:
         for name in ("src", "href", "xlink:href", "action", "srcset"):
-            assert re.match(r"data:image/|#|$", attrs.get(name) or ""), attrs
+            assert re.match(r"data:(image|video)/|#|$", attrs.get(name) or ""), attrs
+        assert "style" not in attrs and not any(name.startswith("on") for name in attrs)
     assert not re.search(r"@import|url\(\s*[\"']?(?!#)", html)
-    assert not page.all("script") and not page.all("link")
-    assert "default-src 'none'" in html
+    assert not page.all("link")
+    policy = next(str(meta["content"]) for meta in page.all("meta") if meta.get("http-equiv"))
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
+    for tag, rule in (("script", "script-src"), ("style", "style-src")):
+        text = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        assert len(text) == 1
+        digest = base64.b64encode(hashlib.sha256(text[0].encode()).digest()).decode()
+        assert f"{rule} 'sha256-{digest}'" in policy
     assert len(html) < 3_000_000
+
+
+def _luminance(colour: str) -> float:
+    """WCAG 2.2's relative luminance of "#rrggbb" or "#rgb"."""
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(2 * d for d in digits)
+    rgb = np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) / 255
+    return float(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+def test_text_and_graphics_stand_out_in_light_dark_and_print() -> None:
+    css = (files("duchenne") / "templates" / "report.css").read_text(encoding="utf-8")
+    schemes = [
+        dict(re.findall(r"--([\w-]+): (#\w+);", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    assert len(schemes) == 3
+    text = {"ink", "soft", "posed-ink", "genuine-ink", "warn"}
+    graphics = {"posed", "genuine", "edge"}
+    for scheme in schemes:
+        for name in text | graphics:
+            for ground in ("paper", "panel"):
+                a, b = sorted((_luminance(scheme[name]), _luminance(scheme[ground])))
+                assert (b + 0.05) / (a + 0.05) >= (4.5 if name in text else 3.0), (name, ground, scheme[name])
 
 
 def test_every_image_and_graphic_has_a_text_and_headings_do_not_skip() -> None:
@@ -179,8 +211,8 @@ def test_hostile_strings_are_shown_and_never_obeyed() -> None:
     )
     card = {"data": evil, "human": evil, "limits": [evil], "per_emotion": {evil: {evil: evil}}, evil: [evil]}
     curves = Signals(np.arange(3.0), np.ones((3, 1)), (evil,), (evil,))
-    page = _page(verdict, card, curves=curves, keyframes=[_keyframe(evil)])
-    assert not page.all("script")
+    page = _page(verdict, card, curves=curves, shown=[_keyframe(evil)])
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None]
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     assert page.text.count(HOSTILE) > 12
 
@@ -256,7 +288,7 @@ def test_long_curves_are_thinned_without_losing_a_peak() -> None:
     heights = np.array(thin[1:].split(), float)[1::2]
     assert len(heights) < 4_000
     # Frame 31,234 is drawn 12 % of the range below the panel's top, where only the peak can be.
-    assert heights.min() < 15 and (heights < 70).sum() == 1
+    assert heights.min() < 0.2 * PLOT_HEIGHT and (heights < PLOT_HEIGHT / 2).sum() == 1
 
 
 def test_phases_stand_at_their_times() -> None:
@@ -331,7 +363,7 @@ def test_key_frame_is_cut_around_the_face_and_points_lie_on_it() -> None:
 
 def test_key_frame_without_points_is_shown_whole() -> None:
     keyframe = replace(_keyframe(), points=np.full((68, 2), np.nan), image=data.astronaut()[:256])
-    page = _page(keyframes=[keyframe])
+    page = _page(shown=[keyframe])
     image = page.all("img")[0]
     assert (image["width"], image["height"]) == ("360", "180")
     assert "No points were found" in str(image["alt"])
@@ -375,6 +407,38 @@ def test_numbers_are_written_for_readers(value: Any, unit: str, text: str) -> No
     assert number(value, unit) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.765, "eye distances", "76% of the eye distance"),
+        (-0.0025, "iod", "−0.2% of the eye distance"),
+        (-0.0001, "iod", "0.0% of the eye distance"),
+        (0.5, "iod/s", "50% of the eye distance per second"),
+        (1.94, "°", "1.9°"),
+        (0.58, "s", "0.58\u00a0s"),
+        (None, "iod", "not measured"),
+    ],
+)
+def test_measurements_are_told_in_what_people_can_picture(value: Any, unit: str, text: str) -> None:
+    assert measured(value, unit) == text
+
+
+def test_a_face_that_was_seen_but_not_trusted_is_told_from_a_lost_one() -> None:
+    track = _track()  # unseen from frame 20 to 25 of 30 per second
+    assert told_apart(track, [(20 / 30, 26 / 30), (1.0, 1.5)]) == [(20 / 30, 26 / 30, "lost"), (1.0, 1.5, "doubted")]
+    text = _page(_verdict(quality={"lost": [[0.66, 0.87], [1.0, 1.5]]})).text
+    assert "face lost" in text and "could not be trusted" in text
+
+
+def test_curves_are_there_as_a_table_of_few_rows() -> None:
+    time = np.arange(0, 100, 0.02)
+    curves = Signals(time, np.column_stack([time, np.full(len(time), np.nan)]), ("a", "b"), ("s", "iod"))
+    found = table(curves, ["a", "b"])
+    assert found["header"] == ["Time", "A", "B"] and len(found["rows"]) == 20
+    assert found["rows"][3] == ["15.0\u00a0s", "15.0\u00a0s", "not measured"]
+    assert table(curves, [])["rows"] == []
+
+
 def test_shares_are_whole_percent() -> None:
     assert [percent(v) for v in (0.917, 1, None, "n/a")] == ["92%", "100%", "not measured", "n/a"]
 
@@ -407,10 +471,9 @@ def test_emotions_have_a_lane_each_the_most_seen_first_with_gaps_left_open():
     before, after = first["cells"][9], first["cells"][10]
     assert before["x"] + before["width"] < 60 and after["x"] == 75
     page = render(_verdict(), _track(61), _curves(61), [], {}, seen)
-    assert (
-        page.count('class="lane"') == 3 and "Happiness over time: 67% on average, most at 0.00\u00a0s with 90%" in page
-    )
-    assert 'class="lane"' not in render(_verdict(), _track(61), _curves(61), [], {})
+    assert page.count('class="lane-plot"') == 2
+    assert "Happiness over time: 67% on average, most at 0.00\u00a0s with 90%" in page
+    assert 'class="lane-plot"' not in render(_verdict(), _track(61), _curves(61), [], {})
 
 
 def test_a_long_clip_has_few_cells_and_faint_ones_are_left_out():

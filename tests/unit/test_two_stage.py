@@ -13,7 +13,7 @@ from duchenne.learn.classifiers import EMOTION_PENALTY
 from duchenne.learn.hybrid import logit
 from duchenne.learn.linear import Linear
 from duchenne.learn.stack import Together
-from duchenne.learn.tabular import person_folds
+from duchenne.learn.tabular import person_folds, sigmoid
 from duchenne.learn.two_stage import FIRST, FOLDS, sharpened, sharpness
 
 
@@ -84,6 +84,27 @@ def test_answers_for_its_scale_are_about_people_left_out():
         ]
         z[test] = logit(first[:, 0] * said[0] + first[:, 1] * said[1])
     np.testing.assert_allclose(logit(made.out_of_fold), made.slope * z + made.intercept, atol=1e-6)
+
+
+def test_an_emotion_that_is_told_takes_the_place_of_the_guess():
+    x, y, who, what = turned()
+    made = methods.make("two-stage:linear-svm").fit_table(x, y, who, what)
+    told = made.told("fear")
+    np.testing.assert_allclose(told.emotions(x), np.tile([0.0, 1.0], (len(x), 1)), atol=1e-5)
+    z = logit(made.stages.judges["fear"].predict_table(x)[:, 1])
+    np.testing.assert_allclose(told.predict_table(x)[:, 1], sigmoid(made.slope * z + made.intercept), atol=1e-4)
+    assert roc_auc_score(y[what == "anger"], told.predict_table(x)[what == "anger", 1]) < 0.1  # the wrong judge
+    assert made.told("contempt") is made  # which no judge learnt
+    assert made.emotions(x).std() > 0.1 and methods.make("two-stage:linear-svm").told("fear").stages is None
+
+
+def test_a_stack_passes_an_emotion_that_is_told_on():
+    x, y, who, what = turned()
+    made = methods.make("stack:linear-svm+two-stage:linear-svm").fit_table(x, y, who, what)
+    said, told = made.said(x), made.told("fear").said(x)
+    np.testing.assert_array_equal(said[0], told[0])
+    np.testing.assert_array_equal(told[1], made.members[1].told("fear").predict_table(x)[:, 1])
+    assert np.abs(said[1] - told[1]).max() > 0.1
 
 
 def test_an_emotion_of_too_few_people_is_judged_by_all():

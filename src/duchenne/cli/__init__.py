@@ -1,8 +1,10 @@
 """The command line: each command is one library call; results on stdout, everything else on stderr."""
 
 from duchenne.cli import (
+    cache,
     clip_nets,
     clips,
+    corpus,
     data,
     emotions,
     evaluation,
@@ -18,8 +20,10 @@ from duchenne.cli.app import app, main
 
 __all__ = [
     "app",
+    "cache",
     "clip_nets",
     "clips",
+    "corpus",
     "data",
     "emotions",
     "evaluation",

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duchenne.cli.app import log, train
+from duchenne.cli.app import bar, log, train
 
 _RECIPES = Path(str(files("duchenne"))) / "recipes" / "clips"
 
@@ -82,26 +82,9 @@ def _bar() -> Iterator[tuple[Any, Any]]:
     if not sys.stderr.isatty():
         yield log, lambda *_: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("")
+    with bar() as progress:
+        task = progress.add_task("")
         yield (
-            lambda text: bar.console.print(text, markup=False, highlight=False),
-            lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total),
+            lambda text: progress.console.print(text, markup=False, highlight=False),
+            lambda stage, done, total: progress.update(task, description=stage, completed=done, total=total),
         )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from duchenne.cli import corpus
 from duchenne.cli.app import app, progress
-from duchenne.errors import DuchenneError
+from duchenne.errors import DuchenneError, UsageError
 
 if TYPE_CHECKING:
     from duchenne.pipeline import Analysis
@@ -20,7 +21,9 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="Id of a shipped
 
 @app.command()
 def analyze(
-    clips: Annotated[list[str], typer.Argument(help="Video files, or a folder of numbered images with --rate.")],
+    clips: Annotated[
+        list[str] | None, typer.Argument(help="Video files, a folder of videos, or one of numbered images with --rate.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for verdict.json, frames.csv, emotions.csv, report.html.")
     ] = None,
@@ -38,13 +41,53 @@ def analyze(
     start: Annotated[float | None, typer.Option(help="Seconds at which to start.")] = None,
     end: Annotated[float | None, typer.Option(help="Seconds at which to stop.")] = None,
     allow_truncated: Annotated[bool, typer.Option(help="Judge what is there of a file that was cut short.")] = False,
+    report: Annotated[bool, typer.Option(help="Write the report of each clip of a folder.")] = True,
+    manifest: corpus.Manifest = None,
+    workers: corpus.Workers = None,
+    shard: corpus.Shard = None,
+    stall: corpus.Stall = 120.0,
+    memory: corpus.Memory = None,
+    retry: corpus.Retry = False,
+    cluster: corpus.OnCluster = None,
+    slurm: corpus.Slurm = None,
+    cache: corpus.Cached = True,
 ) -> None:
-    """Judge whether the expression in each clip moves like posed or like spontaneous ones."""
+    """Judge whether the expression in each clip moves like posed or like spontaneous ones.
+
+    Of a folder all videos below it are judged, on every core, going on where an earlier run was stopped.
+    """
+    clips = clips or []
+    many: dict[str, Any] = {"manifest": manifest, "workers": workers, "shard": shard, "retry": retry}
+    many |= {"cluster": cluster, "slurm": slurm}
+    judging: dict[str, Any] = {
+        "model": model,
+        "emotion": emotion,
+        "all_faces": all_faces,
+        "device": device,
+        "detector": detector,
+    }
+    judging |= {"allow_truncated": allow_truncated}
+    if not corpus.is_corpus(clips, rate, many):
+        _each(clips, out, as_json, model, judging | {"rate": rate, "start": start, "end": end})
+        return
+    if as_json or start is not None or end is not None:
+        raise UsageError("--json, --start and --end are for single clips; a corpus has tables, and a --manifest.")
+    if out is None:
+        raise UsageError("A folder of videos needs --out FOLDER for its results; one of images needs --rate.")
+    from duchenne.corpus import analyze_task
+
+    corpus.run(analyze_task(**judging, report=report, cache=cache), clips, out, stall=stall, memory=memory, **many)
+
+
+def _each(clips: list[str], out: Path | None, as_json: bool, model: str, options: dict[str, Any]) -> None:
+    """Judge clips one after the other and say each verdict as it comes."""
     from duchenne import judges, pipeline
     from duchenne.io import check_folder
 
+    if not clips:
+        raise UsageError("Name a video, a folder or a --manifest; see `duchenne analyze --help`.")
     loaded = judges.load_model(model)
-    judges.resolve_device(device, loaded)
+    judges.resolve_device(options["device"], loaded)
     if out is not None:
         check_folder(out)
     failures: list[tuple[str, DuchenneError]] = []
@@ -53,12 +96,9 @@ def analyze(
     for clip in clips:
         try:
             with progress(Path(clip).name) as tick:
-                found = pipeline.examine(
-                    clip, model=model, emotion=emotion, all_faces=all_faces, device=device, detector=detector,
-                    rate=rate, start=start, end=end, allow_truncated=allow_truncated, on_frame=tick,
-                )  # fmt: skip
+                found = pipeline.examine(clip, **options, on_frame=tick)
             if out is not None:
-                pipeline.save(found, targets[clip], loaded.card, rate=rate, start=start)
+                pipeline.save(found, targets[clip], loaded.card, rate=options["rate"], start=options["start"])
         except DuchenneError as error:
             failures.append((clip, error))
             results.append({"source": clip, "error": str(error)})

@@ -198,6 +198,7 @@ def _own(folder: Path) -> set[str]:
 def _made(manifest: Path) -> set[str]:
     """Names of the files of a simulated corpus, its manifest among them; none of a manifest of another kind."""
     from duchenne.datasets.manifest import split_path
+    from duchenne.io import original
 
     try:
         with manifest.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -206,7 +207,7 @@ def _made(manifest: Path) -> set[str]:
         return set()
     if not rows or any(row.get("note") != "simulated" for row in rows):
         return set()
-    return {manifest.name, *(split_path(row.get("path") or "")[0] for row in rows)}
+    return {manifest.name, *(split_path(original(row.get("path") or ""))[0] for row in rows)}
 
 
 @app.command()

@@ -50,7 +50,7 @@ def emotions(
         io.write_table(out, found)
         log(f"{len(found)} row{'s' * (len(found) != 1)} written to {out}.")
     else:
-        typer.echo(found.to_csv(index=False, lineterminator="\n"), nl=False)
+        typer.echo(io.table_csv(found), nl=False)
     failed = found[found["problem"].notna()]
     if len(failed):
         few = f"{len(failed)} of {found['file'].nunique()} files have no answer"

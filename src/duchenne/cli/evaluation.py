@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duchenne.cli.app import app
+from duchenne.cli.app import app, bar
 from duchenne.errors import DuchenneError
 
 Jobs = Annotated[int, typer.Option(help="Processes; 0 = one per core.", min=0)]
@@ -98,31 +98,14 @@ def _stages() -> Iterator[Any]:
 
         yield line
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with bar() as shown:
         tasks: dict[str, Any] = {}
 
         def update(stage: str, done: int, total: int) -> None:
             task = tasks.get(stage)
             if task is None:
-                task = tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(task, completed=done, total=total)
+                task = tasks[stage] = shown.add_task(stage, total=total)
+            shown.update(task, completed=done, total=total)
 
         yield update
 

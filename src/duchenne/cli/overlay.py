@@ -37,5 +37,5 @@ def overlay(
             clip, out, model=model, emotion=emotion, all_faces=all_faces, device=device, detector=detector, rate=rate,
             faces=faces,             allow_truncated=allow_truncated, on_frame=tick,
         )  # fmt: skip
-    faces = f"{len(found)} face{'s' * (len(found) != 1)}"
-    log(f"{out}: {found[0].verdict.frames} frames, {found[0].verdict.duration:.2f} s, {faces}.")
+    many = f"{len(found)} face{'s' * (len(found) != 1)}"
+    log(f"{out}: {found[0].verdict.frames} frames, {found[0].verdict.duration:.2f} s, {many}.")

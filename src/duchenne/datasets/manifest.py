@@ -12,13 +12,14 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError
-from duchenne.io import write_text
+from duchenne.io import MOST_COLUMNS, original, read_text, rows_csv, write_text
 from duchenne.types import ALL_EMOTIONS, Clip
 
 NEEDED = ("path", "subject", "emotion", "label")
@@ -117,15 +118,15 @@ def to_text(clips: Iterable[Clip | Entry], folder: Path | None = None) -> str:
     """The text of a manifest that lies in `folder`; without one, all its paths are absolute."""
     rows: Sequence[Entry] = [item if isinstance(item, Entry) else Entry(item) for item in clips]
     extra = dict.fromkeys(name for row in rows for name in row.facts if name not in COLUMNS)
-    text = StringIO()
-    table = csv.DictWriter(text, (*COLUMNS, *extra), restval="", extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
+    names = [*COLUMNS, *extra]
+    table: list[list[object]] = [[*names]]
     for row in rows:
         place = Path(row.clip.path).absolute()
         inside = place.relative_to(folder) if folder and place.is_relative_to(folder) else place
         columns = {name: getattr(row.clip, name) for name in COLUMNS}
-        table.writerow({**row.facts, **columns, "path": inside.as_posix()})
-    return text.getvalue()
+        cells = {**row.facts, **columns, "path": inside.as_posix()}
+        table.append([cells.get(name, "") for name in names])
+    return rows_csv(table)
 
 
 def split_path(path: str) -> tuple[str, str | None]:
@@ -137,23 +138,23 @@ def split_path(path: str) -> tuple[str, str | None]:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and the cells by column, stripped, known ones always, of every row that is not blank."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise InputError(f"There is no manifest {path}; check the path.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text; save the manifest as CSV in UTF-8.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no manifest: {error}.") from error
     except OSError as error:
         raise InputError(f"The manifest {path} cannot be read ({error.strerror}).") from error
     header = text.partition("\n")[0]
     reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
     try:
-        names = [name.strip().lower() for name in next(reader, [])]
+        names = [original(name).strip().lower() for name in next(reader, [])]
         _check_header(path, names)
         for cells in reader:
             if len(cells) > len(names):
                 fault = f"has {len(cells)} cells for {len(names)} columns; put cells with a comma in quotes"
                 raise InputError(f"{path}, line {reader.line_num}, {fault}.")
-            row = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
+            row = {name: original(cell).strip() for name, cell in zip(names, cells, strict=False)}
             if any(row.values()):
                 yield reader.line_num, dict.fromkeys(COLUMNS, "") | row
     except csv.Error as error:
@@ -168,7 +169,9 @@ def _check_header(path: Path, names: list[str]) -> None:
             f"{path} lacks the column{plural} {', '.join(missing)}; its first line must name"
             f" {', '.join(NEEDED)} (and may name start, end, fold), found {found}."
         )
-    if double := [name for name in COLUMNS if names.count(name) > 1]:
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"{path} has {len(names)} columns, more than a manifest needs; keep at most {MOST_COLUMNS}.")
+    if double := [name for name, times in Counter(filter(None, names)).items() if times > 1]:
         raise InputError(f"{path} has the column {double[0]} more than once; keep one.")
 
 

@@ -7,10 +7,8 @@ same public table must know these smiles.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +79,9 @@ def corpus(
     with io.staged(folder) as part:
         planned = _told(_plan(people, clips, seed, corrupt), on_clip)
         rows = _write_videos(part, planned, rate) if video else _write_tracks(part, planned, rate)
-        text = StringIO()
-        table = csv.DictWriter(text, (*NEEDED, *TRUTH), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        io.write_text(part / "manifest.csv", text.getvalue())
+        names = (*NEEDED, *TRUTH)
+        cells = ([row.get(name, "") for name in names] for row in rows)
+        io.write_text(part / "manifest.csv", io.rows_csv([names, *cells]))
     return Path(folder) / "manifest.csv"
 
 

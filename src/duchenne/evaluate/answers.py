@@ -24,6 +24,7 @@ from duchenne.datasets.manifest import LABEL_WORDS
 from duchenne.errors import InputError, UsageError
 from duchenne.evaluate import classes, metrics, paired
 from duchenne.evaluate.splits import is_missing
+from duchenne.io import original
 from duchenne.types import Array
 
 NEEDED, KNOWN = (
@@ -182,7 +183,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 raise InputError(
                     f"{path}, line {reader.line_num}, has {len(cells)} cells for {len(names)} columns; mend the row."
                 )
-            row = {name: "" if is_missing(cell) else cell.strip() for name, cell in zip(names, cells, strict=True)}
+            said = ("" if is_missing(cell) else original(cell).strip() for cell in cells)
+            row = dict(zip(names, said, strict=True))
             for name in NEEDED:
                 if not row[name]:
                     raise InputError(f"{path}, line {reader.line_num}, has no {name}; each row needs one.")

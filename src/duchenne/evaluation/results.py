@@ -107,7 +107,7 @@ def predictions(answers: Repeats, truth: Truth, names: Sequence[str], folds: Map
                 truth.person[at], truth.emotion[at], fold,
             )  # fmt: skip
             parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
-    return str(pd.concat(parts).to_csv(index=False, lineterminator="\n"))
+    return io.table_csv(pd.concat(parts))
 
 
 def provenance() -> dict[str, Any]:

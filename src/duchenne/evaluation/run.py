@@ -57,8 +57,8 @@ def evaluate(
     able = [name for name in models if models[name].reader in read.tables]
     data = _data_hash(corpus, ["" if found is None else found.digest for found in read.signatures])
     made_by = told.provenance()
-    finished = {name: model.sha256 for name, model in models.items() if hasattr(model, "sha256")}
-    made_of = json.dumps([data, made_by, finished])  # another commit, library or model folder fits anew
+    sources = {text: digest for name in plan.models for text, digest in methods.sources(name).items()}
+    made_of = json.dumps([data, made_by, sources])  # another commit, library, model or weights fit anew
     answers, runs_of = _judge(plan, able, models, read, truth, runs, made_of, out / WORK, jobs, tick)
     results = {
         "title": plan.title,

@@ -1,5 +1,5 @@
 """Faces: detect, follow and place 68 points on every frame."""
 
-from duchenne.faces.follow import Followed, follow, protagonist
+from duchenne.faces.follow import Followed, follow, follow_blocks, join, protagonist
 
-__all__ = ["Followed", "follow", "protagonist"]
+__all__ = ["Followed", "follow", "follow_blocks", "join", "protagonist"]

@@ -31,9 +31,9 @@ EYES = (0.5, 0.396)
 SPREAD = 0.299
 #: Points that a moving mouth leaves alone: upper jaw line, brows, nose and eyes (dlib's numbering from 0).
 UPPER = np.r_[0:5, 12:48]
-#: dlib HOG score below which a face is doubted where a surer one is beside it: a badge on a suit scores 0.2, and so
-#: do 5 % of FER2013's faces, which are alone in their pictures.
-_SURE = 0.3
+#: dlib HOG score below which a face is doubted where a surer one is beside it: a badge on a suit scores 0.1 to 0.5, as
+#: do 5 % of FER2013's faces, which are alone in their pictures; the faces of a group from 1.2 up.
+_SURE = 0.6
 _FINE = 4  # samples per pixel of the crop, each way, that are averaged: nothing aliases
 
 

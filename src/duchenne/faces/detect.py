@@ -102,6 +102,7 @@ class Verifier:
     """
 
     face = 90  # side in pixels to which the box is scaled
+    plain = 0.5  # score at which a narrow view will do: it scores up to one lower than the wide one
 
     def __init__(self) -> None:
         self._detector = _hog()
@@ -112,15 +113,23 @@ class Verifier:
         Above 0 dlib's detector would report it; where it sees none: -1 and `box`. The region is turned
         upright by `roll` radians first, because the filters know no tilted heads.
         """
-        side = round(self.face * 1.8)
-        crop = cut(grey, grow(box, 0.4), (side, side))
+        return self._seen(grey, box, roll, self.face, round(self.face * 1.8))
+
+    def glance(self, grey: Array, box: Array, roll: float = 0.0) -> bool:
+        """Whether a face fills `box` and no place beside it, plainly; in a third of the time of `look`, which can tell
+        in doubt."""
+        return self._seen(grey, box, roll, 88, 104)[0] >= self.plain
+
+    def _seen(self, grey: Array, box: Array, roll: float, face: int, side: int) -> tuple[float, Array]:
+        """`look` in a square of `side` pixels, on a scale on which the box has `face`."""
+        crop = cut(grey, grow(box, (side / face - 1) / 2), (side, side))
         turn = cv2.getRotationMatrix2D((side / 2, side / 2), float(np.degrees(roll)), 1.0)
         rects, scores, _ = self._detector.run(cv2.warpAffine(crop, turn, (side, side)), 0, -1.0)
         best, found = -1.0, np.asarray(box, np.float64)
-        per_px = float(box[2] - box[0]) / self.face
+        per_px = float(box[2] - box[0]) / face
         for r, score in zip(rects, scores, strict=True):
             off = np.array([r.left() + r.right() + 1, r.top() + r.bottom() + 1]) / 2 - side / 2
-            if score > best and np.abs(off).max() < 0.3 * self.face and 0.6 < r.width() / self.face < 1.6:
+            if score > best and np.abs(off).max() < 0.3 * face and 0.6 < r.width() / face < 1.6:
                 centre = (box[:2] + box[2:]) / 2 + turn[:, :2].T @ off * per_px
                 half = r.width() / 2 * per_px
                 best, found = float(score), np.concatenate([centre - half, centre + half])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Protocol
+import math
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from duchenne.faces.detect import Detector, Verifier
-from duchenne.faces.landmarks import Landmarker, box_of, cut, face_likeness, roll_of
+from duchenne.faces.landmarks import Landmarker, Shape, box_of, cut
 from duchenne.faces.track import Tracker
+from duchenne.io.followed import Block, End, spread
 from duchenne.registry import DETECTORS, LANDMARKERS, TRACKERS
 from duchenne.types import Array, FaceTrack
 
@@ -58,7 +61,7 @@ class Followed:
 
 @dataclass(eq=False)
 class _Face:
-    """One face while it is followed; rows hold (points, psr, box) by frame number."""
+    """One face while it is followed; rows hold (points, psr, box) by frame number until they are handed out."""
 
     tracker: Tracker
     box: Array  # smoothed; dlib starts from it
@@ -71,7 +74,8 @@ class _Face:
     verified: float = 0.0  # time of the last verification that it passed
     sure: int = -1  # the frame of that verification
     found: int = 0
-    sharpness: list[float] = field(default_factory=list)
+    handed: int = 0  # rows that were handed out
+    sharpness: array[float] = field(default_factory=lambda: array("d"))
     sharpened: float = -np.inf  # time of the last sample of it
     looked: float = -np.inf  # time of the last crop
 
@@ -113,6 +117,43 @@ class _Follower:
             # half a millisecond less, as times are rounded in files
             if n in face.rows and time - face.looked >= every - 5e-4 and np.isfinite(points := face.rows[n][0]).all():
                 face.crops[n], face.looked = crop(grey, points), time
+
+    def settled(self, n: int) -> int:
+        """The last frame, up to `n`, of which nothing is taken back: of a held face all since `sure` may be."""
+        return min((face.sure for face in self.faces if face.held), default=n)
+
+    def hand_out(self, first: int, time: list[float]) -> Block:
+        """The rows of the frames from `first` on with these times, which are kept no longer."""
+        stop = first + len(time)
+        rows: list[tuple[Any, ...]] = []
+        crops, looked = [], []
+        for number, face in enumerate(self.faces):
+            for n in sorted(n for n in face.rows if n < stop):
+                if n in face.crops:
+                    looked.append(len(rows))
+                    crops.append(face.crops[n])
+                rows.append((n, number, *face.rows.pop(n)))
+                face.handed += 1
+            face.crops = {n: crop for n, crop in face.crops.items() if n >= stop}  # of rows taken back as well
+        frame, who, points, psr, box = zip(*rows, strict=True) if rows else ((),) * 5
+        return Block(
+            first,
+            np.array(time, np.float64),
+            np.array(frame, np.int64),
+            np.array(who, np.int32),
+            np.array(points, np.float32).reshape(-1, 68, 2),
+            np.array(psr, np.float32),
+            np.array(box, np.float32).reshape(-1, 4),
+            np.array(looked, np.int64),
+            np.stack(crops) if crops else np.zeros((0, 0, 0), np.uint8),
+        )
+
+    def end(self, frames: int, size: tuple[int, int], looks: bool) -> End:
+        """What is known after the last of all frames, when every row has been handed out."""
+        names = " / ".join((self.detector.version, self.new_tracker().version, self.landmarker.version))
+        said = (f"{names}; {f.found} detections, {f.handed} of {frames} frames seen" for f in self.faces)
+        sharpness = (float(np.median(f.sharpness)) if f.sharpness else np.nan for f in self.faces)
+        return End(size, tuple(sharpness), tuple(f"faces.follow: {line}" for line in said), looks)
 
     def _part_twins(self, n: int) -> None:
         """Two tracks on one face: the one with the lower PSR has lost its own."""
@@ -171,7 +212,7 @@ class _Follower:
                 score, hog = self.verifier.look(grey, start)
             box = box_of(self.landmarker.fit(grey, hog))
             points = self.landmarker.fit(grey, box)
-            good = score >= _ACQUIRE and plausible(points, grey.shape)
+            good = score >= _ACQUIRE and plausible(Shape(points), grey.shape)
             if good and not any(overlap(box, other) > 0.3 for other in taken):
                 out.append((box, points))
                 taken.append(box)
@@ -197,17 +238,22 @@ class _Follower:
         moved, psr = face.tracker.update(grey)
         box = face.box + (moved - face.anchor)
         points = self.landmarker.fit(grey, box)
-        wanted = box_of(points)
+        shape = Shape(points)
+        wanted = shape.box
         lost = psr < face.tracker.lost
         doubt = lost or psr < _DIP * face.usual or distance(wanted, box) > _JUMP
-        if doubt or time - face.verified >= _VERIFY or not plausible(points, grey.shape):
-            score, hog = self.verifier.look(grey, wanted, roll_of(points))
+        whole = plausible(shape, grey.shape)
+        due = doubt or time - face.verified >= _VERIFY
+        if due and whole and self.verifier.glance(grey, wanted, shape.roll):
+            face.verified, face.sure = time, n
+        elif due or not whole:
+            score, hog = self.verifier.look(grey, wanted, shape.roll)
             if score >= _KEEP and distance(hog, wanted) > _JUMP:
                 again = self.landmarker.fit(grey, box_of(self.landmarker.fit(grey, hog)))
                 if distance(hog, box_of(again)) < distance(hog, wanted):
                     points, wanted = again, box_of(again)
                     box = wanted
-            if score < _KEEP or not plausible(points, grey.shape):
+            if score < _KEEP or not plausible(Shape(points), grey.shape):
                 if (
                     score < _KEEP and not lost
                 ):  # it went slowly: nobody can vouch for the rows since it was last verified
@@ -215,7 +261,7 @@ class _Follower:
                         face.rows.pop(i, None)
                 return False
             face.verified, face.sure = time, n
-        face.box = box + (1 - np.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
+        face.box = box + (1 - math.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
         face.anchor = moved
         if lost or distance(face.box, moved) > _DRIFT:
             face.tracker.start(grey, face.box)
@@ -233,10 +279,14 @@ class _Follower:
         face.seen = time
 
 
-def plausible(points: Array, shape: tuple[int, ...]) -> bool:
-    """Whether points (68, 2) are shaped like a face of which two thirds lie in an image of `shape` (H, W)."""
-    inside = ((points >= 0) & (points < (shape[1], shape[0]))).all(axis=1)
-    return float(inside.mean()) >= _INSIDE and face_likeness(points) >= _LIKENESS
+def plausible(face: Shape, frame: tuple[int, ...]) -> bool:
+    """Whether points are shaped like a face of which two thirds lie in an image of shape `frame` (H, W)."""
+    points = face.points
+    if not (points.min() >= 0 and (points.max(axis=0) < frame[1::-1]).all()):
+        inside = ((points >= 0) & (points < frame[1::-1])).all(axis=1)
+        if float(inside.mean()) < _INSIDE:
+            return False
+    return face.likeness >= _LIKENESS
 
 
 def overlap(a: Array, b: Array) -> float:
@@ -250,12 +300,21 @@ def overlap(a: Array, b: Array) -> float:
 
 def distance(a: Array, b: Array) -> float:
     """How far apart two boxes are: centres over mean side, or the log ratio of sides if that is more."""
-    sides = float(a[2] - a[0]), float(b[2] - b[0])
-    apart = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2)) / (sum(sides) / 2)
-    return max(apart, abs(float(np.log(sides[0] / sides[1]))))
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    apart = math.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / (ax1 - ax0 + bx1 - bx0)
+    return float(max(apart, abs(math.log((ax1 - ax0) / (bx1 - bx0)))))
 
 
-def follow(
+def follow(frames: Iterable[Frame], *, source: str = "", **options: Any) -> Followed:
+    """Follow the most prominent face (or all) through `frames`; every track has one row per frame.
+
+    `frames` is read once, never kept; options as for `follow_blocks`; `source` is the tracks' name.
+    """
+    return join(follow_blocks(frames, **options), source)
+
+
+def follow_blocks(
     frames: Iterable[Frame],
     *,
     detector: str = "haar",
@@ -263,23 +322,24 @@ def follow(
     tracker: str = "mosse",
     landmarker: str = "dlib68",
     all_faces: bool = False,
-    source: str = "",
     on_frame: Callable[[int], None] | None = None,
     look: Callable[[Array, Array], Array] | None = None,
     every: float = 0.0,
-) -> Followed:
-    """Follow the most prominent face (or all) through `frames`; every track has one row per frame.
+    rows: int = 1000,
+) -> Iterator[Block]:
+    """The same in blocks, each as soon as none of its rows can be taken back: memory does not grow with the video.
 
     frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once, never kept
     fallback   detector asked where the first finds nothing (at most once a second); None: no other
     on_frame   called with the number of frames done, for progress bars
     look       makes a grey crop uint8 (S, S) of a frame and points (68, 2), as `faces.crops.crop` does, of each seen
                face at most once in `every` seconds, for `Followed.looks`; None keeps none
+    rows       least frames of a block; only the last, which has the `end`, may have fewer, even none
     """
     cv2.setNumThreads(1)  # the same answer on every machine; clips, not frames, are done in parallel
     follower = _Follower(detector, fallback, tracker, landmarker, all_faces)
-    times: list[float] = []
-    size = (0, 0)
+    times: list[float] = []  # of the frames that are not handed out, which begin at `first`
+    first, size = 0, (0, 0)
     for n, frame in enumerate(frames):
         grey, time = frame.grey, float(frame.time)
         times.append(time)
@@ -289,12 +349,24 @@ def follow(
             follower.look(n, time, grey, look, every)
         if on_frame is not None:
             on_frame(n + 1)
-    stamps = np.array(times, np.float64)
-    names = (follower.detector.version, follower.new_tracker().version, follower.landmarker.version)
-    tracks = [_track(f, stamps, size, source, names) for f in follower.faces]
-    sharpness = [float(np.median(f.sharpness)) if f.sharpness else np.nan for f in follower.faces]
-    looks = [] if look is None else [_look(t, f.crops) for t, f in zip(tracks, follower.faces, strict=True)]
-    return Followed(tracks, stamps, size, sharpness, looks)
+        if (done := follower.settled(n) + 1 - first) >= rows:
+            yield follower.hand_out(first, times[:done])
+            del times[:done]
+            first += done
+    last = follower.hand_out(first, times)
+    yield replace(last, end=follower.end(first + len(times), size, look is not None))
+
+
+def join(blocks: Iterable[Block], source: str = "") -> Followed:
+    """All blocks of one clip, in order, as whole tracks; where crops were taken off, `looks` has none."""
+    parts = list(blocks)
+    end = parts[-1].end if parts else None
+    if end is None:
+        raise ValueError("The blocks of a clip must go on to the one that has its end.")
+    tracks = spread(parts, len(end.history), end.frame_size, [(line,) for line in end.history], source)
+    time = np.concatenate([part.time for part in parts])
+    looks = [_look(track, k, parts) for k, track in enumerate(tracks)] if end.looks else []
+    return Followed(tracks, time, end.frame_size, list(end.sharpness), looks)
 
 
 def protagonist(tracks: list[FaceTrack]) -> FaceTrack | None:
@@ -306,24 +378,20 @@ def protagonist(tracks: list[FaceTrack]) -> FaceTrack | None:
     return max(tracks, key=weight, default=None)
 
 
-def _track(face: _Face, time: Array, size: tuple[int, int], source: str, names: tuple[str, ...]) -> FaceTrack:
-    n = len(time)
-    points = np.full((n, 68, 2), np.nan, np.float32)
-    box = np.full((n, 4), np.nan, np.float32)
-    confidence = np.full(n, np.nan, np.float32)
-    for i, row in face.rows.items():
-        points[i], confidence[i], box[i] = row
-    said = f"faces.follow: {' / '.join(names)}; {face.found} detections, {len(face.rows)} of {n} frames seen"
-    return FaceTrack(time, points, confidence, box, size, source=source, history=(said,))
-
-
-def _look(track: FaceTrack, crops: dict[int, Array]) -> FaceTrack:
-    rows = sorted(set(crops) & set(np.flatnonzero(track.seen).tolist()))  # a twin's last row was taken back
+def _look(track: FaceTrack, face: int, parts: list[Block]) -> FaceTrack:
+    """The rows of a track in which its face was looked at, with crops where the blocks still have them."""
+    rows, crops = [np.empty(0, np.int64)], []
+    for part in parts:
+        own = part.face[part.looked] == face
+        rows.append(part.frame[part.looked[own]])
+        if part.crops is not None and own.any():
+            crops.append(part.crops[own])
+    at = np.concatenate(rows)
     return track.evolve(
-        f"faces.follow: looked at {len(rows)} frames",
-        time=track.time[rows],
-        points=track.points[rows],
-        confidence=track.confidence[rows],
-        box=track.box[rows],
-        crops=np.stack([crops[row] for row in rows])[..., None] if rows else None,
+        f"faces.follow: looked at {len(at)} frames",
+        time=track.time[at],
+        points=track.points[at],
+        confidence=track.confidence[at],
+        box=track.box[at],
+        crops=np.concatenate(crops)[..., None] if crops else None,
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import cmath
 import functools
 import importlib.util
+import itertools
+import math
+import operator
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +25,9 @@ MODEL_NAME = "shape_predictor_68_face_landmarks.dat"
 FACE_HEIGHT = 400
 MARGIN = 0.25
 # Least squares over 91,581 frames of PEDFE, whose points were made with dlib's own HOG detector: the box's
-# side over the points' RMS distance from their centroid, and the box's centre minus centroid over the side.
+# side over the points' RMS distance from their centroid, and by how much of it the centre is below the centroid.
 _SIDE = 2.861
-_SHIFT = np.array([0.0, -0.005])
+_SHIFT = -0.005
 # Mean shape of the same frames (persons weighted equally, mirrored, unit RMS), in thousandths.
 # fmt: off
 MEAN_SHAPE: Array = np.array([
@@ -37,6 +41,10 @@ MEAN_SHAPE: Array = np.array([
     -141, 577, 0, 596, 141, 577, 435, 566, 142, 650, 0, 670, -142, 650,
 ], dtype=np.float64).reshape(68, 2) / 1000.0
 # fmt: on
+_EACH = np.full(68, 1 / 68)
+_MEAN_SQUARE = float((MEAN_SHAPE**2).sum(axis=1).mean())
+#: Rows that make real and imaginary part of mean(z conj(m)) from x and y in turn.
+_ONTO_MEAN = np.stack([MEAN_SHAPE.ravel(), (MEAN_SHAPE[:, ::-1] * (-1, 1)).ravel()]) / 68
 
 
 class Landmarker(Protocol):
@@ -78,48 +86,58 @@ def grow(box: Array, share: float) -> Array:
     return np.array([x0 - dx, y0 - dy, x1 + dx, y1 + dy])
 
 
+class Shape:
+    """What 68 points tell as a whole, reckoned once: the head's box, how it is turned, and whether it is a face's."""
+
+    def __init__(self, points: Array) -> None:
+        self.points = points
+        p = np.asarray(points, np.float64)
+        self._x, self._y = (_EACH @ p).tolist()
+        p = p - (self._x, self._y)
+        self._size = math.sqrt(np.vdot(p, p) / len(p))  # RMS distance from the centroid
+        # the mean of z conj(m) for the points z, at unit size, and the mean shape m
+        self._turn = complex(*(_ONTO_MEAN @ p.ravel()).tolist()) / max(self._size, 1e-9)
+
+    @property
+    def box(self) -> Array:
+        """float64 (4,): the square box dlib's HOG detector would give the face with these points."""
+        half = _SIDE * self._size / 2
+        y = self._y + _SHIFT * 2 * half
+        return np.array([self._x - half, y - half, self._x + half, y + half])
+
+    @property
+    def roll(self) -> float:
+        """Radians by which the head is turned in the image plane (clockwise on screen)."""
+        return cmath.phase(self._turn)
+
+    @property
+    def likeness(self) -> float:
+        """0 to 1: how much the points have the shape of an upright face, wherever and however large it is.
+
+        RMS distance r to the mean shape after a similarity alignment (unit RMS): exp(-(r / 0.3)²); of PEDFE's
+        frames the median scores 0.88 and 99.9 % score above 0.35. Heads turned by more than 75° score 0.
+        dlib's points look like a face on anything, so this finds only torn or turned shapes: see `Verifier`.
+        """
+        if not math.isfinite(self._size) or abs(self.roll) > math.radians(75):
+            return 0.0
+        # the squared distance of two shapes of unit size, one turned onto the other
+        r2 = (self._size > 0) + _MEAN_SQUARE - 2 * abs(self._turn)
+        return math.exp(-r2 / 0.3**2)
+
+
 def box_of(points: Array) -> Array:
-    """float64 (4,): the square box dlib's HOG detector would give the face with these points (68, 2)."""
-    p = np.asarray(points, np.float64)
-    centre = p.mean(axis=0)
-    side = _SIDE * float(np.sqrt(((p - centre) ** 2).sum(axis=1).mean()))
-    centre = centre + _SHIFT * side
-    return np.concatenate([centre - side / 2, centre + side / 2])
+    """float64 (4,): the box of the face with these points (68, 2), as `Shape.box`."""
+    return Shape(points).box
 
 
 def roll_of(points: Array) -> float:
-    """Radians by which the head is turned in the image plane (clockwise on screen), from points (68, 2)."""
-    return float(np.angle(_turn(_complex(points))))
+    """Radians by which the face with these points (68, 2) is turned, as `Shape.roll`."""
+    return Shape(points).roll
 
 
 def face_likeness(points: Array) -> float:
-    """0 to 1: how much points (68, 2) have the shape of an upright face, wherever and however large it is.
-
-    RMS distance r to the mean shape after a similarity alignment (unit RMS): exp(-(r / 0.3)²); of PEDFE's
-    frames the median scores 0.88 and 99.9 % score above 0.35. Heads turned by more than 75° score 0.
-    dlib's points look like a face on anything, so this finds only torn or turned shapes: see `Verifier`.
-    """
-    if not np.isfinite(points).all():
-        return 0.0
-    z = _complex(points)
-    turn = _turn(z)
-    if abs(np.angle(turn)) > np.radians(75):
-        return 0.0
-    mean = MEAN_SHAPE[:, 0] + 1j * MEAN_SHAPE[:, 1]
-    r2 = float((np.abs(z * np.conj(turn) - mean) ** 2).mean())
-    return float(np.exp(-r2 / 0.3**2))
-
-
-def _complex(points: Array) -> Array:
-    z = np.asarray(points[:, 0], np.float64) + 1j * np.asarray(points[:, 1], np.float64)
-    z = z - z.mean()
-    return np.asarray(z / max(float(np.sqrt((np.abs(z) ** 2).mean())), 1e-9))
-
-
-def _turn(z: Array) -> complex:
-    mean = MEAN_SHAPE[:, 0] + 1j * MEAN_SHAPE[:, 1]
-    turn = complex((z * mean.conj()).mean())
-    return turn / max(abs(turn), 1e-9)
+    """0 to 1: how much points (68, 2) are shaped like a face, as `Shape.likeness`."""
+    return Shape(points).likeness
 
 
 def find_model() -> Path:
@@ -168,15 +186,29 @@ class Dlib68:
 
     def fit(self, grey: Array, box: Array) -> Array:
         """float32 (68, 2) pixels, from uint8 (H, W) and one x0 y0 x1 y1 box like dlib's HOG detector's."""
-        x0, y0, x1, y1 = np.asarray(box, np.float64)
-        margin = round(MARGIN * self.face_height)
-        scale = self.face_height / (y1 - y0)
-        width = max(1, round((x1 - x0) * scale))
-        size = (width + 2 * margin, self.face_height + 2 * margin)
-        pad = np.array([margin * (x1 - x0) / width, margin / scale])
-        crop = cut(grey, np.array([x0 - pad[0], y0 - pad[1], x1 + pad[0], y1 + pad[1]]), size)
-        inner = dlib.rectangle(margin, margin, margin + width - 1, margin + self.face_height - 1)
-        found = self._predict(crop, inner)
-        p = np.array([(q.x, q.y) for q in found.parts()], np.float64)
-        per_px = np.array([(x1 - x0) / width, 1 / scale])
-        return np.asarray((p - margin + 0.5) * per_px + (x0, y0) - 0.5, np.float32)
+        x0, y0, x1, y1 = (float(v) for v in box)
+        crop, (left, top), (sx, sy) = _enlarge(grey, (x0, y0, x1, y1), self.face_height / (y1 - y0))
+        inner = ((x0 - left) * sx, (y0 - top) * sy, (x1 - left) * sx - 1, (y1 - top) * sy - 1)
+        found = self._predict(crop, dlib.rectangle(*(round(v) for v in inner)))
+        p = np.fromiter(itertools.chain.from_iterable(map(_XY, found.parts())), np.float64, 136).reshape(68, 2)
+        return np.asarray((p + 0.5) / (sx, sy) + (left - 0.5, top - 0.5), np.float32)
+
+
+_XY = operator.attrgetter("x", "y")
+
+
+def _enlarge(grey: Array, box: tuple[float, ...], scale: float) -> tuple[Array, tuple[int, int], tuple[float, float]]:
+    """(crop, its upper left corner in `grey`, its exact scales in x and y): box and `MARGIN`, as far as inside `grey`.
+
+    From whole pixels to whole pixels, which OpenCV resizes four times faster than it warps to fractions of them.
+    """
+    x0, y0, x1, y1 = box
+    mx, my = MARGIN * (x1 - x0), MARGIN * (y1 - y0)
+    left, top = max(0, math.floor(x0 - mx)), max(0, math.floor(y0 - my))
+    roi = grey[top : max(0, math.ceil(y1 + my)), left : max(0, math.ceil(x1 + mx))]
+    if roi.size == 0:
+        return np.zeros((1, 1), np.uint8), (left, top), (scale, scale)
+    height, width = roi.shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    way = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(roi, size, interpolation=way)), (left, top), (size[0] / width, size[1] / height)

@@ -7,7 +7,6 @@ Activity Descriptors", ICCV Workshops 2017. Their curves are action-unit intensi
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 
 from duchenne.types import Array
 
@@ -24,6 +23,8 @@ def lowpass(values: Array, fps: float, cutoff: float) -> Array:
     """Zero-phase first-order Butterworth low-pass of float64 (T, F) at `cutoff` Hz; ends are held."""
     if len(values) < 2 or cutoff >= fps / 2:
         return values
+    from scipy.signal import butter, sosfiltfilt  # a slow import: before the first frame is read there is no need of it
+
     sos = butter(1, cutoff, fs=fps, output="sos")
     return np.asarray(sosfiltfilt(sos, values, axis=0, padlen=min(len(values) - 1, round(fps)), padtype="constant"))
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.signal import find_peaks
 
 from duchenne.clean import runs
 from duchenne.errors import UsageError
 from duchenne.types import Array, Phase, Signals
 
 ACTIVITY = "activity"
+SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles exceed 0.17
 
 _STEP = 0.02  # s, the grid on which phases are sought
 _SIGMA = 0.05  # s, standard deviation of the smoothing weights: about what a 0.17 s window does
@@ -78,6 +78,20 @@ def main_phase(found: tuple[Phase, ...], curves: Signals) -> Phase | None:
     return max(found, key=lambda phase: amplitude(phase, curves), default=None)
 
 
+def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phase, ...]:
+    """Phases of the lip corners where they stretch as in a smile, else of the whole face.
+
+    Decided by the curves alone (or by an `emotion` that was told), never by a guess: seconds of rest before or
+    after must not change them.
+    """
+    smile = phases(curves, curve="lip_corner_pull")
+    main = main_phase(smile, curves)
+    wide = main is not None and amplitude(main, curves) >= SMILE
+    if wide if emotion is None else emotion == "happiness":
+        return smile or phases(curves, curve=ACTIVITY)
+    return phases(curves, curve=ACTIVITY) or smile
+
+
 def amplitude(phase: Phase, curves: Signals) -> float:
     """How far the curve goes from rest to plateau, in its unit, on the side that the clip shows best."""
     values, _ = _named(curves, phase.curve)
@@ -87,7 +101,10 @@ def amplitude(phase: Phase, curves: Signals) -> float:
     outer = [t for t in (phase.onset, phase.end) if t is not None]
     if not inner:
         return 0.0
-    level = float(np.median(smooth[(time >= inner[0] - 1e-9) & (time <= inner[-1] + 1e-9)]))
+    plateau = smooth[(time >= inner[0] - 1e-9) & (time <= inner[-1] + 1e-9)]
+    if not plateau.size:
+        return 0.0
+    level = float(np.median(plateau))
     ends = outer or [time[0] if phase.apex is not None else time[-1]]
     return max(abs(level - float(np.interp(t, time, smooth))) for t in ends)
 
@@ -173,6 +190,8 @@ def _tops(y: Array, least: float) -> list[int]:
     if np.ptp(y) < least:
         return []  # the clip's highest point would always count as a top
     floor = y.min() - 1e3 * np.ptp(y)
+    from scipy.signal import find_peaks  # a slow import: before the first frame is read there is no need of it
+
     tops = [int(i) - 1 for i in find_peaks(np.r_[floor, y, floor], prominence=least)[0]]
     while len(tops) > 1:
         dips = [a + int(np.argmin(y[a:b])) for a, b in pairwise(tops)]

@@ -20,7 +20,6 @@ from itertools import chain
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
-from scipy.signal import find_peaks
 
 from duchenne.align import frontal
 from duchenne.clean import runs
@@ -159,6 +158,8 @@ def _moved(parts: Array, shut: Array) -> Array:
 def _in_run(time: Array, parts: Array, moved: Array, limit: float) -> Iterator[Spot]:
     """The spots of one stretch: of those that would overlap the one that stands out most."""
     measure = contrast(moved)
+    from scipy.signal import find_peaks  # a slow import: before the first frame is read there is no need of it
+
     peaks = find_peaks(np.r_[0.0, measure, 0.0], height=limit)[0] - 1
     kept: list[Spot] = []
     for peak in sorted(peaks, key=lambda i: -measure[i]):

@@ -1,5 +1,7 @@
 """Results out and face tracks in: whole files or none, plain formats, no pickle."""
 
+from duchenne.io.bounded import MOST_COLUMNS, parse_json, read_arrays, read_bytes, read_json, read_table, read_text
+from duchenne.io.cells import neutral, original, rows_csv, table_csv
 from duchenne.io.export import to_openface, to_pyfeat, write_as
 from duchenne.io.files import (
     atomic,
@@ -12,29 +14,46 @@ from duchenne.io.files import (
     write_table,
     write_text,
 )
+from duchenne.io.followed import Block, End, Stored
 from duchenne.io.foreign import action_units, dialect, tracks_from_openface, tracks_from_pyfeat
-from duchenne.io.frames import FRAME_COLUMNS, frames_table, tracks_from_table
+from duchenne.io.frames import FRAME_COLUMNS, check_parquet, frames_table, tracks_from_table, write_frames
 from duchenne.io.tracks import load_tracks, save_tracks
 
 __all__ = [
     "FRAME_COLUMNS",
+    "MOST_COLUMNS",
+    "Block",
+    "End",
+    "Stored",
     "action_units",
     "atomic",
     "check_folder",
+    "check_parquet",
     "dialect",
     "frames_table",
     "load_tracks",
+    "neutral",
+    "original",
+    "parse_json",
     "plain",
+    "read_arrays",
+    "read_bytes",
+    "read_json",
+    "read_table",
+    "read_text",
     "read_toml",
+    "rows_csv",
     "save_tracks",
     "sha256",
     "staged",
+    "table_csv",
     "to_openface",
     "to_pyfeat",
     "tracks_from_openface",
     "tracks_from_pyfeat",
     "tracks_from_table",
     "write_as",
+    "write_frames",
     "write_json",
     "write_table",
     "write_text",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne.errors import UsageError
+from duchenne.io.cells import table_csv
 from duchenne.io.files import write_table, write_text
 from duchenne.io.foreign import AU, OPENFACE, POINTS, RECT
 from duchenne.io.frames import frames_table
@@ -89,8 +90,7 @@ def write_as(
     """Write the tracks of one clip as CSV in a dialect, "duchenne", "openface" or "py-feat", in one step."""
     if dialect == "openface":
         table = to_openface(tracks, units)
-        body = table.to_csv(index=False, header=False, lineterminator="\n")
-        return write_text(path, ", ".join(table.columns) + "\n" + body)
+        return write_text(path, ", ".join(table.columns) + "\n" + table_csv(table, header=False))
     if dialect == "py-feat":
         return write_table(path, to_pyfeat(tracks, units))
     if dialect != "duchenne":

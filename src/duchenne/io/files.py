@@ -16,9 +16,13 @@ from uuid import uuid4
 import numpy as np
 
 from duchenne.errors import InputError, OutputError
+from duchenne.io.bounded import read_bytes
+from duchenne.io.cells import table_csv
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MOST_TOML = 2**20  # bytes
 
 
 @contextmanager
@@ -65,7 +69,8 @@ def staged(folder: str | Path) -> Iterator[Path]:
 
 def sha256(path: Path) -> str:
     """sha256 of a file's bytes, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_folder(folder: str | Path) -> None:
@@ -98,11 +103,11 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def read_toml(path: Path, missing: str) -> dict[str, Any]:
     """What a TOML file holds; InputError saying `missing` where there is none, or why it is no TOML."""
+    if not path.exists():
+        raise InputError(missing)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(missing) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(read_bytes(path, _MOST_TOML).decode())
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no TOML ({error}); mend it.") from error
 
 
@@ -112,8 +117,8 @@ def write_json(path: str | Path, obj: Any) -> Path:
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> Path:
-    """Write a DataFrame as CSV (UTF-8, no index, missing = empty) in one step."""
-    return write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write a DataFrame as CSV (UTF-8, no index, missing = empty, see `io.cells`) in one step."""
+    return write_text(path, table_csv(table))
 
 
 def plain(value: Any) -> Any:

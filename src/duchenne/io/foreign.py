@@ -20,11 +20,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
+from duchenne.io.bounded import read_table
 from duchenne.io.frames import tracks_from_table
 from duchenne.types import Array, FaceTrack, Signals
 
@@ -310,14 +311,9 @@ def _grid(
 
 def _read(path: Path) -> tuple[str, pd.DataFrame]:
     """Dialect and table of a CSV, of foreign ones only the columns that are used; InputError for other files."""
-    import pandas as pd
-
     expected = "expected a frames.csv written by duchenne, or a table of OpenFace or py-feat"
     try:
-        with path.open("rb") as file:
-            if any(b"\0" in block for block in iter(lambda: file.read(1 << 20), b"")):
-                raise InputError(f"{path} holds NUL bytes, so it is damaged or no CSV; {expected}.")
-        header = list(pd.read_csv(path, nrows=0, skipinitialspace=True, encoding="utf-8-sig").columns)
+        header = list(read_table(path, nrows=0, skipinitialspace=True).columns)
         who = dialect(header)
         if who is None:
             listed = ", ".join(map(str, header[:8])) + (", …" if len(header) > 8 else "")
@@ -328,8 +324,9 @@ def _read(path: Path) -> tuple[str, pd.DataFrame]:
         more |= {"FrameWidth", "FrameHeight"}
         used = [c for c in header if who == "duchenne" or c.strip() in more or AU[who].fullmatch(c.strip())]
         # blank lines are kept while reading, so that a row's place tells its line
-        options: dict[str, Any] = {"skipinitialspace": True, "encoding": "utf-8-sig", "skip_blank_lines": False}
-        table = pd.read_csv(path, usecols=used, index_col=False, low_memory=False, **options)
+        table = read_table(
+            path, usecols=used, index_col=False, low_memory=False, skipinitialspace=True, skip_blank_lines=False
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as CSV ({str(error).strip()}); {expected}.") from error
     filled = np.flatnonzero(table.notna().to_numpy().any(axis=1))

@@ -1,13 +1,25 @@
-"""Frames tables (`frames.csv`): one row per decoded frame and face, in duchenne's own columns."""
+"""Frames tables (`frames.csv`, `.parquet`): one row per decoded frame and face, in duchenne's own columns.
+
+A Parquet file has the column `file` first (dictionary of strings), then `FRAME_COLUMNS`: `frame` int64, `time` float64,
+`face` int32, `seen` bool, all others float32; missing is null. Values are rounded as in CSV, so that both say the same.
+A row group holds at most 1000 rows; zstd, level 3; the same rows give the same bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
+from duchenne.io.cells import table_csv
+from duchenne.io.files import atomic
+from duchenne.io.followed import Block, End, Stored, Writer, pieces
 from duchenne.types import Array, FaceTrack
 
 if TYPE_CHECKING:
@@ -19,12 +31,13 @@ FRAME_COLUMNS: tuple[str, ...] = (
     *(f"x_{i}" for i in range(68)),
     *(f"y_{i}" for i in range(68)),
 )
+_AT_ONCE = 1000  # rows that are made at once: frames times faces
 
 
-def frames_table(tracks: Sequence[FaceTrack]) -> pd.DataFrame:
+def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
     """The tracks of one clip as a table (`FRAME_COLUMNS`): one row per decoded frame and face.
 
-    `frame` counts from 0 and `face` is the track's place in `tracks`. Pixels have 2 decimals, seconds 6;
+    `frame` counts from `first` and `face` is the track's place in `tracks`. Pixels have 2 decimals, seconds 6;
     unseen is NaN (empty in CSV). Raises UsageError for points that are not in pixels.
     """
     import pandas as pd
@@ -35,7 +48,7 @@ def frames_table(tracks: Sequence[FaceTrack]) -> pd.DataFrame:
             raise UsageError(f"A frames table holds pixels, but the track of {t.source} is in {t.unit}.")
         pixels = np.hstack([t.box, t.points[..., 0], t.points[..., 1]]).astype(float).round(2)
         left = [
-            np.arange(len(t)),
+            np.arange(first, first + len(t)),
             t.time.round(6),
             np.full(len(t), face),
             t.seen,
@@ -46,6 +59,74 @@ def frames_table(tracks: Sequence[FaceTrack]) -> pd.DataFrame:
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
     whole = dict.fromkeys(("frame", "face", "seen"), int)
     return pd.DataFrame(rows, columns=list(FRAME_COLUMNS)).astype(whole)
+
+
+def write_frames(
+    path: str | Path,
+    blocks: Iterable[Block],
+    file: str = "",
+    watch: Callable[[list[FaceTrack]], None] = lambda _: None,
+) -> End:
+    """Write the frames table of one clip as its blocks come, as CSV or, where `path` ends in .parquet, as Parquet.
+
+    The rows are those of `frames_table`, in memory that does not grow with the clip; `file` is what Parquet's column of
+    that name says, and `watch` is shown each piece of every face. The file appears when it is complete. How many faces
+    there are is known after the last frame alone, so the blocks wait in an unnamed file beside it. Raises OutputError
+    where nothing can be written, UsageError where pyarrow is missing.
+    """
+    path = Path(path)
+    opened = _parquet if path.suffix.lower() == ".parquet" else _csv
+    if opened is _parquet:
+        check_parquet()
+    with atomic(path) as part, tempfile.TemporaryFile(dir=path.absolute().parent) as waiting:
+        spool = Writer(waiting, compress=False)
+        try:
+            for block in blocks:
+                spool.add(block)
+        finally:
+            spool.drop()
+        with Stored(waiting) as stored, opened(part, file) as put:
+            faces = len(stored.end.history)
+            for block in stored:
+                for piece in pieces(block, max(1, _AT_ONCE // max(1, faces))):
+                    tracks = piece.tracks(faces)
+                    watch(tracks)
+                    put(frames_table(tracks, piece.first))
+    return stored.end
+
+
+def check_parquet() -> None:
+    """Raise UsageError, before any work is done, where Parquet cannot be written."""
+    if find_spec("pyarrow") is None:
+        raise UsageError("Parquet needs the package pyarrow, which is not there; pip install pyarrow, or choose CSV.")
+
+
+@contextmanager
+def _csv(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], Any]]:
+    with path.open("w", encoding="utf-8", newline="") as out:
+        out.write(",".join(FRAME_COLUMNS) + "\n")
+        yield lambda table: out.write(table_csv(table, header=False))
+
+
+@contextmanager
+def _parquet(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"frame": pa.int64(), "time": pa.float64(), "face": pa.int32(), "seen": pa.bool_()}
+    names = pa.dictionary(pa.int32(), pa.string())
+    fields = [pa.field("file", names, nullable=False)]
+    fields += [pa.field(name, kinds.get(name, pa.float32()), nullable=name not in kinds) for name in FRAME_COLUMNS]
+    schema = pa.schema(fields)
+
+    def put(table: pd.DataFrame) -> None:
+        same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), pa.array([file], pa.string()))
+        columns = [pa.array(table[f.name].to_numpy(f.type.to_pandas_dtype()), from_pandas=True) for f in fields[1:]]
+        writer.write_table(pa.Table.from_arrays([same, *columns], schema=schema))
+
+    options = {"compression": "zstd", "compression_level": 3, "use_dictionary": ["file"], "version": "2.6"}
+    with pq.ParquetWriter(path, schema, **options) as writer:
+        yield put
 
 
 def tracks_from_table(table: pd.DataFrame, source: str = "") -> list[FaceTrack]:

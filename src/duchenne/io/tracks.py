@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
+from duchenne.io.bounded import parse_json, read_arrays
 from duchenne.io.files import atomic
 from duchenne.io.foreign import load_table
 from duchenne.types import Array, FaceTrack
@@ -80,7 +80,7 @@ def load_tracks(path: str | Path, *, rate: float | None = None) -> list[FaceTrac
     found = _arrays(path)
     try:
         return _unpack(path, found)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
         raise InputError(f"{path} is not a sound tracks file ({error}); write it again.") from error
 
 
@@ -89,14 +89,13 @@ def _arrays(path: Path) -> dict[str, Array]:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise InputError(f"{path} is no .npz archive; {_EXPECTED}.")
-        with np.load(path, allow_pickle=False) as archive:
-            names = archive.files
-            found = {key: archive[key] for key in _KEYS if key in names}
-    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        held = read_arrays(path)
+        found = {key: held[key] for key in _KEYS if key in held}
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); {_EXPECTED}.") from error
     needed = _OURS if "meta" in found else {"points", "offset", "fps"}
     if missing := sorted(needed - found.keys()):
-        listed = ", ".join(sorted(names)[:12]) or "nothing"
+        listed = ", ".join(sorted(held)[:12]) or "nothing"
         raise InputError(f"{path} lacks {', '.join(missing)}, it holds {listed}; {_EXPECTED}.")
     return found
 
@@ -134,7 +133,7 @@ def _unpack(path: Path, found: dict[str, Array]) -> list[FaceTrack]:
 
 
 def _meta(text: Array, count: int) -> dict[str, Any]:
-    meta: dict[str, Any] = json.loads(str(text))
+    meta: dict[str, Any] = parse_json(str(text))
     if meta["format"] != _FORMAT or meta["version"] != _VERSION:
         raise ValueError(f"format {_FORMAT} {_VERSION} expected, found {meta['format']} {meta['version']}")
     if any(len(meta[name]) != count for name in ("layout", "unit", "history")):

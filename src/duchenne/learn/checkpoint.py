@@ -7,8 +7,6 @@ folders inside its own, or beside it, and so does a method (`learn.method_files`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.resources import files
@@ -19,10 +17,14 @@ import numpy as np
 
 from duchenne import io
 from duchenne.errors import InputError, ModelError
+from duchenne.features.descriptors import FAMILIES
+from duchenne.features.smile import EXPERT
+from duchenne.learn import booster_file, folders, settings
 from duchenne.learn.classifiers import DescriptorModel
 from duchenne.learn.hybrid import Hybrid, Mix
 from duchenne.learn.linear import Linear
 from duchenne.learn.tabular import Recipe, Tabular
+from duchenne.types import Array
 
 if TYPE_CHECKING:
     from duchenne.learn.clip_model import ClipModel
@@ -47,7 +49,9 @@ MICRO = "duchenne-micro"
 METHOD = "duchenne-method"
 MEMBERS = ("descriptors", "lstm-pb")
 VERSION = 1
-_MOST = 2**24  # bytes of a model.json: a hundred times the largest
+_MOST_BOOSTERS = 100
+#: What a stranger's folder can make the readers of its parts stumble over, beside what they say in words.
+_STUMBLES = (OSError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 def shipped() -> dict[str, Path]:
@@ -62,6 +66,7 @@ def locate(model: str | Path) -> Path:
     if str(model) in known:
         return known[str(model)]
     folder = Path(model)
+    folders.refuse_pickles(folder)
     if (folder / "model.json").is_file():
         return folder
     raise ModelError(
@@ -72,11 +77,7 @@ def locate(model: str | Path) -> Path:
 
 def digest(folder: Path) -> str:
     """sha256 over names and bytes of the folder's model files (card and learning curve are no part of the model)."""
-    total = hashlib.sha256()
-    kinds, beside = {".json", ".npz", ".ubj", ".safetensors"}, {"card.json", "curve.json"}
-    for path in sorted(p for p in folder.iterdir() if p.suffix in kinds and p.name not in beside):
-        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+    return folders.digest(folder)
 
 
 def save(model: Model, folder: Path, *, name: str) -> Path:
@@ -161,12 +162,25 @@ def describe(folder: Path) -> dict[str, Any]:
     """What `model.json` says; ModelError where it is no description of a model."""
     path = folder / "model.json"
     try:
-        about = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= _MOST else None
-    except (OSError, ValueError, RecursionError):
+        about = io.read_json(folders.file(folder, path.name))
+    except (OSError, ValueError):
         about = None
     if not isinstance(about, dict) or "format" not in about:
         raise ModelError(f"{folder / 'model.json'} does not describe a model: it is damaged; get or train it again.")
     return about
+
+
+def tidy(folder: Path) -> None:
+    """Remove files of a model that stood here before, in the folders of its parts as well: they would count as this
+    one's."""
+    about = describe(folder)
+    for path in folder.iterdir():
+        if path.suffix in (".npz", ".ubj", ".safetensors") and path.name not in about["files"]:
+            path.unlink()
+    parts = about.get("members")
+    for part in parts if isinstance(parts, dict) else ():
+        if (folder / part / "model.json").is_file():
+            tidy(folder / part)
 
 
 def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
@@ -182,18 +196,21 @@ def load(model: str | Path) -> tuple[Model, dict[str, Any]]:
         MICRO: _micro,
         METHOD: _method,
     }
-    if about["format"] not in makers or about.get("version") != VERSION:
+    if not isinstance(about["format"], str) or about["format"] not in makers or about.get("version") != VERSION:
+        told = f"format {str(about['format'])[:40]!r} version {str(about.get('version'))[:40]}"
         raise ModelError(
-            f"{folder} holds a model of format {about['format']!r} version {about.get('version')!r}; expected "
+            f"{folder} holds a model of {told}; expected "
             f"{', '.join(makers)} version {VERSION}: train it again or install the matching duchenne."
         )
-    problems = verify(folder, about)
-    if problems:
-        raise ModelError(f"Model {folder} is damaged: {problems[0]}; get or train it again.")
     try:
-        facts = {"id": about["id"], "sha256": digest(folder), "version": VERSION, **about["facts"]}
+        problems = verify(folder, about)
+        if problems:
+            raise ModelError(f"Model {folder} is damaged: {problems[0]}; get or train it again.")
+        if not isinstance(about["id"], str) or not isinstance(about["facts"], dict):
+            raise TypeError("its name is no text, or its facts are none")
+        facts = {**about["facts"], "id": about["id"], "sha256": digest(folder), "version": VERSION}
         return makers[about["format"]](folder, about), facts
-    except (OSError, KeyError, TypeError, ValueError) as error:  # xgboost's own error is a ValueError
+    except _STUMBLES as error:  # xgboost's own error is a ValueError
         raise ModelError(f"Model {folder} is damaged: its files do not fit together; get or train it again.") from error
 
 
@@ -237,7 +254,7 @@ def card(model: str | Path) -> dict[str, Any]:
     """The facts of a model's card (measured scores, people, limits); empty when it has none."""
     path = locate(model) / "card.json"
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        return dict(io.read_json(folders.file(path.parent, path.name))) if path.is_file() else {}
     except (OSError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is not a readable card; the model is damaged, get or train it again.") from error
 
@@ -246,14 +263,14 @@ def verify(folder: Path, about: dict[str, Any]) -> list[str]:
     """What is missing or changed, one phrase per file; empty when all is well."""
     problems = []
     for file, expected in about.get("files", {}).items():
-        path = folder / file
+        path = folders.file(folder, file)
         if not path.is_file():
             problems.append(f"{file} is missing")
         elif io.sha256(path) != expected:
             problems.append(f"{file} is not the file that was saved (sha256 differs)")
     members = about.get("members")  # of a descriptor model a word: which of its own parts judge
     for member, expected in members.items() if isinstance(members, dict) else ():
-        path = _member(folder, member)
+        path = folders.member(folder, member)
         if not (path / "model.json").is_file():
             problems.append(f"its part {member} is missing")
         elif digest(path) != expected:  # over all of its files, so nothing else can differ
@@ -261,20 +278,15 @@ def verify(folder: Path, about: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _member(folder: Path, name: str) -> Path:
-    inside = folder / name
-    return inside if inside.is_dir() else folder.parent / name
-
-
 def _hybrid(folder: Path, about: dict[str, Any]) -> Hybrid:
     from duchenne.learn.pb import PBModel
 
     if set(about["members"]) != set(MEMBERS):
         raise KeyError("members")
-    descriptors, pb = (load_judge(_member(folder, name))[0] for name in MEMBERS)
+    descriptors, pb = (load_judge(folders.member(folder, name))[0] for name in MEMBERS)
     if not isinstance(descriptors, DescriptorModel) or not isinstance(pb, PBModel):
         raise ValueError("members of other kinds")
-    mix = Mix(**{key: float(value) for key, value in about["mix"].items()})
+    mix = Mix(**settings.numbers(about["mix"], "descriptors", "pb", "bias", "margin"))
     return Hybrid(descriptors, pb, mix, facts=about["facts"])
 
 
@@ -327,7 +339,7 @@ def _micro(folder: Path, about: dict[str, Any]) -> MicroModel:
 
     if set(about["files"]) < {micro_files.WEIGHTS} or set(about["members"]) != {micro_files.MEMBER}:
         raise KeyError(micro_files.WEIGHTS)
-    seeing = load_expression(_member(folder, micro_files.MEMBER))[0]
+    seeing = load_expression(folders.member(folder, micro_files.MEMBER))[0]
     try:
         return micro_files.load(folder, about, seeing)
     except ValueError as error:
@@ -335,43 +347,56 @@ def _micro(folder: Path, about: dict[str, Any]) -> MicroModel:
 
 
 def _assemble(folder: Path, about: dict[str, Any]) -> DescriptorModel:
-    import xgboost
-
-    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
-        arrays = {key: stored[key].astype(float) for key in stored.files}
+    arrays = {key: value.astype(float) for key, value in io.read_arrays(folder / "arrays.npz").items()}
     recipe = Recipe(**{**about["recipe"], "members": tuple(about["recipe"]["members"])})
-    boosters = []
-    for i in range(about["boosters"]):
-        booster = xgboost.Booster({"nthread": 1})
-        booster.load_model(bytearray((folder / f"genuine-{i}.ubj").read_bytes()))
-        boosters.append(booster)
-    names = tuple(about["names"])
-    if arrays["envelope"].shape != (2, len(names)):
-        raise ValueError("as many columns in the envelope as names")
-    calibration = about["calibration"]
+    names, emotions = (tuple(map(str, about[each])) for each in ("names", "emotions"))
+    family, fps, scale = str(about["family"]), settings.numbers(about, "fps", "margin"), about["calibration"]
+    if not 1 <= fps["fps"] <= 1000 or names != (EXPERT if family == "smile" else FAMILIES[family].names):
+        raise ValueError("what it reads is not known here")
     model = DescriptorModel(
         names=names,
-        family=about["family"],
-        fps=about["fps"],
+        family=family,
+        fps=fps["fps"],
         recipe=recipe,
-        emotion_names=tuple(about["emotions"]),
+        emotion_names=emotions,
         emotion=_linear(arrays, "emotion"),
-        margin=about["margin"],
+        margin=fps["margin"],
         envelope=arrays["envelope"],
         strangeness=arrays["strangeness"],
         typical={label: arrays[f"typical_{label}"] for label in ("posed", "genuine")},
         facts=about["facts"],
     )
+    columns = len(model.inputs_names)
+    if type(about["boosters"]) is not int or not 0 <= about["boosters"] <= _MOST_BOOSTERS:
+        raise ValueError(f"it tells of {about['boosters']!r} boosters")
+    boosters = [booster_file.read(folder / f"genuine-{i}.ubj", columns) for i in range(about["boosters"])]
+    linear, chosen = _linear(arrays, "linear"), str(about["members"])
     model.tabular = Tabular(
-        model.inputs_names,
-        recipe,
-        about["members"],
-        boosters,
-        _linear(arrays, "linear"),
-        calibration["slope"],
-        calibration["intercept"],
+        model.inputs_names, recipe, chosen, boosters, linear, **settings.numbers(scale, "slope", "intercept")
     )
+    _check_shapes(model, columns)
     return model
+
+
+def _check_shapes(model: DescriptorModel, columns: int) -> None:
+    """ValueError where its parts do not fit what it reads."""
+    wide, tabular, emotions = len(model.names), model.fitted, len(model.emotion_names)
+    assert model.envelope is not None and model.strangeness is not None
+    parts: list[tuple[Array, tuple[int, ...]]] = [
+        (each, (2, wide)) for each in (model.envelope, *model.typical.values())
+    ]
+    parts += [(model.strangeness, (max(1, model.strangeness.size),))]
+    rows = 1 if emotions == 2 else emotions  # two share one row of weights
+    for linear, inputs, outputs in ((tabular.linear, columns, 1), (model.emotion, wide, rows)):
+        if linear is not None:
+            parts += [(linear.median, (inputs,)), (linear.spread, (inputs,))]
+            parts += [(linear.weights, (outputs, inputs)), (linear.bias, (outputs,))]
+            if not (linear.spread > 0).all():
+                raise ValueError("it has inputs without any spread")
+    if not all(array.shape == shape and not np.isinf(array).any() for array, shape in parts):
+        raise ValueError("its arrays are not of the numbers that it reads")
+    if not (tabular.boosters or tabular.linear) or (emotions > 0) != (model.emotion is not None):
+        raise ValueError("a part of it is missing")
 
 
 def _linear_arrays(prefix: str, linear: Linear | None) -> dict[str, Any]:

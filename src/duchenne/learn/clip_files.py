@@ -18,7 +18,7 @@ from torch import Tensor
 
 from duchenne import io
 from duchenne.errors import DuchenneError, InputError, ModelError, UsageError
-from duchenne.learn import checkpoint, clip_recipe, tensor_file
+from duchenne.learn import checkpoint, clip_recipe, settings, tensor_file
 from duchenne.learn.clip_model import ClipModel
 from duchenne.learn.clip_recipe import ClipRecipe
 from duchenne.models.clip_nets import ClipNet
@@ -86,9 +86,8 @@ def load(folder: Path, about: dict[str, Any]) -> ClipModel:
         recipe,
         networks,
         tuple(names),
-        slope=float(about["calibration"]["slope"]),
-        intercept=float(about["calibration"]["intercept"]),
-        margin=float(about["margin"]),
+        **settings.numbers(about["calibration"], "slope", "intercept"),
+        **settings.numbers(about, "margin"),
         facts=dict(about["facts"]),
     )
 

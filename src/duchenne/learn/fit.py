@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,6 +110,24 @@ def fit(
     if best is not None:
         learner.restore(best)
     return curve
+
+
+def teller(
+    epochs: int, log: Callable[[str], None], score: str = "people left out", name: str = ""
+) -> Callable[[dict[str, Any]], None]:
+    """What tells `log` of each epoch, in a line that calls the score by its name; `name` or the row's network first."""
+    began = time.monotonic()
+
+    def tell(row: dict[str, Any]) -> None:
+        nonlocal began
+        first = f"{found}: " if (found := name or row.get("network", "")) else ""
+        held = f", {score} {row['score']:.5f}" if math.isfinite(row["score"]) else ""
+        rate = f", rates x {row['pace']:g}" if row["pace"] < 1 else ""
+        best, seconds = ", kept" if row["best"] else "", time.monotonic() - began
+        log(f"{first}epoch {row['epoch']} of {epochs}: loss {row['loss']:.5f}{held}{rate}{best} ({seconds:.0f} s)")
+        began = time.monotonic()
+
+    return tell
 
 
 def _since_best(curve: list[dict[str, Any]]) -> int:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from duchenne.learn import checkpoint
+from duchenne.errors import ModelError
+from duchenne.learn import checkpoint, folders
 
 #: Which published weights fit a trunk.
 PUBLISHED = {
@@ -37,16 +38,18 @@ class Network:
 
 def weights(folder: Path) -> int:
     """How many numbers a model folder's networks hold, those of its members among them; 0 for models without."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     about, total = checkpoint.describe(folder), 0
     members = about.get("members")
     for member in members if isinstance(members, dict) else ():
-        inside = folder / member
-        total += weights(inside if inside.is_dir() else folder.parent / member)
+        total += weights(folders.member(folder, member))
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(str(path), framework="numpy") as stored:
-            total += sum(prod(stored.get_slice(key).get_shape()) for key in stored.keys())  # noqa: SIM118
+        try:
+            with safe_open(str(folders.file(folder, path.name)), framework="numpy") as stored:
+                total += sum(prod(stored.get_slice(key).get_shape()) for key in stored.keys())  # noqa: SIM118
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise ModelError(f"{path} cannot be read as weights; get or train the model again.") from error
     return total
 
 

@@ -7,7 +7,6 @@ method answers bit for bit the same. What `model.json` says is repeated inside t
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from duchenne import io
 from duchenne.errors import DuchenneError, InputError, ModelError
-from duchenne.learn import checkpoint
+from duchenne.learn import booster_file, checkpoint, settings
 from duchenne.learn.fitted import KINDS, Boosted, Trees
 from duchenne.learn.rank_svm import RankSVM
 from duchenne.learn.rows import Reader
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 FORMAT = "duchenne-method"
 VERSION = 1
 ARRAYS = "arrays.npz"
-_MOST = 2**30  # bytes of arrays unpacked, and of a booster: hundreds of times the largest
+_MOST = 2**30  # bytes of arrays unpacked: hundreds of times the largest
 _MOST_MEMBERS = 64
 
 
@@ -150,10 +149,7 @@ class _Shelf:
 
     def numbers(self, *names: str) -> dict[str, Any]:
         """Finite numbers among the settings."""
-        found = {name: float(self.settings[name]) for name in names}
-        if not np.isfinite(list(found.values())).all():
-            raise ValueError("its scale is no number")
-        return found
+        return settings.numbers(self.settings, *names)
 
     def array(self, name: str, *shape: int) -> Array:
         """float64 of this shape."""
@@ -170,7 +166,7 @@ class _Shelf:
             key.removeprefix(f"{prefix}."): value for key, value in self.arrays.items() if key.startswith(f"{prefix}.")
         }
         if made_by is Boosted:
-            held["booster"] = self._booster(f"{prefix}.ubj", columns)
+            held["booster"] = booster_file.read(self.folder / f"{prefix}.ubj", columns)
         if set(held) | set(told) != {each.name for each in fields(made_by)}:
             raise ValueError(f"its {prefix} lacks some of its numbers")
         part = made_by(**held, **told)
@@ -181,18 +177,6 @@ class _Shelf:
         if said.shape != (1, *shape) or not np.isfinite(said).all():
             raise ValueError(f"its {prefix} does not answer as it should")
         return part
-
-    def _booster(self, file: str, columns: int) -> Any:
-        import xgboost
-
-        path = self.folder / file
-        if path.stat().st_size > _MOST:
-            raise ValueError(f"{file} is larger than {_MOST >> 20} MB")
-        booster = xgboost.Booster({"nthread": 1})
-        booster.load_model(bytearray(path.read_bytes()))
-        if booster.num_features() != columns:
-            raise ValueError(f"{file} is not of rows of {columns} numbers")
-        return booster
 
     def member(self, name: str) -> Any:
         """A model of a folder inside, which `checkpoint` has found to be the one that was kept."""
@@ -229,14 +213,10 @@ def _places(count: int) -> set[str]:
 
 def _arrays(path: Path, made_for: str) -> dict[str, Array]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(each.file_size for each in archive.infolist()) > _MOST:
-                raise ValueError(f"{path.name} is larger than {_MOST >> 20} MB")
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-        found = json.loads(arrays.pop("made_for").tobytes())
-    except (zipfile.BadZipFile, EOFError, MemoryError, NotImplementedError) as error:
-        raise ValueError(f"{path.name} is cut short or no archive of arrays") from error
+        arrays = io.read_arrays(path, most=_MOST)
+        found = io.parse_json(arrays.pop("made_for").tobytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no archive of arrays that can be read ({error})") from error
     if found != json.loads(made_for):
         raise ValueError(f"{path.name} was kept with other settings than model.json says")
     if not all(value.dtype.kind in "fi" and bool(np.isfinite(value).all()) for value in arrays.values()):
@@ -244,11 +224,17 @@ def _arrays(path: Path, made_for: str) -> dict[str, Array]:
     return arrays
 
 
+def _reader(shelf: _Shelf) -> Reader:
+    reader = settings.filled(Reader(), shelf.settings["reader"], "model.json")
+    settings.check(reader, "model.json", {"fps": (1, 1000)})
+    return reader
+
+
 def _table(shelf: _Shelf) -> TableModel:
     columns = shelf.arrays["centre"].size
     ranker = RankSVM(weights=shelf.array("rank", columns)) if "rank" in shelf.arrays else None
     return TableModel(
-        Reader(**shelf.settings["reader"]),
+        _reader(shelf),
         str(shelf.settings["learner"]),
         ranker=ranker,
         scorer=shelf.part("scorer", columns, ()),
@@ -290,7 +276,9 @@ def _nets(shelf: _Shelf) -> TableNets:
     from duchenne.learn.table_nets import NetRecipe, TableNet, TableNets
 
     told, columns = shelf.settings, shelf.arrays["median"].size
-    recipe, names, count = NetRecipe(**told["recipe"]), tuple(map(str, told["emotions"])), int(told["networks"])
+    recipe = settings.filled(NetRecipe(), told["recipe"], "model.json")
+    settings.check(recipe, "model.json", {"hidden": (1, 8192), "bag": (1, 100), "dropout": (0, 0.9)})
+    names, count = tuple(map(str, told["emotions"])), int(told["networks"])
     if not 1 <= count <= recipe.bag or len(names) > 4096:
         raise ValueError(f"it tells of {count} networks, expected 1 to {recipe.bag}")
     with torch.device("meta"):  # shapes alone
@@ -309,7 +297,7 @@ def _nets(shelf: _Shelf) -> TableNets:
         raise ValueError(f"{ARRAYS} holds inputs without any spread")
     scale = shelf.numbers("slope", "intercept", "margin")
     return TableNets(
-        Reader(**told["reader"]), recipe, networks=networks, emotion_names=names, median=arrays["median"],
+        _reader(shelf), recipe, networks=networks, emotion_names=names, median=arrays["median"],
         centre=arrays["centre"], spread=arrays["spread"], **scale,
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ backbone. Torch is loaded where a network is made and nowhere else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from duchenne import io
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES
@@ -183,6 +185,13 @@ BASELINES: dict[str, Callable[[int], TableModel]] = {
     "peak intensity": lambda seed: TableModel(Reader("peak intensity"), "boosting", seed),
     "identity": lambda seed: TableModel(Reader("all"), "boosting", seed, by_person=True),
 }
+
+
+def sources(name: str) -> dict[str, str]:
+    """Finished models and weights that a method's name tells to ask or to start from, each with its sha256."""
+    found = re.findall(rf"(?:{AS_IS}|@)([^+]+)", name)
+    known = {text: checkpoint.locate(text) for text in found if not Path(text).is_file()}
+    return {text: checkpoint.digest(known[text]) if text in known else io.sha256(Path(text)) for text in found}
 
 
 def make(name: str, seed: int = 0) -> Any:

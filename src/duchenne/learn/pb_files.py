@@ -16,7 +16,7 @@ from torch import Tensor
 
 from duchenne import io
 from duchenne.errors import DuchenneError
-from duchenne.learn import recipes, tensor_file
+from duchenne.learn import booster_file, recipes, settings, tensor_file
 from duchenne.learn.linear import Linear
 from duchenne.learn.pb import PBModel, PBRecipe
 from duchenne.learn.scorer import Plain, Scorer
@@ -30,6 +30,7 @@ VERSION = 1
 LAYOUT = "points40 of dlib68"
 WEIGHTS = tensor_file.NAME
 _MOST = 2**30  # bytes of weights: eight times the paper's six networks of 512 would still fit
+_MOST_NAMES = 100
 _LINEAR = ("median", "spread", "weights", "bias")
 
 
@@ -79,17 +80,11 @@ def load(folder: Path, about: dict[str, Any]) -> PBModel:
         raise ValueError(
             f"it reads {about['layout']} at {about['fps']} frames/s, expected {LAYOUT} at {recipe.fps:g} frames/s"
         )
-    if not names or len(set(names)) < len(names) or (not recipe.per_emotion and names != [""]):
-        raise ValueError(f"it names the networks {names}")
+    if not 0 < len(names) <= _MOST_NAMES or len(set(names)) < len(names) or (not recipe.per_emotion and names != [""]):
+        raise ValueError(f"it names the networks {names[:9]}")
     tensors = _tensors(folder / WEIGHTS, recipe, len(names))
-    calibration = about["calibration"]
-    model = PBModel(
-        recipe,
-        slope=float(calibration["slope"]),
-        intercept=float(calibration["intercept"]),
-        margin=float(about["margin"]),
-        facts=dict(about["facts"]),
-    )
+    scale = settings.numbers(about["calibration"], "slope", "intercept") | settings.numbers(about, "margin")
+    model = PBModel(recipe, **scale, facts=dict(about["facts"]))
     for i, name in enumerate(names):
         mine = {key.removeprefix(f"{i}."): value for key, value in tensors.items() if key.startswith(f"{i}.")}
         network = _network(recipe, _members(mine))
@@ -117,13 +112,7 @@ def _members(names: Iterable[str]) -> int:
 def _scorer(path: Path, recipe: PBRecipe, tensors: dict[str, Tensor]) -> Scorer:
     if recipe.classifier == "logistic":
         return Scorer(Linear(*(tensors[f"linear.{key}"].double().numpy() for key in _LINEAR)))
-    import xgboost
-
-    booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(bytearray(path.read_bytes()))
-    if booster.num_features() != recipe.pb:
-        raise ValueError(f"{path.name} is not of PB vectors of {recipe.pb} numbers")
-    return Scorer(booster=booster)
+    return Scorer(booster=booster_file.read(path, recipe.pb))
 
 
 def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ What the settings of one kind of network are, and between which numbers they lie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from importlib.resources import files
@@ -82,6 +83,14 @@ def check(
         if getattr(found, name) not in known:
             told = ", ".join(map(str, known))
             raise UsageError(f"{where}: {name} must be one of {told}, found {getattr(found, name)!r}.")
+
+
+def numbers(told: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The finite numbers, as float, of these names; KeyError for a missing one, ValueError for anything else."""
+    for name in names:
+        if type(told[name]) not in (int, float) or not math.isfinite(told[name]):
+            raise ValueError(f"its {name} is no number")
+    return {name: float(told[name]) for name in names}
 
 
 def _is(kind: type, value: Any) -> bool:

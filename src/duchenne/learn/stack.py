@@ -7,7 +7,7 @@ single clips. Wolpert (1992), "Stacked generalization", Neural Networks 5(2), wi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -185,6 +185,11 @@ class Stack:
             gap / spread * np.where(first, 1, -1)[:, None], first
         )
         self.pair_weights = fitted.coef_[0] / spread
+
+    def told(self, emotion: str) -> Stack:
+        """The same where every clip shows this emotion, for members that would guess it."""
+        members = [each.told(emotion) if hasattr(each, "told") else each for each in self.members]
+        return replace(self, members=members)
 
     def predict_proba(self, samples: Sequence[Sample]) -> Array:
         """float64 (N, 2): P(posed), P(genuine)."""

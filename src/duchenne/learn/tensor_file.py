@@ -17,6 +17,8 @@ from torch import Tensor
 from duchenne import io
 
 NAME = "weights.safetensors"
+_MOST_HEADER = 2**22  # bytes: thousands of tensors
+_STUMBLES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -33,16 +35,23 @@ def read(
 ) -> dict[str, Tensor]:
     """The tensors of a file; ValueError, in words, where it is larger than `most` bytes, cut short, not of the shapes
     that `shapes` makes of those found, or made for other settings (`of`)."""
-    if path.stat().st_size > most:
-        raise ValueError(f"{path.name} is larger than {most >> 20} MB")
+    if not path.is_file() or path.stat().st_size > most:
+        raise ValueError(f"{path.name} is larger than {most >> 20} MB, or no file")
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > _MOST_HEADER:
+            raise ValueError(f"{path.name} is cut short or no safetensors file: its header is too large")
     try:
         with safe_open(str(path), framework="pt") as stored:
-            told = json.loads((stored.metadata() or {}).get("made_for", "null"))
+            told = io.parse_json((stored.metadata() or {}).get("made_for", "null"))
             found = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
         if wrong := sorted(found.items() ^ shapes(found).items()):
             raise ValueError(f"{path.name} does not hold the network that model.json describes, see {wrong[0][0]}")
         tensors: dict[str, Tensor] = load_file(str(path))
-    except (SafetensorError, RuntimeError) as error:  # the latter where sizes are beyond all numbers
+    except (
+        SafetensorError,
+        RuntimeError,
+        *_STUMBLES,
+    ) as error:  # where sizes are beyond all numbers, and kinds unknown
         raise ValueError(f"{path.name} is cut short or no safetensors file") from error
     if told != json.loads(made_for):
         raise ValueError(f"{path.name} was learnt with other {of} than model.json says")

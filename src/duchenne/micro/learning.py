@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,11 +199,9 @@ def _card(
 
 def _predictions(used: Sequence[Example], names: tuple[str, ...], p: Array) -> str:
     """A row per clip, as `duchenne score` reads it."""
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["video", "start", "subject", "label", "predicted", *(f"p_{name}" for name in names)])
+    table: list[list[object]] = [["video", "start", "subject", "label", "predicted", *(f"p_{name}" for name in names)]]
     for row, each in zip(used, p, strict=True):
         start = "" if row.start is None else row.start
         said = names[int(each.argmax())]
-        table.writerow([row.path, start, row.subject, row.label, said, *(f"{value:.4f}" for value in each)])
-    return text.getvalue()
+        table.append([row.path, start, row.subject, row.label, said, *(f"{value:.4f}" for value in each)])
+    return io.rows_csv(table)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,11 +182,9 @@ def save(found: Found, path: str | Path) -> Path:
 def to_csv(found: Found) -> str:
     """The rows as CSV, with a header also where there are none."""
     empty = Found("", 0.0, 0, 0, 0.0, (Spot(0, 0, 0, 0, 0, ()),)).rows()[0]
-    rows, text = found.rows(), StringIO()
-    table = csv.DictWriter(text, list(rows[0] if rows else empty), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    rows = found.rows()
+    names = list(rows[0] if rows else empty)
+    return io.rows_csv([names, *([row[name] for name in names] for row in rows)])
 
 
 def to_json(found: Found) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -31,7 +31,7 @@ from duchenne.errors import InputError, UsageError
 from duchenne.models.expression_cnn import ExpressionCNN, ExpressionConfig
 from duchenne.models.flops import counted, flops
 
-__all__ = ["BACKBONES", "Backbone", "backbone", "counted", "flops", "load_published"]
+__all__ = ["BACKBONES", "LEAST", "Backbone", "backbone", "counted", "flops", "load_published"]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -309,6 +309,9 @@ _MAKERS: dict[str, Callable[[int], Backbone]] = {
     "resnet3d-18": ResNet3D18,
 }
 BACKBONES = tuple(_MAKERS)
+#: Pixels a side of the smallest picture that each can learn from. Smaller ones leave the last norm of what reads films
+#: a single number of a short clip.
+LEAST = {name: max(made.least, 17 * made.volume) for name, made in cast("dict[str, type[Backbone]]", _MAKERS).items()}
 
 
 def backbone(name: str, channels: int = 3) -> Backbone:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn
 
 from duchenne.errors import InputError, UsageError
-from duchenne.models.backbones import BACKBONES, backbone
+from duchenne.models.backbones import BACKBONES, LEAST, backbone
 
 KINDS = ("lstm", "volume", "frames", "context")
 #: What is answered: genuine or posed; that and, with a head of its own, the emotion; or one of all their pairs.
@@ -73,6 +73,9 @@ class ClipConfig:
                 raise UsageError(f"A clip network's {name} must be one of {told}, found '{getattr(self, name)}'.")
         if self.inputs == "crops" and self.backbone not in BACKBONES:
             raise UsageError(f"There is no backbone '{self.backbone}'; choose one of {', '.join(BACKBONES)}.")
+        if self.inputs == "crops" and self.side < LEAST[self.backbone]:
+            least = f"at least {LEAST[self.backbone]} pixels a side"
+            raise UsageError(f"The backbone {self.backbone} reads pictures of {least}, found {self.side}.")
         if self.inputs == "points" and self.kind == "context":
             raise UsageError("Context is read from pictures of the whole frame; points have none.")
         if (self.own or self.speed) and (self.inputs == "crops" or self.by_frame):

@@ -64,10 +64,12 @@ class SolvedPB(nn.Module):
         self.grid = GridLSTM(c.hidden, c.layers, c.context)
         self.expect = nn.Linear(c.hidden, targets)
         self.gate = nn.Linear(c.hidden, targets)
-        self.mix = nn.Parameter(torch.randn(targets, c.pb) * 0.3)
+        mix = torch.empty(targets, c.pb)
+        # where shapes alone are asked for: to draw numbers for "meta", torch loads its compiler, which takes a second
+        self.mix = nn.Parameter(mix if mix.is_meta else mix.normal_() * 0.3)
         self.log_ridge = nn.Parameter(torch.tensor(-2.0))
         self.judge = nn.Linear(c.pb, 1)
-        self.register_buffer("basis", torch.eye(c.inputs, c.parts))
+        self.register_buffer("basis", torch.zeros(c.inputs, c.parts).fill_diagonal_(1))
         self.register_buffer("inputs_scale", torch.ones(2 * c.inputs))
         self.register_buffer("targets_scale", torch.ones(len(c.ahead)))
 

@@ -1,0 +1,127 @@
+"""One corpus, four ways: one process, eight, a Dask cluster, shards. The tables must be the same to the last byte.
+
+    python benchmarks/corpus.py [--clips 500] [--seed 1] [--quick] [-o benchmarks/corpus.json]
+
+Clips of simulated smiles, each with a smile, a light and a noise of its own, are followed by `duchenne extract
+--no-cache`: with one process; with eight; on a Dask scheduler with two workers, all processes on loopback; in shards
+1/3, 2/3 and 3/3, at the same time, and the run that merges them. Files are compared by sha256, the state left out.
+Seconds are of a machine that may be busy: they are there to see what a run costs, not to compare. --quick: 6 clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import video
+from duchenne.datasets import simulate
+
+RATE = 15.0
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
+    words.add_argument("--clips", type=int, default=500)
+    words.add_argument("--seed", type=int, default=1)
+    words.add_argument("--quick", action="store_true")
+    words.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    wanted = words.parse_args()
+    clips = 6 if wanted.quick else wanted.clips
+    with tempfile.TemporaryDirectory() as place:
+        result = {"clips": clips, "seed": wanted.seed, **measure(Path(place), clips, wanted.seed)}
+    wanted.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
+    sys.exit(0 if result["identical"] else 1)
+
+
+def measure(place: Path, clips: int, seed: int) -> dict[str, Any]:
+    """Digest of all files, faces, frames and seconds of each way."""
+    corpus = make(place / "clips", clips, seed)
+    ways: dict[str, Any] = {}
+    for name, words in {"one process": ["--workers", "1"], "eight processes": ["--workers", "8"]}.items():
+        ways[name] = told(place / name, lambda out, words=words: extract(corpus, out, *words).wait())  # type: ignore[misc]
+    with cluster(place) as address:
+        ways["Dask"] = told(place / "dask", lambda out: extract(corpus, out, "--cluster", address).wait())
+
+    def shards(out: Path) -> None:
+        for process in [extract(corpus, out, "--workers", "1", "--shard", f"{k}/3") for k in (1, 2, 3)]:
+            process.wait()
+        extract(corpus, out).wait()
+
+    ways["shards"] = told(place / "shards", shards)
+    return {"ways": ways, "identical": len({way["sha256"] for way in ways.values()}) == 1}
+
+
+def make(folder: Path, clips: int, seed: int) -> Path:
+    """Clips of 0.8 s in folders of fifty, made from a few rendered smiles: every one has other bytes."""
+    chance = np.random.default_rng(seed)
+    kinds = [simulate.POSED, simulate.SPONTANEOUS]
+    smiles = [
+        list(simulate.frames(replace(kinds[k % 2], neutral_before=0.2), rate=RATE, size=(240, 180), seed=k))
+        for k in range(min(8, clips))
+    ]
+    for n in range(clips):
+        smile = smiles[n % len(smiles)]
+        first = int(chance.integers(0, len(smile) - 12))
+        light = chance.uniform(0.8, 1.1)
+        noise = chance.normal(0, 2, smile[0].shape)
+        pictures = [np.clip(light * p + noise, 0, 255).astype(np.uint8) for p in smile[first : first + 12]]
+        video.write(folder / f"day{n // 50}" / f"clip{n}.mp4", pictures, RATE)
+    return folder
+
+
+def extract(corpus: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "duchenne", "extract", "--no-cache", str(corpus), "-o", str(out), *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def told(out: Path, run: Any) -> dict[str, Any]:
+    """What a run left: digest, counts, seconds."""
+    began = time.monotonic()
+    run(out)
+    seconds = time.monotonic() - began
+    digest = hashlib.sha256()
+    files = sorted(f for f in out.rglob("*") if f.is_file() and ".duchenne" not in f.parts)
+    for file in files:
+        digest.update(f"{file.relative_to(out)}\n".encode() + hashlib.sha256(file.read_bytes()).digest())
+    summary = json.loads((out / "summary.json").read_text())
+    counts = {name: summary[name] for name in ("done", "failed", "left", "frames")}
+    print(out.name, counts, f"{seconds:.0f} s", file=sys.stderr)
+    return {"sha256": digest.hexdigest(), "files": len(files), **counts, "seconds": round(seconds, 1)}
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[str]:
+    """A Dask scheduler with two workers on loopback."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{door.getsockname()[1]}"
+    host, port = address.removeprefix("tcp://").split(":")
+    start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", host, "--port", port]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    processes = [subprocess.Popen([*words, "--no-dashboard"], **quiet) for words in (start, worker, worker)]
+    try:
+        yield address
+    finally:
+        for process in processes[::-1]:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The kill test: a run over a corpus is killed at random times, started again, and must end with the same bytes.
+
+    python benchmarks/kill.py [--clips 8] [--rounds 20] [--seed 1] [--quick] [--out benchmarks/kill.json]
+
+Small clips of a simulated smile, a text that is no video and a cut file are followed by `duchenne extract` with two
+processes. First undisturbed. Then, in every round, from an empty folder: up to a second after a random number of clips
+is done the parent, one of its children, or the whole process group gets SIGKILL, and the command is given again. At
+last one folder gets as many kills one after the other as there were rounds. Every file but the state is compared with
+the undisturbed run's by sha256. --quick: one round on two clips, for the tests. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from duchenne import video
+from duchenne.datasets import simulate
+
+RATE = 25.0
+SMILE = replace(simulate.POSED, neutral_before=0.6, onset=0.5, apex=0.4, offset=0.5, neutral_after=0.4)
+VICTIMS = ("parent", "child", "group")
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words.add_argument("--clips", type=int, default=8)
+    words.add_argument("--rounds", type=int, default=20)
+    words.add_argument("--seed", type=int, default=1)
+    words.add_argument("--quick", action="store_true")
+    words.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    wanted = words.parse_args()
+    clips, rounds = (2, 1) if wanted.quick else (wanted.clips, wanted.rounds)
+    with tempfile.TemporaryDirectory() as place:
+        found = measure(Path(place), clips, rounds, random.Random(wanted.seed))
+    result = {"clips": clips + 2, "rounds": rounds, "seed": wanted.seed, **found}
+    wanted.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps({name: value for name, value in result.items() if name != "kills"}))
+    sys.exit(0 if result["identical"] == result["compared"] else 1)
+
+
+def measure(place: Path, clips: int, rounds: int, chance: random.Random) -> dict[str, Any]:
+    """How often the bytes were the same, and every kill."""
+    corpus = make(place / "clips", clips)
+    run(corpus, place / "undisturbed").wait()
+    wanted = tree(place / "undisturbed")
+    assert len(wanted) == clips + 3, sorted(wanted)
+    kills: list[dict[str, Any]] = []
+    same = 0
+    for n in range(rounds):
+        out = place / f"round{n}"
+        kills.append(disturb(corpus, out, VICTIMS[n % 3], chance, clips + 2))
+        same += finish(corpus, out, wanted)
+        print(f"round {n + 1}: {kills[-1]}, {same} the same", file=sys.stderr)
+    out = place / "often"
+    kills += [disturb(corpus, out, VICTIMS[n % 3], chance, clips + 2) for n in range(rounds)]
+    same += finish(corpus, out, wanted)
+    return {"compared": rounds + 1, "identical": same, "files": len(wanted), "kills": kills}
+
+
+def make(folder: Path, clips: int) -> Path:
+    folder.mkdir()
+    pictures = list(simulate.frames(SMILE, rate=RATE, size=(320, 240), seed=1))
+    for i in range(clips):
+        first = i * 5 % (len(pictures) - 25)
+        video.write(folder / f"clip{i}.mp4", pictures[first : first + 25], RATE)
+    whole = video.write(folder / "cut.mp4", pictures[:25], RATE).read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.mp4").write_text("This is no video.\n")
+    return folder
+
+
+def run(corpus: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "duchenne", "extract", "--no-cache", str(corpus), "-o", str(out), "--workers", "2"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def disturb(corpus: Path, out: Path, victim: str, chance: random.Random, clips: int) -> dict[str, Any]:
+    """Start a run and kill `victim` at a random moment; a run that goes on is waited for."""
+    before, pause, number = chance.randrange(clips), chance.random(), chance.randrange(2)
+    process = run(corpus, out)
+    while recorded(out) < before and process.poll() is None:
+        time.sleep(0.005)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(pause)
+    done = recorded(out)
+    late = process.poll() is not None
+    if not late:
+        with suppress(ProcessLookupError):
+            if victim == "group":
+                os.killpg(process.pid, signal.SIGKILL)
+            elif victim == "parent":
+                process.kill()
+            elif hands := children(process.pid):
+                os.kill(hands[number % len(hands)], signal.SIGKILL)
+    code = process.wait()
+    return {"victim": victim, "done": done, "too_late": late, "code": code}
+
+
+def recorded(out: Path) -> int:
+    return len(list(out.glob(".duchenne/clips/*/*.json")))
+
+
+def children(pid: int) -> list[int]:
+    return [int(n) for file in Path(f"/proc/{pid}/task").glob("*/children") for n in file.read_text().split()]
+
+
+def finish(corpus: Path, out: Path, wanted: dict[str, str]) -> bool:
+    """Run to the end and say whether the files are those of the undisturbed run."""
+    code = run(corpus, out).wait()
+    return code == 1 and tree(out) == wanted  # 1: two of the clips are no videos
+
+
+def tree(out: Path) -> dict[str, str]:
+    files = [p for p in out.rglob("*") if p.is_file() and ".duchenne" not in p.relative_to(out).parts]
+    return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Write where the training people of the shipped models lie (`reference.json`), and change nothing else of them.
+
+    DUCHENNE_DATA=<folder with data/> python experiments/reference.py --runs <folder>
+
+<folder> holds what `duchenne run experiments/default.toml` and `… lstm_pb.toml` wrote, as `default` and `lstm_pb`;
+their predictions must be those that the JSON here was made of. Answers are of people whom the model of the fold had not
+seen. The smile expert is fitted again, must come out as it is shipped, and leaves its own answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import io, samples, training
+from duchenne.datasets import catalog
+from duchenne.learn import checkpoint, reference
+
+HERE = Path(__file__).parent
+#: Shipped model → the experiment whose answers it has.
+RUNS = {"default": "default", "descriptors": "lstm_pb", "lstm-pb": "lstm_pb"}
+
+
+def answers(model: str, runs: Path) -> dict[str, Any]:
+    """Quantiles of a method's answers in an evaluation."""
+    name = RUNS[model]
+    file, expected = runs / name / "predictions.csv", json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    if io.sha256(file) != expected["predictions"]["sha256"]:
+        raise SystemExit(f"{file} is not what {name}.json was made of; run experiments/{name}.toml again.")
+    with file.open(newline="", encoding="utf-8") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["method"] == model]
+    p = np.array([float(row["score"] or "nan") for row in rows])
+    labels = np.array([row["label"] == "genuine" for row in rows], int)
+    return reference.answers(p, labels, *(np.array([row[key] for row in rows]) for key in ("subject", "emotion")))
+
+
+def movements(folder: Path) -> dict[str, Any]:
+    """How the training people of PEDFE move."""
+    moved: dict[Any, reference.Moved] = {}
+    clips = [entry.clip for entry in catalog.entries("pedfe", folder)]
+    for clip in clips:
+        reference.noted(clip, samples.read(clip), moved)
+    labels = np.array([clip.label == "genuine" for clip in clips], int)
+    truth = (np.array([getattr(clip, key) for clip in clips]) for key in ("subject", "emotion"))
+    return reference.movements([moved[clip] for clip in clips], labels, *truth)
+
+
+def smile(table: Path) -> None:
+    """Fit again what is shipped and keep what it says of people left out."""
+    folder = checkpoint.locate("smile")
+    with tempfile.TemporaryDirectory() as place:
+        again = Path(place) / "smile"
+        training.train_table(table, again, log=lambda _: None)
+        if checkpoint.describe(again)["files"] != checkpoint.describe(folder)["files"]:
+            raise SystemExit(f"{table} gives another model than the smile expert that is shipped.")
+        io.write_json(folder / reference.FILE, json.loads((again / reference.FILE).read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    """All four."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, required=True)
+    runs, data = parser.parse_args().runs, Path(os.environ["DUCHENNE_DATA"]) / "data"
+    moved = movements(data / "pedfe")
+    for model in RUNS:
+        # of the two members of `default` the movement is the same, and is kept once
+        reference.keep(checkpoint.locate(model), answers(model, runs), moved if model != "lstm-pb" else None)
+    smile(data / "uva_nemo" / "lip.csv")
+
+
+if __name__ == "__main__":
+    main()

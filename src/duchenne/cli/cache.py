@@ -1,0 +1,38 @@
+"""What was read of clips and is kept for the next time: `duchenne cache info` and `duchenne cache clear`."""
+
+from __future__ import annotations
+
+import typer
+
+from duchenne.cli.app import app
+
+group = typer.Typer(help="What following faces gave, kept so that no clip is read twice.", no_args_is_help=True)
+app.add_typer(group, name="cache")
+
+
+@group.command()
+def info() -> None:
+    """Tell the folder, the number of its entries, their size, and the limit above which the oldest go."""
+    from duchenne.corpus.cache import Cache
+
+    found = Cache().info()
+    typer.echo(f"folder   {found.folder}\nentries  {found.entries}")
+    typer.echo(f"size     {_size(found.size)}\nlimit    {_size(found.limit)}")
+
+
+@group.command()
+def clear() -> None:
+    """Remove all entries; other files in the folder stay."""
+    from duchenne.corpus.cache import Cache
+
+    before = Cache().clear()
+    entries = "1 entry" if before.entries == 1 else f"{before.entries} entries"
+    typer.echo(f"Removed {entries}, {_size(before.size)}, from {before.folder}.")
+
+
+def _size(count: int) -> str:
+    value, units = float(count), iter(("bytes", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while value >= 1000 and unit != "TB":
+        value, unit = value / 1000, next(units)
+    return f"{value:.3g} {unit}"

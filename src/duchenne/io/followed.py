@@ -1,0 +1,210 @@
+"""Followed faces in blocks of finished rows, and the file that keeps them: flat memory, whatever a video's length.
+
+The file is a ZIP archive (CRC-32 on every member, its index at the end, so that one cut short is known at once)
+without pickle. Block `i` of it holds little-endian arrays, named `i/<field>`, R rows of seen faces in T frames, L of
+them with a crop:
+
+time        float64 (T,)         s from clip start, of every decoded frame
+frame       int64 (R,)           from 0, within the clip     confidence  float32 (R,)
+face        int32 (R,)           from 0, in order of sight   box         float32 (R, 4)  x0 y0 x1 y1
+points      float32 (R, 68, 2)   pixels                      looked      int64 (L,)      which of the rows have crops
+crops       uint8 (L, S, S)
+`end` is JSON: format, version, blocks, side (S), looks, frame_size, and per face sharpness (null = unknown), history.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from duchenne.errors import InputError
+from duchenne.types import Array, FaceTrack
+
+_FORMAT, _VERSION = "duchenne-followed", 1
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is written
+_FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "time": ("<f8", ()),
+    "frame": ("<i8", ()),
+    "face": ("<i4", ()),
+    "points": ("<f4", (68, 2)),
+    "confidence": ("<f4", ()),
+    "box": ("<f4", (4,)),
+    "looked": ("<i8", ()),
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """What is known of a clip only after its last frame; one item of `sharpness` and `history` per face.
+
+    frame_size  (width, height) in pixels      looks  whether crops were asked for
+    sharpness   see `faces.Followed`; NaN where it could not be measured
+    """
+
+    frame_size: tuple[int, int]
+    sharpness: tuple[float, ...]
+    history: tuple[str, ...]
+    looks: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """All that will ever be said of the frames `first` to `first + T - 1`: one row per face and frame it is seen in.
+
+    Arrays as in this module's head. `crops` is None where a reader has taken them off; `end` is given with a clip's
+    last block and with no other.
+    """
+
+    first: int
+    time: Array
+    frame: Array
+    face: Array
+    points: Array
+    confidence: Array
+    box: Array
+    looked: Array
+    crops: Array | None
+    end: End | None = None
+
+    def tracks(self, faces: int, frame_size: tuple[int, int] = (0, 0), source: str = "") -> list[FaceTrack]:
+        """These frames as tracks with a row for each of the T frames, one for each of `faces` faces."""
+        return spread([self], faces, frame_size, [()] * faces, source)
+
+
+def spread(
+    blocks: Sequence[Block],
+    faces: int,
+    frame_size: tuple[int, int],
+    histories: Sequence[tuple[str, ...]],
+    source: str,
+) -> list[FaceTrack]:
+    """Blocks that follow one another as tracks with a row for every frame, NaN where a face is not seen."""
+    first, time = blocks[0].first, np.concatenate([block.time for block in blocks])
+    points = np.full((faces, len(time), 68, 2), np.nan, np.float32)
+    confidence = np.full((faces, len(time)), np.nan, np.float32)
+    box = np.full((faces, len(time), 4), np.nan, np.float32)
+    for block in blocks:
+        at = block.face, block.frame - first
+        points[at], confidence[at], box[at] = block.points, block.confidence, block.box
+    return [
+        FaceTrack(time, points[k], confidence[k], box[k], frame_size, source=source, history=histories[k])
+        for k in range(faces)
+    ]
+
+
+class Writer:
+    """Writes blocks into an open binary file as they come; it is whole only after the block that has the `end`."""
+
+    def __init__(self, file: IO[bytes], *, compress: bool = True) -> None:
+        self._archive = zipfile.ZipFile(file, "w")
+        self._compress = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+        self._blocks = self._side = 0
+
+    def add(self, block: Block) -> None:
+        """Write one block, and with the last the end. OSError where it cannot be written."""
+        for name, (kind, _) in _FIELDS.items():
+            self._put(f"{self._blocks}/{name}", np.ascontiguousarray(getattr(block, name), kind).tobytes())
+        if block.crops is not None and len(block.crops):
+            self._side = block.crops.shape[-1]
+            self._put(f"{self._blocks}/crops", np.ascontiguousarray(block.crops, "u1").tobytes())
+        self._blocks += 1
+        if (end := block.end) is not None:
+            about = {"format": _FORMAT, "version": _VERSION, "blocks": self._blocks, "side": self._side}
+            sharp = [value if math.isfinite(value) else None for value in end.sharpness]
+            facts = {"looks": end.looks, "frame_size": end.frame_size, "sharpness": sharp, "history": end.history}
+            self._put("end", json.dumps(about | facts).encode())
+            self._archive.close()
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, self._compress, compresslevel=1)
+
+    def drop(self) -> None:
+        """Leave a file that is not whole, before it is closed; of one that is whole nothing changes."""
+        with suppress(OSError, ValueError):
+            self._archive.close()
+
+
+class Stored:
+    """The blocks in a file that `Writer` made, to be read again and again, one at a time.
+
+    `end` and the number of `blocks` are known at once. Raises InputError where the file is damaged: on opening where
+    it was cut short, on reading a block where its bytes have changed.
+    """
+
+    def __init__(self, file: Path | IO[bytes]) -> None:
+        self._name = str(file) if isinstance(file, Path) else "The file of followed faces"
+        with _damage(self._name):
+            self._archive = zipfile.ZipFile(file)
+        try:
+            with _damage(self._name):
+                about = json.loads(self._archive.read("end"))
+                if (about["format"], about["version"]) != (_FORMAT, _VERSION):
+                    raise ValueError(f"format {about['format']}, version {about['version']}")
+                self.blocks, self._side = int(about["blocks"]), int(about["side"])
+                self.end = _end(about)
+        except InputError:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[Block]:
+        first = 0
+        for number in range(self.blocks):
+            with _damage(self._name):
+                block = self._block(number, first)
+            first += len(block.time)
+            yield block
+
+    def _block(self, number: int, first: int) -> Block:
+        found = {
+            name: np.frombuffer(self._archive.read(f"{number}/{name}"), kind).reshape(-1, *shape)
+            for name, (kind, shape) in _FIELDS.items()
+        }
+        looks, side = len(found["looked"]), self._side
+        data = self._archive.read(f"{number}/crops") if looks else b""
+        crops = np.frombuffer(data, "u1").reshape((looks, side, side) if looks else (0, 0, 0))
+        return Block(first, **found, crops=crops, end=self.end if number == self.blocks - 1 else None)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._archive.close()
+
+    def __enter__(self) -> Stored:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _end(about: dict[str, Any]) -> End:
+    width, height = about["frame_size"]
+    sharpness = tuple(math.nan if value is None else float(value) for value in about["sharpness"])
+    return End((width, height), sharpness, tuple(map(str, about["history"])), bool(about["looks"]))
+
+
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
+    """Whatever goes wrong in here is a file that is damaged."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{name} is damaged ({error}); follow the clip again.") from error
+
+
+def pieces(block: Block, frames: int) -> Iterator[Block]:
+    """The block cut into blocks of at most `frames` frames, the last of which has its end; crops are left out."""
+    for start in range(0, max(1, len(block.time)), frames):
+        time = block.time[start : start + frames]
+        first = block.first + start
+        rows = (block.frame >= first) & (block.frame < first + len(time))
+        kept = {name: getattr(block, name)[rows] for name in ("frame", "face", "points", "confidence", "box")}
+        end = block.end if start + frames >= len(block.time) else None
+        yield Block(first, time, **kept, looked=np.empty(0, np.int64), crops=None, end=end)
