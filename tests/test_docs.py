@@ -1,47 +1,123 @@
-"""README's and the pages' examples run: Python blocks as they stand, commands as far as they need no files of the
-reader's."""
+"""README's and the pages' examples run: Python blocks as they stand, cheap commands on files made here, the rest as far
+as their names and options go; TOML and JSON are read, and the pages are built where Sphinx is installed."""
 
+import contextlib
+import io
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from duchenne.datasets import simulate
+import duchenne
+from duchenne import experiment, video
+from duchenne.datasets import catalog, simulate
+from duchenne.io import write_as
+from duchenne.types import Signals
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    if "gallery" not in path.parts  # which a build makes, and runs
+}
+#: Commands of the pages that are run as they stand, in this order, in one folder. All others need a corpus, learn for
+#: minutes, or do once more what one of these does.
+RUN = """
+duchenne doctor
+duchenne models list
+duchenne models verify
+duchenne datasets
+duchenne datasets show sase-fe
+duchenne datasets show uva-nemo
+duchenne datasets check sase-fe SASE-FE/
+duchenne datasets manifest sase-fe SASE-FE/ -o sase.csv
+duchenne score predictions.csv --json
+duchenne simulate -o simulated/ --people 12 --clips 4
+duchenne evaluate --manifest simulated/manifest.csv -m boosting:movement -m linear-svm:movement --folds 4 -o scores/
+duchenne compare scores/results.json scores/results.json --method-a boosting:movement --method-b linear-svm:movement
+duchenne train method boosting:movement --manifest simulated/manifest.csv -o mine/
+duchenne analyze --model mine/ clip.mp4
+duchenne rank --model mine/ a.mp4 b.mp4
+duchenne models apply default openface.csv -o predictions.csv
+duchenne convert openface.csv tracks.npz
+duchenne convert tracks.npz pyfeat.csv --to py-feat
+duchenne convert pyfeat.csv again.npz --rate 25
+duchenne models apply default again.npz -o predictions.csv
+duchenne analyze clip.mp4 -o out/
+duchenne analyze frames/ --rate 25
+duchenne overlay clip.mp4 -o seen.mp4
+duchenne emotions portrait.jpg
+duchenne emotions clip.mp4 --every 0.2 -o clip.csv
+duchenne micro-expressions clip.mp4 -o spotted.csv
+"""
+#: Pages on which every command is one of those; `demo` is run by the tests of the command line.
+WHOLE = ("docs/start.md", "docs/howto/own-data.md", "docs/howto/import.md")
 
 
 def blocks(language: str) -> list[str]:
     return [block for page in PAGES.values() for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
 
 
-def commands() -> list[list[str]]:
-    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+def commands(page: str = "") -> list[list[str]]:
+    found = re.findall(r"```sh\n(.*?)```", PAGES[page], re.DOTALL) if page else blocks("sh")
+    lines = [line.split("#")[0].strip() for block in found for line in block.splitlines()]
     return [shlex.split(line) for line in lines if line.startswith("duchenne ")]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
-    for name in ("clip.mp4", "a.mp4", "b.mp4"):
-        simulate.smile_clip(folder / name, "posed", rate=30.0)
+    for name, kind in (("a.mp4", "posed"), ("b.mp4", "genuine")):
+        simulate.smile_clip(folder / name, kind, rate=15.0)
+    shutil.copy(folder / "a.mp4", folder / "clip.mp4")
     row = "clip.mp4,ann,happiness,,0.5,0.9,"
     (folder / "samm-long.csv").write_text(f"path,subject,emotion,label,start,end,rate\n{row}\n", encoding="utf-8")
+    (folder / "people.csv").write_text("path,subject,emotion,label\nclip.mp4,ann,happiness,posed\n", encoding="utf-8")
+    (folder / "frames").mkdir()
+    for frame in list(video.frames(folder / "clip.mp4"))[15:45]:
+        Image.fromarray(frame.bgr[..., ::-1]).save(folder / f"frames/{frame.index}.png")
+    Image.open(folder / "frames/40.png").save(folder / "portrait.jpg")
+    track = simulate.track(simulate.KINDS["posed"], 25.0, seed=1)
+    write_as(folder / "openface.csv", [track], "openface")
+    units = Signals(track.time, np.full((len(track), 2), 1.0), ("AU06", "AU12"), ("0-5", "0-5"))
+    write_as(folder / "openface_units.csv", [track], "openface", [units])
+    layout = catalog.load("sase-fe").layouts[0]
+    (folder / "SASE-FE/1").mkdir(parents=True)
+    for code in layout.rules["complete"]:
+        (folder / f"SASE-FE/1/{code}.MP4").write_text(code, encoding="utf-8")
+    rows = [f"{i}.mp4,{'genuine' if i % 2 else 'posed'},{i / 9},p{i // 2}" for i in range(10)]
+    (folder / "predictions.csv").write_text("\n".join(["video,label,score,subject", *rows]) + "\n", encoding="utf-8")
     return folder
 
 
-def test_python_blocks_run(place, monkeypatch):
-    monkeypatch.chdir(place)
-    assert blocks("python")
-    for block in blocks("python"):
-        if "torchvision" in block:  # which is no dependency, and its weights are not at hand
-            continue
-        subprocess.run([sys.executable, "-c", block], cwd=place, check=True, capture_output=True)
+def test_python_blocks_run(place):
+    """Each with names of its own; in one process, so that torch comes once."""
+    found = [block for block in blocks("python") if "torchvision" not in block]  # no dependency, and no weights at hand
+    assert found
+    each = (
+        "import json, sys\nfor block in json.load(sys.stdin):\n    print(block)\n    exec(block, {'__name__': 'block'})"
+    )
+    words = [sys.executable, "-u", "-c", each]
+    done = subprocess.run(words, input=json.dumps(found), cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr}"
+
+
+def test_toml_and_json_blocks_are_what_they_say(tmp_path):
+    for block in blocks("json"):
+        json.loads(block)
+    for i, block in enumerate(blocks("toml")):
+        if "models" in tomllib.loads(block):
+            (tmp_path / f"{i}.toml").write_text(block, encoding="utf-8")
+            assert experiment.plan(tmp_path / f"{i}.toml", tmp_path).models
 
 
 def test_commands_exist():
@@ -52,20 +128,72 @@ def test_commands_exist():
         wanted.setdefault(tuple(names[:depth]), set()).update(w for w in words if w.startswith("--"))
     assert len(wanted) >= 20
     for names, options in wanted.items():
-        done = subprocess.run(
-            [sys.executable, "-m", "duchenne", *names, "--help"], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, (names, done.stderr)
-        assert not [option for option in options if option not in done.stdout], names
+        code, said = command([*names, "--help"])
+        assert code == 0, (names, said)
+        assert not [option for option in options if option not in said], names
 
 
-def test_analyze_commands_run(place):
+def command(words: list[str]) -> tuple[object, str]:
+    """Exit code and output of the command line, as its entry point gives them, in this process: torch comes once."""
+    from duchenne.cli import main
+
+    said = io.StringIO()
+    before, sys.argv = sys.argv, ["duchenne", *words]
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            main()
+        code: object = 0
+    except SystemExit as leave:
+        code = leave.code or 0
+    finally:
+        sys.argv = before
+    return code, said.getvalue()
+
+
+def test_commands_of_the_pages_run(place, tmp_path, monkeypatch):
+    ground = shutil.copytree(place, tmp_path / "ground")
+    monkeypatch.chdir(ground)
+    wanted = [shlex.split(line) for line in RUN.split("\n") if line]
+    for words in wanted:
+        assert words in commands(), f"{shlex.join(words)} stands on no page"
+        code, said = command(words[1:])
+        assert code == 0, f"{shlex.join(words)}\n{said}"
+        assert said.strip()
+        if "-o" in words:
+            assert (ground / words[words.index("-o") + 1]).exists(), words
+    left = [words for page in WHOLE for words in commands(page) if words not in wanted and words[1] != "demo"]
+    assert not left
+    assert {p.name for p in (ground / "out").iterdir()} == {"verdict.json", "frames.csv", "emotions.csv", "report.html"}
+
+
+def test_smile_table_is_that_of_its_json():
+    source = json.loads((ROOT / "experiments/smile_kinematics.json").read_text(encoding="utf-8"))["uva_nemo"]
+    table = PAGES["docs/science/smiles.md"].split("<!-- smiles -->")[1]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    assert [re.findall(r"\d+", cell)[0] for cell in rows[0][1:]] == [
+        str(source[label]["smiles"]) for label in ("posed", "genuine")
+    ]
+    names = ("onset", "apex", "offset", "amplitude", "speed", "offset_speed")
+    for name, row in zip(names, rows[2:8], strict=True):
+        assert [float(cell) for cell in row[1:]] == [source[label]["median"][name] for label in ("posed", "genuine")]
+
+
+def test_everything_of_the_package_is_on_an_api_page():
+    told = "".join(text for name, text in PAGES.items() if name.startswith("docs/api/"))
+    for name in set(duchenne.__all__) - {"__version__"}:
+        assert re.search(rf":: (duchenne|duchenne\.\w+)\.{name}\n", told), name
+
+
+def test_pages_build_without_a_warning(tmp_path):
+    pytest.importorskip("furo", reason='the pages need pip install ".[docs]"')
+    words = ["-m", "sphinx", "-q", "-W", "-b", "html", "-D", "render_gallery=0", "-d", tmp_path / "trees"]
     done = subprocess.run(
-        [sys.executable, "-m", "duchenne", "analyze", "clip.mp4", "-o", "out"],
-        cwd=place, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, *words, ROOT / "docs", tmp_path / "html"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (place / "out").iterdir()} == {"verdict.json", "frames.csv", "emotions.csv", "report.html"}
+    page = (tmp_path / "html/api/types.html").read_text(encoding="utf-8")
+    assert "float32 (T, 68, 2)" in page
+    assert "0.734" in (tmp_path / "html/science/measured.html").read_text(encoding="utf-8")
 
 
 def test_the_share_of_false_alarms_is_what_the_arithmetic_says():
@@ -79,7 +207,7 @@ def test_limits_are_said_everywhere():
     from duchenne.pipeline import LIMITS
 
     root = Path(__file__).parents[1]
-    texts = {"README": README, "verdict": LIMITS}
+    texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": LIMITS}
     texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoint.shipped().items()}
     texts["report"] = (root / "src/duchenne/templates/report.html.j2").read_text(encoding="utf-8")
     texts["help"] = subprocess.run(

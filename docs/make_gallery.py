@@ -1,0 +1,239 @@
+"""Render the gallery: real program, simulated faces. `python docs/make_gallery.py FOLDER`; Sphinx calls `make`.
+
+Each function makes one picture and returns its name; its docstring is what the page says about it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import itertools
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+KINDS = {"posed": "posed", "genuine": "spontaneous"}
+HEAD = """# Gallery
+
+Every picture on this page was made by the program while these pages were built, from **simulated** faces: a portrait in
+the public domain (NASA) that is bent along smiles drawn from measured distributions. They show what you get, and are no
+evidence about people.
+"""
+
+
+def example(name: str) -> ModuleType:
+    """A script of examples/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Studio:
+    """The folder that pictures go to, and the two clips that they are made of, each read and judged once."""
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        self.folder, self.work = folder, work
+
+    @cache  # noqa: B019
+    def clip(self, kind: str) -> Path:
+        from duchenne.datasets import simulate
+
+        return simulate.smile_clip(self.work / f"{KINDS[kind]}.mp4", kind, rate=30.0)
+
+    @cache  # noqa: B019
+    def judged(self, kind: str):
+        from duchenne import pipeline
+
+        return pipeline.examine(self.clip(kind))
+
+    @cache  # noqa: B019
+    def corpus(self) -> Path:
+        """The manifest of a small simulated corpus of tracks."""
+        from duchenne.datasets import simulated
+
+        return simulated.corpus(self.work / "corpus", people=24, clips=4, rate=25.0, seed=5)
+
+
+def reports(studio: Studio) -> list[str]:
+    """## The report
+
+    What `duchenne analyze clip.mp4 -o out/` leaves, one file that works offline: a smile with the timing of a
+    <a href="spontaneous.html">spontaneous</a> one and one with that of a <a href="posed.html">posed</a> one, as
+    they came out.
+    """
+    from duchenne import judges, pipeline
+
+    card = judges.load_model("default").card
+    shots = []
+    for kind, words in KINDS.items():
+        out = studio.work / words
+        pipeline.save(studio.judged(kind), out, card)
+        shutil.copy(out / "report.html", studio.folder / f"{words}.html")
+    page = studio.folder / "spontaneous.html"
+    for name, size, more in (
+        ("report", "1000,1500", []),
+        ("report-dark", "1000,1500", ["--blink-settings=preferredColorScheme=0"]),
+        ("report-phone", "500,1500", []),
+    ):
+        if CHROMIUM and photograph(page, studio.folder / f"{name}.png", size, more):
+            shots.append(f"{name}.png")
+    return shots
+
+
+def photograph(page: Path, out: Path, size: str, more: list[str]) -> bool:
+    """A page as headless Chromium shows it; False where that does not work here."""
+    with tempfile.TemporaryDirectory() as profile:
+        command = [
+            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *(f"--user-data-dir={profile}", f"--window-size={size}", f"--screenshot={out}", *more, page.as_uri()),
+        ]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+        except (OSError, subprocess.SubprocessError):
+            return False
+    return out.is_file()
+
+
+def curves(studio: Studio) -> list[str]:
+    """## Curves, phases, emotions
+
+    Lip corners, eyes and mouth after the head's pose was taken out, in distances between the eyes; rise, plateau and
+    fall of the smile; and below what the expression network saw, ten times a second.
+    `examples/plot_curves.py` draws it.
+    """
+    plot = example("plot_curves")
+    for kind, words in KINDS.items():
+        plot.draw(studio.judged(kind)[0], f"A simulated smile with {words} timing").savefig(
+            studio.folder / f"curves-{words}.png", dpi=110
+        )
+    return [f"curves-{words}.png" for words in KINDS.values()]
+
+
+def overlay(studio: Studio) -> list[str]:
+    """## The overlay
+
+    A frame of what `duchenne overlay clip.mp4 -o seen.mp4` writes: points, phase, the running P(genuine) and curves.
+    """
+    from duchenne import judges, video
+    from duchenne.overlay import Painter, running
+
+    (judged,) = studio.judged("genuine")
+    apex = next((phase.apex for phase in judged.verdict.phases if phase.apex is not None), judged.track.duration / 2)
+    frame = next(f for f in video.frames(studio.clip("genuine")) if f.time >= apex)
+    height, width = frame.grey.shape
+    painter = Painter([judged], [running(judged, judges.load_model("default"))], (width, height))
+    picture = painter.paint(frame.bgr[..., ::-1], frame.index, frame.time)
+    Image.fromarray(picture).save(studio.folder / "overlay.png")
+    return ["overlay.png"]
+
+
+def pb(studio: Studio) -> list[str]:
+    """## Where clips lie in PB space
+
+    `duchenne pb` with the shipped LSTM-PB: the vector under which the network predicts a clip best, for 48 simulated
+    clips, between the vectors typical of the posed and of the genuine clips it learnt from; and for one clip what the
+    network expected beside what came.
+    """
+    from duchenne import pb_space
+    from duchenne.datasets import manifest
+
+    out = studio.work / "pb"
+    made = pb_space.pb("lstm-pb", manifest.read(studio.corpus())[:48], out, most=1, log=lambda text: None)
+    names = []
+    for path in (path for path in made["pictures"] if path.suffix == ".png"):
+        names.append(f"pb-{len(names)}.png")
+        shutil.copy(path, studio.folder / names[-1])
+    return names
+
+
+def filters(studio: Studio) -> list[str]:
+    """## What filters look for
+
+    `duchenne filters` on frames of eight simulated people: for each of the strongest filters of one layer the images
+    that excite it most, and what in them does. All eight share one portrait, so a real set of photographs tells far
+    more; [that page](../filters.md) shows one.
+    """
+    from duchenne import filter_report
+    from duchenne.datasets import simulate, simulated
+    from duchenne.datasets.kinematics import draw
+
+    faces = studio.work / "faces"
+    faces.mkdir()
+    for i, person in enumerate(simulated.cast(8, seed=1)):
+        kin = draw("genuine", np.random.default_rng(i), person)
+        shown = simulate.frames(kin, rate=2.0, size=(320, 240), seed=i, person=person)
+        for k, picture in enumerate(itertools.islice(shown, 6)):
+            Image.fromarray(picture).save(faces / f"{person.name}-{k}.png")
+    page = studio.work / "filters.html"
+    made = filter_report.report("expression", faces, page, layers=("block3b",), top=4)
+    with Image.open(made["sheets"][0]) as sheet:
+        sheet.crop((0, 0, sheet.width, min(sheet.height, round(sheet.width * 0.9)))).resize((1440, 1296)).save(
+            studio.folder / "filters.png"
+        )
+    return ["filters.png"]
+
+
+def scores(studio: Studio) -> list[str]:
+    """## An evaluation
+
+    `duchenne evaluate` on 96 simulated clips of 24 people, each judged by a model that has not seen that person: ROC,
+    whether the probabilities mean what they say, and what is right if only the surest clips are answered. The clips are
+    drawn from the distributions that posed and spontaneous smiles were measured to have: scores say how far these lie
+    apart, and nothing about how well people can be judged; that is on [another page](../science/measured.md).
+    """
+    from duchenne.evaluation import Plan, evaluate
+
+    plan = Plan((str(studio.corpus()),), ("boosting:movement",), folds=4, baselines=False, draws=200)
+    evaluate(plan, studio.work / "evaluation")
+    names = []
+    for path in sorted((studio.work / "evaluation").glob("*.png")):
+        names.append(f"evaluation-{path.name}")
+        shutil.copy(path, studio.folder / names[-1])
+    return names
+
+
+SECTIONS: tuple[Callable[[Studio], list[str]], ...] = (reports, curves, overlay, pb, filters, scores)
+
+
+def make(folder: Path) -> Path:
+    """Render everything into `folder` and write its index.md last; returns that page."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as work:
+        studio = Studio(folder, Path(work))
+        parts = [HEAD, *(_section(section, section(studio)) for section in SECTIONS), _scripts()]
+    (folder / "index.md").write_text("\n".join(parts), encoding="utf-8")
+    return folder / "index.md"
+
+
+def _section(section: Callable[[Studio], list[str]], pictures: list[str]) -> str:
+    words = inspect.getdoc(section) or ""
+    title = words.partition("\n")[0].lstrip("# ")
+    drawn = (f"![{title}, {name.removesuffix('.png').replace('-', ' ')}]({name})" for name in pictures)
+    return "\n\n".join([words, *drawn]) + "\n"
+
+
+def _scripts() -> str:
+    blocks = [
+        f"### {path.name}\n\n```{{literalinclude}} ../../examples/{path.name}\n:language: python\n```\n"
+        for path in sorted(EXAMPLES.glob("*.py"))
+    ]
+    about = "Short scripts to start from, in `examples/`; the tests run them. `examples/tour.ipynb` is a notebook."
+    return "\n".join(["## Example scripts\n", about + "\n", *blocks])
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1])))

@@ -1,0 +1,56 @@
+"""A model of your own, judged on people it has not seen: python examples/own_model.py manifest.csv
+
+The manifest has the columns path, subject, emotion, label. Try it on simulated people, which say nothing about real
+ones: duchenne simulate -o simulated/ --people 12 --clips 4
+"""
+
+import sys
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from duchenne import crossval
+from duchenne.datasets import manifest
+from duchenne.evaluate import metrics, splits
+from duchenne.features.descriptors import prepare
+from duchenne.features.phases import amplitude, main_phase, phases
+from duchenne.learn import methods
+from duchenne.samples import read
+from duchenne.types import FaceTrack
+
+
+class RiseModel:
+    """Duration, height and mean speed of the rise of the lip corners, and a logistic regression on them."""
+
+    def describe(self, track: FaceTrack) -> list[float]:
+        _, curves = prepare(track, fps=50.0)  # frontal, 50 per second, in eye distances
+        found = main_phase(phases(curves, curve="lip_corner_pull"), curves)
+        if found is None or found.onset is None or found.apex is None:
+            return [0.0, 0.0, 0.0]
+        seconds, height = found.apex - found.onset, amplitude(found, curves)
+        return [seconds, height, height / seconds]
+
+    def fit(self, tracks, labels, groups=None, emotions=None):
+        x = np.array([self.describe(track) for track in tracks])
+        self.centre, self.spread = x.mean(axis=0), x.std(axis=0) + 1e-9
+        self.linear = LogisticRegression().fit((x - self.centre) / self.spread, np.asarray(labels))
+        return self
+
+    def predict_proba(self, tracks):
+        x = np.array([self.describe(track) for track in tracks])
+        return self.linear.predict_proba((x - self.centre) / self.spread)
+
+
+if __name__ == "__main__":
+    clips = manifest.read(sys.argv[1])
+    tracks = [read(clip) for clip in clips]
+    truth = np.array([clip.label == "genuine" for clip in clips])
+    folds = list(splits.by_person([clip.subject for clip in clips], k=4, seed=0))
+    contestants = {
+        "rise of the smile": RiseModel,
+        "shipped recipe, movement only": lambda: methods.make("boosting:movement"),
+        "baseline: clip length": lambda: methods.BASELINES["clip length"](0),
+    }
+    for name, factory in contestants.items():
+        p = crossval(factory, tracks, clips, folds).p
+        print(f"{name:32} accuracy {metrics.accuracy(p, truth):.3f}   AUC {metrics.auc(p, truth):.3f}")

@@ -1,0 +1,81 @@
+"""The example scripts run as their first lines say, on rendered clips; the notebook runs from its top to its end."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from duchenne import io
+from duchenne.datasets import simulate, simulated
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+#: What each must say, as far as it is known before: a word of its answer.
+SAYS = {
+    "analyze_clip.py": "Not for lie detection",
+    "compare_clips.py": "more genuine",
+    "folder_to_table.py": "bad.mp4",
+    "import_openface.py": "face 0: ",
+    "own_model.py": "baseline: clip length",
+    "plot_curves.py": "written curves.png",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "clips").mkdir()
+    for name, kind in (("a.mp4", "posed"), ("b.mp4", "genuine")):
+        simulate.smile_clip(folder / name, kind, rate=15.0)
+    (folder / "clip.mp4").write_bytes((folder / "a.mp4").read_bytes())
+    (folder / "clips/good.mp4").write_bytes((folder / "a.mp4").read_bytes())
+    (folder / "clips/bad.mp4").write_text("no video", encoding="utf-8")
+    manifest = simulated.corpus(folder / "made", people=8, clips=4, rate=25.0, seed=1)
+    track = simulate.track(simulate.KINDS["posed"], 25.0, seed=1)
+    io.write_as(folder / "openface.csv", [track], "openface")
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    rows = [lines[0], *(f"made/{line}" for line in lines[1:])]
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def run(words, place):
+    env = os.environ | {"MPLBACKEND": "Agg"}
+    done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_run_as_they_say(name, place):
+    usage = next(
+        line.split("python ")[1]
+        for line in (EXAMPLES / name).read_text(encoding="utf-8").splitlines()
+        if f"python examples/{name}" in line
+    )
+    words = shlex.split(usage.rstrip('"'))[1:]
+    assert SAYS[name] in run([sys.executable, EXAMPLES / name, *words], place)
+
+
+def test_the_folder_becomes_a_table(place):
+    if not (place / "verdicts.csv").exists():  # by the test above
+        run([sys.executable, EXAMPLES / "folder_to_table.py", "clips", "verdicts.csv"], place)
+    table = pd.read_csv(place / "verdicts.csv").set_index("clip")
+    assert "is a text file" in table.loc["bad.mp4", "error"]
+    assert table.loc["good.mp4", "seconds"] == pytest.approx(simulate.KINDS["posed"].duration, abs=0.07)
+
+
+def test_the_notebook_runs(place):
+    notebook = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    said = run([sys.executable, "-c", "\n\n".join("".join(cell["source"]) for cell in cells)], place)
+    assert "P(genuine)" in said or "Too close" in said
+    assert "AUC, 95 % over people" in said
