@@ -13,7 +13,8 @@ import pytest
 from conftest import RATE
 from duchenne import filters_page, pipeline
 from duchenne.explain.filters import excite, views_of
-from duchenne.report import keyframes, render
+from duchenne.report import pictures as read_again
+from duchenne.report import render
 from makers import make_video
 
 #: What pages have been broken by: markup, attributes, templates, entities, marks that turn the reading direction.
@@ -87,7 +88,7 @@ def page_of(analysis, word: str) -> str:
         quality={**v.quality, "warnings": [word]}, model={**v.model, "id": word},
     )  # fmt: skip
     card = {"id": word, "data": word, "limits": [word], "per_emotion": {word: 0.6}, "accuracy": 0.7}
-    return render(verdict, analysis.track, analysis.curves, keyframes(v, analysis.track), card)
+    return render(verdict, analysis.track, analysis.curves, read_again(v, analysis.track, analysis.curves), card)
 
 
 @pytest.mark.parametrize("word", WORDS)
