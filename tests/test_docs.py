@@ -54,6 +54,7 @@ duchenne convert pyfeat.csv again.npz --rate 25
 duchenne models apply default again.npz -o predictions.csv
 duchenne analyze clip.mp4 -o out/
 duchenne analyze frames/ --rate 25
+duchenne extract clips/ -o tracks/
 duchenne overlay clip.mp4 -o seen.mp4
 duchenne emotions portrait.jpg
 duchenne emotions clip.mp4 --every 0.2 -o clip.csv
@@ -79,6 +80,8 @@ def place(tmp_path_factory):
     for name, kind in (("a.mp4", "posed"), ("b.mp4", "genuine")):
         simulate.smile_clip(folder / name, kind, rate=15.0)
     shutil.copy(folder / "a.mp4", folder / "clip.mp4")
+    (folder / "clips").mkdir()
+    shutil.copy(folder / "a.mp4", folder / "clips/a.mp4")
     row = "clip.mp4,ann,happiness,,0.5,0.9,"
     (folder / "samm-long.csv").write_text(f"path,subject,emotion,label,start,end,rate\n{row}\n", encoding="utf-8")
     (folder / "people.csv").write_text("path,subject,emotion,label\nclip.mp4,ann,happiness,posed\n", encoding="utf-8")
