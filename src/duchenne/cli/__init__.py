@@ -13,6 +13,7 @@ from duchenne.cli import (
     models,
     overlay,
     rank,
+    web,
 )
 from duchenne.cli.app import app, main
 
@@ -31,4 +32,5 @@ __all__ = [
     "models",
     "overlay",
     "rank",
+    "web",
 ]
