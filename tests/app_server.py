@@ -49,7 +49,9 @@ class Server:
         return list(self.temporary.glob("duchenne-app-*"))
 
     def stored(self) -> list[Path]:
-        return [path for path in self.temporary.rglob("clip*") if path.is_file()]
+        """Uploads on the disk; folders may go while they are looked at."""
+        walk = os.walk(self.temporary)
+        return [Path(folder) / name for folder, _, names in walk for name in names if name.startswith("clip")]
 
 
 def start(temporary: Path, *words: object) -> Server:

@@ -21,8 +21,10 @@ import pytest
 
 from app_server import Server, end, start
 from duchenne.errors import UsageError
+from duchenne.types import Array
 from duchenne.web import place, session
 from duchenne.web.hand import Hand
+from makers import make_video
 
 MOST_MB = 2
 
@@ -200,6 +202,32 @@ def test_a_clip_that_brings_its_process_down_brings_nothing_else_down(smile: Pat
     assert second["failed"].startswith("room.mp4 shows no face")
 
 
+def test_work_that_is_dropped_ends_and_its_process_goes_on(
+    tmp_path: Path, pictures: list[Array], empty_room: Path
+) -> None:
+    long = make_video(tmp_path / "long.mp4", pictures * 8, rate=25)
+
+    async def story() -> tuple[dict[str, Any], dict[str, Any], bool, int]:
+        hand = Hand("default", 600.0)
+        seen: list[int] = []
+
+        def drop(said: dict[str, Any]) -> None:
+            if not seen:
+                hand.drop()
+            seen.append(said["done"])
+
+        first = await hand.do(job(long, "mine.mp4"), drop)
+        before = hand.process
+        second = await hand.do(job(empty_room, "room.mp4"), lambda said: None)
+        same = hand.process is before
+        await hand.close()
+        return first, second, same, max(seen)
+
+    first, second, same, frames = asyncio.run(story())
+    assert first == {"failed": "Cancelled."} and frames < 480
+    assert second["failed"].startswith("room.mp4 shows no face") and same
+
+
 def test_a_clip_that_takes_too_long_is_given_up(smile: Path) -> None:
     async def story() -> tuple[dict[str, Any], int | None]:
         hand = Hand("default", 0.05)  # s, in which nobody follows and judges 60 frames
@@ -273,3 +301,28 @@ def test_another_host_is_warned_of(tmp_path: Path) -> None:
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert said.startswith("Warning: on 0.0.0.0 other computers can reach this page")
+
+
+def test_a_browser_is_started_with_an_address_that_works_once(tmp_path: Path) -> None:
+    told, script = tmp_path / "told", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n', encoding="utf-8")
+    script.chmod(0o700)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "duchenne", "app", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "BROWSER": str(script), "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    found = Server(process, process.stdout.readline().strip(), tmp_path)
+    for _ in range(600):
+        if told.exists():
+            break
+        time.sleep(0.05)
+    once = told.read_text(encoding="utf-8").split("/")[3]
+    assert once != found.token
+    assert found.ask("GET", "", headers={"Host": "evil.example"}, token=once)[0] == 403
+    status, headers, _ = found.ask("GET", "", token=once)
+    assert status == 303 and headers["location"] == f"/{found.token}/"
+    assert found.ask("GET", "", token=once)[0] == 403
+    end(found)

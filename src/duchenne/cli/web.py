@@ -20,6 +20,7 @@ def serve(
     model: ModelOption = "default",
 ) -> None:
     """Open a page on this computer on which to drop clips, record one, read verdicts and compare; nothing leaves it."""
+    import threading
     import webbrowser
 
     from duchenne import judges
@@ -33,10 +34,10 @@ def serve(
             "nothing is encrypted on the way."
         )
 
-    def opened(url: str) -> None:
+    def opened(url: str, once: str) -> None:
         typer.echo(url)
         log("Clips stay on this computer and are deleted when the app ends. Ctrl-C ends it.")
-        if browser:
-            webbrowser.open(url)
+        if browser:  # one that runs in the terminal would hold everything up
+            threading.Thread(target=webbrowser.open, args=(once,), daemon=True).start()
 
     server.serve(server.Settings(host, port, model, max_mb, max_seconds), opened)

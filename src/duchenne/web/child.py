@@ -2,7 +2,8 @@
 
 `python -m duchenne.web.child MODEL SECONDS` reads one JSON job a line on stdin and answers in lines on stdout:
 {"ready": true}, {"stage": …, "done": frames, "total": frames or null}, and for each job {"result": …} or
-{"failed": sentence}. It leaves when stdin ends, and when a job takes much longer than SECONDS.
+{"failed": sentence}. The line {"cancel": true} makes it give up a job at its next sign of progress. It leaves when
+stdin ends, and when a job takes much longer than SECONDS.
 """
 
 from __future__ import annotations
@@ -13,103 +14,24 @@ import os
 import queue
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from duchenne import expressions, judges, overlay, pipeline, ranking, video
+from duchenne import expressions, judges
 from duchenne.errors import DuchenneError
 from duchenne.faces import follow
-from duchenne.io import plain
+from duchenne.web.jobs import KINDS, Say
 
-_TICK = 0.15  # s between two signs of progress
 _SPARE = 30.0  # s over the limit after which a process that hangs ends itself
-_REASONS = 3
-_SHOWN = ["p_genuine", "label", "abstained", "reason", "emotion", "phases", "evidence", "quality", "frames", "duration"]
-Say = Callable[[Mapping[str, Any]], None]
+_CANCEL = threading.Event()
 
 
-class Progress:
-    """Tells of frames done; frame 1 again means that the next of the `passes` over a clip has begun."""
-
-    def __init__(self, say: Say, passes: list[tuple[str, int | None]]) -> None:
-        self.say, self.passes = say, passes
-        self.at, self.last, self.told = 0, 0, 0.0
-
-    def __call__(self, done: int) -> None:
-        if done <= self.last:
-            self.at = min(self.at + 1, len(self.passes) - 1)
-        self.last = done
-        stage, total = self.passes[self.at]
-        if total is not None and done >= total:
-            self.tell("judging" if stage == "following" else "writing")
-        elif time.monotonic() - self.told >= _TICK:
-            self.tell(stage)
-
-    def tell(self, stage: str) -> None:
-        """Say where the work stands."""
-        totals = [total or 0 for _, total in self.passes]
-        known = all(totals)
-        done = self.last + sum(totals[: self.at]) if known else self.last
-        self.say({"stage": stage, "done": done, "total": max(sum(totals), done) if known else None})
-        self.told = time.monotonic()
-
-
-def judge(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """Judge a clip into `job["out"]` as `duchenne analyze` does, and return what the page shows of it."""
-    clip = job["clips"][0]
-    progress = Progress(say, [("following", _frames(clip["path"]))])
-    progress.tell("following")
-    found = pipeline.examine(
-        clip["path"], model=job["model"], allow_truncated=job["allow_truncated"], on_frame=progress
-    )
-    progress.tell("writing")
-    named = [replace(each, verdict=replace(each.verdict, source=clip["name"])) for each in found]
-    card = judges.load_model(job["model"]).card
-    pipeline.save(named, job["out"], card)
-    verdict = plain(named[0].verdict.to_dict())
-    verdict["evidence"] = verdict["evidence"][:_REASONS]
-    kept = {name: verdict[name] for name in _SHOWN}
-    return {**kept, "model": verdict["model"].get("id"), "band": card.get("abstain_band"), "accuracy": card.get("accuracy")}
-
-
-def film(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """Write a clip with what was seen drawn in."""
-    path = job["clips"][0]["path"]
-    total = _frames(path)
-    progress = Progress(say, [("following", total), ("drawing", total)])
-    progress.tell("following")
-    out = Path(job["out"]) / "overlay.mp4"
-    overlay.overlay(path, out, model=job["model"], allow_truncated=job["allow_truncated"], on_frame=progress)
-    return {"bytes": out.stat().st_size}
-
-
-def compare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """Which of two clips of one person moves the more like a spontaneous expression."""
-    paths = [clip["path"] for clip in job["clips"]]
-    progress = Progress(say, [("following", _frames(path)) for path in paths])
-    progress.tell("following")
-    found = ranking.rank(*paths, model=job["model"], allow_truncated=job["allow_truncated"], on_frame=progress)
-    said = plain(found.to_dict())
-    del said["clips"]
-    alone = [{"p_genuine": plain(each.p_raw), "label": each.verdict.label} for each in found.clips]
-    return {**said, "winner": found.winner, "alone": alone}
-
-
-KINDS = {"judge": judge, "film": film, "compare": compare}
-
-
-def _frames(path: str) -> int | None:
-    """Frames that a file says it has."""
-    about = video.info(path)
-    told = about.declared_frames
-    return told or (round(about.rate * about.duration) if about.rate and about.duration else None)
+class _Cancelled(BaseException):
+    """Nobody wants the answer any more."""
 
 
 def _answer(job: dict[str, Any], say: Say) -> dict[str, Any]:
@@ -124,8 +46,15 @@ def _answer(job: dict[str, Any], say: Say) -> dict[str, Any]:
             return {key: named(item) for key, item in value.items()}
         return [named(item) for item in value] if isinstance(value, list) else value
 
+    def tick(what: Mapping[str, Any]) -> None:
+        if _CANCEL.is_set():
+            raise _Cancelled
+        say(what)
+
     try:
-        return {"result": named(KINDS[job["kind"]](job, say))}
+        return {"result": named(KINDS[job["kind"]](job, tick))}
+    except _Cancelled:
+        return {"failed": "Cancelled."}
     except DuchenneError as error:
         return {"failed": named(str(error))}
     except Exception as error:  # the page goes on, whatever a clip does
@@ -162,7 +91,12 @@ def _warm(model: str) -> None:
 
 def _listen(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
     for line in sys.stdin:
-        jobs.put(json.loads(line))
+        said = json.loads(line)
+        if "cancel" in said:
+            _CANCEL.set()
+        else:
+            _CANCEL.clear()
+            jobs.put(said)
     os._exit(0)  # whoever sent jobs is gone
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import secrets
 import socket
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _READ = frozenset({"GET", "HEAD"})
@@ -33,10 +34,14 @@ _ALWAYS = {
 
 
 class Guard:
-    """Refuses in one sentence what is not the app's own page, and gives every answer its headers."""
+    """Refuses in one sentence what is not the app's own page, and gives every answer its headers.
+
+    `once` leads to the page a single time: what a browser is started with, all users of a computer can read.
+    """
 
     def __init__(self, app: ASGIApp, token: str, host: str, port: int) -> None:
         self.app, self.token, self.port = app, token, port
+        self.once: str | None = secrets.token_urlsafe(24)
         self.names = {"127.0.0.1", "localhost", "::1", host.lower()}
         self.any_address = host in ("0.0.0.0", "::", "")
         if self.any_address:
@@ -60,7 +65,12 @@ class Guard:
         if scope["path"] == "/favicon.ico":  # browsers ask for it unasked
             await Response(status_code=204)(scope, receive, answer)
             return
-        fault = self.fault(scope["method"], scope["path"], Headers(scope=scope))
+        headers = Headers(scope=scope)
+        if self.once and self._own(f"//{headers.get('host', '')}") and _leads(scope["path"], self.once):
+            self.once = None
+            await RedirectResponse(f"/{self.token}/", 303)(scope, receive, answer)
+            return
+        fault = self.fault(scope["method"], scope["path"], headers)
         within = self.app if fault is None else PlainTextResponse(fault, 403)
         await within(scope, receive, answer)
 
@@ -68,7 +78,7 @@ class Guard:
         """Why a request is refused, in one sentence."""
         if not self._own(f"//{headers.get('host', '')}"):
             return "This page answers only to the address that `duchenne app` printed; open that one."
-        if not hmac.compare_digest(path.removeprefix("/").partition("/")[0].encode(), self.token.encode()):
+        if not _leads(path, self.token):
             return "This address is not of this session; open the one that `duchenne app` printed."
         origin = headers.get("origin")
         if method not in _READ and (origin is None or not origin.startswith("http://") or not self._own(origin)):
@@ -83,6 +93,10 @@ class Guard:
         except ValueError:
             return False
         return port == self.port and (host in self.names or (self.any_address and _is_address(host)))
+
+
+def _leads(path: str, token: str) -> bool:
+    return hmac.compare_digest(path.removeprefix("/").partition("/")[0].encode(), token.encode())
 
 
 def _is_address(host: str) -> bool:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 _LINE = 1 << 26  # bytes of the longest answer
+_GRACE = 1.0  # s that a process has to give up a job by itself
 _START = 300.0  # s that a process may take to load its libraries from a slow disk
 
 
@@ -23,6 +24,7 @@ class Hand:
         self.model, self.seconds = model, seconds
         self.process: Process | None = None
         self.ready = False
+        self._late: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Start a process where there is none; it loads its models while nobody waits for them."""
@@ -56,6 +58,8 @@ class Hand:
                 answer: dict[str, Any] = json.loads(line)
                 self.ready = True
                 if "result" in answer or "failed" in answer:
+                    if self._late is not None:
+                        self._late.cancel()
                     return answer
                 if until > (limit := asyncio.get_running_loop().time() + self.seconds):
                     until = limit  # from the first sign of life on
@@ -71,6 +75,13 @@ class Hand:
             how = _how(await process.wait())
             return {"failed": f"The process that reads clips does not start ({how}); see the terminal of the app."}
         return {"failed": f"{name} ended the process that read it ({_how(await process.wait())}); re-encode it."}
+
+    def drop(self) -> None:
+        """Give up the job under way: at its next sign of progress, where the process stays warm, or with it."""
+        process = self.process
+        if process is not None and process.stdin is not None and not process.stdin.is_closing():
+            process.stdin.write(b'{"cancel": true}\n')
+            self._late = asyncio.get_running_loop().call_later(_GRACE, self.kill)
 
     def kill(self) -> None:
         """End the process and what it does."""

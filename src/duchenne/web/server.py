@@ -179,8 +179,10 @@ def build(settings: Settings, place: Place, token: str, opened: Callable[[], Non
     return guard.Guard(app, token, settings.host, settings.port)
 
 
-def serve(settings: Settings, opened: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM, then delete every upload; `opened` is called with the page's address.
+def serve(settings: Settings, opened: Callable[[str, str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM, then delete every upload.
+
+    `opened` is called with the page's address and with one that leads there a single time, for starting a browser.
 
     UsageError where the address cannot be listened on.
     """
@@ -188,10 +190,10 @@ def serve(settings: Settings, opened: Callable[[str], None]) -> None:
     with _listen(settings.host, settings.port) as door:
         settings = Settings(**{**vars(settings), "port": door.getsockname()[1]})
         shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-        url = f"http://{f'[{shown}]' if ':' in shown else shown}:{settings.port}/{token}/"
+        base = f"http://{f'[{shown}]' if ':' in shown else shown}:{settings.port}"
         place = Place()
         try:
-            app = build(settings, place, token, lambda: opened(url))
+            app = build(settings, place, token, lambda: opened(f"{base}/{token}/", f"{base}/{app.once}/"))
             config = uvicorn.Config(
                 app, loop="asyncio", http="h11", ws="none", log_level="warning", access_log=False,
                 server_header=False, timeout_graceful_shutdown=2,

@@ -136,7 +136,7 @@ class Session:
         if task is None or task.state not in ("waiting", "working"):
             return
         if task.state == "working":
-            self.hand.kill()
+            self.hand.drop()
         else:
             self.line.remove(task)
         task.state = "cancelled"

@@ -5,6 +5,7 @@ const KINDS = ["video/webm;codecs=vp8", "video/webm", "video/mp4"];
 
 const dialog = document.getElementById("camera");
 const [preview, clock, fault, go] = ["preview", "clock", "camera-fault", "camera-go"].map((id) => document.getElementById(id));
+const shut = document.getElementById("camera-close");
 let stream = null, recorder = null, timer = 0, opening = 0;
 
 function say(text) {
@@ -22,6 +23,7 @@ async function open() {
   const turn = ++opening;
   say("");
   go.textContent = "Start recording";
+  shut.textContent = "Close";
   go.disabled = true;
   dialog.showModal();
   if (!navigator.mediaDevices || !window.MediaRecorder) {
@@ -69,6 +71,7 @@ function start(done) {
   timer = setInterval(tell, 100);
   clock.hidden = false;
   go.textContent = "Stop and judge";
+  shut.textContent = "Discard";
 }
 
 function stop() {
@@ -90,6 +93,6 @@ function off() {
 export function camera(button, done) {
   button.addEventListener("click", open);
   go.addEventListener("click", () => (recorder ? stop() : start(done)));
-  document.getElementById("camera-close").addEventListener("click", () => dialog.close());
+  shut.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", off);
 }

@@ -3,6 +3,7 @@
 export const number = (x, digits = 2) =>
   x == null ? "–" : x.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 export const percent = (x) => (x == null ? "–" : `${Math.round(100 * x)}%`);
+const exact = (x) => x.toLocaleString("en-US", { maximumFractionDigits: 3 });
 const seconds = (x) => (x == null ? "outside the clip" : `${number(x)} s`);
 
 /** An element: h("p.soft", {id: "x", onclick: f}, "text", …). */
@@ -58,7 +59,7 @@ function gauge(v) {
       h("b.says-posed", {}, "posed"),
       h("span", {}, v.p_genuine == null ? "no judgement" : `P(genuine) = ${number(v.p_genuine)}`),
       h("b.says-genuine", {}, "spontaneous")),
-    v.band && h("figcaption", {}, `Between ${number(low)} and ${number(high)} the app stays silent.`,
+    v.band && h("figcaption", {}, `Between ${exact(low)} and ${exact(high)} the app stays silent.`,
       v.accuracy != null && ` On people it had not seen the model was right ${percent(v.accuracy)} of the time.`),
   );
 }
@@ -71,8 +72,8 @@ function facts(v) {
     ["Plateau from", phase && seconds(phase.apex)],
     ["Fall from", phase && seconds(phase.offset)],
     ["At rest again", phase && seconds(phase.end)],
-    ["Clip", `${number(v.duration)} s, ${v.frames} frames`],
-    ["Face seen in", `${percent(v.quality.coverage)} of them`],
+    ["Clip", v.frames === 1 ? "a single picture" : `${number(v.duration)} s, ${v.frames.toLocaleString("en-US")} frames`],
+    ["Face seen in", v.frames > 1 && `${percent(v.quality.coverage)} of them`],
   ];
   return h("dl.facts", {}, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
