@@ -193,7 +193,7 @@ class _Chart:
             pen.ellipse((x - r, y - r, x + r, y + r), fill=_colour(p), outline=_INK)
         pad = 10 * u
         pen.text((pad, 10 * u), "P(genuine) so far", font=_font(round(9.5 * u)), fill=_SOFT)
-        big = f"{p:.2f}" if np.isfinite(p) else "–"
+        big = f"{p:.2f}" if np.isfinite(p) else "-"
         pen.text((pad, 21 * u), big, font=_font(round(27 * u)), fill=_colour(p))
         pen.text((pad, 54 * u), f"{time:.2f} s", font=_font(round(11 * u)), fill=_INK)
         pen.text((pad, 69 * u), phase or "no phase", font=_font(round(11 * u)), fill=_PHASES.get(phase or "", _SOFT))

@@ -15,6 +15,7 @@ from duchenne.cli import (
     models,
     overlay,
     rank,
+    web,
 )
 from duchenne.cli.app import app, main
 
@@ -35,4 +36,5 @@ __all__ = [
     "models",
     "overlay",
     "rank",
+    "web",
 ]

@@ -1,0 +1,239 @@
+"""The app's server: the page, uploads that are streamed to disk, and what is made of them. Starlette on uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+import duchenne
+from duchenne.errors import DuchenneError, UsageError
+from duchenne.web import guard
+from duchenne.web.hand import Hand
+from duchenne.web.place import Place
+from duchenne.web.session import Clip, Session, Task, suffix, tidy
+
+#: What may be fetched of a clip, and as what.
+FILES = {
+    "report.html": "text/html",
+    "overlay.mp4": "video/mp4",
+    "verdict.json": "application/json",
+    "frames.csv": "text/csv",
+    "emotions.csv": "text/csv",
+}
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_STATIC = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """host and port to listen on (port 0: any that is free), the model's id or folder, and what a clip may cost."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    model: str = "default"
+    most_mb: float = 500.0
+    most_seconds: float = 600.0
+
+
+class Api:
+    """The answers. Every error is one sentence of plain text."""
+
+    def __init__(self, settings: Settings, session: Session) -> None:
+        self.settings, self.session = settings, session
+        self.most = round(settings.most_mb * 1e6)
+
+    def routes(self) -> list[Route | Mount]:
+        return [
+            Route("/", self.page),
+            Route("/state", self.state),
+            Route("/session.csv", self.table),
+            Route("/clips", self.upload, methods=["POST"]),
+            Route("/clips/{clip}", self.remove, methods=["DELETE"]),
+            Route("/clips/{clip}/again", self.again, methods=["POST"]),
+            Route("/clips/{clip}/film", self.film, methods=["POST"]),
+            Route("/clips/{clip}/{file}", self.file),
+            Route("/compare", self.compare, methods=["POST"]),
+            Route("/tasks/{task}/cancel", self.cancel, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+        ]
+
+    async def page(self, _: Request) -> Response:
+        return HTMLResponse(_page(self.settings))
+
+    async def state(self, _: Request) -> Response:
+        return JSONResponse(self.session.shown())
+
+    async def table(self, _: Request) -> Response:
+        headers = {"content-disposition": 'attachment; filename="duchenne-session.csv"'}
+        return Response(self.session.table(), media_type="text/csv", headers=headers)
+
+    async def upload(self, request: Request) -> Response:
+        """Stream the request's body into a file of a random name; never more than the limit reaches the disk."""
+        self.session.check_room()
+        if int(request.headers.get("content-length", "0") or 0) > self.most:
+            raise HTTPException(413, self._too_large())
+        name = tidy(request.query_params.get("name", ""))
+        own, folder = self.session.place.new()
+        self.session.arriving += 1
+        arrived = False
+        try:
+            path = folder / f"clip{suffix(name)}"
+            await self._store(request, path)
+            arrived = True
+        except OSError as error:
+            raise HTTPException(507, f"{name} could not be stored ({error.strerror}); make space for it.") from error
+        except ClientDisconnect:
+            return Response(status_code=400)
+        finally:
+            self.session.arriving -= 1
+            if not arrived:
+                self.session.place.remove(own)
+        return JSONResponse({"id": self.session.add(name, path).id}, 201)
+
+    async def _store(self, request: Request, path: Path) -> None:
+        size = 0
+        with path.open("xb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > self.most:
+                    raise HTTPException(413, self._too_large())
+                await asyncio.to_thread(file.write, chunk)
+
+    def _too_large(self) -> str:
+        return f"A clip may have up to {self.settings.most_mb:g} MB; cut it shorter, or start the app with --max-mb."
+
+    async def remove(self, request: Request) -> Response:
+        self.session.remove(self._clip(request))
+        return Response(status_code=204)
+
+    async def again(self, request: Request) -> Response:
+        return _queued(self.session.again(self._clip(request), "truncated" in request.query_params))
+
+    async def film(self, request: Request) -> Response:
+        return _queued(self.session.film(self._clip(request)))
+
+    async def compare(self, request: Request) -> Response:
+        pair = [self.session.clips.get(request.query_params.get(which, "")) for which in ("first", "second")]
+        if pair[0] is None or pair[1] is None:
+            raise HTTPException(404, "One of these clips is no longer there; choose two others.")
+        return _queued(self.session.compare(pair[0], pair[1]))
+
+    async def cancel(self, request: Request) -> Response:
+        self.session.cancel(self.session.find(request.path_params["task"]))
+        return Response(status_code=204)
+
+    async def file(self, request: Request) -> Response:
+        clip, name = self._clip(request), request.path_params["file"]
+        path = clip.out / name
+        if name not in FILES or not path.is_file():
+            raise HTTPException(404, "There is no such file.")
+        kept = f"{Path(clip.name).stem}-{name}" if "save" in request.query_params else None
+        headers = {"content-security-policy": guard.REPORT} if name == "report.html" else None
+        return FileResponse(path, media_type=FILES[name], filename=kept, headers=headers)
+
+    def _clip(self, request: Request) -> Clip:
+        clip = self.session.clips.get(request.path_params["clip"])
+        if clip is None:
+            raise HTTPException(404, "This clip is no longer there.")
+        return clip
+
+
+def build(settings: Settings, place: Place, token: str, opened: Callable[[], None]) -> guard.Guard:
+    """The whole app below `/token/`, with its hand and its guard; `opened` is called when it can be asked."""
+    hand = Hand(settings.model, settings.most_seconds)
+    session = Session(place, hand)
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        worker = asyncio.create_task(session.work())
+        opened()
+        try:
+            yield
+        finally:
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
+            await hand.close()
+            place.close()
+
+    api = Api(settings, session)
+    faults: Mapping[Any, Any] = {HTTPException: _refused, DuchenneError: _full}
+    app = Starlette(routes=[Mount(f"/{token}", routes=api.routes())], lifespan=life, exception_handlers=faults)
+    return guard.Guard(app, token, settings.host, settings.port)
+
+
+def serve(settings: Settings, opened: Callable[[str, str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM, then delete every upload.
+
+    `opened` is called with the page's address and with one that leads there a single time, for starting a browser.
+
+    UsageError where the address cannot be listened on.
+    """
+    token = secrets.token_urlsafe(24)
+    with _listen(settings.host, settings.port) as door:
+        settings = Settings(**{**vars(settings), "port": door.getsockname()[1]})
+        shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        base = f"http://{f'[{shown}]' if ':' in shown else shown}:{settings.port}"
+        place = Place()
+        try:
+            app = build(settings, place, token, lambda: opened(f"{base}/{token}/", f"{base}/{app.once}/"))
+            config = uvicorn.Config(
+                app, loop="asyncio", http="h11", ws="none", log_level="warning", access_log=False,
+                server_header=False, timeout_graceful_shutdown=2,
+            )  # fmt: skip
+            if hasattr(signal, "SIGHUP"):  # a terminal that closes ends the app as well
+                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+            uvicorn.Server(config).run(sockets=[door])
+        finally:
+            place.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=64)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            f"{host} port {port} cannot be listened on ({why}); pass another --port, or 0 for any that is free."
+        ) from error
+
+
+@cache
+def _page(settings: Settings) -> str:
+    env = jinja2.Environment(
+        loader=jinja2.PackageLoader("duchenne", "web/templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    local = settings.host in LOOPBACK
+    return env.get_template("app.html.j2").render(settings=settings, local=local, version=duchenne.__version__)
+
+
+def _queued(task: Task) -> Response:
+    return JSONResponse({"id": task.id}, 202)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    close = {"connection": "close"} if error.status_code == 413 else None  # what is still coming is not read
+    return PlainTextResponse(error.detail, error.status_code, headers=close)
+
+
+async def _full(_: Request, error: Exception) -> Response:
+    return PlainTextResponse(str(error), 409)

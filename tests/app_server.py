@@ -1,0 +1,73 @@
+"""`duchenne app` started as a person starts it, for the tests of its server and of its page."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+@dataclass
+class Server:
+    """A running `duchenne app` and the folder in which it makes its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+    temporary: Path
+
+    @property
+    def port(self) -> int:
+        return int(urlsplit(self.url).port or 0)
+
+    @property
+    def token(self) -> str:
+        return urlsplit(self.url).path.strip("/")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        token: str | None = None,
+    ) -> tuple[int, dict[str, str], str]:
+        """Status, headers and text of an answer; as the page itself would ask, but for what `headers` change."""
+        origin = {"Origin": f"http://127.0.0.1:{self.port}"} if method != "GET" else {}
+        wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        wire.request(method, f"/{self.token if token is None else token}/{path}", body, {**origin, **(headers or {})})
+        answer = wire.getresponse()
+        text = answer.read().decode(errors="replace")
+        wire.close()
+        return answer.status, {key.lower(): value for key, value in answer.getheaders()}, text
+
+    def folders(self) -> list[Path]:
+        return list(self.temporary.glob("duchenne-app-*"))
+
+    def stored(self) -> list[Path]:
+        """Uploads on the disk; folders may go while they are looked at."""
+        walk = os.walk(self.temporary)
+        return [Path(folder) / name for folder, _, names in walk for name in names if name.startswith("clip")]
+
+
+def start(temporary: Path, *words: object) -> Server:
+    """`duchenne app` as a person starts it, on a free port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "duchenne", "app", "--no-browser", "--port", "0", *map(str, words)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    assert process.stdout is not None
+    return Server(process, process.stdout.readline().strip(), temporary)
+
+
+def end(server: Server, how: signal.Signals = signal.SIGTERM) -> None:
+    server.process.send_signal(how)
+    server.process.wait(60)
+    assert server.process.stdout is not None
+    server.process.stdout.close()

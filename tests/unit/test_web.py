@@ -1,0 +1,328 @@
+"""The app's server without a browser: who may ask, what may be sent, what is kept, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import http.client
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from app_server import Server, end, start
+from duchenne.errors import UsageError
+from duchenne.types import Array
+from duchenne.web import place, session
+from duchenne.web.hand import Hand
+from makers import make_video
+
+MOST_MB = 2
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = start(tmp_path_factory.mktemp("app"), "--max-mb", MOST_MB)
+    yield found
+    end(found)
+
+
+def test_the_page_is_its_own_and_no_other_may_read_it(server: Server) -> None:
+    status, headers, text = server.ask("GET", "")
+    assert status == 200 and "<title>duchenne</title>" in text
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store" and "access-control-allow-origin" not in headers
+    assert "style=" not in text and "<script>" not in text and "http" not in text.replace("http-equiv", "")
+    for name in ("app.js", "view.js", "camera.js", "app.css", "favicon.svg"):
+        assert server.ask("GET", f"static/{name}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "token"),
+    [
+        ("GET", {"Host": "evil.example"}, None),  # a name that was made to lead here
+        ("GET", {"Host": "127.0.0.1:1"}, None),
+        ("GET", {"Host": "127.0.0.1.evil.example"}, None),
+        ("GET", {}, ""),
+        ("GET", {}, "wrong"),
+        ("POST", {"Origin": "http://evil.example"}, None),
+        ("POST", {"Origin": "null"}, None),  # a report, which is cut off from the app
+        ("POST", {"Origin": "https://127.0.0.1"}, None),
+        ("POST", {}, "wrong"),
+        ("DELETE", {"Origin": "http://localhost:1"}, None),
+    ],
+)
+def test_strangers_are_refused_in_one_sentence(
+    server: Server, method: str, headers: dict[str, str], token: str | None
+) -> None:
+    status, _, text = server.ask(method, "clips?name=a.mp4", b"x" if method == "POST" else None, headers, token)
+    assert status == 403 and text.endswith(".") and text.count(".") - text.count("`duchenne app`.") <= 1
+    assert not server.stored()
+
+
+def test_a_change_needs_the_pages_own_origin(server: Server) -> None:
+    wire = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    wire.request("POST", f"/{server.token}/clips?name=a.mp4", b"x")
+    assert wire.getresponse().status == 403
+    wire.close()
+
+
+def test_what_is_too_large_is_refused_before_and_while_it_comes(server: Server) -> None:
+    large = b"\0" * (MOST_MB * 1_000_000 + 1)
+    status, _, text = server.ask("POST", "clips?name=a.mp4", b"", {"Content-Length": str(len(large))})
+    assert status == 413 and text.startswith(f"A clip may have up to {MOST_MB} MB;")
+    try:  # without a length, as a stream of chunks: it is counted, and the connection may be cut
+        status, _, text = server.ask("POST", "clips?name=a.mp4", iter([large[:1000], large, large]))
+    except OSError:
+        status = 413
+    assert status == 413
+    assert not server.stored() and json.loads(server.ask("GET", "state")[2])["clips"] == []
+
+
+def settled(server: Server, clip: str) -> dict[str, object]:
+    for _ in range(600):
+        clips = json.loads(server.ask("GET", "state")[2])["clips"]
+        task: dict[str, object] = next(each["task"] for each in clips if each["id"] == clip)
+        if task["state"] not in ("waiting", "working"):
+            return task
+        time.sleep(0.1)
+    raise AssertionError("nothing became of it")
+
+
+def test_names_are_only_shown_and_files_go_with_their_clip(server: Server, empty_room: Path) -> None:
+    name = "../../=cmd|' C calc'!A0<img src=x>.mp4"
+    status, _, text = server.ask("POST", f"clips?name={quote(name)}", empty_room.read_bytes())
+    assert status == 201
+    clip = json.loads(text)["id"]
+    (stored,) = server.stored()
+    assert stored.name == "clip.mp4" and stored.parent.name == clip and stored.stat().st_mode & 0o111 == 0
+    if hasattr(os, "getuid"):
+        assert server.folders()[0].stat().st_mode & 0o077 == 0
+    task = settled(server, clip)
+    shown = "=cmd|' C calc'!A0<img src=x>.mp4"
+    assert task["state"] == "failed" and str(task["error"]).startswith(f"{shown} shows no face")
+    status, headers, text = server.ask("GET", "session.csv")
+    assert headers["content-type"].startswith("text/csv") and "attachment" in headers["content-disposition"]
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["file"] == f"'{shown}" and row["verdict"] == "failed" and row["p_genuine"] == ""
+    for path in ("report.html", "clip.mp4", "..%2f..%2fetc%2fpasswd", "verdict.json"):
+        assert server.ask("GET", f"clips/{clip}/{path}")[0] == 404
+    assert server.ask("POST", f"compare?first={clip}&second={clip}")[0] == 409
+    assert server.ask("POST", f"compare?first={clip}&second=x")[0] == 404
+    assert server.ask("DELETE", f"clips/{clip}")[0] == 204
+    assert not server.stored() and server.ask("DELETE", f"clips/{clip}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "ending"),
+    [
+        ("a.MP4", "a.MP4", ".mp4"),
+        ("C:\\films\\a b.mov", "a b.mov", ".mov"),
+        ("/etc/pass\nwd", "passwd", ""),
+        ("\u202egpj.exe.m p4", "gpj.exe.m p4", ""),
+        ("x.tar.gz/..", "..", ""),
+        ("", "clip", ""),
+        ("é" * 300 + ".mp4", "é" * 120, ""),
+    ],
+)
+def test_names_are_tidied(name: str, kept: str, ending: str) -> None:
+    assert session.tidy(name) == kept and session.suffix(session.tidy(name)) == ending
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_nothing_is_left_when_it_ends(tmp_path: Path, empty_room: Path, how: signal.Signals) -> None:
+    server = start(tmp_path)
+    assert server.ask("POST", "clips?name=a.mp4", empty_room.read_bytes())[0] == 201
+    assert len(server.stored()) == 1 and len(server.folders()) == 1
+    end(server, how)
+    assert server.folders() == []
+
+
+def test_what_a_killed_run_left_goes_with_the_next_start_and_what_lives_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, living = start(tmp_path), start(tmp_path)
+    before = set(living.folders())
+    assert len(before) == 2
+    end(killed, signal.SIGKILL)
+    assert set(living.folders()) == before  # nobody was there to delete it
+    monkeypatch.setattr(place.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(place, "_YOUNG", 0.0)
+    (tmp_path / "duchenne-app-link").symlink_to(tmp_path.parent)
+    (tmp_path / "duchenne-app-notes").mkdir()  # of somebody else: it holds no lock
+    place.sweep()
+    left = set(living.folders())
+    assert len(left & before) == 1 and len(left) == 3
+    assert living.ask("GET", "")[0] == 200
+    end(living)
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(server: Server) -> None:
+    words = [sys.executable, "-m", "duchenne", "app", "--no-browser", "--port", str(server.port)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert f"127.0.0.1 port {server.port} cannot be listened on" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def job(clip: Path, name: str) -> dict[str, Any]:
+    clips = [{"path": str(clip), "name": name}]
+    return {"kind": "judge", "clips": clips, "out": str(clip.parent / "out"), "allow_truncated": False}
+
+
+def test_a_clip_that_brings_its_process_down_brings_nothing_else_down(smile: Path, empty_room: Path) -> None:
+    async def story() -> tuple[dict[str, Any], dict[str, Any]]:
+        hand = Hand("default", 600.0)
+        seen: list[int] = []
+
+        def crash(said: dict[str, Any]) -> None:
+            assert hand.process is not None
+            if not seen:
+                os.kill(hand.process.pid, signal.SIGSEGV)
+            seen.append(said["done"])
+
+        first = await hand.do(job(smile, "mine.mp4"), crash)
+        second = await hand.do(job(empty_room, "room.mp4"), lambda said: None)
+        await hand.close()
+        return first, second
+
+    first, second = asyncio.run(story())
+    assert first == {"failed": "mine.mp4 ended the process that read it (SIGSEGV); re-encode it."}
+    assert second["failed"].startswith("room.mp4 shows no face")
+
+
+def test_work_that_is_dropped_ends_and_its_process_goes_on(
+    tmp_path: Path, pictures: list[Array], empty_room: Path
+) -> None:
+    long = make_video(tmp_path / "long.mp4", pictures * 8, rate=25)
+
+    async def story() -> tuple[dict[str, Any], dict[str, Any], bool, int]:
+        hand = Hand("default", 600.0)
+        seen: list[int] = []
+
+        def drop(said: dict[str, Any]) -> None:
+            if not seen:
+                hand.drop()
+            seen.append(said["done"])
+
+        first = await hand.do(job(long, "mine.mp4"), drop)
+        before = hand.process
+        second = await hand.do(job(empty_room, "room.mp4"), lambda said: None)
+        same = hand.process is before
+        await hand.close()
+        return first, second, same, max(seen)
+
+    first, second, same, frames = asyncio.run(story())
+    assert first == {"failed": "Cancelled."} and frames < 480
+    assert second["failed"].startswith("room.mp4 shows no face") and same
+
+
+def test_a_clip_that_takes_too_long_is_given_up(smile: Path) -> None:
+    async def story() -> tuple[dict[str, Any], int | None]:
+        hand = Hand("default", 0.05)  # s, in which nobody follows and judges 60 frames
+        await hand.start()
+        process = hand.process
+        answer = await hand.do(job(smile, "mine.mp4"), lambda said: None)
+        assert process is not None
+        return answer, await process.wait()
+
+    answer, code = asyncio.run(story())
+    assert answer["failed"].startswith("mine.mp4 took longer than 0.05 s;") and code == -signal.SIGKILL
+
+
+def test_a_model_that_does_not_load_is_no_fault_of_a_clip(smile: Path, tmp_path: Path) -> None:
+    answer = asyncio.run(Hand(str(tmp_path), 600.0).do(job(smile, "mine.mp4"), lambda said: None))
+    assert answer["failed"].startswith("The process that reads clips does not start")
+
+
+def test_the_line_is_limited_and_work_in_it_is_dropped_with_its_clip(tmp_path: Path) -> None:
+    held = place.Place()
+    try:
+        found = session.Session(held, Hand("default", 600.0))
+        clips = [found.add("a.mp4", held.new()[1] / "clip.mp4") for _ in range(session.MOST_WAITING)]
+        with pytest.raises(UsageError, match="waiting already"):
+            found.check_room()
+        with pytest.raises(UsageError, match="with itself"):
+            found.compare(clips[0], clips[0])
+        with pytest.raises(UsageError, match="judge it first"):
+            found.film(clips[0])
+        assert [each["task"]["place"] for each in found.shown()["clips"]] == list(range(1, 11))
+        found.remove(clips[3])
+        pair = found.compare(clips[0], clips[1])
+        assert len(found.line) == session.MOST_WAITING and found.comparisons == {pair.id: pair}
+        found.remove(clips[1])
+        assert found.comparisons == {} and pair not in found.line and pair.state == "cancelled"
+        assert not (held.folder / clips[1].id).exists() and (held.folder / clips[0].id).exists()
+    finally:
+        held.close()
+    assert not held.folder.exists()
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
+    wire = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    wire.putrequest("POST", f"/{server.token}/clips?name=a.mp4")
+    wire.putheader("Origin", f"http://127.0.0.1:{server.port}")
+    wire.putheader("Content-Length", "1000000")
+    wire.endheaders()
+    wire.send(b"\0" * 1000)
+    for _ in range(100):
+        if server.stored():
+            break
+        time.sleep(0.05)
+    assert server.stored()
+    wire.close()
+    for _ in range(100):
+        if not server.stored():
+            break
+        time.sleep(0.05)
+    assert not server.stored() and json.loads(server.ask("GET", "state")[2])["clips"] == []
+
+
+def test_another_host_is_warned_of(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "duchenne", "app", "--no-browser", "--port", "0", "--host", "0.0.0.0"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    found = Server(process, process.stdout.readline().strip(), tmp_path)
+    status, _, text = found.ask("GET", "")
+    assert status == 200 and "Clips go to the computer that serves this page, 0.0.0.0" in text
+    assert found.ask("GET", "", headers={"Host": f"192.0.2.7:{found.port}"})[0] == 200  # an address, as typed there
+    assert found.ask("GET", "", headers={"Host": f"evil.example:{found.port}"})[0] == 403
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert said.startswith("Warning: on 0.0.0.0 other computers can reach this page")
+
+
+def test_a_browser_is_started_with_an_address_that_works_once(tmp_path: Path) -> None:
+    told, script = tmp_path / "told", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n', encoding="utf-8")
+    script.chmod(0o700)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "duchenne", "app", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "BROWSER": str(script), "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    found = Server(process, process.stdout.readline().strip(), tmp_path)
+    for _ in range(600):
+        if told.exists():
+            break
+        time.sleep(0.05)
+    once = told.read_text(encoding="utf-8").split("/")[3]
+    assert once != found.token
+    assert found.ask("GET", "", headers={"Host": "evil.example"}, token=once)[0] == 403
+    status, headers, _ = found.ask("GET", "", token=once)
+    assert status == 303 and headers["location"] == f"/{found.token}/"
+    assert found.ask("GET", "", token=once)[0] == 403
+    end(found)
