@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -38,11 +39,13 @@ class Server:
     ) -> tuple[int, dict[str, str], str]:
         """Status, headers and text of an answer; as the page itself would ask, but for what `headers` change."""
         origin = {"Origin": f"http://127.0.0.1:{self.port}"} if method != "GET" else {}
-        wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        wire.request(method, f"/{self.token if token is None else token}/{path}", body, {**origin, **(headers or {})})
-        answer = wire.getresponse()
-        text = answer.read().decode(errors="replace")
-        wire.close()
+        wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with closing(wire):  # also where the server hangs up on what is too large
+            wire.request(
+                method, f"/{self.token if token is None else token}/{path}", body, {**origin, **(headers or {})}
+            )
+            answer = wire.getresponse()
+            text = answer.read().decode(errors="replace")
         return answer.status, {key.lower(): value for key, value in answer.getheaders()}, text
 
     def folders(self) -> list[Path]:

@@ -67,14 +67,15 @@ class Hand:
                     tick(answer)
         except TimeoutError:
             self.kill()
+            await _gone(process)
             return {"failed": f"{name} took longer than {self.seconds:g} s; cut it shorter, or raise --max-seconds."}
         except OSError:
             pass  # it went before it read the job
         self.kill()
+        how = _how(await _gone(process))
         if not self.ready:
-            how = _how(await process.wait())
             return {"failed": f"The process that reads clips does not start ({how}); see the terminal of the app."}
-        return {"failed": f"{name} ended the process that read it ({_how(await process.wait())}); re-encode it."}
+        return {"failed": f"{name} ended the process that read it ({how}); re-encode it."}
 
     def drop(self) -> None:
         """Give up the job under way: at its next sign of progress, where the process stays warm, or with it."""
@@ -95,7 +96,17 @@ class Hand:
         process = self.process
         self.kill()
         if process is not None:
-            await process.wait()
+            await _gone(process)
+
+
+async def _gone(process: Process) -> int:
+    """The exit code of a process that was ended, when its pipes are closed as well."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    with suppress(OSError):
+        await process.stdin.wait_closed()
+    await process.stdout.read()
+    return await process.wait()
 
 
 def _how(code: int) -> str:
