@@ -55,10 +55,6 @@ POINTS = {
     "points-cnn": "`points-cnn`: filters over time",
     "points-lstm": "`points-lstm`",
     "points-multi": "`points-multi`: single faces, two tasks",
-    "two-stage:boosting:dynamics": "two stages, a booster per emotion",
-    "stack:descriptors+points-cnn": "stack: descriptors + `points-cnn`",
-    "stack:descriptors+rank-svm:activity": "stack: descriptors + rank SVM",
-    "stack:descriptors+lstm-pb+points-cnn+rank-svm:activity": "stack of all: descriptors + `lstm-pb` + `points-cnn` + rank SVM",
 }
 SURE = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
