@@ -19,9 +19,11 @@ FLOORS = {
     **dict.fromkeys(("learn", "evaluate", "drawing", "sketch", "samples"), 3.0),
     # they read fitted classifiers and scores, so they stand above learn and evaluate
     **dict.fromkeys(("explain", "plots"), 3.5),
+    "pages": 3.5,  # their templates write numbers as drawing does
     "placing": 3.5,  # it compares in the words of drawing
     "clip_crops": 3.5,  # it cuts what samples has read
-    **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data", "filters_page"), 4.0),
+    **dict.fromkeys(("report", "doctor", "judges", "expressions", "expression_data"), 4.0),
+    **dict.fromkeys(("filters_page", "corpus_page"), 4.0),
     **dict.fromkeys(("pipeline", "training", "evaluation", "generation", "emotions", "filter_report"), 5.0),
     **dict.fromkeys(("clip_training", "expression_training", "micro"), 5.0),
     "corpus": 5.5,  # it composes the pipeline
@@ -44,7 +46,7 @@ PACKAGES = {
     **dict.fromkeys(("xgboost", "sklearn"), ("learn",)),
     **dict.fromkeys(("typer", "rich"), ("cli",)),
     **dict.fromkeys(("distributed", "dask_jobqueue"), ("corpus.cluster",)),
-    "jinja2": ("report", "filters_page", "web"),
+    "jinja2": ("pages", "web"),
     **dict.fromkeys(("starlette", "uvicorn"), ("web",)),
     "PIL": ("report", "sketch", "faces", "filters_page", "overlay"),
     "pandas": TABLES,

@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
-from duchenne.drawing import clamp, number, percent, plain, words
+from duchenne import pages
+from duchenne.drawing import clamp, percent
 from duchenne.errors import UsageError
 from duchenne.plots.filters import ROWS, Tile, sprite
 from duchenne.types import Array
@@ -96,7 +95,7 @@ def render(
         raise UsageError("The page needs at least one filter that is not dead, found none; choose another layer.")
     count, dead = (sum(each[key] for each in sections) for key in ("count", "dead"))
     return (
-        _environment()
+        pages.environment()
         .get_template("filters.html.j2")
         .render(
             sections=sections,
@@ -111,20 +110,6 @@ def render(
             facts=facts or {},
         )
     )
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("duchenne", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters.update(number=number, percent=percent, words=words, plain=plain)
-    env.globals.update(clamp=clamp)
-    return env
 
 
 # --- tiles --------------------------------------------------------------------------------------------------

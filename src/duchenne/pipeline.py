@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import clean, clip_crops, expressions, io, judges, report, video
+from duchenne import clean, clip_crops, expressions, io, judges, pages, report, video
 from duchenne.errors import InputError, UsageError
 from duchenne.explain.evidence import evidence, turning
 from duchenne.faces import Followed, join
@@ -393,9 +393,11 @@ def save(
     start: float | None = None,
     page: bool = True,
     faces: bool = True,
+    thumb: bool = False,
 ) -> Path:
     """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face; none without
-    `page`, and without `faces` of points only, with no picture) into `folder`: all or none."""
+    `page`, and without `faces` of points only, with no picture) into `folder`: all or none. `thumb` adds to every
+    report that has a picture a small one, thumb.jpg, for a table of clips."""
     first, *others = analyses
     content = first.verdict.to_dict()
     if others:
@@ -407,7 +409,9 @@ def save(
             html = report.render(
                 a.verdict, a.track, a.curves, shown, card, a.emotions, judged=judged, turning=a.turning
             )
-            report.write(part / ("report.html" if n == 0 else f"report-face{n}.html"), html)
+            report.write(part / f"{pages.named(n)}.html", html)
+            if thumb and (picture := report.thumbnail(shown.keyframes)):
+                (part / f"{pages.named(n, 'thumb')}.jpg").write_bytes(picture)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
         if (seen := _emotions_table(analyses)) is not None:
             io.write_table(part / "emotions.csv", seen)

@@ -6,28 +6,22 @@ Facts are put in order here; `templates/report.html.j2` turns them into markup w
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
-from duchenne import placing, reel
+from duchenne import pages, placing, reel
 from duchenne.drawing import (
-    MAIN_CURVES,
     MOMENTS,
     clamp,
     finite,
     lost_stretches,
-    measured,
     number,
     percent,
     plain,
@@ -42,6 +36,7 @@ from duchenne.types import Array, FaceTrack, Phase, Signals, Verdict
 from duchenne.video import frames
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
+THUMB_SIZE = 120  # px, height of the picture that stands for a clip in a table
 MOST_FILM = 60.0  # s: of a longer clip only what was judged is shown
 MOST_FRAMES = 3600  # whose points are kept
 MOST_JUMPS = 8  # buttons; of more moments the apexes have one
@@ -157,10 +152,10 @@ def render(
     main = main_expression(verdict, curves, judged)
     drawn = timeline(track, curves, verdict.phases, told_apart(track, gaps), emotions)
     frame = reel.around(track)
-    css = f"{_text('report.css')}\n:root {{ --ratio: {frame.width / frame.height:.4f}; }}\n"
-    script = _text("report.js")
+    css = f"{pages.part('report.css')}\n:root {{ --ratio: {frame.width / frame.height:.4f}; }}\n"
+    script = pages.part("report.js")
     return (
-        _environment()
+        pages.environment()
         .get_template("report.html.j2")
         .render(
             v=verdict,
@@ -186,21 +181,9 @@ def render(
             history=verdict.history or track.history,
             css=css,
             script=script,
-            policy=_policy(css, script),
+            policy=pages.policy(css, script),
         )
     )
-
-
-def _text(name: str) -> str:
-    return (files("duchenne") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _policy(css: str, script: str) -> str:
-    """Nothing but what the page holds, and of scripts and styles only these two, by their hashes."""
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script))
-    style, code = (f"'sha256-{each}'" for each in hashes)
-    pictures = "img-src data:; media-src data: blob:"
-    return f"default-src 'none'; {pictures}; style-src {style}; script-src {code}; base-uri 'none'; form-action 'none'"
 
 
 # --- the clip -----------------------------------------------------------------------------------------------
@@ -245,20 +228,6 @@ def _measures(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def write(path: str | Path, html: str) -> Path:
     """Write the page in one step, so that a half-written report never exists; OutputError where it cannot."""
     return write_text(path, html)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("duchenne", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters.update(number=number, measured=measured, percent=percent, words=words, plain=plain)
-    env.globals.update(clamp=clamp, hints=MAIN_CURVES)
-    return env
 
 
 # --- headline -----------------------------------------------------------------------------------------------
@@ -321,9 +290,13 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _frames(keyframes: Sequence[KeyFrame]) -> list[dict[str, Any]]:
     """Key frames cut around the face at one common scale, so that only the face changes between them."""
+    return [_frame(k, _side(keyframes)) for k in keyframes]
+
+
+def _side(keyframes: Sequence[KeyFrame]) -> float:
+    """Pixels of a square that holds the largest of these faces, with room."""
     extents = [np.ptp(k.points[np.isfinite(k.points).all(1)], axis=0).max() for k in keyframes if _seen(k)]
-    side = 1.7 * float(max(extents)) if extents else 0.0
-    return [_frame(k, side) for k in keyframes]
+    return 1.7 * float(max(extents)) if extents else 0.0
 
 
 def _seen(keyframe: KeyFrame) -> bool:
@@ -331,27 +304,43 @@ def _seen(keyframe: KeyFrame) -> bool:
 
 
 def _frame(keyframe: KeyFrame, side: float) -> dict[str, Any]:
-    height, width = keyframe.image.shape[:2]
-    left, top, right, bottom = 0, 0, width, height
-    if _seen(keyframe):
-        size = max(1, round(min(side, width, height)))
-        middle = (np.nanmin(keyframe.points, axis=0) + np.nanmax(keyframe.points, axis=0)) / 2
-        # dlib's points end at the brows: the forehead asks for room above.
-        left = int(np.clip(middle[0] - size / 2, 0, width - size))
-        top = int(np.clip(middle[1] - size * 0.56, 0, height - size))
-        right, bottom = left + size, top + size
+    left, top, right, bottom = _cut(keyframe, side)
     zoom = min(1.0, FRAME_SIZE / max(right - left, bottom - top))
     shape = (max(1, round((right - left) * zoom)), max(1, round((bottom - top) * zoom)))
     points = (keyframe.points - (left, top)) * zoom
     return {
         "title": keyframe.title,
         "time": keyframe.time,
-        "src": _jpeg(keyframe.image[top:bottom, left:right], shape),
+        "src": "data:image/jpeg;base64,"
+        + base64.b64encode(_jpeg(keyframe.image[top:bottom, left:right], shape)).decode("ascii"),
         "width": shape[0],
         "height": shape[1],
         "dots": "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points if np.isfinite(x + y)),
         "lines": "".join(_line(points[a : b + 1], closed) for a, b, closed in FACE_LINES),
     }
+
+
+def _cut(keyframe: KeyFrame, side: float) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a square around the face; of the whole picture where none was seen."""
+    height, width = keyframe.image.shape[:2]
+    if not _seen(keyframe):
+        return 0, 0, width, height
+    size = max(1, round(min(side, width, height)))
+    middle = (np.nanmin(keyframe.points, axis=0) + np.nanmax(keyframe.points, axis=0)) / 2
+    # dlib's points end at the brows: the forehead asks for room above.
+    left = int(np.clip(middle[0] - size / 2, 0, width - size))
+    top = int(np.clip(middle[1] - size * 0.56, 0, height - size))
+    return left, top, left + size, top + size
+
+
+def thumbnail(keyframes: Sequence[KeyFrame]) -> bytes | None:
+    """The face at the apex (else at the middle moment) as a small JPEG; None without a picture."""
+    if not keyframes:
+        return None
+    shown = next((k for k in keyframes if k.title == "apex"), keyframes[len(keyframes) // 2])
+    left, top, right, bottom = _cut(shown, _side([shown]))
+    width = max(1, round(THUMB_SIZE * (right - left) / (bottom - top)))
+    return _jpeg(shown.image[top:bottom, left:right], (width, THUMB_SIZE))
 
 
 def _line(points: Array, closed: bool) -> str:
@@ -360,12 +349,12 @@ def _line(points: Array, closed: bool) -> str:
     return "M" + " ".join(f"{x:.1f} {y:.1f}" for x, y in points) + ("z" if closed else "")
 
 
-def _jpeg(image: Array, size: tuple[int, int]) -> str:
-    """BGR pixels as a data URI: JPEG, resized to (width, height)."""
+def _jpeg(image: Array, size: tuple[int, int]) -> bytes:
+    """BGR pixels as JPEG, resized to (width, height)."""
     stream = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
     picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=86, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return stream.getvalue()
 
 
 # --- evidence -----------------------------------------------------------------------------------------------

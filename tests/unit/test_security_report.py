@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import RATE
-from duchenne import filters_page, pipeline
+from duchenne import corpus_page, filters_page, pipeline
 from duchenne.explain.filters import excite, views_of
 from duchenne.report import pictures as read_again
 from duchenne.report import render
@@ -138,3 +138,22 @@ def test_words_in_the_page_of_filters_are_words(word):
     part = filters_page.section(found, filters_page.tiles(found, views_of(network, found), None, most=3))
     pages = [filters_page.render([part], model=each, facts={each: each}, notes=[each]) for each in (word, "harmless")]
     assert_inert(*pages, word)
+
+
+def corpus_of(word: str) -> str:
+    """The page of a corpus, with the word as a clip's name, in what was found of it and in what a manifest tells."""
+    row = {"face": 0, "p_genuine": None, "abstained": True, "label": None, "seconds": 2.0, "coverage": 1.0}
+    row |= {"reason": word, "emotion": word, f"p_{word}": 0.5, "warnings": word}
+    told = (word, word, word)
+    lines = [
+        corpus_page.Line(f"{word}/{word}", 0.5, None, told, row),
+        corpus_page.Line(f"{word}/b", None, None, told, {"failure": word}),
+    ]
+    counts = dict.fromkeys(("clips", "done", "failed", "left", "faces", "frames", "seconds"), 1)
+    facts = {"options": {"model": {"id": word}, "emotion": word}, "versions": {word: word}}
+    return corpus_page.render(lines, counts | facts, {"data": word, "limits": [word], "says": word})
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_in_the_page_of_a_corpus_are_words(word):
+    assert_inert(corpus_of(word), corpus_of("harmless"), word)

@@ -112,6 +112,8 @@ def run(
     if total["failed"]:
         typer.echo(f"Failed: {total['failed']}; {out / 'failures.csv'} says why.")
     typer.echo(f"Results: {out / 'clips.csv'}")
+    if task.kind == "analyze":
+        typer.echo(f"Report: {out / 'index.html'}")
     if found.failed:
         sys.exit(1)
 

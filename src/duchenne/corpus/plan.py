@@ -7,7 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from duchenne.datasets import manifest as manifests
@@ -23,6 +23,7 @@ VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO.split())
 #: The folder in which a run keeps its state; a folder that holds one holds results and no clips.
 STATE = ".duchenne"
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_OURS = (".csv", ".json", ".parquet", ".html")  # what is written beside the clips' own results
 _LONGEST = 200  # bytes of a file name that leave room for what is added to it (most file systems end at 255)
 
 
@@ -32,6 +33,7 @@ class Item:
 
     `key` names its state, `place` (below the folder of results) what is made of it. `stamp` is size in bytes and
     time of change in ns, None where there is no file. `start`, `end` in seconds; `rate` of a folder of images.
+    `told`: subject, emotion and label as a manifest has them.
     """
 
     path: str
@@ -42,6 +44,7 @@ class Item:
     start: float | None = None
     end: float | None = None
     rate: float | None = None
+    told: tuple[str | None, str | None, str | None] = (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def _listed(manifest: Path) -> Plan:
         clip = entry.clip
         path = os.path.relpath(clip.path, root)
         folder = (root / path).is_dir()
-        items.append(_item(root, path, clip.start, clip.end, manifests.rate_of(entry) if folder else None))
+        item = _item(root, path, clip.start, clip.end, manifests.rate_of(entry) if folder else None)
+        items.append(replace(item, told=(clip.subject, clip.emotion, clip.label)))
     return Plan(root, items, [])
 
 
@@ -156,7 +160,8 @@ def _item(
 def _place(path: str, key: str, start: float | None, end: float | None) -> str:
     """Where results of a clip go: its own path, made safe from leading out of the folder and into its tables."""
     *folders, last = path.split("/")
-    folders = [f"{part}~" if part == ".." or part.endswith((".csv", ".json", ".parquet")) else part for part in folders]
+    folders = [f"{part}~" if part == ".." or part.endswith(_OURS) else part for part in folders]
+    last = f"{last}~" if last.endswith(_OURS) else last
     if start is not None or end is not None:
         last += f"@{start or 0.0}-{'' if end is None else end}"
     if len(os.fsencode(last)) > _LONGEST:

@@ -33,6 +33,7 @@ class Task:
     settings: Mapping[str, Any]
     place: str = "{}"  # of a clip's results, below the folder of results
     last: str = ""  # what of them, below `place`, is put there last
+    card: Mapping[str, Any] = field(default_factory=dict)  # of the model, for the page
 
     @property
     def agreed(self) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def analyze_task(
     cache: bool = True,
 ) -> Task:
     """Verdicts; the model is read once here, so that a damaged one is said before any work (ModelError, UsageError)."""
-    from duchenne import judges
+    from duchenne import judges, pipeline
     from duchenne.learn import checkpoint
     from duchenne.types import ALL_EMOTIONS
 
@@ -151,7 +152,9 @@ def analyze_task(
     # the processes work in another folder
     place = str(model) if str(model) in checkpoint.shipped() else str(Path(model).absolute())
     about = {"id": loaded.about["id"], "sha256": loaded.about["sha256"]}
-    return Task("analyze", {"model": place, "cache": cache, **common}, {"model": about, **common}, last="verdict.json")
+    options = {"model": place, "cache": cache, **common}
+    card = {**loaded.card, "abstain_band": (0.5 - loaded.margin, 0.5 + loaded.margin), "says": pipeline.LIMITS}
+    return Task("analyze", options, {"model": about, **common}, last="verdict.json", card=card)
 
 
 def process(
@@ -196,9 +199,9 @@ def process(
         try:
             if runner is not None and todo:
                 _work(runner, _jobs(task, corpus, state, todo), todo, state, meter, watch)
-            summary = tables.assemble(corpus, state, task.kind, task.agreed)
+            summary = tables.assemble(corpus, state, task.kind, task.agreed, task.card)
         except KeyboardInterrupt:
-            tables.assemble(corpus, state, task.kind, task.agreed)
+            tables.assemble(corpus, state, task.kind, task.agreed, task.card)
             raise
         except OutputError as error:
             raise OutputError(str(error).replace(str(state.scratch), str(out))) from error

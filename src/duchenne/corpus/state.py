@@ -18,7 +18,7 @@ from duchenne.corpus.plan import STATE, Item
 from duchenne.errors import OutputError, UsageError
 
 FORMAT = 1
-TABLES = ("clips.csv", "failures.csv", "summary.json")
+TABLES = ("clips.csv", "failures.csv", "summary.json", "index.html")
 _BRIEF = 30.0  # s that shards which start together wait for one another, and
 _LONG = 600.0  # s for one another's tables
 

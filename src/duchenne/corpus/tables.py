@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import quote
 
 from duchenne import io
 from duchenne.corpus.plan import Item, Plan, readable
@@ -16,7 +17,11 @@ from duchenne.errors import OutputError
 from duchenne.io.cells import row_writer
 from duchenne.types import EMOTIONS
 
+if TYPE_CHECKING:
+    from duchenne.corpus_page import Line
+
 _CLIP = ("file", "start", "end", "face", "frames", "seconds", "rate")
+_SHOWN = {"report": "html", "thumb": "jpg"}
 _SEEN = ("seen", "coverage", "longest_gap", "face_size", "jitter", "confidence", "sharpness")
 #: Task → columns of clips.csv; docs/corpora.md says what they are.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -28,13 +33,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def assemble(plan: Plan, state: State, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Write clips.csv, failures.csv and summary.json from what is recorded, and return the summary.
+def assemble(
+    plan: Plan, state: State, task: str, settings: Mapping[str, Any], card: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write clips.csv, failures.csv, summary.json and of verdicts index.html (`card`: what it tells of the model) from
+    what is recorded, and return the summary.
 
     Only the clips of the plan count. The same records give the same bytes, in whatever order they were made.
     """
     total: Counter[str] = Counter(faces=0, frames=0)
     seconds = 0.0
+    shown: list[Line] = []
     with (
         state.tables(),
         _table(state, "clips.csv", COLUMNS[task]) as clips,
@@ -55,13 +64,31 @@ def assemble(plan: Plan, state: State, task: str, settings: Mapping[str, Any]) -
                     total[f"label {'abstained' if row.get('abstained') else row.get('label')}"] += 1
                 total["frames"] += found["rows"][0]["frames"]
                 seconds += found["rows"][0]["seconds"]
+            if task == "analyze" and found is not None:
+                shown += _lines(state.out, item, found)
         counts = {name: total[name] for name in ("done", "failed", "left", "faces", "frames")}
         labels = {name: total[f"label {name}"] for name in ("genuine", "posed", "abstained")}
         summary: dict[str, Any] = {"task": task, "clips": len(plan.items), **counts, "seconds": round(seconds, 3)}
         summary |= {**(labels if task == "analyze" else {}), **settings}
         io.write_json(state.scratch / "summary.json", summary)
         publish(state.scratch / "summary.json", state.out / "summary.json")
+        if task == "analyze":
+            from duchenne.corpus_page import render
+
+            io.write_text(state.scratch / "index.html", render(shown, summary, card or {}))
+            publish(state.scratch / "index.html", state.out / "index.html")
     return summary
+
+
+def _lines(out: Path, item: Item, found: Mapping[str, Any]) -> Iterator[Line]:
+    """What the page shows of a clip: one line per face, or its failure."""
+    from duchenne.corpus_page import Line
+    from duchenne.pages import named
+
+    for n, row in enumerate(found.get("rows") or [{"failure": found.get("failure")}]):
+        files = {name: f"{item.place}/{named(n, name)}.{end}" for name, end in _SHOWN.items()}
+        there = {name: quote(os.fsencode(path)) if (out / path).exists() else "" for name, path in files.items()}
+        yield Line(item.name, item.start, item.end, item.told, row, **there)
 
 
 def publish(made: Path, place: Path) -> None:

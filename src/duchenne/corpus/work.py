@@ -118,7 +118,7 @@ def analyze_clip(job: Job, tick: Tick) -> list[Row]:
     found = pipeline.examine(job.path, **options, on_frame=tick, read=_cache(job).read_faces)
     card = judges.load_model(job.options["model"]).card
     page, faces = job.options["report"], job.options["faces"]
-    pipeline.save(found, job.made, card, rate=job.rate, start=job.start, page=page, faces=faces)
+    pipeline.save(found, job.made, card, rate=job.rate, start=job.start, page=page, faces=faces, thumb=True)
     return [_judged(analysis) for analysis in found]
 
 
@@ -134,7 +134,7 @@ def _cache(job: Job) -> Cache:
 
 def _clear(job: Job) -> None:
     place = Path(job.out) / job.place
-    patterns = ("verdict.json", "frames.csv", "emotions.csv", "report*.html")
+    patterns = ("verdict.json", "frames.csv", "emotions.csv", "report*.html", "thumb*.jpg")
     try:
         for file in [f for p in patterns for f in place.glob(p)] if place.is_dir() else [place]:
             file.unlink(missing_ok=True)
