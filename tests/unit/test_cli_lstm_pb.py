@@ -90,7 +90,7 @@ def test_training_tells_every_epoch_and_leaves_a_model_and_its_curve(trained):
     assert "6 people, 24 clips" in done.stdout and "without labels" in done.stdout
     names = {file.name for file in folder.iterdir()}
     model = {"model.json", "weights.safetensors", "card.json"}
-    assert names == model | {"curve.json", "curve.png", "curve.svg"}
+    assert names == model | {"curve.json", "curve.png", "curve.svg", "reference.json"}
     assert [file.name for file in folder.parent.iterdir()] == ["model"]  # nothing to resume is left behind
     curve = json.loads((folder / "curve.json").read_text())[""]
     assert [row["epoch"] for row in curve] == list(range(1, 7)) and curve[-1]["loss"] < curve[0]["loss"]
