@@ -51,6 +51,7 @@ from duchenne.expressions import load as load_expressions
 from duchenne.faces import follow
 from duchenne.faces.crops import crop
 from duchenne.faces.landmarks import Dlib68
+from duchenne.faces.reading import LOOK
 from duchenne.judges import load_model
 from duchenne.types import Array
 
@@ -328,7 +329,7 @@ def judging(path: Path, folder: Path) -> dict[str, float]:
     pipeline.examine(path)  # everything is loaded and warm
     spent = {}
     start = time.process_time()
-    seen = follow(video.frames(path), look=crop, every=pipeline.LOOK)
+    seen = follow(video.frames(path), look=crop, every=LOOK)
     spent["follow"] = time.process_time() - start
     start = time.process_time()
     found = pipeline.examine(path)
