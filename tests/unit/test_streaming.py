@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,3 +150,13 @@ def test_the_network_says_the_same_of_crops_as_they_come():
     assert heard.values.tobytes() == expected.tobytes() and heard.names == network.classes
     assert listener.answers(1).shape == (0, len(network.classes))
     assert join([left]).looks[0].crops is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's memory")
+def test_the_benchmark_of_long_videos_runs() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "long_video.py"
+    done = subprocess.run([sys.executable, str(script), "--quick"], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["frames"] == 250
+    assert found["rows"][0]["seen"] > 200
+    assert found["peak_mb"]["end"] > found["imported_mb"]
