@@ -71,7 +71,7 @@ def reports(studio: Studio) -> list[str]:
 
     What `duchenne analyze clip.mp4 -o out/` leaves, one file that works offline: a smile with the timing of a
     <a href="spontaneous.html">spontaneous</a> one and one with that of a <a href="posed.html">posed</a> one, as
-    they came out.
+    they came out. On paper it is a few quiet pages; `--no-faces` leaves the film out.
     """
     from duchenne import judges, pipeline
 
@@ -89,7 +89,33 @@ def reports(studio: Studio) -> list[str]:
     ):
         if CHROMIUM and photograph(page, studio.folder / f"{name}.png", size, more):
             shots.append(f"{name}.png")
+    pipeline.save(studio.judged("posed"), studio.work / "points", card, faces=False)
+    points = studio.work / "points" / "report.html"
+    if CHROMIUM and photograph(points, studio.folder / "report-without-faces.png", "1000,1500", []):
+        shots.append("report-without-faces.png")
     return shots
+
+
+def corpora(studio: Studio) -> list[str]:
+    """## The page of a corpus
+
+    What `duchenne analyze clips/ -o out/` leaves beside its tables: where groups lie, what the faces show, where the
+    model is silent, and every clip with a link to its report.
+    """
+    from duchenne.corpus import analyze_task, process
+    from duchenne.datasets import simulate
+
+    clips = studio.work / "clips"
+    for n, kind in enumerate(KINDS):
+        (clips / "day1").mkdir(parents=True, exist_ok=True)
+        shutil.copy(studio.clip(kind), clips / "day1" / f"take{n}.mp4")
+        simulate.smile_clip(clips / "day2" / f"take{n}.mp4", kind, rate=25.0)
+    (clips / "day2" / "notes.mp4").write_text("no video", encoding="utf-8")
+    process([clips], studio.work / "judged", analyze_task(cache=False), workers=1)
+    shown = CHROMIUM and photograph(
+        studio.work / "judged" / "index.html", studio.folder / "corpus.png", "1000,1900", []
+    )
+    return ["corpus.png"] if shown else []
 
 
 def photograph(page: Path, out: Path, size: str, more: list[str]) -> bool:
@@ -205,7 +231,7 @@ def scores(studio: Studio) -> list[str]:
     return names
 
 
-SECTIONS: tuple[Callable[[Studio], list[str]], ...] = (reports, curves, overlay, pb, filters, scores)
+SECTIONS: tuple[Callable[[Studio], list[str]], ...] = (reports, corpora, curves, overlay, pb, filters, scores)
 
 
 def make(folder: Path) -> Path:
