@@ -101,7 +101,9 @@ def test_space_plays_film_points_and_playhead_together(page: Browser, made: tupl
     at, lo = now(page), data((made[0] / "faces" / "report.html").read_text(encoding="utf-8"))
     assert page.ask("document.querySelector('video').currentTime") == pytest.approx(at, abs=0.06)
     heads = page.ask("[...document.querySelectorAll('.playhead')].map(e => parseFloat(e.getAttribute('x1')))")
-    assert len(heads) > 20 and heads == pytest.approx([100 * (at - lo["lo"]) / lo["span"]] * len(heads), abs=0.01)
+    assert len(heads) > 20 and heads == pytest.approx(
+        [100 * (at - lo["lo"]) / lo["span"]] * len(heads), abs=0.05
+    )  # % of the width; times in the page are rounded
     page.press("End")  # only within the player: a page is scrolled by it otherwise
     assert now(page) == at
     page.click("#play")
@@ -187,10 +189,13 @@ def test_a_browser_that_cannot_play_the_film_shows_the_points(
 
 def test_page_tells_its_story_without_any_script(made: tuple[Path, Any]) -> None:
     html = (made[0] / "faces" / "report.html").read_text(encoding="utf-8")
-    side = "posed" if made[1].verdict.label == "posed" else "spontaneous"
+    verdict = made[1].verdict
+    place = (
+        "Each dot is" if verdict.abstained else f"Further to the {verdict.label.replace('genuine', 'spontaneous')} side"
+    )
     text = re.sub(r"<script.*?</script>|<style.*?</style>", "", html, flags=re.DOTALL)
     for part in (
-        f"Further to the {side} side than",
+        place,
         "The lip corners took",
         "What would change the verdict",
         "(80 clips)",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import re
 import secrets
 from collections import deque
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from duchenne.errors import UsageError
+from duchenne.io import rows_csv
 from duchenne.types import EMOTIONS
 from duchenne.web.hand import Hand
 from duchenne.web.place import Place
@@ -206,12 +205,8 @@ class Session:
 
     def table(self) -> str:
         """The session as CSV, one row per clip; no cell can be taken for a formula."""
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for clip in self.clips.values():
-            writer.writerow({key: _neutral(value) for key, value in _row(clip).items()})
-        return stream.getvalue()
+        rows = (_row(clip) for clip in self.clips.values())
+        return rows_csv([COLUMNS, *([row.get(name, "") for name in COLUMNS] for row in rows)])
 
 
 def tidy(name: str) -> str:
@@ -224,11 +219,6 @@ def suffix(name: str) -> str:
     """The ending of a file name if it is a plain one; what is in the file decides, not its name."""
     found = re.search(r"\.[a-z0-9]{1,5}$", name.lower())
     return found.group() if found else ""
-
-
-def _neutral(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula, as text (OWASP: CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _row(clip: Clip) -> dict[str, Any]:
