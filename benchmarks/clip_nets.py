@@ -163,6 +163,11 @@ def reading(learner: ClipLearner) -> float:
     return len(learner.task.x) / min(works)
 
 
+def count(value: float) -> str:
+    """Three figures, and thousands in groups."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def table(found: dict[str, Any]) -> str:
     """The measurements as docs/clip-networks.md shows them."""
     head = "| clips per second | multiply-adds of a clip | in use | of the limit | learning | of the limit | at work |"
@@ -173,8 +178,8 @@ def table(found: dict[str, Any]) -> str:
             work = row["multiply_adds_per_clip"]
             size = f"{work / 1e9:.3g} G" if work >= 1e8 else f"{work / 1e6:.2g} M"
             lines.append(
-                f"| {place}: `{name}` | {size} | {use['clips_per_second']:.3g} | {use['of_limit']:.0%} | "
-                f"{learn['clips_per_second']:.3g} | {learn['of_limit']:.0%} | {learn['busy']:.0%} | {given:.3g} |"
+                f"| {place}: `{name}` | {size} | {count(use['clips_per_second'])} | {use['of_limit']:.0%} | "
+                f"{count(learn['clips_per_second'])} | {learn['of_limit']:.0%} | {learn['busy']:.0%} | {count(given)} |"
             )
     of = [row["machine"] for networks in found["places"].values() for row in networks.values()]
     where = sorted({f"{each['device']}, {each['cpu']}, torch {each['torch']}" for each in of})
