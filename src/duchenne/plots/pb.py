@@ -45,7 +45,7 @@ SHOWN = {
 }
 _NAMED = 12  # people: with more, their names would hide the clips
 _CROWD, _FAR = 20, 4.0  # clips from which on some may lie outside: so many times as far as nine in ten of that side
-_LABEL_MARKS = ((BLUE, "o"), (VERMILLION, "D"), (GREY, "s"))
+_LABEL_MARKS = ((VERMILLION, "o"), (BLUE, "D"), (GREY, "s"))  # as in the report
 _GIDS = (*(f"pb-{label}" for label in LABELS), "pb-unlabelled")
 _AROUND = ((0, 1), (1, 0), (-1, 0), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))
 
