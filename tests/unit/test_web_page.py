@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from app_server import Server, end, start
+from conftest import RATE
+from duchenne import video
 from duchenne.types import Array
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -105,7 +107,10 @@ def mark(page: Page, name: str) -> Locator:
     return page.locator("#clips tbody tr").filter(has_text=name).locator(".mark")
 
 
-def test_two_at_once_are_followed_frame_by_frame_and_cancelled(page: Page, smile: Path, tmp_path: Path) -> None:
+def test_two_at_once_are_followed_frame_by_frame_and_cancelled(
+    page: Page, pictures: list[Array], tmp_path: Path
+) -> None:
+    smile = video.write(tmp_path / "smile.mp4", pictures * 16, RATE)  # long enough to be seen at work
     bad = tmp_path / "notes.mp4"
     bad.write_text("this is a text file\n" * 50, encoding="utf-8")
     expect(page.locator("h1")).to_be_visible()
@@ -113,7 +118,7 @@ def test_two_at_once_are_followed_frame_by_frame_and_cancelled(page: Page, smile
     expect(mark(page, "smile.mp4")).to_have_text(re.compile(r"^following the face \d+%$"), timeout=LONG)
     expect(mark(page, "notes.mp4")).to_have_text("waiting")
     expect(page.locator(".steps [aria-current=step]")).to_have_text("Following the face")
-    expect(page.locator("[data-count]")).to_have_text(re.compile(r"^\d+ of 60 frames$"))
+    expect(page.locator("[data-count]")).to_have_text(re.compile(rf"^\d+ of {16 * len(pictures)} frames$"))
     bar = page.get_by_role("progressbar", name="Progress of smile.mp4")
     assert 0 <= float(bar.evaluate("bar => bar.value")) <= 1
     expect(page.get_by_role("status")).to_contain_text("smile.mp4: following the face")
