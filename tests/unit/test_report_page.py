@@ -194,13 +194,10 @@ def test_page_tells_its_story_without_any_script(made: tuple[Path, Any]) -> None
         "Each dot is" if verdict.abstained else f"Further to the {verdict.label.replace('genuine', 'spontaneous')} side"
     )
     text = re.sub(r"<script.*?</script>|<style.*?</style>", "", html, flags=re.DOTALL)
-    for part in (
-        place,
-        "The lip corners took",
-        "What would change the verdict",
-        "(80 clips)",
-    ):
+    for part in (place, "The lip corners took", "(80 clips)"):
         assert part in text
+    # The rendered smile lies near the threshold: which side it falls on, or neither, is its machine's arithmetic.
+    assert ("What would change the verdict" in text) == (not verdict.abstained)
     assert " controls " in text
 
 
