@@ -189,15 +189,10 @@ def test_a_browser_that_cannot_play_the_film_shows_the_points(
 
 def test_page_tells_its_story_without_any_script(made: tuple[Path, Any]) -> None:
     html = (made[0] / "faces" / "report.html").read_text(encoding="utf-8")
-    verdict = made[1].verdict
-    place = (
-        "Each dot is" if verdict.abstained else f"Further to the {verdict.label.replace('genuine', 'spontaneous')} side"
-    )
     text = re.sub(r"<script.*?</script>|<style.*?</style>", "", html, flags=re.DOTALL)
-    for part in (place, "The lip corners took", "(80 clips)"):
+    side = str(made[1].verdict.label).replace("genuine", "spontaneous")
+    for part in (f"Further to the {side} side", "The lip corners took", "What would change the verdict", "(80 clips)"):
         assert part in text
-    # The rendered smile lies near the threshold: which side it falls on, or neither, is its machine's arithmetic.
-    assert ("What would change the verdict" in text) == (not verdict.abstained)
     assert " controls " in text
 
 

@@ -1,0 +1,82 @@
+"""What it takes to start: `duchenne --help`, and `duchenne analyze` of a clip of half a second, beside their floors.
+
+    python benchmarks/startup.py [--turns 7] [-o benchmarks/startup.json]
+
+Whole processes take turns: Python alone; `--help`; the imports of the heavy packages that a verdict needs, and dlib's
+trees read from the disk; `analyze` of a rendered clip of 12 frames. Their own CPU seconds (user +
+system) and wall seconds are put down as medians, ratios turn by turn. Only an idle machine says anything in seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from machine import about
+
+from duchenne import io, video
+from duchenne.datasets import simulate
+
+IMPORTS = """
+import av, cv2, dlib, numpy, scipy.signal, sklearn.linear_model, torch, xgboost
+from duchenne.faces.landmarks import find_model
+dlib.shape_predictor(str(find_model()))
+"""
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
+    words.add_argument("--turns", type=int, default=7)
+    words.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    wanted = words.parse_args()
+    python = [sys.executable, "-c"]
+    with tempfile.TemporaryDirectory() as name:
+        pictures = list(simulate.frames(simulate.POSED, rate=24.0, size=(240, 180)))[12:24]
+        clip = video.write(Path(name) / "clip.mp4", pictures, 24.0)
+        duchenne = [sys.executable, "-m", "duchenne"]
+        ways = {
+            "python": [*python, "pass"],
+            "help": [*duchenne, "--help"],
+            "imports": [*python, IMPORTS],
+            "analyze": [*duchenne, "analyze", str(clip), "-o", f"{name}/out"],
+        }
+        turns = [{way: timed(command) for way, command in ways.items()} for _ in range(wanted.turns + 1)][1:]
+    seconds = {
+        way: {kind: round(statistics.median(turn[way][kind] for turn in turns), 3) for kind in ("cpu", "wall")}
+        for way in ways
+    }
+    ratios = {
+        f"{a} / {b}": {kind: middle([turn[a][kind] / turn[b][kind] for turn in turns]) for kind in ("cpu", "wall")}
+        for a, b in (("help", "python"), ("analyze", "imports"))
+    }
+    result = {"machine": about(torch.device("cpu")), "turns": wanted.turns, "seconds": seconds, "ratios": ratios}
+    print(json.dumps(result, indent=1))
+    io.write_json(wanted.out, result)
+
+
+def middle(values: list[float]) -> list[float]:
+    """Median, least, most."""
+    return [round(of(values), 2) for of in (statistics.median, min, max)]
+
+
+def timed(command: list[str]) -> dict[str, float]:
+    """CPU and wall seconds of a whole process; the run ends where it fails."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed ({process.returncode}).")
+    return {"cpu": used.ru_utime + used.ru_stime, "wall": time.perf_counter() - began}
+
+
+if __name__ == "__main__":
+    main()
