@@ -22,13 +22,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from browser import NAMES, Browser
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-A4 = (794, 1123)  # px, at 96 per inch
+PAPER = {"width": 688, "height": 1740, "media": "print"}  # px at 96 per inch: A4 within its margins, uncut
 KINDS = {"posed": "posed", "genuine": "spontaneous"}
 HEAD = """# Gallery
 
@@ -93,9 +93,13 @@ def reports(studio: Studio) -> list[str]:
         ("report", {}),
         ("report-dark", {"scheme": "dark"}),
         ("report-phone", {"width": 390}),
-        ("report-on-paper", {"width": A4[0], "height": A4[1], "media": "print"}),
+        ("report-on-paper", PAPER),
     ):
         shots += photograph(page, studio.folder / f"{name}.png", **how)
+    if "report-on-paper.png" in shots:
+        with Image.open(studio.folder / "report-on-paper.png") as sheet:
+            whole = ImageOps.expand(ImageOps.expand(sheet.convert("RGB"), (53, 57), "white"), 1, "#dcd8ce")
+        whole.save(studio.folder / "report-on-paper.png")
     pipeline.save(studio.judged("posed"), studio.work / "points", card, faces=False)
     points = studio.work / "points" / "report.html"
     return shots + photograph(points, studio.folder / "report-without-faces.png")

@@ -116,8 +116,7 @@ def train(
         plots.save(plots.learning(curves, ("loss, learnt from", "log loss, people left out")), part / "curve")
         checkpoint.save(model, part, name=out.absolute().name)
         assert model.out_of_fold is not None
-        told = reference.answers(model.out_of_fold, corpus.y, corpus.people, corpus.emotions)
-        reference.keep(part, told)
+        reference.keep(part, reference.answers(model.out_of_fold, corpus.y, corpus.people, corpus.emotions))
     checkpoint.tidy(out)
     shutil.rmtree(work, ignore_errors=True)
     return card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -132,6 +133,30 @@ def test_two_at_once_are_followed_frame_by_frame_and_cancelled(
     for name in ("smile.mp4", "notes.mp4"):
         page.get_by_role("button", name=f"Remove {name}").click()
     expect(page.locator("#clips")).to_be_hidden()
+
+
+#: A drag of a file, or of text where there is none, over the page and its drop there: what the page made of each step.
+DRAG = """([content, name]) => {
+  const dataTransfer = new DataTransfer();
+  if (content === null) dataTransfer.setData("text/plain", name);
+  else dataTransfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+  return ["dragenter", "dragover", "drop"].map((kind) => {
+    const event = new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true });
+    document.getElementById("add").dispatchEvent(event);
+    return [event.defaultPrevented, document.body.classList.contains("dragging")];
+  });
+}"""
+
+
+def test_a_file_is_dropped_on_the_page(page: Page, server: Server, smile: Path) -> None:
+    steps = page.evaluate(DRAG, [base64.b64encode(smile.read_bytes()).decode(), "dropped.mp4"])
+    assert [shown for _, shown in steps] == [True, True, False]
+    assert steps[1][0] and steps[2][0]  # else the browser would leave the page and show the file
+    expect(mark(page, "dropped.mp4")).to_have_text(re.compile("."), timeout=LONG)
+    assert [path.read_bytes() == smile.read_bytes() for path in server.stored()] == [True]
+    page.evaluate(DRAG, [None, "words"])
+    expect(mark(page, "dropped.mp4")).to_have_text(SETTLED, timeout=LONG)
+    assert page.locator("#clips tbody tr").count() == 1 and page.locator("#notes .note").count() == 0
 
 
 def test_a_name_is_text_and_nothing_else(page: Page, tmp_path: Path) -> None:
