@@ -283,7 +283,7 @@ def notebook(folder: Path, run: bool = True) -> Path:
                     exec(compile(text, f"cell {number}", "exec"), names)
                 parts += [f"```text\n{said.getvalue()}```"] if said.getvalue() else []
                 for figure in pyplot.get_fignums():
-                    pyplot.figure(figure).savefig(folder / f"tour-{number}-{figure}.png", dpi=110)
+                    pyplot.figure(figure).savefig(folder / f"tour-{number}-{figure}.png", dpi=110, bbox_inches="tight")
                     parts.append(f"![What the cell above draws](tour-{number}-{figure}.png)")
     about = "*The notebook `examples/tour.ipynb`, run while these pages were built.*"
     parts.insert(1, about if run else "*The notebook `examples/tour.ipynb`, not run by this build.*")
