@@ -73,17 +73,20 @@ def signature(app: Any, what: str, name: str, thing: Any, options: Any, args: st
 def render(app: Any) -> None:
     """Make the gallery anew where the program or the script that makes it changed since; or leave a page that says why
     there is none."""
+    import make_gallery
+
     folder, root = HERE / PAGES, HERE.parent
     index = folder / "index.md"
-    sources = [HERE / "make_gallery.py", *root.glob("examples/*.py"), *root.glob("src/duchenne/**/*.py")]
+    sources = [HERE / "make_gallery.py", *root.glob("examples/*"), *root.glob("src/duchenne/**/*.py")]
     fresh = any(folder.glob("*.png")) and index.stat().st_mtime > max(path.stat().st_mtime for path in sources)
     if app.config.render_gallery and not fresh:
-        from make_gallery import make
-
-        make(folder)
-    elif not index.exists():
-        folder.mkdir(exist_ok=True)
+        make_gallery.make(folder)
+        return
+    folder.mkdir(exist_ok=True)
+    if not index.exists():
         index.write_text("# Gallery\n\nThis build was told not to render it.\n", encoding="utf-8")
+    if not (folder / "tour.md").exists():
+        make_gallery.notebook(folder, run=False)
 
 
 def linked(app: Any, page: str, source: list[str]) -> None:

@@ -5,23 +5,30 @@ Each function makes one picture and returns its name; its docstring is what the 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
+import io
 import itertools
+import json
 import shutil
-import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from browser import NAMES, Browser
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PAPER = {"width": 688, "height": 1740, "media": "print"}  # px at 96 per inch: A4 within its margins, uncut
 KINDS = {"posed": "posed", "genuine": "spontaneous"}
 HEAD = """# Gallery
 
@@ -82,18 +89,20 @@ def reports(studio: Studio) -> list[str]:
         pipeline.save(studio.judged(kind), out, card)
         shutil.copy(out / "report.html", studio.folder / f"{words}.html")
     page = studio.folder / "spontaneous.html"
-    for name, size, more in (
-        ("report", "1000,1500", []),
-        ("report-dark", "1000,1500", ["--blink-settings=preferredColorScheme=0"]),
-        ("report-phone", "500,1500", []),
+    for name, how in (
+        ("report", {}),
+        ("report-dark", {"scheme": "dark"}),
+        ("report-phone", {"width": 390}),
+        ("report-on-paper", PAPER),
     ):
-        if CHROMIUM and photograph(page, studio.folder / f"{name}.png", size, more):
-            shots.append(f"{name}.png")
+        shots += photograph(page, studio.folder / f"{name}.png", **how)
+    if "report-on-paper.png" in shots:
+        with Image.open(studio.folder / "report-on-paper.png") as sheet:
+            whole = ImageOps.expand(ImageOps.expand(sheet.convert("RGB"), (53, 57), "white"), 1, "#dcd8ce")
+        whole.save(studio.folder / "report-on-paper.png")
     pipeline.save(studio.judged("posed"), studio.work / "points", card, faces=False)
     points = studio.work / "points" / "report.html"
-    if CHROMIUM and photograph(points, studio.folder / "report-without-faces.png", "1000,1500", []):
-        shots.append("report-without-faces.png")
-    return shots
+    return shots + photograph(points, studio.folder / "report-without-faces.png")
 
 
 def corpora(studio: Studio) -> list[str]:
@@ -112,25 +121,17 @@ def corpora(studio: Studio) -> list[str]:
         simulate.smile_clip(clips / "day2" / f"take{n}.mp4", kind, rate=25.0)
     (clips / "day2" / "notes.mp4").write_text("no video", encoding="utf-8")
     process([clips], studio.work / "judged", analyze_task(cache=False), workers=1)
-    shown = CHROMIUM and photograph(
-        studio.work / "judged" / "index.html", studio.folder / "corpus.png", "1000,1900", []
-    )
-    return ["corpus.png"] if shown else []
+    return photograph(studio.work / "judged" / "index.html", studio.folder / "corpus.png", height=1900)
 
 
-def photograph(page: Path, out: Path, size: str, more: list[str]) -> bool:
-    """A page as headless Chromium shows it; False where that does not work here."""
-    with tempfile.TemporaryDirectory() as profile:
-        command = [
-            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *(f"--user-data-dir={profile}", f"--window-size={size}", f"--screenshot={out}", *more, page.as_uri()),
-        ]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
-        except (OSError, subprocess.SubprocessError):
-            return False
-    return out.is_file()
+def photograph(page: Path, out: Path, *, width: int = 1000, height: int = 1500, **how: Any) -> list[str]:
+    """The name of a picture of a page as headless Chromium shows it; none where that does not work here."""
+    if any(map(shutil.which, NAMES)):
+        with contextlib.suppress(OSError, AssertionError), Browser(width, height) as tab:
+            tab.look(width, height, **how)
+            tab.open(page)
+            return [tab.shoot(out, whole=False).name]
+    return []
 
 
 def curves(studio: Studio) -> list[str]:
@@ -241,6 +242,7 @@ def make(folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as work:
         studio = Studio(folder, Path(work))
         parts = [HEAD, *(_section(section, section(studio)) for section in SECTIONS), _scripts()]
+    notebook(folder)
     (folder / "index.md").write_text("\n".join(parts), encoding="utf-8")
     return folder / "index.md"
 
@@ -257,8 +259,36 @@ def _scripts() -> str:
         f"### {path.name}\n\n```{{literalinclude}} ../../examples/{path.name}\n:language: python\n```\n"
         for path in sorted(EXAMPLES.glob("*.py"))
     ]
-    about = "Short scripts to start from, in `examples/`; the tests run them. `examples/tour.ipynb` is a notebook."
+    about = "Short scripts to start from, in `examples/`; the tests run them. [A tour](tour.md) is a notebook."
     return "\n".join(["## Example scripts\n", about + "\n", *blocks])
+
+
+def notebook(folder: Path, run: bool = True) -> Path:
+    """examples/tour.ipynb as a page, tour.md: every cell with what it says and draws when it is `run` here."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    folder, names = folder.resolve(), {"__name__": "tour"}
+    parts = []
+    with tempfile.TemporaryDirectory() as work, contextlib.chdir(work), warnings.catch_warnings(action="ignore"):
+        for number, cell in enumerate(json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))["cells"]):
+            text, said = "".join(cell["source"]), io.StringIO()
+            code = cell["cell_type"] == "code"
+            parts.append(f"```python\n{text}\n```" if code else text)
+            if code and run:
+                pyplot.close("all")
+                with contextlib.redirect_stdout(said):
+                    exec(compile(text, f"cell {number}", "exec"), names)
+                parts += [f"```text\n{said.getvalue()}```"] if said.getvalue() else []
+                for figure in pyplot.get_fignums():
+                    pyplot.figure(figure).savefig(folder / f"tour-{number}-{figure}.png", dpi=110, bbox_inches="tight")
+                    parts.append(f"![What the cell above draws](tour-{number}-{figure}.png)")
+    about = "*The notebook `examples/tour.ipynb`, run while these pages were built.*"
+    parts.insert(1, about if run else "*The notebook `examples/tour.ipynb`, not run by this build.*")
+    (folder / "tour.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return folder / "tour.md"
 
 
 if __name__ == "__main__":

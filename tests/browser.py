@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
@@ -36,6 +34,8 @@ class Browser:
     def __init__(self, width: int = 1000, height: int = 900) -> None:
         program = next((found for name in NAMES if (found := shutil.which(name))), None)
         if program is None:
+            import pytest  # which who builds the pages or measures may lack
+
             pytest.skip(f"No browser to look with: none of {', '.join(NAMES)} is installed.")
         self.errors: list[str] = []
         self.asked: list[str] = []

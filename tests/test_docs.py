@@ -196,6 +196,8 @@ def test_pages_build_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "html/api/types.html").read_text(encoding="utf-8")
     assert "float32 (T, 68, 2)" in page
+    tour = (tmp_path / "html/gallery/tour.html").read_text(encoding="utf-8")
+    assert "A tour of duchenne" in tour and "smile_clip" in tour
     assert "0.734" in (tmp_path / "html/science/measured.html").read_text(encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -76,6 +77,11 @@ def test_the_notebook_runs(place):
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
-    said = run([sys.executable, "-c", "\n\n".join("".join(cell["source"]) for cell in cells)], place)
-    assert "P(genuine)" in said or "Too close" in said
-    assert "AUC, 95 % over people" in said
+    words = "import sys; sys.path.insert(0, sys.argv[1]); import make_gallery as m; print(m.notebook(m.Path('.')))"
+    page = Path(run([sys.executable, "-c", words, EXAMPLES.parent / "docs"], place).strip()).read_text(encoding="utf-8")
+    for cell in notebook["cells"]:
+        assert "".join(cell["source"]) in page
+    assert "P(genuine) = " in page or "Too close" in page
+    assert re.search(r"```text\nAUC, 95 % over people: 0\.\d\d to [01]\.\d\d\n```", page)
+    pictures = re.findall(r"!\[.+\]\((tour-.+\.png)\)", page)
+    assert len(pictures) == 1 and (place / pictures[0]).stat().st_size > 5000

@@ -23,7 +23,7 @@ from duchenne import clip_crops, io, plots, samples
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError
 from duchenne.evaluate import metrics
-from duchenne.learn import checkpoint, fit
+from duchenne.learn import checkpoint, fit, reference
 from duchenne.types import Array, Clip
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def train(
         curves = {name or "network": curve for name, curve in model.curves.items()}
         plots.save(plots.learning(curves, ("loss, learnt from", "log loss, people left out")), part / "curve")
         checkpoint.save(model, part, name=out.absolute().name)
+        assert model.out_of_fold is not None
+        reference.keep(part, reference.answers(model.out_of_fold, corpus.y, corpus.people, corpus.emotions))
     checkpoint.tidy(out)
     shutil.rmtree(work, ignore_errors=True)
     return card

@@ -59,6 +59,15 @@ class Analysis:
     emotions: Signals | None = None
     turning: dict[str, Any] = field(default_factory=dict)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as `Verdict.to_dict` gives it, and after its evidence `turning`: None where there is nothing to
+        turn, as it abstained, or nothing could be asked."""
+        turn = None if self.verdict.abstained else self.turning or None
+        out: dict[str, Any] = {}
+        for name, value in self.verdict.to_dict().items():
+            out |= {name: value, "turning": turn} if name == "evidence" else {name: value}
+        return out
+
 
 def analyze(path: str | Path, **options: Any) -> Verdict:
     """Genuine or posed? The verdict on the most prominent face of a video; options as for `examine`."""
@@ -399,9 +408,9 @@ def save(
     `page`, and without `faces` of points only, with no picture) into `folder`: all or none. `thumb` adds to every
     report that has a picture a small one, thumb.jpg, for a table of clips."""
     first, *others = analyses
-    content = first.verdict.to_dict()
+    content = first.to_dict()
     if others:
-        content["faces"] = [a.verdict.to_dict() for a in analyses]
+        content["faces"] = [a.to_dict() for a in analyses]
     with io.staged(folder) as part:
         for n, a in enumerate(analyses if page else ()):
             judged = _span(focus(a.track, a.curves))

@@ -100,6 +100,7 @@ def test_a_training_writes_a_model_with_a_card_and_a_curve(model: Path, films: P
     assert card["data"] == films.name and card["input"] == "6 frames 24×24 grey"
     assert "1 people held back" in card["protocol"] and "terms of the clips in films.csv" in card["licence"]
     assert card["clips_per_second"] > 0 and 0 <= card["waited_for_clips"] <= 1
+    assert judges.load_model(model).card["reference"]["answers"] == {}  # two answers would tell of persons
     (curve,) = json.loads((model / "curve.json").read_text()).values()
     assert [row["epoch"] for row in curve] == [1, 2] and (model / "curve.png").is_file()
     assert not model.with_name(".tiny.work").exists() and len(list((cache / "tracks").iterdir())) == 10
@@ -175,14 +176,16 @@ def test_nothing_to_train_on(films: Path, tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_network_of_points_learns_from_packed_tracks(tmp_path: Path) -> None:
-    corpus = simulated.corpus(tmp_path / "c", people=5, clips=2, rate=25, seed=0)
+    corpus = simulated.corpus(tmp_path / "c", people=5, clips=4, rate=25, seed=0)
     recipe = clip_recipe.read("points-lstm", epochs=1, bag=2, width=8, hidden=8, fps=25.0, frames=250)
     card = clip_training.train(corpus, tmp_path / "m", recipe, device="cpu", log=quiet)
-    assert card["clips"] == 10 and card["judged"] == 10 and "person-disjoint" in card["protocol"]
+    assert card["clips"] == 20 and card["judged"] == 20 and "person-disjoint" in card["protocol"]
     assert card["input"] == "250 frames at 25 per second of points"
     assert not (tmp_path / clip_training.CACHE).exists()  # there was no video to keep anything of
     table = pipeline.apply(tmp_path / "m", next((tmp_path / "c").glob("*.npz")))
-    assert len(table) == 10 and table["p_genuine"].notna().all()
+    assert len(table) == 20 and table["p_genuine"].notna().all()
+    said = judges.load_model(tmp_path / "m").card["reference"]["answers"]["all"]  # which places a clip among people
+    assert {label: (said[label]["clips"], said[label]["people"]) for label in LABELS} == dict.fromkeys(LABELS, (10, 5))
 
 
 def test_films_are_learnt_alike_however_memory_was_left() -> None:

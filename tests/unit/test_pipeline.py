@@ -114,10 +114,22 @@ def test_saving_writes_three_files_that_agree(smile, tmp_path):
         "report.html",
         "verdict.json",
     ]
-    assert json.loads(path.read_text()) == io.plain(found[0].verdict.to_dict())
+    assert json.loads(path.read_text()) == io.plain(found[0].to_dict())
     (again,) = io.load_tracks(path.parent / "frames.csv")
     p = pipeline.judge(again, MODEL).p_raw
     assert p == pytest.approx(found[0].p_raw, abs=0.1)  # the table is rounded to a hundredth of a pixel
+
+
+def test_what_would_turn_a_verdict_stands_beside_its_evidence():
+    decided = next(a for seed in range(20) if not (a := pipeline.judge(track(seed=seed), MODEL)).verdict.abstained)
+    said = decided.to_dict()
+    assert {name: value for name, value in said.items() if name != "turning"} == decided.verdict.to_dict()
+    assert list(said)[list(said).index("evidence") + 1] == "turning"
+    assert said["turning"]["one"]["text"] and said["turning"]["together"]["curves"]
+    silent = pipeline.judge(part(track(), slice(12)), MODEL)
+    assert silent.verdict.abstained and silent.to_dict()["turning"] is None
+    unasked = pipeline.judge(decided.track, MODEL, explain=False)
+    assert not unasked.verdict.abstained and unasked.to_dict()["turning"] is None
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from browser import CONTRAST, NAMELESS, Browser
-from conftest import Said
+from conftest import RATE, Said
 from duchenne import judges, pipeline
+from duchenne.types import Array
+from makers import make_video
 
 MOST_BYTES = 15_000_000
 
@@ -64,6 +67,19 @@ def test_film_shows_every_frame_of_the_clip_at_its_time(page: Browser, made: tup
     assert len(times) == len(track) and times == pytest.approx(track.time.tolist(), abs=1e-4)
     assert page.ask("document.querySelector('video').duration") == pytest.approx(track.duration, abs=0.1)
     assert len(html) < MOST_BYTES
+
+
+def test_ten_restless_seconds_stay_far_below_what_mail_carries(pictures: list[Array], tmp_path: Path) -> None:
+    """Noise is the most that a film can be asked to keep: as many bits as it may have."""
+    rng = np.random.default_rng(0)
+    noisy = [(p + rng.integers(-25, 26, (240, 320, 1))).clip(0, 255) for p in (pictures * 5)[: 10 * RATE]]
+    clip = make_video(tmp_path / "noisy.mp4", [picture.astype(np.uint8) for picture in noisy], rate=RATE)
+    found = pipeline.examine(clip)
+    assert found[0].track.duration == pytest.approx(10, abs=0.1)
+    pipeline.save(found, tmp_path / "out", judges.load_model("default").card)
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    (film,) = re.findall(r"data:video/mp4;base64,([\w+/=]*)", html)
+    assert 500_000 < len(film) < len(html.encode()) < MOST_BYTES
 
 
 def test_it_opens_at_the_apex_or_where_the_address_says(page: Browser, made: tuple[Path, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -107,6 +108,11 @@ def mark(page: Page, name: str) -> Locator:
     return page.locator("#clips tbody tr").filter(has_text=name).locator(".mark")
 
 
+#: Keeps all that the page tells a screen reader: the next word may come at once.
+HEAR = """() => { window.heard = []; const said = document.getElementById("said");
+  new MutationObserver(() => window.heard.push(said.textContent)).observe(said, { childList: true }); }"""
+
+
 def test_two_at_once_are_followed_frame_by_frame_and_cancelled(
     page: Page, pictures: list[Array], tmp_path: Path
 ) -> None:
@@ -114,6 +120,7 @@ def test_two_at_once_are_followed_frame_by_frame_and_cancelled(
     bad = tmp_path / "notes.mp4"
     bad.write_text("this is a text file\n" * 50, encoding="utf-8")
     expect(page.locator("h1")).to_be_visible()
+    page.evaluate(HEAR)
     give(page, smile, bad)
     expect(mark(page, "smile.mp4")).to_have_text(re.compile(r"^following the face \d+%$"), timeout=LONG)
     expect(mark(page, "notes.mp4")).to_have_text("waiting")
@@ -121,7 +128,7 @@ def test_two_at_once_are_followed_frame_by_frame_and_cancelled(
     expect(page.locator("[data-count]")).to_have_text(re.compile(rf"^\d+ of {16 * len(pictures)} frames$"))
     bar = page.get_by_role("progressbar", name="Progress of smile.mp4")
     assert 0 <= float(bar.evaluate("bar => bar.value")) <= 1
-    expect(page.get_by_role("status")).to_contain_text("smile.mp4: following the face")
+    assert any("smile.mp4: following the face" in each for each in page.evaluate("window.heard"))
     page.get_by_role("button", name="Cancel").click()
     expect(mark(page, "smile.mp4")).to_have_text("cancelled")
     expect(page.get_by_role("button", name="Judge it again")).to_be_visible()
@@ -132,6 +139,30 @@ def test_two_at_once_are_followed_frame_by_frame_and_cancelled(
     for name in ("smile.mp4", "notes.mp4"):
         page.get_by_role("button", name=f"Remove {name}").click()
     expect(page.locator("#clips")).to_be_hidden()
+
+
+#: A drag of a file, or of text where there is none, over the page and its drop there: what the page made of each step.
+DRAG = """([content, name]) => {
+  const dataTransfer = new DataTransfer();
+  if (content === null) dataTransfer.setData("text/plain", name);
+  else dataTransfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+  return ["dragenter", "dragover", "drop"].map((kind) => {
+    const event = new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true });
+    document.getElementById("add").dispatchEvent(event);
+    return [event.defaultPrevented, document.body.classList.contains("dragging")];
+  });
+}"""
+
+
+def test_a_file_is_dropped_on_the_page(page: Page, server: Server, smile: Path) -> None:
+    steps = page.evaluate(DRAG, [base64.b64encode(smile.read_bytes()).decode(), "dropped.mp4"])
+    assert [shown for _, shown in steps] == [True, True, False]
+    assert steps[1][0] and steps[2][0]  # else the browser would leave the page and show the file
+    expect(mark(page, "dropped.mp4")).to_have_text(re.compile("."), timeout=LONG)
+    assert [path.read_bytes() == smile.read_bytes() for path in server.stored()] == [True]
+    page.evaluate(DRAG, [None, "words"])
+    expect(mark(page, "dropped.mp4")).to_have_text(SETTLED, timeout=LONG)
+    assert page.locator("#clips tbody tr").count() == 1 and page.locator("#notes .note").count() == 0
 
 
 def test_a_name_is_text_and_nothing_else(page: Page, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def _finish(failures: list[tuple[str, DuchenneError]], total: int) -> None:
 def _json(found: list[Analysis]) -> Any:
     from duchenne.io import plain
 
-    rows = [plain(a.verdict.to_dict()) for a in found]
+    rows = [plain(a.to_dict()) for a in found]
     return rows[0] if len(rows) == 1 else {**rows[0], "faces": rows}
 
 

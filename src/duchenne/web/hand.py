@@ -71,8 +71,12 @@ class Hand:
             return {"failed": f"{name} took longer than {self.seconds:g} s; cut it shorter, or raise --max-seconds."}
         except OSError:
             pass  # it went before it read the job
-        self.kill()
-        how = _how(await _gone(process))
+        try:
+            code = await asyncio.wait_for(_gone(process), _GRACE)
+        except TimeoutError:
+            self.kill()  # not before: of a process that has just ended it would take the exit code from under asyncio
+            code = await _gone(process)
+        self.process, how = None, _how(code)
         if not self.ready:
             return {"failed": f"The process that reads clips does not start ({how}); see the terminal of the app."}
         return {"failed": f"{name} ended the process that read it ({how}); re-encode it."}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from duchenne import judges, overlay, pipeline, ranking, video
-from duchenne.io import plain
+from duchenne.corpus.cache import LIMIT, Cache
+from duchenne.io import Block, plain
 
 _TICK = 0.15  # s between two signs of progress
 _REASONS = 3
@@ -18,11 +19,11 @@ Say = Callable[[Mapping[str, Any]], None]
 
 
 class Progress:
-    """Tells of frames done; frame 1 again means that the next of the `passes` over a clip has begun."""
+    """Tells of frames done; no more than before means that the next of the `passes` over a clip has begun."""
 
     def __init__(self, say: Say, passes: list[tuple[str, int | None]]) -> None:
         self.say, self.passes = say, passes
-        self.at, self.last, self.told = 0, 0, 0.0
+        self.at, self.last, self.told = 0, -1, 0.0
 
     def __call__(self, done: int) -> None:
         if done <= self.last:
@@ -38,7 +39,7 @@ class Progress:
         """Say where the work stands."""
         totals = [total or 0 for _, total in self.passes]
         known = all(totals)
-        done = self.last + sum(totals[: self.at]) if known else self.last
+        done = max(self.last, 0) + (sum(totals[: self.at]) if known else 0)
         self.say({"stage": stage, "done": done, "total": max(sum(totals), done) if known else None})
         self.told = time.monotonic()
 
@@ -49,7 +50,7 @@ def judge(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     progress = Progress(say, [("following", _frames(clip["path"]))])
     progress.tell("following")
     found = pipeline.examine(
-        clip["path"], model=job["model"], allow_truncated=job["allow_truncated"], on_frame=progress
+        clip["path"], model=job["model"], allow_truncated=job["allow_truncated"], on_frame=progress, read=_read
     )
     progress.tell("writing")
     named = [replace(each, verdict=replace(each.verdict, source=clip["name"])) for each in found]
@@ -73,7 +74,8 @@ def film(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     progress = Progress(say, [("following", total), ("drawing", total)])
     progress.tell("following")
     out = Path(job["out"]) / "overlay.mp4"
-    overlay.overlay(path, out, model=job["model"], allow_truncated=job["allow_truncated"], on_frame=progress)
+    options = {"model": job["model"], "allow_truncated": job["allow_truncated"], "read": _read}
+    overlay.overlay(path, out, on_frame=progress, **options)
     return {"bytes": out.stat().st_size}
 
 
@@ -82,7 +84,8 @@ def compare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     paths = [clip["path"] for clip in job["clips"]]
     progress = Progress(say, [("following", _frames(path)) for path in paths])
     progress.tell("following")
-    found = ranking.rank(*paths, model=job["model"], allow_truncated=job["allow_truncated"], on_frame=progress)
+    options = {"model": job["model"], "allow_truncated": job["allow_truncated"], "read": _read}
+    found = ranking.rank(*paths, on_frame=progress, **options)
     said = plain(found.to_dict())
     del said["clips"]
     alone = [{"p_genuine": plain(each.p_raw), "label": each.verdict.label} for each in found.clips]
@@ -90,6 +93,12 @@ def compare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
 
 KINDS = {"judge": judge, "film": film, "compare": compare}
+
+
+def _read(path: str | Path, *, on_frame: Callable[[int], None], **options: Any) -> Iterator[Block]:
+    """As `faces.reading.read_faces`; what it gave is kept in the clip's own folder, and goes with the clip."""
+    on_frame(0)  # what is kept is told of in strides, which may begin beyond the last clip's end
+    return Cache(Path(path).parent / "followed", LIMIT).read_faces(path, on_frame=on_frame, **options)
 
 
 def _frames(path: str) -> int | None:
