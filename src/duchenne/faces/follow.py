@@ -281,9 +281,8 @@ class _Follower:
 
 def plausible(face: Shape, frame: tuple[int, ...]) -> bool:
     """Whether points are shaped like a face of which two thirds lie in an image of shape `frame` (H, W)."""
-    points = face.points
-    if not (points.min() >= 0 and (points.max(axis=0) < frame[1::-1]).all()):
-        inside = ((points >= 0) & (points < frame[1::-1])).all(axis=1)
+    if not face.mostly_inside(frame[1], frame[0]):
+        inside = ((face.points >= 0) & (face.points < frame[1::-1])).all(axis=1)
         if float(inside.mean()) < _INSIDE:
             return False
     return face.likeness >= _LIKENESS

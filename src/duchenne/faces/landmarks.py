@@ -105,6 +105,12 @@ class Shape:
         y = self._y + _SHIFT * 2 * half
         return np.array([self._x - half, y - half, self._x + half, y + half])
 
+    def mostly_inside(self, width: float, height: float) -> bool:
+        """Whether two thirds of the points surely lie in such an image: no more than a third are (Chebyshev) farther
+        from their centroid than √3 times their RMS distance. False does not say that they do not."""
+        x, y, far = self._x, self._y, math.sqrt(3) * self._size
+        return x - far >= 0 and x + far < width and y - far >= 0 and y + far < height
+
     @property
     def roll(self) -> float:
         """Radians by which the head is turned in the image plane (clockwise on screen)."""
