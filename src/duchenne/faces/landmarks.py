@@ -23,7 +23,7 @@ MODEL_NAME = "shape_predictor_68_face_landmarks.dat"
 #: Height in pixels to which a face box is scaled before the fit: dlib answers in whole pixels, so on a
 #: 150 px face its step is 1.7 % of the interocular distance, on 400 px 0.6 % (benchmarks/landmark_scale.py).
 FACE_HEIGHT = 400
-MARGIN = 0.25
+MARGIN = 0.15  # dlib's trees look no farther: in 95 % of frames nothing changes if all beyond is black
 # Least squares over 91,581 frames of PEDFE, whose points were made with dlib's own HOG detector: the box's
 # side over the points' RMS distance from their centroid, and by how much of it the centre is below the centroid.
 _SIDE = 2.861
