@@ -109,7 +109,7 @@ class Shape:
         """Whether two thirds of the points surely lie in such an image: no more than a third are (Chebyshev) farther
         from their centroid than √3 times their RMS distance. False does not say that they do not."""
         x, y, far = self._x, self._y, math.sqrt(3) * self._size
-        return x - far >= 0 and x + far < width and y - far >= 0 and y + far < height
+        return bool(far <= x < width - far and far <= y < height - far)
 
     @property
     def roll(self) -> float:
