@@ -27,6 +27,8 @@ _SLOW = 1.0  # s between two searches for further faces, and between two runs of
 _CUT = 12.0  # mean grey levels between thumbnails that make a new scene, where waiting is no use
 _DRIFT = 0.12  # of the box's side: the tracker starts anew when it and the points disagree by more
 _JUMP = 0.15  # of the box's side: points this far from HOG's box or from the tracker's are in doubt
+_STILL, _STEADY = 0.02, 0.8  # of the box's side, of the usual PSR: less movement and at least such a peak …
+_REST = 0.06  # s for which the tracker is then not asked
 _DIP = 0.5  # of the usual PSR: below this the face is looked at at once
 _ACQUIRE, _KEEP = 0.0, -0.3  # dlib HOG scores that make, and that keep, a face
 _LIKENESS = 0.15
@@ -69,6 +71,9 @@ class _Face:
     rows: dict[int, tuple[Array, float, Array]] = field(default_factory=dict)
     crops: dict[int, Array] = field(default_factory=dict)
     held: bool = True
+    psr: float = np.nan  # the tracker's last
+    ask: float = -np.inf  # time from which the tracker is asked again
+    tracked: int = -1  # the last row for which it was asked
     seen: float = 0.0  # time of the last row
     usual: float = np.nan  # running mean of the PSR
     verified: float = 0.0  # time of the last verification that it passed
@@ -230,12 +235,19 @@ class _Follower:
         face.found += 1
         face.tracker.start(grey, box)
         face.anchor, psr = face.tracker.update(grey)
+        face.ask = time
         face.verified, face.sure, face.usual = time, n, np.nan
         self._write(face, n, time, points, psr)
 
     def _follow(self, face: _Face, n: int, time: float, grey: Array) -> bool:
         """Write the face's row for this frame; False when it is no longer there."""
-        moved, psr = face.tracker.update(grey)
+        if asked := time >= face.ask:
+            moved, face.psr = face.tracker.update(grey)
+            still = face.psr >= _STEADY * face.usual and distance(moved, face.anchor) < _STILL
+            face.ask = time + _REST if still else time
+        else:  # the points carry the box meanwhile
+            moved = face.anchor
+        psr = face.psr
         box = face.box + (moved - face.anchor)
         points = self.landmarker.fit(grey, box)
         shape = Shape(points)
@@ -254,13 +266,13 @@ class _Follower:
                     points, wanted = again, box_of(again)
                     box = wanted
             if score < _KEEP or not plausible(Shape(points), grey.shape):
-                if (
-                    score < _KEEP and not lost
-                ):  # it went slowly: nobody can vouch for the rows since it was last verified
-                    for i in range(face.sure + 1, n):
-                        face.rows.pop(i, None)
+                # nobody can vouch for the rows since it was last verified, if it went slowly, or tracked
+                slowly = score < _KEEP and not lost
+                for i in range((face.sure if slowly else max(face.sure, face.tracked)) + 1, n):
+                    face.rows.pop(i, None)
                 return False
             face.verified, face.sure = time, n
+        face.tracked = n if asked else face.tracked
         face.box = box + (1 - math.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
         face.anchor = moved
         if lost or distance(face.box, moved) > _DRIFT:
@@ -281,9 +293,8 @@ class _Follower:
 
 def plausible(face: Shape, frame: tuple[int, ...]) -> bool:
     """Whether points are shaped like a face of which two thirds lie in an image of shape `frame` (H, W)."""
-    points = face.points
-    if not (points.min() >= 0 and (points.max(axis=0) < frame[1::-1]).all()):
-        inside = ((points >= 0) & (points < frame[1::-1])).all(axis=1)
+    if not face.mostly_inside(frame[1], frame[0]):
+        inside = ((face.points >= 0) & (face.points < frame[1::-1])).all(axis=1)
         if float(inside.mean()) < _INSIDE:
             return False
     return face.likeness >= _LIKENESS
