@@ -221,7 +221,7 @@ def test_the_webcam_is_recorded_judged_and_compared(judged: Page) -> None:
     expect(judged.get_by_role("timer")).to_have_text(re.compile(r"^2\.[4-9] s$|^[3-9]"), timeout=LONG)
     judged.get_by_role("button", name="Stop and judge").click()
     expect(judged.get_by_role("dialog")).to_be_hidden()
-    assert judged.evaluate("document.getElementById('preview').srcObject") is None  # the camera is off
+    judged.wait_for_function("document.getElementById('preview').srcObject === null")  # the camera is off
     expect(mark(judged, "webcam")).to_have_text(SETTLED, timeout=LONG)
     assert mark(judged, "webcam").inner_text() in ("spontaneous", "posed", "no judgement")  # a face was seen
     ask = judged.get_by_role("button", name="Compare two")
