@@ -211,7 +211,7 @@ def demo(
 
     loaded = judges.load_model("default")
     for kind, words in (("genuine", "spontaneous"), ("posed", "posed")):
-        clip = simulate.smile_clip(out / f"{words}.mp4", kind, rate=25.0)
+        clip = simulate.smile_clip(out / f"{words}.mp4", kind, rate=25.0, seed=1)
         with progress(clip.name) as tick:
             found = pipeline.examine(clip, on_frame=tick)
         pipeline.save(found, out / words, loaded.card)
