@@ -33,18 +33,23 @@ RATE = 15.0
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
-    words.add_argument("--clips", type=int, default=500)
-    words.add_argument("--seed", type=int, default=1)
-    words.add_argument("--quick", action="store_true")
-    words.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    wanted = words.parse_args()
+    wanted = options(__doc__, __file__, 500)
     clips = 6 if wanted.quick else wanted.clips
     with tempfile.TemporaryDirectory() as place:
         result = {"clips": clips, "seed": wanted.seed, **measure(Path(place), clips, wanted.seed)}
     wanted.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
     sys.exit(0 if result["identical"] else 1)
+
+
+def options(doc: str | None, script: str, clips: int) -> argparse.Namespace:
+    """What a benchmark of so many clips is asked for."""
+    words = argparse.ArgumentParser(description=(doc or "").split("\n\n", 1)[0])
+    words.add_argument("--clips", type=int, default=clips)
+    words.add_argument("--seed", type=int, default=1)
+    words.add_argument("--quick", action="store_true")
+    words.add_argument("-o", "--out", type=Path, default=Path(script).with_suffix(".json"))
+    return words.parse_args()
 
 
 def measure(place: Path, clips: int, seed: int) -> dict[str, Any]:

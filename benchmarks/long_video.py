@@ -120,9 +120,9 @@ def read(clip: Path, table: Path) -> None:
     print(json.dumps({**facts, "peak_mb": peaks, "end_over_1_min": ratio}))
 
 
-def peak() -> float:
-    """MB: the most resident memory that this process has had."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+def peak(process: int | str = "self") -> float:
+    """MB: the most resident memory that a process has had. OSError or AssertionError where there is none."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     assert found is not None
     return round(int(found[1]) / 1000, 1)
 

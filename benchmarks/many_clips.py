@@ -9,28 +9,24 @@ had (VmHWM of /proc/PID/status, so Linux only) is put down when 100, 1,000 and 1
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from corpus import extract, make
+from corpus import extract, make, options
+from long_video import peak
 
 MARKS = (100, 1000, 10000)
 MADE = 400
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
-    words.add_argument("--clips", type=int, default=MARKS[-1])
-    words.add_argument("--seed", type=int, default=1)
-    words.add_argument("--quick", action="store_true")
-    words.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    wanted = words.parse_args()
+    wanted = options(__doc__, __file__, MARKS[-1])
     clips = 20 if wanted.quick else wanted.clips
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -54,7 +50,8 @@ def watch(run: subprocess.Popen[bytes], out: Path, clips: int) -> list[dict[str,
     seen = {"command": 0.0, "reader": 0.0}
     while run.poll() is None:
         for who, pid in (("command", run.pid), ("reader", child(run.pid))):
-            seen[who] = max(seen[who], peak(pid))
+            with suppress(OSError, AssertionError):  # it is over, or has not begun
+                seen[who] = max(seen[who], peak(pid))
         done = sum(1 for _ in (out / ".duchenne" / "clips").glob("*/*.json"))
         if marks and done >= marks[0]:
             rows.append({"clips": marks.pop(0), **seen})
@@ -69,14 +66,6 @@ def child(pid: int) -> int:
         return int(started[0])
     except (OSError, IndexError):
         return 0
-
-
-def peak(pid: int) -> float:
-    try:
-        text = Path(f"/proc/{pid}/status").read_text()
-        return round(int(text.split("VmHWM:")[1].split()[0]) / 1e3, 1)
-    except (OSError, IndexError):
-        return 0.0
 
 
 if __name__ == "__main__":

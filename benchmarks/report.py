@@ -25,13 +25,13 @@ import machine
 import torch
 
 from duchenne import io, judges, pipeline, video
+from duchenne.corpus.plan import VIDEO_SUFFIXES
 from duchenne.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import browser
 
 SECONDS = 10.0
-ENDINGS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 NOTE = "document.addEventListener('loadeddata', () => (window.firstFrame ??= performance.now()), true)"
 DONE = "performance.getEntriesByType('navigation')[0].loadEventEnd > 0 && window.firstFrame > 0"
 TIMES = "[performance.getEntriesByType('navigation')[0].loadEventEnd / 1e3, window.firstFrame / 1e3]"
@@ -47,7 +47,7 @@ def main() -> None:
     if not any(map(shutil.which, browser.NAMES)):
         sys.exit(f"A browser is needed: install one of {', '.join(browser.NAMES)}.")
     about = machine.about(torch.device("cpu"))
-    found = sorted(path for path in told.clips.glob("*") if path.suffix.lower() in ENDINGS)
+    found = sorted(path for path in told.clips.glob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     rows = [row for path in found if (row := measure(path, told.opens))]
     if not rows:
         sys.exit(f"{told.clips} holds no video that shows a face; name a folder of clips.")

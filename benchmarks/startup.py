@@ -3,8 +3,8 @@
     python benchmarks/startup.py [--turns 7] [-o benchmarks/startup.json]
 
 Whole processes take turns: Python alone; `--help`; the imports of the heavy packages that a verdict needs, and dlib's
-trees read from the disk; `analyze` of a rendered clip of 12 frames. Their own CPU seconds (user +
-system) and wall seconds are put down as medians, ratios turn by turn. Only an idle machine says anything in seconds.
+trees read from the disk; `analyze` of a rendered clip of 12 frames. Their own CPU seconds (user + system) and wall
+seconds are put down as medians, ratios turn by turn. Only an idle machine says anything in seconds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import torch
+from extract import spread
 from machine import about
 
 from duchenne import io, video
@@ -54,17 +55,12 @@ def main() -> None:
         for way in ways
     }
     ratios = {
-        f"{a} / {b}": {kind: middle([turn[a][kind] / turn[b][kind] for turn in turns]) for kind in ("cpu", "wall")}
+        f"{a} / {b}": {kind: spread([turn[a][kind] / turn[b][kind] for turn in turns]) for kind in ("cpu", "wall")}
         for a, b in (("help", "python"), ("analyze", "imports"))
     }
     result = {"machine": about(torch.device("cpu")), "turns": wanted.turns, "seconds": seconds, "ratios": ratios}
     print(json.dumps(result, indent=1))
     io.write_json(wanted.out, result)
-
-
-def middle(values: list[float]) -> list[float]:
-    """Median, least, most."""
-    return [round(of(values), 2) for of in (statistics.median, min, max)]
 
 
 def timed(command: list[str]) -> dict[str, float]:
