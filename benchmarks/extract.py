@@ -16,7 +16,8 @@ included and the loading of models left out. Ratios are medians over the runs, w
     mediapipe  Face Landmarker, where the package is installed and DUCHENNE_MEDIAPIPE names its model
     duchenne   faces.follow
 
-Then two processes on two cores against one on one, beside what two plain loops reach there; how far the tracks are from
+Then two processes against one as `duchenne extract` starts them, each on a core of its own, from the first clip's begin
+to the last one's end, beside what two plain loops reach there; how far the tracks are from
 the plain chain's; and what judging and reporting a clip costs. Writes extract.json beside itself; --quick measures a
 few frames, which says nothing, and writes only where -o says so.
 """
@@ -47,6 +48,9 @@ import dlib
 import numpy as np
 
 from duchenne import pipeline, video
+from duchenne.corpus import extract_task
+from duchenne.corpus.hands import Hands, Limits
+from duchenne.corpus.work import Job
 from duchenne.expressions import load as load_expressions
 from duchenne.faces import follow
 from duchenne.faces.crops import crop
@@ -268,13 +272,25 @@ def shared(values: Any, unit: float) -> dict[str, float]:
 # ---- two processes
 
 
-def labour(kind: str, path: Path, amount: int) -> None:
+def by_hands(path: Path, clips: int, count: int) -> float:
+    """Clips per second of `count` processes of a corpus together."""
+    options = {**extract_task().options, "cache": False}
+    with TemporaryDirectory() as out:
+        jobs = (
+            Job(n, "extract", str(path.parent), path.name, path.name, out, f"{n}.csv", f"{out}/made", options=options)
+            for n in range(clips)
+        )
+        began: list[float] = []
+        crew = Hands("extract", options, count, Limits())
+        done = sum(outcome.failure is None for outcome in crew(jobs, lambda *_: began.append(time.perf_counter())))
+        assert done == clips
+    return clips / (time.perf_counter() - began[0])
+
+
+def labour(kind: str, amount: int) -> None:
     """Say "ready", wait for a line, work, print the seconds."""
     work: Callable[[], Any]
-    if kind == "duchenne":
-        follow(islice(video.frames(path), 2))
-        work = lambda: follow(islice(video.frames(path), amount))  # noqa: E731
-    elif kind == "gemm":
+    if kind == "gemm":
         a = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
         work = lambda: [a @ a for _ in range(amount)]  # noqa: E731
     else:
@@ -286,9 +302,9 @@ def labour(kind: str, path: Path, amount: int) -> None:
     print(time.perf_counter() - start, flush=True)
 
 
-def side_by_side(kind: str, path: Path, amount: int, count: int) -> float:
+def side_by_side(kind: str, amount: int, count: int) -> float:
     """Amounts per second of `count` processes together, each on a core of its own."""
-    words = [sys.executable, __file__, "--labour", kind, "--clip", str(path), "--frames", str(amount)]
+    words = [sys.executable, __file__, "--labour", kind, "--frames", str(amount)]
     crew = [
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
         for _ in range(count)
@@ -314,7 +330,10 @@ def scaling(path: Path, runs: int, frames: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {"duchenne": [], "gemm": [], "python": []}
     for _ in range(runs):
         for kind, ratios in found.items():
-            one, two = (side_by_side(kind, path, frames, count) for count in (1, 2))
+            if kind == "duchenne":
+                one, two = (by_hands(path, max(2, frames // 600), count) for count in (1, 2))
+            else:
+                one, two = (side_by_side(kind, frames, count) for count in (1, 2))
             ratios.append(two / one)
     return {f"two_over_one_{kind}": spread(ratios) for kind, ratios in found.items()}
 
@@ -397,15 +416,15 @@ def main() -> None:
     words.add_argument("--runs", type=int, default=5)
     words.add_argument("--frames", type=int, default=10_000)
     words.add_argument("--quick", action="store_true")
-    words.add_argument("--labour", choices=["duchenne", "gemm", "python"], help=argparse.SUPPRESS)
+    words.add_argument("--labour", choices=["gemm", "python"], help=argparse.SUPPRESS)
     words.add_argument("-o", "--out", type=Path)
     options = words.parse_args()
+    if options.labour:
+        labour(options.labour, options.frames)
+        return
     cv2.setNumThreads(1)
     root = os.environ.get("DUCHENNE_DATA")
     clip = options.clip or (Path(root) / "clips" / CLIP if root else sys.exit("Pass --clip, or set DUCHENNE_DATA."))
-    if options.labour:
-        labour(options.labour, clip, options.frames)
-        return
     with TemporaryDirectory() as folder:
         result = everything(clip, Path(folder), options)
     text = json.dumps(result, indent=1) + "\n"

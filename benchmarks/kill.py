@@ -4,7 +4,7 @@
 
 Small clips of a simulated smile, a text that is no video and a cut file are followed by `duchenne extract` with two
 processes. First undisturbed. Then, in every round, from an empty folder: up to a second after a random number of clips
-is done the parent, one of its children, or the whole process group gets SIGKILL, and the command is given again. At
+is done the parent, one of its descendants, or the whole process group gets SIGKILL, and the command is given again. At
 last one folder gets as many kills one after the other as there were rounds. Every file but the state is compared with
 the undisturbed run's by sha256. --quick: one round on two clips, for the tests. Linux only.
 """
@@ -89,7 +89,7 @@ def run(corpus: Path, out: Path) -> subprocess.Popen[bytes]:
 
 def disturb(corpus: Path, out: Path, victim: str, chance: random.Random, clips: int) -> dict[str, Any]:
     """Start a run and kill `victim` at a random moment; a run that goes on is waited for."""
-    before, pause, number = chance.randrange(clips), chance.random(), chance.randrange(2)
+    before, pause, number = chance.randrange(clips), chance.random(), chance.randrange(3)
     process = run(corpus, out)
     while recorded(out) < before and process.poll() is None:
         time.sleep(0.005)
@@ -103,7 +103,7 @@ def disturb(corpus: Path, out: Path, victim: str, chance: random.Random, clips: 
                 os.killpg(process.pid, signal.SIGKILL)
             elif victim == "parent":
                 process.kill()
-            elif hands := children(process.pid):
+            elif hands := descendants(process.pid):
                 os.kill(hands[number % len(hands)], signal.SIGKILL)
     code = process.wait()
     return {"victim": victim, "done": done, "too_late": late, "code": code}
@@ -113,8 +113,10 @@ def recorded(out: Path) -> int:
     return len(list(out.glob(".duchenne/clips/*/*.json")))
 
 
-def children(pid: int) -> list[int]:
-    return [int(n) for file in Path(f"/proc/{pid}/task").glob("*/children") for n in file.read_text().split()]
+def descendants(pid: int) -> list[int]:
+    """The process of which those that read clips are copied, and they."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [n for file in files for child in map(int, file.read_text().split()) for n in (child, *descendants(child))]
 
 
 def finish(corpus: Path, out: Path, wanted: dict[str, str]) -> bool:

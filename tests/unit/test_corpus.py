@@ -80,8 +80,10 @@ def start(folder, out, *words, **options):
     )
 
 
-def children(pid):
-    return [int(n) for f in Path(f"/proc/{pid}/task").glob("*/children") for n in f.read_text().split()]
+def descendants(pid):
+    """The process of which those that read clips are copied, and they."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [n for file in files for child in map(int, file.read_text().split()) for n in (child, *descendants(child))]
 
 
 def ended(pid):
@@ -133,7 +135,7 @@ def test_a_run_that_is_killed_twice_goes_on_and_leaves_no_orphan(folder, referen
         with start(folder, out, "--workers", "2") as run:
             while len(list(out.glob(".duchenne/clips/*/*.json"))) < done and run.poll() is None:
                 time.sleep(0.01)
-            orphans += children(run.pid)
+            orphans += descendants(run.pid)
             run.kill() if done == 1 else os.killpg(run.pid, signal.SIGKILL)
     while not all(map(ended, orphans)):  # they leave by themselves
         time.sleep(0.05)
@@ -144,12 +146,13 @@ def test_a_run_that_is_killed_twice_goes_on_and_leaves_no_orphan(folder, referen
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
-def test_a_process_that_is_killed_in_the_middle_is_replaced(folder, reference, tmp_path):
+@pytest.mark.parametrize("which", [0, -1], ids=["the nursery", "a copy"])
+def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, reference, tmp_path):
     killed = []
 
     def watch(meter):
         if meter.current and len(killed) < 2:
-            killed.extend(children(os.getpid())[:1])
+            killed.append(descendants(os.getpid())[which])
             os.kill(killed[-1], signal.SIGKILL)
 
     corpus.process([folder], tmp_path, corpus.extract_task(), workers=2, watch=watch)
@@ -184,12 +187,13 @@ def test_a_clip_that_hangs_or_swells_or_leaves_is_told(deed, words, folder, tmp_
     assert words in row["sentence"]
 
 
-def test_a_process_that_cannot_start_stops_the_run_with_its_reason(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_that_cannot_start_stops_the_run_with_its_reason(workers, folder, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text("import sys\nif 'duchenne.corpus.child' in sys.orig_argv: import cv3\n")
     (tmp_path / "dlib.py").write_text("raise ImportError('dlib is broken')\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     with pytest.raises(DuchenneError, match=r"does not start .*dlib is broken"):
-        corpus.process([folder], tmp_path / "out", corpus.extract_task(), workers=1)
+        corpus.process([folder], tmp_path / "out", corpus.extract_task(), workers=workers)
 
 
 def small_disk():

@@ -90,8 +90,9 @@ def test_a_variable_frame_rate_keeps_its_times(clips, pictures):
     v, whole = one.verdict, other.verdict
     assert v.frames == len(keep) < whole.frames and v.duration == pytest.approx(whole.duration, abs=0.1)
     for name in TIMES:
-        # frames are 0.08 s apart where one is missing, and a rise begins by a small share of its height
-        assert getattr(v.phases[0], name) == pytest.approx(getattr(whole.phases[0], name), abs=0.16)
+        # an edge of a plateau lies where a slope is small, so machines differ in it by a few frames; frames taken
+        # for evenly spaced would be 0.68 s short of the end
+        assert getattr(v.phases[0], name) == pytest.approx(getattr(whole.phases[0], name), abs=0.3)
     assert one.p_raw == pytest.approx(other.p_raw, abs=0.25)
 
 

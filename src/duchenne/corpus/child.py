@@ -1,19 +1,25 @@
 """A process that does jobs of a corpus, so that a clip that brings it down brings nothing else down.
 
 `python -m duchenne.corpus.child` reads one JSON object a line on stdin: first {"prepare": kind, "options": …,
-"stall": s, "memory": bytes}, then jobs (`work.Job`). It answers in lines on stdout: {"ready": true},
+"stall": s, "memory": bytes}, then jobs (`work.Job`). It answers in lines on stdout: {"ready": pid},
 {"tick": frames}, and for each job {"rows": […]}, {"failed": sentence}, {"stop": sentence} where no clip is at fault,
 or {"over": true} where memory ended. It leaves when stdin ends.
+
+With the number of a socket after its name it loads what `prepare` says, and is then copied at each message that brings
+a stdin and a stdout; a message with a copy's number ends that one and is answered with its exit code (`nursery`).
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import faulthandler
+import gc
 import json
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -67,12 +73,39 @@ def main() -> None:
     hello = jobs.get()
     work.prepare(hello["prepare"], hello["options"])
     _limit(hello["memory"])
-    voice.say(ready=True)
+    voice.say(ready=os.getpid())
     while True:
         job = jobs.get()
         voice.begin(hello["stall"] + (job["start"] or 0.0))
         voice.say(**_answer(work.Job(**{name: job[name] for name in _NAMES}), voice))
         faulthandler.cancel_dump_traceback_later()
+
+
+def serve(link: socket.socket) -> None:
+    """Be copied until the link ends. Returns in the copies only, whose stdin and stdout are what the link brought."""
+    hello = json.loads(link.recv(1 << 16))
+    work.prepare(hello["prepare"], hello["options"])
+    gc.freeze()  # or a collection would write to every page that copies share
+    mother = os.getpid()
+    while True:
+        asked, ends, _, _ = socket.recv_fds(link, 99, 2)
+        if not asked:
+            os._exit(0)
+        if not ends:
+            os.kill(pid := int(asked), signal.SIGKILL)
+            link.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+            continue
+        if not os.fork():
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the mother
+            if os.getppid() != mother:
+                os._exit(0)
+            link.close()
+            for standard, end in enumerate(ends):
+                os.dup2(end, standard)
+                os.close(end)
+            return
+        for end in ends:
+            os.close(end)
 
 
 def _listen(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
@@ -109,5 +142,7 @@ def _limit(memory: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        serve(socket.socket(fileno=int(sys.argv[1])))
     with suppress(BrokenPipeError):
         main()

@@ -7,7 +7,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,13 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from duchenne.corpus.nursery import COMMAND, Copy, Nursery, surroundings
 from duchenne.corpus.work import Job, Row
 from duchenne.errors import DuchenneError
 
 DEATHS = 3  # of its process after which a clip is at fault
 _LOOK = 0.25  # s between two looks at a process
 _START = 300.0  # s that a process may take to load its libraries from a slow disk
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _WORDS = {1: "once", 2: "twice", 3: "three times"}
 
 
@@ -59,13 +58,17 @@ class _Stopped(Exception):
 
 
 class Hand:
-    """One process that does one job at a time; it is started when needed and again after its death."""
+    """One process that does one job at a time; it is started when needed and again after its death.
 
-    def __init__(self, kind: str, options: Mapping[str, Any], limits: Limits) -> None:
+    nursery  makes the process, for the same kind of job; None: it loads everything by itself
+    """
+
+    def __init__(self, kind: str, options: Mapping[str, Any], limits: Limits, nursery: Nursery | None = None) -> None:
         self.hello = {"prepare": kind, "options": dict(options), "stall": limits.stall, "memory": limits.memory}
-        self.limits = limits
-        self.process: subprocess.Popen[bytes] | None = None
+        self.limits, self.nursery = limits, nursery
+        self.process: subprocess.Popen[bytes] | Copy | None = None
         self.lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.pump = threading.Thread()
         self.said: IO[bytes] | None = None
 
     def do(self, job: Job, tick: Callable[[int], None], stop: threading.Event | None = None) -> Outcome:
@@ -88,14 +91,14 @@ class Hand:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-            for stream in (self.process.stdin, self.process.stdout, self.said):
+            for stream in (self.process.stdin, self.process.stdout, None if self.nursery else self.said):
                 if stream is not None:
                     with suppress(OSError):
                         stream.close()
             self.process = None
 
     def _once(self, job: Job, tick: Callable[[int], None], stop: threading.Event) -> Outcome:
-        if self.process is None or self.process.poll() is not None:  # one that died idle is nobody's fault
+        if not self.pump.is_alive():  # one that died idle is nobody's fault
             self.close()
             self._start(stop)
         self._send(asdict(job))
@@ -119,28 +122,30 @@ class Hand:
     def _start(self, stop: threading.Event) -> None:
         """A process that is ready; one that is killed while it loads is started anew, as later."""
         for _ in range(DEATHS):
-            self.said = tempfile.TemporaryFile()  # noqa: SIM115
+            if self.nursery is not None:
+                self.process, self.said = self.nursery.copy(), self.nursery.said
+            else:
+                self.said = tempfile.TemporaryFile()  # noqa: SIM115
+                self.process = subprocess.Popen(
+                    COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, env=surroundings()
+                )
             self.lines = queue.SimpleQueue()
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "duchenne.corpus.child"],  # -P: a folder of clips may hold modules too
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.said,
-                env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
-            )
-            threading.Thread(target=_pump, args=(self.process.stdout, self.lines), daemon=True).start()
+            self.pump = threading.Thread(target=_pump, args=(self.process.stdout, self.lines), daemon=True)
+            self.pump.start()
             try:
                 self._send(self.hello)
                 ready = self._hear(time.monotonic() + _START, stop)
             except _Died as death:
                 ready = {"died": str(death)}
             if ready is not None and "ready" in ready:
+                self.process.pid = ready["ready"]
                 return
             self.said.seek(0)
             last = self.said.read()[-2000:].decode(errors="replace").strip().splitlines()[-1:]
-            code = self.process.poll()
+            self.process.kill()
+            code = self.process.wait()
             self.close()
-            if code is None or code >= 0:
+            if ready is None or code >= 0:
                 break
         reason = (last or [str((ready or {}).get("died", "no answer"))])[0].rstrip(".")
         raise DuchenneError(f"The process that reads clips does not start ({reason}).")
@@ -195,8 +200,11 @@ class Hands:
         """Outcomes as they come."""
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         waiting, turn, stop = iter(jobs), threading.Lock(), threading.Event()
+        # what holds a GPU cannot be copied, and one process shares with nobody
+        shared = Nursery.usable and self.workers > 1 and self.options.get("device", "cpu") == "cpu"
+        nursery = Nursery({"prepare": self.kind, "options": dict(self.options)}) if shared else None
         threads = [
-            threading.Thread(target=self._work, args=(waiting, turn, events, stop), daemon=True)
+            threading.Thread(target=self._work, args=(waiting, turn, events, stop, nursery), daemon=True)
             for _ in range(self.workers)
         ]
         for thread in threads:
@@ -217,11 +225,18 @@ class Hands:
             stop.set()
             for thread in threads:
                 thread.join()
+            if nursery is not None:
+                nursery.close()
 
     def _work(
-        self, waiting: Iterator[Job], turn: threading.Lock, events: queue.SimpleQueue[Any], stop: threading.Event
+        self,
+        waiting: Iterator[Job],
+        turn: threading.Lock,
+        events: queue.SimpleQueue[Any],
+        stop: threading.Event,
+        nursery: Nursery | None,
     ) -> None:
-        hand = Hand(self.kind, self.options, self.limits)
+        hand = Hand(self.kind, self.options, self.limits, nursery)
         try:
             while not stop.is_set():
                 with turn:

@@ -68,7 +68,10 @@ def do(job: Job, tick: Tick) -> list[Row]:
 
 
 def prepare(kind: str, options: Mapping[str, Any]) -> None:
-    """Load what a kind of job needs once: code, and models."""
+    """Load what a kind of job needs once: code, and models, dlib's 100 MB among them."""
+    from duchenne.registry import LANDMARKERS
+
+    LANDMARKERS.load("dlib68")()
     if kind == "analyze":
         from duchenne import expressions, judges
 
