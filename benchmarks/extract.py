@@ -16,10 +16,9 @@ included and the loading of models left out. Ratios are medians over the runs, w
     mediapipe  Face Landmarker, where the package is installed and DUCHENNE_MEDIAPIPE names its model
     duchenne   faces.follow
 
-Then two processes against one as `duchenne extract` starts them, each on a core of its own, from the first clip's begin
-to the last one's end, beside what two plain loops reach there; how far the tracks are from
-the plain chain's; and what judging and reporting a clip costs. Writes extract.json beside itself; --quick measures a
-few frames, which says nothing, and writes only where -o says so.
+Then two processes of `duchenne extract` against one, the first clip of each left out, beside what two plain loops reach
+there; how far the tracks are from the plain chain's; and what judging and reporting a clip costs. Writes extract.json
+beside itself; --quick measures a few frames, which says nothing, and writes only where -o says so.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -273,18 +273,18 @@ def shared(values: Any, unit: float) -> dict[str, float]:
 
 
 def by_hands(path: Path, clips: int, count: int) -> float:
-    """Clips per second of `count` processes of a corpus together."""
+    """Clips per second of `count` processes of a corpus together, after the first clip of each."""
     options = {**extract_task().options, "cache": False}
     with TemporaryDirectory() as out:
         jobs = (
             Job(n, "extract", str(path.parent), path.name, path.name, out, f"{n}.csv", f"{out}/made", options=options)
-            for n in range(clips)
+            for n in range(clips + count)
         )
-        began: list[float] = []
-        crew = Hands("extract", options, count, Limits())
-        done = sum(outcome.failure is None for outcome in crew(jobs, lambda *_: began.append(time.perf_counter())))
-        assert done == clips
-    return clips / (time.perf_counter() - began[0])
+        done = []
+        for outcome in Hands("extract", options, count, Limits())(jobs, lambda *_: None):
+            assert outcome.failure is None, outcome.failure
+            done.append(time.perf_counter())
+    return clips / (done[-1] - done[count - 1])
 
 
 def labour(kind: str, amount: int) -> None:
@@ -324,17 +324,22 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def scaling(path: Path, runs: int, frames: int) -> dict[str, Any]:
-    """Speed of two processes on two cores over that of one, for our chain and for loops that share nothing."""
+    """Speed of two processes over that of one, for our chain and for loops that share nothing.
+
+    One is measured before two and after, as neighbours on the same machine come and go.
+    """
     if len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2:
         return {"left out": "one core"}
-    found: dict[str, list[float]] = {"duchenne": [], "gemm": [], "python": []}
+    speeds: dict[str, Callable[[int], float]] = {
+        "duchenne": partial(by_hands, path, 2 if runs == 1 else 12),
+        "gemm": partial(side_by_side, "gemm", frames),
+        "python": partial(side_by_side, "python", frames),
+    }
+    found: dict[str, list[float]] = {kind: [] for kind in speeds}
     for _ in range(runs):
-        for kind, ratios in found.items():
-            if kind == "duchenne":
-                one, two = (by_hands(path, max(2, frames // 600), count) for count in (1, 2))
-            else:
-                one, two = (side_by_side(kind, frames, count) for count in (1, 2))
-            ratios.append(two / one)
+        for kind, speed in speeds.items():
+            before, two, after = speed(1), speed(2), speed(1)
+            found[kind].append(2 * two / (before + after))
     return {f"two_over_one_{kind}": spread(ratios) for kind, ratios in found.items()}
 
 

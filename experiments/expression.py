@@ -1,13 +1,14 @@
 """How good the expression network is: FER2013's public test, its labels and its doubles, calibration, half precision.
 
     DUCHENNE_DATA=<folder with data/fer2013> python experiments/expression.py [--model ID|FOLDER] [--training FOLDER]
-                                                                              [--pictures FOLDER] [--texts]
+                                                            [--paper FOLDER] [--pictures FOLDER] [--texts]
 
 Writes expression.json beside itself, the figures of docs/expression and, between their markers, the tables of
 docs/expression.md and of README, and the model's card. With --texts nothing is measured: texts and figures are made
 from the JSON, of this script and of benchmarks/expression.py. --training is the folder of `learn.fit` in which the
 network learnt: its curve goes into the JSON, and its float32 weights are compared with what half precision keeps of
-them. --pictures writes the surest mistakes for looking at, to a folder outside of the repository: images of the
+them. --paper is the model folder of `duchenne train expression --recipe paper`, of which scores and curve stand beside
+ours. --pictures writes the surest mistakes for looking at, to a folder outside of the repository: images of the
 collection may not be passed on.
 
 The best epoch was chosen by the public test, so its figures are a little too kind. Nobody knows who is seen in FER2013:
@@ -204,13 +205,29 @@ def learnt(folder: Path) -> dict[str, Any]:
     """The learning curve of a training's folder, as plain rows."""
     try:
         told = json.loads((folder / "curve.json").read_text(encoding="utf-8"))
-        rows = [
-            {"epoch": row["epoch"], "loss": row["loss"], "accuracy": None if row["score"] is None else 1 - row["score"]}
-            for row in told["curve"]
-        ]
-        return {"epochs_planned": told["schedule"]["epochs"], "rows": rows}
+        return {"epochs_planned": told["schedule"]["epochs"], "rows": curve(told["curve"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} holds no learning curve of a training (curve.json); name another.") from error
+
+
+def curve(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A curve as `learn.fit` tells it, as a picture takes it."""
+    return [
+        {"epoch": row["epoch"], "loss": row["loss"], "accuracy": None if row["score"] is None else 1 - row["score"]}
+        for row in rows
+    ]
+
+
+def as_the_paper(folder: Path, images: Any, y: Any) -> dict[str, Any]:
+    """How far the paper's network came in the model folder of a training: scores and curve."""
+    network = checkpoint.load_expression(folder)[0]
+    rows = json.loads((folder / "curve.json").read_text(encoding="utf-8"))["expression"]
+    return {
+        "rows": curve(rows),
+        "public_test": {
+            name: judged(network.predict(images, flips=flips), y) for name, flips in (("plain", False), ("flips", True))
+        },
+    }
 
 
 def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: Any, y: Any) -> dict[str, Any]:
@@ -235,7 +252,7 @@ def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: An
     }
 
 
-def measure(model: str, training: Path | None, shown: Path | None) -> dict[str, Any]:
+def measure(model: str, training: Path | None, paper: Path | None, shown: Path | None) -> dict[str, Any]:
     """Everything that the JSON holds; writes the picture of mistakes to the folder `shown`."""
     root = Path(os.environ.get("DUCHENNE_DATA", ".")) / "data" / "fer2013"
     network, about = checkpoint.load_expression(model)
@@ -269,6 +286,8 @@ def measure(model: str, training: Path | None, shown: Path | None) -> dict[str, 
         found["learning"] = learnt(training)
         epochs = len(found["learning"]["rows"])
         found["half_precision"] = half_precision(network, training, epochs, images, y)
+    if paper is not None:
+        found["paper"] = as_the_paper(paper, images, y)
     if shown is not None:
         rows = np.flatnonzero(p.argmax(1) != y)
         rows = rows[np.argsort(-p[rows].max(1))][:WORST]
@@ -282,6 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--model", default="expression")
     parser.add_argument("--training", type=Path)
+    parser.add_argument("--paper", type=Path)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--texts", action="store_true")
     parser.add_argument("-o", "--output", type=Path, default=OUT)
@@ -290,7 +310,7 @@ def main() -> None:
         sys.exit(f"{told.pictures} lies in the repository, where images of the collection may not lie; choose another.")
     try:
         if not told.texts:
-            io.write_json(told.output, measure(told.model, told.training, told.pictures))
+            io.write_json(told.output, measure(told.model, told.training, told.paper, told.pictures))
         found = json.loads(told.output.read_text(encoding="utf-8"))
         if told.output == OUT:
             expression_texts.write(found, ROOT)

@@ -45,6 +45,11 @@ def headline(found: dict[str, Any]) -> str:
         if leaks["accuracy_without"] is not None:
             told = f"| … without the {leaks['test_images']} images that are also in training ({words}) | "
             rows.append(told + f"{spread({k[:-8]: v for k, v in leaks.items() if k.endswith('_without')})} | – | – |")
+    if "paper" in found:
+        words = f"The paper's network, as far as it came: {len(found['paper']['rows'])} epochs"
+        for key, name in (("flips", f"{words}, with flips"), ("plain", "… without flips")):
+            its = found["paper"]["public_test"][key]
+            rows.append(f"| {name} | {spread(its)} | {its['uf1']:.3f} | {its['uar']:.3f} |")
     rows.append(f"| {PAPER[0]} (their own split) | {100 * PAPER[1]:.1f} % ± {100 * PAPER[2]:.1f} | – | – |")
     return "\n".join(rows) + "\n"
 
@@ -198,6 +203,8 @@ def write(found: dict[str, Any], root: Path) -> None:
     )
     if "learning" in found:
         curves = {found["model"]["kind"]: found["learning"]["rows"]}
+        if "paper" in found:
+            curves["paper"] = found["paper"]["rows"]
         made["learning"] = pictures.training(curves, reference=PAPER[:2])
     for name, figure in made.items():
         plots.save(figure, figures / name)[1].unlink()  # the page shows the SVG

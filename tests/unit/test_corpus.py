@@ -145,6 +145,18 @@ def test_a_run_that_is_killed_twice_goes_on_and_leaves_no_orphan(folder, referen
     assert tree(out) == tree(reference)
 
 
+def test_a_person_who_stops_it_hears_no_traceback_and_can_go_on(folder, reference, tmp_path):
+    out = tmp_path / "out"
+    with start(folder, out, "--workers", "2") as run:
+        while not list(out.glob(".duchenne/clips/*/*.json")) and run.poll() is None:
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal sends Ctrl-C: to every process
+        said, complaints = run.communicate()
+    assert run.returncode in (1, 130) and "Traceback" not in said + complaints
+    corpus.process([folder], out, corpus.extract_task())
+    assert tree(out) == tree(reference)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
 @pytest.mark.parametrize("which", [0, -1], ids=["the nursery", "a copy"])
 def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, reference, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
+from duchenne import io
 from duchenne.datasets.fer2013 import CLASSES
 from duchenne.errors import InputError
 from duchenne.learn import checkpoint
@@ -135,14 +136,16 @@ def place(tmp_path_factory):
             images[3] = sets[0][0][5]
         sets.append((images, labels))
         np.savez(data / f"{name}.npz", images=images, labels=labels)
-    model, _ = train(TINY, *sets[0], CLASSES, sets[1], folder=folder / "training", device="cpu")
+    model, curve = train(TINY, *sets[0], CLASSES, sets[1], folder=folder / "training", device="cpu")
     checkpoint.save(model, folder / "model", name="tiny")
+    io.write_json(folder / "model" / "curve.json", {"expression": curve})  # as `duchenne train expression` does
     return folder
 
 
 @pytest.fixture(scope="module")
 def found(place):
     words = ["--model", place / "model", "--training", place / "training", "--pictures", place / "seen"]
+    words += ["--paper", place / "model"]  # the same network plays both
     done = subprocess.run(
         [sys.executable, SCRIPT, *words, "-o", place / "found.json"],
         env={**os.environ, "DUCHENNE_DATA": str(place)}, capture_output=True, text=True, check=False,
@@ -165,6 +168,7 @@ def test_a_tiny_run_says_what_the_network_says(place, found):
     assert len(rows) == 2 and max(row["accuracy"] for row in rows) == pytest.approx(
         found["public_test"]["plain"]["accuracy"]
     )
+    assert found["paper"] == {"rows": rows, "public_test": found["public_test"]}
     assert {path.name for path in (place / "seen").iterdir()} == {"mistakes.svg", "mistakes.png"}
 
 

@@ -67,7 +67,6 @@ def main() -> None:
     """Do jobs until stdin ends."""
     voice = _Voice(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)  # whatever a library prints is no answer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is the parent's to answer
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     hello = jobs.get()
@@ -142,6 +141,7 @@ def _limit(memory: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is the parent's to answer
     if len(sys.argv) > 1:
         serve(socket.socket(fileno=int(sys.argv[1])))
     with suppress(BrokenPipeError):
