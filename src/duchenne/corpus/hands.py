@@ -98,7 +98,7 @@ class Hand:
             self.process = None
 
     def _once(self, job: Job, tick: Callable[[int], None], stop: threading.Event) -> Outcome:
-        if not self.pump.is_alive():  # one that died idle is nobody's fault
+        if self.process is None or not self.pump.is_alive():  # one that died idle is nobody's fault
             self.close()
             self._start(stop)
         self._send(asdict(job))
