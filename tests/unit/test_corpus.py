@@ -81,9 +81,14 @@ def start(folder, out, *words, **options):
 
 
 def descendants(pid):
-    """The process of which those that read clips are copied, and they."""
-    files = Path(f"/proc/{pid}/task").glob("*/children")
-    return [n for file in files for child in map(int, file.read_text().split()) for n in (child, *descendants(child))]
+    """The process of which those that read clips are copied, and they; none of another library's."""
+    found = []
+    with suppress(OSError):  # it has just gone
+        for file in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, file.read_text().split()):
+                if b"duchenne.corpus.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found += [child, *descendants(child)]
+    return found
 
 
 def ended(pid):
@@ -164,8 +169,9 @@ def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, refer
 
     def watch(meter):
         if meter.current and len(killed) < 2:
-            killed.append(descendants(os.getpid())[which])
-            os.kill(killed[-1], signal.SIGKILL)
+            for pid in descendants(os.getpid())[which:][:1]:  # none while they are started anew
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
 
     corpus.process([folder], tmp_path, corpus.extract_task(), workers=2, watch=watch)
     assert killed and tree(tmp_path) == tree(reference)
