@@ -30,6 +30,7 @@ from typing import IO, Any
 from duchenne import io
 from duchenne.corpus import work
 from duchenne.errors import DuchenneError, InputError, UsageError
+from duchenne.registry import DETECTORS, LANDMARKERS
 
 _TICK = 0.2  # s between two signs of life
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -84,6 +85,8 @@ def serve(link: socket.socket) -> None:
     """Be copied until the link ends. Returns in the copies only, whose stdin and stdout are what the link brought."""
     hello = json.loads(link.recv(1 << 16))
     work.prepare(hello["prepare"], hello["options"])
+    for make in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):  # kept from here on; one that works alone waits
+        make()  # for a clip that is not in the cache
     gc.freeze()  # or a collection would write to every page that copies share
     mother = os.getpid()
     while True:

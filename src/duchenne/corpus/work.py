@@ -68,11 +68,7 @@ def do(job: Job, tick: Tick) -> list[Row]:
 
 
 def prepare(kind: str, options: Mapping[str, Any]) -> None:
-    """Load what a kind of job needs once: code, and models, dlib's 100 MB among them."""
-    from duchenne.registry import DETECTORS, LANDMARKERS
-
-    for made in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):
-        made()
+    """Load what a kind of job needs once: code, and models."""
     if kind == "analyze":
         from duchenne import expressions, judges
 
