@@ -33,13 +33,13 @@ import numpy as np
 import torch
 
 from duchenne import io
-from duchenne.clip_crops import Kept
-from duchenne.clip_training import input_of
-from duchenne.learn import clip_recipe
-from duchenne.learn.clip_learner import ClipLearner, Task, answers
-from duchenne.learn.clip_reader import Pictures
-from duchenne.learn.clip_recipe import ClipRecipe
-from duchenne.models.flops import counted
+from duchenne.clipnets import recipe as clip_recipe
+from duchenne.clipnets.inputs import Pictures
+from duchenne.clipnets.learner import ClipLearner, Task, answers
+from duchenne.clipnets.recipe import ClipRecipe
+from duchenne.clipnets.training import input_of
+from duchenne.clips.crops import Kept
+from duchenne.learn.flops import counted
 
 PAGE = Path(__file__).parents[1] / "docs" / "clip-networks.md"
 EMOTIONS = 6

@@ -33,10 +33,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from duchenne import io
 from duchenne.datasets.fer2013 import CLASSES
-from duchenne.learn import expression_recipe
-from duchenne.learn.augment import augmented
-from duchenne.learn.expression import ExpressionLearner, ExpressionModel, ExpressionRecipe, loss
-from duchenne.models.expression_cnn import ExpressionCNN
+from duchenne.expression import recipe as expression_recipe
+from duchenne.expression.augment import augmented
+from duchenne.expression.learner import ExpressionLearner, ExpressionModel, ExpressionRecipe, loss
+from duchenne.expression.network import ExpressionCNN
 
 KINDS = ("ours", "paper")
 #: Way → (bfloat16, channels_last).

@@ -8,7 +8,7 @@ so that whatever else the machine does slows them alike; what counts is each one
 included and the loading of models left out. Ratios are medians over the runs, with the lowest and the highest.
 
     decode     PyAV alone, one thread: the limit
-    read       duchenne.video: the same with timestamps checked and the luma plane at hand
+    read       duchenne.video.reader: the same with timestamps checked and the luma plane at hand
     floor      decode, and dlib's points in one box: what any chain of these parts costs at least
     plain      decode to luma, Haar once, OpenCV's MOSSE on the whole frame, dlib's points on the whole frame
     plain_bgr  the same on colour pictures
@@ -48,16 +48,16 @@ import dlib
 import numpy as np
 
 from duchenne import pipeline, video
-from duchenne.corpus import extract_task
-from duchenne.corpus.hands import Hands, Limits
-from duchenne.corpus.work import Job
-from duchenne.expressions import load as load_expressions
+from duchenne.batch import extract_task
+from duchenne.batch.work import Job
+from duchenne.expression.reading import load as load_expressions
 from duchenne.faces import follow
 from duchenne.faces.crops import crop
 from duchenne.faces.landmarks import Dlib68
 from duchenne.faces.reading import LOOK
-from duchenne.judges import load_model
+from duchenne.judging import load_model
 from duchenne.types import Array
+from duchenne.workers.pool import Hands, Limits
 
 CLIP = "WolfgangLanger_Pexels.mp4"
 SIZES = {"360p": (640, 360), "1080p": (1920, 1080)}

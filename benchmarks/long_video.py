@@ -27,7 +27,7 @@ import av
 import numpy as np
 
 from duchenne import io, video
-from duchenne.corpus import work
+from duchenne.batch import work
 from duchenne.datasets import simulate
 from duchenne.types import Array
 

@@ -30,10 +30,10 @@ import torch
 from torch import Tensor
 
 from duchenne.datasets import simulate
-from duchenne.learn.fit import Schedule, fit
-from duchenne.learn.pb import PBLearner, PBRecipe
-from duchenne.learn.sequences import SequenceReader
-from duchenne.models.lstm_pb import LSTMPB, READINGS, LSTMPBConfig, prediction_error, recognise
+from duchenne.features.sequences import SequenceReader
+from duchenne.learn.loop import Schedule, fit
+from duchenne.lstm_pb.model import PBLearner, PBRecipe
+from duchenne.lstm_pb.network import LSTMPB, READINGS, LSTMPBConfig, prediction_error, recognise
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from typing import Any
 import machine
 import torch
 
-from duchenne import io, judges, pipeline, video
-from duchenne.corpus.plan import VIDEO_SUFFIXES
+from duchenne import io, judging, pipeline, video
+from duchenne.batch.plan import VIDEO_SUFFIXES
 from duchenne.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -63,7 +63,7 @@ def measure(path: Path, opens: int) -> dict[str, Any] | None:
         except InputError as error:
             print(error, file=sys.stderr)
             return None
-        pipeline.save([analysis], folder, judges.load_model("default").card)
+        pipeline.save([analysis], folder, judging.load_model("default").card)
         page = Path(folder) / "report.html"
         film = re.search(r"data:video/mp4;base64,([\w+/=]*)", page.read_text(encoding="utf-8"))
         times = [opened(page) for _ in range(opens)]

@@ -80,9 +80,9 @@ def reports(studio: Studio) -> list[str]:
     <a href="spontaneous.html">spontaneous</a> one and one with that of a <a href="posed.html">posed</a> one, as
     they came out. On paper it is a few quiet pages; `--no-faces` leaves the film out.
     """
-    from duchenne import judges, pipeline
+    from duchenne import judging, pipeline
 
-    card = judges.load_model("default").card
+    card = judging.load_model("default").card
     shots = []
     for kind, words in KINDS.items():
         out = studio.work / words
@@ -111,7 +111,7 @@ def corpora(studio: Studio) -> list[str]:
     What `duchenne analyze clips/ -o out/` leaves beside its tables: where groups lie, what the faces show, where the
     model is silent, and every clip with a link to its report.
     """
-    from duchenne.corpus import analyze_task, process
+    from duchenne.batch import analyze_task, process
     from duchenne.datasets import simulate
 
     clips = studio.work / "clips"
@@ -154,14 +154,14 @@ def overlay(studio: Studio) -> list[str]:
 
     A frame of what `duchenne overlay clip.mp4 -o seen.mp4` writes: points, phase, the running P(genuine) and curves.
     """
-    from duchenne import judges, video
+    from duchenne import judging, video
     from duchenne.overlay import Painter, running
 
     (judged,) = studio.judged("genuine")
     apex = next((phase.apex for phase in judged.verdict.phases if phase.apex is not None), judged.track.duration / 2)
     frame = next(f for f in video.frames(studio.clip("genuine")) if f.time >= apex)
     height, width = frame.grey.shape
-    painter = Painter([judged], [running(judged, judges.load_model("default"))], (width, height))
+    painter = Painter([judged], [running(judged, judging.load_model("default"))], (width, height))
     picture = painter.paint(frame.bgr[..., ::-1], frame.index, frame.time)
     Image.fromarray(picture).save(studio.folder / "overlay.png")
     return ["overlay.png"]
@@ -174,11 +174,11 @@ def pb(studio: Studio) -> list[str]:
     clips, between the vectors typical of the posed and of the genuine clips it learnt from; and for one clip what the
     network expected beside what came.
     """
-    from duchenne import pb_space
     from duchenne.datasets import manifest
+    from duchenne.lstm_pb import space
 
     out = studio.work / "pb"
-    made = pb_space.pb("lstm-pb", manifest.read(studio.corpus())[:48], out, most=1, log=lambda text: None)
+    made = space.pb("lstm-pb", manifest.read(studio.corpus())[:48], out, most=1, log=lambda text: None)
     names = []
     for path in (path for path in made["pictures"] if path.suffix == ".png"):
         names.append(f"pb-{len(names)}.png")
@@ -193,9 +193,9 @@ def filters(studio: Studio) -> list[str]:
     that excite it most, and what in them does. All eight share one portrait, so a real set of photographs tells far
     more; [that page](../filters.md) shows one.
     """
-    from duchenne import filter_report
     from duchenne.datasets import simulate, simulated
     from duchenne.datasets.kinematics import draw
+    from duchenne.report import filters as filter_report
 
     faces = studio.work / "faces"
     faces.mkdir()

@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 
-from duchenne import io, judges, pipeline
+from duchenne import io, judging, pipeline
 from duchenne.errors import InputError
 
 table = sys.argv[1]
 rate = float(sys.argv[2]) if len(sys.argv) > 2 else None
-model = judges.load_model("default")
+model = judging.load_model("default")
 for face, track in enumerate(io.load_tracks(table, rate=rate)):
     verdict = pipeline.judge(track, model).verdict
     said = verdict.reason if verdict.abstained else f"{verdict.label}, P(genuine) = {verdict.p_genuine:.2f}"

@@ -9,13 +9,12 @@ import sys
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from duchenne import crossval
-from duchenne.datasets import manifest
-from duchenne.evaluate import metrics, splits
+from duchenne import crossval, metrics
+from duchenne.clips.load import read
+from duchenne.datasets import manifest, splits
 from duchenne.features.descriptors import prepare
 from duchenne.features.phases import amplitude, main_phase, phases
-from duchenne.learn import methods
-from duchenne.samples import read
+from duchenne.methods import names
 from duchenne.types import FaceTrack
 
 
@@ -48,8 +47,8 @@ if __name__ == "__main__":
     folds = list(splits.by_person([clip.subject for clip in clips], k=4, seed=0))
     contestants = {
         "rise of the smile": RiseModel,
-        "shipped recipe, movement only": lambda: methods.make("boosting:movement"),
-        "baseline: clip length": lambda: methods.BASELINES["clip length"](0),
+        "shipped recipe, movement only": lambda: names.make("boosting:movement"),
+        "baseline: clip length": lambda: names.BASELINES["clip length"](0),
     }
     for name, factory in contestants.items():
         p = crossval(factory, tracks, clips, folds).p

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from duchenne import io
-from duchenne.evaluate import metrics, splits
+from duchenne import io, metrics
+from duchenne.datasets import splits
 from duchenne.evaluation.results import mean_of
 from duchenne.features import activity
 from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
-from duchenne.learn.classifiers import DescriptorModel
-from duchenne.learn.tabular import Recipe, Tabular
+from duchenne.learn.boosting import Recipe, Tabular
+from duchenne.tabular.model import DescriptorModel
 
 HERE = Path(__file__).parent
 FPS = 25.0

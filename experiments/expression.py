@@ -5,7 +5,7 @@
 
 Writes expression.json beside itself, the figures of docs/expression and, between their markers, the tables of
 docs/expression.md and of README, and the model's card. With --texts nothing is measured: texts and figures are made
-from the JSON, of this script and of benchmarks/expression.py. --training is the folder of `learn.fit` in which the
+from the JSON, of this script and of benchmarks/expression.py. --training is the folder of `learn.loop` in which the
 network learnt: its curve goes into the JSON, and its float32 weights are compared with what half precision keeps of
 them. --paper is the model folder of `duchenne train expression --recipe paper`, of which scores and curve stand beside
 ours. --pictures writes the surest mistakes for looking at, to a folder outside of the repository: images of the
@@ -35,13 +35,13 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from duchenne import io, plots
+from duchenne import checkpoints, io, plots
 from duchenne.datasets import fer2013
 from duchenne.errors import DuchenneError, InputError, UsageError
-from duchenne.evaluate import intervals
-from duchenne.evaluate.classes import score_classes
-from duchenne.learn import checkpoint, expression_files
-from duchenne.learn.expression import ExpressionModel
+from duchenne.expression import store
+from duchenne.expression.learner import ExpressionModel
+from duchenne.metrics import intervals
+from duchenne.metrics.classes import score_classes
 from duchenne.plots import expression as pictures
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +211,7 @@ def learnt(folder: Path) -> dict[str, Any]:
 
 
 def curve(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A curve as `learn.fit` tells it, as a picture takes it."""
+    """A curve as `learn.loop` tells it, as a picture takes it."""
     return [
         {"epoch": row["epoch"], "loss": row["loss"], "accuracy": None if row["score"] is None else 1 - row["score"]}
         for row in rows
@@ -220,7 +220,7 @@ def curve(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def as_the_paper(folder: Path, images: Any, y: Any) -> dict[str, Any]:
     """How far the paper's network came in the model folder of a training: scores and curve."""
-    network = checkpoint.load_expression(folder)[0]
+    network = checkpoints.load_expression(folder)[0]
     rows = json.loads((folder / "curve.json").read_text(encoding="utf-8"))["expression"]
     return {
         "rows": curve(rows),
@@ -231,7 +231,7 @@ def as_the_paper(folder: Path, images: Any, y: Any) -> dict[str, Any]:
 
 
 def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: Any, y: Any) -> dict[str, Any]:
-    """A training's best averaged weights in float32 against what `learn.expression_files` keeps of them."""
+    """A training's best averaged weights in float32 against what `expression.store` keeps of them."""
     try:
         stored = load_file(str(folder / f"epoch-{epochs}.safetensors"))
         network = copy.deepcopy(model.network)
@@ -239,9 +239,9 @@ def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: An
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{folder} holds no weights of a training of this network; name another.") from error
     with tempfile.TemporaryDirectory() as place:
-        kept = expression_files.save(ExpressionModel(network, model.recipe), Path(place) / "half", name="half")
-        half = checkpoint.load_expression(kept)[0]
-        size = (kept / expression_files.WEIGHTS).stat().st_size
+        kept = store.save(ExpressionModel(network, model.recipe), Path(place) / "half", name="half")
+        half = checkpoints.load_expression(kept)[0]
+        size = (kept / store.WEIGHTS).stat().st_size
     pairs = zip(half.network.state_dict().values(), model.network.state_dict().values(), strict=True)
     full = ExpressionModel(network, model.recipe).predict(images, flips=True)
     return {
@@ -255,11 +255,11 @@ def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: An
 def measure(model: str, training: Path | None, paper: Path | None, shown: Path | None) -> dict[str, Any]:
     """Everything that the JSON holds; writes the picture of mistakes to the folder `shown`."""
     root = Path(os.environ.get("DUCHENNE_DATA", ".")) / "data" / "fer2013"
-    network, about = checkpoint.load_expression(model)
+    network, about = checkpoints.load_expression(model)
     if network.classes != fer2013.CLASSES:
         raise UsageError(f"{model} tells {', '.join(network.classes)}; expected {', '.join(fer2013.CLASSES)}.")
     (images, y), (train_images, train_y) = fold(root, "public_test"), fold(root, "train")
-    weights = checkpoint.locate(model) / expression_files.WEIGHTS
+    weights = checkpoints.locate(model) / store.WEIGHTS
     plain, p = (network.predict(images, flips=flips) for flips in (False, True))
     found: dict[str, Any] = {
         "model": {

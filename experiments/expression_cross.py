@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from duchenne import expression_data, io
+from duchenne import checkpoints, io
 from duchenne.datasets import fer2013
 from duchenne.errors import InputError, UsageError
-from duchenne.evaluate.classes import score_classes
-from duchenne.expression_data import Faces, Reader
-from duchenne.expression_training import held_back
-from duchenne.learn import checkpoint, expression, expression_recipe
+from duchenne.expression import data, learner
+from duchenne.expression import recipe as expression_recipe
+from duchenne.expression.data import Faces, Reader
+from duchenne.expression.training import held_back
+from duchenne.metrics.classes import score_classes
 
 HELD = 0.2  # of a set without folds
 
@@ -65,10 +66,10 @@ def parts(faces: Faces, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def row(name: str, sets: dict[str, Faces], asked: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     """One network, learnt on the set `name`, judged on all."""
     recipe = expression_recipe.read(asked.recipe, epochs=asked.epochs, seed=asked.seed)
-    start = checkpoint.load_expression(asked.model)[0] if asked.model else None
+    start = checkpoints.load_expression(asked.model)[0] if asked.model else None
     faces, (learn, held, _) = sets[name], parts(sets[name], recipe.seed)
     pair = (faces.images[held], faces.labels[held]) if len(held) else None
-    model, curve = expression.train(
+    model, curve = learner.train(
         *(recipe, faces.images[learn], faces.labels[learn], faces.classes, pair),
         folder=work / name,
         device=asked.device,
@@ -125,7 +126,7 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error("name at least two sets, each as NAME=FOLDER with a name of its own")
     work = asked.out.parent / f".{asked.out.stem}.work"
     reader = Reader(asked.aligned, asked.skip_missing_faces, asked.person, cache=work / "faces")
-    sets = common({name: expression_data.emotions(place, reader, classes=None) for name, place in places.items()})
+    sets = common({name: data.emotions(place, reader, classes=None) for name, place in places.items()})
     if any(set(name) & set("/\\") for name in sets):
         raise UsageError("A set's name becomes a folder's; choose one without slashes.")
     cells = [cell for name in sets for cell in row(name, sets, asked, work / "networks")]

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from duchenne import io, plots
+from duchenne import checkpoints, io, plots
 from duchenne.datasets.fer2013 import CLASSES
-from duchenne.learn import checkpoint
 from duchenne.plots import expression as pictures
 
 BENCH = Path(__file__).parents[1] / "benchmarks" / "expression.json"
@@ -208,5 +207,5 @@ def write(found: dict[str, Any], root: Path) -> None:
         made["learning"] = pictures.training(curves, reference=PAPER[:2])
     for name, figure in made.items():
         plots.save(figure, figures / name)[1].unlink()  # the page shows the SVG
-    if (shipped := checkpoint.shipped().get(found["model"]["id"])) is not None:
+    if (shipped := checkpoints.shipped().get(found["model"]["id"])) is not None:
         card(found, shipped)

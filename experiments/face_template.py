@@ -1,11 +1,11 @@
-"""The mean face with depth that `align.frontal` fits frames to, from PEDFE's tracks.
+"""The mean face with depth that `preprocess.align.frontal` fits frames to, from PEDFE's tracks.
 
     DUCHENNE_DATA=<folder with data/pedfe/points.npz> python experiments/face_template.py
 
 x and y: symmetrised mean of the points after aligning every frame to the mean by its stable points. z: how far a point
 moves against the stable points per unit of yaw (in x) and pitch (in y), by alternating least squares on what is left of
 every frame after its clip's median is taken out; scaled so that nose tip and eye corners are 0.5 interocular distances
-apart in depth. Writes src/duchenne/face_template.json.
+apart in depth. Writes src/duchenne/preprocess/face_template.json.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from duchenne import io
-from duchenne.align import STABLE
+from duchenne.preprocess.align import STABLE
 
-OUT = Path(__file__).parents[1] / "src" / "duchenne" / "face_template.json"
+OUT = Path(__file__).parents[1] / "src" / "duchenne" / "preprocess" / "face_template.json"
 #: Which point is which in a mirror.
 MIRROR = [
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from duchenne import __version__, filters_page, io
+from duchenne import __version__, checkpoints, io
 from duchenne.datasets import people, simulate
 from duchenne.datasets.kinematics import smile_curve
-from duchenne.explain import filters
-from duchenne.explain.filter_aus import filter_units
-from duchenne.explain.seeing import Seeing
+from duchenne.expression import filters
+from duchenne.expression.filter_units import filter_units
+from duchenne.expression.layers import Seeing
 from duchenne.faces import crops
-from duchenne.learn import checkpoint
 from duchenne.plots.filters import contact_sheet
+from duchenne.report import filters_page
 
 HERE = Path(__file__).parent
 OUT, PAGE, PICTURE = (
@@ -150,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", action="store_true", help="only put the figures into the page")
     if not parser.parse_args().texts:
-        model, facts = checkpoint.load_expression("expression")
+        model, facts = checkpoints.load_expression("expression")
         seeing = Seeing(model.network)
         layers = seeing.choose(())
         images = np.load(Path(os.environ["DUCHENNE_DATA"]) / "data" / "fer2013" / "public_test.npz")["images"]

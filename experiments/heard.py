@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from cuts import columns, load
 
-from duchenne import expressions, io
+from duchenne import io, metrics
+from duchenne.datasets import splits
 from duchenne.datasets.fer2013 import CLASSES
-from duchenne.evaluate import metrics, splits
-from duchenne.learn.classifiers import DescriptorModel
-from duchenne.learn.tabular import Recipe
+from duchenne.expression import reading
+from duchenne.learn.boosting import Recipe
+from duchenne.tabular.model import DescriptorModel
 from duchenne.types import EMOTIONS
 
 
@@ -28,7 +29,7 @@ def photographs(root: Path, emotions: np.ndarray, rng: np.random.Generator) -> n
     with np.load(root / "data" / "fer2013" / "public_test.npz") as stored:
         images, labels = stored["images"], np.array(CLASSES)[stored["labels"]]
     rows = [rng.choice(np.flatnonzero(labels == emotion)) for emotion in emotions]
-    return expressions.answers(expressions.load()[0], images[rows])
+    return reading.answers(reading.load()[0], images[rows])
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def main() -> None:
         for name, each in p.items()
     }
     names = np.array(CLASSES)[seen.argmax(axis=1)]
-    about = {"network": expressions.load()[1]["sha256"], "network_right": float((names == emotion).mean())}
+    about = {"network": reading.load()[1]["sha256"], "network_right": float((names == emotion).mean())}
     io.write_json(Path(__file__).with_suffix(".json"), {"protocol": "person-disjoint 10-fold", **about, "told": found})
 
 

@@ -1,4 +1,4 @@
-"""What tells one clip twice from two takes: thresholds of duchenne.evaluate.leaks and faces.identity on real data.
+"""What tells one clip twice from two takes: thresholds of duchenne.evaluation.leaks and faces.identity on real data.
 
     DUCHENNE_DATA=<folder with data/ and clips/> python experiments/leaks.py
 
@@ -21,7 +21,7 @@ import pandas as pd
 
 from duchenne import io, video
 from duchenne.datasets import simulate
-from duchenne.evaluate import leaks
+from duchenne.evaluation import leaks
 from duchenne.faces import identity
 from duchenne.faces.follow import follow, protagonist
 from duchenne.types import FaceTrack, Features

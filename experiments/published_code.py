@@ -25,12 +25,13 @@ import torch
 from scipy.stats import binomtest
 from sklearn.linear_model import RidgeCV
 
-from duchenne import __version__, io
-from duchenne.evaluate import intervals, metrics, splits
-from duchenne.learn import recipes
+from duchenne import __version__, io, metrics
+from duchenne.datasets import splits
 from duchenne.learn.linear import Linear
-from duchenne.learn.pb import PBModel
-from duchenne.models.lstm_pb import LSTMPB
+from duchenne.lstm_pb import recipe
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.network import LSTMPB
+from duchenne.metrics import intervals
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "lstm-pb.md"
@@ -41,7 +42,7 @@ EPOCHS, FOLDS, PAIRS, SEED = 8, 5, 40, 0
 def model(reading: str) -> PBModel:
     """Of the small recipe's size, not yet fitted."""
     changes = {"epochs": EPOCHS, "batch": 32, "patience": 5, "recognition": 20}
-    return PBModel(recipes.read("lstm-pb-small", reading=reading, seed=SEED, **changes))
+    return PBModel(recipe.read("lstm-pb-small", reading=reading, seed=SEED, **changes))
 
 
 def partners(subject: np.ndarray, rng: np.random.Generator) -> np.ndarray:

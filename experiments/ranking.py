@@ -26,10 +26,11 @@ import pandas as pd
 import ship
 from sklearn.linear_model import LogisticRegression
 
-from duchenne import io
-from duchenne.evaluate import metrics, paired
-from duchenne.learn import checkpoint, pairs, rank_svm
-from duchenne.learn.hybrid import logit
+from duchenne import checkpoints, io, metrics
+from duchenne.learn import rank_svm
+from duchenne.learn.calibration import logit
+from duchenne.methods import pairs
+from duchenne.metrics import paired
 
 HERE = Path(__file__).parent
 #: Row of the table → the columns that are mixed for it.
@@ -197,7 +198,7 @@ def main() -> None:
     else:
         scales = measure({"default": args.default, "lstm_pb": args.lstm_pb, "pedfe": args.pedfe})
         if args.ship:
-            pairs.keep(checkpoint.locate("default"), scales)
+            pairs.keep(checkpoints.locate("default"), scales)
 
 
 def measure(runs: dict[str, Path]) -> dict[str, Any]:

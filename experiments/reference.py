@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from duchenne import io, samples, training
+from duchenne import checkpoints, io
+from duchenne.checkpoints import reference
+from duchenne.clips import load
 from duchenne.datasets import catalog
-from duchenne.learn import checkpoint, reference
+from duchenne.methods import training
 
 HERE = Path(__file__).parent
 #: Shipped model → the experiment whose answers it has.
@@ -46,7 +48,7 @@ def movements(folder: Path) -> dict[str, Any]:
     moved: dict[Any, reference.Moved] = {}
     clips = [entry.clip for entry in catalog.entries("pedfe", folder)]
     for clip in clips:
-        reference.noted(clip, samples.read(clip), moved)
+        reference.noted(clip, load.read(clip), moved)
     labels = np.array([clip.label == "genuine" for clip in clips], int)
     truth = (np.array([getattr(clip, key) for clip in clips]) for key in ("subject", "emotion"))
     return reference.movements([moved[clip] for clip in clips], labels, *truth)
@@ -54,11 +56,11 @@ def movements(folder: Path) -> dict[str, Any]:
 
 def smile(table: Path) -> None:
     """Fit again what is shipped and keep what it says of people left out."""
-    folder = checkpoint.locate("smile")
+    folder = checkpoints.locate("smile")
     with tempfile.TemporaryDirectory() as place:
         again = Path(place) / "smile"
         training.train_table(table, again, log=lambda _: None)
-        if checkpoint.describe(again)["files"] != checkpoint.describe(folder)["files"]:
+        if checkpoints.describe(again)["files"] != checkpoints.describe(folder)["files"]:
             raise SystemExit(f"{table} gives another model than the smile expert that is shipped.")
         io.write_json(folder / reference.FILE, json.loads((again / reference.FILE).read_text(encoding="utf-8")))
 
@@ -71,7 +73,7 @@ def main() -> None:
     moved = movements(data / "pedfe")
     for model in RUNS:
         # of the two members of `default` the movement is the same, and is kept once
-        reference.keep(checkpoint.locate(model), answers(model, runs), moved if model != "lstm-pb" else None)
+        reference.keep(checkpoints.locate(model), answers(model, runs), moved if model != "lstm-pb" else None)
     smile(data / "uva_nemo" / "lip.csv")
 
 

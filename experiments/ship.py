@@ -21,8 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from duchenne import io
-from duchenne.learn import checkpoint
+from duchenne import checkpoints, io
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -51,7 +50,7 @@ def train() -> None:
         made = Path(folder) / "default"
         hybrid = ["train", "hybrid", "--manifest", manifest, "-o", str(made), "--smile-share", share]
         subprocess.run([*ours, *hybrid], check=True)
-        for member in checkpoint.MEMBERS:  # which the shipped hybrid finds beside itself
+        for member in checkpoints.MEMBERS:  # which the shipped hybrid finds beside itself
             shutil.rmtree(WEIGHTS / member, ignore_errors=True)
             shutil.move(made / member, WEIGHTS / member)
         shutil.rmtree(WEIGHTS / "default", ignore_errors=True)

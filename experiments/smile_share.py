@@ -17,9 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duchenne import io
-from duchenne.evaluate import metrics
-from duchenne.learn import checkpoint
+from duchenne import checkpoints, io, metrics
 
 HERE = Path(__file__).parent
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
@@ -33,7 +31,7 @@ def main() -> None:
         p = np.array([kept[f"default#{s}"] for s in range(seeds)])
         happy = np.array([kept[f"p_happiness#{s}"] for s in range(seeds)])
         y, subject = data["genuine"][rows].astype(int), data["subject"][rows]
-    expert, about = checkpoint.load("smile")
+    expert, about = checkpoints.load("smile")
     x = expert.table(io.load_tracks(file))[rows]
     full = np.isfinite(x).all(axis=1)
     z_smile = np.where(full, expert.fitted.logit(x), 0.0)

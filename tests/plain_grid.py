@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from duchenne.models.grid_lstm import GridLSTM
-from duchenne.models.lstm_pb import LSTMPB
+from duchenne.lstm_pb.grid import GridLSTM
+from duchenne.lstm_pb.network import LSTMPB
 
 
 def lstm(weight: Tensor, bias: Tensor, first: Tensor, second: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:

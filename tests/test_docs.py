@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 import duchenne
-from duchenne import experiment, video
+from duchenne import video
 from duchenne.datasets import catalog, simulate
+from duchenne.evaluation import experiment
 from duchenne.io import write_as
 from duchenne.types import Signals
 
@@ -208,12 +209,12 @@ def test_the_share_of_false_alarms_is_what_the_arithmetic_says():
 
 def test_limits_are_said_everywhere():
     """Lie detection, hiring, schooling and policing are ruled out in README, cards, command line and report."""
-    from duchenne.learn import checkpoint
+    from duchenne import checkpoints
     from duchenne.pipeline import LIMITS
 
     root = Path(__file__).parents[1]
     texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": LIMITS}
-    texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoint.shipped().items()}
+    texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoints.shipped().items()}
     texts["report"] = (root / "src/duchenne/templates/report.html.j2").read_text(encoding="utf-8")
     texts["help"] = subprocess.run(
         [sys.executable, "-m", "duchenne", "--help"], capture_output=True, text=True, check=True

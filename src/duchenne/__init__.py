@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "analyze": "duchenne.pipeline",
-    "crossval": "duchenne.evaluate.crossval",
+    "crossval": "duchenne.evaluation.crossval",
     "examine": "duchenne.pipeline",
     "load_tracks": "duchenne.io",
     "save_tracks": "duchenne.io",

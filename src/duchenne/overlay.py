@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from duchenne import clip_crops, film, judges, pipeline, video
+from duchenne import judging, pipeline, video
+from duchenne.clips import crops
 from duchenne.features.phases import ACTIVITY
-from duchenne.report import FACE_LINES
+from duchenne.report.page import FACE_LINES
 from duchenne.types import Array, FaceTrack, Phase, Signals
+from duchenne.video import writer
 
 STEP = 0.25  # s between two judgements of the clip so far
 MOST = 240  # judgements of one clip
@@ -62,10 +64,10 @@ def overlay(
     """Judge a clip and write it with box, points, phase, P(genuine) and curves drawn in, sound and timing kept.
 
     Without `faces` the picture stays dark and only what was seen is drawn, so that the film shows no person. Options as
-    for `pipeline.examine`. Returns what was judged. Errors as of `examine` and `film.redraw`.
+    for `pipeline.examine`. Returns what was judged. Errors as of `examine` and `video.writer.redraw`.
     """
     found = pipeline.examine(clip, model=model, all_faces=all_faces, rate=rate, on_frame=on_frame, **options)
-    loaded = judges.load_model(model)
+    loaded = judging.load_model(model)
     runs = [running(analysis, loaded, options.get("emotion")) for analysis in found]
     painter: list[Painter] = []
 
@@ -75,13 +77,13 @@ def overlay(
             painter.append(Painter(found, runs, (picture.shape[1], picture.shape[0])))
         return painter[0].paint(picture, frame.index, frame.time)
 
-    film.redraw(
+    writer.redraw(
         clip, out, draw, rate=rate, allow_truncated=options.get("allow_truncated", False), on_frame=on_frame
     )  # fmt: skip
     return found
 
 
-def running(analysis: pipeline.Analysis, loaded: judges.Loaded, emotion: str | None = None) -> Running:
+def running(analysis: pipeline.Analysis, loaded: judging.Loaded, emotion: str | None = None) -> Running:
     """The clip judged again every `STEP` seconds as if it ended there; the last answer is the verdict's own.
 
     A model that reads pixels is asked once, at the end: reading the clip anew at every step would take too long.
@@ -89,7 +91,7 @@ def running(analysis: pipeline.Analysis, loaded: judges.Loaded, emotion: str | N
     track = analysis.track
     last = float(track.time[-1])
     steps = np.arange(STEP, last, max(STEP, last / MOST))
-    if loaded.clip is not None or (loaded.method is not None and clip_crops.of_pixels(loaded.method.reader)):
+    if loaded.clip is not None or (loaded.method is not None and crops.of_pixels(loaded.method.reader)):
         steps = steps[:0]
     so_far = [
         pipeline.judge(_until(track, t), loaded, emotion=emotion, emotions=analysis.emotions, explain=False).p_raw

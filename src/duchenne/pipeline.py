@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import clean, clip_crops, expressions, io, judges, pages, report, video
+from duchenne import io, judging, video
+from duchenne.clips import crops
 from duchenne.errors import InputError, UsageError
-from duchenne.explain.evidence import evidence, turning
+from duchenne.expression import reading
 from duchenne.faces import Followed, join
 from duchenne.faces.reading import read_faces
 from duchenne.features.descriptors import FACE, longest_seen, prepare
 from duchenne.features.phases import ACTIVITY, expression_phases, main_phase, phases
-from duchenne.judges import Loaded, load_model
-from duchenne.learn.classifiers import DescriptorModel
-from duchenne.learn.tabular import sigmoid
+from duchenne.judging import Loaded, load_model
+from duchenne.learn.calibration import sigmoid
+from duchenne.preprocess import clean
+from duchenne.report import page as report
+from duchenne.report import pages
+from duchenne.tabular.evidence import evidence, turning
+from duchenne.tabular.model import DescriptorModel
 from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Signals, Verdict
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
 
 #: (track, reader) → the rows of the track that are read, with crops.
-Pictures = Callable[[FaceTrack, clip_crops.Reader], FaceTrack]
+Pictures = Callable[[FaceTrack, crops.Reader], FaceTrack]
 #: `read_faces`, or a cache of what it answers.
 Read = Callable[..., Iterator[io.Block]]
 LIMITS = (
@@ -49,7 +54,7 @@ class Analysis:
 
     `p_raw` is the model's P(genuine) whether or not the verdict abstains from using it. `emotions`: probabilities of
     what the face shows over time, by the expression network; None where only a track was judged. `turning`: what would
-    change the verdict (`explain.evidence.turning`).
+    change the verdict (`tabular.evidence.turning`).
     """
 
     verdict: Verdict
@@ -98,10 +103,10 @@ def examine(
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
     loaded = load_model(model)
-    used = judges.resolve_device(device, loaded)
+    used = judging.resolve_device(device, loaded)
     options: dict[str, Any] = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
     blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
-    listener = expressions.Listener(expressions.load()[0])
+    listener = reading.Listener(reading.load()[0])
     found = join(listener.listen(blocks), source=str(path))
     if not any(track.seen.any() for track in found.tracks):
         raise InputError(
@@ -109,9 +114,9 @@ def examine(
             "a clip must show one face from the front, ideally over 80 px high."
         )
 
-    def pictures(track: FaceTrack, reader: clip_crops.Reader) -> FaceTrack:
+    def pictures(track: FaceTrack, reader: crops.Reader) -> FaceTrack:
         """A second reading of the file, as which frames are judged is known after the first alone."""
-        return clip_crops.cut(track, video.frames(path, **options), reader)
+        return crops.cut(track, video.frames(path, **options), reader)
 
     return [
         _analysis(track, loaded, emotion, used, found, index, pictures, listener)
@@ -128,10 +133,10 @@ def _analysis(
     found: Followed,
     index: int,
     pictures: Pictures,
-    listener: expressions.Listener,
+    listener: reading.Listener,
 ) -> Analysis:
     blur = found.sharpness[index]
-    _, about = expressions.load()
+    _, about = reading.load()
     seen = listener.signals(index, found.looks[index].time)
     # a hand before the mouth is no expression
     trusted = np.isin(seen.time, track.time[clean.distrust(track).seen])
@@ -156,7 +161,7 @@ def judge(
     """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain.
 
     What the clip shows is told (`emotion`), or seen (`emotions`, of which the seconds that are judged count), or
-    guessed from the movement. `pictures` cuts the crops that a model of pixels reads (`clip_crops.cut`); InputError
+    guessed from the movement. `pictures` cuts the crops that a model of pixels reads (`clips.crops.cut`); InputError
     where it is one and there is none.
     """
     model = loaded.model
@@ -177,17 +182,17 @@ def judge(
     steps: tuple[str, ...] = ()
     turn: dict[str, Any] = {}
     if loaded.alone:
-        p, unable, why, steps = judges.alone(window, loaded, named, pictures, explain, emotion)
+        p, unable, why, steps = judging.alone(window, loaded, named, pictures, explain, emotion)
         familiarity = _lent(familiarity, quality)
         reason = reason or unable or _too_close(p, loaded.margin)
     else:
-        z, expert = judges.log_odds(window, row, loaded, named, told)
+        z, expert = judging.log_odds(window, row, loaded, named, told)
         weight = 1 - loaded.smile_share if expert else 1.0
         if usable and explain:
             why = evidence(model, row, told) + expert
         if loaded.pb is not None and loaded.mix is not None:
             alone = z
-            z, why, steps = judges.mixed(window, z, why, loaded.pb, loaded.mix, explain)
+            z, why, steps = judging.mixed(window, z, why, loaded.pb, loaded.mix, explain)
             weight *= 1.0 if z is alone else loaded.mix.descriptors  # too short for both: the descriptors alone
         if why:
             turn = turning(model, row, told, z, weight)
@@ -217,7 +222,7 @@ def _seen_emotion(emotions: Signals | None, window: FaceTrack) -> dict[str, floa
     if emotions is None or not len(window):
         return {}
     inside = (emotions.time >= window.time[0]) & (emotions.time <= window.time[-1])
-    return expressions.clip_emotion(replace(emotions, time=emotions.time[inside], values=emotions.values[inside]))
+    return reading.clip_emotion(replace(emotions, time=emotions.time[inside], values=emotions.values[inside]))
 
 
 def _lent(familiarity: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
@@ -276,7 +281,7 @@ def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:
 
 
 def _quality(track: FaceTrack, blur: float | None) -> dict[str, Any]:
-    """`clean.assess` of what can be trusted, with a sentence on what could not."""
+    """`preprocess.clean.assess` of what can be trusted, with a sentence on what could not."""
     trusted = clean.distrust(track)
     quality = clean.assess(trusted, blur=blur)
     if trusted is not track:

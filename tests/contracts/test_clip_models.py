@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from duchenne import checkpoints
+from duchenne.clipnets import recipe as clip_recipe
+from duchenne.clipnets.backbones import LEAST
+from duchenne.clipnets.inputs import Pictures
+from duchenne.clipnets.learner import ClipLearner, Objective, Task, answers
+from duchenne.clipnets.model import ClipModel
+from duchenne.clipnets.network import ClipConfig, ClipNet
 from duchenne.errors import InputError, ModelError
-from duchenne.evaluate.metrics import auc
-from duchenne.learn import checkpoint, clip_recipe, methods
-from duchenne.learn.clip_learner import ClipLearner, Objective, Task, answers
-from duchenne.learn.clip_model import ClipModel
-from duchenne.learn.clip_reader import Pictures
-from duchenne.learn.fit import fit
-from duchenne.models.backbones import LEAST
-from duchenne.models.clip_nets import ClipConfig, ClipNet
+from duchenne.learn.loop import fit
+from duchenne.methods import names
+from duchenne.metrics.scores import auc
 
 NAMES = tuple(clip_recipe.shipped())
 LARGE = ("vgg16-lstm", "resnet50-lstm", "se-resnet50-lstm")
@@ -152,16 +154,16 @@ def fitted(name, **changes):
 def test_the_same_seed_is_the_same_file_which_answers_the_same(name, tmp_path):
     x = eight(name)[0]
     model, again = fitted(name), fitted(name)
-    folders = [checkpoint.save(m, tmp_path / n, name="same") for m, n in ((model, "a"), (again, "b"))]
-    assert checkpoint.digest(folders[0]) == checkpoint.digest(folders[1])
+    folders = [checkpoints.save(m, tmp_path / n, name="same") for m, n in ((model, "a"), (again, "b"))]
+    assert checkpoints.digest(folders[0]) == checkpoints.digest(folders[1])
     p = model.predict_table(x)
     assert p.shape == (8, 2) and (p >= 0).all()
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    loaded, about = checkpoint.load_judge(folders[0])
+    loaded, about = checkpoints.load_judge(folders[0])
     np.testing.assert_array_equal(loaded.predict_table(x), p)
     assert loaded.emotions(x) == model.emotions(x)
     assert (loaded.recipe, loaded.margin, loaded.reader) == (model.recipe, model.margin, model.reader)
-    assert about["sha256"] == checkpoint.digest(folders[0]) and about["people"] == 4 and about["clips"] == 8
+    assert about["sha256"] == checkpoints.digest(folders[0]) and about["people"] == 4 and about["clips"] == 8
     # alone and in company, and a clip that cannot be read
     some = x[2:4].copy()
     some[1] = None
@@ -225,12 +227,12 @@ def test_a_network_of_single_faces_cannot(name):
 
 
 def test_every_network_is_a_method_by_its_name():
-    assert set(methods.CLIP_NETS) == set(NAMES)
+    assert set(names.CLIP_NETS) == set(NAMES)
     for name in NAMES:
-        model = methods.make(name, 3)
+        model = names.make(name, 3)
         assert model.recipe == clip_recipe.read(name, seed=3) and model.needs == model.recipe.inputs
-    assert methods.make("single:vgg16", 1).recipe == clip_recipe.read("resnet50-single", backbone="vgg16", seed=1)
-    assert methods.make("multi:expression").recipe.backbone == "expression"
+    assert names.make("single:vgg16", 1).recipe == clip_recipe.read("resnet50-single", backbone="vgg16", seed=1)
+    assert names.make("multi:expression").recipe.backbone == "expression"
 
 
 def test_it_refuses_before_it_is_fitted_and_with_too_little():
@@ -277,9 +279,9 @@ DAMAGE = {
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_damaged_model_is_refused_in_one_sentence(what, tmp_path):
-    folder = checkpoint.save(fitted("points-multi"), tmp_path / "mine", name="mine")
-    checkpoint.load(folder)
+    folder = checkpoints.save(fitted("points-multi"), tmp_path / "mine", name="mine")
+    checkpoints.load(folder)
     DAMAGE[what](folder)
     with pytest.raises(ModelError) as caught:
-        checkpoint.load(folder)
+        checkpoints.load(folder)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from duchenne.datasets import splits
 from duchenne.errors import UsageError
-from duchenne.evaluate import splits
 
 Sides = Iterator[splits.Split]
 Table = tuple[list[object], list[str], list[str], int]  # subject, fold and corpus of each row, and a seed

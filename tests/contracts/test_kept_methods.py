@@ -12,20 +12,20 @@ from functools import cache
 import numpy as np
 import pytest
 
-from duchenne import io
+from duchenne import checkpoints, io
+from duchenne.clipnets.model import ClipModel
+from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
-from duchenne.learn import checkpoint, method_files, methods
-from duchenne.learn.classifiers import DescriptorModel
-from duchenne.learn.clip_model import ClipModel
-from duchenne.learn.clip_recipe import ClipRecipe
-from duchenne.learn.fitted import Trees
-from duchenne.learn.hybrid import Hybrid
-from duchenne.learn.pb import PBModel, PBRecipe
-from duchenne.learn.rows import Reader
-from duchenne.learn.stack import Stack
-from duchenne.learn.tabular import Recipe
-from duchenne.learn.two_stage import TwoStage
+from duchenne.learn.boosting import Recipe
+from duchenne.learn.scorers import Trees
+from duchenne.lstm_pb.model import PBModel, PBRecipe
+from duchenne.methods import names, store
+from duchenne.methods.hybrid import Hybrid
+from duchenne.methods.stack import Stack
+from duchenne.methods.two_stage import TwoStage
+from duchenne.tabular.model import DescriptorModel
+from duchenne.tabular.rows import Reader
 
 #: Every learner of numbers, and both combinators over them, over one another and over all first stages.
 NAMES = (
@@ -35,7 +35,7 @@ NAMES = (
     *("stack:linear-svm+rank-svm", "stack:boosting+two-stage:linear-svm"),
 )
 #: Held by test_models and test_clip_models, by the same words.
-ELSEWHERE = {"default", "descriptors", "smile", "lstm-pb", "single", "multi", *methods.CLIP_NETS}
+ELSEWHERE = {"default", "descriptors", "smile", "lstm-pb", "single", "multi", *names.CLIP_NETS}
 ON_TRACKS = ("stack", "apart")
 
 
@@ -73,7 +73,7 @@ def tiny_clip():
 
 
 def of_movement():
-    return methods.make("rank-svm:movement")
+    return names.make("rank-svm:movement")
 
 
 def of_both():
@@ -86,7 +86,7 @@ def fitted(name):
         return Stack((tiny_descriptors, tiny_pb, tiny_clip, of_movement, of_both)).fit(*tracks())
     if name == "apart":
         return TwoStage(tiny_pb).fit(*tracks())
-    return methods.make(name).fit_table(*people())
+    return names.make(name).fit_table(*people())
 
 
 def asked(name, model):
@@ -100,14 +100,14 @@ def name(request):
 
 def test_every_learner_is_held_to_a_contract():
     held = {part.partition(":")[0] for part in NAMES}
-    assert held | ELSEWHERE == set(methods.LEARNERS)
+    assert held | ELSEWHERE == set(names.LEARNERS)
 
 
 def test_kept_it_answers_bit_for_bit_the_same(name, tmp_path):
     model = fitted(name)
     model.facts = {"people": 16, "method": name}
-    folder = checkpoint.save(model, tmp_path / "mine", name="mine")
-    loaded, about = checkpoint.load_judge(folder)
+    folder = checkpoints.save(model, tmp_path / "mine", name="mine")
+    loaded, about = checkpoints.load_judge(folder)
     x = asked(name, model)
     np.testing.assert_array_equal(loaded.predict_table(x), model.predict_table(x))
     assert type(loaded) is type(model) and loaded.margin == model.margin and loaded.facts == model.facts
@@ -118,10 +118,10 @@ def test_kept_it_answers_bit_for_bit_the_same(name, tmp_path):
         np.testing.assert_array_equal(*ranks)
     if hasattr(model, "emotions") and name != "table-binary":
         np.testing.assert_array_equal(loaded.emotions(x), model.emotions(x))
-    assert about["id"] == "mine" and about["sha256"] == checkpoint.digest(folder) and about["people"] == 16
-    again = checkpoint.save(loaded, tmp_path / "again", name="mine")
-    assert checkpoint.digest(again) == checkpoint.digest(folder)
-    as_is = methods.make(f"as-is:{folder}")
+    assert about["id"] == "mine" and about["sha256"] == checkpoints.digest(folder) and about["people"] == 16
+    again = checkpoints.save(loaded, tmp_path / "again", name="mine")
+    assert checkpoints.digest(again) == checkpoints.digest(folder)
+    as_is = names.make(f"as-is:{folder}")
     np.testing.assert_array_equal(as_is.fit_table().predict_table(x), model.predict_table(x))
     for file in folder.rglob("*"):
         assert file.is_dir() or (file.suffix in (".json", ".npz", ".ubj", ".safetensors"))
@@ -163,7 +163,7 @@ def rearranged(folder, **changes):
         arrays = {key: stored[key] for key in stored.files}
     about = json.loads((folder / "model.json").read_text())
     about["settings"] |= changes.pop("settings", {})
-    arrays["made_for"] = np.frombuffer(method_files._made_for(about["settings"], about["members"]).encode(), np.uint8)
+    arrays["made_for"] = np.frombuffer(store._made_for(about["settings"], about["members"]).encode(), np.uint8)
     np.savez(folder / "arrays.npz", **{key: value for key, value in (arrays | changes).items() if value is not None})
     about["files"]["arrays.npz"] = io.sha256(folder / "arrays.npz")
     (folder / "model.json").write_text(json.dumps(about))
@@ -212,27 +212,27 @@ DAMAGE = {
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_damaged_method_is_refused_in_one_sentence(what, tmp_path):
     name, damage = DAMAGE[what]
-    folder = checkpoint.save(fitted(name), tmp_path / "mine", name="mine")
-    checkpoint.load(folder)
+    folder = checkpoints.save(fitted(name), tmp_path / "mine", name="mine")
+    checkpoints.load(folder)
     damage(folder)
     with pytest.raises(ModelError) as caught:
-        checkpoint.load(folder)
+        checkpoints.load(folder)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    folder = checkpoint.save(fitted("linear-svm"), tmp_path / "mine", name="mine")
-    monkeypatch.setattr(method_files, "_MOST", 100)
+    folder = checkpoints.save(fitted("linear-svm"), tmp_path / "mine", name="mine")
+    monkeypatch.setattr(store, "_MOST", 100)
     with pytest.raises(ModelError, match="larger than"):
-        checkpoint.load(folder)
+        checkpoints.load(folder)
 
 
 def test_what_is_not_fitted_is_not_kept_and_what_is_loaded_learns_no_more(tmp_path):
     for name in ("linear-svm", "table-multi", "two-stage:linear-svm", "stack:linear-svm+boosting"):
         with pytest.raises(InputError, match="not been fitted"):
-            checkpoint.save(methods.make(name), tmp_path / "none", name="none")
+            checkpoints.save(names.make(name), tmp_path / "none", name="none")
     for name in ("two-stage:linear-svm", "stack:linear-svm+rank-svm"):
-        loaded = checkpoint.load_judge(checkpoint.save(fitted(name), tmp_path / name, name="x"))[0]
+        loaded = checkpoints.load_judge(checkpoints.save(fitted(name), tmp_path / name, name="x"))[0]
         with pytest.raises(UsageError, match="finished"):
             loaded.fit_table(*people())
 
@@ -244,11 +244,11 @@ def test_rows_with_other_columns_are_refused():
 
 
 def test_a_kept_method_on_numbers_does_not_load_torch(tmp_path):
-    folder = checkpoint.save(fitted("two-stage:linear-svm"), tmp_path / "mine", name="mine")
+    folder = checkpoints.save(fitted("two-stage:linear-svm"), tmp_path / "mine", name="mine")
     code = f"import sys; from duchenne.learn import checkpoint; checkpoint.load_judge({str(folder)!r})\n"
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)
 
 
 def test_its_reader_is_what_it_was(tmp_path):
     model = fitted("linear-svm")
-    assert checkpoint.load_judge(checkpoint.save(model, tmp_path / "m", name="m"))[0].reader == Reader("all")
+    assert checkpoints.load_judge(checkpoints.save(model, tmp_path / "m", name="m"))[0].reader == Reader("all")

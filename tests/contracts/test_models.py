@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from duchenne import checkpoints
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError
-from duchenne.evaluate.metrics import auc
 from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES
-from duchenne.learn import checkpoint
-from duchenne.learn.classifiers import DescriptorModel
-from duchenne.learn.pb import READINGS, PBModel, PBRecipe
-from duchenne.learn.tabular import Recipe
+from duchenne.learn.boosting import Recipe
+from duchenne.lstm_pb.model import READINGS, PBModel, PBRecipe
+from duchenne.metrics.scores import auc
+from duchenne.tabular.model import DescriptorModel
 
 #: Shipped models that tell genuine from posed.
-JUDGES = [name for name in checkpoint.shipped() if name != "expression"]
+JUDGES = [name for name in checkpoints.shipped() if name != "expression"]
 
 SMALL = Recipe(rounds=15, columns=0.5, bins=8, bag=2, folds=4, penalty=0.1)
 KINDS = [*FAMILIES, "smile"]
@@ -65,13 +65,13 @@ def test_a_clip_is_judged_the_same_alone_and_in_company(fitted, clips):
 def test_the_same_seed_gives_the_same_model_file(fitted, clips, tmp_path):
     again = unfitted(fitted.family).fit(*clips)
     np.testing.assert_array_equal(again.predict_proba(clips[0]), fitted.predict_proba(clips[0]))
-    folders = [checkpoint.save(m, tmp_path / n, name="same") for m, n in ((fitted, "a"), (again, "b"))]
-    assert checkpoint.digest(folders[0]) == checkpoint.digest(folders[1])
+    folders = [checkpoints.save(m, tmp_path / n, name="same") for m, n in ((fitted, "a"), (again, "b"))]
+    assert checkpoints.digest(folders[0]) == checkpoints.digest(folders[1])
 
 
 def test_a_saved_model_answers_bit_for_bit_the_same(fitted, clips, tmp_path):
-    folder = checkpoint.save(fitted, tmp_path / "model", name="mine")
-    loaded, about = checkpoint.load(folder)
+    folder = checkpoints.save(fitted, tmp_path / "model", name="mine")
+    loaded, about = checkpoints.load(folder)
     x = fitted.table(clips[0])
     np.testing.assert_array_equal(loaded.predict_proba(clips[0]), fitted.predict_proba(clips[0]))
     np.testing.assert_array_equal(
@@ -87,11 +87,11 @@ def test_a_saved_model_answers_bit_for_bit_the_same(fitted, clips, tmp_path):
         fitted.fps,
         fitted.recipe,
     )
-    assert about["id"] == "mine" and about["sha256"] == checkpoint.digest(folder)
+    assert about["id"] == "mine" and about["sha256"] == checkpoints.digest(folder)
 
 
 def test_its_files_hold_numbers_and_text_only(fitted, tmp_path):
-    no_pickle(checkpoint.save(fitted, tmp_path / "model", name="mine"))
+    no_pickle(checkpoints.save(fitted, tmp_path / "model", name="mine"))
 
 
 def no_pickle(folder):
@@ -178,12 +178,12 @@ def test_lstm_pb_judges_a_clip_the_same_alone_and_in_company(pb, clips):
 
 def test_lstm_pb_of_the_same_seed_is_the_same_file_and_answers_the_same_from_disk(pb, clips, tmp_path):
     again = unfitted_pb(pb.recipe.reading).fit(*clips)
-    folders = [checkpoint.save(m, tmp_path / n, name="same") for m, n in ((pb, "a"), (again, "b"))]
-    assert checkpoint.digest(folders[0]) == checkpoint.digest(folders[1])
-    loaded, about = checkpoint.load(folders[0])
+    folders = [checkpoints.save(m, tmp_path / n, name="same") for m, n in ((pb, "a"), (again, "b"))]
+    assert checkpoints.digest(folders[0]) == checkpoints.digest(folders[1])
+    loaded, about = checkpoints.load(folders[0])
     np.testing.assert_array_equal(loaded.predict_proba(clips[0]), pb.predict_proba(clips[0]))
     assert (loaded.recipe, loaded.margin, loaded.reader) == (pb.recipe, pb.margin, pb.reader)
-    assert about["sha256"] == checkpoint.digest(folders[0])
+    assert about["sha256"] == checkpoints.digest(folders[0])
     numbers_only(folders[0])
 
 
@@ -223,7 +223,7 @@ def test_lstm_pb_per_emotion_needs_both_labels_of_each(clips):
 @pytest.fixture
 def folder(clips, tmp_path):
     model = unfitted("movement", replace(SMALL, members=("boosting+linear",))).fit(*clips)
-    return checkpoint.save(model, tmp_path / "mine", name="mine")
+    return checkpoints.save(model, tmp_path / "mine", name="mine")
 
 
 def rewritten(folder, **changes):
@@ -254,26 +254,26 @@ DAMAGE = {
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_damaged_model_is_refused_in_one_sentence(what, folder):
-    checkpoint.load(folder)
+    checkpoints.load(folder)
     DAMAGE[what](folder)
     with pytest.raises(ModelError) as caught:
-        checkpoint.load(folder)
+        checkpoints.load(folder)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_what_is_wrong_is_named_file_by_file(folder):
     about = json.loads((folder / "model.json").read_text())
-    assert checkpoint.verify(folder, about) == []
+    assert checkpoints.verify(folder, about) == []
     files = sorted(about["files"])
     flip(folder / files[0])
     (folder / files[-1]).unlink()
-    found = checkpoint.verify(folder, about)
+    found = checkpoints.verify(folder, about)
     assert len(found) == 2 and files[0] in found[0] and files[-1] in found[1]
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path):
     with pytest.raises(ModelError, match="default"):
-        checkpoint.load(tmp_path)
+        checkpoints.load(tmp_path)
 
 
 # --- shipped ------------------------------------------------------------------------------------------------
@@ -281,8 +281,8 @@ def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path):
 
 @pytest.mark.parametrize("name", JUDGES)
 def test_a_shipped_model_is_whole_and_works(name, clips):
-    model, about = checkpoint.load(name)
-    folder = checkpoint.locate(name)
+    model, about = checkpoints.load(name)
+    folder = checkpoints.locate(name)
     (no_pickle if isinstance(model, DescriptorModel) else numbers_only)(folder)
     assert about["id"] == name and len(about["sha256"]) == 64
     p = model.predict_proba(clips[0])
@@ -297,22 +297,22 @@ def test_a_shipped_model_is_whole_and_works(name, clips):
 
 
 def test_the_shipped_expression_network_is_whole_and_says_how_good_it_is():
-    folder, card = checkpoint.locate("expression"), checkpoint.card("expression")
+    folder, card = checkpoints.locate("expression"), checkpoints.card("expression")
     numbers_only(folder)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 8e6
-    network, about = checkpoint.load_expression("expression")
+    network, about = checkpoints.load_expression("expression")
     p = network.predict(np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8))
     assert about["id"] == "expression" and p.shape == (3, 7)
     np.testing.assert_allclose(p.sum(axis=1), 1)
     low, high = card["accuracy_interval"]
     assert 0.5 < low < card["accuracy"] < high < 1 and card["images"] > 1000 and card["limits"]
     with pytest.raises(ModelError, match="genuine from posed"):
-        checkpoint.load_judge("expression")
+        checkpoints.load_judge("expression")
 
 
 @pytest.mark.parametrize("name", JUDGES)
 def test_a_shipped_model_says_how_good_it_is_and_on_whom(name):
-    card = checkpoint.card(name)
+    card = checkpoints.card(name)
     assert {row["coverage"] for row in card["risk_coverage"]}  # the report shows it
     assert 0.5 < card["accuracy"] < 1 and 0.5 < card["auc"] < 1
     assert card["accuracy_interval"][0] < card["accuracy"] < card["accuracy_interval"][1]

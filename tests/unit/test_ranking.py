@@ -11,8 +11,8 @@ import pytest
 from duchenne import pipeline, ranking
 from duchenne.datasets import simulate
 from duchenne.errors import UsageError
-from duchenne.judges import load_model
-from duchenne.learn import pairs
+from duchenne.judging import load_model
+from duchenne.methods import pairs
 from makers import make_video
 
 

@@ -1,10 +1,10 @@
 """The command line: each command is one library call; results on stdout, everything else on stderr."""
 
 from duchenne.cli import (
+    batch,
     cache,
-    clip_nets,
+    clipnets,
     clips,
-    corpus,
     data,
     emotions,
     evaluation,
@@ -21,10 +21,10 @@ from duchenne.cli.app import app, main
 
 __all__ = [
     "app",
+    "batch",
     "cache",
-    "clip_nets",
+    "clipnets",
     "clips",
-    "corpus",
     "data",
     "emotions",
     "evaluation",

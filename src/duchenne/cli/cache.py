@@ -13,7 +13,7 @@ app.add_typer(group, name="cache")
 @group.command()
 def info() -> None:
     """Tell the folder, the number of its entries, their size, and the limit above which the oldest go."""
-    from duchenne.corpus.cache import Cache
+    from duchenne.clips.cache import Cache
 
     found = Cache().info()
     typer.echo(f"folder   {found.folder}\nentries  {found.entries}")
@@ -23,7 +23,7 @@ def info() -> None:
 @group.command()
 def clear() -> None:
     """Remove all entries; other files in the folder stay."""
-    from duchenne.corpus.cache import Cache
+    from duchenne.clips.cache import Cache
 
     before = Cache().clear()
     entries = "1 entry" if before.entries == 1 else f"{before.entries} entries"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duchenne.cli import corpus
+from duchenne.cli import batch
 from duchenne.cli.app import app, progress
 from duchenne.errors import DuchenneError, UsageError
 
@@ -45,15 +45,15 @@ def analyze(
     faces: Annotated[
         bool, typer.Option(help="Show the face in the report; without it, points and curves alone.")
     ] = True,
-    manifest: corpus.Manifest = None,
-    workers: corpus.Workers = None,
-    shard: corpus.Shard = None,
-    stall: corpus.Stall = 120.0,
-    memory: corpus.Memory = None,
-    retry: corpus.Retry = False,
-    cluster: corpus.OnCluster = None,
-    slurm: corpus.Slurm = None,
-    cache: corpus.Cached = True,
+    manifest: batch.Manifest = None,
+    workers: batch.Workers = None,
+    shard: batch.Shard = None,
+    stall: batch.Stall = 120.0,
+    memory: batch.Memory = None,
+    retry: batch.Retry = False,
+    cluster: batch.OnCluster = None,
+    slurm: batch.Slurm = None,
+    cache: batch.Cached = True,
 ) -> None:
     """Judge whether the expression in each clip moves like posed or like spontaneous ones.
 
@@ -70,23 +70,24 @@ def analyze(
         "detector": detector,
     }
     judging |= {"allow_truncated": allow_truncated}
-    if not corpus.is_corpus(clips, rate, many):
+    if not batch.is_corpus(clips, rate, many):
         _each(clips, out, as_json, faces, judging | {"rate": rate, "start": start, "end": end})
         return
     if as_json or start is not None or end is not None:
         raise UsageError("--json, --start and --end are for single clips; a corpus has tables, and a --manifest.")
     if out is None:
         raise UsageError("A folder of videos needs --out FOLDER for its results; one of images needs --rate.")
-    from duchenne.corpus import analyze_task
+    from duchenne.batch import analyze_task
 
-    corpus.run(
+    batch.run(
         analyze_task(**judging, report=report, faces=faces, cache=cache), clips, out, stall=stall, memory=memory, **many
     )
 
 
 def _each(clips: list[str], out: Path | None, as_json: bool, faces: bool, options: dict[str, Any]) -> None:
     """Judge clips one after the other and say each verdict as it comes."""
-    from duchenne import judges, pipeline
+    from duchenne import judging as judges
+    from duchenne import pipeline
     from duchenne.io import check_folder
 
     if not clips:
@@ -206,7 +207,8 @@ def demo(
     ),
 ) -> None:
     """Make two short clips of a public-domain portrait, judge them, and leave reports for a browser."""
-    from duchenne import judges, pipeline
+    from duchenne import judging as judges
+    from duchenne import pipeline
     from duchenne.datasets import simulate
 
     loaded = judges.load_model("default")

@@ -247,12 +247,12 @@ def _tracks(source: Path, rate: float | None) -> list[FaceTrack]:
     file, which = split_path(str(source))
     if which is None or not file.lower().endswith(".npz") or source.exists():
         return io.load_tracks(source, rate=rate)
-    from duchenne import samples
+    from duchenne.clips import load
     from duchenne.types import Clip, FaceTrack
 
     if rate is not None:
         raise UsageError(f"{file} holds its own times; leave out the rate.")
-    found = samples.read(Clip(str(source)))
+    found = load.read(Clip(str(source)))
     if not isinstance(found, FaceTrack):
         raise InputError(f"{file} holds features, no face tracks; expected an .npz of tracks.")
     return [found]

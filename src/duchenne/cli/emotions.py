@@ -37,7 +37,8 @@ def emotions(
 
     What a face shows is not what a person feels, and not whether it is meant.
     """
-    from duchenne import emotions, io
+    from duchenne import io
+    from duchenne.expression import emotions
 
     if out is not None:
         _check(out, inputs)

@@ -59,15 +59,14 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print what results.json holds, alone, on stdout.")] = False,
 ) -> None:
     """Reproduce one table: data, methods, protocol and seeds from an experiment's TOML."""
-    from duchenne import experiment as experiments
+    from duchenne.evaluation import experiment as experiments
 
     out = out or Path(experiment.stem)
     _evaluate(experiments.plan(experiment, out), out, jobs, skip_missing, as_json)
 
 
 def _evaluate(plan: Any, out: Path, jobs: int, skip_missing: bool, as_json: bool) -> None:
-    from duchenne.evaluate import tables
-    from duchenne.evaluation import evaluate
+    from duchenne.evaluation import evaluate, tables
     from duchenne.io import plain
 
     with _stages() as tick:
@@ -119,7 +118,7 @@ def score(
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
 ) -> None:
     """Score any tool's answers with the metrics that duchenne uses for its own."""
-    from duchenne.evaluate import answers, tables
+    from duchenne.evaluation import answers, tables
     from duchenne.evaluation.results import mean_of
     from duchenne.io import plain
 
@@ -149,7 +148,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of draws and exchanges.")] = 0,
 ) -> None:
     """Is A better than B? A paired test over people, with its interval, on the clips that both answer."""
-    from duchenne.evaluate import answers
+    from duchenne.evaluation import answers
     from duchenne.evaluation.results import mean_of
     from duchenne.io import plain
 

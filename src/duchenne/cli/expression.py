@@ -10,7 +10,7 @@ import typer
 from duchenne.cli.app import app, log, train
 
 if TYPE_CHECKING:
-    from duchenne.expression_data import Reader
+    from duchenne.expression.data import Reader
 
 _OFTEN = 500  # pictures between two lines on how many are read
 _Out = Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")]
@@ -45,12 +45,12 @@ def train_expression(
     fresh: _Fresh = False,
 ) -> None:
     """Train a network that names a face's emotion; killed at any moment, the same command goes on."""
-    from duchenne import expression_training
-    from duchenne.learn import expression_recipe
+    from duchenne.expression import recipe as expression_recipe
+    from duchenne.expression import training
 
     chosen = expression_recipe.read(recipe or "ours", epochs=epochs, images=images, seed=seed)
     reader = _reader(aligned, person, skip_missing_faces)
-    card = expression_training.train(
+    card = training.train(
         data, out, chosen, reader=reader, validation=validation, device=device, resume=not fresh, log=log
     )
     typer.echo(_told(out, card))
@@ -88,19 +88,19 @@ def finetune(
     fresh: _Fresh = False,
 ) -> None:
     """Let a network that knows emotions learn other ones, or action units; killed, the same command goes on."""
-    from duchenne import expression_training
     from duchenne.errors import UsageError
-    from duchenne.learn import expression_recipe
+    from duchenne.expression import recipe as expression_recipe
+    from duchenne.expression import training
 
     task = head or (expression_recipe.read(recipe).head if recipe else "emotions")
     if units is not None and task == "emotions":
         raise UsageError("--units chooses among action units; pass --head units or --head intensity with it.")
     changes: dict[str, Any] = {"epochs": epochs, "images": images, "seed": seed, "frozen": frozen, "head": task}
     if frozen and recipe is None:
-        changes["rate"] = expression_training.FROZEN_RATE
-    chosen = expression_recipe.read(recipe or expression_training.TRANSFER[task], **changes)
+        changes["rate"] = training.FROZEN_RATE
+    chosen = expression_recipe.read(recipe or training.TRANSFER[task], **changes)
     only = None if units is None else [name.strip() for name in units.split(",")]
-    card = expression_training.finetune(
+    card = training.finetune(
         *(model, data, out),
         head=task,
         recipe=chosen,
@@ -115,7 +115,7 @@ def finetune(
 
 
 def _reader(aligned: bool, person: str | None, skip: bool) -> Reader:
-    from duchenne.expression_data import Reader
+    from duchenne.expression.data import Reader
 
     def tick(done: int, of: int) -> None:
         if done % _OFTEN == 0 or done == of:

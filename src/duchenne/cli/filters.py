@@ -38,7 +38,7 @@ def filters(
 
     Views of features, not reasons for an answer.
     """
-    from duchenne import filter_report
+    from duchenne.report import filters as filter_report
 
     layers = [name for each in layer or () for name in each.split(",")]
     with progress("searching", "images") as tick:

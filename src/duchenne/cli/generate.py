@@ -29,7 +29,7 @@ def generate(
     ] = None,
 ) -> None:
     """Let an LSTM-PB move a drawn face by itself, as the PB vector of posed or of genuine clips tells it."""
-    from duchenne import generation
+    from duchenne.lstm_pb import generation
 
     found = generation.generate(
         model, out, label=label, seconds=seconds, emotion=emotion, mix=mix, rate=rate, seed_clip=seed_clip
@@ -56,18 +56,18 @@ def pb(
 
     Clips that a model has learnt from lie further apart by label than new ones do.
     """
-    from duchenne import pb_space
     from duchenne.datasets import manifest as manifests
+    from duchenne.lstm_pb import space
 
     if bool(clips) == (manifest is not None):
         raise UsageError("Give either clips or --manifest with a CSV of them.")
-    if manifest is not None and manifest.resolve() == (out / pb_space.TABLE).resolve():
+    if manifest is not None and manifest.resolve() == (out / space.TABLE).resolve():
         raise UsageError(f"{manifest} would be written over; choose another folder.")
     named = clips or [] if manifest is None else manifests.read(manifest, persons=False)
 
     most = None if manifest is None else _MOST_DRAWN
     with progress("reading", "clips", len(named)) as tick:
-        found = pb_space.pb(model, named, out, emotion=emotion, most=most, log=log, tick=tick)
+        found = space.pb(model, named, out, emotion=emotion, most=most, log=log, tick=tick)
     read, pictures = len(found["clips"]), sum(file.suffix == ".png" for file in found["pictures"])
     typer.echo(
         f"{found['table']}: PB vectors of {read} of {len(named)} clip{'s' * (len(named) != 1)}, "

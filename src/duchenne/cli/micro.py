@@ -83,7 +83,7 @@ def train_micro_expressions(
     """
     from duchenne import micro
     from duchenne.io import check_folder
-    from duchenne.learn import micro_recipe
+    from duchenne.micro import recipe as micro_recipe
 
     chosen = micro_recipe.read(recipe, epochs=epochs, seed=seed)
     check_folder(out)

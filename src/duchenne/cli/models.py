@@ -19,19 +19,20 @@ def models_list(
     ] = False,
 ) -> None:
     """The shipped models: what they read, how good they are on people they have not seen, how large, on which terms."""
-    from duchenne.learn import checkpoint
+    from duchenne import checkpoints
 
     if networks:
         _networks()
         return
-    for name, folder in ({m: checkpoint.locate(m) for m in model} if model else checkpoint.shipped()).items():
+    for name, folder in ({m: checkpoints.locate(m) for m in model} if model else checkpoints.shipped()).items():
         typer.echo(f"{name:<12} {_described(folder)}")
 
 
 def _described(folder: Path) -> str:
-    from duchenne.learn import checkpoint, inventory
+    from duchenne import checkpoints
+    from duchenne.methods import inventory
 
-    about, card = checkpoint.describe(folder), checkpoint.card(folder)
+    about, card = checkpoints.describe(folder), checkpoints.card(folder)
     score = ", ".join(
         f"{text} {card[key]:.3f}" for key, text in (("accuracy", "accuracy"), ("auc", "AUC")) if key in card
     )
@@ -50,8 +51,9 @@ def _described(folder: Path) -> str:
 
 
 def _networks() -> None:
-    from duchenne.clip_training import input_of
-    from duchenne.learn import clip_recipe, inventory
+    from duchenne.clipnets import recipe as clip_recipe
+    from duchenne.clipnets.training import input_of
+    from duchenne.methods import inventory
 
     for name in clip_recipe.shipped():
         found = inventory.network(name)
@@ -66,13 +68,13 @@ def _networks() -> None:
 @models.command("verify")
 def models_verify() -> None:
     """Check every shipped model file against its recorded sha256."""
-    from duchenne.learn import checkpoint
+    from duchenne import checkpoints
 
     bad = 0
-    for name, folder in checkpoint.shipped().items():
-        problems = checkpoint.verify(folder, checkpoint.describe(folder))
+    for name, folder in checkpoints.shipped().items():
+        problems = checkpoints.verify(folder, checkpoints.describe(folder))
         bad += bool(problems)
-        typer.echo(f"{name:<12} {'; '.join(problems) or 'ok'}  sha256 {checkpoint.digest(folder)}")
+        typer.echo(f"{name:<12} {'; '.join(problems) or 'ok'}  sha256 {checkpoints.digest(folder)}")
     if bad:
         raise DuchenneError(f"{bad} shipped model(s) are damaged; reinstall duchenne.")
 
@@ -112,8 +114,8 @@ def train_descriptors(
     seed: Annotated[int, typer.Option(help="Seed of folds and boosters.")] = 0,
 ) -> None:
     """Train on your own people: descriptors, boosting and a linear model, calibrated on people left out."""
-    from duchenne import training
     from duchenne.io import check_folder
+    from duchenne.methods import training
 
     if (manifest is None) == (table is None):
         raise UsageError("Give either --manifest with clips or --table with smile descriptors.")
@@ -143,8 +145,8 @@ def train_hybrid(
     seed: Annotated[int, typer.Option(help="Seed of folds, boosters and networks.")] = 0,
 ) -> None:
     """Train what the shipped default is: descriptors and an LSTM-PB, mixed by what they say of people left out."""
-    from duchenne import training
     from duchenne.io import check_folder
+    from duchenne.methods import training
 
     check_folder(out)
     card = training.train_hybrid(manifest, out, smile_share=smile_share, seed=seed, log=log)
@@ -169,9 +171,9 @@ def train_lstm_pb(
 
     Options take the place of what the recipe says, which is by default the shipped one of the reading.
     """
-    from duchenne import training
     from duchenne.io import check_folder
-    from duchenne.learn import recipes
+    from duchenne.lstm_pb import recipe as recipes
+    from duchenne.methods import training
 
     recipe = recipe or ("lstm-pb" if reading in (None, "solved") else "lstm-pb-small")
     chosen = recipes.read(recipe, reading=reading, per_emotion=per_emotion, epochs=epochs, hidden=hidden, seed=seed)
@@ -196,7 +198,7 @@ def train_method(
     seed: Annotated[int, typer.Option(help="Seed of folds and of all that is learnt.")] = 0,
 ) -> None:
     """Train any method that `duchenne evaluate` compares, and keep it."""
-    from duchenne import training
+    from duchenne.methods import training
 
     card = training.train_method(name, manifest, out, cache=cache, seed=seed, log=log)
     typer.echo(_told(out, card))
@@ -205,7 +207,7 @@ def train_method(
 @app.command()
 def doctor() -> None:
     """Versions, models with their hashes, landmark model, device: what to send with a bug report."""
-    from duchenne.doctor import doctor as examine
+    from duchenne.cli.doctor import doctor as examine
 
     found = examine()
     for name, value in found.items():

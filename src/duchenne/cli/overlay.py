@@ -27,10 +27,11 @@ def overlay(
     allow_truncated: Annotated[bool, typer.Option(help="Use what is there of a file that was cut short.")] = False,
 ) -> None:
     """Write the clip with box, points, phase, running P(genuine) and curves drawn in; sound and timing are kept."""
-    from duchenne import film, io
+    from duchenne import io
     from duchenne.overlay import overlay as make
+    from duchenne.video import writer
 
-    film.check_target(clip, out)
+    writer.check_target(clip, out)
     io.check_folder(out.parent)
     with progress(Path(clip).name) as tick:
         found = make(

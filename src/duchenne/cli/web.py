@@ -23,11 +23,11 @@ def serve(
     import threading
     import webbrowser
 
-    from duchenne import judges
+    from duchenne import judging
     from duchenne.web import server
 
     if model != "default":
-        judges.load_model(model)  # says now what is wrong with it
+        judging.load_model(model)  # says now what is wrong with it
     if host not in server.LOOPBACK:
         log(
             f"Warning: on {host} other computers can reach this page; whoever has its address sees every clip, and "

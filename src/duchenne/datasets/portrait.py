@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from duchenne import align
+from duchenne.preprocess import align
 from duchenne.types import Array
 
 #: The portrait's 68 landmarks (x y in its pixels, iBUG order): median over dlib fits on enlarged pictures.
@@ -46,7 +46,7 @@ FOLDS = tuple(
 )
 CENTRE = np.array([225.0, 122.0])  # what the middle of the frame shows, in portrait pixels
 #: Ways of the landmarks from rest to the height of a smile, x y per unit by which the mouth widens: mean over 41
-#: people's 256 smiles in PEDFE (Miolla et al. 2023), of frontal tracks (`align.frontal`), the frames within 10 % of
+#: people's 256 smiles in PEDFE (Miolla et al. 2023), of frontal tracks (`preprocess.align`), the frames within 10 % of
 #: the widest mouth against those of the narrowest before it; each person's ways by their widening, both sides
 #: of the face averaged. Posed and genuine smiles differ in no point by three standard errors, so they share it.
 SMILE = np.fromstring(
@@ -139,7 +139,7 @@ def lids(upper: float, lower: float) -> Array:
 
 def unrest() -> Array:
     """float64 (5, N, 2): ways of left and right brow up and of the jaw down, by one interocular distance, and of
-    the face for one degree of yaw and of pitch, by the depth of `align.template`."""
+    the face for one degree of yaw and of pitch, by the depth of `preprocess.align.template`."""
     ways = np.zeros((5, 68, 2))
     heights, inwards = np.array([1.3, 1.15, 1.0, 0.9, 0.9]), np.array([0.0, 0.0, 0.1, 0.3, 0.5])
     ways[0, 17:22] = IOD * np.column_stack([inwards, -heights])

@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from duchenne.datasets import manifest
+from duchenne.datasets import manifest, splits
+from duchenne.datasets.splits import Split
 from duchenne.errors import InputError, UsageError
-from duchenne.evaluate import splits
-from duchenne.evaluate.splits import Split
 from duchenne.types import Array, Clip
 
 PROTOCOLS = {
@@ -28,7 +27,7 @@ class Plan:
     """Everything that decides a result; a results file holds it.
 
     manifests  one CSV per corpus (for protocol "cross" two or more, or one whose column fold names the corpora)
-    models     names for `learn.methods.make`, compared on the same folds; the first is the main one
+    models     names for `methods.names.make`, compared on the same folds; the first is the main one
     repeats    assignments of people to folds; scores are their means
     draws      resamples of people for each interval
     """

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 import duchenne
-from duchenne import io, plots
-from duchenne.evaluate import metrics, paired, tables
-from duchenne.evaluate.crossval import Answers, Truth
+from duchenne import io, metrics, plots
+from duchenne.evaluation import tables
+from duchenne.evaluation.crossval import Answers, Truth
+from duchenne.metrics import paired
 from duchenne.types import Array
 
 #: Method → one set of answers per repeat.

@@ -12,18 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from duchenne import io
+from duchenne import checkpoints, io
+from duchenne.datasets.splits import Split
 from duchenne.errors import InputError
-from duchenne.evaluate import leaks, tables
-from duchenne.evaluate.crossval import Answers, Truth, join, represent
-from duchenne.evaluate.splits import Split
+from duchenne.evaluation import leaks, tables, work
 from duchenne.evaluation import plan as plans
 from duchenne.evaluation import results as told
-from duchenne.evaluation import work
+from duchenne.evaluation.crossval import Answers, Truth, join, represent
 from duchenne.evaluation.plan import Corpus, Plan
 from duchenne.evaluation.work import Read, Task, Tick
 from duchenne.faces import identity
-from duchenne.learn import checkpoint, methods
+from duchenne.methods import names as methods
 from duchenne.types import Array
 
 WORK = ".work"
@@ -225,6 +224,6 @@ def _warnings(
         said += [scaled] if scaled else []
     for name in names:
         if name.startswith(methods.AS_IS):
-            data = checkpoint.card(name.removeprefix(methods.AS_IS)).get("data") or "data that its card does not name"
+            data = checkpoints.card(name.removeprefix(methods.AS_IS)).get("data") or "data that its card does not name"
             said.append(f"`{name}` was fitted to {data}; if any of these people were among it, its score is flattered.")
     return said

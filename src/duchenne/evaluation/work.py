@@ -16,18 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from duchenne import __version__, clip_crops, io, samples
+from duchenne import __version__, io
+from duchenne.clipnets.inputs import ClipReader
+from duchenne.clips import crops, load
 from duchenne.datasets import manifest
+from duchenne.datasets.splits import Split
 from duchenne.errors import DuchenneError, InputError
-from duchenne.evaluate import leaks
-from duchenne.evaluate.crossval import Answers, Truth, judge_fold
-from duchenne.evaluate.splits import Split
+from duchenne.evaluation import leaks
+from duchenne.evaluation.crossval import Answers, Truth, judge_fold
 from duchenne.faces import identity
-from duchenne.learn import methods
-from duchenne.learn.clip_reader import ClipReader
-from duchenne.learn.hybrid import PairReader
-from duchenne.learn.rows import Reader
-from duchenne.learn.sequences import SequenceReader
+from duchenne.features.sequences import SequenceReader
+from duchenne.methods import names as methods
+from duchenne.methods.hybrid import PairReader
+from duchenne.tabular.rows import Reader
 from duchenne.types import Array, Clip, FaceTrack, Sample
 
 #: (what is being done, pieces done, pieces in all)
@@ -118,10 +119,10 @@ def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> 
     failed: dict[int, str] = {}
     for i, clip in enumerate(clips):
         try:
-            sample = samples.kept(clip, work / "tracks")
-            if samples.file_key(clip) is not None:
+            sample = load.kept(clip, work / "tracks")
+            if load.file_key(clip) is not None:
                 for reader in _of_pixels(readers):
-                    clip_crops.kept(clip, sample, reader, work / "crops")
+                    crops.kept(clip, sample, reader, work / "crops")
             found.append(sample)
         except DuchenneError as error:
             failed[i] = str(error)
@@ -152,7 +153,7 @@ def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> 
 
 def _fed(reader: Any, clips: Sequence[Clip], folder: Path) -> Any:
     """`reader`, of which all that reads crops cuts, and keeps, what it needs of `clips`."""
-    return clip_crops.fed(reader, lambda i, sample, each: clip_crops.kept(clips[i], sample, each, folder))
+    return crops.fed(reader, lambda i, sample, each: crops.kept(clips[i], sample, each, folder))
 
 
 def _of_pixels(readers: Iterable[Any]) -> Iterator[Any]:
@@ -165,7 +166,7 @@ def _of_pixels(readers: Iterable[Any]) -> Iterator[Any]:
 
 def _face(clip: Clip, sample: Sample, work: Path) -> Array | None:
     """Whose face a video shows, as numbers that serve this check alone; None where there are no pixels."""
-    key = samples.file_key(clip)
+    key = load.file_key(clip)
     if key is None or not isinstance(sample, FaceTrack):
         return None
     track = sample

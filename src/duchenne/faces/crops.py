@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 from duchenne.errors import InputError
-from duchenne.faces import pictures
 from duchenne.faces.detect import Verifier
 from duchenne.faces.follow import follow
 from duchenne.faces.landmarks import box_of, roll_of
 from duchenne.types import Array, FaceTrack
+from duchenne.video import images
 
 #: Width and height of FER2013's images in pixels.
 SIDE = 48
@@ -167,7 +167,7 @@ def faces(path: str | Path, *, is_aligned: bool = False) -> tuple[list[Face], tu
 
     Raises InputError, in one sentence, where the file cannot be read (see `pictures.read`) or shows no face.
     """
-    picture = pictures.read(path)
+    picture = images.read(path)
     grey = picture.grey
     if is_aligned:
         box = np.array([0, 0, *grey.shape[::-1]], np.float64)

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from duchenne import align, clean
 from duchenne.features import activity
 from duchenne.features.signals import SIGNAL_NAMES, face_signals, join
+from duchenne.preprocess import align, clean
 from duchenne.types import Array, FaceTrack, Signals
 
 #: Gaps up to this long are bridged before anything is measured.

@@ -2,7 +2,7 @@
 eyes, the brows and the head did meanwhile.
 
 They explain; no model reads them. They are taken the same way of a clip that is judged and of the training clips that
-it is set beside (`learn.reference`).
+it is set beside (`checkpoints.reference`).
 """
 
 from __future__ import annotations

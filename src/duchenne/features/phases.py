@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from duchenne.clean import runs
 from duchenne.errors import UsageError
+from duchenne.preprocess.clean import runs
 from duchenne.types import Array, Phase, Signals
 
 ACTIVITY = "activity"
@@ -137,7 +137,7 @@ def activity(curves: Signals) -> Array:
 def smoothed(time: Array, values: Array, sigma: float = _SIGMA) -> Array:
     """float64 (T,): local straight-line fit with Gaussian weights of `sigma` seconds; no lag at the ends.
 
-    `time` must be even, as `clean.resample` makes it; otherwise weights follow the median step.
+    `time` must be even, as `preprocess.clean.resample` makes it; otherwise weights follow the median step.
     """
     if len(values) < 3:
         return np.asarray(values, float)

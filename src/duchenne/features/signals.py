@@ -26,7 +26,7 @@ def _open(p: Array, corner: int) -> Array:
 
 
 def face_signals(track: FaceTrack) -> Signals:
-    """The named curves of a frontal track (see `align.frontal`), float64 (T, 24), NaN where unseen.
+    """The named curves of a frontal track (see `preprocess.align.frontal`), float64 (T, 24), NaN where unseen.
 
     Unit "iod" is the interocular distance of the mean face. Up is positive for heights. `left` and `right`
     are the image's sides. Asymmetries are right minus left.

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import median_filter
 
-from duchenne.clean import runs
 from duchenne.errors import InputError
 from duchenne.features.phases import main_phase, phases
 from duchenne.features.signals import face_signals
+from duchenne.preprocess.clean import runs
 from duchenne.types import Array, FaceTrack, Phase, Signals
 
 PARTS = ("onset", "apex", "offset")
@@ -59,7 +59,7 @@ _REST = 0.2  # s whose median is the resting face
 def describe(track: FaceTrack, *, table: bool = False) -> tuple[dict[str, float], Phase | None]:
     """The lip descriptors of a frontal track's largest smile, and its phase; all NaN, None without a smile.
 
-    `track` comes from `clean.resample(fps=TABLE_FPS)` and `align.frontal`. InputError at another rate.
+    `track` comes from `clean.resample(fps=TABLE_FPS)` and `preprocess.align.frontal`. InputError at another rate.
     """
     curves = face_signals(track)
     phase = main_phase(phases(curves, curve="lip_corner_pull"), curves)

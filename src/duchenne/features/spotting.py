@@ -21,10 +21,10 @@ from itertools import chain
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from duchenne.align import frontal
-from duchenne.clean import runs
 from duchenne.errors import InputError
 from duchenne.features.phases import smoothed
+from duchenne.preprocess.align import frontal
+from duchenne.preprocess.clean import runs
 from duchenne.types import Array, FaceTrack
 
 #: Seconds that a micro-expression lasts, onset to offset: at least 1/25, and at most 1/2.

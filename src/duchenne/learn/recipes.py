@@ -1,63 +1,98 @@
-"""Recipes of LSTM-PB as TOML: read, checked, changed by name. An unknown key is an error, not a wish."""
+"""Settings of a learning as TOML: read, changed by name, checked. An unknown key is an error, not a wish.
+
+What the settings of one kind of network are, and between which numbers they lie, its own recipe module says.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from duchenne import io
 from duchenne.errors import UsageError
-from duchenne.learn import settings
-from duchenne.learn.pb import READINGS, PBRecipe
 
-#: Recipe's number → (least, most) that makes sense; the upper ends only keep mistakes from filling the memory.
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("hidden", "pb", "context"), (1, 8192)),
-    **dict.fromkeys(("epochs", "batch", "patience", "copies", "trees"), (1, 1_000_000)),
-    **dict.fromkeys(("stop", "recognition"), (0, 1_000_000)),
-    **dict.fromkeys(("rate", "pb_rate"), (1e-12, 1e6)),
-    "layers": (1, 64),
-    "fps": (1, 1000),
-    "momentum": (0, 0.9999),
-    "held_out": (0, 0.5),
-    "bag": (2, 100),
-    "dropout": (0, 0.9),
-    **dict.fromkeys(("decay", "prediction"), (0, 1e6)),
-    "seed": (0, 2**31 - 1),
-}
-_WORDS = {"reading": READINGS, "classifier": ("logistic", "boosting")}
+R = TypeVar("R")  # a frozen dataclass of settings
 
 
-def shipped() -> dict[str, Path]:
-    """The recipes inside the package: name → TOML."""
-    return settings.shipped()
+def shipped(*folders: str) -> dict[str, Path]:
+    """The recipes inside the package, in `folders` below its own: name → TOML."""
+    root = Path(str(files("duchenne"))).joinpath("recipes", *folders)
+    return {path.stem: path for path in sorted(root.glob("*.toml"))}
 
 
-def read(name: str | Path, **changes: Any) -> PBRecipe:
-    """A shipped recipe by name, or a TOML file's; `changes` replace single settings (None: as the recipe says).
+def read(name: str | Path, known: Mapping[str, Path], changes: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """(settings, where they stand) of a recipe that is `known` by name, or of a TOML file; `changes` replace single
+    settings (None: as the recipe says). InputError where there is no such file or it is no TOML."""
+    path = known.get(str(name), Path(name))
+    found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(known)}, or a TOML.")
+    return {**found, **{key: value for key, value in changes.items() if value is not None}}, str(path)
 
-    InputError where there is no such file or it is no TOML; UsageError for unknown keys and impossible values.
+
+def check_names(usual: Any, settings: Mapping[str, Any], where: str) -> None:
+    """UsageError, beginning with `where`, for a key that `usual` does not have."""
+    known = [field.name for field in fields(usual)]
+    if unknown := [key for key in settings if key not in known]:
+        raise UsageError(f"{where} has the unknown key '{unknown[0]}'; known are: {', '.join(known)}.")
+
+
+def filled(
+    usual: R,
+    settings: Mapping[str, Any],
+    where: str,
+    lengths: Mapping[str, tuple[int, ...]] | None = None,
+    kinds: Mapping[str, type] | None = None,
+) -> R:
+    """`usual` with these settings; UsageError, beginning with `where`, for unknown keys and other kinds of values.
+
+    A list has as many numbers as the usual one, or one of `lengths`, each a float, or one of `kinds`.
     """
-    return recipe(*settings.read(name, shipped(), changes))
+    check_names(usual, settings, where)
+    lengths, kinds = lengths or {}, kinds or {}
+
+    def typed(name: str, value: Any) -> Any:
+        default = getattr(usual, name)
+        if not isinstance(default, tuple):
+            if not _is(type(default), value):
+                raise UsageError(f"{where}: {name} must be {type(default).__name__}, found {value!r}.")
+            return type(default)(value)
+        length, each = lengths.get(name, (len(default),)), kinds.get(name, float)
+        if isinstance(value, list | tuple) and len(value) in length and all(_is(each, one) for one in value):
+            return tuple(map(each, value))
+        raise UsageError(f"{where}: {name} must be a list of {length[-1]} numbers, found {value!r}.")
+
+    changed: R = replace(cast(Any, usual), **{name: typed(name, value) for name, value in settings.items()})
+    return changed
 
 
-def recipe(given: dict[str, Any], where: str) -> PBRecipe:
-    """The recipe of these settings, all others at their defaults but the rate `fps`, which has none.
+def check(
+    found: Any,
+    where: str,
+    ranges: Mapping[str, tuple[float, float]],
+    words: Mapping[str, tuple[Any, ...]] | None = None,
+) -> None:
+    """UsageError, beginning with `where`, for numbers outside their `ranges` and choices that are none of `words`."""
+    for name, (least, most) in ranges.items():
+        value = getattr(found, name)
+        if not all(least <= each <= most for each in (value if isinstance(value, tuple) else (value,))):
+            raise UsageError(f"{where}: {name} must lie between {least:g} and {most:g}, found {value!r}.")
+    for name, known in (words or {}).items():
+        if getattr(found, name) not in known:
+            told = ", ".join(map(str, known))
+            raise UsageError(f"{where}: {name} must be one of {told}, found {getattr(found, name)!r}.")
 
-    UsageError, beginning with `where`, for unknown keys, wrong kinds and values outside what makes sense.
-    """
-    settings.check_names(PBRecipe(), given, where)
-    if "fps" not in given:
-        raise UsageError(f"{where} lacks fps, the frames per second that the network is to read; add it.")
-    return check(settings.filled(PBRecipe(), given, where), where)
+
+def numbers(told: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The finite numbers, as float, of these names; KeyError for a missing one, ValueError for anything else."""
+    for name in names:
+        if type(told[name]) not in (int, float) or not math.isfinite(told[name]):
+            raise ValueError(f"its {name} is no number")
+    return {name: float(told[name]) for name in names}
 
 
-def check(found: PBRecipe, where: str) -> PBRecipe:
-    """The recipe itself; UsageError, beginning with `where`, for what makes no sense."""
-    settings.check(found, where, _RANGES, _WORDS)
-    if not all(0 <= each <= 1 for each in found.jitter):
-        raise UsageError(f"{where}: jitter must be two shares of half a face between 0 and 1, found {found.jitter!r}.")
-    if found.head and found.pose:
-        raise UsageError(f"{where}: head and pose tell the head's movement twice; ask for one of them.")
-    if found.reading == "solved" and found.copies > 1:
-        raise UsageError(f"{where}: solved learns from varied takes and judges a clip as it is; set copies to 1.")
-    return found
+def _is(kind: type, value: Any) -> bool:
+    """Whether a TOML value is of the kind; a whole number will do for a float."""
+    return type(value) is kind or (kind is float and type(value) is int)

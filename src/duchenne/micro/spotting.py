@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import io, video
-from duchenne.clean import runs
+from duchenne import checkpoints, io, video
 from duchenne.errors import DuchenneError, InputError, UsageError
-from duchenne.evaluate.spotting import spotting_f1
 from duchenne.faces import crops, follow, protagonist
 from duchenne.features.phases import smoothed
 from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
-from duchenne.learn import checkpoint
-from duchenne.micro.corpora import entries, pictures_rate
+from duchenne.metrics.spotting import spotting_f1
+from duchenne.micro.data import entries, pictures_rate
+from duchenne.preprocess.clean import runs
 from duchenne.types import Array, FaceTrack
 
 if TYPE_CHECKING:
-    from duchenne.learn.micro import MicroModel
+    from duchenne.micro.learner import MicroModel
 
 #: Said with every answer.
 LIMITS = (
@@ -84,7 +83,7 @@ def examine(
     warning says that little can be told. InputError where the clip is a single picture, shows no face or shows it too
     briefly; ModelError for a model that is none of micro-expressions; UsageError as `video.frames`.
     """
-    loaded = None if model is None else checkpoint.load_micro(model)
+    loaded = None if model is None else checkpoints.load_micro(model)
     if loaded is not None:
         loaded[0].seeing.on(device)
 
@@ -203,7 +202,7 @@ def to_json(found: Found) -> dict[str, Any]:
 def spotting_scores(
     data: str | Path, *, rate: float | None = None, threshold: float = 0.5, log: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """`evaluate.spotting.spotting_f1` over the clips of `data` (`corpora.entries`), whose rows are the truth.
+    """`metrics.spotting.spotting_f1` over the clips of `data` (`corpora.entries`), whose rows are the truth.
 
     Each row's start and end are one micro-expression of the whole file at its path; rows of one path are one clip.
     Longer ones than `LONGEST` (and a frame) are none, and neither missed nor hit. Adds `clips`, and `per_clip`: path →

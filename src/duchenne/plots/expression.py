@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne.errors import UsageError
-from duchenne.evaluate import classes
+from duchenne.metrics import classes
 from duchenne.plots.board import (
     BLUE,
     GREY,
@@ -41,7 +41,7 @@ _FEWEST = 10  # images in a bin below which its share is noise
 def confusion(names: Sequence[str], matrix: Array, title: str = "What it takes for what") -> Figure:
     """Rows are the truth, columns the answers; a cell is the share of its row in %, blue where it is right.
 
-    `matrix` (K, K) counts images, as `evaluate.classes.confusion` does. At the right each class's images and F1.
+    `matrix` (K, K) counts images, as `metrics.classes.confusion` does. At the right each class's images and F1.
     UsageError where nothing was counted, or the names do not fit.
     """
     counts = np.asarray(matrix)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def learning(
     curves: Mapping[str, Sequence[Mapping[str, Any]]], names: tuple[str, str] = ("clips learnt from", "people left out")
 ) -> Figure:
-    """One panel per network (name → rows of `learn.fit.fit`: epoch, loss, score, pace, best), one below the other.
+    """One panel per network (name → rows of `learn.loop.fit`: epoch, loss, score, pace, best), one below the other.
 
     `names` are those of loss and score. The ring marks the epoch whose weights were kept, dotted lines the epochs from
     which rates were lower. UsageError where no network has an epoch.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne.errors import UsageError
-from duchenne.plots.board import (
+from duchenne.plots.board import (  # fmt: skip
     BLUE,
     GREY,
     INK,
@@ -28,7 +28,7 @@ from duchenne.plots.board import (
     short,
     style,
     swatch,
-)  # fmt: skip
+)
 from duchenne.types import LABELS, Array
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from duchenne import metrics
 from duchenne.errors import UsageError
-from duchenne.evaluate import metrics
 from duchenne.plots.board import (
     BLUE,
     GREY,

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from duchenne import expressions, judges
+from duchenne import judging
 from duchenne.errors import DuchenneError
+from duchenne.expression import reading
 from duchenne.faces import follow
 from duchenne.web.jobs import KINDS, Say
 
@@ -84,8 +85,8 @@ def main(model: str, seconds: float) -> None:
 
 def _warm(model: str) -> None:
     """Load what the first clip would wait for: the models, detectors and landmarks included."""
-    judges.load_model(model)
-    expressions.load()
+    judging.load_model(model)
+    reading.load()
     follow([SimpleNamespace(time=0.0, grey=np.zeros((120, 160), np.uint8))])
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from duchenne import judges, overlay, pipeline, ranking, video
-from duchenne.corpus.cache import LIMIT, Cache
+from duchenne import judging, overlay, pipeline, ranking, video
+from duchenne.clips.cache import LIMIT, Cache
 from duchenne.io import Block, plain
 
 _TICK = 0.15  # s between two signs of progress
@@ -54,7 +54,7 @@ def judge(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     )
     progress.tell("writing")
     named = [replace(each, verdict=replace(each.verdict, source=clip["name"])) for each in found]
-    card = judges.load_model(job["model"]).card
+    card = judging.load_model(job["model"]).card
     pipeline.save(named, job["out"], card)
     verdict = plain(named[0].verdict.to_dict())
     verdict["evidence"] = verdict["evidence"][:_REASONS]

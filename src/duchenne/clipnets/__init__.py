@@ -1,0 +1,1 @@
+"""Networks that read a whole clip: recurrent and 3D convolutional networks on crops or points."""

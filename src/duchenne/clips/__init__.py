@@ -1,0 +1,1 @@
+"""A clip's face as models read it: loaded from a manifest's row, cut into crops, and cached by content."""

@@ -1,5 +1,0 @@
-"""Many clips: found, shared among processes, done once each whatever happens, and told in tables."""
-
-from duchenne.corpus.run import Meter, Result, Task, analyze_task, extract_task, process
-
-__all__ = ["Meter", "Result", "Task", "analyze_task", "extract_task", "process"]

@@ -1,0 +1,46 @@
+"""A face as another photograph could have shown it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from duchenne.expression.recipe import ExpressionRecipe
+
+
+def augmented(x: Tensor, recipe: ExpressionRecipe, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+    """float (B, C, S, S): each picture as another photograph could have shown the face, by one bilinear sampling.
+
+    Mirrored, turned, sheared, scaled and shifted as far as the recipe says, all but the first times `strength`; what
+    lies outside the picture is as its rim. Of a share `erase` of them a box is covered with their mean. `generator` is
+    of the CPU, so that a draw is the same on every device.
+    """
+    draws = torch.rand(len(x), 6, generator=generator)
+    turn, shear, scale, dx, dy = ((draws[:, :5] * 2 - 1) * strength).unbind(1)
+    turn, shear = turn * math.radians(recipe.turn), (shear * math.radians(recipe.shear)).tan()
+    size = (scale * math.log1p(recipe.scale)).exp()
+    mirror = torch.where(draws[:, 5] < 0.5, -1.0, 1.0) if recipe.flip else torch.ones(len(x))
+    cos, sin = turn.cos() * size, turn.sin() * size
+    # where in the picture (-1 to 1) a point of the copy is seen
+    top = torch.stack([cos * mirror, cos * shear - sin, 2 * recipe.shift * dx], 1)
+    low = torch.stack([sin * mirror, sin * shear + cos, 2 * recipe.shift * dy], 1)
+    grid = functional.affine_grid(torch.stack([top, low], 1).to(x.device), list(x.shape), align_corners=False)
+    moved = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    return _erased(moved, recipe.erase * strength, generator) if recipe.erase else moved
+
+
+def _erased(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Random erasing (Zhong et al., arXiv:1708.04896): a box of 2 to 25 % of the picture, up to three times as long
+    as wide either way."""
+    side, draws = x.shape[-1], torch.rand(len(x), 5, generator=generator)
+    area, shape = 0.02 + 0.23 * draws[:, 1], (draws[:, 2] * 2 - 1) * math.log(3) / 2
+    size = torch.stack([area.sqrt() * shape.exp(), area.sqrt() / shape.exp()], 1).clamp(max=1) * side
+    size = torch.where(draws[:, :1] < share, size, 0.0)
+    start = draws[:, 3:] * (side - size)
+    at = torch.arange(side) + 0.5
+    inside = (at >= start[..., None]) & (at < (start + size)[..., None])  # (B, 2, S)
+    box = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None].to(x.device)
+    return torch.where(box, x.mean(dim=(1, 2, 3), keepdim=True), x)

@@ -1,0 +1,221 @@
+"""Which emotion pictures and videos show, as one table: a row per picture, or per moment of a video, and face."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from duchenne import video
+from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.expression import reading
+from duchenne.faces import crops
+from duchenne.faces.follow import follow
+from duchenne.types import Array
+from duchenne.video import images
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns beside the network's own, in order; `time` only where there is a video, `emotion` only of emotions.
+COLUMNS = ("file", "time", "face", "emotion", "problem")
+_ROUNDING = 1e-6  # s by which a video's timestamps may miss a moment
+
+
+class _Row(NamedTuple):
+    file: str
+    time: float = math.nan
+    face: int | None = None
+    problem: str | None = None
+    seen: bool = False
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What the caller asks of every input."""
+
+    all_faces: bool
+    is_aligned: bool
+    every: float
+    allow_truncated: bool
+
+
+class _Tally:
+    """How many pictures and frames are done, and what was noted of them."""
+
+    def __init__(self, tick: Callable[[int], None] | None) -> None:
+        self.done, self.notes = 0, list[str]()
+        self._tick = tick
+
+    def add(self) -> None:
+        """One more is done."""
+        self.done += 1
+        if self._tick is not None:
+            self._tick(self.done)
+
+
+def table(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    model: str | Path = "expression",
+    all_faces: bool = False,
+    is_aligned: bool = False,
+    every: float = 0.1,
+    flips: bool = True,
+    device: str = "auto",
+    allow_truncated: bool = False,
+    tick: Callable[[int], None] | None = None,
+    log: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
+    """What a network says of the faces in pictures, videos, and folders of pictures (folders in them included).
+
+    Columns: file; time, seconds from a video's first frame, only if a video is named; face, 0 for the most prominent;
+    emotion, the likeliest, of a network for emotions; one column per class with its probability (per action unit with
+    its probability, or its intensity 0 to 5); problem. `file` is relative to a folder that is named alone. Where a
+    face is not seen, and where a file cannot be used, which `problem` then tells, the answer is missing.
+
+    model       id of a shipped expression network, or its folder
+    all_faces   a row for each face, not only for the most prominent
+    is_aligned  the pictures are themselves cropped faces
+    every       seconds between two rows of a video, 0 for every frame
+    flips       the mean with what the network says of the mirrored face
+    device      see `expression.learner.device_of`; `log` is told which it became
+    tick, log   called with the number of pictures and frames done, and with lines for people
+
+    Raises InputError where the one thing named is a file that cannot be used or a folder without pictures; UsageError
+    for what makes no sense; ModelError for a model that is no expression network.
+    """
+    inputs = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not inputs:
+        raise UsageError("There is nothing to read; name pictures, videos or folders of pictures.")
+    if not (every >= 0 and math.isfinite(every)):
+        raise UsageError(f"--every must be a number of seconds, or 0 for every frame, not {every}.")
+    videos = [path for path in inputs if not path.is_dir() and path.suffix.lower() not in images.SUFFIXES]
+    if videos and is_aligned:
+        raise UsageError(f"--aligned is for pictures that are cropped faces, and {videos[0]} is none; leave it out.")
+    network, about = reading.load(model, device)
+    names, head = network.classes, network.network.config.head
+    if taken := [name for name in names if name in COLUMNS]:
+        raise ModelError(f"{model} has a class '{taken[0]}', as a column of the table is called; rename the class.")
+    wish, tally, rows = _Wish(all_faces, is_aligned, every, allow_truncated), _Tally(tick), list[_Row]()
+
+    def faces() -> Iterator[Array]:
+        for row, face in _all(inputs, wish, tally):
+            rows.append(row)
+            if face is not None:
+                yield face
+
+    said = reading.answers(network, faces(), flips=flips)
+    if log is not None:
+        where = str(network.network.mean.device)
+        log(f"Model {about['id']} ({head}: {', '.join(names)}) on {where}.")
+        if tally.notes:
+            more = f" So were {len(tally.notes) - 1} more files, smaller or in part." if len(tally.notes) > 1 else ""
+            log(f"{tally.notes[0]}{more}")
+    return _table(rows, said, names, head, bool(videos))
+
+
+def _table(rows: list[_Row], said: Array, names: tuple[str, ...], head: str, timed: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    seen = np.array([row.seen for row in rows], bool)
+    values = np.full((len(rows), len(names)), np.nan)
+    values[seen] = said.round(6)
+    columns: dict[str, object] = {"file": [row.file for row in rows]}
+    if timed:
+        columns["time"] = np.array([row.time for row in rows]).round(6)
+    columns["face"] = pd.array([row.face for row in rows], dtype="Int64")
+    if head == "emotions":
+        best = iter(said.argmax(axis=1).tolist())
+        columns["emotion"] = pd.array([names[next(best)] if row.seen else None for row in rows], dtype="string")
+    columns |= dict(zip(names, values.T, strict=True))
+    return pd.DataFrame(columns | {"problem": pd.array([row.problem for row in rows], dtype="string")})
+
+
+def _all(inputs: list[Path], wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row, Array | None]]:
+    """Every row, and the crop that belongs to it if its face is seen; nothing is read before it is asked for."""
+    alone = len(inputs) == 1
+    for path in inputs:
+        try:
+            files = list(_pictures(path)) if path.is_dir() else [path]
+            if not files:
+                known = " ".join(sorted(images.SUFFIXES))
+                raise InputError(
+                    f"{path} is a folder without pictures; expected files in {known}, or name videos one by one."
+                )
+        except InputError as error:
+            if alone:
+                raise
+            yield _Row(str(path), problem=str(error)), None
+            continue
+        for file in files:
+            name = file.relative_to(path).as_posix() if alone and file != path else str(file)
+            read = _of_picture if path.is_dir() or file.suffix.lower() in images.SUFFIXES else _of_video
+            try:
+                yield from read(file, name, wish, tally)
+            except InputError as error:
+                if alone and file == path:
+                    raise
+                yield _Row(name, problem=str(error)), None
+
+
+def _pictures(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The pictures of a folder and of the folders in it, in natural order; hidden files and others are left out."""
+    try:
+        here, inside = folder.resolve(), sorted(folder.iterdir(), key=video.natural)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}); check its permissions.") from error
+    for path in inside:
+        if path.name[0] == "." or path.name == "__MACOSX":  # the latter holds a second, unreadable set
+            continue
+        if path.is_dir():
+            if path.resolve() not in above | {here}:  # a link may lead back
+                yield from _pictures(path, above | {here})
+        elif path.suffix.lower() in images.SUFFIXES and path.is_file():
+            yield path
+
+
+def _of_picture(path: Path, name: str, wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row, Array]]:
+    try:
+        found, notes = crops.faces(path, is_aligned=wish.is_aligned)
+    finally:
+        tally.add()
+    tally.notes += notes
+    for k, face in enumerate(found if wish.all_faces else found[:1]):
+        yield _Row(name, face=k, seen=True), face.crop
+
+
+def _of_video(path: Path, name: str, wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row, Array | None]]:
+    """Twice over the file: that a face was followed wrongly shows only later, when its rows are taken back."""
+    frames = video.frames(path, allow_truncated=wish.allow_truncated)
+    found = follow(frames, all_faces=wish.all_faces, source=str(path), on_frame=lambda _: tally.add())
+    tracks = [(track, seen) for track in found.tracks if (seen := track.seen).any()]
+    if not tracks:
+        raise InputError(f"{path} shows no face: none was found in {len(found.time)} frames; film it from the front.")
+    wanted = set(_moments(found.time, wish.every))
+    with closing(_frames(path, wish.allow_truncated)) as again:
+        for frame in again:
+            if frame.index in wanted:
+                wanted.remove(frame.index)
+                for k, (track, seen) in enumerate(tracks):
+                    face = crops.crop(frame.grey, track.points[frame.index]) if seen[frame.index] else None
+                    yield _Row(name, frame.time, k, seen=face is not None), face
+            if not wanted:
+                return
+
+
+def _frames(path: Path, allow_truncated: bool) -> Generator[video.Frame, None, None]:
+    yield from video.frames(path, allow_truncated=allow_truncated)
+
+
+def _moments(time: Array, every: float) -> list[int]:
+    """Rows of `time` (T,), the first at or after each multiple of `every` seconds; all for 0."""
+    if every == 0:
+        return list(range(len(time)))
+    step = np.floor((time + _ROUNDING) / every)
+    return np.flatnonzero(np.diff(step, prepend=-1.0) > 0).tolist()

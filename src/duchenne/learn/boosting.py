@@ -1,0 +1,152 @@
+"""Gradient boosting and a linear model on one row of descriptors per clip, calibrated on unseen people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from duchenne.learn.calibration import platt, sigmoid
+from duchenne.learn.folds import person_folds
+from duchenne.learn.linear import Linear
+from duchenne.types import Array
+
+#: Which members may speak, chosen on people left out (see `Tabular.fit`).
+CANDIDATES: dict[str, tuple[bool, bool]] = {
+    "boosting": (True, False),
+    "linear": (False, True),
+    "boosting+linear": (True, True),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything `Tabular.fit` may be told; stored in the model file."""
+
+    rounds: int = 400
+    depth: int = 3
+    rate: float = 0.04
+    rows: float = 0.5
+    columns: float = 0.1
+    shrink: float = 5.0
+    child: float = 1.0
+    bins: int = 32
+    bag: int = 4
+    penalty: float = 0.001
+    folds: int = 5
+    seed: int = 0
+    members: tuple[str, ...] = tuple(CANDIDATES)
+
+
+@dataclass
+class Tabular:
+    """P(genuine) from descriptors (N, D): mean log-odds of its members, then Platt scaling.
+
+    Which members speak and how their log-odds are scaled is decided on predictions for people that the
+    members had not seen (person-disjoint folds inside the training people). NaN columns are legal: the
+    boosters follow their missing branch and the linear model reads the training median.
+    """
+
+    names: tuple[str, ...]
+    recipe: Recipe = field(default_factory=Recipe)
+    chosen: str = ""
+    boosters: list[Any] = field(default_factory=list)
+    linear: Linear | None = None
+    slope: float = 1.0
+    intercept: float = 0.0
+    out_of_fold: Array | None = None
+
+    def fit(self, x: Array, y: Array, groups: Array, emphasis: Array | None = None) -> Tabular:
+        """Fit on descriptors (N, D), labels (N,) with 1 = genuine, persons (N,); returns self.
+
+        `emphasis` (D,) says how much more often than others a column is offered to a tree.
+        """
+        boosted, straight = np.full(len(y), np.nan), np.full(len(y), np.nan)
+        for train, test in person_folds(groups, self.recipe.folds, self.recipe.seed):
+            boosted[test] = log_odds(boost(x[train], y[train], self.recipe, 0, emphasis), x[test])
+            straight[test] = Linear.fit(x[train], y[train], self.recipe.penalty).logits(x[test])[:, 0]
+        logits = {
+            name: np.mean([z for z, on in zip((boosted, straight), CANDIDATES[name], strict=True) if on], axis=0)
+            for name in self.recipe.members
+        }
+        fitted = {name: (*platt(z, y), z) for name, z in logits.items()}
+        self.chosen = min(fitted, key=lambda name: _log_loss(fitted[name][0] * fitted[name][2] + fitted[name][1], y))
+        self.slope, self.intercept, z = fitted[self.chosen]
+        self.out_of_fold = sigmoid(self.slope * z + self.intercept)
+        with_boosting, with_linear = CANDIDATES[self.chosen]
+        self.boosters = [boost(x, y, self.recipe, i, emphasis) for i in range(self.recipe.bag)] if with_boosting else []
+        self.linear = Linear.fit(x, y, self.recipe.penalty) if with_linear else None
+        return self
+
+    def logit(self, x: Array) -> Array:
+        """float64 (N,): calibrated log-odds of genuine for descriptors (N, D)."""
+        return np.asarray(self.slope * np.mean(self._members(x), axis=0) + self.intercept)
+
+    def predict_proba(self, x: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        p = sigmoid(self.logit(x))
+        return np.column_stack([1 - p, p])
+
+    def contributions(self, x: Array) -> Array:
+        """float64 (N, D): what each descriptor adds to the log-odds (tree SHAP and linear terms).
+
+        Rows sum to `logit` less the answer to an average clip.
+        """
+        parts = []
+        if self.boosters:
+            import xgboost
+
+            data = xgboost.DMatrix(x, nthread=1)
+            parts.append(np.mean([b.predict(data, pred_contribs=True)[:, :-1] for b in self.boosters], axis=0))
+        if self.linear is not None:
+            parts.append(self.linear.terms(x))
+        return np.asarray(self.slope * np.mean(parts, axis=0))
+
+    def _members(self, x: Array) -> list[Array]:
+        parts = [np.mean([log_odds(b, x) for b in self.boosters], axis=0)] if self.boosters else []
+        if self.linear is not None:
+            parts.append(self.linear.logits(x)[:, 0])
+        return parts
+
+    def settings(self) -> dict[str, Any]:
+        """JSON-ready facts for the model file (arrays and boosters are stored beside it)."""
+        return {
+            "recipe": asdict(self.recipe),
+            "members": self.chosen,
+            "boosters": len(self.boosters),
+            "calibration": {"slope": self.slope, "intercept": self.intercept},
+        }
+
+
+def _log_loss(z: Array, y: Array) -> float:
+    return float(np.mean(np.logaddexp(0, z) - y * z))
+
+
+def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | None = None) -> Any:
+    """An xgboost Booster on (N, D) and labels (N,); `index` is its place in a bag, `emphasis` as in `Tabular.fit`."""
+    import xgboost
+
+    r = recipe
+    # one thread: the order of sums, and so the model, must not depend on the machine's cores
+    settings = {
+        "objective": "binary:logistic", "tree_method": "hist", "max_depth": r.depth, "eta": r.rate,
+        "subsample": r.rows, "colsample_bytree": r.columns, "lambda": r.shrink,
+        "min_child_weight": r.child, "max_bin": r.bins, "seed": r.seed * 1000 + index, "nthread": 1, "verbosity": 0,
+    }  # fmt: skip
+    data = xgboost.DMatrix(x, label=y, nthread=1, feature_weights=emphasis)
+    return xgboost.train(settings, data, num_boost_round=r.rounds)
+
+
+def log_odds(booster: Any, x: Array) -> Array:
+    """float64 (N,): uncalibrated log-odds of genuine for rows (N, D)."""
+    import xgboost
+
+    return np.asarray(booster.predict(xgboost.DMatrix(x, nthread=1), output_margin=True), dtype=float)
+
+
+def quantiles(x: Array, at: Sequence[float]) -> Array:
+    """float64 (len(at), D): column quantiles, NaN ignored (0 for a column that is NaN throughout)."""
+    filled = np.where(np.isfinite(x).any(axis=0), x, 0.0)
+    return np.asarray(np.nanquantile(filled, at, axis=0))

@@ -1,0 +1,52 @@
+"""From scores to probabilities of unseen people: Platt scaling, and where to abstain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from duchenne.types import Array
+
+
+def platt(z: Array, y: Array) -> tuple[float, float]:
+    """(slope, intercept) of P = sigmoid(slope * z + intercept), by maximum likelihood (Platt 1999).
+
+    Targets are smoothed as Platt proposes, so that separable predictions keep a finite slope.
+    """
+    from scipy.optimize import minimize
+
+    positive, negative = y.sum(), len(y) - y.sum()
+    target = np.where(y == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    found = minimize(
+        lambda w: np.logaddexp(0, w[0] * z + w[1]).mean() - (target * (w[0] * z + w[1])).mean(),
+        np.array([1.0, 0.0]),
+    )
+    return float(found.x[0]), float(found.x[1])
+
+
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + exp(-z)), safe at large |z|."""
+    return np.asarray(0.5 * (1 + np.tanh(z / 2)))
+
+
+#: An answer is given only where, on people left out, answers this sure were right at least this often.
+TARGET_ACCURACY = 0.75
+
+
+def abstention_margin(p: Array, y: Array, target: float) -> float:
+    """Smallest m such that answers with |p − 0.5| >= m are right at least `target` of the time (0: always).
+
+    Read off the risk–coverage curve of predictions for unseen people; never keeps fewer than half.
+    """
+    sure = np.abs(p - 0.5)
+    order = np.argsort(-sure, kind="stable")
+    right = ((p >= 0.5) == (y == 1))[order]
+    accuracy = np.cumsum(right) / np.arange(1, len(y) + 1)
+    enough = np.flatnonzero((accuracy >= target) & (np.arange(1, len(y) + 1) >= len(y) / 2))
+    keep = enough[-1] if len(enough) else len(y) // 2
+    return 0.0 if keep == len(y) - 1 else float(sure[order][keep])
+
+
+def logit(p: Array) -> Array:
+    """Log-odds of probabilities, which may be 0 or 1."""
+    p = np.clip(p, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(p / (1 - p)))

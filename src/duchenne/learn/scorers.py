@@ -1,0 +1,156 @@
+"""What methods on rows of numbers have learnt, in plain arrays and boosters: kept without pickle.
+
+Scorers answer float64 (N,), the higher the more genuine; namers of emotions float64 (N, K), probabilities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from duchenne.learn.boosting import log_odds
+from duchenne.learn.linear import Linear
+from duchenne.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Straight:
+    """w·(x − mean) / scale + b: arrays (D,), weights (1, D), bias (1,)."""
+
+    mean: Array
+    scale: Array
+    weights: Array
+    bias: Array
+
+    def __call__(self, rows: Array) -> Array:
+        """float64 (N,)."""
+        return np.asarray((((rows - self.mean) / self.scale) @ self.weights.T + self.bias)[:, 0])
+
+    def terms(self, rows: Array) -> Array:
+        """float64 (N, D): what each number adds to the answer, less that of an average row."""
+        return np.asarray((rows - self.mean) / self.scale * self.weights[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Squashed(Linear):
+    """`learn.linear.Linear` as a namer."""
+
+    def __call__(self, rows: Array) -> Array:
+        """float64 (N, K)."""
+        return self.probabilities(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Boosted:
+    """An xgboost Booster: its log-odds, or as a namer of `classes` their probabilities."""
+
+    booster: Any
+    classes: int = 0
+
+    def __call__(self, rows: Array) -> Array:
+        """float64 (N,), or (N, classes)."""
+        if not self.classes:
+            return log_odds(self.booster, rows)
+        import xgboost
+
+        return np.asarray(self.booster.predict(xgboost.DMatrix(rows, nthread=1)), float)
+
+    def terms(self, rows: Array) -> Array:
+        """float64 (N, D): what each number adds to the log-odds (tree SHAP)."""
+        import xgboost
+
+        found = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
+        return np.asarray(found[:, :-1], float)
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """A forest whose trees' answers are averaged, its nodes in one row: at each the column and the threshold that part
+    left (x ≤ threshold, x as float32, as scikit-learn reads it) from right. A leaf is its own two children.
+
+    roots  int32 (T,)     feature, left, right  int32 (M,)     threshold  float64 (M,)     shares  float64 (M, K)
+    """
+
+    roots: Array
+    feature: Array
+    threshold: Array
+    left: Array
+    right: Array
+    shares: Array
+    genuine: bool = True
+
+    @classmethod
+    def of(cls, forest: Any, genuine: bool = True) -> Trees:
+        """From a fitted scikit-learn forest."""
+        parts = [each.tree_ for each in forest.estimators_]
+        sizes = np.array([part.node_count for part in parts])
+        roots = np.cumsum(sizes) - sizes
+        own, starts = np.arange(sizes.sum()), np.repeat(roots, sizes)
+        left, right = (np.concatenate([getattr(part, f"children_{side}") for part in parts]) for side in _SIDES)
+        leaf = left < 0
+        shares = np.concatenate([part.value[:, 0, :] for part in parts])
+        return cls(
+            roots.astype(np.int32),
+            np.where(leaf, 0, np.concatenate([part.feature for part in parts])).astype(np.int32),
+            np.where(leaf, 0.0, np.concatenate([part.threshold for part in parts])),
+            np.where(leaf, own, left + starts).astype(np.int32),
+            np.where(leaf, own, right + starts).astype(np.int32),
+            shares / shares.sum(axis=1, keepdims=True),
+            genuine,
+        )
+
+    def __call__(self, rows: Array) -> Array:
+        """float64 (N,), P(class 1) − ½; of a namer (N, K)."""
+        x = np.nan_to_num(rows, posinf=3e38, neginf=-3e38).astype(np.float32)
+        who = np.arange(len(x))[:, None]
+        at = np.tile(self.roots, (len(rows), 1))
+        while True:
+            low = x[who, self.feature[at]] <= self.threshold[at]
+            below = np.where(low, self.left[at], self.right[at])
+            if np.array_equal(below, at):
+                break
+            at = below
+        found = self.shares[at].mean(axis=1)
+        return np.asarray(found[:, 1] - 0.5 if self.genuine else found)
+
+    def check(self, columns: int) -> None:
+        """ValueError where a walk would leave the trees, or never end."""
+        nodes = np.arange(len(self.feature))
+        inner = self.left != nodes
+        alike = {len(each) for each in (self.feature, self.threshold, self.left, self.right, self.shares)}
+        sound = (
+            len(alike) == 1
+            and self.shares.ndim == 2
+            and len(self.roots) > 0
+            and all(each.dtype == np.int32 for each in (self.roots, self.feature, self.left, self.right))
+            and bool(((self.roots >= 0) & (self.roots < len(nodes))).all())
+            and bool(((self.feature >= 0) & (self.feature < columns)).all())
+            # children come behind their parent, so that every step leads on
+            and bool(((self.left > nodes) & (self.right > nodes))[inner].all() and (self.right == nodes)[~inner].all())
+            and bool(((self.left < len(nodes)) & (self.right < len(nodes))).all())
+        )
+        if not sound:
+            raise ValueError("its trees are none")
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """Nothing is known of a row."""
+
+    def __call__(self, rows: Array) -> Array:
+        """float64 (N,) of zeros."""
+        return np.zeros(len(rows))
+
+
+_SIDES = ("left", "right")
+Scorer = Straight | Boosted | Trees | Constant
+Namer = Squashed | Boosted | Trees
+KINDS: dict[str, type[Any]] = {
+    "straight": Straight,
+    "squashed": Squashed,
+    "boosted": Boosted,
+    "trees": Trees,
+    "constant": Constant,
+}

@@ -1,0 +1,1 @@
+"""The LSTM with parametric bias: network, learning, recognition, generation, evidence."""

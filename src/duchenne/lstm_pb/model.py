@@ -1,0 +1,414 @@
+"""LSTM-PB as a method: learn to predict movement, recognise a clip's parametric bias, tell genuine from posed by it.
+
+Huynh & Kim (ICCV Workshops 2017) train one network per emotion and tell the PB vectors of augmented copies apart by
+boosting. The readings `paper`, `published-code` and `rnnpb` are those of `lstm_pb.network`. `solved` is ours: a bag of
+networks whose PB has an exact solution, so that labels can shape what it means (`solved_network`, `solved`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duchenne.errors import InputError
+from duchenne.features.sequences import LEAST, SequenceReader, in_batches, jittered, padded
+from duchenne.learn.boosting import Recipe, boost
+from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
+from duchenne.learn.folds import person_folds
+from duchenne.learn.linear import Linear
+from duchenne.learn.loop import Learner, Schedule, fit
+from duchenne.learn.optim import moments, set_moments
+from duchenne.lstm_pb.network import LSTMPB, LSTMPBConfig, first_step, prediction_error, recognise
+from duchenne.lstm_pb.scorer import Plain, Scorer, score_rows
+from duchenne.lstm_pb.solved import SolvedBag, SolvedLearner
+from duchenne.types import Array, Sample
+
+READINGS = ("paper", "published-code", "rnnpb", "solved")
+_BOOSTING = Recipe(rounds=200, depth=2, rate=0.05, rows=0.5, columns=0.3, shrink=10.0)
+
+
+@dataclass(frozen=True)
+class PBRecipe:
+    """Everything an LSTM-PB may be told.
+
+    head, pose, fps   what is read (`features.sequences.SequenceReader`)
+    per_emotion       one network per emotion, as in the paper, or one for all
+    rate, pb_rate     of the weights and of the PB vectors; `adam` or plain SGD for the weights
+    patience, stop    epochs without gain before the rates are divided by ten, and before training ends
+    held_out          share of the training people on whose prediction error training is stopped; 0: none
+    copies, jitter    jittered copies of a clip, and how far their crop moves (x, y)
+    recognition       steps of recognition
+    classifier        "logistic" or "boosting" on PB vectors, the latter with so many `trees`
+    bag               solved: networks, each of which leaves out other people
+    dropout, decay    solved: against learning clips by heart
+    prediction        solved: weight of the prediction error beside that of the labels
+    """
+
+    reading: str = "paper"
+    hidden: int = 128
+    layers: int = 4
+    pb: int = 64
+    context: int = 64
+    fps: float = 12.5
+    head: bool = False
+    pose: bool = False
+    per_emotion: bool = False
+    epochs: int = 30
+    batch: int = 32
+    adam: bool = True
+    rate: float = 2e-3
+    pb_rate: float = 0.9
+    momentum: float = 0.0
+    patience: int = 10
+    stop: int = 0
+    held_out: float = 0.0
+    copies: int = 1
+    jitter: tuple[float, float] = (0.06, 0.03)
+    recognition: int = 20
+    classifier: str = "logistic"
+    trees: int = 200
+    bag: int = 5
+    dropout: float = 0.2
+    decay: float = 0.05
+    prediction: float = 0.3
+    seed: int = 0
+
+    @property
+    def inputs(self) -> int:
+        """Numbers of a frame."""
+        return 86 if self.pose else 80
+
+    @property
+    def config(self) -> LSTMPBConfig:
+        """The network's sizes, of the readings of the paper."""
+        return LSTMPBConfig(self.reading, self.inputs, self.pb, self.context, self.hidden, self.layers)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The training loop's settings."""
+        if self.reading == "solved":  # its rate falls by itself and its weights are averages: the last are the best
+            return Schedule(self.epochs, 1, 1.0, 0, self.seed, last=True)
+        return Schedule(self.epochs, self.patience, 0.1, self.stop, self.seed)
+
+
+class PBLearner:
+    """A network and the PB vectors it is learnt with: one per clip, or one per class (published-code)."""
+
+    def __init__(
+        self, recipe: PBRecipe, sequences: Sequence[Array], labels: Array, held: Sequence[int] | Array = ()
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.sequences, self.labels = recipe, list(sequences), np.asarray(labels, int)
+        self.held = np.asarray(held, int)
+        self.learnt = np.setdiff1d(np.arange(len(self.sequences)), self.held)
+        self.network = LSTMPB(recipe.config)
+        self.by_class = recipe.reading == "published-code"
+        self.pb = torch.zeros(2 if self.by_class else len(self.sequences), recipe.pb)
+        weights = self.network.parameters()
+        self.optimiser: torch.optim.Optimizer = (
+            torch.optim.Adam(weights, lr=recipe.rate)
+            if recipe.adam
+            else torch.optim.SGD(weights, lr=recipe.rate, momentum=recipe.momentum)
+        )
+
+    def epoch(self, rng: np.random.Generator, pace: float) -> Iterator[float]:
+        """One pass over the clips that are learnt from, in batches of about equal length."""
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.rate * pace
+        for rows in in_batches(self.sequences, self.learnt, self.recipe.batch, rng):
+            yield self._step(rows, pace)
+
+    def _step(self, rows: Array, pace: float) -> float:
+        x, mask = self._tensors(rows)
+        which = torch.as_tensor(self.labels[rows] if self.by_class else rows)
+        pb = self.pb[which].clone().requires_grad_(True)
+        error = prediction_error(self.network(x, pb)[0], x, mask)
+        self.optimiser.zero_grad()
+        error.mean().backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        assert pb.grad is not None
+        # the mean over the batch is the weights' affair; each PB vector follows its own clip's error
+        slope = pb.grad * len(rows) * self.recipe.config.inputs
+        step = torch.zeros_like(self.pb).index_add_(0, which, slope)
+        count = torch.zeros(len(self.pb)).index_add_(0, which, torch.ones(len(rows))).clamp(min=1)
+        self.pb -= self.recipe.pb_rate * pace * step / count[:, None]
+        return float(error.detach().mean())
+
+    @torch.no_grad()
+    def score(self) -> float:
+        """Prediction error on the people held out, with PB at zero; NaN where there are none."""
+        found = np.full(len(self.sequences), np.nan)
+        for rows in in_batches(self.sequences, self.held, 64, np.random.default_rng(0)) if len(self.held) else ():
+            x, mask = self._tensors(rows)
+            found[rows] = prediction_error(self.network(x, x.new_zeros(len(x), self.recipe.pb))[0], x, mask).numpy()
+        return float(found[self.held].mean()) if len(self.held) else float("nan")
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, PB vectors and the optimiser's moments."""
+        found = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
+        return found | {"pb": self.pb} | moments(self.optimiser)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take up a `state`."""
+        self.network.load_state_dict(
+            {name.removeprefix("network."): t for name, t in state.items() if name.startswith("network.")}
+        )
+        self.pb.copy_(state["pb"])
+        set_moments(self.optimiser, state)
+
+    def _tensors(self, rows: Array) -> tuple[Tensor, Tensor]:
+        x, mask = padded([self.sequences[i] for i in rows])
+        return torch.from_numpy(x), torch.from_numpy(mask)
+
+
+@dataclass
+class PBModel:
+    """`fit_table(sequences, labels, groups, emotions)` and `predict_table(sequences)` on what `reader` reads.
+
+    networks, scorers  by emotion, "" for the ones of all emotions: PB vectors of two networks cannot be compared
+    class_pb           float32 (2, pb) of each network: PB vectors learnt for posed and genuine; (0, pb) for readings
+                       that learn none
+    typical            float32 (2, D) of each network: what generation starts from, `class_pb` or the mean PB vectors
+                       of the posed and of the genuine training clips
+    out_of_fold        P(genuine) of the clips given to `fit_table`, by a scorer that had not seen the person (and of
+                       solved by a network that had not either); NaN where there is none
+    """
+
+    recipe: PBRecipe = field(default_factory=PBRecipe)
+    networks: dict[str, LSTMPB | SolvedBag] = field(default_factory=dict)
+    class_pb: dict[str, Tensor] = field(default_factory=dict)
+    typical: dict[str, Tensor] = field(default_factory=dict)
+    scorers: dict[str, Scorer] = field(default_factory=dict)
+    slope: float = 1.0
+    intercept: float = 0.0
+    margin: float = 0.0
+    needs: str = "points"
+    out_of_fold: Array | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    folder: Path | None = None
+    tick: Any = None
+
+    @property
+    def reader(self) -> SequenceReader:
+        """What is read of a clip."""
+        return SequenceReader(self.recipe.fps, self.recipe.head, self.recipe.pose)
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """object (N,): see `SequenceReader.table`."""
+        return self.reader.table(samples)
+
+    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> PBModel:
+        """Fit on face tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
+        return self.fit_table(self.table(samples), labels, groups, emotions)
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        return self.predict_table(self.table(samples))
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> PBModel:
+        """Fit on sequences (N,) of float32 (T, D), None where a clip is too short. InputError with too few people."""
+        usable = np.array([each is not None for each in x])
+        x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
+        what = np.full(len(y), "") if emotions is None else np.asarray(emotions).astype(str)[usable]
+        where = what if self.recipe.per_emotion else np.full(len(y), "")
+        self._check(y, groups, where)
+        z = np.full(len(y), np.nan)
+        for name in np.unique(where).tolist():
+            mine = np.flatnonzero(where == name)
+            learn = self._learn_bag if self.recipe.reading == "solved" else self._learn
+            z[mine] = learn(name, x[mine], y[mine], groups[mine])
+        rows, of = self._vectors(x, where, self.recipe.seed)
+        self.typical = {name: self._typical(name, rows, y[of], where[of]) for name in self.networks}
+        if self.recipe.reading != "solved":
+            z = self._judged_without_them(rows, of, y, groups, where)
+            self.scorers = self._fit_scorers(rows, y[of], where[of], np.ones(len(of), bool))
+        judged = np.isfinite(z)  # a fold may have had one class only of an emotion
+        self.slope, self.intercept = platt(z[judged], y[judged])
+        p = sigmoid(self.slope * z + self.intercept)
+        self.margin = abstention_margin(p[judged], y[judged], TARGET_ACCURACY)
+        self.out_of_fold = np.full(len(usable), np.nan)
+        self.out_of_fold[usable] = p
+        self.facts = {**self.facts, "people": len(np.unique(groups)), "clips": len(y), "genuine": int(y.sum())}
+        return self
+
+    def _judged_without_them(self, rows: Array, of: Array, y: Array, groups: Array, where: Array) -> Array:
+        """float64 (N,): log-odds of each clip by scorers of other people's PB vectors."""
+        z = np.full(len(y), np.nan)
+        for train, test in person_folds(groups, 5, self.recipe.seed):
+            here = np.isin(of, test)
+            scorers = self._fit_scorers(rows, y[of], where[of], np.isin(of, train))
+            score = score_rows(scorers, rows[here], where[of[here]])
+            z[test] = np.bincount(of[here], score, minlength=len(y))[test] / np.bincount(of)[test]
+        return z
+
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
+        """float64 (N, 2): P(posed), P(genuine); NaN for clips that are too short. A model of networks per emotion must
+        be told the `emotions` (N,); an emotion that it has no network for is not answered. InputError before `fit`."""
+        if not self.networks:
+            raise InputError("This model has not been fitted; call fit or load a trained one.")
+        out = np.full((len(x), 2), np.nan)
+        where = (
+            np.full(len(x), "") if not self.recipe.per_emotion or emotions is None else np.asarray(emotions).astype(str)
+        )
+        usable = np.flatnonzero(
+            [each is not None and name in self.networks for each, name in zip(x, where, strict=True)]
+        )
+        if len(usable):
+            rows, of = self._vectors(x[usable], where[usable], self.recipe.seed + 1)
+            z = np.bincount(of, score_rows(self.scorers, rows, where[usable][of])) / np.bincount(of)
+            p = sigmoid(self.slope * z + self.intercept)
+            out[usable] = np.column_stack([1 - p, p])
+        return out
+
+    def contributions(self, x: Array, where: Array | None = None) -> Array:
+        """float64 (N, D): what each number of `vectors` adds to the log-odds, mean over the copies of each clip;
+        `where` (N,) are names of networks."""
+        where = np.full(len(x), "") if where is None else where
+        rows, of = self._vectors(x, where, self.recipe.seed + 1)
+        terms = np.zeros_like(rows)
+        for name, scorer in self.scorers.items():
+            terms[where[of] == name] = scorer.terms(rows[where[of] == name])
+        return np.asarray(self.slope * terms.reshape(len(x), self.recipe.copies, -1).mean(axis=1))
+
+    def vectors(self, x: Array, where: Array | None = None) -> Array:
+        """float64 (N, pb, of solved bag · pb): each clip's PB vector, without jitter."""
+        plain = replace(self, recipe=replace(self.recipe, copies=1))
+        return plain._vectors(x, np.full(len(x), "") if where is None else where, 0)[0]
+
+    def recognise(self, track: Sample, network: str = "") -> Array:
+        """float64 (pb,): the PB vector of one track, by the network of that name. InputError where it is too short."""
+        return np.asarray(self.vectors(self._one(track), np.array([network]))[0])
+
+    def predictions(self, track: Sample, network: str = "") -> tuple[Array, Array]:
+        """(x, predicted), float64 (T, D) each, as `plots.prediction` takes them: what is read of a track, and, in row
+        t, what the network with the PB vector that it recognised expected of frame t + 1."""
+        x, which = self._one(track), self.networks[network]
+        values, mask = map(torch.from_numpy, padded(list(x)))
+        if isinstance(which, SolvedBag):
+            said = which.predict(values, mask)
+        else:
+            pb = torch.from_numpy(self.vectors(x, np.array([network]))).float()  # recognition needs gradients
+            with torch.no_grad():
+                said = which(values, pb)[0]
+        return x[0].astype(float), said[0].double().numpy()
+
+    def _one(self, track: Sample) -> Array:
+        x = self.table([track])
+        if x[0] is None:
+            raise InputError(f"{track.source} is too short: {LEAST / self.recipe.fps:.2g} s without a gap are needed.")
+        return x
+
+    @property
+    def told_emotion(self) -> bool:
+        """Whether `predict_table` must be told the emotions."""
+        return self.recipe.per_emotion
+
+    def _check(self, y: Array, groups: Array, where: Array) -> None:
+        people = len(np.unique(groups))
+        if people < 4 or len(np.unique(y)) < 2:
+            raise InputError(
+                f"LSTM-PB needs usable clips of both labels from at least 4 people, found {people} people and "
+                f"{int(y.sum())} genuine of {len(y)} clips; add to the manifest."
+            )
+        for name in np.unique(where).tolist():
+            if self.recipe.per_emotion and (not name or len(np.unique(y[where == name])) < 2):
+                what = f"clips of {name} of one label only" if name else "clips without an emotion"
+                raise InputError(
+                    f"A network per emotion cannot be learnt: there are {what}; mend the manifest or pool."
+                )
+
+    def _typical(self, name: str, rows: Array, y: Array, where: Array) -> Tensor:
+        if len(self.class_pb[name]):
+            return self.class_pb[name].clone()
+        network = self.networks[name]
+        own = self.recipe.pb * (len(network.members) if isinstance(network, SolvedBag) else 1)
+        means = [rows[(where == name) & (y == label), :own].mean(axis=0) for label in (0, 1)]
+        return torch.from_numpy(np.array(means, np.float32))
+
+    def _learn(self, name: str, x: Array, y: Array, groups: Array) -> Array:
+        """Train one network; NaN (n,), as it judges nothing yet."""
+        r, held = self.recipe, np.zeros(len(y), bool)
+        if r.held_out:
+            people = np.random.default_rng(r.seed).permutation(np.unique(groups))
+            held = np.isin(groups, people[: max(1, round(r.held_out * len(people)))])
+        learner = PBLearner(r, list(x), y, np.flatnonzero(held))
+        self._fit(name, learner)
+        self.networks[name] = learner.network.eval()
+        self.class_pb[name] = learner.pb.detach() if learner.by_class else torch.zeros(0, r.pb)
+        return np.full(len(y), np.nan)
+
+    def _learn_bag(self, name: str, x: Array, y: Array, groups: Array) -> Array:
+        """Train a bag; float64 (n,) log-odds by the network that left the person out."""
+        r, z, members = self.recipe, np.full(len(y), np.nan), []
+        for i, (train, test) in enumerate(person_folds(groups, min(r.bag, len(np.unique(groups))), r.seed)):
+            if len(np.unique(y[train])) < 2:
+                continue
+            learner = SolvedLearner(r, list(x), y, test, r.seed + i)
+            self._fit(f"{name}-{i + 1}".lstrip("-"), learner)
+            members.append(learner.kept)
+            z[test] = learner.answers(test)
+        if not members:
+            what = f"Clips of {name}" if name else "Clips"
+            raise InputError(
+                f"{what} of both labels are needed from more than one person, so that one can be left out; add some."
+            )
+        bag = SolvedBag(members).eval()
+        self.networks[name], self.scorers[name] = bag, Scorer(Plain(*bag.weights))
+        self.class_pb[name] = torch.zeros(0, r.pb)
+        return z
+
+    def _fit(self, name: str, learner: Learner) -> None:
+        folder = None if self.folder is None else self.folder / (name or "all")
+        tick = None if self.tick is None else lambda row: self.tick({**row, "network": name})
+        self.curves[name] = fit(learner, self.recipe.schedule, folder, tick)
+
+    def _vectors(self, x: Array, where: Array, seed: int) -> tuple[Array, Array]:
+        """(rows (M, D), of (M,)): PB vectors of every copy of every clip, and which clip each is of."""
+        r = self.recipe
+        of = np.repeat(np.arange(len(x)), r.copies)
+        # the same jitter for every clip: an answer must not depend on which clips are judged beside it
+        copies = [
+            x[i] if r.copies == 1 else jittered(x[i], np.random.default_rng([seed, k % r.copies]), r.jitter)
+            for k, i in enumerate(of)
+        ]
+        # a bag of an emotion that fewer people show is smaller: its rows end with zeros, which nobody reads
+        width = max((len(n.members) if isinstance(n, SolvedBag) else 1 for n in self.networks.values()), default=1)
+        rows = np.zeros((len(of), r.pb * width))
+        for name, network in self.networks.items():
+            mine = np.flatnonzero(where[of] == name)
+            for batch in in_batches(copies, mine, 64, np.random.default_rng(0)) if len(mine) else ():
+                values, mask = map(torch.from_numpy, padded([copies[i] for i in batch]))
+                found = self._recognise(network, values, mask).double().numpy()
+                rows[batch, : found.shape[1]] = found
+        return rows, of
+
+    def _recognise(self, network: LSTMPB | SolvedBag, x: Tensor, mask: Tensor) -> Tensor:
+        r = self.recipe
+        if isinstance(network, SolvedBag):
+            return network.recognise(x, mask)
+        if r.reading == "published-code":
+            return first_step(network, x)
+        return recognise(network, x, mask, steps=r.recognition, rate=r.pb_rate, momentum=r.momentum)[0]
+
+    def _fit_scorers(self, rows: Array, y: Array, where: Array, train: Array) -> dict[str, Scorer]:
+        found = {}
+        for name in self.networks:
+            mine = train & (where == name)
+            if len(np.unique(y[mine])) == 2:
+                found[name] = self._fit_scorer(rows[mine], y[mine])
+        return found
+
+    def _fit_scorer(self, rows: Array, y: Array) -> Scorer:
+        r = self.recipe
+        if r.classifier == "boosting":
+            return Scorer(booster=boost(rows, y, replace(_BOOSTING, rounds=r.trees, seed=r.seed)))
+        return Scorer(Linear.fit(rows, y, 0.05))

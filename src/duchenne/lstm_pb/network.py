@@ -1,0 +1,170 @@
+"""LSTM with parametric bias: a network that predicts the next frame, and a vector per sequence that tells it which.
+
+Huynh & Kim, "Discrimination between genuine versus fake emotion using long-short term memory with parametric bias and
+facial landmarks", ICCV Workshops 2017. The parametric bias (PB) stays the same over a sequence. Three readings share
+this file:
+
+paper           h_t = relu(W_x x_t + b_x) + relu(W_p p + b_p) + grid(c_{t-1}), c_t read from h_t: landmarks and PB reach
+                the recurrence through the context (figure 3 and section 2.3).
+published-code  c_t is read from the rectified grid alone, as the authors' program computes it: neither landmarks nor PB
+                ever enter the recurrence, so its trace is the same for every video and is computed once.
+rnnpb           x_t and p enter the recurrence itself, and p = sigmoid(ρ/ζ) of an internal value ρ (Tani, Neural
+                Networks 16, 2003; Ito & Tani, Adaptive Behavior 12, 2004).
+
+In all of them the prediction of the next frame is tanh(W_o h_t + b_o).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from duchenne.lstm_pb.grid import GridLSTM
+
+READINGS = ("paper", "published-code", "rnnpb")
+State = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class LSTMPBConfig:
+    """Sizes; the defaults are the paper's (10.7 million weights). `steepness` is 1/ζ of reading rnnpb."""
+
+    reading: str = "paper"
+    inputs: int = 80
+    pb: int = 64
+    context: int = 64
+    hidden: int = 512
+    layers: int = 4
+    steepness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.reading not in READINGS:
+            raise ValueError(f"There is no reading '{self.reading}'; choose one of: {', '.join(READINGS)}.")
+
+
+class LSTMPB(nn.Module):
+    """x (B, T, inputs) in [-1, 1] and PB (B, pb) → predictions (B, T, inputs), where row t is of frame t + 1."""
+
+    def __init__(self, config: LSTMPBConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or LSTMPBConfig()
+        self.grid = GridLSTM(c.hidden, c.layers, c.context)
+        self.from_x = nn.Linear(c.inputs, c.hidden)
+        # without a bias PB could never leave zero, where it starts: the slope of relu is zero there
+        self.from_pb = nn.Linear(c.pb, c.hidden, bias=c.reading != "rnnpb")
+        self.out = nn.Linear(c.hidden, c.inputs)
+        for layer in (self.from_x, self.from_pb, self.out):  # uniform, as in the paper
+            bound = 1 / math.sqrt(layer.in_features)
+            nn.init.uniform_(layer.weight, -bound, bound)
+        nn.init.zeros_(self.out.bias)
+        if c.reading != "rnnpb":  # as the authors' program: the context has a bias, the time LSTMs' gates start at 1
+            self.context_bias = nn.Parameter(torch.empty(c.hidden, 1).uniform_(-(c.context**-0.5), c.context**-0.5))
+            nn.init.ones_(self.grid.time_bias)
+
+    def forward(self, x: Tensor, pb: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """(predictions (B, T, inputs), state after the last frame, to go on from). No gradient flows into `state`."""
+        batch, steps, _ = x.shape
+        into = self.from_x(x).permute(1, 2, 0)  # (T, H, B)
+        bias = self.from_pb(self.bias(pb)).T  # (H, B)
+        if self.config.reading == "rnnpb":
+            hidden, state = self.grid(into + bias, None, steps=steps, batch=batch, state=state)
+        else:
+            beside = into.relu() + bias.relu()
+            wide = batch if self.config.reading == "paper" else 1
+            below = self.context_bias.expand(steps, -1, wide)
+            if self.config.reading == "paper":
+                hidden, state = self.grid(below, beside, steps=steps, batch=batch, state=state)
+            else:  # one trace for all: nothing of a video enters
+                trace, state = self.grid(below, None, steps=steps, batch=1, through=False, state=state)
+                hidden = trace + beside
+        return torch.tanh(self.out(hidden.permute(2, 0, 1))), state
+
+    def bias(self, pb: Tensor) -> Tensor:
+        """What the PB nodes send: in `rnnpb` the sigmoid of their internal value, else the value itself."""
+        return torch.sigmoid(self.config.steepness * pb) if self.config.reading == "rnnpb" else pb
+
+    def start(self, batch: int) -> State:
+        """Zero state for a batch."""
+        return self.grid.start(1 if self.config.reading == "published-code" else batch)
+
+    @torch.no_grad()
+    def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
+        """Closed loop: `steps` frames (B, steps, inputs) after `seed` (B, S, inputs), each from the one before."""
+        predicted, state = self(seed, pb)
+        frame, frames = predicted[:, -1:], []
+        for _ in range(steps):
+            frames.append(frame)
+            frame, state = self(frame, pb, state)
+        return torch.cat(frames, dim=1) if frames else seed[:, :0]
+
+
+def prediction_error(predicted: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    """(B,): mean squared error of each sequence's next-frame predictions over its real frames.
+
+    predicted, x (B, T, inputs); mask bool (B, T), True for real frames: row t counts where frame t + 1 is real.
+    """
+    real = mask[:, 1:].to(x.dtype)
+    error = ((predicted[:, :-1] - x[:, 1:]) ** 2).mean(dim=-1)
+    return (error * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+
+def recognise(
+    model: LSTMPB,
+    x: Tensor,
+    mask: Tensor,
+    *,
+    steps: int = 50,
+    rate: float = 0.9,
+    momentum: float = 0.0,
+    smooth: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """(PB (B, pb), error of every step (steps + 1, B)): recognition, the weights fixed and PB from zero.
+
+    Equations 1 and 2: p ← p + δp, δp the mean over frames of the error that reaches the PB nodes, which is descent on
+    the mean prediction error. A step that raises a sequence's error is taken back and its rate halved, so
+    the error never rises. For `published-code` use `first_step`. `smooth` is Tani's k_nb, pulling PB together within
+    the batch only where sequences are windows of one clip, in order.
+    """
+    pb = x.new_zeros(len(x), model.config.pb)
+    speed = torch.zeros_like(pb)
+    pace = x.new_full((len(x), 1), rate)
+    error, slope = _slope(model, x, mask, pb)
+    errors = [error]
+    for _ in range(steps):
+        push = -slope * model.config.inputs  # the error at the output nodes is a sum over them
+        if smooth and len(x) > 2:
+            push[1:-1] += smooth * (pb[2:] - 2 * pb[1:-1] + pb[:-2])
+        speed = momentum * speed + pace * push
+        tried = pb + speed
+        new, new_slope = _slope(model, x, mask, tried)
+        better = (new <= error).unsqueeze(1)
+        pb = torch.where(better, tried, pb)
+        slope, error = torch.where(better, new_slope, slope), torch.minimum(new, error)
+        speed = torch.where(better, speed, torch.zeros_like(speed))
+        pace = torch.where(better, pace * 1.1, pace * 0.5)
+        errors.append(error)
+    return pb, torch.stack(errors)
+
+
+def _slope(model: LSTMPB, x: Tensor, mask: Tensor, pb: Tensor) -> tuple[Tensor, Tensor]:
+    """(error (B,), its gradient at the PB nodes (B, pb)), the weights left alone."""
+    learns = [weight.requires_grad for weight in model.parameters()]
+    model.requires_grad_(False)
+    try:
+        free = pb.detach().requires_grad_(True)
+        error = prediction_error(model(x, free)[0], x, mask)
+        (slope,) = torch.autograd.grad(error.sum(), free)
+    finally:
+        for weight, learn in zip(model.parameters(), learns, strict=True):
+            weight.requires_grad_(learn)
+    return error.detach(), slope
+
+
+def first_step(model: LSTMPB, x: Tensor) -> Tensor:
+    """(B, pb): the PB vector as the published program finds it: one step, of size 1, up the gradient of the prediction
+    error of the *first* frame alone. It depends on the first two frames of a video and on nothing else."""
+    mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)[:, :2]
+    return _slope(model, x[:, :2], mask, x.new_zeros(len(x), model.config.pb))[1]

@@ -1,0 +1,152 @@
+"""LSTM-PB on disk: `model.json`, `weights.safetensors` and boosters. What it says of itself is checked before use.
+
+Weights stay float32, so that a saved model answers bit for bit the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from duchenne import io
+from duchenne.checkpoints import boosters
+from duchenne.checkpoints import tensors as tensor_file
+from duchenne.errors import DuchenneError
+from duchenne.learn import recipes as settings
+from duchenne.learn.linear import Linear
+from duchenne.lstm_pb import recipe as recipes
+from duchenne.lstm_pb.model import PBModel, PBRecipe
+from duchenne.lstm_pb.network import LSTMPB
+from duchenne.lstm_pb.scorer import Plain, Scorer
+from duchenne.lstm_pb.solved import SolvedBag, config
+from duchenne.lstm_pb.solved_network import SolvedPB
+
+FORMAT = "duchenne-lstm-pb"
+VERSION = 1
+#: What the 80 numbers of a frame are (`features.sequences`); a model of other points reads nothing here.
+LAYOUT = "points40 of dlib68"
+WEIGHTS = tensor_file.NAME
+_MOST = 2**30  # bytes of weights: eight times the paper's six networks of 512 would still fit
+_MOST_NAMES = 100
+_LINEAR = ("median", "spread", "weights", "bias")
+
+
+def save(model: PBModel, folder: Path, *, name: str) -> Path:
+    """Write a fitted model; the folder is complete only once `model.json`, written last, is there."""
+    tensors: dict[str, Tensor] = {}
+    hashes = {}
+    for i, (network, scorer) in enumerate((network, model.scorers[network]) for network in model.networks):
+        tensors |= {f"{i}.network.{key}": value for key, value in model.networks[network].state_dict().items()}
+        tensors |= {f"{i}.class_pb": model.class_pb[network], f"{i}.typical": model.typical[network]}
+        if isinstance(scorer.linear, Linear):  # a plain one is part of its network
+            tensors |= {f"{i}.linear.{key}": torch.from_numpy(getattr(scorer.linear, key)) for key in _LINEAR}
+        if scorer.booster is not None:
+            with io.atomic(folder / f"scorer-{i}.ubj") as path:
+                path.write_bytes(bytes(scorer.booster.save_raw("ubj")))
+            hashes[f"scorer-{i}.ubj"] = io.sha256(folder / f"scorer-{i}.ubj")
+    tensors = {key: value.detach().to(torch.float32).contiguous().clone() for key, value in tensors.items()}
+    digest = tensor_file.write(folder / WEIGHTS, tensors, _made_for(model.recipe))
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": name,
+        "family": f"lstm-pb ({model.recipe.reading})",
+        "fps": model.recipe.fps,
+        "layout": LAYOUT,
+        "needs": model.needs,
+        "classes": ["posed", "genuine"],
+        "emotions": list(model.networks),
+        "recipe": asdict(model.recipe),
+        "calibration": {"slope": model.slope, "intercept": model.intercept},
+        "margin": model.margin,
+        "facts": model.facts,
+        "files": {WEIGHTS: digest, **hashes},
+    }
+    io.write_json(folder / "model.json", about)
+    return folder
+
+
+def load(folder: Path, about: dict[str, Any]) -> PBModel:
+    """The model of a folder whose `model.json` says `about`; ValueError, in words, where its files do not fit it."""
+    try:
+        recipe = recipes.recipe(dict(about["recipe"]), "model.json")
+    except DuchenneError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    names = [str(name) for name in about["emotions"]]
+    if about["fps"] != recipe.fps or about["layout"] != LAYOUT:
+        raise ValueError(
+            f"it reads {about['layout']} at {about['fps']} frames/s, expected {LAYOUT} at {recipe.fps:g} frames/s"
+        )
+    if not 0 < len(names) <= _MOST_NAMES or len(set(names)) < len(names) or (not recipe.per_emotion and names != [""]):
+        raise ValueError(f"it names the networks {names[:9]}")
+    tensors = _tensors(folder / WEIGHTS, recipe, len(names))
+    scale = settings.numbers(about["calibration"], "slope", "intercept") | settings.numbers(about, "margin")
+    model = PBModel(recipe, **scale, facts=dict(about["facts"]))
+    for i, name in enumerate(names):
+        mine = {key.removeprefix(f"{i}."): value for key, value in tensors.items() if key.startswith(f"{i}.")}
+        network = _network(recipe, _members(mine))
+        network.load_state_dict({k.removeprefix("network."): v for k, v in mine.items() if k.startswith("network.")})
+        model.networks[name] = network.eval()
+        model.class_pb[name], model.typical[name] = mine["class_pb"], mine["typical"]
+        if isinstance(network, SolvedBag):
+            model.scorers[name] = Scorer(Plain(*network.weights))
+        else:
+            model.scorers[name] = _scorer(folder / f"scorer-{i}.ubj", recipe, mine)
+    return model
+
+
+def _network(recipe: PBRecipe, members: int) -> LSTMPB | SolvedBag:
+    if recipe.reading == "solved":
+        return SolvedBag([SolvedPB(config(recipe)) for _ in range(members)])
+    return LSTMPB(recipe.config)
+
+
+def _members(names: Iterable[str]) -> int:
+    """How many networks of a bag there are tensors of: a few people make fewer than were asked for."""
+    return len({name.split(".")[2] for name in names if name.startswith("network.members.")})
+
+
+def _scorer(path: Path, recipe: PBRecipe, tensors: dict[str, Tensor]) -> Scorer:
+    if recipe.classifier == "logistic":
+        return Scorer(Linear(*(tensors[f"linear.{key}"].double().numpy() for key in _LINEAR)))
+    return Scorer(booster=boosters.read(path, recipe.pb))
+
+
+def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:
+    """The tensors that a model of this recipe must have, without making them; so many members of each network."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, number in enumerate(members):
+        with torch.device("meta"):
+            network = _network(recipe, number).state_dict()
+        mine = {f"network.{key}": tuple(value.shape) for key, value in network.items()}
+        mine |= {"class_pb": (2 if recipe.reading == "published-code" else 0, recipe.pb)}
+        mine |= {"typical": (2, recipe.pb * max(number, 1))}
+        if recipe.reading != "solved" and recipe.classifier == "logistic":
+            mine |= {"linear.median": (recipe.pb,), "linear.spread": (recipe.pb,)}
+            mine |= {"linear.weights": (1, recipe.pb), "linear.bias": (1,)}
+        shapes |= {f"{i}.{key}": shape for key, shape in mine.items()}
+    return shapes
+
+
+def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
+    def shapes(found: tensor_file.Shapes) -> tensor_file.Shapes:
+        members = [_members(k.removeprefix(f"{i}.") for k in found if k.startswith(f"{i}.")) for i in range(networks)]
+        if recipe.reading == "solved" and not all(0 < number <= recipe.bag for number in members):
+            raise ValueError(f"{path.name} holds {members} networks, expected 1 to {recipe.bag} of each")
+        return _shapes(recipe, members)
+
+    tensors = tensor_file.read(path, _made_for(recipe), shapes, most=_MOST)
+    if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in tensors.values()):
+        raise ValueError(f"{path.name} holds weights that are no float32 numbers")
+    return tensors
+
+
+def _made_for(recipe: PBRecipe) -> str:
+    """What the weights are of."""
+    return json.dumps({"layout": LAYOUT, **asdict(recipe)}, sort_keys=True)

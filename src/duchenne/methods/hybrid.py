@@ -1,0 +1,138 @@
+"""Descriptors and an LSTM-PB side by side: two looks at one clip that err on different clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from duchenne.errors import InputError
+from duchenne.features.sequences import SequenceReader
+from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, sigmoid
+from duchenne.tabular.model import DescriptorModel
+from duchenne.tabular.rows import Reader
+from duchenne.types import Array, Sample
+
+if TYPE_CHECKING:
+    from duchenne.lstm_pb.model import PBModel
+
+
+@dataclass(frozen=True)
+class PairReader:
+    """What both read of a clip."""
+
+    rows: Reader
+    sequences: SequenceReader
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """object (N,): (row float64 (D,), sequence float32 (T, D) or None) of each clip, None where too short."""
+        rows, sequences = self.rows.table(samples), self.sequences.table(samples)
+        out = np.empty(len(samples), object)
+        for i, (row, sequence) in enumerate(zip(rows, sequences, strict=True)):
+            out[i] = (row, sequence) if np.isfinite(row).any() else None
+        return out
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Log-odds of genuine are `descriptors` · z_d + `pb` · z_p + `bias`; answers nearer than `margin` to ½ are none."""
+
+    descriptors: float
+    pb: float
+    bias: float
+    margin: float
+
+    @classmethod
+    def fit(cls, p_descriptors: Array, p_pb: Array, y: Array) -> Mix:
+        """From P(genuine), (N,) each, of clips of people whom neither had seen; NaN where one gives no answer."""
+        from sklearn.linear_model import LogisticRegression
+
+        both = np.isfinite(p_descriptors) & np.isfinite(p_pb)
+        z = np.column_stack([logit(p_descriptors[both]), logit(p_pb[both])])
+        model = LogisticRegression(C=1e3).fit(z, y[both])
+        (a, b), c = model.coef_[0], model.intercept_[0]
+        draft = cls(float(a), float(b), float(c), 0.0)
+        p = sigmoid(draft(z[:, 0], z[:, 1]))
+        return replace(draft, margin=abstention_margin(p, y[both], TARGET_ACCURACY))
+
+    def __call__(self, descriptors: Array, pb: Array) -> Array:
+        """Log-odds of both as one; those of the descriptors alone where the LSTM-PB has none (NaN)."""
+        mixed = self.descriptors * descriptors + self.pb * pb + self.bias
+        return np.where(np.isfinite(pb), mixed, descriptors)
+
+
+@dataclass
+class Hybrid:
+    """`fit(tracks, labels, groups)` and `predict_proba(tracks)`: both learnt alone, then mixed by what they said of
+    people left out."""
+
+    descriptors: DescriptorModel
+    pb: PBModel
+    mix: Mix | None = None
+    needs: str = "points"
+    facts: dict[str, Any] = field(default_factory=dict)
+    out_of_fold: Array | None = field(default=None, repr=False)
+
+    @property
+    def reader(self) -> PairReader:
+        """What is read of a clip."""
+        return PairReader(self.descriptors.reader, self.pb.reader)
+
+    @property
+    def recipe(self) -> tuple[Any, Any]:
+        """Both recipes: what an evaluation tells this method from another by."""
+        return self.descriptors.recipe, self.pb.recipe
+
+    @property
+    def margin(self) -> float:
+        """|P(genuine) − 0.5| below which no answer is given."""
+        return 0.0 if self.mix is None else self.mix.margin
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """object (N,): see `PairReader.table`."""
+        return self.reader.table(samples)
+
+    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> Hybrid:
+        """Fit on face tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
+        return self.fit_table(self.table(samples), labels, groups, emotions)
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Hybrid:
+        """Fit on what `table` gives. InputError with too few people."""
+        usable = np.array([each is not None for each in x], bool)
+        rows, sequences = self._parts(x[usable])
+        y, groups = np.asarray(labels, int)[usable], np.asarray(groups)[usable]
+        emotions = None if emotions is None else np.asarray(emotions)[usable]
+        self.descriptors.fit_table(rows, y, groups, emotions)
+        self.pb.fit_table(sequences, y, groups, emotions)
+        mine, other = self.descriptors.fitted.out_of_fold, self.pb.out_of_fold
+        assert mine is not None and other is not None
+        self.mix = Mix.fit(mine, other, y)
+        self.out_of_fold = np.full(len(usable), np.nan)
+        self.out_of_fold[usable] = sigmoid(self.mix(logit(mine), logit(other)))
+        self.facts = {**self.facts, **self.descriptors.facts}
+        return self
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        return self.predict_table(self.table(samples))
+
+    def predict_table(self, x: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine), NaN for clips that are too short. InputError before `fit`."""
+        if self.mix is None:
+            raise InputError("This model has not been fitted; call fit first.")
+        out = np.full((len(x), 2), np.nan)
+        usable = np.array([each is not None for each in x], bool)
+        if usable.any():
+            rows, sequences = self._parts(x[usable])
+            each = (self.descriptors.predict_table(rows), self.pb.predict_table(sequences))
+            p = sigmoid(self.mix(*(logit(found[:, 1]) for found in each)))
+            out[usable] = np.column_stack([1 - p, p])
+        return out
+
+    def _parts(self, x: Array) -> tuple[Array, Array]:
+        sequences = np.empty(len(x), object)
+        for i, (_, sequence) in enumerate(x):
+            sequences[i] = sequence
+        return np.array([row for row, _ in x]).reshape(len(x), len(self.descriptors.names)), sequences

@@ -1,0 +1,79 @@
+"""How large networks are, before any of them is learnt or loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from duchenne import checkpoints
+from duchenne.checkpoints import audit
+from duchenne.errors import ModelError
+
+#: Which published weights fit a trunk.
+PUBLISHED = {
+    "vgg16": "torchvision's vgg16",
+    "resnet50": "torchvision's resnet50",
+    "resnet3d-18": "torchvision's r3d_18",
+    "se-resnet50": "se_resnet50 of pretrainedmodels",
+    "expression": "our expression network (FER2013; research use)",
+    "cnn3d": "none",
+}
+#: What torchvision's README says of its own; others' are not asked here.
+TERMS = (
+    "Published weights are no part of duchenne and come with terms of their own, often those of the data they learnt "
+    "from; to see that your use is permitted is up to you."
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of a recipe: numbers that it learns, multiply-adds for one clip (None: of points few enough not to
+    count), what published weights its trunk may start from."""
+
+    name: str
+    weights: int
+    multiply_adds: int | None
+    published: str
+
+
+def weights(folder: Path) -> int:
+    """How many numbers a model folder's networks hold, those of its members among them; 0 for models without."""
+    from safetensors import SafetensorError, safe_open
+
+    about, total = checkpoints.describe(folder), 0
+    members = about.get("members")
+    for member in members if isinstance(members, dict) else ():
+        total += weights(audit.member(folder, member))
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(str(audit.file(folder, path.name)), framework="numpy") as stored:
+                total += sum(prod(stored.get_slice(key).get_shape()) for key in stored.keys())  # noqa: SIM118
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise ModelError(f"{path} cannot be read as weights; get or train the model again.") from error
+    return total
+
+
+def network(name: str, emotions: int = 6) -> Network:
+    """A shipped recipe's network, for so many emotions."""
+    import torch
+
+    from duchenne.clipnets import recipe
+    from duchenne.clipnets.network import ClipNet
+    from duchenne.learn.flops import flops
+
+    r = recipe.read(name)
+    with torch.device("meta"):  # shapes alone
+        net = ClipNet(r.config(emotions))
+    size = sum(each.numel() for each in net.parameters())
+    if r.inputs == "points":
+        return Network(name, r.bag * size, None, "none")
+    c = r.config(emotions)
+    shape = (1, c.channels, r.frames, c.side, c.side) if c.kind == "volume" else (1, c.channels, c.side, c.side)
+    each = sum(flops(trunk, shape) for trunk in net.trunks)
+    above = sum(
+        p.numel() for key, p in net.named_parameters() if "weight" in key and not key.startswith(("trunk", "scene"))
+    )
+    # what stands above the trunk multiplies every frame, or in a volume once
+    total = each + above if c.kind == "volume" else r.frames * (each + above)
+    return Network(name, r.bag * size, r.bag * total, PUBLISHED[c.backbone])

@@ -1,0 +1,210 @@
+"""Methods by name, each unfitted: what an evaluation fits anew on every fold.
+
+`LEARNER` or `LEARNER:WHAT`, where WHAT is a family of descriptors, "smile", or "all" (see `tabular.rows.Reader`), of
+"lstm-pb" a reading or a recipe, of a clip network a recipe, @WEIGHTS to start from, or both, of "single" and "multi" a
+backbone. Torch is loaded where a network is made and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import checkpoints, io
+from duchenne.errors import InputError, UsageError
+from duchenne.features import smile
+from duchenne.features.descriptors import FAMILIES
+from duchenne.learn.boosting import Recipe
+from duchenne.learn.rank_svm import RankSVM
+from duchenne.tabular.model import DescriptorModel
+from duchenne.tabular.rows import Reader
+from duchenne.tabular.table_model import TableModel
+from duchenne.types import Array, Sample
+
+AS_IS = "as-is:"
+
+
+@dataclass
+class AsIs:
+    """A finished model, judged as it stands: its `fit` learns nothing. Without the smile expert's share."""
+
+    name: str
+    needs: str = "points"
+
+    def __post_init__(self) -> None:
+        self.model: Any
+        self.model, facts = checkpoints.load_judge(self.name)
+        self.sha256 = facts["sha256"]
+        self.reader, self.margin, self.needs = self.model.reader, self.model.margin, self.model.needs
+        self.told_emotion = getattr(self.model, "told_emotion", False)
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, D), or object (N,) of sequences: what the model reads."""
+        return np.asarray(self.model.table(samples))
+
+    def fit(self, *_: Any) -> AsIs:
+        """Nothing is learnt."""
+        return self
+
+    def fit_table(self, *_: Any) -> AsIs:
+        """Nothing is learnt."""
+        return self
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        return np.asarray(self.model.predict_proba(samples))
+
+    def predict_table(self, x: Array, *emotions: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of rows (N, D); `emotions` (N,) for a model that must be told them."""
+        return np.asarray(self.model.predict_table(x, *emotions))
+
+    def rank_table(self, x: Array) -> Array | None:
+        """float64 (N,): scores that order two clips of one person and emotion; None where P(genuine) does."""
+        return self.model.rank_table(x) if hasattr(self.model, "rank_table") else None
+
+
+def smile_recipe(seed: int = 0) -> Recipe:
+    """Settings for about 60 descriptors of about a thousand smiles (experiments/uva_nemo.toml)."""
+    return Recipe(
+        rounds=300, depth=4, rate=0.03, rows=0.6, columns=0.3, shrink=3.0, child=3.0, bins=256, penalty=0.3, seed=seed
+    )
+
+
+def smile_expert(seed: int = 0) -> DescriptorModel:
+    """The unfitted smile expert."""
+    return DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
+
+
+def _lstm_pb(what: str, seed: int) -> Any:
+    """The shipped recipe, or the same with another reading, or another recipe: a shipped one's name, or a TOML file."""
+    from duchenne.lstm_pb import model
+    from duchenne.lstm_pb import recipe as recipes
+
+    if not what or what == "solved":
+        return model.PBModel(recipes.read("lstm-pb", seed=seed))
+    if what in model.READINGS:
+        return model.PBModel(recipes.read("lstm-pb-small", reading=what, seed=seed))
+    if what not in recipes.shipped() and not what.endswith(".toml"):
+        raise UsageError(
+            f"There is no method 'lstm-pb:{what}': choose one of {', '.join(model.READINGS)} after lstm-pb, "
+            f"or a recipe ({', '.join(recipes.shipped())}, or a TOML)."
+        )
+    return model.PBModel(recipes.read(what, seed=seed))
+
+
+def _hybrid(what: str, seed: int) -> Any:
+    """Descriptors beside the shipped recipe of LSTM-PB."""
+    from duchenne.methods.hybrid import Hybrid
+
+    return Hybrid(DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)), _lstm_pb("", seed))
+
+
+def _clip_net(what: str, seed: int, network: str) -> Any:
+    """The network's recipe, or the one of a TOML in its place; behind an @ the weights that its trunk starts from."""
+    from duchenne.clipnets import recipe as clip_recipe
+    from duchenne.clipnets.model import ClipModel
+
+    what, _, weights = what.partition("@")
+    if weights and weights not in checkpoints.shipped() and not Path(weights).exists():
+        raise InputError(f"There are no weights {weights} for {network} to start from; get them, or leave @ out.")
+    recipe = clip_recipe.read(what or network, seed=seed)
+    return ClipModel(recipe, device="auto" if recipe.inputs == "crops" else "cpu", weights=weights or None)
+
+
+def _single_faces(what: str, seed: int, network: str) -> Any:
+    """Such a network with another backbone."""
+    from duchenne.clipnets import recipe as clip_recipe
+    from duchenne.clipnets.model import ClipModel
+
+    return ClipModel(clip_recipe.read(network, seed=seed, backbone=what or None), device="auto")
+
+
+def _two_stage(what: str, seed: int, how: str) -> Any:
+    """`METHOD`, or `FIRST/METHOD` with another first stage than the linear one."""
+    from duchenne.methods.two_stage import FIRST, TwoStage
+
+    first, slash, method = what.partition("/")
+    if not slash or first not in FIRST:
+        first, method = "linear", what
+    return TwoStage(partial(make, method or "boosting", seed), first, how, seed)
+
+
+def _stack(what: str, seed: int) -> Any:
+    """Methods with + between them; a family of descriptors may hold a + of its own (dynamics+activity)."""
+    from duchenne.methods.stack import Stack
+
+    names: list[str] = []
+    for piece in (what or "descriptors+lstm-pb+rank-svm:activity").split("+"):
+        fresh = not names or piece.partition(":")[0] in LEARNERS or piece.startswith(AS_IS)
+        names = [*names, piece] if fresh else [*names[:-1], f"{names[-1]}+{piece}"]
+    return Stack(tuple(partial(make, name, seed) for name in names), seed, names=tuple(names))
+
+
+def _table_nets(what: str, seed: int, kind: str) -> Any:
+    from duchenne.tabular.nets import NetRecipe, TableNets
+
+    return TableNets(Reader(what or "all"), NetRecipe(kind, seed=seed))
+
+
+#: Networks on clips; each has a recipe of its name in recipes/clips (`clipnets.recipe`).
+CLIP_NETS = (
+    *("vgg16-lstm", "resnet50-lstm", "se-resnet50-lstm", "expression-lstm", "cnn3d", "resnet3d-18"),
+    *("resnet50-single", "resnet50-multi", "context", "points-lstm", "points-cnn", "points-multi"),
+)
+#: Learner → how one is made from (what it reads, seed).
+LEARNERS: dict[str, Callable[[str, int], Any]] = {
+    "default": _hybrid,
+    "descriptors": lambda what, seed: DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)),
+    "smile": lambda what, seed: smile_expert(seed),
+    "boosting": lambda what, seed: TableModel(Reader(what or "all"), "boosting", seed),
+    "linear-svm": lambda what, seed: TableModel(Reader(what or "all"), "linear-svm", seed),
+    "rank-svm": lambda what, seed: TableModel(Reader(what or "all"), "linear-svm", seed, ranker=RankSVM(seed=seed)),
+    "extra-trees": lambda what, seed: TableModel(Reader(what or "all"), "extra-trees", seed),
+    "lstm-pb": _lstm_pb,
+    **{name: partial(_clip_net, network=name) for name in CLIP_NETS},
+    "single": partial(_single_faces, network="resnet50-single"),
+    "multi": partial(_single_faces, network="resnet50-multi"),
+    "table-binary": lambda what, seed: _table_nets(what, seed, "binary"),
+    "table-single": lambda what, seed: _table_nets(what, seed, "single"),
+    "table-multi": lambda what, seed: _table_nets(what, seed, "multi"),
+    "two-stage": lambda what, seed: _two_stage(what, seed, "apart"),
+    "conditioned": lambda what, seed: _two_stage(what, seed, "conditioned"),
+    "stack": _stack,
+}
+#: What any method must beat, by name: see `tabular.rows.Reader` for what each reads.
+BASELINES: dict[str, Callable[[int], TableModel]] = {
+    "majority": lambda seed: TableModel(Reader("nothing"), "constant", seed),
+    "clip length": lambda seed: TableModel(Reader("clip length"), "boosting", seed),
+    "first frame": lambda seed: TableModel(Reader("first_frame"), "boosting", seed),
+    "peak intensity": lambda seed: TableModel(Reader("peak intensity"), "boosting", seed),
+    "identity": lambda seed: TableModel(Reader("all"), "boosting", seed, by_person=True),
+}
+
+
+def sources(name: str) -> dict[str, str]:
+    """Finished models and weights that a method's name tells to ask or to start from, each with its sha256."""
+    found = re.findall(rf"(?:{AS_IS}|@)([^+]+)", name)
+    known = {text: checkpoints.locate(text) for text in found if not Path(text).is_file()}
+    return {text: checkpoints.digest(known[text]) if text in known else io.sha256(Path(text)) for text in found}
+
+
+def make(name: str, seed: int = 0) -> Any:
+    """An unfitted method by name ("default", "boosting:movement"), or a finished one ("as-is:default",
+    "as-is:folder"); UsageError for names that nobody knows."""
+    if name.startswith(AS_IS):
+        return AsIs(name.removeprefix(AS_IS))
+    learner, _, what = name.partition(":")
+    unknown = what and (learner == "smile" or (learner in ("default", "descriptors") and what not in FAMILIES))
+    if learner not in LEARNERS or unknown:
+        raise UsageError(
+            f"There is no method '{name}': choose one of {', '.join(LEARNERS)}, with ':' and a family of descriptors "
+            f"({', '.join(FAMILIES)}) or a reading or recipe of lstm-pb if you like, or {AS_IS}MODEL for a finished "
+            "model or its folder."
+        )
+    return LEARNERS[learner](what, seed)

@@ -1,0 +1,117 @@
+"""Which of two clips is the more genuine, from a model that judges them one by one: and how sure it may be of that.
+
+The difference of the log-odds of genuine orders the two. What a model gets wrong of a whole person (a face that looks
+posed at rest) falls out of a difference, so two clips of one person are told apart better than their single answers
+promise, and two clips of two people are not: P = sigmoid(slope · difference), with a slope for each kind of pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import checkpoints, io
+from duchenne.errors import ModelError
+from duchenne.learn.calibration import logit, sigmoid
+from duchenne.types import Array
+
+#: Kind of pair → (of one person, of one emotion; None: whatever they are).
+KINDS: dict[str, tuple[bool, bool | None]] = {
+    "one_emotion": (True, True),
+    "two_emotions": (True, False),
+    "two_people": (False, None),
+}
+#: Pairs that are right less often than this, all those nearer to a draw taken together, are too close to call.
+LEAST_RIGHT = 0.6
+_PAIRS, _PEOPLE = 30, 4  # fewer tell nothing of how sure to be
+
+
+@dataclass(frozen=True)
+class PairScale:
+    """How sure differences of log-odds are, measured on pairs of a genuine and a posed clip of people left out.
+
+    slope     of the log-odds of the pair in the difference of the two clips' log-odds
+    margin    |P − 0.5| below which the pairs were right less than `LEAST_RIGHT` of the time
+    accuracy  share of all pairs that were right; `pairs` of them, of `people` people
+    """
+
+    slope: float = 1.0
+    margin: float = 0.0
+    accuracy: float = float("nan")
+    pairs: int = 0
+    people: int = 0
+
+    def __call__(self, difference: Any) -> Any:
+        """P(the first is the more genuine) of log-odds of the first minus those of the second."""
+        return sigmoid(self.slope * np.asarray(difference, float))
+
+    @classmethod
+    def fit(cls, difference: Array, people: int) -> PairScale:
+        """From differences (P,), genuine minus posed, of people that the model had not seen."""
+        from scipy.optimize import minimize_scalar
+
+        n = len(difference)
+        sure = (n + 1) / (n + 2)  # as Platt smooths his labels, so that separable pairs keep a finite slope
+        found = minimize_scalar(
+            lambda k: np.logaddexp(0, -k * difference).mean() + (1 - sure) * k * difference.mean(),
+            bounds=(0.0, 20.0),
+            method="bounded",
+        )
+        slope, right = float(found.x), np.where(difference == 0, 0.5, difference > 0)
+        nearness = np.abs(sigmoid(slope * difference) - 0.5)
+        order = np.argsort(nearness, kind="stable")
+        so_far = np.cumsum(right[order]) / np.arange(1, n + 1)
+        close = np.flatnonzero((so_far < LEAST_RIGHT) & (np.arange(1, n + 1) >= _PAIRS))
+        margin = float(nearness[order][close[-1]]) if len(close) else 0.0
+        return cls(slope, margin, float(right.mean()), n, people)
+
+
+def differences(z: Array, y: Array, persons: Array, emotions: Array, kind: str) -> tuple[Array, int]:
+    """(log-odds of genuine minus posed clips, (P,), of all pairs of a kind; number of people in them)."""
+    one_person, one_emotion = KINDS[kind]
+    known = np.isfinite(z)
+    i, j = np.flatnonzero(known & (y == 1)), np.flatnonzero(known & (y != 1))
+    match = (persons[i][:, None] == persons[j]) == one_person
+    if one_emotion is not None:
+        named = ~np.isin(emotions, ("", "None", "nan"))
+        match &= ((emotions[i][:, None] == emotions[j]) == one_emotion) & named[i][:, None] & named[j]
+    a, b = np.nonzero(match)
+    people = np.union1d(persons[i[a]], persons[j[b]])
+    return np.asarray(z[i[a]] - z[j[b]]), len(people)
+
+
+def calibrated(p: Array, y: Array, persons: Array, emotions: Array) -> dict[str, Any]:
+    """Kind → its `PairScale` as a dictionary, from P(genuine) (N,) of people left out; without the kinds of which
+    there are too few pairs to tell."""
+    persons, emotions = np.asarray(persons).astype(str), np.asarray(emotions).astype(str)
+    z, found = np.where(np.isfinite(p), logit(p), np.nan), {}
+    for kind in KINDS:
+        gaps, people = differences(z, np.asarray(y), persons, emotions, kind)
+        if len(gaps) >= _PAIRS and people >= _PEOPLE:
+            found[kind] = asdict(PairScale.fit(gaps, people))
+    return found
+
+
+def keep(folder: Path, found: dict[str, Any]) -> None:
+    """Note what `calibrated` found in the model.json of a saved model, where `scale` looks for it."""
+    io.write_json(folder / "model.json", {**checkpoints.describe(folder), "pairs": found})
+
+
+def scale(model: str | Path, kind: str) -> PairScale | None:
+    """How sure a shipped model or a model folder may be of a kind of pair, None where that was not measured;
+    ModelError where its model.json holds something else."""
+    about = checkpoints.describe(checkpoints.locate(model))
+    kept = about.get("pairs", {})
+    if isinstance(kept, dict) and kind not in kept:
+        return None
+    try:
+        found = PairScale(**kept[kind])
+        numbers = [float(found.slope), float(found.margin), float(found.accuracy)]
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"Model {model} is damaged: what it says of pairs is no scale; train it again.") from error
+    if not (np.isfinite(numbers).all() and found.slope >= 0 and 0 <= found.margin <= 0.5 and 0 <= found.accuracy <= 1):
+        raise ModelError(f"Model {model} is damaged: its numbers about pairs are impossible; get or train it again.")
+    return found

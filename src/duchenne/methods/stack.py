@@ -1,0 +1,227 @@
+"""Several methods asked of one clip, their log-odds mixed by what each said of people whom it had not seen.
+
+Which of two clips of one person is the more genuine is mixed apart: a rank SVM knows more of pairs than it tells of
+single clips. Wolpert (1992), "Stacked generalization", Neural Networks 5(2), with folds that leave people out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from duchenne.errors import InputError, UsageError
+from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, sigmoid
+from duchenne.learn.folds import person_folds
+from duchenne.learn.rank_svm import pairs
+from duchenne.types import Array, Sample
+
+FOLDS = 4  # in which a member that keeps no such answers is asked about people left out
+Make = Callable[[], Any]
+
+
+def no_more() -> Any:
+    """What makes the parts of a model that was loaded; UsageError, as it is finished."""
+    raise UsageError("A loaded model is finished; learn another with `duchenne train method`.")
+
+
+@dataclass(frozen=True)
+class Together:
+    """What several readers read of a clip; where all are one, simply what that one reads."""
+
+    readers: tuple[Any, ...]
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """object (N,): a tuple with what each reader reads, None where none of them can; or one reader's own table."""
+        if len(set(self.readers)) == 1:
+            return np.asarray(self.readers[0].table(samples))
+        each = [reader.table(samples) for reader in self.readers]
+        out = np.empty(len(samples), object)
+        for i, row in enumerate(zip(*each, strict=True)):
+            out[i] = row if any(_known(part) for part in row) else None
+        return out
+
+    def parts(self, x: Array) -> list[Array]:
+        """What each reader's model is to be given of a table (N, ...): float (N, D), or object (N,)."""
+        if x.dtype != object or len(set(self.readers)) == 1:
+            return [x] * len(self.readers)
+        return [_column([None if row is None else row[i] for row in x]) for i in range(len(self.readers))]
+
+
+def _known(part: Any) -> bool:
+    if part is None:
+        return False
+    return not (isinstance(part, np.ndarray) and part.dtype.kind == "f") or bool(np.isfinite(part).any())
+
+
+def _column(cells: list[Any]) -> Array:
+    """float64 (N, D) of rows of numbers, NaN where there is none; object (N,) of anything else."""
+    known = [cell for cell in cells if cell is not None]
+    if known and all(isinstance(cell, np.ndarray) and cell.dtype == np.float64 and cell.ndim == 1 for cell in known):
+        return np.array([np.full(len(known[0]), np.nan) if cell is None else cell for cell in cells])
+    out = np.empty(len(cells), object)
+    for i, cell in enumerate(cells):
+        out[i] = cell
+    return out
+
+
+def readable(x: Array) -> Array:
+    """bool (N,): rows that hold a number, or items that are not None."""
+    return np.array([_known(row) for row in x], bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A fitted model and what models like it said of each training clip without having seen its person: P(genuine)
+    and scores of pairs, float64 (N,) each, NaN where nothing; `rank` None where P(genuine) ranks pairs."""
+
+    model: Any
+    p: Array
+    rank: Array | None
+
+
+def ask(make: Make, x: Array, y: Array, groups: Array, emotions: Array | None, seed: int = 0) -> Asked:
+    """Fit a model that `make` makes on all rows of `x`, and ask others of its kind about the people they left out.
+
+    A model that keeps its own `out_of_fold` answers is fitted once only.
+    """
+    use = np.flatnonzero(readable(x))
+
+    def fitted(rows: Array) -> Any:
+        return make().fit_table(x[rows], y[rows], groups[rows], None if emotions is None else emotions[rows])
+
+    model, p, rank = fitted(use), np.full(len(y), np.nan), np.full(len(y), np.nan)
+    known = getattr(getattr(model, "tabular", model), "out_of_fold", None)
+    if known is not None:
+        p[use] = known
+        return Asked(model, p, None)
+    ranks = False
+    for train, test in person_folds(groups[use], FOLDS, seed):
+        if len(np.unique(y[use[train]])) < 2:
+            continue
+        other, rows = fitted(use[train]), use[test]
+        p[rows] = other.predict_table(x[rows])[:, 1]
+        scores = other.rank_table(x[rows]) if hasattr(other, "rank_table") else None
+        if scores is not None:
+            rank[rows], ranks = scores, True
+    return Asked(model, p, rank if ranks else None)
+
+
+@dataclass
+class Stack:
+    """`fit(samples, labels, groups, emotions)` and `predict_proba(samples)`, or the same on what `table` gives.
+
+    weights, bias   of the members' log-odds in those of the stack; a member without an answer says nothing (0)
+    pair_weights    of the members' scores in what orders two clips of one person
+    names           of the members, for people
+    """
+
+    makes: tuple[Make, ...]
+    seed: int = 0
+    needs: str = "points"
+    members: list[Any] = field(default_factory=list)
+    weights: Array = field(default_factory=lambda: np.zeros(0))
+    bias: float = 0.0
+    pair_weights: Array | None = None
+    margin: float = 0.0
+    out_of_fold: Array | None = field(default=None, repr=False)
+    facts: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        drafts = self.members or [make() for make in self.makes]
+        self.reader = Together(tuple(draft.reader for draft in drafts))
+        self.recipe = tuple(getattr(draft, "recipe", None) for draft in drafts)
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """See `Together.table`."""
+        return self.reader.table(samples)
+
+    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> Stack:
+        """Fit on samples; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
+        return self.fit_table(self.table(samples), labels, groups, emotions)
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Stack:
+        """Fit on what `table` gives. InputError with too few people for any of the members."""
+        from sklearn.linear_model import LogisticRegression
+
+        y, groups = np.asarray(labels, int), np.asarray(groups)
+        emotions = None if emotions is None else np.asarray(emotions)
+        asked = [
+            ask(make, part, y, groups, emotions, self.seed)
+            for make, part in zip(self.makes, self.reader.parts(x), strict=True)
+        ]
+        self.members = [each.model for each in asked]
+        z = np.column_stack([logit(each.p) for each in asked])
+        seen = np.isfinite(z).any(axis=1)
+        if len(np.unique(y[seen])) < 2:
+            raise InputError("A stack needs clips of both labels from people that its members can leave out; add some.")
+        mix = LogisticRegression(C=1.0).fit(np.nan_to_num(z[seen]), y[seen])
+        self.weights, self.bias = mix.coef_[0], float(mix.intercept_[0])
+        self.out_of_fold = np.full(len(y), np.nan)
+        self.out_of_fold[seen] = sigmoid(self._mixed(z[seen]))
+        self.margin = abstention_margin(self.out_of_fold[seen], y[seen], TARGET_ACCURACY)
+        self._fit_pairs(asked, y, groups, emotions)
+        return self
+
+    def _fit_pairs(self, asked: Sequence[Asked], y: Array, groups: Array, emotions: Array | None) -> None:
+        """Logistic regression on differences, without an intercept, as both orders of a pair are the same pair."""
+        from sklearn.linear_model import LogisticRegression
+
+        if all(each.rank is None for each in asked):
+            return
+        scores = np.column_stack([logit(each.p) if each.rank is None else each.rank for each in asked])
+        better, worse = pairs(y, groups, emotions)
+        gap = scores[better] - scores[worse]
+        gap = gap[np.isfinite(gap).all(axis=1)]
+        if len(gap) < 2:
+            return
+        spread = np.maximum(np.sqrt((gap**2).mean(axis=0)), 1e-12)
+        first = np.arange(len(gap)) % 2 == 0
+        fitted = LogisticRegression(C=1.0, fit_intercept=False).fit(
+            gap / spread * np.where(first, 1, -1)[:, None], first
+        )
+        self.pair_weights = fitted.coef_[0] / spread
+
+    def told(self, emotion: str) -> Stack:
+        """The same where every clip shows this emotion, for members that would guess it."""
+        members = [each.told(emotion) if hasattr(each, "told") else each for each in self.members]
+        return replace(self, members=members)
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        return self.predict_table(self.table(samples))
+
+    def predict_table(self, x: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine), NaN where no member has an answer. InputError before `fit`."""
+        z = np.column_stack([logit(p) for p in self.said(x)])
+        p = np.where(np.isfinite(z).any(axis=1), sigmoid(self._mixed(z)), np.nan)
+        return np.column_stack([1 - p, p])
+
+    def rank_table(self, x: Array) -> Array | None:
+        """float64 (N,): scores that order two clips of one person and emotion; None where P(genuine) does."""
+        if self.pair_weights is None:
+            return None
+        columns = []
+        for member, part, p in zip(self.members, self.reader.parts(x), self.said(x), strict=True):
+            scores = member.rank_table(part) if hasattr(member, "rank_table") else None
+            columns.append(logit(p) if scores is None else scores)
+        return np.asarray(np.nan_to_num(np.column_stack(columns)) @ self.pair_weights)
+
+    def said(self, x: Array) -> list[Array]:
+        """P(genuine), (N,), of each member, NaN where it cannot read a clip."""
+        if not self.members:
+            raise InputError("This stack has not been fitted; call fit first.")
+        return [_answers(member, part) for member, part in zip(self.members, self.reader.parts(x), strict=True)]
+
+    def _mixed(self, z: Array) -> Array:
+        return np.asarray(np.nan_to_num(z) @ self.weights + self.bias)
+
+
+def _answers(member: Any, part: Array) -> Array:
+    out, use = np.full(len(part), np.nan), readable(part)
+    if use.any():
+        out[use] = member.predict_table(part[use])[:, 1]
+    return out

@@ -1,0 +1,224 @@
+"""Emotion first, then genuine or posed: a combinator over any two methods.
+
+The first stage names the emotion. The second is either one judge per emotion ("apart"), whose answers are weighed by
+what the first stage says: P(genuine) = Σ_e P(e) · P_e(genuine); or one judge for all that is told what the first stage
+says ("conditioned"). Where the first stage is sure, the weighing is the choice of one judge. How sure it is follows
+from how often it was right about people left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from duchenne.errors import InputError, UsageError
+from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, platt, sigmoid
+from duchenne.learn.folds import person_folds
+from duchenne.learn.linear import Linear
+from duchenne.learn.scorers import Boosted, Namer, Squashed, Trees
+from duchenne.methods.stack import Make, Together, no_more, readable
+from duchenne.tabular.model import EMOTION_PENALTY
+from duchenne.tabular.rows import Reader
+from duchenne.tabular.table_model import check_columns
+from duchenne.types import Array, Sample
+
+FOLDS = 3
+
+
+def _linear(x: Array, classes: Array, seed: int) -> Namer:
+    return Squashed(**vars(Linear.fit(x, classes, EMOTION_PENALTY)))
+
+
+def _boosting(x: Array, classes: Array, seed: int) -> Namer:
+    import xgboost
+
+    count = int(classes.max()) + 1
+    settings = {
+        "objective": "multi:softprob", "num_class": count, "tree_method": "hist", "max_depth": 3,
+        "eta": 0.08, "subsample": 0.5, "colsample_bytree": 0.1, "lambda": 5.0, "max_bin": 32, "seed": seed,
+        "nthread": 1, "verbosity": 0,
+    }  # fmt: skip
+    data = xgboost.DMatrix(x, label=classes, nthread=1)
+    return Boosted(xgboost.train(settings, data, num_boost_round=100), count)
+
+
+def _extra_trees(x: Array, classes: Array, seed: int) -> Namer:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    trees = ExtraTreesClassifier(300, max_features=0.3, random_state=seed).fit(np.nan_to_num(x), classes)
+    return Trees.of(trees, genuine=False)
+
+
+#: First stages: name → fit on rows (N, D) and classes (N,) 0 … K − 1.
+FIRST: dict[str, Callable[[Array, Array, int], Namer]] = {
+    "linear": _linear,
+    "boosting": _boosting,
+    "extra-trees": _extra_trees,
+}
+
+
+def sharpened(p: Array, by: float) -> Array:
+    """Probabilities (N, K) to the power `by`, adding up to 1 again."""
+    z = by * np.log(np.clip(p, 1e-6, 1.0))
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+def sharpness(p: Array, classes: Array) -> float:
+    """The power that makes probabilities (N, K) of people left out fit their classes (N,) best: a namer that is held
+    back by its regularisation would otherwise let every judge have a say."""
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(p))
+
+    def loss(power: float) -> float:
+        return float(-np.log(np.clip(sharpened(p, np.exp(power))[rows, classes], 1e-12, 1)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 7.0), method="bounded").x))
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """Both stages, fitted: judges by emotion, or the one under ""; the first reads so many `columns`."""
+
+    names: tuple[str, ...]
+    namer: Namer
+    sharpness: float
+    columns: int
+    judges: dict[str, Any]
+
+    def emotions(self, rows: Array) -> Array:
+        """float64 (N, E): what the first stage says of `rows`, as sure as it was right about people left out."""
+        check_columns(rows, self.columns)
+        return sharpened(self.namer(rows), self.sharpness)
+
+    def p(self, rows: Array, x: Array) -> Array:
+        """float64 (N,): P(genuine) of clips with `rows` (N, D) for the first stage and `x` (N, ...) for the second."""
+        emotions = self.emotions(rows)
+        if set(self.judges) == {""}:
+            return np.asarray(self.judges[""].predict_table(np.hstack([x, emotions]))[:, 1])
+        said = np.column_stack([self.judges[name].predict_table(x)[:, 1] for name in self.names])
+        seen = np.isfinite(said)
+        with np.errstate(invalid="ignore"):
+            return np.asarray((emotions * np.where(seen, said, 0.0)).sum(axis=1) / (emotions * seen).sum(axis=1))
+
+
+@dataclass
+class TwoStage:
+    """`fit(samples, labels, groups, emotions)` and `predict_proba(samples)`, or the same on what `table` gives.
+
+    make    makes the unfitted judge (of one emotion, or of all)
+    first   one of `FIRST`; reads what the judge reads where that is rows of numbers, else the descriptors "dynamics"
+    how     "apart" or "conditioned" (see above)
+
+    An emotion with too few people for a judge of its own gets one that is fitted to all clips.
+    """
+
+    make: Make = no_more
+    first: str = "linear"
+    how: str = "apart"
+    seed: int = 0
+    needs: str = "points"
+    stages: Stages | None = None
+    slope: float = 1.0
+    intercept: float = 0.0
+    margin: float = 0.0
+    out_of_fold: Array | None = field(default=None, repr=False)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.first not in FIRST:
+            raise UsageError(f"There is no first stage '{self.first}'; choose one of: {', '.join(FIRST)}.")
+        draft = self.make() if self.stages is None else next(iter(self.stages.judges.values()))
+        rows = isinstance(draft.reader, Reader)
+        if self.how == "conditioned" and (not rows or hasattr(draft, "names")):
+            raise UsageError(
+                "Only a method that reads any columns, such as boosting or linear-svm, can be told the emotion in "
+                "columns of its own; choose one, or two-stage, which fits one judge per emotion."
+            )
+        self.reader = Together((draft.reader if rows else Reader(), draft.reader))
+        self.recipe = (self.first, self.how, FOLDS, getattr(draft, "recipe", None))
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """See `Together.table`."""
+        return self.reader.table(samples)
+
+    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> TwoStage:
+        """Fit on samples; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names."""
+        return self.fit_table(self.table(samples), labels, groups, emotions)
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> TwoStage:
+        """Fit on what `table` gives. InputError without emotions, or with too few people."""
+        what = np.full(len(x), "") if emotions is None else np.asarray(emotions).astype(str)
+        use = readable(x) & ~np.isin(what, ("", "None", "nan"))
+        if len(np.unique(what[use])) < 2:
+            raise InputError("Two stages need clips of at least 2 emotions, named in the manifest; name them there.")
+        rows, seen = self.reader.parts(x[use])
+        y, groups, what = np.asarray(labels, int)[use], np.asarray(groups)[use], what[use]
+        z = np.full(len(y), np.nan)
+        for train, test in person_folds(groups, FOLDS, self.seed):
+            if len(np.unique(y[train])) == 2 and set(what[test]) <= set(what[train]):
+                part = self._stages(rows[train], seen[train], y[train], groups[train], what[train])
+                z[test] = logit(part.p(rows[test], seen[test]))
+        known = np.isfinite(z)
+        self.slope, self.intercept = platt(z[known], y[known]) if known.any() else (1.0, 0.0)
+        p = sigmoid(self.slope * z + self.intercept)
+        self.margin = abstention_margin(p[known], y[known], TARGET_ACCURACY) if known.any() else 0.0
+        self.out_of_fold = np.full(len(x), np.nan)
+        self.out_of_fold[use] = p
+        self.stages = self._stages(rows, seen, y, groups, what)
+        return self
+
+    def _stages(self, rows: Array, x: Array, y: Array, groups: Array, what: Array) -> Stages:
+        names = tuple(sorted(set(what.tolist())))
+        classes = np.searchsorted(names, what)
+        namer, told = FIRST[self.first](rows, classes, self.seed), np.full((len(x), len(names)), 1 / len(names))
+        # what a judge learns from must be as uncertain as what it will be told of strangers
+        for train, test in person_folds(groups, FOLDS, self.seed):
+            if len(np.unique(classes[train])) == len(names):
+                told[test] = FIRST[self.first](rows[train], classes[train], self.seed)(rows[test])
+        sharp = sharpness(told, classes)
+        if self.how == "conditioned":
+            inputs = np.hstack([x, sharpened(told, sharp)])
+            return Stages(names, namer, sharp, rows.shape[1], {"": self.make().fit_table(inputs, y, groups, what)})
+        judges, lacking = {}, []
+        for name in names:
+            mine = what == name
+            try:
+                judges[name] = self.make().fit_table(x[mine], y[mine], groups[mine], what[mine])
+            except InputError:  # too few people or one label
+                lacking.append(name)
+        if lacking:
+            judges |= dict.fromkeys(lacking, self.make().fit_table(x, y, groups, what))
+        return Stages(names, namer, sharp, rows.shape[1], judges)
+
+    def told(self, emotion: str) -> TwoStage:
+        """The same where every clip shows this emotion, so that nothing is guessed; itself if it never learnt it."""
+        if self.stages is None or emotion not in self.stages.names:
+            return self
+        n, sure = self.stages.columns, 40.0 * (np.array(self.stages.names) == emotion)
+        knowing = Squashed(np.zeros(n), np.ones(n), np.zeros((len(sure), n)), sure)
+        return replace(self, stages=replace(self.stages, namer=knowing, sharpness=1.0))
+
+    def emotions(self, x: Array) -> Array:
+        """float64 (N, E): what the first stage says of rows of `table`, emotions in alphabetical order."""
+        if self.stages is None:
+            raise InputError("This model has not been fitted; call fit first.")
+        return self.stages.emotions(self.reader.parts(x)[0])
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        return self.predict_table(self.table(samples))
+
+    def predict_table(self, x: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine), NaN for clips that cannot be read. InputError before `fit`."""
+        if self.stages is None:
+            raise InputError("This model has not been fitted; call fit first.")
+        p, use = np.full(len(x), np.nan), readable(x)
+        if use.any():
+            z = logit(self.stages.p(*self.reader.parts(x[use])))
+            p[use] = sigmoid(self.slope * z + self.intercept)
+        return np.column_stack([1 - p, p])

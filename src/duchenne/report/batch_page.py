@@ -1,0 +1,245 @@
+"""A corpus' verdicts as one HTML page beside its results: where the groups lie, and every clip in a table that sorts.
+
+Facts are put in order here; `templates/corpus.html.j2` turns them into markup with every string escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne.plots.text import clamp, finite, number, percent
+from duchenne.report import pages
+from duchenne.types import EMOTIONS, LABELS
+from duchenne.video.reader import natural
+
+PLAIN_ROWS = 300  # in the page itself, for browsers that run no script
+MOST_GROUPS = 40  # of one kind that are drawn; the others are counted together
+_BINS = 40  # columns between P(genuine) 0 and 1
+_MOST_DOTS = 8  # in one column; beyond it bars are drawn
+_DOT = 10  # px from one dot to the next
+KINDS = {"genuine": "like spontaneous", "posed": "like posed", "abstained": "no judgement", "failed": "failed"}
+#: Columns of the table: key, heading, whether it holds numbers.
+_COLUMNS = (
+    *(("clip", "Clip", False), ("face", "Face", True), ("verdict", "Moves", False), ("p", "P(genuine)", True)),
+    *(("emotion", "Shows", False), ("rise", "Onset to apex", True), ("seconds", "Length", True)),
+    *(("coverage", "Face seen", True), ("told", "Told", False), ("note", "Notes", False)),
+)
+_OPTIONAL = ("face", "told")  # have no column where they say nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A face of a clip, or a clip without a result.
+
+    `row` as `clips.csv` has it, or {"failure": sentence}; `told` subject, emotion and label of a manifest; `report`
+    and `thumb` addresses below the page's folder, "" for none.
+    """
+
+    name: str
+    start: float | None
+    end: float | None
+    told: tuple[str | None, str | None, str | None]
+    row: Mapping[str, Any]
+    report: str = ""
+    thumb: str = ""
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        return "failed" if "failure" in self.row else "abstained" if self.row["abstained"] else self.row["label"]
+
+
+def render(lines: Sequence[Line], summary: Mapping[str, Any], card: Mapping[str, Any]) -> str:
+    """The page as a string. `summary` as in summary.json; `card` as for `report.render`, with its limits as "says"."""
+    css, script = (pages.part("report.css") + pages.part("corpus.css"), pages.part("corpus.js"))
+    kinds = Counter(line.kind for line in lines)
+    rows = [_cells(line) for line in lines]
+    shown = [key for key, _, _ in _COLUMNS if key not in _OPTIONAL or _needed(key, rows)]
+    band = [clamp(100 * end) for end in card["abstain_band"]] if card.get("abstain_band") else None
+    facts = summary.get("options", {})
+    return (
+        pages.environment()
+        .get_template("corpus.html.j2")
+        .render(
+            s=summary,
+            kinds={kind: kinds[kind] for kind in KINDS},
+            words=KINDS,
+            shares=_shares(kinds),
+            card={**dict.fromkeys(("accuracy", "accuracy_interval", "data", "people", "limits", "says")), **card},
+            groupings=_groupings(lines),
+            band=band,
+            counts=_counts(lines),
+            columns=[column for column in _COLUMNS if column[0] in shown],
+            rows=rows[:PLAIN_ROWS],
+            data={"columns": shown, "numbers": [key for key, _, numbers in _COLUMNS if numbers], "words": KINDS}
+            | {"keys": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows]},
+            model=facts.get("model", {}),
+            options={key: value for key, value in facts.items() if key != "model" and value is not None},
+            pictured=any(line.thumb for line in lines),
+            css=css,
+            script=script,
+            policy=pages.policy(css, script, "img-src 'self' file:"),  # thumbnails lie beside it, opened or served
+        )
+    )
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def _cells(line: Line) -> dict[str, Any]:
+    """A row of the table, in values that sort; None is missing."""
+    row = line.row
+    rise = row["apex"] - row["onset"] if finite(row.get("apex")) and finite(row.get("onset")) else None
+    said = row.get("failure") or " ".join(filter(None, (row.get("reason"), row.get("warnings"))))
+    return {
+        "clip": line.name.rpartition("/")[2],
+        "folder": "".join(line.name.rpartition("/")[:2]),
+        "stretch": _stretch(line.start, line.end),
+        "report": line.report,
+        "thumb": line.thumb,
+        "verdict": line.kind,
+        "face": None if row.get("face") is None else row["face"] + 1,
+        "p": row.get("p_genuine"),
+        "emotion": row.get("emotion"),
+        "sure": row.get(f"p_{row.get('emotion')}"),
+        "rise": None if rise is None else round(rise, 3),
+        "seconds": None if row.get("seconds") is None else round(row["seconds"], 2),
+        "coverage": row.get("coverage"),
+        "told": ", ".join(filter(None, reversed(line.told))),
+        "note": said,
+    }
+
+
+def _needed(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(row[key] not in (None, "", 1) for row in rows)
+
+
+def _stretch(start: float | None, end: float | None) -> str:
+    if start is None and end is None:
+        return ""
+    return f"from {number(start or 0.0, 's')}" + ("" if end is None else f" to {number(end, 's')}")
+
+
+# --- distributions ------------------------------------------------------------------------------------------
+
+
+def _groupings(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Every way to part the faces that parts them, the one to begin with first: a manifest's label, folders, all."""
+    ways: list[tuple[str, str, Callable[[Line], str | None]]] = [
+        ("label", "told label", lambda line: line.told[2]),
+        ("folder", "folder", lambda line: "".join(line.name.removeprefix("./").split("/")[:-1][:1]) or None),
+        ("subject", "subject", lambda line: line.told[0]),
+        ("emotion", "told emotion", lambda line: line.told[1]),
+        ("shows", "emotion it shows", lambda line: line.row.get("emotion")),
+    ]
+    made = []
+    for key, title, name in ways:
+        found: dict[str | None, list[Line]] = {}
+        for line in lines:
+            found.setdefault(name(line), []).append(line)
+        if key == "shows":
+            found.pop(None, None)  # failures
+        if len(found) > 1 or (key in ("label", "emotion", "subject") and None not in found and found):
+            made.append(_grouping(key, title, found))
+    everyone = _grouping("all", "nothing, all together", {"All": list(lines)})
+    at = 1 if made and made[0]["key"] in ("label", "folder") else 0
+    return [*made[:at], everyone, *made[at:]]
+
+
+def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) -> dict[str, Any]:
+    missing = {"folder": "(not in a folder)"}.get(key, "(not told)")
+    kept = sorted(found, key=lambda name: -len(found[name]))[:MOST_GROUPS]
+    ordered = sorted(kept, key=lambda name: _order(key, name))
+    values = {name: _values(found[name]) for name in ordered}
+    fullest = max((int(_binned(p).max(initial=0)) for p in values.values()), default=0)
+    return {
+        "key": key,
+        "title": title,
+        "dots": fullest <= _MOST_DOTS,
+        "groups": [_group(name or missing, found[name], values[name], fullest) for name in ordered],
+        "more": len(found) - len(kept),
+        "more_faces": sum(len(each) for name, each in found.items() if name not in kept),
+        "people": len({line.told[0] for each in found.values() for line in each} - {None}),
+    }
+
+
+def _order(key: str, name: str | None) -> tuple[Any, ...]:
+    known = {"label": (*LABELS[::-1],), "emotion": EMOTIONS, "shows": EMOTIONS}.get(key, ())
+    return (
+        name is None,
+        known.index(name) if name in known else len(known),
+        natural(Path((name or "").replace("/", " "))),
+    )
+
+
+def _values(lines: Sequence[Line]) -> Any:
+    return np.array([line.row["p_genuine"] for line in lines if finite(line.row.get("p_genuine"))], dtype=float)
+
+
+def _binned(p: Any) -> Any:
+    return np.bincount(np.clip((p * _BINS).astype(int), 0, _BINS - 1), minlength=_BINS)
+
+
+def _group(name: str, lines: Sequence[Line], p: Any, fullest: int) -> dict[str, Any]:
+    """One line of the figure: dots or bars in percent of the width and px from the base, quartiles, and counts."""
+    kinds, columns = Counter(line.kind for line in lines), _binned(p)
+    dots = fullest <= _MOST_DOTS
+    high = max(1, int(columns.max()))
+    marks = [
+        {"x": clamp(100 * (column + 0.5) / _BINS), "kind": "genuine" if 2 * column >= _BINS else "posed", "rows": rows}
+        for column, count in enumerate(map(int, columns))
+        if count
+        for rows in ([(r + 0.5) * _DOT for r in range(count)] if dots else [round(56 * count / high, 1)],)
+    ]
+    return {
+        "name": name,
+        "marks": marks,
+        "height": (_DOT * high if dots else 56) + 6,
+        "quartiles": [clamp(100 * float(q)) for q in np.quantile(p, (0.25, 0.5, 0.75))] if len(p) else None,
+        "median": float(np.median(p)) if len(p) else None,
+        "n": len(p),
+        **{kind: kinds[kind] for kind in KINDS},
+    }
+
+
+# --- counts -------------------------------------------------------------------------------------------------
+
+
+def _shares(kinds: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Parts of one bar: posed, no judgement, spontaneous, in percent of the faces."""
+    names, total, at, parts = ("posed", "abstained", "genuine"), 0, 0.0, []
+    total = sum(kinds[name] for name in names)
+    for name in names if total else ():
+        width = 100 * kinds[name] / total
+        parts.append({"kind": name, "x": clamp(at), "width": clamp(width), "share": percent(width / 100)})
+        at += width
+    return parts
+
+
+def _counts(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Tables of counts, the largest first: what the faces show, and why there was no judgement."""
+    shows = Counter(line.row["emotion"] for line in lines if line.row.get("emotion"))
+    reasons = Counter(_reason(line.row["reason"]) for line in lines if line.row.get("reason"))
+    titles = (("What the faces show most", shows), ("Why there is no judgement", reasons))
+    return [
+        {"title": title, "rows": [(name, n, clamp(100 * n / max(found.values()))) for name, n in _ranked(found)]}
+        for title, found in titles
+        if found
+    ]
+
+
+def _ranked(found: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _reason(sentence: str) -> str:
+    """A reason's kind: what stands before its numbers."""
+    head = re.split(r"[:;.]|\d", sentence, maxsplit=1)[0].strip()
+    return head if sentence[len(head) : len(head) + 1] in (":", ";", ".", "") else f"{head} …"

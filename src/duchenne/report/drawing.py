@@ -1,0 +1,250 @@
+"""Curves and phases as a reader sees them: positions on a shared time axis.
+
+Plain dictionaries and SVG path data come out; no markup, so that a template can escape every string.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from duchenne.plots.text import clamp, number, percent, words
+from duchenne.types import Array, FaceTrack, Phase, Signals
+
+#: Curves shown first, in this order, and what they are in words; all others wait in a fold-out.
+MAIN_CURVES = {
+    "lip_corner_pull": "distance between the mouth’s corners",
+    "mouth_opening": "distance between the inner lips",
+    "eye_aperture": "distance between the lids, both eyes",
+    "brow_height": "brows above the line of the eyes",
+}
+PLOT_HEIGHT = 76  # px of one curve's panel
+MAX_ROWS = 40  # of the table that stands for the curves where they cannot be seen
+MAX_CELLS = 240  # cells of an emotion's lane over a long clip; each is a mean
+MAX_STEPS = 1500  # bins a long curve is thinned to; each bin keeps its lowest and highest sample
+MOMENTS = ("onset", "apex", "offset", "end")
+STRETCHES = ("rise", "plateau", "fall")
+
+
+def lost_stretches(track: FaceTrack, quality: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Stretches in seconds without a face: as assessed, else read from the track."""
+    if "lost" in quality:
+        return [(float(start), float(end)) for start, end in quality["lost"]]
+    step = float(np.median(np.diff(track.time))) if len(track) > 1 else 0.0
+    runs = _runs(~track.seen)
+    return [(float(track.time[start]), float(track.time[stop - 1]) + step) for start, stop in runs]
+
+
+def told_apart(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:
+    """Each stretch with its kind: "lost", no face was found; "doubted", one was, but its points were not trusted."""
+    kinds = []
+    for start, end in stretches:
+        seen = track.seen[(track.time >= start) & (track.time < end)]
+        kinds.append((start, end, "doubted" if seen.size and seen.mean() > 0.5 else "lost"))
+    return kinds
+
+
+def table(curves: Signals, names: Sequence[str], emotions: Signals | None = None) -> dict[str, Any]:
+    """The named curves and the likeliest emotion at even times, `MAX_ROWS` at most: header, and rows of text."""
+    if not len(curves.time) or not names:
+        return {"header": [], "rows": []}
+    lo, hi = float(curves.time[0]), float(curves.time[-1])
+    steps = (m * 10.0**e for e in range(-2, 7) for m in (1, 2, 5))
+    step = next(s for s in steps if (hi - lo) / s < MAX_ROWS)
+    rows = []
+    for t in np.arange(math.ceil(lo / step - 1e-9), math.floor(hi / step + 1e-9) + 1) * step:
+        i = int(np.abs(curves.time - t).argmin())
+        cells = [number(float(curves[name][i]), curves.units[curves.names.index(name)]) for name in names]
+        rows.append([number(float(t), "s"), *cells, *([] if emotions is None else [_likeliest(emotions, float(t))])])
+    header = ["Time", *map(words, names), *([] if emotions is None else ["Shows most"])]
+    return {"header": header, "rows": rows}
+
+
+def _likeliest(emotions: Signals, t: float) -> str:
+    near = np.abs(emotions.time - t)
+    if not near.size or near.min() > 0.3:
+        return "not seen"
+    row = emotions.values[near.argmin()]
+    return f"{emotions.names[int(row.argmax())]} {percent(float(row.max()))}"
+
+
+def _runs(mask: Array) -> list[tuple[int, int]]:
+    """Start and stop (exclusive) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask, [0]]).astype(int))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def timeline(
+    track: FaceTrack,
+    curves: Signals,
+    phases: Sequence[Phase],
+    lost: Sequence[tuple[float, float] | tuple[float, float, str]],
+    emotions: Signals | None = None,
+) -> dict[str, Any]:
+    """Everything drawn over the shared time axis; x in percent of its width. `lost` as from `told_apart`."""
+    times = np.concatenate([track.time, curves.time])
+    lo, hi = (float(times.min()), float(times.max())) if len(times) else (0.0, 1.0)
+    span = hi - lo if hi > lo else 1.0
+
+    def x(t: float) -> float:
+        return clamp(100 * (t - lo) / span)
+
+    names = [n for n in MAIN_CURVES if n in curves.names]
+    others = [n for n in curves.names if n not in names]
+    moments = [(getattr(p, m), m) for p in phases for m in MOMENTS]
+    bands = [band for phase in phases for band in _bands(phase, lo, lo + span, x)]
+    marks = _rows([{"x": x(t), "text": m, "time": t} for t, m in moments if t is not None])
+    gaps = [
+        {"kind": kind, "x": x(a), "width": round(x(b) - x(a), 2), "start": a, "end": b}
+        for a, b, kind in ((*gap, "lost")[:3] for gap in lost)
+    ]
+    return {
+        "lo": lo,
+        "span": span,
+        "main": [_plot(curves, name, lo, span) for name in names],
+        "others": [_plot(curves, name, lo, span) for name in others],
+        "height": PLOT_HEIGHT,
+        "ticks": [{"x": x(t), "text": s, "anchor": _edge(x(t))} for t, s in _ticks(lo, lo + span, 6)],
+        "bands": bands,
+        "kinds": {band["kind"] for band in (*bands, *gaps)},
+        "marks": marks,
+        "rows": 1 + max((mark["row"] for mark in marks), default=0),
+        "lost": gaps,
+        "phases": [_phase_row(phase) for phase in phases],
+        "lanes": [] if emotions is None else _lanes(emotions, x),
+    }
+
+
+def _lanes(emotions: Signals, x: Callable[[float], float]) -> list[dict[str, Any]]:
+    """A lane per emotion, the most seen first: cells from one look at the face to the next, as dark as it is likely."""
+    if not len(emotions.time):
+        return []
+    parts = np.array_split(np.arange(len(emotions.time)), min(MAX_CELLS, len(emotions.time)))
+    starts, steps = emotions.time[[part[0] for part in parts]], np.diff(emotions.time)
+    step = float(np.median(steps)) if len(steps) else 0.0
+    # a cell does not reach over seconds in which the face was not looked at
+    ends = np.minimum(np.append(starts[1:], np.inf), emotions.time[[part[-1] for part in parts]] + 1.5 * step)
+    means = np.array([emotions.values[part].mean(axis=0) for part in parts])
+    order = np.argsort(-emotions.values.mean(axis=0), kind="stable")
+    return [
+        {
+            "name": emotions.names[k],
+            "mean": float(emotions.values[:, k].mean()),
+            "peak": float(emotions.time[emotions.values[:, k].argmax()]),
+            "most": float(emotions.values[:, k].max()),
+            "cells": [
+                {"x": x(a), "width": max(0.1, round(x(b) - x(a), 2)), "p": round(float(p), 2)}
+                for a, b, p in zip(starts, ends, means[:, k], strict=True)
+                if p >= 0.03
+            ],
+        }
+        for k in order
+    ]
+
+
+def _edge(at: float) -> str:
+    return "start" if at < 3 else "end" if at > 97 else "middle"
+
+
+def _bands(phase: Phase, lo: float, hi: float, x: Callable[[float], float]) -> list[dict[str, Any]]:
+    """Shaded stretches. A moment outside the clip stands at the clip's edge; one missing between is a gap."""
+    times = [getattr(phase, moment) for moment in MOMENTS]
+    known = [i for i, t in enumerate(times) if t is not None]
+    if not known:
+        return []
+    filled = [lo if i < known[0] else hi if i > known[-1] else t for i, t in enumerate(times)]
+    return [
+        {"kind": kind, "x": x(a), "width": round(x(b) - x(a), 2), "start": a, "end": b}
+        for kind, a, b in zip(STRETCHES, filled, filled[1:], strict=False)
+        if a is not None and b is not None and x(b) > x(a)
+    ]
+
+
+def _phase_row(phase: Phase) -> dict[str, Any]:
+    times = [getattr(phase, moment) for moment in MOMENTS]
+    known = [i for i, t in enumerate(times) if t is not None]
+
+    def absent(i: int) -> str:
+        if known and i < known[0]:
+            return "before the clip"
+        return "after the clip" if known and i > known[-1] else "not found"
+
+    told = [absent(i) if t is None else number(float(t), "s") for i, t in enumerate(times)]
+    lengths = ["–" if a is None or b is None else number(float(b - a), "s") for a, b in pairwise(times)]
+    return {"curve": phase.curve, "moments": told, "times": times, "lengths": lengths}
+
+
+def _rows(marks: list[dict[str, Any]], need: float = 13.0) -> list[dict[str, Any]]:
+    """Stack labels that would touch on a phone (`need` percent wide each) into rows."""
+    free: list[float] = []
+    for mark in sorted(marks, key=lambda m: m["x"]):
+        at_end = mark["x"] > 100 - need
+        left = mark["x"] - need if at_end else mark["x"]
+        row = next((i for i, edge in enumerate(free) if edge <= left), len(free))
+        free[row : row + 1] = [left + need]
+        mark.update(row=row, anchor="end" if at_end else "start")
+    return marks
+
+
+def _plot(curves: Signals, name: str, lo: float, span: float) -> dict[str, Any]:
+    """One curve as an SVG path in a 1000 x PLOT_HEIGHT box, with its value ticks and a description."""
+    values, unit = curves[name], curves.units[curves.names.index(name)]
+    seen = np.isfinite(values)
+    plot: dict[str, Any] = {
+        "name": name,
+        "unit": unit,
+        "path": "",
+        "ticks": [],
+        "low": 0.0,
+        "high": 0.0,
+        "summary": "no values were measured",
+    }
+    if not seen.any():
+        return plot
+    low, high = float(values[seen].min()), float(values[seen].max())
+    pad = 0.12 * (high - low) or max(abs(low), 1.0) * 0.1
+    bottom, room = low - pad, high - low + 2 * pad
+    y = PLOT_HEIGHT * (1 - (values - bottom) / room)
+    ticks = _ticks(bottom, bottom + room, 3)
+    peak = float(curves.time[np.nanargmax(values)])
+    plot["low"], plot["high"] = bottom, bottom + room
+    plot["path"] = _path(1000 * (curves.time - lo) / span, y)
+    plot["ticks"] = [{"y": round(PLOT_HEIGHT * (1 - (t - bottom) / room), 1), "text": s} for t, s in ticks]
+    plot["summary"] = (
+        f"from {number(low, unit)} to {number(high, unit)}, highest at {number(peak, 's')}"
+        f"{'' if seen.all() else '; gaps where the face was not seen'}"
+    )
+    return plot
+
+
+def _path(x: Array, y: Array) -> str:
+    """SVG path through the finite samples; a NaN breaks the line, a lone sample becomes a dot."""
+    parts = []
+    for start, stop in _runs(np.isfinite(y)):
+        keep = _thin(y[start:stop], math.ceil(len(y) / MAX_STEPS)) + start
+        points = " ".join(f"{a:.1f} {b:.1f}" for a, b in zip(x[keep], y[keep], strict=True))
+        parts.append(f"M{points}" + ("h0" if len(keep) == 1 else ""))
+    return "".join(parts)
+
+
+def _thin(y: Array, every: int) -> Array:
+    """Indices that keep the lowest and highest of each `every` samples, so that no peak is lost."""
+    if every < 2:
+        return np.arange(len(y))
+    starts = range(0, len(y), every)
+    keep = [s + pick(y[s : s + every]) for s in starts for pick in (np.argmin, np.argmax)]
+    return np.unique([0, *keep, len(y) - 1])
+
+
+def _ticks(lo: float, hi: float, about: int) -> list[tuple[float, str]]:
+    """Round values between lo and hi (steps of 1, 2 or 5 times a power of ten), each with its text."""
+    raw = (hi - lo) / about
+    power = math.floor(math.log10(raw))
+    step = next((m for m in (1, 2, 5) if m * 10.0**power >= raw), 10) * 10.0**power
+    decimals = max(0, -math.floor(math.log10(step)))
+    values = [i * step for i in range(math.ceil(lo / step), math.floor(hi / step) + 1)]
+    return [(v, f"{v:,.{decimals}f}".replace("-", "−")) for v in values]

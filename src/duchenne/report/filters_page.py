@@ -1,0 +1,253 @@
+"""What the filters of layers see, as one self-contained HTML page without scripts, good offline and on paper.
+
+Facts are put in order here; `templates/filters.html.j2` turns them into markup with every string escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from duchenne.errors import UsageError
+from duchenne.plots.filters import ROWS, Tile, sprite
+from duchenne.plots.text import clamp, percent
+from duchenne.report import pages
+from duchenne.types import Array
+
+if TYPE_CHECKING:
+    from duchenne.expression.filter_units import FilterUnits
+    from duchenne.expression.filters import Excited, Randomised, Views
+
+SURE = 0.05  # corrected p below which a filter is said to go with a unit
+_SIDE, _LARGE, _GAP = 54, 150, 4  # px of one picture in a tile, of one in the tile that shows how to read, between them
+_SHOWN = 4  # patches in that tile
+_LEAST, _PAIRS = 10, 60  # rows of the table of filters and units, and of it where so many hold up
+_FIRST = 24  # of the strongest filters, one shows how to read
+
+
+def order(excited: Excited) -> list[int]:
+    """The filters that are not dead, by their mean response to the images that excite them most, strongest first."""
+    alive = np.flatnonzero(~excited.dead)
+    strength = np.nanmean(excited.value[alive], axis=1) if len(alive) else alive
+    found: list[int] = alive[np.argsort(-strength, kind="stable")].tolist()
+    return found
+
+
+def tiles(
+    excited: Excited, views: Iterable[tuple[int, Views]], units: FilterUnits | None = None, *, most: int | None = None
+) -> list[Tile]:
+    """One tile per filter that `expression.filters.views_of` gives, with its `most` strongest patches (all if None)."""
+    extent = (excited.box[..., 2:] - excited.box[..., :2]).reshape(-1, 2).max(axis=0)
+    made = []
+    for j, seen in views:
+        rows = np.flatnonzero(excited.image[j] >= 0)[:most]
+        boxes = excited.box[j, rows].tolist()
+        pictures = [_pixels(excited.images[i]) for i in excited.image[j, rows].tolist()]
+        made.append(
+            Tile(
+                name=str(j),
+                note=_note(excited, units, j),
+                patches=np.stack([_cut(p, b, extent) for p, b in zip(pictures, boxes, strict=True)]).astype(np.uint8),
+                deconvnet=_signed(seen.deconvnet, boxes, extent),
+                guided=_signed(seen.guided, boxes, extent),
+            )
+        )
+    return made
+
+
+def section(
+    excited: Excited, tiles: Sequence[Tile], *, units: FilterUnits | None = None, sanity: Sequence[Randomised] = ()
+) -> dict[str, Any]:
+    """One layer's part of the page, its pictures packed, so that the tiles need not be kept."""
+    shown = {tile.name for tile in tiles}
+    return {
+        "layer": excited.layer,
+        "seen": excited.seen,
+        "most": excited.image.shape[1],
+        "count": len(excited.active),
+        "dead": int(excited.dead.sum()),
+        "fires": float(np.median(excited.active[~excited.dead])) if tiles else None,
+        "out": float(np.nanmedian(excited.stands_out)) if tiles else None,
+        "whole": _whole(excited),
+        "filters": _map(excited, shown),
+        "large": _tile(max(tiles[:_FIRST], key=_inside), _LARGE, _SHOWN) if tiles else None,
+        "tiles": [_tile(tile, _SIDE, None) for tile in tiles],
+        "table": None if units is None else _units(units, shown),
+        "sanity": _sanity(excited.layer, sanity),
+    }
+
+
+def render(
+    sections: Sequence[Mapping[str, Any]],
+    *,
+    model: str = "",
+    facts: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """The page as a string, a `section` for each layer in order. `facts` (images, licence, ...) are listed at its end,
+    `notes` before the pictures. UsageError where no filter is alive."""
+    if not any(each["tiles"] for each in sections):
+        raise UsageError("The page needs at least one filter that is not dead, found none; choose another layer.")
+    count, dead = (sum(each[key] for each in sections) for key in ("count", "dead"))
+    return (
+        pages.environment()
+        .get_template("filters.html.j2")
+        .render(
+            sections=sections,
+            model=model,
+            count=count,
+            dead=dead,
+            read=next(each for each in reversed(sections) if each["tiles"]),
+            rows=ROWS,
+            tested=next((each["layer"] for each in sections if each["table"]), None),
+            checked=[each for each in sections if each["sanity"]],
+            notes=notes,
+            facts=facts or {},
+        )
+    )
+
+
+# --- tiles --------------------------------------------------------------------------------------------------
+
+
+def _note(excited: Excited, units: FilterUnits | None, j: int) -> str:
+    """The unit that the filter surely goes with, if any, how its best images stand out, and on how many it fires."""
+    active = excited.active[j]
+    fires = f"stands out ×{excited.stands_out[j]:.1f} · fires on " + ("<1%" if active < 0.005 else percent(active))
+    if units is None or not (units.adjusted[j] < SURE).any():
+        return fires
+    best = int(np.lexsort((-np.nan_to_num(units.lift[j]), units.p[j]))[0])
+    return f"{units.units[best]} {percent(units.share[j, best])} · {fires}"
+
+
+def _pixels(image: Array) -> Array:
+    """float (H, W) or (H, W, 3) from 0 to 255 of what the network took, stretched to the whole range."""
+    low, high = float(image.min()), float(image.max())
+    stretched = (image - low) * (255 / (high - low)) if high > low else np.full(image.shape, 127.5)
+    return np.moveaxis(stretched, 0, -1) if len(image) == 3 else np.asarray(stretched.mean(axis=0))
+
+
+def _signed(views: Array, boxes: Sequence[Sequence[int]], extent: Array) -> Array:
+    """float (N, h, w): views (N, c, H, W) cut to the patches, colours summed, NaN outside the image."""
+    cut = [_cut(v.sum(axis=0), b, extent, np.nan) for v, b in zip(views, boxes, strict=False)]
+    return np.stack(cut).astype(np.float32)
+
+
+def _cut(picture: Array, box: Sequence[int], extent: Array, blank: float = 255.0) -> Array:
+    """The patch in the `box`, filled up to `extent` (h, w) on the sides where the image ends."""
+    top, left, bottom, right = box
+    high, wide = extent.tolist()
+    out = np.full((high, wide, *picture.shape[2:]), blank)
+    down = high - (bottom - top) if top == 0 else 0
+    over = wide - (right - left) if left == 0 else 0
+    out[down : down + bottom - top, over : over + right - left] = picture[top:bottom, left:right]
+    return out
+
+
+def _inside(tile: Tile) -> float:
+    """How much of its first four patches lies inside the image: the fullest shows best how to read."""
+    return float(np.isfinite(tile.deconvnet[:4]).sum())
+
+
+def _tile(tile: Tile, side: int, most: int | None) -> dict[str, Any]:
+    """The tile's pictures packed as WebP, see-through between them, so that they lie well on any paper."""
+    picture = sprite(tile, side, most=most, gap=_GAP)
+    opaque = np.indices(picture.shape[:2]) % (side + _GAP) < side
+    alpha = (opaque.all(axis=0) * 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(np.dstack([picture, alpha])).save(stream, "WEBP", quality=70, method=4, exact=True)
+    return {
+        "name": tile.name,
+        "note": tile.note,
+        "images": len(tile.patches[:most]),
+        "src": "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii"),
+        "width": picture.shape[1],
+        "height": picture.shape[0],
+    }
+
+
+# --- facts --------------------------------------------------------------------------------------------------
+
+
+def _whole(excited: Excited) -> tuple[int, int] | None:
+    """(height, width) in pixels of what a unit can see, None where that is the whole image."""
+    high, wide = (excited.box[..., 2:] - excited.box[..., :2]).reshape(-1, 2).max(axis=0).tolist()
+    image = next(iter(excited.images.values())).shape[1:]
+    return None if (high, wide) == image else (high, wide)
+
+
+def _map(excited: Excited, shown: set[str]) -> list[dict[str, Any]]:
+    """One square per filter: how far its most exciting images stand out, as ink, and whether the page shows it."""
+    out = excited.stands_out
+    ink = np.log(out) / max(np.log(np.nanquantile(out, 0.95)), 1e-9) if len(shown) else out
+    return [
+        {"name": j, "out": out[j], "ink": clamp(0.1 + 0.9 * ink[j], 0.1, 1), "shown": str(j) in shown}
+        if not dead
+        else {"name": j, "out": None}
+        for j, dead in enumerate(excited.dead)
+    ]
+
+
+def _units(units: FilterUnits, shown: set[str]) -> dict[str, Any] | None:
+    """Unit by unit its best filter, and the most certain pairs of filter and unit."""
+    pairs = units.rows()
+    if not pairs:
+        return None
+    for pair in pairs:
+        pair["shown"] = str(pair["filter"]) in shown
+        pair["sure"] = pair["p_adjusted"] < SURE
+    best: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        best.setdefault(pair["unit"], {**pair, "filters": 0})["filters"] += pair["sure"]
+    unanimous = [pair for pair in pairs if pair["share"] == 1]
+    return {
+        "best": list(best.values()),
+        "pairs": [pair for k, pair in enumerate(pairs) if k < _LEAST or (pair["sure"] and k < _PAIRS)],
+        "tested": len(pairs),
+        "sure": sum(pair["sure"] for pair in pairs),
+        "unanimous": len(unanimous),
+        "luck": float(np.nansum(units.luck)),
+        "unanimous_sure": sum(pair["sure"] for pair in unanimous),
+        "draws": units.draws,
+        "most": int(units.count.max()),
+    }
+
+
+def _sanity(layer: str, steps: Sequence[Randomised]) -> dict[str, Any] | None:
+    """Median correlations step by step, and what they say."""
+    if not steps:
+        return None
+    values = [(_median(step.deconvnet), _median(step.guided)) for step in steps]
+    rows: list[tuple[str, float | None, float | None]] = [("nothing", 1.0, 1.0)]
+    rows += [(("+ " if k else "") + step.layers[-1], *values[k]) for k, step in enumerate(steps)]
+    return {
+        "rows": rows,
+        "first": (f"{layer}, only its own", *values[0]),
+        "last": (f"{layer}, all down to the pixels", *values[-1]),
+        "views": len(steps[0].deconvnet),
+        "says": [[_say(rest) for rest in pair] for pair in (values[0], values[-1])],
+    }
+
+
+def _median(values: Array) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else None
+
+
+def _say(rest: float | None) -> str:
+    if rest is None:
+        return "go blank"
+    return (
+        "change wholly"
+        if rest < 0.2
+        else "keep a part"
+        if rest < 0.6
+        else "keep most"
+        if rest < 0.9
+        else "hardly change"
+    )

@@ -1,0 +1,390 @@
+"""One clip's story as one self-contained HTML page: film, points and curves at one time, good offline and on paper.
+
+Facts are put in order here; `templates/report.html.j2` turns them into markup with every string escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from duchenne.features.phases import ACTIVITY, main_phase
+from duchenne.io import write_text
+from duchenne.plots.text import clamp, finite, number, percent, plain, words
+from duchenne.report import pages, placing
+from duchenne.report.drawing import MOMENTS, lost_stretches, table, timeline, told_apart
+from duchenne.types import Array, FaceTrack, Phase, Signals, Verdict
+from duchenne.video import reel
+from duchenne.video.reader import frames
+
+FRAME_SIZE = 360  # px, longest side of an embedded key frame
+THUMB_SIZE = 120  # px, height of the picture that stands for a clip in a table
+MOST_FILM = 60.0  # s: of a longer clip only what was judged is shown
+MOST_FRAMES = 3600  # whose points are kept
+MOST_JUMPS = 8  # buttons; of more moments the apexes have one
+#: Facts of a card that have their own place on the page; all others are listed at its end.
+_CARD_SHOWN = (
+    *("accuracy", "auc", "accuracy_interval", "human", "people", "data"),
+    *("per_emotion", "limits", "risk_coverage", "abstain_band", "reference"),
+)
+#: dlib's 68 points as lines: first, last (inclusive), closed.
+FACE_LINES = (
+    *((0, 16, False), (17, 21, False), (22, 26, False), (27, 30, False), (31, 35, False)),
+    *((36, 41, True), (42, 47, True), (48, 59, True), (60, 67, True)),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class KeyFrame:
+    """A telling moment: `image` uint8 (H, W, 3) BGR, `points` float (68, 2) in image pixels or NaN."""
+
+    time: float
+    title: str
+    image: Array
+    points: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a page shows of the clip itself: a film (MP4, b"" for none) of the `stretch` (s), and key frames."""
+
+    stretch: tuple[float, float]
+    film: bytes = b""
+    keyframes: tuple[KeyFrame, ...] = ()
+
+
+def pictures(
+    verdict: Verdict,
+    track: FaceTrack,
+    curves: Signals,
+    judged: tuple[float, float] | None = None,
+    *,
+    rate: float | None = None,
+    start: float | None = None,
+    faces: bool = True,
+) -> Pictures:
+    """The clip read once more: as a small film, and at rest, onset, apex, offset and end of the largest expression.
+
+    A clip longer than a minute is shown where it was `judged` (first and last second). `rate` and `start` as they were
+    for `video.frames`. Without `faces` nothing is read and no picture is kept.
+    """
+    seen = np.flatnonzero(track.seen)
+    if not seen.size:
+        return Pictures((0.0, 0.0))
+    whole = (float(track.time[0]), float(track.time[-1]))
+    stretch = judged if judged and track.duration > MOST_FILM else whole
+    if not faces:
+        return Pictures(stretch)
+    wanted = _moments(main_expression(verdict, curves, judged), track, seen, stretch)
+    kept: list[KeyFrame] = []
+
+    def shown() -> Iterator[tuple[float, Array]]:
+        last = int(np.searchsorted(track.time, stretch[1], side="right"))
+        for n, frame in enumerate(islice(frames(track.source, rate=rate, start=start, allow_truncated=True), last)):
+            if n in wanted:
+                kept.append(KeyFrame(float(track.time[n]), wanted[n], frame.bgr, track.points[n].astype(float)))
+            if track.time[n] >= stretch[0]:
+                yield float(track.time[n]), frame.bgr
+
+    return Pictures(stretch, reel.encode(shown(), reel.around(track)), tuple(kept))
+
+
+def main_expression(verdict: Verdict, curves: Signals, judged: tuple[float, float] | None) -> Phase | None:
+    """The largest expression of those that reach into what was judged."""
+    low, high = judged or (-np.inf, np.inf)
+    inside = [
+        phase
+        for phase in verdict.phases
+        if any(t is not None and low <= t <= high for t in (phase.onset, phase.apex, phase.offset, phase.end))
+        and (phase.curve == ACTIVITY or phase.curve in curves.names)
+    ]
+    return main_phase(tuple(inside), curves)
+
+
+def _moments(phase: Phase | None, track: FaceTrack, seen: Array, stretch: tuple[float, float]) -> dict[int, str]:
+    """Frames to show and their titles; without an expression five, spread over where the face was seen."""
+    named = {} if phase is None else {n: getattr(phase, n) for n in MOMENTS if getattr(phase, n) is not None}
+    inside = seen[(track.time[seen] >= stretch[0]) & (track.time[seen] <= stretch[1])]
+    if not inside.size:
+        return {}
+    if not named:
+        spread = track.time[inside[np.linspace(0, len(inside) - 1, min(5, len(inside))).astype(int)]]
+        named = {f"{time:.2f} s": float(time) for time in spread}
+    return {int(inside[np.abs(track.time[inside] - time).argmin()]): title for title, time in named.items()}
+
+
+def render(
+    verdict: Verdict,
+    track: FaceTrack,
+    curves: Signals,
+    shown: Pictures | Sequence[KeyFrame],
+    card: Mapping[str, Any],
+    emotions: Signals | None = None,
+    *,
+    judged: tuple[float, float] | None = None,
+    turning: Mapping[str, Any] | None = None,
+) -> str:
+    """The page as a string. `card` holds the model card's facts, and as "reference" where the training people lie
+    (`checkpoints.reference`); what it lacks is left out of the page. `emotions` are probabilities over time, as
+    `expression.reading.over_time` gives them; `judged` the seconds that were; `turning` as `tabular.evidence` does."""
+    shown = shown if isinstance(shown, Pictures) else Pictures((-np.inf, np.inf), b"", tuple(shown))
+    gaps = lost_stretches(track, verdict.quality)
+    source = verdict.source or track.source
+    reference = card.get("reference") or {}
+    main = main_expression(verdict, curves, judged)
+    drawn = timeline(track, curves, verdict.phases, told_apart(track, gaps), emotions)
+    frame = reel.around(track)
+    css = f"{pages.part('report.css')}\n:root {{ --ratio: {frame.width / frame.height:.4f}; }}\n"
+    script = pages.part("report.js")
+    return (
+        pages.environment()
+        .get_template("report.html.j2")
+        .render(
+            v=verdict,
+            card={**dict.fromkeys(_CARD_SHOWN), **card},
+            name=PurePath(source).name or "unnamed clip",
+            source=source,
+            rate=verdict.quality.get("rate"),
+            scale=_scale(verdict, card),
+            place=placing.position(verdict.p_genuine, verdict.emotion, reference),
+            measures=_measures(placing.movement(curves, main, verdict.emotion, reference)),
+            turning={} if verdict.abstained else turning or {},
+            record=_record(card),
+            emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
+            timeline=drawn,
+            numbers=table(curves, [plot["name"] for plot in drawn["main"]], emotions),
+            stage=_stage(track, drawn, shown, main),
+            uses_iod=any(unit.startswith("iod") for unit in curves.units),
+            frames=_frames(shown.keyframes),
+            evidence=_evidence(verdict.evidence),
+            lost=gaps,
+            tables=_tables(card),
+            facts={**{k: v for k, v in card.items() if k not in _CARD_SHOWN}, **verdict.model},
+            history=verdict.history or track.history,
+            css=css,
+            script=script,
+            policy=pages.policy(css, script),
+        )
+    )
+
+
+# --- the clip -----------------------------------------------------------------------------------------------
+
+
+def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Phase | None) -> dict[str, Any] | None:
+    """What the page's script moves: times and points of every frame of the stretch, and where to jump to."""
+    inside = (track.time >= shown.stretch[0]) & (track.time <= shown.stretch[1])
+    if inside.sum() < 2 or not track.seen[inside].any():
+        return None
+    rows = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // MOST_FRAMES)]
+    frame = reel.around(track)
+    places = np.nan_to_num(8 * frame.place(track.points[rows].astype(float)), nan=-32768.0)
+    moments = [{"name": mark["text"], "time": mark["time"]} for mark in drawn["marks"]]
+    first, last = float(track.time[rows[0]]), float(track.time[rows[-1]])
+    apex = None if main is None else main.apex if main.apex is not None else main.offset
+    data = {
+        "first": first,
+        "last": last,
+        "lo": drawn["lo"],
+        "span": drawn["span"],
+        "height": drawn["height"],
+        "width": frame.width,
+        "times": [round(float(t), 4) for t in track.time[rows]],
+        "points": base64.b64encode(np.clip(places.round(), -32768, 32767).astype("<i2").tobytes()).decode(),
+        "lines": FACE_LINES,
+        "bands": [{key: band[key] for key in ("kind", "start", "end")} for band in (*drawn["lost"], *drawn["bands"])],
+        "moments": sorted((m for m in moments if first <= m["time"] <= last), key=lambda m: m["time"]),
+        "opens": first if apex is None else min(max(float(apex), first), last),
+    }
+    jumps = [m for m in data["moments"] if len(data["moments"]) <= MOST_JUMPS or m["name"] == "apex"]
+    uri = "data:video/mp4;base64," + base64.b64encode(shown.film).decode() if shown.film else ""
+    part = first > track.time[0] or last < track.time[-1] - 0.1
+    return {"data": data, "film": uri, "jumps": jumps, "part": part, "width": frame.width, "height": frame.height}
+
+
+def _measures(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each row with its positions on a scale of its own, as evidence has them."""
+    return [{**row, **_ranges(row["value"], {kind: row.get(kind) for kind in ("posed", "genuine")})} for row in rows]
+
+
+def write(path: str | Path, html: str) -> Path:
+    """Write the page in one step, so that a half-written report never exists; OutputError where it cannot."""
+    return write_text(path, html)
+
+
+# --- headline -----------------------------------------------------------------------------------------------
+
+
+def _scale(verdict: Verdict, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Where P(genuine) stands between posed (0 %) and spontaneous (100 %), and the band without a verdict."""
+    band = card.get("abstain_band")
+    lo, hi = (clamp(100 * band[0]), clamp(100 * band[1])) if band else (50.0, 50.0)
+    at = None if verdict.p_genuine is None else clamp(100 * verdict.p_genuine)
+    return {"lo": lo, "hi": hi, "band": band, "at": at, "anchor": _anchor(50 if at is None else at)}
+
+
+def _anchor(at: float) -> str:
+    return "start" if at < 34 else "end" if at > 66 else "middle"  # a label fits on a phone
+
+
+def _record(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of "how often is it right": the model on unseen people, people themselves, and chance."""
+    human = card.get("human")
+    human = human.get("accuracy") if isinstance(human, Mapping) else human
+    rows = [("This model, on people it has not seen", "model", card.get("accuracy"))]
+    rows += [("A human rater", "human", human)]
+    shown = [{"name": n, "kind": k, "value": v, "interval": None} for n, k, v in rows if finite(v)]
+    if shown and shown[0]["kind"] == "model":
+        interval = card.get("accuracy_interval") or [None]  # too few people leave it open
+        shown[0]["interval"] = interval if all(map(finite, interval)) else None
+    return shown
+
+
+def _tables(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The card's results by emotion, and by share of clips answered, as tables (header, rows)."""
+    auc = f" (all together: AUC {number(card['auc'])})" if finite(card.get("auc")) else ""
+    by_emotion = [
+        {"emotion": words(name), **(row if isinstance(row, Mapping) else {"accuracy": row})}
+        for name, row in (card.get("per_emotion") or {}).items()
+    ]
+    by_share = [row for row in card.get("risk_coverage") or () if isinstance(row, Mapping)]
+    tables = (
+        (f"By emotion, on people the model has not seen{auc}", by_emotion),
+        ("The surer it must be, the fewer clips it answers", by_share),
+    )
+    return [_table(title, rows) for title, rows in tables if rows]
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    shares = {"accuracy", "coverage", "risk"}
+
+    def cell(row: Mapping[str, Any], key: str) -> str:
+        value = row.get(key, "–")
+        return percent(value) if key in shares and finite(value) else plain(value)
+
+    cells = [[cell(row, key) for key in header] for row in rows]
+    return {"title": title, "header": ["AUC" if h == "auc" else words(h) for h in header], "rows": cells}
+
+
+# --- key frames ---------------------------------------------------------------------------------------------
+
+
+def _frames(keyframes: Sequence[KeyFrame]) -> list[dict[str, Any]]:
+    """Key frames cut around the face at one common scale, so that only the face changes between them."""
+    return [_frame(k, _side(keyframes)) for k in keyframes]
+
+
+def _side(keyframes: Sequence[KeyFrame]) -> float:
+    """Pixels of a square that holds the largest of these faces, with room."""
+    extents = [np.ptp(k.points[np.isfinite(k.points).all(1)], axis=0).max() for k in keyframes if _seen(k)]
+    return 1.7 * float(max(extents)) if extents else 0.0
+
+
+def _seen(keyframe: KeyFrame) -> bool:
+    return bool(np.isfinite(keyframe.points).all(axis=1).sum() > 1)
+
+
+def _frame(keyframe: KeyFrame, side: float) -> dict[str, Any]:
+    left, top, right, bottom = _cut(keyframe, side)
+    zoom = min(1.0, FRAME_SIZE / max(right - left, bottom - top))
+    shape = (max(1, round((right - left) * zoom)), max(1, round((bottom - top) * zoom)))
+    points = (keyframe.points - (left, top)) * zoom
+    return {
+        "title": keyframe.title,
+        "time": keyframe.time,
+        "src": "data:image/jpeg;base64,"
+        + base64.b64encode(_jpeg(keyframe.image[top:bottom, left:right], shape)).decode("ascii"),
+        "width": shape[0],
+        "height": shape[1],
+        "dots": "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points if np.isfinite(x + y)),
+        "lines": "".join(_line(points[a : b + 1], closed) for a, b, closed in FACE_LINES),
+    }
+
+
+def _cut(keyframe: KeyFrame, side: float) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a square around the face; of the whole picture where none was seen."""
+    height, width = keyframe.image.shape[:2]
+    if not _seen(keyframe):
+        return 0, 0, width, height
+    size = max(1, round(min(side, width, height)))
+    middle = (np.nanmin(keyframe.points, axis=0) + np.nanmax(keyframe.points, axis=0)) / 2
+    # dlib's points end at the brows: the forehead asks for room above.
+    left = int(np.clip(middle[0] - size / 2, 0, width - size))
+    top = int(np.clip(middle[1] - size * 0.56, 0, height - size))
+    return left, top, left + size, top + size
+
+
+def thumbnail(keyframes: Sequence[KeyFrame]) -> bytes | None:
+    """The face at the apex (else at the middle moment) as a small JPEG; None without a picture."""
+    if not keyframes:
+        return None
+    shown = next((k for k in keyframes if k.title == "apex"), keyframes[len(keyframes) // 2])
+    left, top, right, bottom = _cut(shown, _side([shown]))
+    width = max(1, round(THUMB_SIZE * (right - left) / (bottom - top)))
+    return _jpeg(shown.image[top:bottom, left:right], (width, THUMB_SIZE))
+
+
+def _line(points: Array, closed: bool) -> str:
+    if not np.isfinite(points).all():
+        return ""
+    return "M" + " ".join(f"{x:.1f} {y:.1f}" for x, y in points) + ("z" if closed else "")
+
+
+def _jpeg(image: Array, size: tuple[int, int]) -> bytes:
+    """BGR pixels as JPEG, resized to (width, height)."""
+    stream = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=86, optimize=True)
+    return stream.getvalue()
+
+
+# --- evidence -----------------------------------------------------------------------------------------------
+
+
+def _evidence(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each item with its contribution as a share of the largest, and its value beside the training ranges."""
+    pulls = [abs(i["contribution"]) for i in items if finite(i.get("contribution"))]
+    largest = max(pulls, default=0.0) or 1.0
+    return [_evidence_row(item, largest) for item in items]
+
+
+def _evidence_row(item: Mapping[str, Any], largest: float) -> dict[str, Any]:
+    pull = item["contribution"] if finite(item.get("contribution")) else None
+    row: dict[str, Any] = {
+        "title": item.get("feature", ""),
+        "text": item.get("text") or "",
+        "value": item.get("value"),
+        "unit": item.get("unit") or "",
+        "pull": pull,
+        "width": clamp(50 * abs(pull) / largest) if pull is not None else 0.0,
+    }
+    return row | _ranges(row["value"], {kind: item.get(f"{kind}_range") for kind in ("posed", "genuine")})
+
+
+def _ranges(value: Any, ranges: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a value and the training people's ranges (lower, upper) lie, in percent of a common width."""
+    known = {kind: r for kind, r in ranges.items() if r and all(map(finite, r))}
+    ends = [end for r in known.values() for end in r] + ([value] if finite(value) else [])
+    if not known:
+        return {"ranges": []}
+    lo, hi = min(ends), max(ends)
+    span = (hi - lo) * 1.16 or 1.0
+
+    def x(at: float) -> float:
+        return clamp(100 * (at - lo + 0.08 * (hi - lo)) / span)
+
+    at = x(value) if finite(value) else None
+    drawn = [
+        {"kind": kind, "x": x(a), "width": max(1.0, round(x(b) - x(a), 2)), "lo": a, "hi": b}
+        for kind, (a, b) in known.items()
+    ]
+    return {"at": at, "anchor": _anchor(at or 0.0), "ranges": drawn}

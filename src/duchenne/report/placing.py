@@ -1,0 +1,129 @@
+"""A clip among the training people: where its answer lies between the posed and the spontaneous, and how its movement
+compares with theirs, in sentences with numbers. Reads what `checkpoints.reference` kept; without it nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from duchenne.features.measures import KINDS, MEASURES, measure
+from duchenne.plots.text import clamp, finite, number, percent
+from duchenne.types import LABELS, Phase, Signals
+
+ALL = "all"
+_BINS = 40  # columns of dots between P(genuine) 0 and 1
+#: An emotion is compared with its own training clips only if it is this likely.
+_SURE = 0.5
+WORDS = {"posed": "posed", "genuine": "spontaneous"}
+
+
+def group(emotion: Mapping[str, float], known: Mapping[str, Any]) -> str:
+    """The emotion whose training clips a clip is set beside, or "all"."""
+    name = max(emotion, key=lambda e: emotion[e], default=ALL)
+    return name if name in known and emotion.get(name, 0.0) >= _SURE else ALL
+
+
+def position(p: float | None, emotion: Mapping[str, float], reference: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Dots of both kinds of training clips and the sentence on where `p` stands among them; None without a reference.
+
+    dots   per label columns of (x in percent, row from 0), each dot an equal share of the clips
+    below  label → share of its training clips that the model finds less genuine than this one
+    beyond  label → share that it finds less like what it calls this one: `below`, or for posed the rest
+    """
+    known = reference.get("answers") or {}
+    name = group(emotion, known)
+    if name not in known:
+        return None
+    both = known[name]
+    below = {} if p is None else {label: float(np.mean(np.array(both[label]["quantiles"]) < p)) for label in LABELS}
+    dots = {label: _dots(both[label]["quantiles"]) for label in LABELS}
+    return {
+        "group": name,
+        "dots": dots,
+        "rows": {label: 1 + max(dot["row"] for dot in dots[label]) for label in LABELS},
+        "share": percent(1 / len(both["posed"]["quantiles"])),
+        "below": below,
+        "beyond": {label: share if p is not None and p >= 0.5 else 1 - share for label, share in below.items()},
+        "clips": {label: both[label]["clips"] for label in LABELS},
+        "people": max(both[label]["people"] for label in LABELS),
+    }
+
+
+def _dots(quantiles: list[float]) -> list[dict[str, Any]]:
+    columns = np.clip((np.array(quantiles) * _BINS).astype(int), 0, _BINS - 1)
+    filled: dict[int, int] = {}
+    dots = []
+    for column in map(int, columns):
+        row = filled.get(column, 0)
+        filled[column] = row + 1
+        dots.append({"x": clamp(100 * (column + 0.5) / _BINS), "row": row})
+    return dots
+
+
+def movement(
+    curves: Signals, phase: Phase | None, emotion: Mapping[str, float], reference: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """What was measured of an expression, each with a sentence and, if known, the middle half of the training clips.
+
+    Rows: name, title, text, value, told, group, and beside training clips posed and genuine (lower and upper quartile),
+    reads, only and beside, in words.
+    """
+    if phase is None or phase.curve not in KINDS:
+        return []
+    known = (reference.get("movements") or {}).get(phase.curve, {})
+    rows = []
+    for name, value in measure(curves, phase).items():
+        if not finite(value):
+            continue
+        about = MEASURES[name]
+        row: dict[str, Any] = {"name": name, "title": about.title, "value": value, "told": _told(value, about.unit)}
+        row |= dict.fromkeys(("group", "posed", "genuine", "reads", "only", "beside"))
+        text = (_FALLING if value < 0 else {}).get(name, about.text)
+        told = _told(abs(value) if name in _FALLING else value, about.unit)
+        sentence = text.format(what=KINDS[phase.curve], value=told)
+        row["text"] = f"{sentence[:1].upper()}{sentence[1:]}."
+        there = known.get(name, {})
+        if there:
+            row |= _beside(value, about.unit, there, group(emotion, there))
+        rows.append(row)
+    return rows
+
+
+#: Where a number below 0 asks for other words.
+_FALLING = {
+    "lids": "the lids moved apart by {value} of how far they were apart at rest",
+    "brows": "the brows came down by {value} of the distance between the eyes",
+}
+
+
+def _beside(value: float, unit: str, there: Mapping[str, Any], name: str) -> dict[str, Any]:
+    both = there[name]
+    ranges = {label: (both[label]["quantiles"][0], both[label]["quantiles"][-1]) for label in LABELS}
+    inside = [label for label, (low, high) in ranges.items() if low <= value <= high]
+    reads = {
+        0: "outside the middle half of both",
+        1: f"in the middle half of the {WORDS[inside[0]]} clips only" if inside else "",
+        2: "in the middle half of both",
+    }[len(inside)]
+    of = "" if name == ALL else f" {name}"
+    beside = "; ".join(
+        f"{WORDS[label]}{of}: {_span(*ranges[label], unit)} ({both[label]['clips']:,} clips)" for label in LABELS
+    )
+    return {"group": name, **ranges, "reads": reads, "only": inside[0] if len(inside) == 1 else None, "beside": beside}
+
+
+def _told(value: float, unit: str, *, bare: bool = False) -> str:
+    """A number with its unit, as exact as it can be read off a face: whole percent, tenths of a degree."""
+    if unit == "s":
+        return f"{value:.2f}" if bare else number(value, "s")
+    digits = 0 if abs(value) >= 10 else 1
+    text = f"{value:.{digits}f}".replace("-", "−")
+    return text if bare else text + {"%": "%", "°": "°", "%/s": "% per second"}[unit]
+
+
+def _span(low: float, high: float, unit: str) -> str:
+    """Both ends with the unit once: "0.45–0.90 s"; "to" where a minus would stand beside the dash."""
+    return f"{_told(low, unit, bare=True)}{' to ' if min(low, high) < 0 else '–'}{_told(high, unit)}"

@@ -1,0 +1,174 @@
+"""Genuine or posed from the movement descriptors of a track: fit, predict, say how familiar a clip is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from duchenne.errors import InputError
+from duchenne.features.descriptors import FAMILIES
+from duchenne.learn.boosting import Recipe, Tabular, quantiles
+from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin
+from duchenne.learn.folds import person_folds
+from duchenne.learn.linear import Linear, as_stored
+from duchenne.tabular.rows import Reader, from_columns
+from duchenne.types import Array, Sample
+
+#: How often the emotions' few columns are offered to the trees, beside over a thousand others; and the emotion
+#: model's strength of regularisation (C).
+EMPHASIS, EMOTION_PENALTY = 8.0, 0.003
+#: The envelope of what training clips show, per descriptor, and the share of descriptors outside it that only
+#: one clip in two hundred of unseen people exceeds.
+_ENVELOPE, _STRANGE = (0.005, 0.995), 0.995
+
+
+@dataclass
+class DescriptorModel:
+    """`fit(tracks, labels, groups)` and `predict_proba(tracks)`, or the same on tables of descriptors.
+
+    needs     "points": no pixels
+    fps       frames per second that tracks are resampled to
+    margin    |P(genuine) − 0.5| below which the model abstains, from its risk–coverage curve
+    typical   quartiles {"posed": (2, D), "genuine": (2, D)} of the training people, for evidence
+    """
+
+    names: tuple[str, ...]
+    family: str = "dynamics"
+    fps: float = 25.0
+    recipe: Recipe = field(default_factory=Recipe)
+    tabular: Tabular | None = None
+    emotion_names: tuple[str, ...] = ()
+    emotion: Linear | None = None
+    margin: float = 0.0
+    envelope: Array | None = None
+    strangeness: Array | None = None
+    typical: dict[str, Array] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    needs: str = "points"
+
+    @classmethod
+    def of_family(cls, family: str = "dynamics", *, fps: float = 25.0, recipe: Recipe | None = None) -> DescriptorModel:
+        """An unfitted model on one of `features.descriptors.FAMILIES`."""
+        return cls(names=FAMILIES[family].names, family=family, fps=fps, recipe=recipe or Recipe())
+
+    @property
+    def reader(self) -> Reader:
+        """What this model reads of a clip."""
+        return Reader(self.family, self.fps)
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, D): descriptors of each track's longest seen stretch; NaN rows where too short."""
+        return self.reader.table(samples).reshape(len(samples), len(self.names))
+
+    def from_columns(self, columns: Mapping[str, Any], source: str) -> Array:
+        """float64 (N, D) from named columns; the smile expert also reads the public UvA-NEMO table's names."""
+        return from_columns(columns, self.names, source, family=self.family)
+
+    def fit(
+        self, tracks: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None
+    ) -> DescriptorModel:
+        """Fit on tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
+        return self.fit_table(self.table(tracks), labels, groups, emotions)
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> DescriptorModel:
+        """Fit on descriptors (N, D). InputError with fewer than four persons or only one class."""
+        usable = np.isfinite(x).any(axis=1)
+        x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
+        people = len(np.unique(groups))
+        if people < 4 or len(np.unique(y)) < 2:
+            raise InputError(
+                f"Training needs clips of both labels from at least 4 people, found {people} people and "
+                f"{int(y.sum())} genuine of {len(y)} usable clips; add people or clips to the manifest."
+            )
+        guesses = self._fit_emotions(x, groups, None if emotions is None else np.asarray(emotions)[usable])
+        emphasis = np.r_[np.ones(x.shape[1]), np.full(guesses.shape[1], EMPHASIS)]
+        self.tabular = Tabular(self.inputs_names, self.recipe).fit(np.hstack([x, guesses]), y, groups, emphasis)
+        p = self.tabular.out_of_fold
+        assert p is not None
+        self.margin = abstention_margin(p, y, TARGET_ACCURACY)
+        self._fit_envelope(x, groups)
+        quartiles = [as_stored(quantiles(x[y == value], (0.25, 0.75))) for value in (0, 1)]
+        self.typical = dict(zip(("posed", "genuine"), quartiles, strict=True))
+        self.facts = {**self.facts, "people": people, "clips": len(y), "genuine": int(y.sum())}
+        return self
+
+    def predict_proba(self, tracks: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of each track."""
+        return self.predict_table(self.table(tracks))
+
+    def predict_table(self, x: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of each row of descriptors (N, D)."""
+        return self.fitted.predict_proba(self.inputs(x))
+
+    @property
+    def inputs_names(self) -> tuple[str, ...]:
+        """Columns that the classifier reads: the descriptors, then what the emotion model makes of them."""
+        return (*self.names, *(f"emotion.{name}" for name in self.emotion_names))
+
+    def inputs(self, x: Array, told: Mapping[str, float] | None = None) -> Array:
+        """float64 (N, D + E): descriptors (N, D) with the probabilities of the E emotions as the movement tells them,
+        or as they are `told`, if these are for the most part emotions that the model knows."""
+        if self.emotion is None:
+            return x
+        known = np.array([(told or {}).get(name, 0.0) for name in self.emotion_names])
+        if known.sum() < 0.5:
+            return np.hstack([x, self.emotion.probabilities(x)])
+        return np.hstack([x, np.tile(known / known.sum(), (len(x), 1))])
+
+    @property
+    def fitted(self) -> Tabular:
+        """The fitted classifier; InputError before `fit`."""
+        if self.tabular is None:
+            raise InputError("This model has not been fitted; call fit or load a trained one.")
+        return self.tabular
+
+    def emotions(self, x: Array) -> list[dict[str, float]]:
+        """Per row: emotion name → probability; empty when the model was trained without emotions."""
+        if self.emotion is None:
+            return [{} for _ in x]
+        rows = self.emotion.probabilities(x)
+        return [dict(zip(self.emotion_names, map(float, row), strict=True)) for row in rows]
+
+    def strange(self, x: Array) -> tuple[Array, Array]:
+        """(share, percentile), each (N,): share of descriptors outside what 99 % of training clips show, and
+        the percentage of unseen people's clips that stay below that share."""
+        assert self.envelope is not None and self.strangeness is not None
+        share = _outside(x, self.envelope)
+        return share, 100.0 * np.searchsorted(self.strangeness, share, side="left") / len(self.strangeness)
+
+    def _fit_emotions(self, x: Array, groups: Array, emotions: Array | None) -> Array:
+        """Fit the emotion model; return what it says of people it has not seen, float64 (N, E)."""
+        known = sorted({str(e) for e in emotions} - {"None", "nan", ""}) if emotions is not None else []
+        if emotions is None or len(known) < 2:
+            return np.empty((len(x), 0))
+        named = np.isin(emotions, known)
+        classes = np.searchsorted(known, emotions.astype(str))
+        self.emotion_names = tuple(known)
+        guesses = np.full((len(x), len(known)), 1 / len(known))
+        for train, test in person_folds(groups, self.recipe.folds, self.recipe.seed):
+            rows = train[named[train]]
+            if len(np.unique(classes[rows])) == len(known):
+                guesses[test] = Linear.fit(x[rows], classes[rows], EMOTION_PENALTY).probabilities(x[test])
+        self.emotion = Linear.fit(x[named], classes[named], EMOTION_PENALTY)
+        return guesses
+
+    def _fit_envelope(self, x: Array, groups: Array) -> None:
+        unseen = np.concatenate(
+            [_outside(x[test], quantiles(x[train], _ENVELOPE)) for train, test in person_folds(groups, 10, 0)]
+        )
+        self.strangeness = as_stored(np.quantile(unseen, np.linspace(0, 1, 201)))
+        self.envelope = as_stored(quantiles(x, _ENVELOPE))
+
+    @property
+    def strange_limit(self) -> float:
+        """Share of descriptors outside the envelope above which a clip is unlike the training clips."""
+        assert self.strangeness is not None
+        return float(np.interp(_STRANGE, np.linspace(0, 1, len(self.strangeness)), self.strangeness))
+
+
+def _outside(x: Array, envelope: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((x < envelope[0]) | (x > envelope[1])).mean(axis=1))

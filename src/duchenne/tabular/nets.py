@@ -1,0 +1,242 @@
+"""Small networks on one row of numbers per clip: one task, twelve classes, or two heads on a shared trunk.
+
+binary   genuine or posed and nothing else: what the other two must beat
+single   one task with 2E classes, every emotion genuine and posed; P(genuine) is the sum over the emotions
+multi    two tasks, an emotion head and an authenticity head on one trunk; the losses are added
+
+Each of a bag of networks leaves out some of the people, who end its training and tell how sure it may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from duchenne.errors import InputError, UsageError
+from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
+from duchenne.learn.folds import person_folds
+from duchenne.learn.loop import Schedule, fit
+from duchenne.learn.losses import cross_entropy
+from duchenne.learn.optim import moments, set_moments
+from duchenne.tabular.rows import Reader
+from duchenne.tabular.table_model import check_columns
+from duchenne.types import Array, Sample
+
+KINDS = ("binary", "single", "multi")
+_UNKNOWN = -1  # class of a clip without an emotion, which the losses pass over
+
+
+@dataclass(frozen=True)
+class NetRecipe:
+    """Sizes and settings; `decay` is AdamW's, `stop` the epochs without a better score before training ends."""
+
+    kind: str = "multi"
+    hidden: int = 64
+    dropout: float = 0.5
+    rate: float = 1e-3
+    decay: float = 0.1
+    epochs: int = 60
+    batch: int = 64
+    stop: int = 10
+    bag: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UsageError(f"There is no network '{self.kind}' on tables; choose one of: {', '.join(KINDS)}.")
+
+
+class TableNet(nn.Module):
+    """Rows (N, D), z-scored, through one hidden layer to "authenticity" (N,) and "emotion" (N, E), both logits."""
+
+    def __init__(self, inputs: int, emotions: int, recipe: NetRecipe) -> None:
+        super().__init__()
+        self.kind = recipe.kind
+        self.trunk = nn.Sequential(
+            nn.Dropout(recipe.dropout / 2), nn.Linear(inputs, recipe.hidden), nn.ReLU(), nn.Dropout(recipe.dropout)
+        )
+        width = {"binary": 1, "single": 2 * emotions, "multi": 1 + emotions}[recipe.kind]
+        self.head = nn.Linear(recipe.hidden, width)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """float32 (N, D) → "authenticity" (N,); but for `binary` "emotion" (N, E); of `single` "classes" (N, 2E),
+        posed and genuine of each emotion in turn."""
+        out: Tensor = self.head(self.trunk(x))
+        if self.kind == "binary":
+            return {"authenticity": out[:, 0]}
+        if self.kind == "multi":
+            return {"authenticity": out[:, 0], "emotion": out[:, 1:]}
+        each = out.reshape(len(out), -1, 2)
+        posed, genuine = each.logsumexp(dim=1).unbind(dim=1)
+        return {"authenticity": genuine - posed, "emotion": each.logsumexp(dim=2), "classes": out}
+
+    def loss(self, found: dict[str, Tensor], y: Tensor, emotion: Tensor) -> Tensor:
+        """Scalar: `y` float (N,) 1 = genuine, `emotion` int (N,), -1 where unknown."""
+        if self.kind == "single":
+            return cross_entropy(found["classes"], torch.where(emotion == _UNKNOWN, emotion, 2 * emotion + y.long()))
+        loss = cross_entropy(found["authenticity"], y)
+        return loss if self.kind == "binary" else loss + cross_entropy(found["emotion"], emotion)
+
+
+class NetLearner:
+    """What `learn.loop` trains: a network on rows (N, D); `held` are rows of the people left out."""
+
+    def __init__(self, recipe: NetRecipe, x: Array, y: Array, emotion: Array, count: int, held: Array) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.held = recipe, held
+        self.learnt = np.setdiff1d(np.arange(len(x)), held)
+        self.x, self.y = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y, dtype=torch.float32)
+        self.emotion = torch.as_tensor(emotion, dtype=torch.int64)
+        self.network = TableNet(x.shape[1], count, recipe)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+
+    def epoch(self, rng: np.random.Generator, pace: float) -> Iterator[float]:
+        """One pass over the people that are learnt from, in shuffled batches of about equal size."""
+        self.network.train()
+        torch.manual_seed(int(rng.integers(2**31)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.rate * pace
+        order = rng.permutation(self.learnt)
+        for rows in np.array_split(order, max(1, round(len(order) / self.recipe.batch))):
+            loss = self.network.loss(self.network(self.x[rows]), self.y[rows], self.emotion[rows])
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+            yield float(loss.detach())
+
+    @torch.no_grad()
+    def score(self) -> float:
+        """Cross-entropy of genuine or posed on the people left out."""
+        self.network.eval()
+        said = self.network(self.x[self.held])["authenticity"]
+        return float(cross_entropy(said, self.y[self.held]))
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and the optimiser's moments."""
+        weights = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
+        return weights | moments(self.optimiser)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take up a `state`."""
+        own = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+        self.network.load_state_dict(own)
+        set_moments(self.optimiser, state)
+
+
+@dataclass
+class TableNets:
+    """`fit(samples, labels, groups, emotions)` and `predict_proba(samples)`, or the same on rows (N, D).
+
+    centre, spread  float64 (D,) of the training rows; a missing number is its column's median
+    """
+
+    reader: Reader
+    recipe: NetRecipe = field(default_factory=NetRecipe)
+    needs: str = "points"
+    networks: list[TableNet] = field(default_factory=list)
+    emotion_names: tuple[str, ...] = ()
+    median: Array = field(default_factory=lambda: np.zeros(0))
+    centre: Array = field(default_factory=lambda: np.zeros(0))
+    spread: Array = field(default_factory=lambda: np.ones(0))
+    slope: float = 1.0
+    intercept: float = 0.0
+    margin: float = 0.0
+    out_of_fold: Array | None = field(default=None, repr=False)
+    curves: list[list[dict[str, Any]]] = field(default_factory=list, repr=False)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, D): see `Reader.table`."""
+        return self.reader.table(samples)
+
+    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> TableNets:
+        """Fit on samples; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names, but for `binary`."""
+        return self.fit_table(self.table(samples), labels, groups, emotions)
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> TableNets:
+        """Fit on rows (N, D). InputError with fewer than two persons, one label, or without the emotions needed."""
+        use = np.isfinite(x).any(axis=1)
+        y, groups = np.asarray(labels, int)[use], np.asarray(groups)[use]
+        what = np.full(len(y), "") if emotions is None else np.asarray(emotions).astype(str)[use]
+        self.emotion_names = tuple(sorted({*what.tolist()} - {"", "None", "nan"}))
+        if len(np.unique(groups)) < 2 or len(np.unique(y)) < 2:
+            raise InputError("Training needs usable clips of both labels from at least 2 people; add to the manifest.")
+        if self.recipe.kind != "binary" and len(self.emotion_names) < 2:
+            raise InputError(
+                f"A network of kind '{self.recipe.kind}' learns emotions beside, but the manifest names fewer than 2; "
+                "name them, or use the kind binary."
+            )
+        rows = x[use]
+        self.median = np.nan_to_num(np.nanmedian(np.where(np.isfinite(rows).any(axis=0), rows, 0.0), axis=0))
+        rows = np.where(np.isfinite(rows), rows, self.median)
+        spread = rows.std(axis=0)
+        self.centre, self.spread = rows.mean(axis=0), np.where(spread > 1e-9, spread, 1.0)
+        number = {name: i for i, name in enumerate(self.emotion_names)}
+        classes = np.array([number.get(name, _UNKNOWN) for name in what.tolist()])
+        z = self._fit_bag(self._scaled(rows), y, groups, classes)
+        seen = np.isfinite(z)
+        self.slope, self.intercept = platt(z[seen], y[seen])
+        p = sigmoid(self.slope * z + self.intercept)
+        self.margin = abstention_margin(p[seen], y[seen], TARGET_ACCURACY)
+        self.out_of_fold = np.full(len(x), np.nan)
+        self.out_of_fold[use] = p
+        return self
+
+    def _fit_bag(self, x: Array, y: Array, groups: Array, classes: Array) -> Array:
+        """float64 (N,): log-odds that each clip got from the network that left its person out."""
+        r, z = self.recipe, np.full(len(y), np.nan)
+        self.networks, self.curves = [], []
+        for number, (train, held) in enumerate(person_folds(groups, r.bag, r.seed)):
+            if len(np.unique(y[train])) < 2:
+                continue
+            learner = NetLearner(r, x, y, classes, len(self.emotion_names), held)
+            schedule = Schedule(r.epochs, patience=r.epochs, stop=r.stop, seed=1000 * r.seed + number)
+            self.curves.append(fit(learner, schedule))
+            self.networks.append(learner.network.eval())
+            z[held] = _said(learner.network, x[held])["authenticity"]
+        if not self.networks:
+            raise InputError("Training needs clips of both labels from people besides those left out; add people.")
+        return z
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        return self.predict_table(self.table(samples))
+
+    def predict_table(self, x: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of rows (N, D). InputError before `fit`."""
+        p = sigmoid(self.slope * np.mean([said["authenticity"] for said in self._each(x)], axis=0) + self.intercept)
+        return np.column_stack([1 - p, p])
+
+    def emotions(self, x: Array) -> Array:
+        """float64 (N, E): probabilities of `emotion_names`, the mean over the bag; InputError of kind `binary`."""
+        if self.recipe.kind == "binary":
+            raise InputError("A network of kind 'binary' names no emotions; use single or multi.")
+        return np.asarray(np.mean([_softmax(said["emotion"]) for said in self._each(x)], axis=0))
+
+    def _each(self, x: Array) -> list[dict[str, Array]]:
+        if not self.networks:
+            raise InputError("This model has not been fitted; call fit first.")
+        check_columns(x, len(self.median))
+        scaled = self._scaled(np.where(np.isfinite(x), x, self.median))
+        return [_said(network, scaled) for network in self.networks]
+
+    def _scaled(self, x: Array) -> Array:
+        # a number far outside what training showed must not decide alone
+        return np.asarray(np.clip((x - self.centre) / self.spread, -5, 5))
+
+
+@torch.no_grad()
+def _said(network: TableNet, x: Array) -> dict[str, Array]:
+    network.eval()
+    found: dict[str, Tensor] = network(torch.as_tensor(x, dtype=torch.float32))
+    return {name: np.asarray(tensor.double().numpy()) for name, tensor in found.items()}
+
+
+def _softmax(z: Array) -> Array:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))

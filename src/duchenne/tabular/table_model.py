@@ -1,0 +1,146 @@
+"""Any scorer on one row of numbers per clip, made a probability by people that it had not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from duchenne.errors import InputError
+from duchenne.learn.boosting import Recipe, boost
+from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
+from duchenne.learn.folds import person_folds
+from duchenne.learn.rank_svm import RankSVM
+from duchenne.learn.scorers import Boosted, Constant, Scorer, Straight, Trees
+from duchenne.tabular.rows import Reader
+from duchenne.types import Array, Sample
+
+#: One booster without a bag or a choice of members, for comparing what is read rather than how it is learnt.
+ONE = Recipe(bag=1, members=("boosting",), rounds=200, rate=0.08, folds=3)
+
+
+def _boosting(x: Array, y: Array, seed: int) -> Scorer:
+    return Boosted(boost(x, y, replace(ONE, seed=seed)))
+
+
+def _linear_svm(x: Array, y: Array, seed: int) -> Scorer:
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    scaler = StandardScaler().fit(x)
+    model = LinearSVC(C=0.003, dual="auto", max_iter=20000, random_state=seed).fit(scaler.transform(x), y)
+    return Straight(scaler.mean_, scaler.scale_, model.coef_, model.intercept_)
+
+
+def _extra_trees(x: Array, y: Array, seed: int) -> Scorer:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return Trees.of(ExtraTreesClassifier(500, max_features=0.3, random_state=seed).fit(x, y))
+
+
+def _constant(x: Array, y: Array, seed: int) -> Scorer:
+    return Constant()
+
+
+#: Name → fit on rows (N, D) without NaN and labels (N,), 1 = genuine.
+SCORERS: dict[str, Callable[[Array, Array, int], Scorer]] = {
+    "boosting": _boosting,
+    "linear-svm": _linear_svm,
+    "extra-trees": _extra_trees,
+    "constant": _constant,
+}
+
+
+def check_columns(x: Array, columns: int) -> None:
+    """InputError where rows (N, D) have other columns than a model was trained on."""
+    if x.ndim != 2 or x.shape[1] != columns:
+        found = x.shape[1] if x.ndim == 2 else 0
+        raise InputError(
+            f"This model was trained on {columns} numbers a clip, and {found} were read; give it what it learnt from: "
+            "tracks or videos, or a table with the same columns."
+        )
+
+
+@dataclass
+class TableModel:
+    """`fit(samples, labels, groups, emotions)` and `predict_proba(samples)`, or the same on rows of numbers.
+
+    learner  one of `SCORERS`
+    centre   float64 (D,), what stands for a number that is missing
+    unseen   P(genuine) of the clips given to `fit_table`, by scorers that had not seen the person
+
+    `by_person` models read the mean row of a person's clips; `rank_table` answers for pairs only.
+    """
+
+    reader: Reader
+    learner: str
+    seed: int = 0
+    by_person: bool = False
+    ranker: RankSVM | None = None
+    needs: str = "points"
+    scorer: Scorer | None = None
+    slope: float = 1.0
+    intercept: float = 0.0
+    margin: float = 0.0
+    centre: Array = field(default_factory=lambda: np.zeros(0))
+    unseen: Array | None = field(default=None, repr=False)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, D): see `Reader.table`."""
+        return self.reader.table(samples)
+
+    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> TableModel:
+        """Fit on samples; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
+        return self.fit_table(self.table(samples), labels, groups, emotions)
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> TableModel:
+        """Fit on rows (N, D); InputError with fewer than two persons or only one class."""
+        usable, fit = np.asarray(np.isfinite(x).any(axis=1)), SCORERS[self.learner]
+        x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
+        emotions = None if emotions is None else np.asarray(emotions)[usable]
+        if len(np.unique(groups)) < 2 or len(np.unique(y)) < 2:
+            raise InputError("Training needs usable clips of both labels from at least 2 people; add to the manifest.")
+        self.centre = np.nan_to_num(np.nanmedian(np.where(np.isfinite(x).any(axis=0), x, 0.0), axis=0))
+        x, z = self._filled(x), np.full(len(y), np.nan)
+        for train, test in person_folds(groups, 3, self.seed):
+            if len(np.unique(y[train])) == 2:
+                z[test] = fit(x[train], y[train], self.seed)(x[test])
+        seen = np.isfinite(z)
+        self.slope, self.intercept = platt(z[seen], y[seen]) if seen.any() else (1.0, 0.0)
+        p = sigmoid(self.slope * z + self.intercept)
+        self.margin = abstention_margin(p[seen], y[seen], TARGET_ACCURACY)
+        self.unseen = np.full(len(usable), np.nan)
+        self.unseen[usable] = p
+        self.scorer = fit(x, y, self.seed)
+        if self.ranker is not None:
+            self.ranker.fit(x, y, groups, emotions)
+        return self
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        return self.predict_table(self.table(samples))
+
+    def predict_table(self, x: Array) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of rows (N, D)."""
+        if self.scorer is None:
+            raise InputError("This model has not been fitted; call fit first.")
+        p = sigmoid(self.slope * self.scorer(self._filled(x)) + self.intercept)
+        return np.column_stack([1 - p, p])
+
+    def rank_table(self, x: Array) -> Array | None:
+        """float64 (N,): scores that order two clips of one person and emotion; None where P(genuine) does."""
+        return None if self.ranker is None else self.ranker.scores(self._filled(x))
+
+    def terms(self, x: Array) -> Array | None:
+        """float64 (N, D): what each number of rows (N, D) adds to the log-odds of genuine; None of a forest, which does
+        not add up."""
+        if not isinstance(self.scorer, Straight | Boosted):
+            return None
+        return np.asarray(self.slope * self.scorer.terms(self._filled(x)))
+
+    def _filled(self, x: Array) -> Array:
+        check_columns(x, len(self.centre))
+        return np.where(np.isfinite(x), x, self.centre)

@@ -1,0 +1,1 @@
+"""Processes that read strangers' clips: started, watched, replaced when they stall, die or swell."""

@@ -1,0 +1,312 @@
+"""A corpus of real clips, done in every way there is: the same bytes, whatever happens on the way."""
+
+import csv
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from conftest import RATE
+from duchenne import batch
+from duchenne.batch.state import hold
+from duchenne.errors import DuchenneError, UsageError
+from makers import cut, make_video
+
+#: What a child of a test is made to do at the clip named bad.mp4, in place of a file that brings FFmpeg down.
+DEEDS = {
+    "crash": "os.kill(os.getpid(), 11)",
+    "hang": "time.sleep(3600)",
+    "swell": "kept = bytearray(4_000_000_000)",
+    "leave": "os._exit(3)",
+}
+SHIM = """
+import os, sys, time
+if "duchenne.workers.child" in sys.orig_argv:
+    import duchenne.video as video
+    frames = video.frames
+    def other(path, **options):
+        if "bad.mp4" in str(path):
+            {deed}
+        return frames(path, **options)
+    video.frames = other
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, pictures):
+    """Six sound clips of which two differ by ending alone, a cut one, a text, and one without a face."""
+    top = tmp_path_factory.mktemp("corpus")
+    (top / "sub").mkdir()
+    for i, name in enumerate(["clip10.mp4", "clip2.mp4", "clip2.mkv", "bad.mp4", "=sum.mp4", "sub/clip1.mp4"]):
+        make_video(top / name, pictures[4 * i : 4 * i + 25], rate=RATE)
+    cut(make_video(top / "sub" / "cut.mkv", pictures[:30], rate=RATE), 0.6)
+    (top / "text.mp4").write_text("This is no video.\n")
+    make_video(top / "wall.mp4", [pictures[0] * 0 + 90] * 8, rate=RATE)
+    return top
+
+
+@pytest.fixture(scope="module")
+def reference(folder, tmp_path_factory):
+    """One undisturbed run with one worker."""
+    out = tmp_path_factory.mktemp("reference") / "out"
+    found = batch.process([folder], out, batch.extract_task(), workers=1)
+    assert (found.failed, found.clips, found.summary["frames"]) == (3, 9, 150)
+    return out
+
+
+def tree(out):
+    """Path → hash of everything but the state, and nothing hidden among it."""
+    files = [p for p in sorted(out.rglob("*")) if p.is_file() and ".duchenne" not in p.relative_to(out).parts]
+    return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def start(folder, out, *words, **options):
+    command = [sys.executable, "-m", "duchenne", "extract", str(folder), "-o", str(out), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options
+    )
+
+
+def descendants(pid):
+    """The process of which those that read clips are copied, and they; none of another library's."""
+    found = []
+    with suppress(OSError):  # it has just gone
+        for file in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, file.read_text().split()):
+                if b"duchenne.workers.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found += [child, *descendants(child)]
+    return found
+
+
+def ended(pid):
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    return True
+
+
+# --- what comes out -----------------------------------------------------------------------------------------
+
+
+def test_the_tables_say_what_was_seen(reference):
+    table = rows(reference / "clips.csv")
+    assert [row["file"] for row in table] == [
+        "./=sum.mp4", "bad.mp4", "clip2.mkv", "clip2.mp4", "clip10.mp4", "sub/clip1.mp4"
+    ]  # fmt: skip
+    for row in table:
+        assert (row["face"], row["frames"], row["seen"], row["rate"], row["width"]) == ("0", "25", "25", "25.0", "320")
+        assert float(row["seconds"]) == pytest.approx(1) and 40 < float(row["face_size"]) < 55
+        frames = rows(reference / "frames" / f"{row['file']}.csv")
+        assert [int(f["frame"]) for f in frames] == list(range(25)) and all(f["x_0"] for f in frames)
+    failed = {row["file"]: row["sentence"] for row in rows(reference / "failures.csv")}
+    assert list(failed) == ["sub/cut.mkv", "text.mp4", "wall.mp4"]
+    for (file, sentence), words in zip(failed.items(), ["cut short", "text file", "shows no face"], strict=True):
+        assert sentence.startswith(file) and words in sentence and sentence.endswith(".")
+    told = json.loads((reference / "summary.json").read_text())
+    assert [told[k] for k in ("clips", "done", "failed", "left", "frames")] == [9, 6, 3, 0, 150]
+    assert not [name for name in tree(reference) if "cut" in name or "wall" in name or "part" in name]
+
+
+def test_three_workers_and_shares_end_with_the_same_bytes(folder, reference, tmp_path):
+    three, shares = tmp_path / "three", tmp_path / "shares"
+    task = batch.extract_task()
+    batch.process([folder], three, task, workers=3)
+    assert tree(three) == tree(reference)
+    first = batch.process([folder], shares, task, workers=1, shard=(1, 3))
+    assert first.clips == 3 and first.summary["left"] == 6 and tree(shares) != tree(reference)
+    with start(folder, shares, "--shard", "2/3") as second, start(folder, shares, "--shard", "3/3") as third:
+        second.communicate()
+        third.communicate()
+    assert tree(shares) == tree(reference)
+    assert batch.process([folder], shares, task).clips == 0
+    assert tree(shares) == tree(reference)
+
+
+def test_a_run_that_is_killed_twice_goes_on_and_leaves_no_orphan(folder, reference, tmp_path):
+    out, orphans = tmp_path / "out", []
+    for done in (1, 4):
+        with start(folder, out, "--workers", "2") as run:
+            while len(list(out.glob(".duchenne/clips/*/*.json"))) < done and run.poll() is None:
+                time.sleep(0.01)
+            orphans += descendants(run.pid)
+            run.kill() if done == 1 else os.killpg(run.pid, signal.SIGKILL)
+    while not all(map(ended, orphans)):  # they leave by themselves
+        time.sleep(0.05)
+    with start(folder, out) as run:
+        said, complaints = run.communicate()
+    assert (run.returncode, complaints) == (1, "") and "6 of 9 clips done" in said and "Failed: 3" in said
+    assert tree(out) == tree(reference)
+
+
+def test_a_person_who_stops_it_hears_no_traceback_and_can_go_on(folder, reference, tmp_path):
+    out = tmp_path / "out"
+    with start(folder, out, "--workers", "2") as run:
+        while not list(out.glob(".duchenne/clips/*/*.json")) and run.poll() is None:
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal sends Ctrl-C: to every process
+        said, complaints = run.communicate()
+    assert run.returncode in (1, 130) and "Traceback" not in said + complaints
+    batch.process([folder], out, batch.extract_task())
+    assert tree(out) == tree(reference)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
+@pytest.mark.parametrize("which", [0, -1], ids=["the nursery", "a copy"])
+def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, reference, tmp_path):
+    killed = []
+
+    def watch(meter):
+        if meter.current and len(killed) < 2:
+            for pid in descendants(os.getpid())[which:][:1]:  # none while they are started anew
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
+
+    batch.process([folder], tmp_path, batch.extract_task(), workers=2, watch=watch)
+    assert killed and tree(tmp_path) == tree(reference)
+
+
+def test_a_clip_that_brings_its_process_down_is_a_failure_and_can_be_tried_again(
+    folder, reference, tmp_path, monkeypatch
+):
+    (tmp_path / "sitecustomize.py").write_text(SHIM.format(deed=DEEDS["crash"]))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    out, task = tmp_path / "out", batch.extract_task()
+    found = batch.process([folder], out, task, workers=2)
+    assert found.failed == 4
+    failed = {row["file"]: row["sentence"] for row in rows(out / "failures.csv")}
+    assert "SIGSEGV" in failed["bad.mp4"] and "three times" in failed["bad.mp4"]
+    monkeypatch.undo()
+    assert batch.process([folder], out, task).failed == 4  # what failed stays so
+    again = batch.process([folder], out, task, retry=True)
+    assert (again.clips, again.failed) == (4, 3) and tree(out) == tree(reference)
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [("hang", "no sign of life for 2 s"), ("swell", "more than 1 GB"), ("leave", "three times (exit code 3)")],
+)
+def test_a_clip_that_hangs_or_swells_or_leaves_is_told(deed, words, folder, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SHIM.format(deed=DEEDS[deed]))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    batch.process([folder / "bad.mp4"], tmp_path / "out", batch.extract_task(), stall=2, memory=1)
+    (row,) = rows(tmp_path / "out" / "failures.csv")
+    assert words in row["sentence"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_that_cannot_start_stops_the_run_with_its_reason(workers, folder, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nif 'duchenne.workers.child' in sys.orig_argv: import cv3\n")
+    (tmp_path / "dlib.py").write_text("raise ImportError('dlib is broken')\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    with pytest.raises(DuchenneError, match=r"does not start .*dlib is broken"):
+        batch.process([folder], tmp_path / "out", batch.extract_task(), workers=workers)
+
+
+def small_disk():
+    """No file may grow beyond 20 kB from here on: records fit, a table of frames does not."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_stops_with_one_sentence_and_the_next_run_goes_on(folder, reference, tmp_path):
+    with start(folder, tmp_path / "out", preexec_fn=small_disk) as run:
+        said, complaint = run.communicate()
+    assert (run.returncode, said) == (1, "")
+    (line,) = complaint.splitlines()
+    assert f"{tmp_path / 'out'}/frames/" in line and "space" in line and "work" not in line
+    batch.process([folder], tmp_path / "out", batch.extract_task())
+    assert tree(tmp_path / "out") == tree(reference)
+
+
+def test_clips_that_change_or_go_are_followed(folder, pictures, tmp_path):
+    top, out, task = tmp_path / "c", tmp_path / "out", batch.extract_task()
+    top.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        make_video(top / name, pictures[:20], rate=RATE)
+    assert batch.process([top], out, task, workers=1).summary["frames"] == 40
+    (top / "a.mp4").write_text("This is no video.\n")
+    (top / "b.mp4").unlink()
+    found = batch.process([top], out, task)
+    assert (found.clips, found.failed, found.summary["faces"]) == (1, 1, 0) and "1" in found.notes[0]
+    assert sorted(tree(out)) == ["clips.csv", "failures.csv", "frames/b.mp4.csv", "summary.json"]
+    assert rows(out / "clips.csv") == []
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def test_a_person_is_told_what_became_of_the_clips(duchenne, folder, reference, tmp_path):
+    said = duchenne("extract", folder / "clip2.mp4", folder / "clip2.mkv", "-o", tmp_path / "o", "--format", "parquet")
+    assert (said.code, said.err) == (0, "") and "2 of 2 clips done: 2 faces, 50 frames" in said.out
+    import pandas as pd
+
+    table = pd.read_parquet(tmp_path / "o" / "frames" / "clip2.mp4.parquet")
+    assert len(table) == 25 and set(table["file"]) == {"clip2.mp4"}
+    said = duchenne("extract", folder, "-o", reference)
+    assert said.code == 1 and "Failed: 3" in said.out and "This run" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--shard", "3/2"], "expected for example 3/16"),
+        (["--format", "xlsx"], "choose one of: csv, parquet"),
+        (["--detector", "magic"], "no detector named 'magic'"),
+        (["--all-faces"], "options all_faces False there and True here"),
+        (["--manifest", "m.csv"], "one of the two"),
+    ],
+)
+def test_wrong_usage_is_refused_in_one_sentence(words, sentence, duchenne, folder, reference):
+    before = tree(reference)
+    said = duchenne("extract", folder, "-o", reference, *words)
+    assert said.code == 2 and sentence in said.sentence and tree(reference) == before
+
+
+def test_a_second_run_is_refused(duchenne, folder, reference):
+    with hold(reference, batch.extract_task().agreed):
+        said = duchenne("extract", folder, "-o", reference)
+    assert said.code == 2 and "Another run is at work" in said.sentence
+    with pytest.raises(UsageError, match="task extract there and analyze here"), hold(reference, {"task": "analyze"}):
+        pass
+
+
+def test_a_folder_is_judged_as_its_clips_are(duchenne, folder, pictures, tmp_path):
+    top, out = tmp_path / "c", tmp_path / "out"
+    top.mkdir()
+    make_video(top / "smile.mp4", pictures, rate=RATE)
+    make_video(top / "short.mp4", pictures[:5], rate=RATE)
+    said = duchenne("analyze", top, "-o", out, "--no-report", "--workers", "1")
+    assert said.code == 0 and "2 of 2 clips done" in said.out
+    one = duchenne("analyze", top / "smile.mp4", "--json")
+    single = json.loads(one.out) | {"source": "smile.mp4"}
+    assert json.loads((out / "smile.mp4" / "verdict.json").read_text()) == single
+    brief, full = rows(out / "clips.csv")
+    assert (brief["file"], brief["abstained"], brief["p_genuine"]) == ("short.mp4", "1", "")
+    assert brief["reason"].startswith("Too short")
+    assert full["label"] == (single["label"] or "") and float(full["p_happiness"]) > 0.3
+    assert not list(out.rglob("report*.html")) and (out / "smile.mp4" / "emotions.csv").exists()
+    refused = duchenne("analyze", top, "-o", out, "--json")
+    assert refused.code == 2 and "single clips" in refused.sentence
+    assert "needs --out" in duchenne("analyze", top).sentence
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
+def test_the_kill_benchmark_runs(tmp_path):
+    script = Path(__file__).parents[3] / "benchmarks" / "kill.py"
+    command = [sys.executable, str(script), "--quick", "--out", str(tmp_path / "kill.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "kill.json").read_text())
+    assert found["identical"] == found["compared"] == 2 and len(found["kills"]) == 2

@@ -1,0 +1,161 @@
+"""`duchenne emotions` as a person or a script meets it: table, streams, exit codes; and what its page says of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shlex
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from conftest import Said
+from duchenne.datasets import fer2013
+from duchenne.types import Array
+
+Call = Callable[..., Said]
+PAGE = (Path(__file__).parents[3] / "docs" / "emotions.md").read_text(encoding="utf-8")
+PHOTO = astronaut()
+COLUMNS = ["file", "face", "emotion", *fer2013.CLASSES, "problem"]
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def save(path: Path, picture: Array, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, **options)
+    return path
+
+
+def claims(path: Path, side: int) -> Path:
+    """A PNG that claims to be that large and holds one row."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(side + 1))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("photo") / "a.png", PHOTO)
+
+
+def test_without_a_file_to_write_the_table_stands_alone_on_stdout(duchenne: Call, photo: Path) -> None:
+    said = duchenne("emotions", photo, "--device", "cpu")
+    (row,) = table(said.out)
+    assert said.code == 0 and list(row) == COLUMNS and row["emotion"] == "happiness"
+    assert (row["file"], row["face"], row["problem"]) == (str(photo), "0", "")
+    assert said.err.splitlines() == [f"Model expression (emotions: {', '.join(fer2013.CLASSES)}) on cpu."]
+
+
+def test_a_folder_with_faults_is_a_whole_table_and_a_summary(duchenne: Call, tmp_path: Path) -> None:
+    """An animated GIF, 20,000 × 20,000 pixels, a file cut short and a camera held sideways, end to end."""
+    folder = tmp_path / "in"
+    save(folder / "happy" / "1.gif", PHOTO, save_all=True, append_images=[Image.fromarray(255 - PHOTO)])
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    save(folder / "happy" / "2.jpg", np.rot90(PHOTO, -1).copy(), exif=exif, quality=95)
+    claims(folder / "huge.png", 20_000)
+    (folder / "none.jpg").write_bytes((folder / "happy" / "2.jpg").read_bytes()[:2000])
+    said = duchenne("emotions", folder, "-o", tmp_path / "new" / "out.csv")
+    rows = table((tmp_path / "new" / "out.csv").read_text(encoding="utf-8"))
+    assert (said.code, said.out) == (0, "") and [r["file"] for r in rows] == [
+        "happy/1.gif", "happy/2.jpg", "huge.png", "none.jpg",
+    ]  # fmt: skip
+    assert [r["emotion"] for r in rows] == ["happiness", "happiness", "", ""]
+    assert all(r[name] == "" for r in rows[2:] for name in ("face", *fer2013.CLASSES))
+    assert "has 20000×20000 pixels" in rows[2]["problem"] and "cut short or damaged" in rows[3]["problem"]
+    lines = said.err.splitlines()
+    assert "1.gif holds several pictures" in lines[1] and lines[2].startswith("4 rows written to ")
+    assert lines[3] == f"2 of 4 files have no answer, see the column problem; the first: {rows[2]['problem']}"
+    assert len(lines) == 4 and [p.name for p in (tmp_path / "new").iterdir()] == ["out.csv"]
+
+
+def test_a_folder_in_which_everything_fails_is_a_failure(duchenne: Call, tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    said = duchenne("emotions", tmp_path)
+    assert said.code == 1 and [r["emotion"] for r in table(said.out)] == ["", ""]
+    assert "2 of 2 files have no answer" in said.err and "Traceback" not in said.err
+
+
+def test_a_file_that_was_named_and_fails_is_a_failure_beside_others(duchenne: Call, photo: Path) -> None:
+    said = duchenne("emotions", photo, photo.with_name("none.png"))
+    assert said.code == 1 and [r["emotion"] for r in table(said.out)] == ["happiness", ""]
+    assert "There is no file" in said.err
+
+
+def test_a_single_file_that_fails_is_one_sentence(duchenne: Call, tmp_path: Path, empty_room: Path) -> None:
+    wall = save(tmp_path / "wall.png", np.tile(np.linspace(40, 160, 320).astype(np.uint8), (240, 1)))
+    assert "pass --aligned" in duchenne("emotions", wall).sentence
+    assert duchenne("emotions", wall, "--aligned").code == 0
+    said = duchenne("emotions", empty_room, "-o", tmp_path / "out.csv")
+    assert said.code == 1 and "shows no face" in said.sentence and not (tmp_path / "out.csv").exists()
+    assert "There is no file" in duchenne("emotions", tmp_path / "none.mp4").sentence
+
+
+def test_a_video_is_a_row_for_every_moment(duchenne: Call, smile: Path, tmp_path: Path) -> None:
+    said = duchenne("emotions", smile, "--every", "0.4", "--all-faces", "--no-flips", "-o", tmp_path / "out.csv")
+    rows = table((tmp_path / "out.csv").read_text(encoding="utf-8"))
+    assert said.code == 0 and list(rows[0]) == [COLUMNS[0], "time", *COLUMNS[1:]]
+    assert [float(r["time"]) for r in rows] == pytest.approx([0, 0.4, 0.8, 1.2, 1.6, 2.0], abs=1e-3)
+    assert {r["face"] for r in rows} == {"0"} and all(r["emotion"] in fer2013.CLASSES for r in rows)
+    twice = duchenne("emotions", smile, "--every", "0.4")  # flips are on unless forbidden
+    assert [r["happiness"] for r in table(twice.out)] != [r["happiness"] for r in rows]
+
+
+def test_wrong_use_is_told_before_any_work(duchenne: Call, photo: Path, tmp_path: Path) -> None:
+    before = photo.read_bytes()
+    assert "would be written over" in duchenne("emotions", photo, "-o", photo).sentence
+    assert photo.read_bytes() == before
+    assert "which is a folder" in duchenne("emotions", photo, "-o", tmp_path).sentence
+    (tmp_path / "file").write_text("")
+    assert "is a file" in duchenne("emotions", photo, "-o", tmp_path / "file" / "out.csv").sentence
+    said = duchenne("emotions", photo, "--model", "smile")
+    assert said.code == 1 and "smile is no expression network" in said.sentence
+    for words in (["--every", "-1"], ["--device", "abacus"]):
+        said = duchenne("emotions", photo, *words)
+        assert said.code == 2 and said.sentence
+
+
+# ---- the page
+
+
+def test_the_commands_of_the_page_exist(duchenne: Call) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    helped = duchenne("emotions", "--help").out
+    assert len(lines) >= 5
+    for words in lines:
+        assert words[:2] == ["duchenne", "emotions"], words
+        for option in (word for word in words if word.startswith("-")):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", helped), option
+
+
+def test_the_python_of_the_page_runs(smile: Path, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(smile.read_bytes())
+    code = "".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "happiness" in done.stdout, done.stderr
+
+
+def test_the_page_names_classes_columns_and_what_it_is_not_for() -> None:
+    flat = " ".join(PAGE.split())
+    for word in (*COLUMNS, "time", "lie detection", "hiring", "schooling", "policing"):
+        assert word in flat, word
+    assert ", ".join(fer2013.CLASSES) in flat and "(expression.md)" in PAGE

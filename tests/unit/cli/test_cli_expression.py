@@ -1,0 +1,176 @@
+"""`duchenne train expression` and `duchenne finetune` as a person calls them; the experiment's table across sets."""
+
+import importlib.util
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_expression_training import WORDS, class_folders, unit_table
+
+from duchenne import checkpoints
+
+ROOT = Path(__file__).parents[3]
+TINY = """widths = [4, 4, 8, 8]
+blocks = [1, 1, 1, 1]
+per_image = true
+epochs = 4
+batch = 8
+rate = 3e-3
+precision = "float32"
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with class folders, a table of units of four people, and a recipe."""
+    place = tmp_path_factory.mktemp("place")
+    class_folders(place / "data", 8)
+    rows = [f"{i}.png,p{i % 4},{i // 2 % 2},{i // 4 % 2}" for i in range(16)]
+    unit_table(place / "units.csv", rows)
+    (place / "levels.csv").write_text((place / "units.csv").read_text().replace(",1", ",3"))
+    (place / "tiny.toml").write_text(TINY)
+    return place
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    """The command's own process, as it should end."""
+    words = ("train", "expression", "--data", place / "data", "-o", place / "model", "--recipe", place / "tiny.toml")
+    done = subprocess.run(
+        [sys.executable, "-m", "duchenne", *map(str, words), "--device", "cpu"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return place / "model", done
+
+
+def test_training_tells_how_it_goes_and_what_came_out(trained):
+    out, done = trained
+    assert done.stdout.startswith(f"{out}: emotions from 21 images on cpu; accuracy ") and done.stdout.count("\n") == 1
+    lines = done.stderr.splitlines()
+    assert lines[:2] == ["24 of 24 pictures read", "24 faces: anger 8, happiness 8, sadness 8"]
+    assert lines[2].endswith("held back by image, as nobody says who is seen; on cpu")
+    assert [line.split(":")[0] for line in lines[3:]] == [f"epoch {i} of 4" for i in range(1, 5)]
+    assert all("share wrong of those held back" in line for line in lines[3:])
+    assert checkpoints.load_expression(out)[0].classes == ("anger", "happiness", "sadness")
+
+
+def test_killed_the_same_command_ends_with_the_same_weights(trained, place, tmp_path):
+    out, words = tmp_path / "model", ("--recipe", str(place / "tiny.toml"), "--device", "cpu", "--data")
+    command = [sys.executable, "-m", "duchenne", "train", "expression", *words, str(place / "data"), "-o", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as started:
+        assert started.stderr is not None
+        next(line for line in started.stderr if line.startswith("epoch 2"))
+        started.kill()
+        assert started.wait() == -signal.SIGKILL
+    assert not out.exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "epoch 4 of 4" in done.stderr and "epoch 2 of 4" not in done.stderr
+    assert (out / "weights.safetensors").read_bytes() == (trained[0] / "weights.safetensors").read_bytes()
+    assert not (tmp_path / ".model.work").exists()
+
+
+def test_options_take_the_place_of_the_recipes(duchenne, place, tmp_path):
+    said = duchenne(
+        *("train", "expression", "--data", place / "data", "-o", tmp_path / "model", "--recipe", place / "tiny.toml"),
+        *("--epochs", 2, "--images", 8, "--seed", 5, "--device", "cpu", "--person", "(p[0-9])_"),
+    )
+    assert said.code == 0 and "epoch 2 of 2" in said.err and "of 3 people" in said.err and "by person" in said.err
+    about = json.loads((tmp_path / "model" / "model.json").read_text())["recipe"]
+    assert (about["epochs"], about["images"], about["seed"], about["rate"]) == (2, 8, 5, 3e-3)
+
+
+def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path):
+    common = ("--model", trained[0], "--recipe", place / "tiny.toml", "--device", "cpu", "--epochs", 1)
+    words = ("finetune", "--data", place / "units.csv", "-o", tmp_path / "units", "--head", "units", "--folds", 2)
+    said = duchenne(*words, *common, "--frozen")
+    assert (
+        said.code == 0 and "units from" in said.out and "mean F1 " in said.out and "person-disjoint 2-fold" in said.out
+    )
+    assert "fold 2 of 2: epoch 1 of 1" in said.err
+    model, _ = checkpoints.load_expression(tmp_path / "units")
+    assert (model.recipe.head, model.recipe.frozen, model.classes) == ("units", True, ("AU1", "AU12"))
+    words = ("finetune", "--data", place / "levels.csv", "-o", tmp_path / "levels", "--head", "intensity")
+    said = duchenne(*words, *common, "--folds", 0, "--units", "AU12")
+    assert said.code == 0 and "mean ICC(3,1) " in said.out and "fold 1" not in said.err
+    assert checkpoints.load_expression(tmp_path / "levels")[0].classes == ("AU12",)
+    said = duchenne("finetune", "--data", place / "data", "-o", tmp_path / "emotions", *common)
+    assert said.code == 0 and "accuracy " in said.out
+    listed = json.loads((tmp_path / "levels" / "card.json").read_text())
+    assert {"icc", "mae", "mae_median", "base_rate"} <= set(listed["per_unit"]["AU12"]) and "accuracy" not in listed
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "fault"),
+    [
+        (("train", "expression", "--data", "nowhere", "-o", "x"), 1, "There is no folder nowhere"),
+        (("train", "expression", "--data", "data", "-o", "x", "--recipe", "best"), 1, "There is no recipe 'best'"),
+        (("train", "expression", "--data", "data", "-o", "x", "--device", "tpu"), 2, "There is no device 'tpu'"),
+        (("train", "expression", "--data", "data", "-o", "units.csv"), 1, "units.csv is a file; choose a folder"),
+        (("train", "expression", "--data", "data", "-o", "x", "--epochs", "0"), 2, "epochs must lie between 1"),
+        (("finetune", "--data", "units.csv", "-o", "x", "--model", "default"), 1, "default is no expression network"),
+        (("finetune", "--data", "units.csv", "-o", "x"), 1, "units.csv lacks the column emotion"),
+        (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units chooses among action units"),
+        (("finetune", "--data", "units.csv", "-o", "x", "--head", "units"), 1, "shows 4 people, 5 folds need as many"),
+        (("finetune", "--data", "levels.csv", "-o", "x", "--head", "units"), 1, "line 4, has '3' as AU1"),
+        (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is no copy of CK+ or DISFA"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_learnt(duchenne, place, monkeypatch, words, code, fault):
+    monkeypatch.chdir(place)
+    said = duchenne(*words)
+    assert said.code == code and fault in said.err.splitlines()[-1]
+    assert "epoch 1 of" not in said.err
+    assert not (place / "x").exists()
+
+
+def test_the_page_names_commands_that_exist():
+    page = (ROOT / "docs" / "expression-training.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    commands = [shlex.split(line.split("#")[0]) for line in lines if line.startswith("duchenne ")]
+    assert {words[1] for words in commands} == {"train", "finetune"}
+    for command, depth in (("train", 2), ("finetune", 1)):
+        mine = [words for words in commands if words[1] == command]
+        shown = subprocess.run(
+            [sys.executable, "-m", "duchenne", *mine[0][1 : 1 + depth], "--help"],
+            capture_output=True, text=True, check=True, env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"},
+        ).stdout  # fmt: skip
+        for option in {word for words in mine for word in words if word.startswith("--")}:
+            assert option in shown, option
+
+
+def test_the_table_across_sets(tmp_path):
+    """Two disjoint sets of class folders and one in the form of FER2013: rows learnt from, columns judged on."""
+    spec = importlib.util.spec_from_file_location("expression_cross", ROOT / "experiments" / "expression_cross.py")
+    assert spec is not None and spec.loader is not None
+    cross = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cross)
+    class_folders(tmp_path / "one", 9, seed=1)
+    for seed, fold in ((2, "train"), (3, "test")):
+        class_folders(tmp_path / "two" / fold, 8, (*WORDS, "fear"), seed)
+    # a picture of the first set in the second: who has learnt it must not be judged on it
+    twin = cv2.imread(str(tmp_path / "one" / "sad" / "p0_0.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(tmp_path / "two" / "test" / "sad" / "twin.png"), twin)
+    (tmp_path / "tiny.toml").write_text(TINY)
+    out = tmp_path / "cross.json"
+    words = [f"one={tmp_path / 'one'}", f"two={tmp_path / 'two'}", "-o", str(out), "--device", "cpu"]
+    cross.main([*words, "--recipe", str(tmp_path / "tiny.toml")])
+    found = json.loads(out.read_text())
+    assert found["classes"] == ["anger", "happiness", "sadness"]
+    cells = {(cell["learnt"], cell["judged"]): cell for cell in found["cells"]}
+    assert set(cells) == {(a, b) for a in ("one", "two") for b in ("one", "two")}
+    assert cells["two", "two"]["rows"] == 25 and cells["one", "two"]["rows"] in (24, 25)
+    assert cells["one", "two"]["left_out"] == 25 - cells["one", "two"]["rows"]
+    for cell in cells.values():
+        matrix = np.array(cell["confusion"])
+        assert cell["accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum()) and matrix.sum() == cell["rows"]
+    table = out.with_suffix(".md").read_text()
+    assert "| learnt from | one | two |" in table and f"{cells['one', 'two']['accuracy']:.3f}" in table
+    with pytest.raises(SystemExit):
+        cross.main([words[0], "-o", str(out)])

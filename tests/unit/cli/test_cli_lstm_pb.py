@@ -1,0 +1,367 @@
+"""`duchenne train lstm-pb` and what its model says of a clip: trained, killed, resumed, used and refused."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from duchenne import checkpoints, io, pipeline
+from duchenne.datasets import simulate
+from duchenne.errors import UsageError
+from duchenne.learn.loop import Diverged
+from duchenne.lstm_pb import recipe as recipes
+from duchenne.methods import training
+from duchenne.plots import learning
+
+TINY = """reading = "rnnpb"
+fps = 12.5
+hidden = 8
+layers = 2
+pb = 4
+context = 4
+epochs = 6
+batch = 8
+recognition = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A folder with tracks of six people, each smiling twice in earnest and twice for show, a manifest, a recipe."""
+    folder = tmp_path_factory.mktemp("corpus")
+    tracks, lines = [], ["path,subject,emotion,label"]
+    for i in range(24):
+        kind = ("genuine", "posed")[i % 2]
+        tracks.append(replace(simulate.track(simulate.KINDS[kind], 25.0, seed=i), source=f"clip{i}"))
+        lines.append(f"tracks.npz#{i},p{i // 4},{('happiness', 'sadness')[i // 2 % 2]},{kind}")
+    io.save_tracks(folder / "tracks.npz", tracks)
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    (folder / "tiny.toml").write_text(TINY)
+    return folder
+
+
+def words(corpus, out, *more):
+    recipe = ("--recipe", corpus / "tiny.toml")
+    return ("train", "lstm-pb", "--manifest", corpus / "manifest.csv", "-o", out, *recipe, *more)
+
+
+def run(*command):
+    return [sys.executable, "-m", "duchenne", *map(str, command)]
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """A model trained through the command line, and what the command said."""
+    out = tmp_path_factory.mktemp("trained") / "model"
+    done = subprocess.run(run(*words(corpus, out)), capture_output=True, text=True, check=True)
+    return out, done
+
+
+@pytest.fixture(scope="module")
+def solved(corpus, tmp_path_factory):
+    """A model of our reading, three networks for all emotions, and what its training said."""
+    out, said = tmp_path_factory.mktemp("solved") / "mine", []
+    recipe = recipes.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
+    training.train_pb(corpus / "manifest.csv", out, recipe, log=said.append)
+    return out, said
+
+
+@pytest.fixture(scope="module")
+def per_emotion(corpus, tmp_path_factory):
+    """A model with a network per emotion."""
+    out = tmp_path_factory.mktemp("emotions") / "mine"
+    training.train_pb(corpus / "manifest.csv", out, recipes.read(corpus / "tiny.toml", per_emotion=True), log=str)
+    return out
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+def test_training_tells_every_epoch_and_leaves_a_model_and_its_curve(trained):
+    folder, done = trained
+    lines = done.stderr.splitlines()
+    assert lines[0] == "24 of 24 clips read"
+    assert [line.split(":")[0] for line in lines[1:]] == [f"epoch {i} of 6" for i in range(1, 7)]
+    assert "6 people, 24 clips" in done.stdout and "without labels" in done.stdout
+    names = {file.name for file in folder.iterdir()}
+    model = {"model.json", "weights.safetensors", "card.json"}
+    assert names == model | {"curve.json", "curve.png", "curve.svg", "reference.json"}
+    assert [file.name for file in folder.parent.iterdir()] == ["model"]  # nothing to resume is left behind
+    curve = json.loads((folder / "curve.json").read_text())[""]
+    assert [row["epoch"] for row in curve] == list(range(1, 7)) and curve[-1]["loss"] < curve[0]["loss"]
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["people"], card["clips"], card["genuine"], card["reading"]) == (6, 24, 12, "rnnpb")
+    assert 0 <= card["accuracy"] <= 1 and set(card["per_emotion"]) >= {"happiness", "sadness"}
+
+
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(corpus, trained, tmp_path):
+    out = tmp_path / "model"
+    command = run(*words(corpus, out))
+    for moment in ("24 of 24", "epoch 4 of"):
+        started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert started.stderr is not None
+        said = ""
+        while moment not in said:
+            said = started.stderr.readline()
+            assert said, f"ended before '{moment}'"
+        started.kill()
+        started.stderr.close()
+        assert started.wait() == -signal.SIGKILL
+        assert not out.exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "going on with the training" in done.stderr and "epoch 4 of" not in done.stderr
+    assert "epoch 6 of" in done.stderr
+    assert checkpoints.digest(out) == checkpoints.digest(trained[0])
+    assert [file.name for file in tmp_path.iterdir() if file.name != "model"] == []
+
+
+def test_of_several_networks_each_tells_its_epochs(solved):
+    folder, said = solved
+    assert [line.split(": loss")[0] for line in said if "epoch" in line] == [
+        f"{network}: epoch {epoch} of 6" for network in (1, 2, 3) for epoch in range(1, 7)
+    ]
+    curves = json.loads((folder / "curve.json").read_text())
+    assert list(curves) == ["1", "2", "3"]
+    for rows in curves.values():  # people left out are told of, and nothing is chosen by them
+        assert all(0 <= row["score"] <= 1 and row["best"] for row in rows)
+    card = json.loads((folder / "card.json").read_text())
+    assert "by the network that left them out" in card["protocol"] and card["reading"] == "solved"
+    assert {file.name for file in folder.glob("curve.*")} == {"curve.json", "curve.png", "curve.svg"}
+
+
+def test_several_networks_go_on_where_they_were_broken_off(corpus, solved, tmp_path):
+    out, recipe = tmp_path / "mine", recipes.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
+
+    def stop(text):
+        if text.startswith("2: epoch 3 of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train_pb(corpus / "manifest.csv", out, recipe, log=stop)
+    said = []
+    training.train_pb(corpus / "manifest.csv", out, recipe, log=said.append)
+    lines = [line.split(": loss")[0] for line in said if "epoch" in line]
+    assert lines[0] == "2: epoch 4 of 6" and len(lines) == 3 + 6
+    assert checkpoints.digest(out) == checkpoints.digest(solved[0])
+
+
+def test_a_beginning_of_other_settings_is_not_gone_on_with(duchenne, corpus, trained, tmp_path):
+    out = tmp_path / "model"
+    recipe = recipes.read(corpus / "tiny.toml")
+
+    def stop(text):
+        if "epoch 2 of" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train_pb(corpus / "manifest.csv", out, recipe, log=stop)
+    said = duchenne(*words(corpus, out, "--seed", 5))
+    assert said.code == 2 and "--fresh" in said.err.splitlines()[-1] and not out.exists()
+    anew = duchenne(*words(corpus, out, "--fresh"))
+    assert anew.code == 0 and "epoch 1 of" in anew.err and "going on" not in anew.err
+    assert checkpoints.digest(out) == checkpoints.digest(trained[0])
+
+
+def test_an_older_models_files_do_not_stay(duchenne, corpus, trained, tmp_path):
+    out = tmp_path / "model"
+    shutil.copytree(checkpoints.locate("smile"), out)
+    assert duchenne(*words(corpus, out)).code == 0
+    assert checkpoints.digest(out) == checkpoints.digest(trained[0])
+
+
+def test_options_replace_what_the_recipe_says(duchenne, corpus, tmp_path):
+    out = tmp_path / "m"
+    more = ("--reading", "solved", "--per-emotion", "--epochs", 1, "--hidden", 6, "--seed", 3)
+    said = duchenne(*words(corpus, out, *more))
+    assert said.code == 0 and "by the network that left them out" in said.out and "sadness-5: epoch 1 of 1" in said.err
+    model, _ = checkpoints.load(out)
+    r = model.recipe
+    assert (r.reading, r.per_emotion, r.epochs, r.hidden, r.seed) == ("solved", True, 1, 6, 3)
+    assert list(model.networks) == ["happiness", "sadness"]
+
+
+def test_divergence_says_what_is_kept_and_it_can_be_finished(corpus, tmp_path):
+    # one step an epoch: the first makes weights near 1e36, whose products in the second are infinite
+    wild = replace(recipes.read(corpus / "tiny.toml"), reading="paper", adam=False, rate=1e38, batch=100)
+    out, work = tmp_path / "m", tmp_path / ".m.work"
+    with pytest.raises(Diverged, match=r"epoch 2: .* repeat with epochs = 1\.") as caught:
+        training.train_pb(corpus / "manifest.csv", out, wild, log=str)
+    assert str(work) in str(caught.value) and work.is_dir() and not out.exists()
+    with pytest.raises(Diverged) as again:  # the same call goes on from the epoch before, and ends as before
+        training.train_pb(corpus / "manifest.csv", out, wild, log=str)
+    assert str(again.value) == str(caught.value)
+    training.train_pb(corpus / "manifest.csv", out, replace(wild, epochs=1), log=str)
+    assert len(json.loads((out / "curve.json").read_text())[""]) == 1 and not work.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "wanted"),
+    [
+        ("path,subject,emotion,label\ntracks.npz#0,p,,genuine\n", (), "at least 4 people, found 1"),
+        ("path,subject,emotion,label\nnone.npz#0,p,,genuine\n", (), "nothing to train on"),
+        ("path,subject,emotion,label\ntracks.npz#0,p,,\n", (), "nothing to train on"),
+        ("path,subject\n", (), "lacks the columns"),
+        (
+            "path,subject,emotion,label\n"
+            + "".join(f"tracks.npz#{i},p{i},,{('genuine', 'posed')[i % 2]}\n" for i in range(8)),
+            ("--per-emotion",),
+            "clips without an emotion",
+        ),
+        (
+            "path,subject,emotion,label\n"
+            + "".join(f"tracks.npz#{i},p{i},{['happiness', 'fear'][i % 2]},{i % 2}\n" for i in range(8)),
+            ("--per-emotion",),
+            "clips of fear of one label only",
+        ),
+    ],
+)
+def test_too_poor_a_manifest_is_refused(duchenne, corpus, tmp_path, text, more, wanted):
+    poor = corpus / "poor.csv"
+    poor.write_text(text)
+    recipe = ("--recipe", corpus / "tiny.toml")
+    said = duchenne("train", "lstm-pb", "--manifest", poor, "-o", tmp_path / "m", *recipe, *more)
+    assert said.code == 1 and wanted in said.err.splitlines()[-1] and "Traceback" not in said.err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        (("--reading", "mine"), "reading must be one of paper"),
+        (("--hidden", 0), "hidden must lie"),
+        (("--epochs", 0), "epochs must lie"),
+        (("--reading", "contrast"), "reading must be one of paper, published-code, rnnpb, solved"),
+        (("--recipe", "nowhere"), "There is no recipe 'nowhere'"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_sentence(duchenne, corpus, tmp_path, more, wanted):
+    said = duchenne(*words(corpus, tmp_path / "m", *more))
+    assert wanted in said.sentence and not list(tmp_path.iterdir())
+
+
+# --- use ----------------------------------------------------------------------------------------------------
+
+
+def test_an_lstm_pb_judges_a_clip_and_says_whose_the_rest_is(duchenne, trained, smile, tmp_path):
+    said = duchenne("analyze", smile, "--model", trained[0], "--json", "-o", tmp_path / "out")
+    found = json.loads(said.out)
+    assert said.code == 0 and found["model"]["id"] == "model"
+    assert found["model"]["sha256"] == checkpoints.digest(trained[0])
+    steps = " ".join(found["history"])
+    assert "reading rnnpb" in steps and "default descriptor model" in steps
+    assert found["emotion"]["happiness"] == max(found["emotion"].values()) and found["phases"]
+    assert found["familiarity"]["text"].startswith("By the default descriptor model")
+    assert len(found["evidence"]) == 4 and all("judged by a linear model" in item["text"] for item in found["evidence"])
+    pulls = [abs(item["contribution"]) for item in found["evidence"]]
+    assert pulls == sorted(pulls, reverse=True)
+    assert "Parametric bias" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_of_several_networks_the_regions_of_the_face_make_the_answer(duchenne, solved, smile, tmp_path):
+    loaded = pipeline.load_model(solved[0])
+    a = pipeline.judge(simulate.track(simulate.SPONTANEOUS, 30.0, seed=50), loaded)
+    regions = {"Brows", "Nose", "Eyes", "Mouth", "Cheeks", "Head"}
+    features = {f"{name}: movement against expectation" for name in regions}
+    assert {item["feature"] for item in a.verdict.evidence} == features
+    pulls = [item["contribution"] for item in a.verdict.evidence]
+    assert sorted(pulls, key=abs, reverse=True) == pulls
+    bias = np.mean([float(member.judge.bias.detach()) for member in loaded.pb.networks[""].members])
+    z = sum(pulls) + loaded.pb.slope * bias + loaded.pb.intercept
+    assert a.p_raw == pytest.approx(1 / (1 + np.exp(-z)), abs=1e-5)
+    said = duchenne("analyze", smile, "--model", solved[0], "--json", "-o", tmp_path / "out")
+    found = json.loads(said.out)
+    assert said.code == 0 and "reading solved" in " ".join(found["history"]) and len(found["evidence"]) == 6
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(feature in page for feature in features)
+
+
+def test_contributions_make_the_answer(trained, solved, per_emotion):
+    faces = [simulate.track(simulate.KINDS[k], 25.0, seed=60 + i) for i, k in enumerate(["posed", "genuine"] * 2)]
+    for folder, name in ((trained[0], ""), (solved[0], ""), (per_emotion, "sadness")):
+        model = pipeline.load_model(folder).pb
+        x, where = model.table(faces), np.full(4, name)
+        p = model.predict_table(x, where)[:, 1]
+        rest = np.log(p / (1 - p)) - model.contributions(x, where).sum(axis=1)
+        np.testing.assert_allclose(rest, rest[0], atol=1e-4)
+
+
+def test_a_model_per_emotion_reads_the_network_that_it_is_told(duchenne, per_emotion, smile):
+    faces = [json.loads(duchenne("analyze", smile, "--model", per_emotion, "--json", "--emotion", e).out)
+             for e in ("happiness", "sadness", "anger")]  # fmt: skip
+    values = [[item["value"] for item in face["evidence"]] for face in faces]
+    assert values[0] != values[1] and values[2] == []
+    assert faces[2]["abstained"] and "judges happiness, sadness; the clip shows anger" in faces[2]["reason"]
+
+
+def test_it_is_applied_to_tracks_row_for_row(duchenne, trained, tmp_path):
+    faces = [simulate.track(simulate.KINDS[k], 25.0, seed=100 + i) for i, k in enumerate(["posed", "genuine"] * 2)]
+    faces.append(blind(faces[0], 0, None))
+    io.save_tracks(tmp_path / "new.npz", faces)
+    said = duchenne("models", "apply", trained[0], tmp_path / "new.npz", "-o", tmp_path / "p.csv")
+    assert said.code == 0 and "5 rows" in said.err
+    with (tmp_path / "p.csv").open(newline="") as handle:
+        table = list(csv.DictReader(handle))
+    assert all(0 <= float(row["p_genuine"]) <= 1 for row in table[:4])
+    assert (table[4]["p_genuine"], table[4]["label"], table[4]["abstained"]) == ("", "", "1") and table[4]["reason"]
+
+
+def test_a_table_of_descriptors_is_not_for_it(duchenne, trained, tmp_path):
+    (tmp_path / "d.csv").write_text("a,b\n1,2\n")
+    said = duchenne("models", "apply", trained[0], tmp_path / "d.csv", "-o", tmp_path / "p.csv")
+    assert said.sentence and not (tmp_path / "p.csv").exists()
+
+
+def blind(face, start, stop):
+    points = face.points.copy()
+    points[start:stop] = np.nan
+    return replace(face, points=points)
+
+
+def frames(face, n):
+    return replace(face, **{name: getattr(face, name)[:n] for name in ("time", "points", "confidence", "box")})
+
+
+FACE = simulate.track(simulate.SPONTANEOUS, 30.0, seed=1)
+UNUSABLE = {
+    "one frame": frames(FACE, 1),
+    "a moment": frames(FACE, 6),
+    "no face in any frame": blind(FACE, 0, None),
+    "a face between long gaps": blind(blind(FACE, 4, 60), 64, None),
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_an_unusable_clip_gets_no_judgement_and_one_sentence(trained, solved, per_emotion, what):
+    for folder in (trained[0], solved[0], per_emotion):
+        verdict = pipeline.judge(UNUSABLE[what], pipeline.load_model(folder)).verdict
+        assert verdict.abstained and verdict.p_genuine is None and verdict.label is None
+        assert verdict.reason and verdict.reason.endswith(".") and "\n" not in verdict.reason
+
+
+# --- the picture --------------------------------------------------------------------------------------------
+
+
+def row(epoch, loss, score, *, pace=1.0, best=False):
+    return {"epoch": epoch, "loss": loss, "score": score, "watched": score, "pace": pace, "best": best}
+
+
+def test_the_curve_shows_both_losses_the_kept_epoch_and_where_rates_fell():
+    rows = [row(1, 3.0, 2.0, best=True), row(2, 2.0, 1.0, best=True), row(3, 1.0, 1.5), row(4, 0.5, 1.6, pace=0.1)]
+    panel, other = learning({"": rows, "fear": [row(1, 1.0, None, best=False)]}).axes
+    lines = {line.get_gid(): line for line in panel.lines}
+    np.testing.assert_array_equal(lines["loss-all"].get_xydata(), [[1, 3], [2, 2], [3, 1], [4, 0.5]])
+    np.testing.assert_array_equal(lines["score-all"].get_ydata(), [2, 1, 1.5, 1.6])
+    np.testing.assert_array_equal(lines["kept"].get_xydata(), [[2, 1.0]])
+    assert list(lines["slower"].get_xdata()) == [4, 4]
+    assert [line.get_gid() for line in other.lines] == ["loss-fear"]
+
+
+def test_a_curve_without_epochs_is_refused():
+    with pytest.raises(UsageError, match="at least one epoch"):
+        learning({"": []})

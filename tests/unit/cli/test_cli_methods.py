@@ -1,0 +1,154 @@
+"""Any method from a manifest to a model folder, a verdict, a table, a ranking and an evaluation, by commands.
+
+Simulated smiles: every step does what it should, which says nothing about people.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from duchenne import checkpoints, io, judging, pipeline
+from duchenne.datasets import manifest, simulate
+from duchenne.errors import InputError
+from duchenne.features.descriptors import FAMILIES
+from duchenne.learn.calibration import logit
+from duchenne.methods import names, training
+from duchenne.methods.evidence import method_evidence
+
+NAMES = (
+    *("linear-svm:movement", "boosting:movement", "extra-trees:peak", "rank-svm:movement", "table-multi:movement"),
+    *("two-stage:linear-svm:movement", "conditioned:linear-svm:movement", "stack:descriptors:peak+rank-svm:movement"),
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A manifest of sixteen people, each smiling twice in earnest and twice for show."""
+    folder = tmp_path_factory.mktemp("corpus")
+    tracks, lines = [], ["path,subject,emotion,label"]
+    for i in range(64):
+        label = ("genuine", "posed")[i % 2]
+        rng = np.random.default_rng(i)
+        kin = simulate.KINDS[label]
+        kin = replace(kin, onset=kin.onset * rng.uniform(0.9, 1.1), apex=kin.apex * rng.uniform(0.8, 1.2))
+        tracks.append(replace(simulate.track(kin, 25.0, seed=i), source=f"clip{i}"))
+        lines.append(f"tracks.npz#{i},p{i // 4},{('happiness', 'sadness')[i // 2 % 2]},{label}")
+    io.save_tracks(folder / "tracks.npz", tracks)
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def trained(request, corpus, tmp_path_factory):
+    """(name, folder, card) of each."""
+    out = tmp_path_factory.mktemp("model") / "mine"
+    return request.param, out, training.train_method(request.param, corpus, out, log=lambda _: None)
+
+
+def test_its_card_tells_of_people_left_out(trained):
+    name, folder, card = trained
+    assert (card["people"], card["clips"], card["genuine"], card["method"]) == (16, 64, 32, name)
+    assert card["auc"] > 0.8 and card["accuracy_interval"] and "without its person" in card["protocol"]
+    about = json.loads((folder / "model.json").read_text())
+    assert {"one_emotion", "two_people"} <= set(about["pairs"]) and about["pairs"]["one_emotion"]["people"] == 16
+    assert about["id"] == "mine" and name in about["family"]
+    assert not (folder.parent / "clip-cache").exists()  # nothing was read of videos
+
+
+def test_it_judges_a_track_and_says_who_judged(trained, corpus):
+    name, folder, _ = trained
+    judging.load_model.cache_clear()
+    loaded = judging.load_model(folder)
+    for track in io.load_tracks(corpus.parent / "tracks.npz")[:2]:
+        found = pipeline.judge(track, loaded)
+        p = float(checkpoints.load(folder)[0].predict_proba([track])[0, 1])
+        assert found.p_raw == pytest.approx(p, abs=1e-12)
+        sure = found.verdict.reason is None
+        assert sure == (abs(p - 0.5) >= loaded.margin) or found.verdict.reason
+        assert f"method '{name}'" in " ".join(found.verdict.history)
+        assert found.verdict.evidence and all(item["text"].endswith(".") for item in found.verdict.evidence)
+    if "two-stage" in name:
+        model, p = (
+            checkpoints.load(folder)[0],
+            [pipeline.judge(track, loaded, emotion=e).p_raw for e in ("happiness", "sadness")],
+        )
+        assert p == [model.told(e).predict_proba([track])[0, 1] for e in ("happiness", "sadness")] and p[0] != p[1]
+    short = track.evolve("cut", **{key: getattr(track, key)[:1] for key in ("time", "points", "confidence", "box")})
+    assert pipeline.judge(short, loaded).verdict.abstained
+
+
+def test_contributions_of_what_adds_up_add_up(corpus):
+    track = io.load_tracks(corpus.parent / "tracks.npz")[:4]
+    y, who = np.arange(64) % 2, np.arange(64) // 4
+    tracks = io.load_tracks(corpus.parent / "tracks.npz")
+    for name in ("linear-svm:peak", "boosting:peak"):
+        model = names.make(name).fit(tracks, y, who)
+        x = model.table(track)
+        rest = logit(model.predict_table(x)[:, 1]) - model.terms(x).sum(axis=1)
+        np.testing.assert_allclose(rest, rest[0], atol=1e-4)
+        items = method_evidence(model, x[:1], name)
+        curve = [name.split(".")[0] for name in FAMILIES["peak"].names]
+        whole = {each: model.terms(x[:1])[0, np.array(curve) == each].sum() for each in curve}
+        for item, pull in zip(items, sorted(whole.values(), key=abs, reverse=True), strict=False):
+            assert item["contribution"] == pytest.approx(whole[item["descriptor"].split(".")[0]])
+            assert abs(item["contribution"]) == pytest.approx(abs(pull))
+
+
+def test_the_commands_train_analyse_rank_apply_list_and_evaluate(duchenne, corpus, smile, clips, pictures, tmp_path):
+    from makers import make_video
+
+    out, name = tmp_path / "mine", "two-stage:linear-svm:movement"
+    said = duchenne("train", "method", name, "--manifest", corpus, "-o", out)
+    assert said.code == 0 and "16 people, 64 clips; on people left out accuracy" in said.out
+    found = json.loads(duchenne("analyze", smile, "--model", out, "--json", "-o", tmp_path / "a").out)
+    assert found["model"]["sha256"] == checkpoints.digest(out) and found["model"]["method"] == name
+    assert name in (tmp_path / "a" / "report.html").read_text()
+    other = make_video(tmp_path / "other.mp4", [*pictures[:20], *pictures], rate=25)
+    ranked = json.loads(duchenne("rank", smile, other, "--model", out, "--json").out)
+    assert ranked["measured"]["pairs"] >= 30
+    assert duchenne("models", "apply", out, corpus.parent / "tracks.npz", "-o", tmp_path / "p.csv").code == 0
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 65
+    assert f"method {name}" in duchenne("models", "list", out).out
+    words = ("--no-baselines", "--folds", 5, "-m", f"as-is:{out}", "-o", tmp_path / "e")
+    assert duchenne("evaluate", "--manifest", corpus, *words).code == 0
+    results = json.loads((tmp_path / "e" / "results.json").read_text())
+    assert set(results["methods"]) == {f"as-is:{out}"}
+
+
+def test_another_method_in_the_same_folder_leaves_nothing_behind(duchenne, corpus, tmp_path):
+    for name in ("stack:boosting:peak+linear-svm:peak", "stack:linear-svm:peak+boosting:peak", "linear-svm:peak"):
+        assert duchenne("train", "method", name, "--manifest", corpus, "-o", tmp_path / "m").code == 0
+        assert checkpoints.load(tmp_path / "m")[1]["method"] == name
+    assert not list((tmp_path / "m").glob("*.ubj"))
+
+
+def test_a_table_is_enough_and_a_model_of_one_judges_no_tracks(duchenne, corpus, tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(64) % 2
+    np.savez(tmp_path / "t.npz", features=np.column_stack([y + rng.normal(size=64), rng.normal(size=(64, 4))]))
+    lines = [f"t.npz#{i},p{i // 4},,{('posed', 'genuine')[y[i]]}" for i in range(64)]
+    (tmp_path / "m.csv").write_text("path,subject,emotion,label\n" + "\n".join(lines) + "\n")
+    said = duchenne("train", "method", "extra-trees", "--manifest", tmp_path / "m.csv", "-o", tmp_path / "m")
+    assert said.code == 0 and "16 people, 64 clips" in said.out
+    refused = duchenne("models", "apply", tmp_path / "m", corpus.parent / "tracks.npz", "-o", tmp_path / "p.csv")
+    assert "trained on 5 numbers a clip" in refused.sentence
+    mixed = [*manifest.read(tmp_path / "m.csv")[:8], *manifest.read(corpus)[8:16]]
+    with pytest.raises(InputError, match="different kinds"):
+        training.train_method("boosting", manifest.write(tmp_path / "x.csv", mixed), tmp_path / "x", log=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("oracle", "no method 'oracle'"),
+        ("as-is:default", "is a finished model"),
+        ("conditioned:descriptors", "told the emotion"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(duchenne, corpus, tmp_path, name, sentence):
+    said = duchenne("train", "method", name, "--manifest", corpus, "-o", tmp_path / "m")
+    assert said.code == 2 and sentence in said.sentence and not (tmp_path / "m").exists()

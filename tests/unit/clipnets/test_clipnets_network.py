@@ -1,0 +1,100 @@
+"""Parts of clip networks whose answer can be reasoned out."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from duchenne.clipnets.network import ClipConfig, ClipNet
+from duchenne.errors import UsageError
+
+POINTS = ClipConfig(inputs="points", numbers=3, width=32, hidden=4, dropout=0.0)
+CROPS = ClipConfig(kind="frames", backbone="expression", channels=1, side=16, dropout=0.0)
+ALL = torch.ones(2, 5, dtype=torch.bool)
+
+
+def network(config):
+    torch.manual_seed(0)
+    return ClipNet(config).eval()
+
+
+def test_authenticity_and_emotion_are_the_sums_of_their_classes():
+    net = network(replace(POINTS, task="classes", emotions=3))
+    said = net(torch.randn(2, 5, 3), ALL)
+    p = said["classes"].softmax(1).view(2, 3, 2)  # emotion, then posed or genuine
+    torch.testing.assert_close(said["authenticity"].sigmoid(), p[:, :, 1].sum(1))
+    torch.testing.assert_close(said["emotion"].softmax(1), p.sum(2))
+
+
+def test_a_clips_answer_is_the_mean_of_its_frames_that_are_there():
+    net = network(replace(CROPS, task="multi", emotions=2))
+    x = torch.randint(0, 256, (2, 5, 1, 16, 16), dtype=torch.uint8)
+    mask = ALL.clone()
+    mask[1, 3:] = False
+    each, said = net.frames(x, mask), net(x, mask)
+    for name in ("authenticity", "emotion"):
+        torch.testing.assert_close(said[name][0], each[name][0].mean(0))
+        torch.testing.assert_close(said[name][1], each[name][1, :3].mean(0))
+
+
+def test_context_is_read_from_face_and_frame():
+    net = network(replace(CROPS, kind="context", hidden=8))
+    x = torch.randint(0, 256, (2, 5, 2, 16, 16), dtype=torch.uint8)
+    said = net(x, ALL)["authenticity"]
+    for stream in (0, 1):
+        other = x.clone()
+        other[:, :, stream] = 255 - other[:, :, stream]
+        assert (net(other, ALL)["authenticity"] - said).abs().max() > 1e-4
+    assert len(net.trunks) == 2 and net.trunks[0] is not net.trunks[1]
+
+
+def test_levels_of_its_own_make_a_picture_the_same_in_any_light():
+    x = torch.rand(2, 5, 1, 16, 16) * 100
+    told = network(replace(CROPS, per_image=True))
+    torch.testing.assert_close(told.normalised(x), told.normalised(1.5 * x + 20), rtol=1e-4, atol=1e-4)
+    assert told.normalised(torch.full_like(x, 90.0)).abs().max() < 1e-4  # a flat picture stays flat
+    both = network(replace(CROPS, kind="context", per_image=True))
+    seen = both.normalised(torch.cat([x, 2 * x], dim=2))  # face and frame each by itself
+    torch.testing.assert_close(seen[:, :, :1], seen[:, :, 1:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "volume"])
+def test_against_its_own_mean_a_face_may_have_any_proportions(kind):
+    x, shift = torch.randn(2, 5, 3), torch.randn(2, 1, 3)
+    said = [network(replace(POINTS, kind=kind, own=own)) for own in (True, False)]
+    near, far = ((net(x, ALL)["authenticity"] - net(x + shift, ALL)["authenticity"]).abs().max() for net in said)
+    assert near < 1e-5 < 1e-3 < far
+
+
+def test_speed_is_what_has_changed_since_the_frame_before():
+    net = network(replace(POINTS, speed=True))
+    x = torch.arange(10.0).view(1, 5, 2).square().repeat(2, 1, 1)[..., :1].expand(2, 5, 3)
+    found = net.moved(x, ALL)[0]
+    assert found[:, 0].tolist() == [0, 4, 16, 36, 64] and found[:, 3].tolist() == [0, 4, 12, 20, 28]
+    assert net.mean.shape == (6,)
+
+
+def test_an_lstm_may_read_backwards_and_be_heard_throughout():
+    x = torch.randn(2, 5, 3)
+    x[1] = x[0].flip(0)
+    for both, pool, width in ((False, "mean", 4), (True, "last", 8), (True, "mean", 8), (True, "mean+peak", 16)):
+        net = network(replace(POINTS, both=both, pool=pool))
+        assert net.heads["authenticity"].in_features == width
+        said = net(x, ALL)["authenticity"]
+        assert (said[0] - said[1]).abs() > 1e-5  # two trunks of one LSTM are not the same
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kind": "tree"}, "kind must be one of"),
+        ({"inputs": "crops", "backbone": "vgg17"}, "no backbone"),
+        ({"inputs": "points", "kind": "context"}, "whole frame"),
+        ({"task": "multi"}, "needs emotions"),
+        ({"inputs": "crops", "kind": "lstm", "backbone": "cnn3d"}, "reads clips"),
+        ({"inputs": "crops", "kind": "volume", "backbone": "vgg16"}, "reads single pictures"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(changes, said):
+    with pytest.raises(UsageError, match=said):
+        ClipNet(replace(POINTS, **changes))

@@ -1,0 +1,452 @@
+"""Clip networks from video files to verdicts: crops cut, learnt from, judged by, on faces that are drawn.
+
+Drawn faces say nothing of how good a network is with people: what is tested is that every step does what it should.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import BRIEF, RATE
+from duchenne import checkpoints, judging, pipeline, video
+from duchenne.clipnets import recipe as clip_recipe
+from duchenne.clipnets import training
+from duchenne.clipnets.evidence import clip_evidence, still
+from duchenne.clipnets.inputs import Pictures
+from duchenne.clipnets.learner import ClipLearner, Task
+from duchenne.clips import crops as clip_crops
+from duchenne.clips import load
+from duchenne.datasets import manifest, simulate, simulated
+from duchenne.errors import InputError, UsageError
+from duchenne.evaluation import experiment, work
+from duchenne.learn.calibration import logit
+from duchenne.methods import inventory, names
+from duchenne.methods.stack import Together
+from duchenne.tabular.rows import Reader
+from duchenne.types import LABELS, Clip
+from makers import make_video
+
+TINY = """
+kind = "lstm"
+backbone = "expression"
+frames = 6
+side = 24
+channels = 1
+hidden = 8
+dropout = 0.0
+epochs = 2
+batch = 4
+held_out = 0.25
+rate = 1e-3
+"""
+
+
+def quiet(text: str) -> None:
+    """For trainings whose words do not matter."""
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 5 drawn people with a clip of each label, small and brief, and of a room without anybody."""
+    folder = tmp_path_factory.mktemp("films")
+    clips = []
+    for i, person in enumerate(simulated.cast(5, 0)):
+        for k, label in enumerate(LABELS):
+            kin = replace(BRIEF, onset=0.3 if label == "posed" else 0.6)
+            pictures = simulate.frames(kin, rate=RATE / 2, size=(320, 240), seed=10 * i + k, person=person)
+            file = make_video(folder / f"{person.name}-{label}.mp4", pictures, rate=RATE // 2)
+            clips.append(Clip(str(file), person.name, "happiness", label))
+    shade = np.repeat(np.tile(np.linspace(40, 160, 160).astype(np.uint8), (120, 1))[..., None], 3, axis=2)
+    room = make_video(folder / "room.mp4", [shade] * 5, rate=RATE)
+    clips.append(Clip(str(room), "nobody", "happiness", "posed"))
+    return manifest.write(folder / "films.csv", clips)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that is learnt in seconds."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(films: Path) -> Path:
+    """Where all trainings here keep what they read."""
+    return films.parent / "cache"
+
+
+@pytest.fixture(scope="module")
+def model(films: Path, tiny: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a trained model."""
+    out = tmp_path_factory.mktemp("model") / "tiny"
+    said: list[str] = []
+    training.train(films, out, tiny, device="cpu", cache=cache, log=said.append)
+    (out.parent / "said.txt").write_text("\n".join(said))
+    return out
+
+
+# ---- training
+
+
+def test_a_training_writes_a_model_with_a_card_and_a_curve(model: Path, films: Path, cache: Path) -> None:
+    card = json.loads((model / "card.json").read_text())
+    assert (card["people"], card["clips"], card["genuine"], card["judged"]) == (5, 10, 5, 2)
+    assert card["data"] == films.name and card["input"] == "6 frames 24×24 grey"
+    assert "1 people held back" in card["protocol"] and "terms of the clips in films.csv" in card["licence"]
+    assert card["clips_per_second"] > 0 and 0 <= card["waited_for_clips"] <= 1
+    assert judging.load_model(model).card["reference"]["answers"] == {}  # two answers would tell of persons
+    (curve,) = json.loads((model / "curve.json").read_text()).values()
+    assert [row["epoch"] for row in curve] == [1, 2] and (model / "curve.png").is_file()
+    assert not model.with_name(".tiny.work").exists() and len(list((cache / "tracks").iterdir())) == 10
+
+
+def test_what_cannot_be_read_is_named_and_who_lies_on_the_disk_is_said(model: Path, cache: Path) -> None:
+    said = (model.parent / "said.txt").read_text()
+    assert "left out: " in said and "room.mp4 shows no face" in said
+    assert "10 of 11 clips read, of 5 people" in said and f"kept in {cache}, crops of people's faces among it" in said
+    assert "Only 1 people calibrated it: its answers may be far too sure" in said
+    assert "epoch 2 of 2: loss " in said and ", people left out " in said
+
+
+def test_another_network_follows_nobody_again_and_cuts_only_what_is_new(
+    films: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "follow", lambda *_, **__: pytest.fail("followed again"))
+    before = set((cache / "crops").iterdir())
+    alone = manifest.write(tmp_path / "some.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
+    other = clip_recipe.read(tiny, kind="frames", hidden=4)
+    training.train(alone, tmp_path / "m", other, device="cpu", cache=cache, log=quiet)
+    assert set((cache / "crops").iterdir()) == before  # of the same framing and moments
+    training.train(alone, tmp_path / "m", replace(other, side=16), device="cpu", cache=cache, log=quiet)
+    assert len(set((cache / "crops").iterdir()) - before) == 10
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_model(
+    films: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path
+) -> None:
+    def kill(stage: str, done: int, total: int) -> None:
+        if stage == "learning":
+            raise KeyboardInterrupt
+
+    out, said = tmp_path / "tiny", list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        training.train(films, out, tiny, device="cpu", cache=cache, log=quiet, tick=kill)
+    assert not out.exists()
+    with pytest.raises(UsageError, match="of other clips or settings"):
+        training.train(films, out, clip_recipe.read(tiny, hidden=6), device="cpu", cache=cache, log=quiet)
+    training.train(films, out, tiny, device="cpu", cache=cache, log=said.append)
+    assert any(line.startswith("going on with the training") for line in said)
+    weights = "weights.safetensors"
+    assert (out / weights).read_bytes() == (model / weights).read_bytes()
+
+
+def test_clips_may_be_read_by_several_processes(films: Path, tiny: Path, tmp_path: Path, model: Path) -> None:
+    clips, reader = manifest.read(films)[-2:], clip_recipe.read(tiny).reader
+    (face, room) = list(training._items(clips, reader, tmp_path, 2))
+    (same, _) = list(training._items(clips, reader, tmp_path, 1))
+    np.testing.assert_array_equal(face.at(np.arange(6)), same.at(np.arange(6)))
+    assert "room.mp4 shows no face" in room
+
+
+def test_what_is_wrong_is_said_before_any_clip_is_read(films: Path, tiny: Path, tmp_path: Path) -> None:
+    def read(*_: Any) -> None:
+        pytest.fail("a clip was read")
+
+    for options, says in (
+        ({"device": "cuda:9"}, "no device 'cuda:9'"),
+        ({"weights": tmp_path / "gone.pth"}, "There are no weights"),
+    ):
+        with pytest.raises((InputError, UsageError), match=says):
+            training.train(films, tmp_path / "m", tiny, log=quiet, tick=read, **options)  # type: ignore[arg-type]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Exception, match="is a file"):
+        training.train(films, tmp_path / "file" / "m", tiny, log=quiet, tick=read)
+
+
+def test_nothing_to_train_on(films: Path, tiny: Path, tmp_path: Path) -> None:
+    room = manifest.write(tmp_path / "room.csv", manifest.read(films)[-1:])
+    with pytest.raises(InputError, match=r"room\.csv has no clip with a label that could be read"):
+        training.train(room, tmp_path / "m", tiny, device="cpu", log=quiet)
+
+
+def test_a_network_of_points_learns_from_packed_tracks(tmp_path: Path) -> None:
+    corpus = simulated.corpus(tmp_path / "c", people=5, clips=4, rate=25, seed=0)
+    recipe = clip_recipe.read("points-lstm", epochs=1, bag=2, width=8, hidden=8, fps=25.0, frames=250)
+    card = training.train(corpus, tmp_path / "m", recipe, device="cpu", log=quiet)
+    assert card["clips"] == 20 and card["judged"] == 20 and "person-disjoint" in card["protocol"]
+    assert card["input"] == "250 frames at 25 per second of points"
+    assert not (tmp_path / training.CACHE).exists()  # there was no video to keep anything of
+    table = pipeline.apply(tmp_path / "m", next((tmp_path / "c").glob("*.npz")))
+    assert len(table) == 20 and table["p_genuine"].notna().all()
+    said = judging.load_model(tmp_path / "m").card["reference"]["answers"]["all"]  # which places a clip among people
+    assert {label: (said[label]["clips"], said[label]["people"]) for label in LABELS} == dict.fromkeys(LABELS, (10, 5))
+
+
+def test_films_are_learnt_alike_however_memory_was_left() -> None:
+    """In bfloat16 on a CPU torch 2.13 reads memory that nobody wrote where 2 frames are left: gradients were NaN."""
+    recipe = clip_recipe.read("cnn3d", epochs=1, batch=4, side=32, frames=5)
+    rng, found = np.random.default_rng(0), set()
+    clips = [Pictures(rng.integers(0, 256, (5, 32, 32, 3), np.uint8), np.arange(5)) for _ in range(6)]
+    for _ in range(6):
+        task = Task(clips, np.arange(6) % 2, np.full(6, -1), 0, np.array([4, 5]))
+        learner = ClipLearner(recipe, task, 0, workers=0)
+        spoilt = [np.full(size, np.nan) for size in (10**3, 10**4, 10**5, 10**6)]
+        del spoilt
+        list(learner.epoch(np.random.default_rng(0), 1.0))
+        found.add(learner.score())
+    assert len(found) == 1 and np.isfinite(found.pop())
+
+
+# ---- commands
+
+
+def test_every_network_has_its_command(duchenne: Callable[..., Any]) -> None:
+    listed = duchenne("train", "--help").out
+    for name in clip_recipe.shipped():
+        assert name in listed
+        assert name in names.LEARNERS
+
+
+def test_training_by_command(
+    films: Path, tiny: Path, cache: Path, tmp_path: Path, duchenne: Callable[..., Any]
+) -> None:
+    words = ("--manifest", films, "--cache", cache, "--recipe", tiny, "--epochs", 1, "--device", "cpu")
+    said = duchenne("train", "expression-lstm", *words, "-o", tmp_path / "m", "--size", 24, "--frames", 5)
+    assert said.code == 0, said.err
+    assert "5 people, 10 clips; of 2 clips of people left out accuracy" in said.out
+    about = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert about["recipe"]["frames"] == 5 and about["recipe"]["epochs"] == 1
+    wrong = duchenne("train", "expression-lstm", *words, "-o", tmp_path / "m", "--backbone", "vgg99")
+    assert wrong.code == 2 and "There is no backbone 'vgg99'" in wrong.sentence
+
+
+def test_networks_are_listed_with_what_they_cost(duchenne: Callable[..., Any]) -> None:
+    """Sizes against those that torch's own modules have, counted here; and what papers print of ResNet50."""
+    said = duchenne("models", "list", "--networks")
+    lines = {line.split()[0]: line for line in said.out.splitlines()}
+    assert said.code == 0 and {*lines} == {*clip_recipe.shipped()} and "terms of their own" in said.err
+    assert "20 frames 112×112 RGB" in lines["resnet50-lstm"] and "torchvision's resnet50" in lines["resnet50-lstm"]
+    found = inventory.network("resnet50-lstm")
+    trunk = 25_557_032 - 2_049_000  # torchvision's resnet50 without its classifier of 1,000 things
+    lstm = 4 * 256 * (2048 + 256 + 2)
+    assert found.weights == trunk + lstm + 256 + 1
+    # 4.09 billion at 224 pixels with the classifier; at 112 a quarter and a little, as 7×7 maps become 4×4
+    assert found.multiply_adds == pytest.approx(20 * (4.09e9 / 4 + 4 * 256 * (2048 + 256)), rel=0.07)
+    films = inventory.network("resnet3d-18")
+    assert films.weights == 33_371_472 - (512 * 400 + 400) + 513  # r3d_18 with a head of one answer
+
+
+def test_models_are_listed_with_size_speed_and_terms(model: Path, duchenne: Callable[..., Any]) -> None:
+    (line,) = duchenne("models", "list", model).out.splitlines()
+    card = json.loads((model / "card.json").read_text())
+    held = sum(p.numel() for p in checkpoints.load(model)[0].networks[0].state_dict().values())  # type: ignore[union-attr]
+    assert inventory.weights(model) == held
+    for told in (f"reads {card['input']}", f"{card['clips_per_second']:g} clips per second on cpu", card["licence"]):
+        assert told in line
+    shipped = checkpoints.shipped()
+    assert inventory.weights(shipped["default"]) == inventory.weights(shipped["lstm-pb"]) > 0
+    assert inventory.weights(shipped["smile"]) == 0
+
+
+# ---- judging
+
+
+def test_a_verdict_is_what_the_network_says_of_what_it_was_taught_to_read(
+    model: Path, films: Path, cache: Path
+) -> None:
+    """The same frames, cut alike, in training and in use."""
+    clip = manifest.read(films)[0]
+    (found,) = pipeline.examine(clip.path, model=model)
+    loaded = judging.load_model(model)
+    assert loaded.clip is not None and loaded.alone
+    sample = clip_crops.read(clip, loaded.clip.reader, cache)
+    x = loaded.clip.table([sample])
+    assert found.p_raw == pytest.approx(float(loaded.clip.predict_table(x)[0, 1]), abs=1e-6)
+    told = " / ".join(found.verdict.history)
+    assert "clip_crops: 6 of 24 frames" in told or "clip_crops: 6 of " in told
+    assert f"judge: clip network '{model.name}'" in told
+    assert found.verdict.model["id"] == model.name and found.verdict.emotion
+    features = {item["feature"] for item in found.verdict.evidence}
+    assert features == {f"The {name} quarter of the clip" for name in ("first", "second", "third", "last")}
+
+
+def test_evidence_is_what_the_answer_loses_when_a_quarter_stands_still(model: Path, films: Path, cache: Path) -> None:
+    loaded: Any = checkpoints.load(model)[0]
+    x = loaded.table([clip_crops.read(manifest.read(films)[1], loaded.reader, cache)])
+    z = float(logit(loaded.predict_table(x)[:, 1])[0])
+    found = {item["descriptor"]: item for item in clip_evidence(loaded, x)}
+    held = {"clip.first": [2, 2, 2, 3, 4, 5], "clip.second": [0, 1, 1, 1, 4, 5], "clip.last": [0, 1, 2, 3, 4, 4]}
+    for name, rows in held.items():
+        stood = np.empty(1, object)
+        stood[0] = replace(x[0], rows=x[0].rows[rows])
+        p = float(loaded.predict_table(stood)[0, 1])
+        assert found[name]["contribution"] == pytest.approx(z - float(logit(np.array([p]))[0]), rel=1e-3)
+        assert found[name]["value"] == pytest.approx(p, abs=1e-4)
+    one = np.empty(1, object)
+    one[0] = replace(x[0], rows=x[0].rows[:1])
+    assert clip_evidence(loaded, one) == ()
+    points = np.arange(8.0)[:, None]
+    assert still(points, np.array([2, 3]))[:, 0].tolist() == [0, 1, 1, 1, 4, 5, 6, 7]
+    assert still(points, np.array([0, 1]))[:, 0].tolist() == [2, 2, 2, 3, 4, 5, 6, 7]
+
+
+def test_analyze_by_command_writes_everything(
+    model: Path, films: Path, tmp_path: Path, duchenne: Callable[..., Any]
+) -> None:
+    clip = manifest.read(films)[0].path
+    said = duchenne("analyze", clip, "--model", model, "-o", tmp_path / "a", "--json", "--device", "cpu")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["device"] == "cpu"
+    assert (tmp_path / "a" / "report.html").is_file() and (tmp_path / "a" / "verdict.json").is_file()
+    wrong = duchenne("analyze", clip, "--model", model, "--device", "tpu")
+    assert wrong.code == 2 and "There is no device 'tpu'" in wrong.sentence
+
+
+def test_part_of_a_clip_is_judged_by_its_own_frames(model: Path, films: Path) -> None:
+    clip = manifest.read(films)[0].path
+    (part,) = pipeline.examine(clip, model=model, start=0.4, end=2.0)
+    loaded: Any = judging.load_model(model).clip
+    track = load.read(Clip(clip, start=0.4, end=2.0))
+    cut = clip_crops.cut(track, video.frames(clip, start=0.4, end=2.0), loaded.reader)  # type: ignore[arg-type]
+    assert part.p_raw == pytest.approx(float(loaded.predict_proba([cut])[0, 1]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("context", {"backbone": "expression", "side": 24, "frames": 4, "task": "authenticity"}),
+        ("cnn3d", {"side": 32, "frames": 5}),
+        ("resnet50-single", {"backbone": "expression", "side": 24, "frames": 4, "channels": 3}),
+        ("points-cnn", {"width": 8}),
+    ],
+)
+def test_every_kind_goes_from_videos_to_a_verdict(
+    name: str, changes: dict[str, Any], films: Path, cache: Path, model: Path, tmp_path: Path
+) -> None:
+    recipe = clip_recipe.read(name, epochs=1, hidden=8, batch=4, **changes)
+    card = training.train(films, tmp_path / "m", recipe, device="cpu", cache=cache, log=quiet)
+    assert card["clips"] == 10 and card["input"] == training.input_of(recipe.reader)
+    (found,) = pipeline.examine(manifest.read(films)[2].path, model=tmp_path / "m")
+    assert 0 <= found.p_raw <= 1 and "clip network 'm'" in " ".join(found.verdict.history)
+    assert found.verdict.evidence
+
+
+def test_tracks_without_pictures_are_refused_by_a_model_of_pixels(
+    model: Path, tmp_path: Path, duchenne: Callable[..., Any]
+) -> None:
+    simulated.corpus(tmp_path / "c", people=1, clips=2, rate=25, seed=0)
+    said = duchenne("models", "apply", model, next((tmp_path / "c").glob("*.npz")))
+    assert said.code == 1 and "reads pixels" in said.sentence and "duchenne analyze" in said.sentence
+    with pytest.raises(UsageError, match="one without PB vectors"):
+        from duchenne.lstm_pb import generation
+
+        generation.load(model)
+
+
+# ---- evaluation
+
+
+def test_networks_are_evaluated_on_videos_beside_other_methods(
+    films: Path, tiny: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any]
+) -> None:
+    sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
+    method, out = f"expression-lstm:{tiny}", tmp_path / "e"
+    words = ("evaluate", "--manifest", sound, "-o", out, "-m", method, "-m", "boosting", "-m", f"as-is:{model}")
+    said = duchenne(*words, "--folds", 5, "--no-baselines")
+    assert said.code == 0, said.err
+    results = json.loads((out / "results.json").read_text())
+    assert results["run"]["clips"] == 10 and results["run"]["unread"] == 0
+    assert {*results["methods"]} == {method, "boosting", f"as-is:{model}"}
+    crops = list((out / ".work" / "crops").iterdir())
+    assert len(crops) == 10  # the finished model reads the same as the method
+    loaded: Any = checkpoints.load(model)[0]
+    first = manifest.read(sound)[0]
+    p = float(loaded.predict_proba([clip_crops.read(first, loaded.reader, out / ".work")])[0, 1])
+    answers = pd.read_csv(out / "predictions.csv").set_index(["method", "video"])["score"]
+    assert answers.groupby("method").count().tolist() == [10, 10, 10]
+    assert answers[f"as-is:{model}", Path(first.path).name] == pytest.approx(p, abs=1e-4)
+
+
+def test_a_reader_made_of_several_gives_each_what_it_reads(films: Path, tiny: Path, cache: Path, model: Path) -> None:
+    """As a stack of methods has it: descriptors of the whole track beside crops of a few frames."""
+    clip, picture = manifest.read(films)[0], clip_recipe.read(tiny).reader
+    both = Together((Reader("dynamics"), picture))
+    track = load.kept(clip, cache / "tracks")
+    (row,) = work._fed(both, [clip], cache / "crops").table([track])
+    np.testing.assert_array_equal(row[0], both.readers[0].table([track])[0])
+    cut = picture.table([clip_crops.read(clip, picture, cache)])[0]
+    np.testing.assert_array_equal(row[1].at(np.arange(6)), cut.at(np.arange(6)))
+    assert list(work._of_pixels([both, Reader("dynamics"), picture])) == [picture, picture]
+
+
+def test_a_stack_with_a_network_of_pixels_is_trained_kept_and_asked(
+    films: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any]
+) -> None:
+    sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
+    name, out = f"stack:linear-svm:movement+expression-lstm:{tiny}", tmp_path / "m"
+    said = duchenne("train", "method", name, "--manifest", sound, "-o", out, "--cache", cache)
+    assert said.code == 0 and "5 people, 10 clips" in said.out and f"kept in {cache}" in said.err
+    assert json.loads((out / "model.json").read_text())["needs"] == "crops"
+    shutil.rmtree(cache / "crops")  # nor is the recipe's file needed any more
+    (found,) = pipeline.examine(manifest.read(sound)[0].path, model=out)
+    assert 0 < found.p_raw < 1 and f"method '{name}'" in " ".join(found.verdict.history)
+    stack: Any = checkpoints.load(out)[0]
+    track, (rows, net) = load.kept(manifest.read(sound)[0], cache / "tracks"), stack.members
+    seen = clip_crops.read(manifest.read(sound)[0], net.reader, cache)
+    z = [logit(each.predict_proba([clip])[:, 1])[0] for each, clip in ((rows, track), (net, seen))]
+    assert logit(np.array(found.p_raw)) == pytest.approx(float(np.dot(stack.weights, z) + stack.bias), abs=1e-3)
+    parts = {item["descriptor"]: item["contribution"] for item in found.verdict.evidence}
+    assert sum(parts.values()) + stack.bias == pytest.approx(logit(np.array(found.p_raw)), abs=1e-3)
+    refused = duchenne("models", "apply", out, next(simulated_tracks(tmp_path)))
+    assert "reads pixels" in refused.sentence
+
+
+def simulated_tracks(folder: Path) -> Iterator[Path]:
+    """One packed file."""
+    simulated.corpus(folder / "c", people=1, clips=2, rate=25, seed=0)
+    yield from (folder / "c").glob("*.npz")
+
+
+def test_a_packed_corpus_has_no_pictures_to_evaluate(tmp_path: Path, tiny: Path, duchenne: Callable[..., Any]) -> None:
+    corpus = simulated.corpus(tmp_path / "c", people=4, clips=2, rate=25, seed=0)
+    method = f"expression-lstm:{tiny}"
+    said = duchenne("evaluate", "--manifest", corpus, "-o", tmp_path / "e", "-m", method, "--folds", 2)
+    assert said.code == 1 and f"duchenne: Method '{method}' cannot read these clips" in said.err
+    assert said.err.endswith("holds no pictures, and this model reads pixels; pass it the video itself.\n")
+
+
+# ---- experiments that are ready to run
+
+
+@pytest.mark.parametrize("name", ["sase_fe", "pedfe", "uva_nemo"])
+def test_experiments_on_videos_name_methods_and_layouts_that_there_are(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files that are named as the corpora name theirs, and weights that are not looked into yet."""
+    files = {
+        "sase_fe": [f"{i}/{code}.MP4" for i in (1, 2) for code in ("N2H", "S2N2H", "N2A", "H2N2A")],
+        "pedfe": [f"{i}_{kind}_1.avi" for i in (10, 11) for kind in ("dg", "ds", "fg", "fs")],
+        "uva_nemo": [f"00{i}_{kind}_smile_1.mp4" for i in (1, 2) for kind in ("deliberate", "spontaneous")],
+    }[name]
+    for file in [*files, *(f"weights/{w}.pth" for w in ("vgg16", "resnet50", "se_resnet50", "r3d_18"))]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    monkeypatch.setenv(f"{name.upper()}_VIDEOS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    plan = experiment.plan(Path(__file__).parents[3] / "experiments" / f"clips_{name}.toml", tmp_path / "out")
+    assert len(manifest.read(plan.manifests[0])) == len(files)
+    made = [names.make(method) for method in plan.models]
+    assert sum(getattr(model, "needs", "") == "crops" for model in made) >= 6
+    (tmp_path / "weights" / "resnet50.pth").unlink()
+    with pytest.raises(InputError, match=r"There are no weights weights/resnet50\.pth"):
+        [names.make(method) for method in plan.models]

@@ -1,0 +1,157 @@
+"""What a row of a manifest stands for, read from files that are really there, and really change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from duchenne import io
+from duchenne.clips import load
+from duchenne.datasets import simulate
+from duchenne.datasets.manifest import read
+from duchenne.datasets.simulated import corpus
+from duchenne.errors import InputError
+from duchenne.types import Clip, FaceTrack, Features
+from makers import cut
+
+
+def tracks(count: int = 3) -> list[FaceTrack]:
+    kinds = list(simulate.KINDS)
+    return [
+        simulate.track(simulate.KINDS[kinds[i % 2]], 25.0, seed=i).evolve("named", source=f"take_{i}")
+        for i in range(count)
+    ]
+
+
+def features(sample: object) -> Features:
+    assert isinstance(sample, Features)
+    return sample
+
+
+def test_a_video_is_the_face_that_is_seen_in_it(smile: Path):
+    track = load.read(Clip(str(smile)))
+    assert isinstance(track, FaceTrack) and track.seen.mean() > 0.9 and track.duration == pytest.approx(2.4, abs=0.1)
+    part = load.read(Clip(str(smile), start=0.8, end=1.6))
+    assert isinstance(part, FaceTrack) and part.duration == pytest.approx(0.8, abs=0.1)
+
+
+def test_a_video_without_a_face_is_refused_by_name(empty_room: Path):
+    with pytest.raises(InputError, match=r"empty_room\.mp4 shows no face in 10 frames\.$"):
+        load.read(Clip(str(empty_room)))
+
+
+def test_a_packed_track_by_number_and_by_name(tmp_path: Path):
+    kept = tracks()
+    file = io.save_tracks(tmp_path / "t.npz", kept)
+    for number, track in enumerate(kept):
+        for which in (str(number), track.source):
+            found = load.read(Clip(f"{file}#{which}"))
+            assert isinstance(found, FaceTrack)
+            np.testing.assert_array_equal(found.points, track.points)
+
+
+def test_a_name_goes_before_a_number_and_a_name_twice_is_none(tmp_path: Path):
+    swapped = [track.evolve("n", source=str(1 - i)) for i, track in enumerate(tracks(2))]
+    file = io.save_tracks(tmp_path / "swapped.npz", swapped)
+    assert load.read(Clip(f"{file}#0")).source == "0"
+    same = io.save_tracks(tmp_path / "same.npz", [track.evolve("n", source="a") for track in tracks(2)])
+    with pytest.raises(InputError, match="has no row 'a'"):
+        load.read(Clip(f"{same}#a"))
+    assert load.read(Clip(f"{same}#1")).source == "a"
+
+
+@pytest.mark.parametrize("which", ["3", "-1", "nobody", "1.0", "²", "9" * 5000, " "])
+@pytest.mark.parametrize("kind", ["tracks", "table", "archive"])
+def test_a_row_that_is_not_there_is_named(tmp_path: Path, which: str, kind: str):
+    if kind == "tracks":
+        file = io.save_tracks(tmp_path / "x.npz", tracks())
+    elif kind == "table":
+        file = tmp_path / "x.csv"
+        file.write_text("a,b\n1,2\n3,4\n5,6\n")
+    else:
+        file = tmp_path / "x.npz"
+        np.savez(file, features=np.eye(3))
+    with pytest.raises(InputError) as refused:
+        load.read(Clip(f"{file}#{which}"))
+    assert str(refused.value) == f"{file} has no row '{which}'; it holds 3, numbered from 0."
+
+
+def test_a_row_of_a_table_is_its_measurements_only(tmp_path: Path):
+    file = tmp_path / "t.csv"
+    file.write_text(",Genuine,speed,subject,length,remark\n0,1,2.5,7,1.25,fine\n1,0,,8,0.5,\n")
+    first, second = (features(load.read(Clip(f"{file}#{i}"))) for i in (0, 1))
+    assert first.names == ("speed", "length") and first.source == f"{file}#0"
+    assert first.values.tolist() == [2.5, 1.25]
+    assert np.isnan(second.values[0]) and second.values[1] == 0.5
+
+
+def test_a_row_of_a_feature_archive(tmp_path: Path):
+    file = tmp_path / "f.npz"
+    np.savez(file, features=np.arange(6).reshape(2, 3), person=np.array(["a", "b"]))
+    found = features(load.read(Clip(f"{file}#1")))
+    assert found.values.tolist() == [3, 4, 5] and found.names == ("f0", "f1", "f2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("words.csv", b"name,label\na,b\n", "has no column of measurements"),
+        ("empty.csv", b"", "cannot be read as a CSV table"),
+        ("bytes.csv", b"\xff\xfe\x00a,b\n1,2\n", "cannot be read as a CSV table"),
+        ("text.npz", b"no archive", r"is no \.npz archive"),
+        ("gone.npz", None, "There is no file or folder"),
+        ("gone.csv", None, "cannot be read as a CSV table"),
+    ],
+)
+def test_what_is_no_packed_file(tmp_path: Path, name: str, content: bytes | None, says: str):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=says) as refused:
+        load.read(Clip(f"{tmp_path / name}#0"))
+    assert name in str(refused.value)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.98])
+@pytest.mark.parametrize("kind", ["tracks", "features"])
+def test_an_archive_cut_short(tmp_path: Path, part: float, kind: str):
+    file = tmp_path / "x.npz"
+    if kind == "tracks":
+        io.save_tracks(file, tracks())
+    else:
+        np.savez(file, features=np.random.default_rng(0).normal(size=(200, 4)))
+    cut(file, part)
+    with pytest.raises(InputError, match=r"x\.npz"):
+        load.read(Clip(f"{file}#0"))
+
+
+@pytest.mark.parametrize("content", [{"features": np.zeros(3)}, {"features": np.zeros((3, 0))}, {"features": ["a"]}])
+def test_an_archive_of_something_else(tmp_path: Path, content: dict[str, object]):
+    np.savez(tmp_path / "x.npz", **content)
+    with pytest.raises(InputError, match=r"x\.npz lacks fps, offset, points"):
+        load.read(Clip(f"{tmp_path / 'x.npz'}#0"))
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path):
+    """A web page or notebook lives on while a table is mended."""
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n1,2\n")
+    assert features(load.read(Clip(f"{table}#0"))).values.tolist() == [1, 2]
+    table.write_text("a,b\n1,2.5\n3,4\n")
+    assert features(load.read(Clip(f"{table}#0"))).values.tolist() == [1, 2.5]
+    packed, (one, other) = tmp_path / "t.npz", tracks(2)
+    for track in (one, other):
+        io.save_tracks(packed, [track])
+        found = load.read(Clip(f"{packed}#0"))
+        assert isinstance(found, FaceTrack)
+        np.testing.assert_array_equal(found.points, track.points)
+    packed.unlink()
+    with pytest.raises(InputError, match="There is no file"):
+        load.read(Clip(f"{packed}#0"))
+
+
+def test_every_clip_of_a_simulated_corpus_is_read(tmp_path: Path):
+    for clip in read(corpus(tmp_path / "c", people=2, clips=2, rate=25, seed=0)):
+        found = load.read(clip)
+        assert isinstance(found, FaceTrack) and clip.path.endswith(f"#{found.source}")

@@ -1,0 +1,459 @@
+"""Learning expressions: augmentation, losses, rates and averages by hand; killed it ends the same; it does learn."""
+
+import math
+import os
+import tomllib
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from duchenne.datasets import fer2013
+from duchenne.errors import InputError, UsageError
+from duchenne.expression import learner as expression
+from duchenne.expression import recipe as expression_recipe
+from duchenne.expression.augment import augmented
+from duchenne.expression.learner import ExpressionLearner, loss, targets, train
+from duchenne.expression.recipe import ExpressionRecipe
+from duchenne.learn.loop import fit
+
+TINY = ExpressionRecipe(
+    widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), epochs=3, batch=8, rate=1e-3, precision="float32", flip=False
+)
+PAPER = replace(TINY, kind="paper", widths=(4, 6, 8), blocks=(), full=16)
+MOVED = {"flip": True, "turn": 20.0, "shift": 0.1, "scale": 0.2, "shear": 10.0}
+NAMES = ("anger", "fear", "happiness")
+
+
+@pytest.fixture(scope="module")
+def stripes():
+    """(images, labels) of 24 noisy patterns of three kinds: stripes across, along, and none."""
+    rng, at = np.random.default_rng(0), np.arange(48)
+    wave = (np.sin(at)[:, None] + np.zeros(48)) * 60
+    images = np.stack([np.array([wave, wave.T, 0 * wave])[i % 3] + rng.normal(128, 20, (48, 48)) for i in range(24)])
+    return images.clip(0, 255).astype(np.uint8), np.arange(24) % 3
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """(images, labels) of 21 real faces, three of each emotion, of FER2013."""
+    root = Path(os.environ.get("DUCHENNE_DATA", ""), "data", "fer2013")
+    if not (root / "public_test.npz").is_file():
+        pytest.skip("FER2013 is not at hand; set DUCHENNE_DATA to a folder with data/fer2013/public_test.npz.")
+    entries = [entry for entry in fer2013.packed(root) if entry.clip.fold == "public_test"]
+    some = [entry for name in fer2013.CLASSES for entry in [e for e in entries if e.clip.emotion == name][:3]]
+    return fer2013.images(some), np.repeat(np.arange(7), 3)
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def state_of(learner):
+    return {name: tensor.clone() for name, tensor in learner.state().items()}
+
+
+# --- augmentation --------------------------------------------------------------------------------------------------
+
+
+def test_erasing_covers_one_box_of_its_share_of_the_pictures_with_their_mean():
+    x = torch.rand(400, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 255
+    found = augmented(x, replace(TINY, flip=False, erase=0.5), torch.Generator().manual_seed(1))
+    same = augmented(x, replace(TINY, flip=False), torch.Generator().manual_seed(1))
+    covered = found != same
+    erased = covered.flatten(1).any(1)
+    assert 0.4 < erased.float().mean() < 0.6
+    for picture, mask in zip(found[erased], covered[erased], strict=True):
+        rows, columns = mask[0].any(1), mask[0].any(0)
+        box = int(rows.sum() * columns.sum())
+        assert torch.equal(mask[0], rows[:, None] & columns[None]) and 0.01 * 48**2 < box < 0.3 * 48**2
+        assert len(picture[mask].unique()) == 1
+
+
+def test_nothing_asked_for_changes_nothing(stripes):
+    x = torch.from_numpy(stripes[0][:4])[:, None].float()
+    torch.testing.assert_close(augmented(x, TINY, torch.Generator()), x, atol=1e-2, rtol=0)
+
+
+def test_half_are_mirrored_and_no_strength_moves_nothing(stripes):
+    x = torch.from_numpy(stripes[0])[:, None].float()
+    found = augmented(x, replace(TINY, **MOVED), torch.Generator().manual_seed(0), strength=0.0)
+    as_is, mirrored = ([(a - b).abs().max() < 1e-2 for a, b in zip(found, y, strict=True)] for y in (x, x.flip(-1)))
+    assert all(a ^ b for a, b in zip(as_is, mirrored, strict=True)) and 6 <= sum(mirrored) <= 18
+
+
+@pytest.mark.parametrize("only", [*MOVED, "all"])
+def test_a_copy_shows_the_picture_where_the_geometry_says(only):
+    """Of a picture whose levels rise evenly, bilinear sampling is exact: each pixel is x and y of where it was seen."""
+    recipe = replace(TINY, **(MOVED if only == "all" else {only: MOVED[only]}))
+    side, n = 48, 6
+    at = (2 * np.arange(side) + 1) / side - 1  # centres of pixels, in the picture's own units
+    x, y = np.meshgrid(at, at)
+    picture = torch.from_numpy(np.stack([x, y])).float().expand(n, -1, -1, -1)
+    found = augmented(picture, recipe, torch.Generator().manual_seed(5), strength=0.5).numpy()
+    draws = torch.rand(n, 6, generator=torch.Generator().manual_seed(5)).double().numpy()
+    moved = 0.5 * (2 * draws - 1)
+    for i in range(n):
+        turn = np.radians(recipe.turn * moved[i, 0])
+        size = (1 + recipe.scale) ** moved[i, 2]
+        matrix = size * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        matrix = matrix @ [[1, np.tan(np.radians(recipe.shear * moved[i, 1]))], [0, 1]]
+        matrix = matrix @ np.diag([-1 if recipe.flip and draws[i, 5] < 0.5 else 1, 1])
+        seen = np.einsum("ij,jyx->iyx", matrix, np.stack([x, y])) + 2 * recipe.shift * moved[i, 3:5, None, None]
+        np.testing.assert_allclose(found[i], seen.clip(at[0], at[-1]), atol=1e-5)  # outside it is as the rim
+
+
+def test_draws_follow_from_the_seed_alone(stripes):
+    x = torch.from_numpy(stripes[0])[:, None].float()
+    a, b, c = (augmented(x, replace(TINY, **MOVED), torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+# --- losses and labels ---------------------------------------------------------------------------------------------
+
+
+def test_the_sparse_loss_by_hand():
+    z, y = torch.tensor([[0.0, 2.0], [-1.0, 3.0]]), torch.tensor([[1.0, 0.0], [0.0, math.nan]])
+
+    def p(v):
+        return 1 / (1 + math.exp(-v))
+
+    entropy = -(math.log(p(0)) + math.log(1 - p(2)) + math.log(1 - p(-1))) / 3
+    l1 = (p(0) + p(2) + p(-1) + p(3)) / 4
+    l2 = (p(0) ** 2 + p(2) ** 2 + p(-1) ** 2 + p(3) ** 2) / 4
+    recipe = replace(TINY, head="units", sparse=(0.3, 0.7))
+    assert float(loss(z, y, recipe)) == pytest.approx(entropy + 0.3 * l1 + 0.7 * l2, rel=1e-6)
+    assert float(loss(z, y, replace(recipe, sparse=(0.0, 0.0)))) == pytest.approx(entropy, rel=1e-6)
+    weighted = -(5 * math.log(p(0)) + math.log(1 - p(2)) + math.log(1 - p(-1))) / 3
+    found = loss(z, y, replace(recipe, sparse=(0.0, 0.0)), torch.tensor([5.0, 1.0]))
+    assert float(found) == pytest.approx(weighted, rel=1e-6)
+    levels = replace(recipe, head="intensity")
+    squares = ((5 * p(0) - 1) ** 2 + (5 * p(2) - 0) ** 2 + (5 * p(-1) - 0) ** 2) / 3
+    assert float(loss(z, y, levels)) == pytest.approx(squares + 0.3 * l1 + 0.7 * l2, rel=1e-6)
+
+
+def test_uncoded_units_teach_nothing():
+    z = torch.zeros(2, 2, requires_grad=True)
+    loss(z, torch.tensor([[1.0, math.nan], [math.nan, math.nan]]), replace(TINY, head="units")).backward()
+    assert z.grad is not None and z.grad.isfinite().all() and z.grad.count_nonzero() == 1
+
+
+def test_softened_and_weighted_emotions_by_hand(stripes):
+    z = torch.tensor([[1.0, 0.0, -1.0]])
+    p = z[0].softmax(0).tolist()
+    expected = -sum((0.7 * (k == 2) + 0.1) * math.log(p[k]) for k in range(3))
+    assert float(loss(z, torch.tensor([2]), replace(TINY, smoothing=0.3))) == pytest.approx(expected, rel=1e-6)
+    images, rare = stripes[0], np.array([0] * 16 + [1] * 8)
+    learner = ExpressionLearner(replace(TINY, balance=1.0), images, rare, NAMES, device="cpu")
+    # 1/16 and 1/8, so scaled that 24 pictures weigh 24; nobody shows the third
+    torch.testing.assert_close(learner.weights, torch.tensor([0.75, 1.5, 0.0]))
+    units = np.column_stack([rare, 1 - rare, np.zeros(24)])
+    learner = ExpressionLearner(replace(TINY, balance=0.5, head="units"), images, units, NAMES, device="cpu")
+    torch.testing.assert_close(learner.weights, torch.tensor([math.sqrt(2), math.sqrt(0.5), 1.0]))
+
+
+def test_what_selection_looks_at():
+    p = torch.tensor([[0.9, 0.2], [0.6, 0.4], [0.1, 0.3]])
+    assert expression.fault(p, torch.tensor([0, 1, 1]), "emotions") == pytest.approx(1 / 3)
+    y = torch.tensor([[1.0, math.nan], [0.0, 0.0], [1.0, 0.0]])
+    assert expression.fault(p, y, "units") == pytest.approx(1 - 2 / 4)  # of the second unit nothing can be said
+    assert expression.fault(5 * p, y, "intensity") == pytest.approx(
+        np.mean([3.5**2, 3.0**2, 2.0**2, 0.5**2, 1.5**2]), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "fault"),
+    [
+        ("emotions", [0, 1, 3], "A label is 3, but the 3 classes anger, fear, happiness are numbered from 0 to 2."),
+        ("emotions", [0, -1, 1], "A label is -1"),
+        ("emotions", [0.0, 1.0, 2.0], "must be whole numbers of shape (3,), found float64 (3,)."),
+        ("emotions", [0, 1], "found int64 (2,)."),
+        ("emotions", ["anger", "fear", "fear"], "must be whole numbers"),
+        ("units", [0, 1, 1], "must be numbers of shape (3, 3)"),
+        ("units", [[0, 1, 2]] * 3, "A label of an action unit is 2; expected 1 (there), 0 (not there) or missing."),
+        ("intensity", [[0, 5, 5.5]] * 3, "is 5.5; expected from 0 to 5 or missing."),
+        ("intensity", [[0, 1, np.inf]] * 3, "is inf"),
+    ],
+)
+def test_labels_that_cannot_be_learnt_are_told_in_a_sentence(head, labels, fault):
+    with pytest.raises(InputError) as caught:
+        targets(np.array(labels), head, NAMES, 3)
+    assert fault in str(caught.value) and str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("images", "fault"),
+    [
+        (np.zeros((24, 40, 48), np.uint8), r"uint8 \(N, 48, 48\), found uint8 \(24, 40, 48\); crop and scale"),
+        (np.zeros((24, 48, 48)), "found float64"),
+        (np.zeros((24, 48, 48, 3), np.uint8), r"found uint8 \(24, 48, 48, 3\)"),
+        (np.zeros((23, 48, 48), np.uint8), "Labels for emotions of 23 images"),
+    ],
+)
+def test_images_of_another_kind_are_refused(stripes, images, fault):
+    with pytest.raises(InputError, match=fault):
+        ExpressionLearner(TINY, images, stripes[1], NAMES, device="cpu")
+
+
+def test_a_single_class_no_images_and_missing_devices_are_refused(stripes):
+    images, labels = stripes
+    with pytest.raises(InputError, match="All labels are the same"):
+        ExpressionLearner(TINY, images, 0 * labels, NAMES, device="cpu")
+    with pytest.raises(InputError, match="All labels are the same"):
+        ExpressionLearner(TINY, images[:0], labels[:0], NAMES, device="cpu")
+    with pytest.raises(UsageError, match="no device 'tpu'"):
+        ExpressionLearner(TINY, images, labels, NAMES, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match=r"no device 'cuda' .* choose auto or one of cpu"):
+            ExpressionLearner(TINY, images, labels, NAMES, device="cuda")
+    assert ExpressionLearner(TINY, images, labels, NAMES, device="cpu").facts["device"] == "cpu"
+
+
+# --- the steps -----------------------------------------------------------------------------------------------------
+
+
+def test_every_pass_holds_every_picture_once_however_epochs_part_it(stripes):
+    """24 pictures, batches of 5, epochs of 10: seen are two whole passes in another order each, whatever the parts."""
+    learner = ExpressionLearner(replace(TINY, batch=5, images=10), *stripes, NAMES, device="cpu")
+    rows = []
+    for _ in range(10):
+        rows += learner._next().tolist()
+        learner.seen += 5
+    assert sorted(rows[:24]) == sorted(rows[24:48]) == list(range(24)) and rows[:24] != rows[24:48]
+    learner.seen, learner._passes = 20, {}  # as after a fresh start
+    assert learner._next().tolist() == rows[20:25]
+    assert learner.steps == 2
+    assert ExpressionLearner(TINY, *stripes, NAMES, device="cpu").steps == 3
+    assert ExpressionLearner(replace(TINY, batch=500), *stripes, NAMES, device="cpu").batch == 24
+
+
+def test_rates_by_hand(stripes):
+    learner = ExpressionLearner(replace(TINY, rate=1.0, warm=3, epochs=4), *stripes, NAMES, device="cpu")
+    rates = []
+    for step in range(12):
+        learner.seen = 8 * step
+        rates.append(learner._rate())
+    cosine = [0.5 + 0.5 * math.cos(math.pi * step / 12) for step in range(12)]
+    np.testing.assert_allclose(rates, [c * min(1, (i + 1) / 4) for i, c in enumerate(cosine)])
+    learner.recipe = replace(learner.recipe, cosine=False, warm=0, fade=0.5)
+    learner.seen = 8 * 6
+    assert learner._rate() == 1 / (1 + 0.5 * 6)
+
+
+@pytest.mark.parametrize("recipe", [replace(TINY, ema=0.8), replace(PAPER, ema=0.8), replace(TINY, ema=0.0)])
+def test_what_is_kept_is_the_running_average(stripes, recipe):
+    learner = ExpressionLearner(recipe, *stripes, NAMES, device="cpu")
+    mean = {name: each.double() for name, each in learner.network.state_dict().items()}
+    step = 0
+    for epoch in range(6):
+        for _ in learner.epoch(np.random.default_rng(epoch), 1.0):
+            step += 1
+            share = 1 - min(recipe.ema, step / (step + 9))
+            for name, now in learner.network.state_dict().items():
+                mean[name] = mean[name] + share * (now - mean[name])
+    assert step == 18
+    assert same(learner.network.state_dict(), learner.model().network.state_dict()) != bool(recipe.ema)
+    for name, kept in learner.kept.state_dict().items():
+        if kept.is_floating_point():
+            torch.testing.assert_close(kept.double(), mean[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_step_is_adams(stripes, frozen):
+    """Adam's first step moves every weight that learns by the rate against its gradient's sign."""
+    recipe = replace(PAPER, dropout=(0.0, 0.0), batch=24, rate=1e-3)
+    start = ExpressionLearner(recipe, *stripes, NAMES, device="cpu").model()
+    learner = ExpressionLearner(replace(recipe, frozen=frozen), *stripes, NAMES, device="cpu", start=start)
+    before = state_of(learner)
+    x = torch.from_numpy(stripes[0])[:, None]
+    functional.cross_entropy(start.network(x), torch.from_numpy(stripes[1])).backward()
+    list(islice(learner.epoch(np.random.default_rng(0), 1.0), 1))
+    for name, weight in start.network.named_parameters():
+        moved = learner.state()[f"network.{name}"] - before[f"network.{name}"]
+        clear = weight.grad.abs() > 1e-4
+        expected = -1e-3 * weight.grad.sign() * (not frozen or name.startswith("head."))
+        torch.testing.assert_close(moved[clear], expected[clear], atol=2e-5, rtol=0)
+
+
+# --- killed --------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The end of the process, as far as the loop can tell."""
+
+
+@pytest.mark.parametrize("kind", [TINY, PAPER])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_killed_in_any_step_it_ends_bit_for_bit_the_same(stripes, tmp_path, kind, precision):
+    recipe = replace(kind, **MOVED, precision=precision, ema=0.9, images=16, batch=6, warm=2, decay=0.05, ramp=0.5)
+    images, labels = stripes
+    held = (images[:6], labels[:6])
+
+    def learner():
+        return ExpressionLearner(recipe, images, labels, NAMES, held, device="cpu")
+
+    whole = learner()
+    curve = fit(whole, recipe.schedule)
+    for at in (2, 5):  # steps, of which an epoch has three
+        folder, broken = tmp_path / str(at), learner()
+        step = broken.optimiser.step
+        count = iter(range(100))
+
+        def dies(step=step, count=count, at=at):
+            if next(count) == at:
+                raise Killed
+            return step()
+
+        broken.optimiser.step = dies
+        with pytest.raises(Killed):
+            fit(broken, recipe.schedule, folder)
+        again = learner()
+        assert repr(fit(again, recipe.schedule, folder)) == repr(curve)
+        assert same(again.state(), whole.state())
+    assert len(curve) == 3 and all(0 <= row["score"] <= 1 for row in curve)
+
+
+def test_a_folder_goes_on_only_with_its_own_training(stripes, tmp_path):
+    images, labels = stripes
+    _, curve = train(replace(TINY, epochs=1), images, labels, NAMES, folder=tmp_path, device="cpu")
+    model, longer = train(replace(TINY, epochs=2), images, labels, NAMES, folder=tmp_path, device="cpu")
+    assert repr(longer[:1]) == repr(curve) and len(longer) == 2
+    assert model.facts["epochs"] == 2 and model.facts["images"] == 24
+    for other in (
+        (replace(TINY, rate=2e-3), images, labels, NAMES),
+        (TINY, 255 - images, labels, NAMES),
+        (TINY, images, labels[::-1], NAMES),
+        (TINY, images, labels, NAMES[::-1]),
+    ):
+        with pytest.raises(UsageError, match="the beginning of a training of other images or settings"):
+            train(*other, folder=tmp_path, device="cpu")
+    with pytest.raises(UsageError, match="the beginning of a training"):
+        train(TINY, images, labels, NAMES, folder=tmp_path, device="cpu", start=model)
+
+
+# --- it learns -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["ours", "paper"])
+def test_real_faces_are_learnt_by_heart(faces, kind):
+    widths = {"ours": (8, 8, 16, 32), "paper": (8, 12, 16)}[kind]
+    recipe = ExpressionRecipe(kind=kind, widths=widths, full=64, dropout=(0.0, 0.0), flip=False, per_image=True)
+    recipe = replace(recipe, blocks=(1, 1, 1, 1), rate=4e-3, batch=21, epochs=6, images=21 * 10, precision="float32")
+    model, curve = train(recipe, *faces, fer2013.CLASSES, faces, device="cpu")
+    p = model.predict(faces[0])
+    assert p.dtype == np.float64 and p.shape == (21, 7)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert (p.argmax(axis=1) == faces[1]).all() and curve[-1]["loss"] < 0.5 < curve[0]["loss"]
+    mirrored = model.predict(faces[0][:, :, ::-1].copy())
+    np.testing.assert_allclose(model.predict(faces[0], flips=True), (p + mirrored) / 2)
+
+
+@pytest.mark.parametrize("head", ["units", "intensity"])
+def test_units_are_learnt_all_at_once(stripes, head):
+    images, kind = stripes
+    labels = np.column_stack([kind == 0, kind != 1]) * (1.0 if head == "units" else 4.0)
+    labels[::5, 0] = np.nan
+    recipe = replace(TINY, head=head, rate=1e-2, epochs=4, batch=12, images=240, sparse=(1e-3, 1e-3))
+    model, _ = train(recipe, images, labels, ("AU6", "AU12"), (images, labels), device="cpu")
+    found, coded = model.predict(images), np.isfinite(labels)
+    assert np.abs(found - labels)[coded].max() < (0.5 if head == "units" else 1.5)
+    assert found.min() >= 0 and found.max() <= (1 if head == "units" else 5)
+
+
+# --- transfer ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def known(stripes):
+    return train(replace(TINY, per_image=True), *stripes, NAMES, device="cpu")[0]
+
+
+def test_frozen_features_stay(stripes, known):
+    images, labels = stripes
+    recipe = replace(TINY, frozen=True, head="units", ema=0.9, decay=0.1, **MOVED)
+    units = np.column_stack([labels == 0, labels == 1]).astype(int)
+    learner = ExpressionLearner(recipe, images, units, ("AU4", "AU6"), device="cpu", start=known)
+    fit(learner, recipe.schedule)
+    for network in (learner.network, learner.kept):
+        assert same(network.trunk.state_dict(), known.network.trunk.state_dict())
+    np.testing.assert_array_equal(learner.model().features(images), known.features(images))
+    assert learner.network.head.weight.shape == (2, 8) and learner.optimiser.state
+
+
+def test_all_that_was_learnt_is_taken_and_may_move(stripes, known):
+    images, labels = stripes
+    recipe = replace(TINY, kind="paper", widths=(), full=99)  # of which nothing counts: the weights say what they are
+    learner = ExpressionLearner(recipe, 255 - images // 2, labels, NAMES, device="cpu", start=known)
+    assert learner.network.config == known.network.config and learner.recipe.per_image
+    assert same(learner.network.state_dict(), known.network.state_dict())
+    other = ExpressionLearner(recipe, images, labels, NAMES[::-1], device="cpu", start=known)
+    assert same(other.network.trunk.state_dict(), known.network.trunk.state_dict())
+    assert not torch.equal(other.network.head.weight, known.network.head.weight)
+    fit(other, replace(recipe, epochs=1).schedule)
+    assert not same(other.network.trunk.state_dict(), known.network.trunk.state_dict())
+    with pytest.raises(UsageError, match="name a model to start from"):
+        ExpressionLearner(replace(TINY, frozen=True), images, labels, NAMES, device="cpu")
+
+
+# --- recipes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", expression_recipe.shipped())
+def test_recipes_that_ship_are_read_whole(name):
+    told = tomllib.loads(expression_recipe.shipped()[name].read_text(encoding="utf-8"))
+    found = expression_recipe.read(name)
+    assert told and {key: list(v) if isinstance(v := getattr(found, key), tuple) else v for key in told} == told
+    assert expression_recipe.read(name, epochs=7, rate=None) == replace(found, epochs=7)
+
+
+def test_the_papers_recipe_says_what_the_paper_says():
+    assert {"paper", "ours"} <= set(expression_recipe.shipped())
+    found = expression_recipe.read("paper")
+    assert (found.kind, found.widths, found.full, found.dropout) == ("paper", (64, 128, 256), 512, (0.25, 0.5))
+    assert (found.rate, found.fade, found.cosine, found.decay, found.ema) == (1e-3, 1e-5, False, 0.0, 0.0)
+    assert found.flip and min(found.turn, found.shift, found.scale, found.shear) > 0
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("magic = 1", "unknown key 'magic'"),
+        ("rate = 0.0", "rate must lie between"),
+        ("rate = nan", "rate must lie between"),
+        ("rate = 'quick'", "rate must be float, found 'quick'"),
+        ("epochs = 2.5", "epochs must be int"),
+        ("flip = 1", "flip must be bool"),
+        ("dropout = 0.5", "dropout must be a list of 2 numbers"),
+        ("widths = [8, 8]", "widths must be a list of 4 numbers"),
+        ("widths = [8, 8, 8]", "has 4 stages"),
+        ("widths = [8, 8, 8, 0]", "widths must lie between 1 and 4096"),
+        ("kind = 'vgg'", "kind must be one of paper, ours"),
+        ("channels = 2", "channels must be one of 1, 3"),
+        ("precision = 'half'", "precision must be one of auto, float32, bfloat16"),
+    ],
+)
+def test_impossible_recipes_are_told_in_a_sentence(tmp_path, line, fault):
+    path = tmp_path / "mine.toml"
+    path.write_text(line)
+    with pytest.raises(UsageError) as caught:
+        expression_recipe.read(path)
+    assert fault in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_answers_to_no_images_and_to_images_that_may_not_be_written_to(stripes, known):
+    locked = stripes[0].copy()
+    locked.setflags(write=False)
+    np.testing.assert_array_equal(known.on("cpu").predict(locked), known.predict(stripes[0]))
+    assert known.predict(locked[:0], flips=True).shape == (0, 3) and known.features(locked[:0]).shape == (0, 8)
+    with pytest.raises(UsageError, match="no device 'tpu'"):
+        known.on("tpu")
+
+
+def test_a_recipe_that_is_not_there():
+    with pytest.raises(InputError, match=r"no recipe 'yours'; choose one of .*ours, paper"):
+        expression_recipe.read("yours")

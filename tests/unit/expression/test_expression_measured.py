@@ -1,0 +1,259 @@
+"""experiments/expression.py and benchmarks/expression.py: measures by hand, a tiny run of each, pages against JSON."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
+
+from duchenne import checkpoints, io
+from duchenne.datasets.fer2013 import CLASSES
+from duchenne.errors import InputError
+from duchenne.expression.learner import train
+from duchenne.expression.recipe import ExpressionRecipe
+
+ROOT = Path(__file__).parents[3]
+SCRIPT, BENCH = ROOT / "experiments" / "expression.py", ROOT / "benchmarks" / "expression.py"
+TINY = ExpressionRecipe(widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), epochs=2, batch=8, precision="float32", seed=1)
+
+
+def loaded(path, name):
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # which dataclasses ask for
+    spec.loader.exec_module(module)
+    return module
+
+
+texts = loaded(SCRIPT.with_name("expression_texts.py"), "expression_texts")
+measured, bench = loaded(SCRIPT, "measured_expression"), loaded(BENCH, "bench_expression")
+
+
+# --- measures by hand ----------------------------------------------------------------------------------------------
+
+
+def test_scores_are_scikit_learns():
+    rng = np.random.default_rng(0)
+    p, y = rng.dirichlet(np.ones(7), 200), rng.integers(0, 7, 200)
+    score, called = measured.judged(p, y), p.argmax(1)
+    assert score["accuracy"] == (called == y).mean() and score["rows"] == 200
+    assert score["uf1"] == pytest.approx(f1_score(y, called, average="macro"))
+    assert score["uar"] == pytest.approx(balanced_accuracy_score(y, called))
+    low, high = score["accuracy_interval"]
+    # 1,000 draws of 200 images: about ± 1.96 sqrt(q (1 − q) / 200)
+    half = 1.96 * np.sqrt(score["accuracy"] * (1 - score["accuracy"]) / 200)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.15) and low < score["accuracy"] < high
+
+
+def test_a_temperature_by_hand_and_found_again():
+    # the square roots of .8 and .2 are as 2 to 1
+    assert measured.cooled(np.array([[0.8, 0.2]]), 2.0) == pytest.approx(np.array([[2 / 3, 1 / 3]]))
+    rng = np.random.default_rng(0)
+    true = rng.dirichlet(np.ones(7), 4000)
+    y = np.array([rng.choice(7, p=row) for row in true])
+    too_sure = measured.cooled(true, 0.5)
+    assert measured.fitted(too_sure, y) == pytest.approx(2, rel=0.1)
+    found = measured.calibration(too_sure, y)
+    assert found["temperature_helps"] and found["with_temperature"]["ece"] < found["as_answered"]["ece"] / 2
+    assert not measured.calibration(true, y)["temperature_helps"]
+
+
+def test_trust_by_hand():
+    p = np.array([[0.9, 0.1, 0], [0.6, 0.3, 0.1], [0.05, 0.05, 0.9], [0.95, 0.05, 0]])
+    y = np.array([0, 1, 2, 1])
+    found = measured.trust(p, y)
+    assert found["log_loss"] == pytest.approx(log_loss(y, p, labels=[0, 1, 2]))
+    # bins .6: one, wrong; .9: three of mean 2.75 / 3, two right: (.6 + |2.75 − 2|) / 4
+    assert found["ece"] == pytest.approx((0.6 + 0.75) / 4)
+    squares = [0.01 + 0.01, 0.36 + 0.49 + 0.01, 0.0025 * 2 + 0.01, 0.95**2 * 2]
+    assert found["brier"] == pytest.approx(sum(squares) / 4)
+    assert [row["images"] for row in found["bins"]] == [0] * 6 + [1, 0, 0, 3]
+
+
+def test_a_photograph_is_known_again_when_lit_or_moved_a_little_and_no_other():
+    rng, at = np.random.default_rng(0), np.arange(49) / 8
+    big = np.stack(
+        [np.sin(at[:, None] * a + b) * np.cos(at * c) * 60 + 128 for a, b, c in rng.uniform(0.3, 1.5, (5, 3))]
+    )
+    photos = big[:, :48, :48].astype(np.uint8)
+    others = np.stack([photos[3] * 0.5 + 60, big[1, 1:, 1:], np.full((48, 48), 90), 255 - photos[0]]).astype(np.uint8)
+    assert measured.near(photos, others).tolist() == [[3, 0], [1, 1]]
+    assert measured.near(photos, photos).tolist() == [[i, i] for i in range(5)]
+
+
+def test_doubles_by_hand():
+    # photographs {0, 1, 4} with labels 0 0 3 and {2, 3} with labels 5 5; 5 is alone
+    pairs = np.array([[i, i] for i in range(6)] + [[0, 1], [1, 0], [1, 4], [4, 1], [2, 3], [3, 2]])
+    found = measured.doubles(pairs, np.array([0, 0, 5, 5, 3, 1]))
+    assert found == {
+        "pairs": 3, "pairs_of_two_labels": 1, "photographs": 2, "photographs_of_several_labels": 1, "images": 5,
+        "surely_wrong": 1, "share_surely_wrong": 1 / 5,
+    }  # fmt: skip
+    none = measured.doubles(pairs[:6], np.array([0, 0, 5, 5, 3, 1]))
+    assert none["images"] == 0 and none["share_surely_wrong"] is None
+
+
+def test_leaks_and_labels_that_look_wrong_by_hand():
+    p, y = np.eye(7)[[0, 1, 2, 3, 4]], np.array([0, 1, 5, 3, 6])
+    found = measured.leaked(np.array([[7, 0], [8, 0], [9, 2]]), p, y, np.array([0] * 8 + [4, 5]))
+    assert (found["pairs"], found["pairs_of_two_labels"], found["test_images"]) == (3, 1, 2)
+    assert (found["accuracy_of_these"], found["accuracy_without"]) == (0.5, pytest.approx(2 / 3))
+    unsure = np.vstack([p[:4], np.full(7, 1 / 7)])
+    wrong = measured.looks_wrong(unsure, y)
+    assert (wrong["sure_of_another"], wrong["share"], wrong["sure"]) == (1, 1 / 5, 4 / 5)
+    assert wrong["right_where_sure"] == 3 / 4 and wrong["by_label"]["surprise"] == 1
+
+
+def test_the_arithmetic_of_the_papers_network_by_hand():
+    first = 48**2 * 25 * 64
+    rest = 24**2 * 25 * 64 * 128 + 12**2 * 25 * 128 * 256 + 36 * 256 * 512 + 512 * 7
+    assert bench.flops("paper", bench.Sizes(), learn=False) == 2 * (first + rest)
+    # backward: to the weights as much again, and to what a layer reads, but for the picture
+    assert bench.flops("paper", bench.Sizes(), learn=True) == 2 * (2 * first + 3 * rest)
+
+
+# --- tiny runs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a tiny FER2013 of noise, one of whose test images is also in training, and a training on it."""
+    folder, rng = tmp_path_factory.mktemp("measured"), np.random.default_rng(0)
+    data = folder / "data" / "fer2013"
+    data.mkdir(parents=True)
+    sets = []
+    for name, count in (("train", 28), ("public_test", 21)):
+        images, labels = rng.integers(0, 256, (count, 48, 48), np.uint8), np.arange(count) % 7
+        if sets:
+            images[3] = sets[0][0][5]
+        sets.append((images, labels))
+        np.savez(data / f"{name}.npz", images=images, labels=labels)
+    model, curve = train(TINY, *sets[0], CLASSES, sets[1], folder=folder / "training", device="cpu")
+    checkpoints.save(model, folder / "model", name="tiny")
+    io.write_json(folder / "model" / "curve.json", {"expression": curve})  # as `duchenne train expression` does
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(place):
+    words = ["--model", place / "model", "--training", place / "training", "--pictures", place / "seen"]
+    words += ["--paper", place / "model"]  # the same network plays both
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *words, "-o", place / "found.json"],
+        env={**os.environ, "DUCHENNE_DATA": str(place)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads((place / "found.json").read_text(encoding="utf-8"))
+
+
+def test_a_tiny_run_says_what_the_network_says(place, found):
+    model = checkpoints.load_expression(place / "model")[0]
+    with np.load(place / "data" / "fer2013" / "public_test.npz") as data:
+        images, y = data["images"], data["labels"]
+    p, mirrored = model.predict(images), model.predict(np.ascontiguousarray(images[:, :, ::-1]))
+    assert found["public_test"]["plain"]["accuracy"] == pytest.approx((p.argmax(1) == y).mean())
+    assert found["public_test"]["flips"]["accuracy"] == pytest.approx(((p + mirrored).argmax(1) == y).mean())
+    assert found["leaks"]["exact"]["test_images"] == 1 == found["leaks"]["exact"]["pairs_of_two_labels"]
+    assert found["model"]["weights"] == sum(each.numel() for each in model.network.parameters())
+    assert found["half_precision"]["is_the_models"] and found["half_precision"]["largest_change_of_p"] < 0.01
+    rows = found["learning"]["rows"]
+    assert len(rows) == 2 and max(row["accuracy"] for row in rows) == pytest.approx(
+        found["public_test"]["plain"]["accuracy"]
+    )
+    assert found["paper"] == {"rows": rows, "public_test": found["public_test"]}
+    assert {path.name for path in (place / "seen").iterdir()} == {"mistakes.svg", "mistakes.png"}
+
+
+def test_texts_are_filled_from_the_json(place, found, monkeypatch):
+    root = place / "root"
+    (root / "docs").mkdir(parents=True)
+    page = (ROOT / "docs" / "expression.md").read_text(encoding="utf-8")
+    (root / "docs" / "expression.md").write_text(
+        re.sub(r"(<!-- (\S+) -->\n).*?(<!-- /)", r"\1\3", page, flags=re.DOTALL)
+    )
+    (root / "README.md").write_text("# Here\n<!-- expression -->\nold\n<!-- /expression -->\nend\n")
+    monkeypatch.setattr(texts, "BENCH", place / "none.json")
+    texts.write(found, root)
+    filled = (root / "docs" / "expression.md").read_text(encoding="utf-8")
+    for table in (texts.headline(found), texts.class_table(found), texts.label_table(found), texts.size_table(found)):
+        assert table in filled
+    assert (root / "README.md").read_text() == (
+        f"# Here\n<!-- expression -->\n{texts.headline(found)}<!-- /expression -->\nend\n"
+    )
+    assert {path.stem for path in (root / "docs" / "expression").iterdir()} == {"certainty", "confusion", "learning"}
+    texts.card(found, place / "model")
+    card = checkpoints.card(place / "model")
+    assert card["accuracy"] == found["public_test"]["flips"]["accuracy"]
+    told = (place / "model" / "CARD.md").read_text(encoding="utf-8")
+    assert texts.headline(found) in told and "policing" in told
+
+
+def test_pictures_of_the_collection_may_not_lie_in_the_repository():
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--pictures", ROOT / "docs"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "lies in the repository" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_other_folders_are_refused_in_one_sentence(place, tmp_path):
+    with pytest.raises(InputError, match=r"no public_test\.npz"):
+        measured.fold(tmp_path, "public_test")
+    with pytest.raises(InputError, match="no learning curve"):
+        measured.learnt(tmp_path)
+    with pytest.raises(InputError, match="no weights of a training of this network"):
+        measured.half_precision(checkpoints.load_expression(place / "model")[0], tmp_path, 2, None, None)
+
+
+def test_a_tiny_benchmark_measures_every_way(place, monkeypatch):
+    done = subprocess.run(
+        [sys.executable, BENCH, "--quick", "--threads", "1", "-o", place / "speed.json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    part = json.loads((place / "speed.json").read_text(encoding="utf-8"))["places"]["1 thread"]
+    assert part["machine"]["threads"] == 1 and part["machine"]["OMP_PROC_BIND"] == "true"
+    for kind in bench.KINDS:
+        assert {batch: set(ways) for batch, ways in part["use"][kind].items()} == {
+            batch: {*bench.WAYS, "predict"} for batch in ("1", "4")
+        }
+        assert set(part["learning"][kind]) == {*bench.WAYS, "learner"}
+        assert part["alike"][kind]["float32 channels_last"] < 1e-4
+        for ways, work in (*((w, "use") for w in part["use"][kind].values()), (part["learning"][kind], "learning")):
+            for way in ways.values():
+                speed = way["faces_per_second"]
+                assert speed / ways["plain"]["faces_per_second"] == pytest.approx(way["times_plain"])
+                limit = part["gemm"][way["precision"]] / part["gflop_per_face"][kind][work]
+                assert way["of_limit"] == pytest.approx(speed / limit)
+    monkeypatch.setattr(texts, "BENCH", place / "speed.json")
+    assert len(texts.speed_table().splitlines()) == 2 + 2 * 3
+
+
+def test_how_busy_others_are_lies_between_none_and_all_cores():
+    busy = bench.machine.others(0.05)
+    assert busy is None or 0 <= busy <= (os.cpu_count() or 1)
+
+
+# --- pages ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_the_json_says():
+    known = json.loads(SCRIPT.with_suffix(".json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "expression.md").read_text(encoding="utf-8")
+    parts = (texts.headline, texts.class_table, texts.trust_table, texts.label_table, texts.size_table)
+    for table in (*(part(known) for part in parts), texts.speed_table()):
+        assert table in page
+    assert known["model"]["sha256"] == checkpoints.load_expression(known["model"]["id"])[1]["sha256"], "measure it anew"
+
+
+def test_the_pages_python_runs(tmp_path):
+    page = (ROOT / "docs" / "expression.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "neutral" in done.stdout, done.stderr

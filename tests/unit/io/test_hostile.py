@@ -1,0 +1,355 @@
+"""Bad input through the command line: one clear sentence, the right exit code, nothing half-written."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import RATE
+from duchenne import checkpoints, io, pipeline
+from makers import cut, make_audio, make_image, make_retimed, make_video
+
+
+def scene(pictures, faces, count):
+    """`count` pictures in which only frames 3 to 3 + `faces` show a face, hard cuts around."""
+    grey = np.full_like(pictures[0], 90)
+    return [pictures[i] if 3 <= i < 3 + faces else grey for i in range(count)]
+
+
+def not_a_video(folder, pictures):
+    path = folder / "noise.mp4"
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+    return path
+
+
+def text(folder, pictures):
+    path = folder / "notes.mp4"
+    path.write_text("This is no video.\n" * 20)
+    return path
+
+
+def empty(folder, pictures):
+    (folder / "empty.mp4").touch()
+    return folder / "empty.mp4"
+
+
+def without_index(folder, pictures):
+    return cut(make_video(folder / "cut.mp4", pictures[:30], rate=RATE), 0.6)
+
+
+def without_end(folder, pictures):
+    muxer = {"movflags": "faststart"}
+    return cut(make_video(folder / "end.mp4", pictures[:30], rate=RATE, muxer=muxer), 0.6)
+
+
+def cut_matroska(folder, pictures):
+    return cut(make_video(folder / "cut.mkv", pictures[:30], rate=RATE), 0.6)
+
+
+def no_face(folder, pictures):
+    return make_video(folder / "wall.mp4", scene(pictures, 0, 10), rate=RATE)
+
+
+def one_pixel(folder, pictures):
+    dot = np.full((1, 1, 3), 128, np.uint8)
+    return make_video(folder / "dot.mkv", [dot] * 5, codec="ffv1", pix_fmt="bgr0", rate=RATE)
+
+
+def jumps_back(folder, pictures):
+    return make_retimed(folder / "back.mkv", [(0, 0), (10, 80), (20, 60), (30, 90)])
+
+
+def changes_size(folder, pictures):
+    (folder / "sizes").mkdir()
+    for i, side in enumerate((64, 32)):
+        make_image(folder / "sizes" / f"{i}.png", np.zeros((side, side, 3), np.uint8))
+    return folder / "sizes"
+
+
+def no_images(folder, pictures):
+    (folder / "bare").mkdir()
+    (folder / "bare" / "readme.md").write_text("nothing")
+    return folder / "bare"
+
+
+def broken_image(folder, pictures):
+    return cut(make_image(folder / "torn.jpg", pictures[0]), 0.5)
+
+
+#: How to make it → what the sentence must say.
+REFUSED = {
+    not_a_video: "is not a video",
+    text: "is a text file",
+    empty: "is empty (0 bytes)",
+    without_index: "cut short",
+    without_end: "cut short",
+    cut_matroska: "cut short",
+    lambda folder, _: make_audio(folder / "song.m4a"): "holds audio but no video",
+    lambda folder, _: folder / "missing.mp4": "There is no file",
+    lambda folder, _: folder / ("long" * 90 + ".mp4"): "too long",
+    no_face: "shows no face: none was found in 10 frames",
+    one_pixel: "shows no face: none was found in 5 frames",
+    jumps_back: "timestamps must rise",
+    broken_image: "copy it again",
+}
+
+
+def id_of(make):
+    return make.__name__.replace("_", " ")
+
+
+@pytest.mark.parametrize(("make", "words"), REFUSED.items(), ids=lambda v: v if isinstance(v, str) else id_of(v))
+def test_a_bad_file_is_refused_in_one_sentence_and_leaves_nothing(make, words, duchenne, pictures, tmp_path):
+    path = make(tmp_path, pictures)
+    before = sorted(tmp_path.iterdir())
+    said = duchenne("analyze", path, "-o", tmp_path / "out", "--json")
+    assert said.code == 1 and said.out == ""
+    assert words in said.sentence and path.name[:40] in said.sentence
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "code"),
+    [(changes_size, "bring all images to one size", 1), (no_images, "without images", 1)],
+    ids=["sizes", "bare"],
+)
+def test_a_bad_folder_is_refused(make, words, code, duchenne, pictures, tmp_path):
+    folder = make(tmp_path, pictures)
+    said = duchenne("analyze", folder, "--rate", "25", "-o", tmp_path / "out")
+    assert said.code == code and words in said.sentence
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "code"),
+    [
+        (["--model", "nonsense"], "There is no model 'nonsense'", 1),
+        (["--emotion", "joyous"], "Emotion 'joyous' is not known", 2),
+        (["--device", "cuda"], "Device 'cuda' cannot be used", 2),
+        (["--detector", "magic"], "no detector named 'magic'", 2),
+        (["--rate", "30"], "--rate is for folders of images only", 2),
+        (["--start", "-1"], "starts at 0 seconds or later", 2),
+        (["--start", "3", "--end", "2"], "must end after it starts", 2),
+        (["--start", "60"], "has no frame between", 1),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(options, words, code, duchenne, smile, tmp_path):
+    said = duchenne("analyze", smile, "-o", tmp_path / "out", *options)
+    assert said.code == code and said.out == "" and words in said.sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_images_needs_a_rate(duchenne, pictures, tmp_path):
+    make_image(tmp_path / "0.png", pictures[0])
+    said = duchenne("analyze", tmp_path)
+    assert said.code == 2 and "pass --rate" in said.sentence
+    assert duchenne("analyze", tmp_path, "--rate", "0").code == 2
+
+
+@pytest.mark.parametrize("words", [("--allow-truncated",), ("--allow-truncated", "--json")])
+def test_a_cut_file_is_judged_on_request(words, duchenne, pictures, tmp_path):
+    said = duchenne("analyze", without_end(tmp_path, pictures), "-o", tmp_path / "out", *words)
+    assert said.code == 0 and said.err == ""
+    assert json.loads((tmp_path / "out" / "verdict.json").read_text())["frames"] < 30
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+# --- sound but too poor to judge ----------------------------------------------------------------------------
+
+
+def alpha(folder, pictures):
+    """A transparent PNG: colour type 6, made from the pixels of a face."""
+    from PIL import Image
+
+    image = Image.fromarray(pictures[0]).convert("RGBA")
+    image.putalpha(200)
+    image.save(folder / "alpha.png")
+    return folder / "alpha.png"
+
+
+def tiny_face(folder, pictures):
+    from PIL import Image
+
+    small = [np.asarray(Image.fromarray(p).resize((96, 72))) for p in pictures]
+    large = [np.pad(p, ((84, 84), (112, 112), (0, 0)), mode="edge") for p in small]
+    return make_video(folder / "tiny.mp4", large, rate=RATE, options={"crf": "10"})
+
+
+def huge(folder, pictures):
+    large = [np.pad(p.repeat(18, 0).repeat(18, 1), ((0, 0), (960, 960), (0, 0))) for p in pictures[:2]]
+    return make_video(folder / "8k.mp4", large, codec="mjpeg", pix_fmt="yuvj420p", rate=RATE)
+
+
+#: How to make it → what the reason must say.
+UNJUDGED = {
+    "three frames": (lambda d, p: make_video(d / "a.mp4", p[:3], rate=RATE), "Too short"),
+    "one frame a second": (lambda d, p: make_video(d / "a.mp4", p[::10], rate=1), "Too few frames: 1 per second"),
+    "a face in two frames": (lambda d, p: make_video(d / "a.mp4", scene(p, 2, 20), rate=RATE), "Too short"),
+    "nothing moves": (lambda d, p: make_video(d / "a.mp4", [p[0]] * 40, rate=RATE), "Nothing moves"),
+    "a JPEG": (lambda d, p: make_image(d / "a.jpg", p[0]), "A single picture"),
+    "a PNG with alpha": (alpha, "A single picture"),
+    "8K": (huge, "Too short"),
+}
+
+
+@pytest.mark.parametrize("name", UNJUDGED)
+def test_too_poor_a_clip_is_told_so_and_not_judged(name, duchenne, pictures, tmp_path):
+    make, words = UNJUDGED[name]
+    said = duchenne("analyze", make(tmp_path, pictures), "--json", "-o", tmp_path / "out")
+    assert (said.code, said.err) == (0, "")
+    found = json.loads(said.out)
+    assert (found["abstained"], found["p_genuine"], found["label"]) == (True, None, None)
+    assert found["reason"].startswith(words) and found["reason"].endswith(".")
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["emotions.csv", "frames.csv", "report.html", "verdict.json"]
+    assert len((tmp_path / "out" / "frames.csv").read_text().splitlines()) == found["frames"] + 1
+
+
+def test_a_face_too_small_is_told_so(duchenne, pictures, tmp_path):
+    said = duchenne("analyze", tiny_face(tmp_path, pictures), "--json")
+    if said.code == 0:  # found at all
+        assert "too small" in json.loads(said.out)["reason"]
+    else:
+        assert "shows no face" in said.sentence
+
+
+# --- where nothing can be written ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/duchenne", "n" * 300])
+def test_an_impossible_folder_is_refused_before_any_work(place, duchenne, smile, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(pipeline, "examine", lambda *_, **__: pytest.fail("worked for nothing"))
+    said = duchenne("analyze", smile, "-o", tmp_path / place)
+    assert said.code == 1 and "cannot be written to" in said.sentence and "choose" in said.sentence
+    assert (tmp_path / "file").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def in_a_process(words, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "duchenne", *map(str, words)], capture_output=True, text=True, check=False, **options
+    )
+
+
+def full_disk():
+    """No file may grow beyond 60 kB from here on: the table fits, the page does not."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+
+def test_a_full_disk_leaves_nothing_half_written(smile, tmp_path):
+    done = in_a_process(["analyze", smile, "-o", tmp_path / "out"], preexec_fn=full_disk)
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert str(tmp_path / "out") in line and ".part" not in line and "space" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_results_that_were_there(duchenne, smile, tmp_path):
+    assert duchenne("analyze", smile, "-o", tmp_path / "out").code == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    assert in_a_process(["analyze", smile, "-o", tmp_path / "out"], preexec_fn=full_disk).returncode == 1
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_stdout_that_takes_nothing_is_told_in_one_sentence(smile):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "duchenne", "analyze", str(smile), "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "space" in line
+
+
+def test_a_reader_that_goes_away_is_no_drama(smile):
+    command = f"'{sys.executable}' -m duchenne analyze '{smile}' --json | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_a_real_process_says_one_sentence_and_leaves_with_1(tmp_path):
+    done = in_a_process(["analyze", tmp_path / "none.mp4", "-o", tmp_path / "out"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"duchenne: There is no file {tmp_path / 'none.mp4'}; check the path.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["sp ace.mp4", "ünï-表.mp4", "a:b%03d.mp4", "-dash.mp4", "[bold]x.mp4"])
+def test_odd_names_are_taken_as_they_are(name, duchenne, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "in.mp4", pictures[:5], rate=RATE).rename(tmp_path / name)
+    said = duchenne("analyze", "-o", f"out {name}", "--", name)
+    assert said.code == 0 and name in said.out
+    assert json.loads((tmp_path / f"out {name}" / "verdict.json").read_text())["source"] == name
+
+
+def test_a_name_that_is_no_text_is_taken_too(pictures, tmp_path):
+    clip, out = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.mp4", b"o\xff"))
+    make_video(tmp_path / "in.mp4", pictures[:5], rate=RATE).rename(clip)
+    command = [sys.executable, "-m", "duchenne", "analyze", clip, "-o", out]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"") and b"caf" in done.stdout
+    assert len(list(out.iterdir())) == 4
+
+
+# --- models -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    """A copy of the default model and its members in a folder of one's own."""
+    folder = shutil.copytree(checkpoints.locate("default"), tmp_path / "model")
+    for member in checkpoints.MEMBERS:
+        shutil.copytree(checkpoints.locate(member), folder / member)
+    return folder
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda m: flip(m / "descriptors" / "arrays.npz"), "its part descriptors is not the model"),
+        (lambda m: flip(m / "lstm-pb" / "weights.safetensors"), "its part lstm-pb is not the model"),
+        (lambda m: (m / "descriptors" / "genuine-0.ubj").unlink(), "its part descriptors is not the model"),
+        (lambda m: shutil.rmtree(m / "lstm-pb"), "its part lstm-pb is missing"),
+        (lambda m: (m / "model.json").write_text("{}"), "damaged"),
+        (lambda m: (m / "model.json").write_text("{" * 9), "damaged"),
+        (lambda m: (m / "model.json").unlink(), "There is no model"),
+        (lambda m: (m / "card.json").write_text("{" * 9), "card.json"),
+        (lambda m: io.write_json(m / "model.json", {"format": "duchenne-descriptors", "version": 7}), "version 7"),
+    ],
+    ids=[
+        "flipped bit",
+        "other weights",
+        "missing file",
+        "missing member",
+        "bare",
+        "no JSON",
+        "no model.json",
+        "card",
+        "version",
+    ],
+)
+def test_a_damaged_model_is_refused(damage, words, duchenne, smile, own_model, tmp_path):
+    damage(own_model)
+    said = duchenne("analyze", smile, "--model", own_model, "-o", tmp_path / "out")
+    assert said.code == 1 and words in said.sentence
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,325 @@
+"""LSTM-PB on disk, its recipes, and what is refused: everything that was not saved by us as it stands."""
+
+import json
+import tomllib
+from dataclasses import asdict, fields, replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from duchenne import checkpoints, io
+from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.lstm_pb import recipe as recipes
+from duchenne.lstm_pb import store
+from duchenne.lstm_pb.model import READINGS, PBModel, PBRecipe
+
+TINY = PBRecipe(hidden=8, layers=2, pb=4, context=4, epochs=2, batch=4, recognition=4, trees=5, bag=3)
+
+
+def recipe(reading, **changes):
+    """A recipe that fits in a second."""
+    return replace(TINY, reading=reading, **changes)
+
+
+@pytest.fixture(scope="module")
+def movements():
+    """(sequences, labels, people, emotions) of 16 clips: waves, fast ones genuine; one clip is too short to be read."""
+    rng, x = np.random.default_rng(0), np.empty(16, object)
+    for i in range(16):
+        phase = np.arange(8 + i % 5)[:, None] * (0.4 + 0.5 * (i % 2)) + np.arange(80) / 9
+        x[i] = (0.3 * np.sin(phase) + 0.01 * rng.normal(size=phase.shape)).astype(np.float32)
+    x[7] = None
+    emotions = np.where(np.arange(16) % 4 < 2, "happiness", "anger")
+    return x, np.arange(16) % 2, np.repeat([f"p{i}" for i in range(8)], 2), emotions
+
+
+@pytest.fixture(scope="module")
+def fitted(movements):
+    return PBModel(recipe("rnnpb")).fit_table(*movements)
+
+
+@pytest.fixture
+def folder(fitted, tmp_path):
+    return checkpoints.save(fitted, tmp_path / "mine", name="mine")
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("per_emotion", [False, True])
+@pytest.mark.parametrize("classifier", ["logistic", "boosting"])
+def test_a_saved_model_answers_bit_for_bit_the_same(movements, tmp_path, reading, per_emotion, classifier):
+    x, *_, emotions = movements
+    copies = 1 if reading == "solved" else 2
+    asked = recipe(reading, per_emotion=per_emotion, classifier=classifier, copies=copies)
+    model = PBModel(asked).fit_table(*movements)
+    loaded, about = checkpoints.load(checkpoints.save(model, tmp_path / "m", name="m"))
+    p = model.predict_table(x, emotions)
+    np.testing.assert_array_equal(loaded.predict_table(x, emotions), p)
+    assert np.isnan(p[7]).all() and np.isfinite(np.delete(p, 7, axis=0)).all()
+    where = emotions[:3] if per_emotion else None
+    np.testing.assert_array_equal(loaded.contributions(x[:3], where), model.contributions(x[:3], where))
+    assert (loaded.recipe, loaded.margin, loaded.facts) == (model.recipe, model.margin, model.facts)
+    for name in model.networks:
+        assert torch.equal(loaded.typical[name], model.typical[name])
+        assert torch.equal(loaded.class_pb[name], model.class_pb[name])
+    assert about["id"] == "m" and about["clips"] == 15 and about["sha256"] == checkpoints.digest(tmp_path / "m")
+    assert {f.suffix for f in (tmp_path / "m").iterdir()} <= {".json", ".safetensors", ".ubj"}
+
+
+def test_the_network_that_ships_takes_little_room(movements, tmp_path):
+    shipped = recipes.read("lstm-pb", epochs=1)
+    assert (shipped.reading, shipped.inputs, shipped.bag) == ("solved", 86, 5)
+    x, *rest = movements
+    posed = np.array([each if each is None else np.pad(each, ((0, 0), (0, 6))) for each in x], object)
+    model = PBModel(shipped).fit_table(posed, *rest)
+    folder = checkpoints.save(model, tmp_path / "m", name="m")
+    weights = sum(each.numel() for each in model.networks[""].state_dict().values())
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    assert 4 * weights < size < 4 * weights + 30_000 < 4e6
+
+
+def test_a_card_and_a_curve_do_not_change_the_model(folder):
+    before = checkpoints.digest(folder)
+    (folder / "card.json").write_text("{}")
+    (folder / "curve.json").write_text("{}")
+    assert checkpoints.digest(folder) == before
+    (folder / store.WEIGHTS).write_bytes(b"")
+    assert checkpoints.digest(folder) != before
+
+
+# --- damage -------------------------------------------------------------------------------------------------
+
+
+def rewritten(folder, **changes):
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(about | changes))
+
+
+def rehashed(folder):
+    """Somebody who changes the weights can also change their hash."""
+    rewritten(folder, files={store.WEIGHTS: io.sha256(folder / store.WEIGHTS)})
+
+
+def with_weights(folder, change):
+    tensors = load_file(folder / store.WEIGHTS)
+    told = json.loads((folder / "model.json").read_text())["recipe"]
+    made_for = json.dumps({"layout": store.LAYOUT, **told})
+    save_file(change(tensors), folder / store.WEIGHTS, {"made_for": made_for})
+    rehashed(folder)
+
+
+def flip(folder, at):
+    path = folder / store.WEIGHTS
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def cut(folder):
+    path = folder / store.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+OTHER = asdict(recipe("rnnpb"))
+DAMAGE = {
+    "a flipped bit": lambda f: flip(f, -50),
+    "cut short": cut,
+    "cut short and hashed anew": lambda f: (cut(f), rehashed(f)),
+    "missing weights": lambda f: (f / store.WEIGHTS).unlink(),
+    "no list of files": lambda f: rewritten(f, files={}),
+    "not safetensors": lambda f: ((f / store.WEIGHTS).write_bytes(b"\x80\x04pickle"), rehashed(f)),
+    "another version": lambda f: rewritten(f, version=99),
+    "another format": lambda f: rewritten(f, format="something"),
+    "another rate": lambda f: rewritten(f, fps=25.0),
+    "another rate throughout": lambda f: rewritten(f, fps=25.0, recipe=OTHER | {"fps": 25.0}),
+    "another layout": lambda f: rewritten(f, layout="478 points"),
+    "another reading": lambda f: rewritten(f, recipe=OTHER | {"reading": "paper"}),
+    "another width": lambda f: rewritten(f, recipe=OTHER | {"hidden": 9}),
+    "a width beyond all memory": lambda f: rewritten(f, recipe=OTHER | {"hidden": 8192, "layers": 64}),
+    "an impossible width": lambda f: rewritten(f, recipe=OTHER | {"hidden": 10**30}),
+    "an unknown setting": lambda f: rewritten(f, recipe=OTHER | {"magic": 1}),
+    "no recipe": lambda f: rewritten(f, recipe=None),
+    "two networks where one is": lambda f: rewritten(f, emotions=["", "fear"]),
+    "a network of a name": lambda f: rewritten(f, emotions=["fear"]),
+    "no calibration": lambda f: rewritten(f, calibration={}),
+    "a lost tensor": lambda f: with_weights(f, lambda t: {k: v for k, v in t.items() if "typical" not in k}),
+    "half precision": lambda f: with_weights(f, lambda t: {k: v.half() for k, v in t.items()}),
+    "weights that are no numbers": lambda f: with_weights(f, lambda t: {k: v * np.nan for k, v in t.items()}),
+    "no JSON": lambda f: (f / "model.json").write_text("{"),
+    "JSON without end": lambda f: (f / "model.json").write_text("[" * 2_000_000),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_model_is_refused_in_one_sentence(what, folder):
+    checkpoints.load(folder)
+    DAMAGE[what](folder)
+    with pytest.raises(ModelError) as caught:
+        checkpoints.load(folder)
+    said = str(caught.value)
+    assert str(folder) in said and "\n" not in said and said.endswith(".") and ". " not in said
+
+
+# --- several networks -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bag(movements):
+    """A model of three networks of reading `solved`."""
+    return PBModel(recipe("solved")).fit_table(*movements)
+
+
+@pytest.fixture
+def bag_folder(bag, tmp_path):
+    return checkpoints.save(bag, tmp_path / "bag", name="bag")
+
+
+def of(member, tensors):
+    return {key: value for key, value in tensors.items() if f".members.{member}." in key}
+
+
+def renumbered(tensors, member, number):
+    moved = {key.replace(f".members.{member}.", f".members.{number}."): v for key, v in of(member, tensors).items()}
+    return {key: value for key, value in tensors.items() if key not in of(member, tensors)} | moved
+
+
+def more(tensors, count):
+    """So many copies of the first network beside the three, and PB vectors to match: whole but for their number."""
+    copies = [renumbered(of(0, tensors), 0, 3 + i) for i in range(count)]
+    typical = torch.cat([tensors["0.typical"], torch.zeros(2, 4 * count)], dim=1)
+    return {key: value.clone() for each in (tensors, *copies) for key, value in each.items()} | {"0.typical": typical}
+
+
+BAG_DAMAGE = {
+    "a network lost": lambda t: {key: value for key, value in t.items() if key not in of(2, t)},
+    "the first network lost": lambda t: {key: value for key, value in t.items() if key not in of(0, t)},
+    "a network of another number": lambda t: renumbered(t, 1, 7),
+    "no networks": lambda t: {key: value for key, value in t.items() if "members" not in key},
+    "more networks than were asked for": lambda t: more(t, 1),
+    "a hundred networks": lambda t: more(t, 100),
+    "PB vectors of fewer networks": lambda t: t | {"0.typical": t["0.typical"][:, :4].clone()},
+    "a network without its ridge": lambda t: {k: v for k, v in t.items() if k != "0.network.members.1.log_ridge"},
+    "no directions": lambda t: {key: value for key, value in t.items() if "basis" not in key},
+    "directions of fewer parts": lambda t: {k: v[:, :3].clone() if "basis" in k else v for k, v in t.items()},
+}
+
+
+@pytest.mark.parametrize("what", BAG_DAMAGE)
+def test_a_bag_that_was_tampered_with_is_refused_in_one_sentence(what, bag_folder):
+    with_weights(bag_folder, BAG_DAMAGE[what])
+    with pytest.raises(ModelError) as caught:
+        checkpoints.load(bag_folder)
+    said = str(caught.value)
+    assert str(bag_folder) in said and "\n" not in said and said.endswith(".") and ". " not in said
+
+
+def test_a_bag_saved_anew_with_nothing_changed_is_taken(bag_folder, bag, movements):
+    with_weights(bag_folder, lambda tensors: tensors)
+    loaded, _ = checkpoints.load(bag_folder)
+    np.testing.assert_array_equal(loaded.predict_table(movements[0]), bag.predict_table(movements[0]))
+    assert len(loaded.networks[""].members) == 3 and loaded.facts == bag.facts
+    for a, b in zip(loaded.networks[""].members, bag.networks[""].members, strict=True):
+        assert all(torch.equal(a.state_dict()[name], value) for name, value in b.state_dict().items())
+    rewritten(bag_folder, recipe=asdict(recipe("solved")) | {"bag": 5})
+    with pytest.raises(ModelError, match="other settings"):
+        checkpoints.load(bag_folder)
+
+
+def test_fewer_networks_than_were_asked_for_are_as_good_on_disk(movements, tmp_path):
+    x, y, people, emotions = (each[:8] for each in movements)  # four people
+    model = PBModel(recipe("solved", bag=6)).fit_table(x, y, people, emotions)
+    loaded, _ = checkpoints.load(checkpoints.save(model, tmp_path / "m", name="m"))
+    assert len(loaded.networks[""].members) == len(model.networks[""].members) == 4
+    np.testing.assert_array_equal(loaded.predict_table(x), model.predict_table(x))
+    np.testing.assert_array_equal(loaded.vectors(x[:3]), model.vectors(x[:3]))
+    assert loaded.vectors(x[:3]).shape == (3, 16)
+
+
+def test_weights_saved_anew_with_nothing_changed_are_taken(folder, fitted, movements):
+    with_weights(folder, lambda tensors: tensors)  # so that the damage above is what is refused, not the saving
+    loaded, _ = checkpoints.load(folder)
+    np.testing.assert_array_equal(loaded.predict_table(movements[0]), fitted.predict_table(movements[0]))
+
+
+def test_boosters_of_other_vectors_are_refused(movements, tmp_path):
+    small, large = (PBModel(recipe("paper", classifier="boosting", pb=pb)).fit_table(*movements) for pb in (4, 5))
+    folders = [checkpoints.save(m, tmp_path / n, name="m") for m, n in ((small, "a"), (large, "b"))]
+    (folders[0] / "scorer-0.ubj").write_bytes((folders[1] / "scorer-0.ubj").read_bytes())
+    about = json.loads((folders[0] / "model.json").read_text())
+    about["files"]["scorer-0.ubj"] = io.sha256(folders[0] / "scorer-0.ubj")
+    (folders[0] / "model.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match="not of rows of 4"):
+        checkpoints.load(folders[0])
+
+
+def test_a_descriptor_model_is_told_from_an_lstm_pb(folder):
+    assert checkpoints.load_descriptors("smile").family == "smile"
+    with pytest.raises(ModelError, match="no descriptor model"):
+        checkpoints.load_descriptors(folder)
+
+
+# --- recipes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", recipes.shipped())
+def test_a_shipped_recipe_is_read_whole(name):
+    told = tomllib.loads(recipes.shipped()[name].read_text(encoding="utf-8"))
+    found = recipes.read(name)
+    assert {key: list(v) if isinstance(v := getattr(found, key), tuple) else v for key in told} == told
+
+
+def test_the_papers_recipe_is_the_papers():
+    """Section 2.3 and 2.4 of the paper."""
+    r = recipes.read("lstm-pb-paper")
+    assert (r.reading, r.adam, r.rate, r.epochs, r.pb_rate, r.patience) == ("paper", False, 0.01, 100, 0.9, 10)
+    assert (r.hidden, r.pb, r.context, r.per_emotion) == (512, 64, 64, True)
+    assert (r.classifier, r.trees, r.momentum) == ("boosting", 5000, 0.0)
+
+
+def test_options_take_the_place_of_what_the_recipe_says():
+    base = recipes.read("lstm-pb-paper")
+    assert recipes.read("lstm-pb-paper", hidden=16, seed=None, epochs=3) == replace(base, hidden=16, epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fps = 25.0\nhiden = 3", "unknown key 'hiden'"),
+        ("hidden = 3", "lacks fps"),
+        ("fps = 25.0\nhidden = 0", "hidden must lie between 1 and"),
+        ("fps = 25.0\nhidden = 2.5", "hidden must be int"),
+        ("fps = 25.0\nhidden = true", "hidden must be int"),
+        ("fps = 25.0\nhead = 1", "head must be bool"),
+        ("fps = nan", "fps must lie"),
+        ("fps = 25.0\nreading = 'mine'", "reading must be one of paper"),
+        ("fps = 25.0\nreading = 'contrast'", "reading must be one of paper"),
+        ("fps = 25.0\nmovement = true", "unknown key 'movement'"),
+        ("fps = 25.0\nbag = 1", "bag must lie between 2 and 100"),
+        ("fps = 25.0\ndropout = 1.0", "dropout must lie between 0 and 0.9"),
+        ("fps = 25.0\nprediction = -1.0", "prediction must lie between 0 and"),
+        ("fps = 25.0\nhead = true\npose = true", "head and pose tell the head's movement twice"),
+        ("fps = 25.0\nreading = 'solved'\ncopies = 2", "set copies to 1"),
+        ("fps = 25.0\njitter = [1]", "jitter must be a list of 2 numbers"),
+        ("fps = 25.0\njitter = [2.0, 0.0]", "jitter must be two shares"),
+        ("fps = 25.0\nrate = 'fast'", "rate must be float"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused_in_one_sentence(tmp_path, text, words):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(UsageError, match=words) as caught:
+        recipes.read(tmp_path / "r.toml")
+    assert "r.toml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="lstm-pb-paper"):
+        recipes.read("no-such-recipe")
+    (tmp_path / "r.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="no TOML"):
+        recipes.read(tmp_path / "r.toml")
+
+
+def test_every_setting_can_be_written_in_a_recipe():
+    settings = {field.name: getattr(TINY, field.name) for field in fields(PBRecipe)}
+    assert recipes.recipe(settings, "here") == TINY

@@ -1,0 +1,97 @@
+"""A stack: its answers from its members', recomputed by hand; pairs apart; names; clips that one member cannot read."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from duchenne.errors import InputError, UsageError
+from duchenne.learn.calibration import logit
+from duchenne.learn.folds import person_folds
+from duchenne.learn.rank_svm import pairs
+from duchenne.methods import names
+from duchenne.methods.stack import FOLDS, Stack, Together
+from duchenne.tabular.rows import Reader
+from duchenne.types import Features
+
+
+def people(n=96, seed=0):
+    """Column 0 tells the label within a person only; column 1 tells it anywhere, not surely."""
+    rng = np.random.default_rng(seed)
+    y, who = np.arange(n) % 2, np.arange(n) // 4
+    x = rng.normal(size=(n, 6))
+    x[:, 0] = 50.0 * rng.normal(size=n // 4)[who] + 2 * y
+    x[:, 1] += 1.5 * y
+    return x, y, np.array([f"p{i}" for i in who]), np.array(["fear", "anger"])[np.arange(n) // 2 % 2]
+
+
+def test_it_is_a_logistic_regression_on_what_members_said_of_people_left_out():
+    x, y, who, what = people()
+    made = names.make("stack:linear-svm+extra-trees").fit_table(x, y, who, what)
+    z, asked = np.zeros((len(y), 2)), np.zeros((len(y), 2))
+    for column, name in enumerate(("linear-svm", "extra-trees")):
+        for train, test in person_folds(who, FOLDS, 0):
+            member = names.make(name).fit_table(x[train], y[train], who[train], what[train])
+            z[test, column] = logit(member.predict_table(x[test])[:, 1])
+        asked[:, column] = logit(names.make(name).fit_table(x, y, who, what).predict_table(x)[:, 1])
+    mix = LogisticRegression(C=1.0).fit(z, y)
+    np.testing.assert_allclose(made.weights, mix.coef_[0], rtol=1e-6)
+    np.testing.assert_allclose(made.out_of_fold, mix.predict_proba(z)[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(made.predict_table(x), mix.predict_proba(asked), rtol=1e-6)
+    assert made.rank_table(x) is None  # pairs are ranked by P(genuine)
+
+
+def test_pairs_are_mixed_apart_from_single_clips():
+    x, y, who, what = people(160)
+    train, test = np.arange(160) < 120, np.arange(160) >= 120
+    made = names.make("stack:linear-svm+rank-svm").fit_table(x[train], y[train], who[train], what[train])
+    rank, p = made.rank_table(x[test]), made.predict_table(x[test])[:, 1]
+    genuine, posed = pairs(y[test], who[test], what[test])
+    assert (rank[genuine] > rank[posed]).mean() > 0.95 > roc_auc_score(y[test], p)
+
+
+def test_a_member_that_cannot_read_a_clip_says_nothing_of_it():
+    x, y, who, what = people()
+    table = np.empty(len(y), object)
+    for i, row in enumerate(x):
+        table[i] = (row, row[:3])
+    makes = (partial(names.make, "linear-svm"), partial(names.make, "linear-svm:activity"))
+    made = Stack(makes).fit_table(table, y, who, what)
+    table[0] = (x[0], np.full(3, np.nan))
+    table[1] = None
+    p = made.predict_table(table)[:, 1]
+    assert np.isnan(p[1]) and np.isfinite(p[[0, *range(2, len(y))]]).all()
+    first = logit(made.members[0].predict_table(x[:1])[:, 1])[0]
+    assert logit(p[:1])[0] == pytest.approx(made.weights[0] * first + made.bias)
+
+
+def test_names_may_hold_families_with_a_plus():
+    made = names.make("stack:boosting:dynamics+activity+linear-svm")
+    assert [reader.what for reader in made.reader.readers] == ["dynamics+activity", "all"]
+    assert len(names.make("stack").makes) == 3
+    with pytest.raises(UsageError, match="no method 'oracle'"):
+        names.make("stack:oracle")
+
+
+def test_readers_of_one_kind_share_one_table():
+    rows = [Features(np.arange(3.0) + i, ("a", "b", "c"), f"t#{i}") for i in range(2)]
+    same = Together((Reader("all"), Reader("all")))
+    np.testing.assert_array_equal(same.table(rows), Reader("all").table(rows))
+    other = Together((Reader("all"), Reader("nothing")))
+    whole, nothing = other.parts(other.table(rows))
+    np.testing.assert_array_equal(whole, Reader("all").table(rows))
+    np.testing.assert_array_equal(nothing, np.zeros((2, 1)))
+
+
+def test_it_refuses_before_it_is_fitted_and_with_one_label():
+    x, y, who, what = people(16)
+    fresh = names.make("stack:linear-svm+boosting")
+    with pytest.raises(InputError, match="not been fitted"):
+        fresh.predict_table(x)
+    with pytest.raises(InputError, match="both labels"):
+        fresh.fit_table(x, np.ones(16, int), who, what)
+    assert y.sum() == 8

@@ -1,0 +1,370 @@
+"""Micro-expressions from pictures to answers: small copies of CASME II and SAMM, made of rendered faces; videos of 200
+and folders of images of 100 pictures per second with a brief smile whose times are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from duchenne import checkpoints, micro
+from duchenne.datasets import manifest, simulate
+from duchenne.datasets.entry import Entry
+from duchenne.datasets.people import someone
+from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.expression.learner import ExpressionModel, ExpressionRecipe
+from duchenne.expression.network import ExpressionCNN
+from duchenne.metrics.spotting import iou
+from duchenne.micro import recipe as micro_recipe
+from duchenne.types import Clip
+from makers import make_video
+
+PEOPLE = 3
+#: A smile that rises in 0.1 s, for corpora at 200 per second.
+RISE = simulate.SmileKinematics(
+    onset=0.09, apex=0.0, offset=0.1, amplitude=0.15, neutral_before=0.0, neutral_after=0.0, peak=2.0, offset_peak=2.0,
+    fluctuation=0.0,
+)  # fmt: skip
+#: One of 0.34 s that peaks at 0.85 s, in 1.6 s.
+BRIEF = simulate.SmileKinematics(
+    onset=0.14, apex=0.02, offset=0.18, amplitude=0.1, neutral_before=0.7, neutral_after=0.56, peak=2.5,
+    offset_peak=2.5, fluctuation=0.0,
+)  # fmt: skip
+RECIPE = micro_recipe.read("ours", hidden=12, steps=8, epochs=25, batch=4)
+
+
+def write_images(folder: Path, pictures: list[np.ndarray], name: str, first: int) -> None:
+    folder.mkdir(parents=True)
+    for i, picture in enumerate(pictures):
+        assert cv2.imwrite(str(folder / name.format(first + i)), picture[..., ::-1])
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[list[list[np.ndarray]]]:
+    """Of each person two clips of 14 pictures, from a neutral face to a smile."""
+    out = []
+    for n in range(PEOPLE):
+        who = someone(np.random.default_rng(n))
+        made = [simulate.frames(RISE, rate=200, size=(320, 240), seed=10 * n + i, person=who) for i in range(2)]
+        out.append([[picture for _, picture in zip(range(18), clip, strict=False)][4:] for clip in made])
+    return out
+
+
+@pytest.fixture(scope="module")
+def casme2(tmp_path_factory: pytest.TempPathFactory, faces: list[list[list[np.ndarray]]]) -> Path:
+    """Coded from the fourth image on: smiles that rise are "happiness", the same backwards "disgust"; one "others"."""
+    root = tmp_path_factory.mktemp("casme2")
+    rows = ["Subject,Filename,,OnsetFrame,ApexFrame,OffsetFrame,,Action Units,Estimated Emotion"]
+    for n, clips in enumerate(faces, 1):
+        for i, pictures in enumerate(clips):
+            for word, ordered in (("happiness", pictures), ("disgust", pictures[::-1])):
+                name = f"EP{n:02}_{i}{word[0]}"
+                write_images(root / "CASME2-RAW" / f"sub{n:02}" / name, ordered, "img{}.jpg", 30)
+                rows.append(f"{n},{name},,32,40,43,,12,{word}")
+    rows.append("1,EP01_0h,,30,/,43,,4,others")
+    (root / "CASME2-coding-20140508.csv").write_text("\n".join(rows), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def samm(tmp_path_factory: pytest.TempPathFactory, casme2: Path) -> Path:
+    """The same pictures, numbered and coded as SAMM's are."""
+    root = tmp_path_factory.mktemp("samm")
+    header = "Subject,Filename,Inducement Code,Onset Frame,Apex Frame,Offset Frame,Duration,Micro,Action Units"
+    rows = [f"{header},Estimated Emotion,Objective Classes,Notes"]
+    for n, person in enumerate(sorted((casme2 / "CASME2-RAW").iterdir()), 6):
+        for i, clip in enumerate(sorted(person.iterdir()), 1):
+            target = root / "SAMM" / f"{n:03}" / f"{n:03}_{i}_1"
+            target.mkdir(parents=True)
+            for image in clip.iterdir():
+                shutil.copy(image, target / f"{n:03}_{int(image.stem.removeprefix('img')) + 5500:05}.jpg")
+            word = "Surprise" if clip.name.endswith("h") else "Anger"
+            rows.append(f"{n:03},{target.name},1,5532,5540,5543,12,Micro - 1/2,AU12,{word},I,")
+    (root / "SAMM_Micro_FACS_Codes_v2.csv").write_text("\n".join(rows), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small expression network with the weights that it was born with."""
+    torch.manual_seed(0)
+    recipe = ExpressionRecipe(widths=(8, 8, 16, 32), blocks=(1, 1, 1, 1), per_image=True)
+    network = ExpressionCNN(recipe.config(["happiness", "neutral"], [127.5], [60.0]))
+    folder = tmp_path_factory.mktemp("seeing") / "tiny"
+    return checkpoints.save(ExpressionModel(network, recipe), folder, name="tiny")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, casme2: Path, seeing: Path) -> tuple[Path, dict, list[str]]:
+    """(model folder, card, what was said) of the copy of CASME II."""
+    out, said = tmp_path_factory.mktemp("trained") / "mine", []
+    card = micro.train(casme2, out, RECIPE, seeing=seeing, log=said.append)
+    return out, card, said
+
+
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of 200 pictures per second with the brief smile."""
+    pictures = simulate.frames(BRIEF, rate=200, size=(320, 240), seed=3, person=someone(np.random.default_rng(7)))
+    return make_video(tmp_path_factory.mktemp("brief") / "brief.mp4", pictures, rate=200)
+
+
+# --- corpora -------------------------------------------------------------------------------------------------------
+
+
+def test_casme2_and_samm_are_read_at_their_rate(casme2: Path, samm: Path) -> None:
+    rows, unnamed = micro.examples(casme2)
+    assert (len(rows), unnamed) == (4 * PEOPLE, 1)
+    # coded are frames 32 to 43 of images from 30 on: 2/200 s to (43 + 1 - 30)/200 s
+    assert {(row.rate, row.start, row.end) for row in rows} == {(200.0, 0.01, 0.07)}
+    assert {row.subject for row in rows} == {"sub01", "sub02", "sub03"}
+    other, none = micro.examples(samm, "three")
+    assert (len(other), none, {row.label for row in other}) == (4 * PEOPLE, 0, {"surprise", "negative"})
+    assert {(row.rate, row.start, row.end) for row in other} == {(200.0, 0.01, 0.07)}
+    words = [row.label for row in micro.examples(casme2, "labelled")[0]]
+    assert (words.count("happiness"), words.count("disgust"), words.count("others")) == (6, 6, 1)
+
+
+def test_a_manifest_carries_the_rate(casme2: Path, tmp_path: Path) -> None:
+    from duchenne.datasets import catalog
+
+    listed = manifest.write(tmp_path / "list.csv", catalog.entries("casme2", casme2))
+    assert micro.examples(listed) == micro.examples(casme2)
+    table = listed.read_text(encoding="utf-8").replace(",200,", ",,")
+    listed.write_text(table, encoding="utf-8")
+    with pytest.raises(InputError, match=r"folder of images, which have no times; tell its frames per second"):
+        micro.examples(listed)
+    assert {row.rate for row in micro.examples(listed, rate=100.0)[0]} == {100.0}
+
+
+def test_a_rate_that_is_none_is_told(tmp_path: Path) -> None:
+    for text in ("fast", "-5", "nan", "0"):
+        with pytest.raises(InputError, match=rf"has the rate '{text}'; expected frames per second, for example 200\.$"):
+            manifest.rate_of(Entry(Clip("a"), {"rate": text}))
+    assert manifest.rate_of(Entry(Clip("a"), {"rate": "59.94"})) == 59.94
+    assert manifest.rate_of(Entry(Clip("a"))) is None
+
+
+def test_what_holds_no_micro_expressions_is_told(tmp_path: Path, casme2: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no copy of CASME II, SAMM or SMIC"):
+        micro.examples(tmp_path)
+    with pytest.raises(UsageError, match=r"one of emotions, labelled, three, found 'five'"):
+        micro.examples(casme2, "five")
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,subject,emotion,label\na.npz#3,1,happiness,\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"are read from pictures"):
+        micro.examples(listed)
+
+
+# --- learning ------------------------------------------------------------------------------------------------------
+
+
+def predictions(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO((folder / "predictions.csv").read_text(encoding="utf-8"))))
+
+
+def test_people_left_out_are_told_apart_and_said_by_name(trained: tuple[Path, dict, list[str]]) -> None:
+    out, card, said = trained
+    assert (card["people"], card["clips"], card["counts"]) == (3, 12, {"disgust": 6, "happiness": 6})
+    assert card["left_out"] == {"without_a_class": 1, "unreadable": 0}
+    assert card["uf1"] >= 0.75 and card["uar"] >= 0.75  # chance is 0.5: the order of the pictures is all that differs
+    confusion = np.array(card["confusion"])
+    assert confusion.sum() == 12 and card["accuracy"] == pytest.approx(np.trace(confusion) / 12)
+    assert card["uar"] == pytest.approx(np.mean(np.diag(confusion) / confusion.sum(axis=1)))
+    assert set(card["per_person"]) == {"sub01", "sub02", "sub03"}
+    assert sum(row["right"] for row in card["per_person"].values()) == np.trace(confusion)
+    assert [line for line in said if line.startswith("person 3 of 3, sub03: ")]
+    rows = predictions(out)
+    assert sum(row["label"] == row["predicted"] for row in rows) == np.trace(confusion)
+    assert not list(out.parent.glob(".*"))  # nothing is left of the work
+
+
+def test_each_person_is_judged_by_a_network_that_did_not_see_them(
+    trained: tuple[Path, dict, list[str]], casme2: Path, seeing: Path
+) -> None:
+    """The answers for sub02 are those of a network that is trained here without sub02."""
+    from duchenne.micro import training
+    from duchenne.micro.learner import answers, train
+
+    rows, _ = micro.examples(casme2)
+    network, about = checkpoints.load_expression(seeing)
+    place = trained[0].parent / "again"
+    used, x = training._read(rows, network, about["sha256"], RECIPE.steps, place, lambda text: None)
+    y = np.array([row.label == "happiness" for row in used], int)
+    out = np.array([row.subject == "sub02" for row in used])
+    p = answers(train(RECIPE, x[~out], y[~out], ("disgust", "happiness"))[0], x[out])
+    told = [row for row in predictions(trained[0]) if row["subject"] == "sub02"]
+    np.testing.assert_allclose([float(r["p_happiness"]) for r in told], p[:, 1], atol=1e-4)
+
+
+def test_duchenne_score_reads_its_predictions(trained: tuple[Path, dict, list[str]], duchenne) -> None:
+    said = duchenne("score", trained[0] / "predictions.csv")
+    assert said.code == 0 and f"{trained[1]['uf1']:.3f}" in said.out + said.err, said
+
+
+def test_killed_it_goes_on_with_the_same_command(
+    casme2: Path, seeing: Path, trained: tuple[Path, dict, list[str]], tmp_path: Path
+) -> None:
+    def kill(text: str) -> None:
+        if text.startswith("person 2"):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "mine"
+    with pytest.raises(KeyboardInterrupt):
+        micro.train(casme2, out, RECIPE, seeing=seeing, log=kill)
+    assert not out.exists() and (tmp_path / ".mine.work" / "without-1").is_dir()
+    with pytest.raises(UsageError, match=r"other movements or settings"):
+        micro.train(casme2, out, replace(RECIPE, hidden=5), seeing=seeing, log=lambda text: None)
+    micro.train(casme2, out, RECIPE, seeing=seeing, log=lambda text: None)
+    same = (out / "weights.safetensors").read_bytes() == (trained[0] / "weights.safetensors").read_bytes()
+    assert same and (out / "predictions.csv").read_text() == (trained[0] / "predictions.csv").read_text()
+    micro.train(casme2, out, replace(RECIPE, hidden=5), seeing=seeing, log=lambda text: None)  # in place of the first
+    assert checkpoints.load_micro(out)[0].recipe.hidden == 5
+
+
+def listing(path: Path, rows: list[tuple[object, ...]]) -> Path:
+    text = StringIO()
+    table = csv.writer(text)
+    table.writerow(["path", "subject", "emotion", "label", "start", "end", "rate"])
+    table.writerows(rows)
+    path.write_text(text.getvalue(), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([("a.mp4", 1, "happiness"), ("b.mp4", 2, "happiness")], r"only 'happiness'; .* needs two classes or more\.$"),
+        ([("a.mp4", 1, ""), ("b.mp4", 2, "")], r"has clips of none; .* needs two classes"),
+        ([("a.mp4", 1, "happiness"), ("b.mp4", 1, "fear")], r"clips of one person, 1; .* needs two or more\.$"),
+        ([("a.mp4", 1, "happiness"), ("b.mp4", 2, "fear")], r"without person 1 only 'fear' is left"),
+    ],
+)
+def test_too_few_people_or_classes_are_told_before_a_clip_is_read(
+    rows: list[tuple[object, ...]], told: str, tmp_path: Path, seeing: Path
+) -> None:
+    data = listing(tmp_path / "list.csv", rows)
+    with pytest.raises(InputError, match=told):
+        micro.train(data, tmp_path / "out", RECIPE, seeing=seeing)
+
+
+def test_clips_that_cannot_be_read_are_named_and_left_out(
+    tmp_path: Path, casme2: Path, seeing: Path, empty_room: Path
+) -> None:
+    kept = [(r.path, r.subject, r.label, "", r.start, r.end, 200) for r in micro.examples(casme2)[0]]
+    data = listing(tmp_path / "list.csv", [*kept, (empty_room, 9, "fear"), (tmp_path / "gone.mp4", 9, "fear")])
+    said: list[str] = []
+    card = micro.train(data, tmp_path / "out", replace(RECIPE, epochs=1), seeing=seeing, log=said.append)
+    assert card["left_out"] == {"without_a_class": 0, "unreadable": 2} and card["clips"] == 12
+    assert sum(line.startswith("left out: ") for line in said) == 2
+    assert any("no face" in line for line in said) and any("no file" in line for line in said)
+
+
+# --- spotting ------------------------------------------------------------------------------------------------------
+
+
+def near(row: dict[str, object]) -> None:
+    """Onset within 0.06 s, apex within 0.05 s, offset within 0.08 s of the smile, and IoU above half."""
+    onset, apex, fall, end = BRIEF.moments
+    assert float(row["onset"]) == pytest.approx(onset, abs=0.06)
+    assert float(row["apex"]) == pytest.approx((apex + fall) / 2, abs=0.05)
+    assert float(row["offset"]) == pytest.approx(end, abs=0.08)
+    assert iou((float(row["onset"]), float(row["offset"])), (onset, end)) > 0.5
+
+
+def test_a_brief_smile_in_a_video_is_spotted_and_named(
+    brief: Path, trained: tuple[Path, dict, list[str]], tmp_path: Path, duchenne
+) -> None:
+    out = tmp_path / "found.json"
+    said = duchenne("micro-expressions", brief, "--model", trained[0], "-o", out, "--device", "cpu")
+    assert said.code == 0 and said.out == "" and "1 micro-expression in 1.60 s at 200 frames per second" in said.err
+    found = json.loads(out.read_text(encoding="utf-8"))
+    (row,) = found["spots"]
+    near(row)
+    assert "lip corner" in row["parts"] and found["rate"] == pytest.approx(200) and found["warnings"] == []
+    p = {name: row[f"p_{name}"] for name in ("happiness", "disgust")}
+    assert sum(p.values()) == pytest.approx(1, abs=2e-4) and row["expression"] == max(p, key=p.get)
+    assert found["model"]["id"] == "mine" and "lie" in found["limits"]
+
+
+def test_a_folder_of_images_needs_its_rate(tmp_path: Path, duchenne) -> None:
+    pictures = simulate.frames(BRIEF, rate=100, size=(320, 240), seed=5)
+    write_images(tmp_path / "images", list(pictures), "{:04}.jpg", 1)
+    said = duchenne("micro-expressions", tmp_path / "images", "--rate", 100)
+    assert said.code == 0, said.err
+    (row,) = csv.DictReader(StringIO(said.out))
+    near(row)
+    assert "p_happiness" not in row
+    assert "pass --rate" in duchenne("micro-expressions", tmp_path / "images").sentence
+    assert "--rate must be" in duchenne("micro-expressions", tmp_path / "images", "--rate", 0).sentence
+    slow = duchenne("micro-expressions", tmp_path / "images", "--rate", 5)
+    assert "5 frames per second" in slow.sentence and slow.code == 1
+
+
+def test_at_25_frames_per_second_a_warning_is_said(smile: Path, duchenne) -> None:
+    said = duchenne("micro-expressions", smile)
+    assert said.code == 0 and said.out.startswith("onset,apex,offset,duration,size,clear,parts\n")
+    assert "note: 25 frames per second are too few for micro-expressions" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--model", "smile"], "is no model of micro-expressions, which is needed here; choose another."),
+        (["--model", "nowhere"], "There is no model 'nowhere'"),
+        (["-o", "found.txt"], "end it in .csv or .json."),
+        (["--rate", "30"], "--rate is for folders of images only."),
+        (["--device", "abacus", "--model"], "There is no device 'abacus'"),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    words: list[str], told: str, smile: Path, trained: tuple[Path, dict, list[str]], duchenne
+) -> None:
+    words = [*words, str(trained[0])] if words[-1] == "--model" else words
+    assert told in duchenne("micro-expressions", smile, *words).sentence
+
+
+def test_pictures_that_show_no_movement_are_one_sentence(
+    empty_room: Path, pictures: list[np.ndarray], tmp_path: Path, duchenne
+) -> None:
+    assert "shows no face in 10 frames" in duchenne("micro-expressions", empty_room).sentence
+    one = make_video(tmp_path / "one.mp4", pictures[:1])
+    assert "is a single picture, and a micro-expression is a movement" in duchenne("micro-expressions", one).sentence
+    few = make_video(tmp_path / "few.mp4", pictures[:8])
+    assert "for 0.28 s without a gap" in duchenne("micro-expressions", few).sentence
+
+
+def test_training_from_the_command_line(casme2: Path, seeing: Path, tmp_path: Path, duchenne) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("hidden = 12\nsteps = 8\nepochs = 25\nbatch = 4\n", encoding="utf-8")
+    words = ("--data", casme2, "-o", tmp_path / "model", "--features", seeing, "--recipe", recipe, "--device", "cpu")
+    said = duchenne("train", "micro-expressions", *words)
+    card = json.loads((tmp_path / "model" / "card.json").read_text(encoding="utf-8"))
+    assert said.code == 0 and f"UF1 {card['uf1']:.3f}, UAR {card['uar']:.3f} (chance 0.500)" in said.out
+    assert "right per person: sub01 " in said.out and "person 1 of 3, sub01" in said.err
+    wrong = duchenne("train", "micro-expressions", "--data", tmp_path, "-o", tmp_path / "other", "--features", seeing)
+    assert "holds no copy of CASME II" in wrong.sentence
+    with pytest.raises(ModelError):
+        checkpoints.load_judge(tmp_path / "model")
+
+
+def test_spotting_is_scored_over_long_clips(brief: Path, empty_room: Path, tmp_path: Path) -> None:
+    """One video with the smile as its truth, and one second that is wrongly said to hold one: 1 hit, 1 miss."""
+    onset, _, _, end = BRIEF.moments
+    rows = [(brief, 1, "", "", onset, end), (brief, 1, "", "", 1.2, 1.4), (brief, 1, "", "", 0.0, 1.5)]
+    data = listing(tmp_path / "list.csv", rows)
+    scores = micro.spotting_scores(data)
+    assert (scores["tp"], scores["fp"], scores["fn"], scores["clips"]) == (1, 0, 1, 1)
+    assert scores["f1"] == pytest.approx(2 / 3) and len(scores["per_clip"][str(brief)]["truth"]) == 2
+    with pytest.raises(InputError, match=r"no clip that could be read"):
+        micro.spotting_scores(listing(data, [(empty_room, 1, "", "", 0.0, 0.3)]), log=lambda text: None)
+    with pytest.raises(InputError, match=r"has no start and end"):
+        micro.spotting_scores(listing(data, [(brief, 1)]))

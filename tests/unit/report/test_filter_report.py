@@ -1,0 +1,277 @@
+"""`duchenne filters`: from a model and images to the page and its sheets, and what is refused before any work."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import Said
+from duchenne import checkpoints
+from duchenne.expression import filters
+from duchenne.expression.layers import Seeing
+from duchenne.expression.learner import ExpressionModel, ExpressionRecipe
+from duchenne.expression.network import ExpressionCNN
+from duchenne.report import filters as filter_report
+from duchenne.types import Array
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (70, 48, 48)).astype(np.uint8)
+OURS = ("stem", "block1a.inner", "block1a", "block2a.inner", "block2a", "block3a.inner", "block3a", "block4a.inner")
+Call = Callable[..., Said]
+
+
+def expert(kind: str = "ours", **changes: object) -> ExpressionModel:
+    """A network with drawn weights, its residual blocks and batch norms as after some learning."""
+    sizes = {"widths": (4, 4, 6, 8), "blocks": (1, 1, 1, 1)} if kind == "ours" else {"widths": (3, 4, 5), "full": 8}
+    recipe = replace(ExpressionRecipe(), kind=kind, **sizes, **changes)
+    torch.manual_seed(1)
+    network = ExpressionCNN(recipe.config(("joy", "anger"), (127.5,), (64.0,)))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+    return ExpressionModel(network, recipe, {"images": 70})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.save(expert(), tmp_path_factory.mktemp("model") / "mine", name="mine")
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "faces.npz", images=IMAGES)
+    return tmp_path / "faces.npz"
+
+
+def folder_of(images: Array, folder: Path) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return folder
+
+
+# --- the network as it is looked at -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "per_image"), [("ours", True), ("ours", False), ("paper", True)])
+def test_layers_answer_what_the_network_itself_says_of_them(kind: str, per_image: bool) -> None:
+    network = expert(kind, per_image=per_image).network
+    seeing = Seeing(network)
+    names = list(network.layers)
+    found = filters.search(seeing, names, (seeing.normalised(IMAGES[i : i + 9]) for i in range(0, 70, 9)), n=3)
+    with torch.no_grad():
+        maps = network.maps(torch.from_numpy(IMAGES[:, None]))
+    for name in names:
+        strongest = maps[name].flatten(2).amax(-1) if maps[name].ndim == 4 else maps[name]
+        wanted = strongest.sort(0, descending=True).values[:3].T.numpy()
+        np.testing.assert_allclose(np.nan_to_num(found[name].value), wanted, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found[name].mean, strongest.mean(0).numpy(), rtol=1e-4, atol=1e-5)
+        alive = ~found[name].dead
+        ratio = wanted.sum(1) / (wanted > 0).sum(1).clip(1) / strongest.mean(0).numpy().clip(1e-9)
+        np.testing.assert_allclose(found[name].stands_out[alive], ratio[alive], rtol=1e-3)
+        assert found[name].layer == name
+    assert list(filters.layers(seeing, seeing.normalised(IMAGES[:1])[0])) == names
+
+
+def test_a_unit_sees_its_field_though_pictures_have_their_own_mean() -> None:
+    """A stem of 3×3 filters; two more of them behind a pooling see 3 + 1 + 2·2·2 = 12 pixels."""
+    seeing = Seeing(expert(per_image=True).network)
+    found = filters.search(seeing, ["stem", "block1a"], [seeing.normalised(IMAGES)], n=2)
+    for name, side in (("stem", 3), ("block1a", 12)):
+        box = found[name].box[found[name].image >= 0]
+        assert (box[:, 2:] - box[:, :2]).max() == side
+
+
+def test_layers_lose_their_weights_by_their_own_names() -> None:
+    seeing = Seeing(expert().network)
+    found = filters.excite(seeing, "block2a", [seeing.normalised(IMAGES)], n=1)
+    before = {name: value.clone() for name, value in seeing.state_dict().items()}
+    steps = filters.randomise(seeing, found, seed=2)
+    down = ["block2a", "block2a.inner", "block1a", "block1a.inner", "stem"]
+    assert [step.layers for step in steps] == [tuple(down[: k + 1]) for k in range(5)]
+    assert all(torch.equal(value, before[name]) for name, value in seeing.state_dict().items())
+    own = filters.randomise(seeing, replace(found, layer="block1a.inner"), seed=2)
+    assert len(own) == 2
+    assert np.nanmedian(steps[-1].deconvnet) < np.nanmedian(steps[0].deconvnet) < 1
+    assert (np.abs(steps[-1].guided_size) <= 1).all() and not np.allclose(steps[-1].guided_size, steps[-1].guided)
+
+
+def test_the_default_is_the_last_maps_of_both_kinds() -> None:
+    assert Seeing(expert().network).choose(()) == ["block3a", "block4a"]
+    assert Seeing(expert("paper").network).choose(()) == ["conv2", "conv3"]
+    assert Seeing(expert("paper").network).choose(["full", "conv1"]) == ["conv1", "full"]
+    assert Seeing(expert().network).choose(["all"]) == [*OURS, "block4a"]
+
+
+# --- the page -----------------------------------------------------------------------------------------------
+
+
+def test_a_page_and_a_sheet_per_layer(duchenne: Call, model: Path, packed: Path, tmp_path: Path) -> None:
+    with (tmp_path / "units.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "emotion", "AU12", "AU4"])
+        table.writerows([f"faces.npz#{i}", "joy", i % 2, "" if i % 3 else 0] for i in range(60))
+    out = tmp_path / "new" / "filters.html"
+    words = ("filters", "--model", model, "--images", packed, "--layers", "block4a,stem", "--top", 5)
+    said = duchenne(*words, "--units", tmp_path / "units.csv", "-o", out)
+    assert (said.code, said.err) == (0, "") and "stem: 4 filters" in said.out and "70 images searched" in said.out
+    names = {"filters.html", "filters-stem.png", "filters-block4a.png"}
+    assert {path.name for path in out.parent.iterdir()} == names
+    page = out.read_text(encoding="utf-8")
+    assert not re.search(r"<script|https?://|src=\"(?!data:)", page)
+    assert page.index('id="stem"') < page.index('id="block4a"') and "no lie detector" in page
+    anchors = re.findall(r'id="stem-(\d+)"', page)
+    seeing = Seeing(checkpoints.load_expression(model)[0].network)
+    found = filters.excite(seeing, "stem", [seeing.normalised(IMAGES)], n=5)
+    strength = np.nanmean(found.value, axis=1)
+    assert [int(j) for j in anchors] == np.flatnonzero(~found.dead)[np.argsort(-strength[~found.dead])].tolist()
+    assert "AU12" in page and "AU4" in page and "permutations" in page and "only its own" in page
+
+
+def test_p_is_corrected_over_all_layers_at_once(model: Path, packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "units.csv").write_text(
+        "file,AU12\n" + "".join(f"faces.npz#{i},{int(i < 9)}\n" for i in range(70)), encoding="utf-8"
+    )
+    ask = {"units": tmp_path / "units.csv", "top": 4}
+    both = filter_report.report(model, packed, tmp_path / "a.html", layers=["stem", "block4a"], **ask)["units"]
+    alone = filter_report.report(model, packed, tmp_path / "b.html", layers=["stem"], **ask)["units"]
+    np.testing.assert_array_equal(both["stem"].p, alone["stem"].p)
+    assert both["stem"].share.shape == (4, 1) and both["block4a"].share.shape == (8, 1)
+    assert both["stem"].adjusted.min() > alone["stem"].adjusted.min()  # more was looked at
+
+
+def test_a_sheet_of_ones_own_name(model: Path, packed: Path, tmp_path: Path) -> None:
+    ask = {"top": 2, "sheet": tmp_path / "sheet.png"}
+    assert filter_report.report(model, packed, tmp_path / "a.html", layers=["stem"], **ask)["sheets"] == [ask["sheet"]]
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.width == 2160
+
+
+def test_pictures_without_a_face_are_left_out_and_told(
+    duchenne: Call, model: Path, pictures: list[Array], tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i, picture in enumerate([pictures[0], np.zeros_like(pictures[0]), pictures[20]]):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    (tmp_path / "units.csv").write_text("file,AU12\n0.png,0\n2.png,1\n", encoding="utf-8")
+    words = ("filters", "--model", model, "--images", folder, "--layer", "block4a")
+    said = duchenne(*words, "--units", tmp_path / "units.csv", "-o", tmp_path / "a.html")
+    assert said.code == 1 and "1 images were left out" in said.err and "1.png shows no face" in said.err
+    assert "2 images searched" in said.out
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "1 of 3 images were left out" in page and "are few" in page
+
+
+def test_images_are_read_one_batch_at_a_time(tmp_path: Path) -> None:
+    source = filter_report.faces(folder_of(IMAGES, tmp_path / "in"), is_aligned=True)
+    ticks: list[int] = []
+    stream = source.batches(ticks.append)
+    assert next(stream).shape == (64, 48, 48) and max(ticks, default=0) <= 64 and len(source.came) == 64
+    np.testing.assert_array_equal(next(stream), IMAGES[64:])
+
+
+@pytest.mark.parametrize("form", ["npz", "csv", "folders"])
+def test_copies_of_fer2013(form: str, tmp_path: Path) -> None:
+    few = IMAGES[:4]
+    if form == "npz":
+        np.savez(tmp_path / "public_test.npz", images=few, labels=np.arange(4))
+    elif form == "csv":
+        rows = [f"{i},{' '.join(map(str, image.ravel()))},Training" for i, image in enumerate(few)]
+        (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
+    else:
+        for i, image in enumerate(few):
+            place = tmp_path / "train" / ("angry", "happy")[i // 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{i}.png")
+    source = filter_report.faces(tmp_path)
+    np.testing.assert_array_equal(np.concatenate(list(source.batches())), few)
+    name = {"npz": "public_test.npz#3", "csv": "fer2013.csv#3", "folders": "train/happy/3.png"}[form]
+    assert source.names[name] == 3 and source.count == 4
+
+
+# --- refused ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (("--layer", "conv9"), 2, "no layer 'conv9'; choose from stem, block1a.inner,"),
+        (("--model", "default"), 1, "default is no expression network"),
+        (("--device", "abacus"), 2, "no device 'abacus'"),
+        (("--images", "nowhere"), 1, "no folder nowhere"),
+        (("--images", "nowhere.npz"), 1, "cannot be read as .npz"),
+        (("--images", ".."), 1, "folder without pictures"),
+        (("--out", "."), 2, "does not end in .html"),
+        (("--out", "units.csv"), 2, "does not end in .html"),
+        (("--sheet", "a.jpg"), 2, "does not end in .png"),
+        (("--images", ".", "--sheet", "1.png"), 2, "among the images"),
+    ],
+)
+def test_what_cannot_be_shown(
+    duchenne: Call, model: Path, words: tuple[str, ...], code: int, sentence: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    np.savez(tmp_path / "faces.npz", images=IMAGES)
+    asked = {"--model": str(model), "--images": "../faces.npz", "--out": "a.html"}
+    asked |= dict(zip(words[::2], words[1::2], strict=True))
+    said = duchenne("filters", *itertools.chain(*asked.items()))
+    assert sentence in said.sentence and said.code == code and not any(place.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("file,AU12\nother.png,1\n", "line 2, names 'other.png', which is not among the images"),
+        ("file,AU12\nfaces.npz#1,1\nfaces.npz#1,0\n", "line 3, names 'faces.npz#1' a second time"),
+        ("file,AU12\nfaces.npz#1,3\n", "line 2, has AU12 = '3'; expected 1 (there), 0 (not there)"),
+        ("file,AU12\nfaces.npz#1,\n", "codes no image"),
+        ("file,joy\nfaces.npz#1,1\n", "the column file and one for each action unit"),
+        ("", "the column file and one for each action unit"),
+    ],
+)
+def test_units_that_cannot_be_read(
+    duchenne: Call, model: Path, packed: Path, rows: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "units.csv").write_text(rows, encoding="utf-8")
+    words = ("filters", "--model", model, "--images", packed, "--units", tmp_path / "units.csv")
+    said = duchenne(*words, "-o", tmp_path / "a.html")
+    assert sentence in said.sentence and said.code == 1 and not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [(IMAGES.astype(float), "float64"), (IMAGES[:, :40], "(70, 40, 48)"), (IMAGES[:0], "at least one")],
+)
+def test_packed_images_of_another_kind(
+    duchenne: Call, model: Path, images: Array, sentence: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "faces.npz", images=images)
+    said = duchenne("filters", "--model", model, "--images", tmp_path / "faces.npz", "-o", tmp_path / "a.html")
+    assert sentence in said.sentence and said.code == 1
+
+
+def test_cropped_faces_that_are_not_called_so_stop_it_early(duchenne: Call, model: Path, tmp_path: Path) -> None:
+    folder = folder_of(IMAGES[:20], tmp_path / "in")
+    said = duchenne("filters", "--model", model, "--images", folder, "-o", tmp_path / "a.html")
+    assert "None of the first 16 images" in said.sentence and "--aligned" in said.sentence and said.code == 1
+
+
+def test_a_network_that_reads_colour(duchenne: Call, packed: Path, tmp_path: Path) -> None:
+    recipe = replace(ExpressionRecipe(), kind="ours", widths=(4, 4, 6, 8), blocks=(1, 1, 1, 1), channels=3)
+    network = ExpressionCNN(recipe.config(("joy", "anger"), (127.5,) * 3, (64.0,) * 3))
+    checkpoints.save(ExpressionModel(network, recipe, {}), tmp_path / "rgb", name="rgb")
+    said = duchenne("filters", "--model", tmp_path / "rgb", "--images", packed, "-o", tmp_path / "a.html")
+    assert "reads colour" in said.sentence and said.code == 1

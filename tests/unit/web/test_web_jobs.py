@@ -1,0 +1,62 @@
+"""The app's work on a clip, in this process: what was followed once is not followed again, and progress only grows."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import RATE
+from duchenne.clips import cache
+from duchenne.types import Array
+from duchenne.web import jobs
+from makers import make_video
+
+
+@pytest.fixture(scope="module")
+def two(smile: Path, pictures: list[Array], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """A clip of 45 frames and one of 60, each in a folder of its own, as uploads are; both were judged."""
+    folder = tmp_path_factory.mktemp("session")
+    paths = [folder / name / "clip.mp4" for name in ("short", "whole")]
+    for path in paths:
+        path.parent.mkdir()
+    make_video(paths[0], pictures[:45], rate=RATE)
+    shutil.copy(smile, paths[1])
+    clips = [{"path": str(path), "name": f"{path.parent.name}.mp4"} for path in paths]
+    for clip in clips:
+        asked(jobs.judge, [clip])
+    return clips
+
+
+def asked(kind: Any, clips: list[dict[str, str]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The answer to a job, and every word of progress on the way, however fast it came."""
+    told: list[Any] = []
+    out = Path(clips[0]["path"]).parent / "out"
+    job = {"clips": clips, "out": str(out), "model": "default", "allow_truncated": False}
+    with pytest.MonkeyPatch.context() as change:
+        change.setattr(jobs, "_TICK", 0.0)
+        return kind(job, told.append), told
+
+
+def test_a_film_and_a_comparison_follow_no_face_again(
+    two: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "read_faces", lambda *_, **__: pytest.fail("followed again"))
+    film, told = asked(jobs.film, two[1:])
+    assert film["bytes"] == (Path(two[1]["path"]).parent / "out" / "overlay.mp4").stat().st_size > 10_000
+    assert {each["stage"] for each in told} >= {"following", "drawing", "writing"}
+    assert {each["total"] for each in told} == {120} and told[-1]["done"] == 120
+    found, told = asked(jobs.compare, two)
+    assert len(found["alone"]) == 2 and all(0 <= each["p_genuine"] <= 1 for each in found["alone"])
+    assert {each["total"] for each in told} == {105} and told[-1]["done"] == 105
+    assert all(a["done"] <= b["done"] for a, b in pairwise(told)) and {0, 45} <= {each["done"] for each in told}
+
+
+def test_what_is_kept_of_a_clip_lies_in_its_own_folder(two: list[dict[str, str]]) -> None:
+    for clip in two:
+        own = Path(clip["path"]).parent
+        assert sorted(path.name for path in own.iterdir()) == ["clip.mp4", "followed", "out"]
+        assert [path.suffix for path in (own / "followed").iterdir()] == [".followed"]
