@@ -25,10 +25,6 @@ class Registry(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, name: str, target: str) -> None:
-        """Register `target` (`"module:object"`) under `name`; an existing name is replaced."""
-        self._entries[name] = target
-
     def load(self, name: str) -> Any:
         """Import and return the object registered under `name`; UsageError names the known ones."""
         if name not in self._entries:

@@ -85,18 +85,6 @@ def cross(corpora: Iterable[Any] | None, subjects: Iterable[Any] | None) -> Iter
     return ((learnt, tested, rows[learnt], rows[tested]) for learnt, tested in permutations(rows, 2))
 
 
-def nested(subjects: Iterable[Any] | None, k: int, inner: int, seed: int) -> Iterator[tuple[Array, Array, list[Split]]]:
-    """`k` triples (train, test, inner splits): `by_person`, and each train again into `inner` folds by person.
-
-    What is chosen (a model, a setting, a threshold) is chosen on the inner splits (train, test), whose numbers
-    are of rows of the whole table and never of tested ones. Raises UsageError as `by_person` does.
-    """
-    person = persons(subjects)
-    outer = list(by_person(person, k, seed))
-    splits = [[(train[a], train[b]) for a, b in by_person(person[train], inner, seed)] for train, _ in outer]
-    return ((train, test, parts) for (train, test), parts in zip(outer, splits, strict=True))
-
-
 def _apart(person: Array, place: Array, kind: str, advice: str) -> None:
     """UsageError for the first person who is in two places."""
     home: dict[str, str] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from duchenne.types import Array, FaceTrack
+from duchenne.types import Array
 
 #: Which of dlib's 68 points (from 0) are kept as they are …
 KEPT = (*range(17, 27), *range(30, 36), *range(36, 48), 48, 50, 51, 52, 54, 56, 57, 58)
@@ -20,11 +20,3 @@ def points40(points: Array) -> Array:
     """float (T, 40, 2) from dlib's points (T, 68, 2), in the same unit; NaN stays NaN."""
     middle = np.stack([(points[:, a] + points[:, b]) / 2 for a, b in MIDPOINTS], axis=1)
     return np.concatenate([points[:, KEPT], middle], axis=1)
-
-
-def scaled(track: FaceTrack) -> Array:
-    """float64 (T, 80): the 40 points as x0 y0 x1 y1 …, the face box mapped to [-1, 1] in each frame."""
-    box = track.box.astype(float)
-    centre = (box[:, None, :2] + box[:, None, 2:]) / 2
-    half = (box[:, None, 2:] - box[:, None, :2]) / 2
-    return np.asarray(((points40(track.points.astype(float)) - centre) / half).reshape(len(track), 80))

@@ -87,21 +87,6 @@ def lip_curve(track: FaceTrack, *, rest: float | None = None) -> Signals:
     return _mean_left_right(track.time, "lip", ways[:, 0], ways[:, 1], "lip widths")
 
 
-def eyelid_curve(track: FaceTrack, *, rest: float | None = None) -> Signals:
-    """Eye opening of a frontal track in eye widths at rest: curves eyelid, eyelid_left, eyelid_right.
-
-    Per eye the signed way from the midpoint of the corners up to the middle of the upper lid; positive is
-    open. `rest` as in `lip_curve`.
-    """
-    points = track.points.astype(float)
-    still = _resting(track.time, points, rest)
-    sides = []
-    for a, b in ((36, 39), (42, 45)):
-        up = (points[:, a] + points[:, b] - points[:, a + 1] - points[:, a + 2]) / 2
-        sides.append(np.sign(up[:, 1]) * np.linalg.norm(up, axis=1) / np.linalg.norm(still[a] - still[b]))
-    return _mean_left_right(track.time, "eyelid", sides[0], sides[1], "eye widths")
-
-
 def smoothed(values: Array, fps: float, window: float = _MEDIAN) -> Array:
     """float64 (T,): running median over `window` seconds, ends mirrored; NaN stays and parts the curve.
 

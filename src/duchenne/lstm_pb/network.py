@@ -119,14 +119,12 @@ def recognise(
     steps: int = 50,
     rate: float = 0.9,
     momentum: float = 0.0,
-    smooth: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """(PB (B, pb), error of every step (steps + 1, B)): recognition, the weights fixed and PB from zero.
 
     Equations 1 and 2: p ← p + δp, δp the mean over frames of the error that reaches the PB nodes, which is descent on
     the mean prediction error. A step that raises a sequence's error is taken back and its rate halved, so
-    the error never rises. For `published-code` use `first_step`. `smooth` is Tani's k_nb, pulling PB together within
-    the batch only where sequences are windows of one clip, in order.
+    the error never rises. For `published-code` use `first_step`.
     """
     pb = x.new_zeros(len(x), model.config.pb)
     speed = torch.zeros_like(pb)
@@ -135,8 +133,6 @@ def recognise(
     errors = [error]
     for _ in range(steps):
         push = -slope * model.config.inputs  # the error at the output nodes is a sum over them
-        if smooth and len(x) > 2:
-            push[1:-1] += smooth * (pb[2:] - 2 * pb[1:-1] + pb[:-2])
         speed = momentum * speed + pace * push
         tried = pb + speed
         new, new_slope = _slope(model, x, mask, tried)

@@ -136,17 +136,6 @@ def risk_coverage(p: Array, y: Array) -> tuple[Array, Array]:
 # --- intervals and chance -----------------------------------------------------------------------------------
 
 
-def clustered_bootstrap(
-    metric: Metric, p: Array, y: Array, groups: Iterable[Any], n: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """(low, high): 95 % percentile interval of `metric` when persons, not rows, are drawn with replacement.
-
-    Draws whose metric is NaN are left out. NaN where fewer than 2 persons answered: nothing is known then.
-    """
-    p, y = np.asarray(p, float), np.asarray(y)
-    return _intervals({"": lambda w: metric(p, y, w)}, _codes(groups), {"": ~np.isnan(p)}, n, seed)[""]
-
-
 def permutation_p(metric: Metric, p: Array, y: Array, groups: Iterable[Any], n: int = 1000, seed: int = 0) -> float:
     """How often labels shuffled within each person score at least as high: (1 + count) / (1 + n), one-sided.
 
@@ -167,8 +156,10 @@ def permutation_p(metric: Metric, p: Array, y: Array, groups: Iterable[Any], n: 
 def _intervals(
     measures: dict[str, Callable[[Array], Array]], person: Array, answered: dict[str, Array], n: int, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """The interval of each measure of row weights (B, N) → (B,), all from the same draws of persons.
+    """95 % percentile interval of each measure of row weights (B, N) → (B,) when persons, not rows, are drawn.
 
+    All rest on the same draws with replacement, those whose measure is NaN left out; NaN where fewer than 2 persons
+    answered: nothing is known then.
     `answered` holds for each measure the rows that it rests on, bool (N,); `person` is (N,), whole numbers.
     """
     kept = np.logical_or.reduce(list(answered.values()))

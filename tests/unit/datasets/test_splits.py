@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from duchenne.datasets.splits import Split, by_person, cross, fixed, leave_one_person_out, nested
+from duchenne.datasets.splits import Split, by_person, cross, fixed, leave_one_person_out
 from duchenne.errors import UsageError
 
 PERSONS = st.lists(st.integers(0, 12) | st.sampled_from(["a", "b ", " b", "Ünal"]), min_size=2, max_size=60)
@@ -116,16 +116,6 @@ def test_cross_learns_from_one_corpus_and_tests_another_both_ways() -> None:
     assert found == [(a, b, rows[a], rows[b]) for a, b in expected]
 
 
-def test_nested_splits_what_is_learnt_from_by_person() -> None:
-    subjects = np.repeat(np.arange(12), 3)
-    outer = list(by_person(subjects, 4, 7))
-    for (train, test, inner), (same_train, same_test) in zip(nested(subjects, 4, 3, 7), outer, strict=True):
-        assert train.tolist() == same_train.tolist() and test.tolist() == same_test.tolist()
-        assert sorted(np.concatenate([part for _, part in inner]).tolist()) == train.tolist()
-        # 9 persons in 3 folds: 3 of them with 3 rows each are tested inside
-        assert [(len(a), len(b)) for a, b in inner] == [(18, 9)] * 3
-
-
 def test_the_new_splits_refuse_at_once() -> None:
     for split, message in (
         (lambda: cross(None, "ab"), "The corpus of every row is needed"),
@@ -133,10 +123,6 @@ def test_the_new_splits_refuse_at_once() -> None:
         (lambda: cross("xx", "ab"), "At least 2 corpora .* found only 'x'"),
         (lambda: cross("xy", "abc"), "found 2 corpora, 3 persons"),
         (lambda: cross(["x", "y"], ["1", 1]), "Person '1' is in the corpora 'x' and 'y'; .* name them apart"),
-        (lambda: nested("aab", 3, 2, 0), "3 folds need as many persons, found 2"),
-        (lambda: nested("abc", 3, 3, 0), "3 folds need as many persons, found 2"),
-        (lambda: nested("abc", 3, 1, 0), "At least 2 folds"),
-        (lambda: nested(None, 3, 2, 0), "person of every row"),
     ):
         with pytest.raises(UsageError, match=message):
             split()

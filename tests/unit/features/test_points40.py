@@ -1,7 +1,6 @@
 import numpy as np
 
-from duchenne.datasets import simulate
-from duchenne.features.points40 import KEPT, MIDPOINTS, points40, scaled
+from duchenne.features.points40 import KEPT, MIDPOINTS, points40
 
 
 def test_selection_is_the_papers():
@@ -14,13 +13,3 @@ def test_selection_is_the_papers():
     np.testing.assert_array_equal(found[0, :36, 0], KEPT)
     np.testing.assert_array_equal(found[0, 36:, 0], [(a + b) / 2 for a, b in MIDPOINTS])
     np.testing.assert_array_equal(found[..., 1], -found[..., 0])
-
-
-def test_scaling_follows_the_box():
-    track = simulate.track(simulate.POSED, rate=30.0)
-    points = scaled(track)
-    assert points.shape == (len(track), 80)
-    assert np.abs(points).max() < 1.6
-    box = track.box.copy()
-    moved = track.evolve("move and enlarge", points=track.points * 2 + 7, box=box * 2 + 7)
-    np.testing.assert_allclose(scaled(moved), points, atol=1e-3)

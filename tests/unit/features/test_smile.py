@@ -145,21 +145,6 @@ def test_the_lip_curve_is_a_half_at_rest_and_grows_by_the_movement_of_the_corner
     assert late["lip"][60:] == pytest.approx(0.5, abs=1e-4)
 
 
-def test_the_eyelid_curve_falls_when_the_lid_closes_and_turns_negative_below_the_corners():
-    track = prepared(simulate.track(replace(KINDS["posed"], amplitude=0.0, head_motion=0.0), 50.0, jitter=0.0))
-    points = track.points[:1].repeat(30, axis=0)
-    middle = (points[0, 36] + points[0, 39]) / 2
-    width = np.linalg.norm(points[0, 36] - points[0, 39])
-    points[15:, 37] = points[15:, 38] = middle + np.array([0, 0.1 * width])  # below: y points down
-    eyes = smile.eyelid_curve(
-        track.evolve("shut", time=track.time[:30], points=points, box=track.box[:30], confidence=track.confidence[:30])
-    )
-    lid = np.linalg.norm((points[0, 37] + points[0, 38]) / 2 - middle) / width
-    assert eyes["eyelid_left"][:15] == pytest.approx(lid, abs=1e-4)
-    assert eyes["eyelid_left"][15:] == pytest.approx(-0.1, abs=1e-4)
-    assert eyes["eyelid"] == pytest.approx((eyes["eyelid_left"] + eyes["eyelid_right"]) / 2)
-
-
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_simulated_smile_is_measured_as_it_was_made(kind):
     kin = KINDS[kind]

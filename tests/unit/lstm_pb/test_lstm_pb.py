@@ -213,16 +213,6 @@ def test_recognition_leaves_the_weights_alone(reading):
         assert torch.equal(weight, before[name][0]) and weight.requires_grad == before[name][1] and weight.grad is None
 
 
-def test_smoothing_draws_the_pb_vectors_of_neighbouring_windows_together():
-    net, (x, mask) = network("rnnpb"), batch(clips(10, 10, 10, 10, 10))
-
-    def bend(smooth):
-        found, _ = recognise(net, x, mask, steps=30, smooth=smooth)
-        return float(found.diff(n=2, dim=0).norm())
-
-    assert bend(0.2) < 0.9 * bend(0.0)
-
-
 # --- learning, recognition and generation together -------------------------------------------------------------------
 
 FRAMES, MOVEMENTS = 20, 4

@@ -33,6 +33,10 @@ def corpus(seed: int = 0, persons: int = 12, skill: float = 0.2) -> tuple[Any, A
     return p, y, subject, rng.choice(["fear", "anger"], len(y))
 
 
+def interval(name: str, p: Any, y: Any, who: Any, n: int = 1000, seed: int = 0) -> Any:
+    return m.score(p, y, who, n=n, seed=seed)[f"{name}_interval"]
+
+
 @given(ANSWERS)
 @settings(deadline=None)  # scikit-learn's checks take long on a busy machine
 def test_scores_agree_with_scikit_learn(rows: list[tuple[float, bool]]) -> None:
@@ -55,7 +59,7 @@ def test_missing_answers_are_left_out() -> None:
     for name in ("accuracy", "balanced_accuracy", "auc", "f1", "brier", "ece"):
         assert getattr(m, name)(q, z) == getattr(m, name)(p, y)
     assert m.forced_pair_accuracy(q, z, who) == m.forced_pair_accuracy(p, y, subject)
-    assert m.clustered_bootstrap(m.auc, q, z, who, 50) == m.clustered_bootstrap(m.auc, p, y, subject, 50)
+    assert interval("auc", q, z, who, 50) == interval("auc", p, y, subject, 50)
 
 
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "auc", "f1", "brier", "ece"])
@@ -141,19 +145,19 @@ def test_risk_coverage_by_hand_and_brute_force() -> None:
 def test_bootstrap_draws_persons() -> None:
     # two persons, one always right, one never: a draw scores 0, 1/2 or 1, each extreme in a quarter of draws
     p, y, who = [0.9] * 50 + [0.1] * 50, [1] * 100, ["a"] * 50 + ["b"] * 50
-    assert m.clustered_bootstrap(m.accuracy, p, y, who) == (0.0, 1.0)
-    rows = m.clustered_bootstrap(m.accuracy, p, y, range(100))  # as if no person had two clips
+    assert interval("accuracy", p, y, who) == [0.0, 1.0]
+    rows = interval("accuracy", p, y, range(100))  # as if no person had two clips
     assert 0.38 < rows[0] < 0.42 and 0.58 < rows[1] < 0.62  # 0.5 ± 1.96 · 0.05
 
 
 def test_bootstrap_is_repeatable_and_needs_two_persons() -> None:
     p, y, who, _ = corpus()
-    assert m.clustered_bootstrap(m.auc, p, y, who, 99) == m.clustered_bootstrap(m.auc, p, y, who, 99)
-    low, high = m.clustered_bootstrap(m.auc, p, y, who, 99, seed=1)
+    assert interval("auc", p, y, who, 99) == interval("auc", p, y, who, 99)
+    low, high = interval("auc", p, y, who, 99, seed=1)
     assert low < m.auc(p, y) < high
-    assert np.isnan(m.clustered_bootstrap(m.auc, p, y, ["a"] * len(p))).all()
+    assert np.isnan(interval("auc", p, y, ["a"] * len(p))).all()
     with pytest.raises(UsageError, match="person"):
-        m.clustered_bootstrap(m.auc, p, y, [None] * len(p))
+        interval("auc", p, y, [None] * len(p))
 
 
 def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -163,7 +167,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
         rng = np.random.default_rng(seed)
         who = np.repeat(np.arange(40), 5)
         y = rng.random(200) < rng.random(40)[who]
-        low, high = m.clustered_bootstrap(m.accuracy, np.ones(200), y, who, 200, seed)
+        low, high = interval("accuracy", np.ones(200), y, who, 200, seed)
         hits += low <= 0.5 <= high
     assert hits >= 86
 
@@ -278,9 +282,7 @@ def test_bootstrap_is_that_of_repeated_rows(name: str) -> None:
     for draw in np.random.default_rng(3).integers(0, 7, (60, 7)):
         at = np.concatenate([np.flatnonzero(who == person) for person in draw])
         values.append(metric(p[at], y[at]))
-    found = m.clustered_bootstrap(metric, p, y, who, 60, seed=3)
-    assert found == pytest.approx(np.percentile(values, (2.5, 97.5)))
-    assert m.score(p, y, who, n=60, seed=3)[f"{name}_interval"] == pytest.approx(list(found))
+    assert interval(name, p, y, who, 60, seed=3) == pytest.approx(np.percentile(values, (2.5, 97.5)))
 
 
 def test_blocks_of_draws_are_one_stream() -> None:
