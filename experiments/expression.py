@@ -4,7 +4,7 @@
                                                             [--paper FOLDER] [--pictures FOLDER] [--texts]
 
 Writes expression.json beside itself, the figures of docs/expression and, between their markers, the tables of
-docs/expression.md and of README, and the model's card. With --texts nothing is measured: texts and figures are made
+docs/expression.md and docs/science/measured.md, and the model's card. With --texts nothing is measured: texts and figures are made
 from the JSON, of this script and of benchmarks/expression.py. --training is the folder of `learn.loop` in which the
 network learnt: its curve goes into the JSON, and its float32 weights are compared with what half precision keeps of
 them. --paper is the model folder of `duchenne train expression --recipe paper`, of which scores and curve stand beside

@@ -1,4 +1,4 @@
-"""The texts and figures of experiments/expression.py: tables of docs/expression.md and README, and the model's card."""
+"""The texts and figures of experiments/expression.py: tables of docs/expression.md and docs/science/measured.md, and the model's card."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def write(found: dict[str, Any], root: Path) -> None:
     )
     parts |= {"expression-trust": trust_table(found), "expression-labels": label_table(found)}
     parts |= {"expression-size": size_table(found), "expression-speed": speed_table()}
-    for path in (page, root / "README.md"):
+    for path in (page, root / "docs" / "science" / "measured.md"):
         text = path.read_text(encoding="utf-8")
         for name, table in parts.items():
             text = put(text, name, table)

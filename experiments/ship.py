@@ -1,10 +1,10 @@
-"""Train the shipped models with the public command and write their cards and README's tables from the measurements.
+"""Train the shipped models with the public command and write their cards and the pages' tables from the measurements.
 
     DUCHENNE_DATA=<folder with data/> python experiments/ship.py [--texts]
 
 The JSON of experiments/pedfe.toml, uva_nemo.toml, sase_fe.toml (`duchenne run`, its results.json), cuts.py and
 smile_share.py holds every figure that is written here.
-With --texts the models stay as they are and only cards and README are written. Where the training people lie
+With --texts the models stay as they are and only cards and tables are written. Where the training people lie
 (reference.json) is written by reference.py afterwards, from the same evaluations.
 """
 
@@ -166,20 +166,31 @@ lost, a clip too short or too still, or an input unlike the training clips.
 """ + "".join(f"- {limit}\n" for limit in card["limits"])
 
 
-def readme() -> None:
-    """Rewrite README's tables between their markers."""
+def tables() -> dict[str, dict[str, str]]:
+    """Page → marker → the table that belongs between its marks."""
     default, pedfe, uva, sase, cuts = (result(n) for n in ("default", "pedfe", "uva_nemo", "sase_fe", "cuts"))
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = put(text, "headline", headline(default, uva, cuts["human"]))
-    text = put(text, "pedfe", pedfe_table(default, pedfe, cuts))
-    text = put(text, "emotions", emotion_table(default))
-    text = put(text, "cuts", cut_table(cuts))
-    text = put(text, "uva", table(uva, "UvA-NEMO, unseen groups of people", "group", UVA))
-    text = put(text, "sase", table(sase, "SASE-FE training features", "person", SASE))
     pb = table(result("lstm_pb"), "PEDFE, unseen people, one assignment to 5 folds", "person", LSTM_PB)
-    io.write_text(ROOT / "README.md", put(text, "lstm-pb", pb))
-    page = ROOT / "docs" / "lstm-pb.md"
-    io.write_text(page, put(put(page.read_text(encoding="utf-8"), "lstm-pb", pb), "speed", speed_table()))
+    return {
+        "README.md": {"headline": headline(default, uva, cuts["human"])},
+        "docs/science/measured.md": {
+            "pedfe": pedfe_table(default, pedfe, cuts),
+            "emotions": emotion_table(default),
+            "cuts": cut_table(cuts),
+            "uva": table(uva, "UvA-NEMO, unseen groups of people", "group", UVA),
+            "sase": table(sase, "SASE-FE training features", "person", SASE),
+            "lstm-pb": pb,
+        },
+        "docs/lstm-pb.md": {"lstm-pb": pb, "speed": speed_table()},
+    }
+
+
+def pages() -> None:
+    """Rewrite the tables of README and the documentation between their markers."""
+    for page, parts in tables().items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, rows in parts.items():
+            text = put(text, name, rows)
+        io.write_text(ROOT / page, text)
 
 
 def speed_table() -> str:
@@ -362,4 +373,4 @@ if __name__ == "__main__":
     if not parser.parse_args().texts:
         train()
     cards()
-    readme()
+    pages()

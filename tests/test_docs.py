@@ -170,6 +170,19 @@ def test_commands_of_the_pages_run(place, tmp_path, monkeypatch):
     assert {p.name for p in (ground / "out").iterdir()} == {"verdict.json", "frames.csv", "emotions.csv", "report.html"}
 
 
+def test_the_tables_are_those_of_their_json(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import expression_texts
+    import ship
+
+    tables = ship.tables()
+    known = json.loads((ROOT / "experiments/expression.json").read_text(encoding="utf-8"))
+    tables["docs/science/measured.md"]["expression"] = expression_texts.headline(known)
+    for page, parts in tables.items():
+        for name, table in parts.items():
+            assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}: the table {name} is not that of its JSON"
+
+
 def test_smile_table_is_that_of_its_json():
     source = json.loads((ROOT / "experiments/smile_kinematics.json").read_text(encoding="utf-8"))["uva_nemo"]
     table = PAGES["docs/science/smiles.md"].split("<!-- smiles -->")[1]
@@ -212,10 +225,9 @@ def test_limits_are_said_everywhere():
     from duchenne import checkpoints
     from duchenne.pipeline import LIMITS
 
-    root = Path(__file__).parents[1]
     texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": LIMITS}
     texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoints.shipped().items()}
-    texts["report"] = (root / "src/duchenne/templates/report.html.j2").read_text(encoding="utf-8")
+    texts["report"] = (ROOT / "src/duchenne/report/templates/report.html.j2").read_text(encoding="utf-8")
     texts["help"] = subprocess.run(
         [sys.executable, "-m", "duchenne", "--help"], capture_output=True, text=True, check=True
     ).stdout

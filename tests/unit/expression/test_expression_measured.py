@@ -173,20 +173,19 @@ def test_a_tiny_run_says_what_the_network_says(place, found):
 
 def test_texts_are_filled_from_the_json(place, found, monkeypatch):
     root = place / "root"
-    (root / "docs").mkdir(parents=True)
+    (root / "docs" / "science").mkdir(parents=True)
+    beside = root / "docs" / "science" / "measured.md"
     page = (ROOT / "docs" / "expression.md").read_text(encoding="utf-8")
     (root / "docs" / "expression.md").write_text(
         re.sub(r"(<!-- (\S+) -->\n).*?(<!-- /)", r"\1\3", page, flags=re.DOTALL)
     )
-    (root / "README.md").write_text("# Here\n<!-- expression -->\nold\n<!-- /expression -->\nend\n")
+    beside.write_text("# Here\n<!-- expression -->\nold\n<!-- /expression -->\nend\n")
     monkeypatch.setattr(texts, "BENCH", place / "none.json")
     texts.write(found, root)
     filled = (root / "docs" / "expression.md").read_text(encoding="utf-8")
     for table in (texts.headline(found), texts.class_table(found), texts.label_table(found), texts.size_table(found)):
         assert table in filled
-    assert (root / "README.md").read_text() == (
-        f"# Here\n<!-- expression -->\n{texts.headline(found)}<!-- /expression -->\nend\n"
-    )
+    assert beside.read_text() == f"# Here\n<!-- expression -->\n{texts.headline(found)}<!-- /expression -->\nend\n"
     assert {path.stem for path in (root / "docs" / "expression").iterdir()} == {"certainty", "confusion", "learning"}
     texts.card(found, place / "model")
     card = checkpoints.card(place / "model")
