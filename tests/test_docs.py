@@ -180,7 +180,7 @@ def test_the_tables_are_those_of_their_json(monkeypatch):
     tables["docs/science/measured.md"]["expression"] = expression_texts.headline(known)
     for page, parts in tables.items():
         for name, table in parts.items():
-            assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}: the table {name} is not that of its JSON"
+            assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}, {name}: fill it by script"
 
 
 def test_smile_table_is_that_of_its_json():
