@@ -35,8 +35,10 @@ from duchenne import io
 from duchenne.datasets.fer2013 import CLASSES
 from duchenne.expression import recipe as expression_recipe
 from duchenne.expression.augment import augmented
-from duchenne.expression.learner import ExpressionLearner, ExpressionModel, ExpressionRecipe, loss
+from duchenne.expression.learner import ExpressionLearner, loss
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
+from duchenne.expression.recipe import ExpressionRecipe
 
 KINDS = ("ours", "paper")
 #: Way → (bfloat16, channels_last).

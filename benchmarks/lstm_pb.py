@@ -32,8 +32,9 @@ from torch import Tensor
 from duchenne.datasets import simulate
 from duchenne.features.sequences import SequenceReader
 from duchenne.learn.loop import Schedule, fit
-from duchenne.lstm_pb.model import PBLearner, PBRecipe
+from duchenne.lstm_pb.learner import PBLearner
 from duchenne.lstm_pb.network import LSTMPB, READINGS, LSTMPBConfig, prediction_error, recognise
+from duchenne.lstm_pb.recipe import PBRecipe
 
 
 @dataclass(frozen=True)

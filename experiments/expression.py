@@ -39,7 +39,7 @@ from duchenne import checkpoints, io, plots
 from duchenne.datasets import fer2013
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.expression import store
-from duchenne.expression.learner import ExpressionModel
+from duchenne.expression.model import ExpressionModel
 from duchenne.metrics import intervals
 from duchenne.metrics.classes import score_classes
 from duchenne.plots import expression as pictures

@@ -87,7 +87,7 @@ def resolve_device(device: str, loaded: Loaded) -> str:
     UsageError for a device that cannot be used.
     """
     if loaded.clip is not None:
-        from duchenne.expression.learner import device_of
+        from duchenne.learn.optim import device_of
 
         loaded.clip.device = device_of(device).type
         return loaded.clip.device

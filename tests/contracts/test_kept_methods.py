@@ -19,7 +19,8 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.learn.boosting import Recipe
 from duchenne.learn.scorers import Trees
-from duchenne.lstm_pb.model import PBModel, PBRecipe
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import names, store
 from duchenne.methods.hybrid import Hybrid
 from duchenne.methods.stack import Stack

@@ -13,7 +13,8 @@ from duchenne.errors import InputError, ModelError
 from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.boosting import Recipe
-from duchenne.lstm_pb.model import READINGS, PBModel, PBRecipe
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import READINGS, PBRecipe
 from duchenne.metrics.scores import auc
 from duchenne.tabular.model import DescriptorModel
 

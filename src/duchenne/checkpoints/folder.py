@@ -30,11 +30,11 @@ from duchenne.types import Array
 
 if TYPE_CHECKING:
     from duchenne.clipnets.model import ClipModel
-    from duchenne.expression.learner import ExpressionModel
+    from duchenne.expression.model import ExpressionModel
     from duchenne.lstm_pb.model import PBModel
     from duchenne.methods.stack import Stack
     from duchenne.methods.two_stage import TwoStage
-    from duchenne.micro.learner import MicroModel
+    from duchenne.micro.model import MicroModel
     from duchenne.tabular.nets import TableNets
     from duchenne.tabular.table_model import TableModel
 
@@ -94,10 +94,10 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
     if not isinstance(model, DescriptorModel):
         from duchenne.clipnets import model as clip_model
         from duchenne.clipnets import store as clip_files
-        from duchenne.expression import learner
+        from duchenne.expression import model as expression_model
         from duchenne.expression import store as expression_files
         from duchenne.lstm_pb import store as pb_files
-        from duchenne.micro import learner as micro
+        from duchenne.micro import model as micro_model
         from duchenne.micro import store as micro_files
         from duchenne.tabular.nets import TableNets
 
@@ -105,9 +105,9 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
             return store.save(model, folder, name=name)
         if isinstance(model, clip_model.ClipModel):
             return clip_files.save(model, folder, name=name)
-        if isinstance(model, learner.ExpressionModel):
+        if isinstance(model, expression_model.ExpressionModel):
             return expression_files.save(model, folder, name=name)
-        if isinstance(model, micro.MicroModel):
+        if isinstance(model, micro_model.MicroModel):
             return micro_files.save(model, folder, name=name)
         return pb_files.save(model, folder, name=name)
     tabular = model.fitted
@@ -241,7 +241,7 @@ def load_judge(model: str | Path) -> tuple[Judge, dict[str, Any]]:
 
 def load_expression(model: str | Path) -> tuple[ExpressionModel, dict[str, Any]]:
     """As `load`, where nothing but an expression network will do."""
-    from duchenne.expression.learner import ExpressionModel
+    from duchenne.expression.model import ExpressionModel
 
     found, facts = load(model)
     if not isinstance(found, ExpressionModel):
@@ -251,7 +251,7 @@ def load_expression(model: str | Path) -> tuple[ExpressionModel, dict[str, Any]]
 
 def load_micro(model: str | Path) -> tuple[MicroModel, dict[str, Any]]:
     """As `load`, where nothing but a model of micro-expressions will do."""
-    from duchenne.micro.learner import MicroModel
+    from duchenne.micro.model import MicroModel
 
     found, facts = load(model)
     if not isinstance(found, MicroModel):

@@ -26,10 +26,9 @@ from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.network import ClipNet
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.expression.augment import augmented
-from duchenne.expression.learner import _bf16, device_of
 from duchenne.features.sequences import in_batches, padded, varied
 from duchenne.learn import losses
-from duchenne.learn.optim import moments, set_moments
+from duchenne.learn.optim import bf16, device_of, moments, set_moments
 from duchenne.types import Array
 
 _MEASURED = 64  # clips, spread over all, of which levels are measured
@@ -121,7 +120,7 @@ def _drawn(n: int, some: int, rng: np.random.Generator) -> Array:
 class ClipLearner:
     """A network, its averaged weights, its optimiser and data: what `learn.loop.fit` trains.
 
-    device     see `expression.learner.device_of`
+    device     see `learn.optim.device_of`
     start      published weights of the trunk, by their names, or None
     """
 
@@ -148,7 +147,7 @@ class ClipLearner:
         # torch 2.13's Conv3d leaves parts of its weights' gradient unwritten in bfloat16 on a CPU where 2 frames are
         # left
         whole = recipe.kind == "volume" and self.device.type == "cpu"
-        self.bf16 = recipe.inputs == "crops" and not whole and _bf16(recipe.precision, self.device)
+        self.bf16 = recipe.inputs == "crops" and not whole and bf16(recipe.precision, self.device)
         self.optimiser = _optimiser(self.network, self.objective, recipe)
         size = recipe.batch * recipe.accumulate
         self.step, self.steps = 0, recipe.epochs * max(1, math.ceil(len(task.learnt) / size))

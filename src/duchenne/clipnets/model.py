@@ -23,10 +23,10 @@ from duchenne.clipnets.learner import ClipLearner, Loader, Task, answers
 from duchenne.clipnets.network import ClipNet
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.errors import InputError, UsageError
-from duchenne.expression.learner import device_of
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import fit
+from duchenne.learn.optim import device_of
 from duchenne.types import Array, Sample
 
 __all__ = ["ClipModel", "ClipRecipe"]

@@ -88,7 +88,7 @@ def train(
     from duchenne.clipnets import recipe as clip_recipe
     from duchenne.clipnets.model import ClipModel
     from duchenne.clipnets.store import published
-    from duchenne.expression.learner import device_of
+    from duchenne.learn.optim import device_of
 
     out = Path(out)
     chosen = clip_recipe.read(recipe) if isinstance(recipe, str | Path) else recipe

@@ -84,7 +84,7 @@ def table(
     is_aligned  the pictures are themselves cropped faces
     every       seconds between two rows of a video, 0 for every frame
     flips       the mean with what the network says of the mirrored face
-    device      see `expression.learner.device_of`; `log` is told which it became
+    device      see `learn.optim.device_of`; `log` is told which it became
     tick, log   called with the number of pictures and frames done, and with lines for people
 
     Raises InputError where the one thing named is a file that cannot be used or a folder without pictures; UsageError

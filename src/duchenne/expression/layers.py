@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from duchenne.errors import ModelError, UsageError
-from duchenne.expression.learner import pixels
+from duchenne.expression.model import pixels
 from duchenne.expression.network import ExpressionCNN
 from duchenne.types import Array
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,55 +24,12 @@ from torch.nn import functional
 from duchenne import io
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.augment import augmented
+from duchenne.expression.model import AT_ONCE, LEVELS, ExpressionModel, answers, pixels
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import TRUNK, ExpressionRecipe
 from duchenne.learn.loop import Tick, fit
-from duchenne.learn.optim import moments, set_moments
+from duchenne.learn.optim import bf16, device_of, moments, set_moments
 from duchenne.types import Array
-
-__all__ = [
-    "DEVICES",
-    "ExpressionLearner",
-    "ExpressionModel",
-    "ExpressionRecipe",
-    "answers",
-    "device_of",
-    "loss",
-    "pixels",
-    "targets",
-    "train",
-]
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-LEVELS = 5  # of an action unit's intensity, from 0
-_AT_ONCE = 256  # pictures per step of answering; a CPU is half as quick again where they stay in its cache
-_IN_CACHE = 32
-
-
-def device_of(asked: str) -> torch.device:
-    """The device that is asked for; "auto" is a GPU where there is one. UsageError for one that is not there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if asked == "auto":
-        return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
-    if not there.get(asked):
-        known = ", ".join(name for name, is_there in there.items() if is_there)
-        raise UsageError(f"There is no device '{asked}' for this torch here; choose auto or one of {known}.")
-    return torch.device(asked)
-
-
-def pixels(images: Array, channels: int = 1, side: int = 48) -> Tensor:
-    """uint8 (N, side, side), or (N, side, side, 3) for RGB → uint8 (N, channels, side, side); InputError for others."""
-    images = np.asarray(images)
-    shape = (side, side) if channels == 1 else (side, side, channels)
-    if images.dtype != np.uint8 or images.shape[1:] != shape:
-        raise InputError(
-            f"The network reads faces as uint8 (N, {', '.join(map(str, shape))}), found {images.dtype} {images.shape}; "
-            "crop and scale them first."
-        )
-    if channels == 1:
-        images = images[..., None]
-    # torch takes no array that must not be written to
-    return torch.from_numpy(np.require(images.transpose(0, 3, 1, 2), requirements=["C", "W"]))
 
 
 def targets(labels: Array, head: str, classes: Sequence[str], count: int) -> Tensor:
@@ -101,13 +58,6 @@ def targets(labels: Array, head: str, classes: Sequence[str], count: int) -> Ten
         told = "1 (there), 0 (not there)" if head == "units" else f"from 0 to {LEVELS}"
         raise InputError(f"A label of an action unit is {wrong[0]:g}; expected {told} or missing.")
     return torch.from_numpy(y)
-
-
-def answers(logits: Tensor, head: str) -> Tensor:
-    """What logits (B, K) say: emotions' probabilities, each unit's probability, or each unit's intensity 0 to 5."""
-    if head == "emotions":
-        return logits.softmax(dim=1)
-    return logits.sigmoid() * (LEVELS if head == "intensity" else 1)
 
 
 def loss(logits: Tensor, y: Tensor, recipe: ExpressionRecipe, weights: Tensor | None = None) -> Tensor:
@@ -139,49 +89,6 @@ def fault(said: Tensor, y: Tensor, head: str) -> float:
     there, called = (y == 1) & coded, (said >= 0.5) & coded
     positives = (there.sum(0) + called.sum(0)).double()
     return 1 - float((2 * (there & called).sum(0) / positives)[positives > 0].mean())
-
-
-@dataclass
-class ExpressionModel:
-    """A network that has learnt. `facts` are what its card and `model.json` tell of the learning."""
-
-    network: ExpressionCNN
-    recipe: ExpressionRecipe
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the answers' columns."""
-        return self.network.config.classes
-
-    def on(self, device: str) -> ExpressionModel:
-        """Itself, its network moved to a device (see `device_of`), where it answers from now on."""
-        self.network.to(device_of(device))
-        return self
-
-    def predict(self, images: Array, *, flips: bool = False) -> Array:
-        """float64 (N, classes): `answers` to images as `pixels` takes them; with `flips` the mean with the mirrored."""
-        head = self.network.config.head
-        found = self._each(images, lambda x: answers(self.network(x).cpu().double(), head))
-        if not flips:
-            return found
-        return (found + self._each(images, lambda x: answers(self.network(x.flip(-1)).cpu().double(), head))) / 2
-
-    def features(self, images: Array) -> Array:
-        """float32 (N, width): what the network's output is read from (`ExpressionCNN.features`)."""
-        return self._each(images, self.network.features)
-
-    @torch.no_grad()
-    def _each(self, images: Array, ask: Any) -> Array:
-        config, device = self.network.config, self.network.mean.device
-        x = pixels(images, config.channels, config.side)
-        size = _IN_CACHE if device.type == "cpu" else _AT_ONCE
-        if not len(x):
-            return np.zeros((0, len(ask(torch.zeros(1, *x.shape[1:], device=device))[0])))
-        return torch.cat([ask(some.to(device)).cpu() for some in torch.split(x, size)]).numpy()
 
 
 class ExpressionLearner:
@@ -225,7 +132,7 @@ class ExpressionLearner:
         if held is not None and len(held[1]):
             self.held = tuple(each.to(self.device) for each in self._data(*held, classes))
         self.weights = _weights(y, recipe, len(classes)).to(self.device) if recipe.balance else None
-        self.bf16 = _bf16(recipe.precision, self.device)
+        self.bf16 = bf16(recipe.precision, self.device)
         self.optimiser = _optimiser(self.network, recipe)
         self.batch = min(recipe.batch, len(x))
         self.steps = max(1, round((recipe.images or len(x)) / self.batch))  # of an epoch
@@ -319,7 +226,7 @@ class ExpressionLearner:
         if self.held is None:
             return math.nan
         x, y = self.held
-        logits = torch.cat([self._logits(some.float(), self.kept) for some in torch.split(x, _AT_ONCE)])
+        logits = torch.cat([self._logits(some.float(), self.kept) for some in torch.split(x, AT_ONCE)])
         return fault(answers(logits, self.recipe.head), y, self.recipe.head)
 
     def state(self) -> dict[str, Tensor]:
@@ -408,15 +315,6 @@ def _weights(y: Tensor, recipe: ExpressionRecipe, classes: int) -> Tensor:
         return (weights * len(y) / (weights * count).sum()).float()
     there, absent = (y == 1).sum(0).double(), (y == 0).sum(0).double()
     return torch.where((there > 0) & (absent > 0), (absent / there.clamp(min=1)) ** recipe.balance, 1.0).float()
-
-
-def _bf16(precision: str, device: torch.device) -> bool:
-    """Whether learning multiplies in bfloat16: where it is asked for, or the hardware does so."""
-    if precision != "auto" or device.type == "mps":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())  # without it, it is emulated, and slow
 
 
 def _stamp(recipe: ExpressionRecipe, network: ExpressionCNN, x: Tensor, y: Tensor, held: Any, start: Any) -> str:

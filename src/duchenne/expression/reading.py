@@ -18,7 +18,7 @@ from duchenne.io import Block
 from duchenne.types import Array, FaceTrack, Signals
 
 if TYPE_CHECKING:
-    from duchenne.expression.learner import ExpressionModel
+    from duchenne.expression.model import ExpressionModel
 
 #: What the numbers of each head are; action units as `io.action_units` calls them.
 UNITS = {"emotions": "1", "units": "0-1", "intensity": "0-5"}

@@ -17,7 +17,7 @@ from duchenne import io
 from duchenne.checkpoints import tensors as tensor_file
 from duchenne.errors import DuchenneError, ModelError
 from duchenne.expression import recipe as expression_recipe
-from duchenne.expression.learner import ExpressionModel
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
 
 FORMAT = "duchenne-expression"

@@ -26,7 +26,8 @@ from duchenne.metrics import units as by_unit
 from duchenne.types import Array
 
 if TYPE_CHECKING:
-    from duchenne.expression.learner import ExpressionModel, ExpressionRecipe
+    from duchenne.expression.model import ExpressionModel
+    from duchenne.expression.recipe import ExpressionRecipe
 
 Log = Callable[[str], None]
 #: Recipe of a transfer by what is learnt.
@@ -319,7 +320,7 @@ def _finish(
     folds: int = 0,
 ) -> dict[str, Any]:
     """Learn, judge, and write the folder."""
-    from duchenne.expression.learner import device_of
+    from duchenne.learn.optim import device_of
 
     head = course.recipe.head
     course.log(f"{len(parts.learn)} faces to learn from, {parts.told}; on {device_of(course.device)}")

@@ -9,7 +9,7 @@ import torch
 
 from duchenne.features.sequences import padded
 from duchenne.lstm_pb.model import PBModel
-from duchenne.lstm_pb.solved import SolvedBag
+from duchenne.lstm_pb.solved_network import SolvedBag
 from duchenne.types import Array
 
 _MOST = 4  # numbers of a PB vector that are shown

@@ -2,12 +2,12 @@
 
 Huynh & Kim (ICCV Workshops 2017) train one network per emotion and tell the PB vectors of augmented copies apart by
 boosting. The readings `paper`, `published-code` and `rnnpb` are those of `lstm_pb.network`. `solved` is ours: a bag of
-networks whose PB has an exact solution, so that labels can shape what it means (`solved_network`, `solved`).
+networks whose PB has an exact solution, so that labels can shape what it means (`solved_network`, `solved_learner`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,151 +22,16 @@ from duchenne.learn.boosting import Recipe, boost
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
-from duchenne.learn.loop import Learner, Schedule, fit
-from duchenne.learn.optim import moments, set_moments
-from duchenne.lstm_pb.network import LSTMPB, LSTMPBConfig, first_step, prediction_error, recognise
+from duchenne.learn.loop import Learner, fit
+from duchenne.lstm_pb.learner import PBLearner
+from duchenne.lstm_pb.network import LSTMPB, first_step, recognise
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.lstm_pb.scorer import Plain, Scorer, score_rows
-from duchenne.lstm_pb.solved import SolvedBag, SolvedLearner
+from duchenne.lstm_pb.solved_learner import SolvedLearner
+from duchenne.lstm_pb.solved_network import SolvedBag
 from duchenne.types import Array, Sample
 
-READINGS = ("paper", "published-code", "rnnpb", "solved")
 _BOOSTING = Recipe(rounds=200, depth=2, rate=0.05, rows=0.5, columns=0.3, shrink=10.0)
-
-
-@dataclass(frozen=True)
-class PBRecipe:
-    """Everything an LSTM-PB may be told.
-
-    head, pose, fps   what is read (`features.sequences.SequenceReader`)
-    per_emotion       one network per emotion, as in the paper, or one for all
-    rate, pb_rate     of the weights and of the PB vectors; `adam` or plain SGD for the weights
-    patience, stop    epochs without gain before the rates are divided by ten, and before training ends
-    held_out          share of the training people on whose prediction error training is stopped; 0: none
-    copies, jitter    jittered copies of a clip, and how far their crop moves (x, y)
-    recognition       steps of recognition
-    classifier        "logistic" or "boosting" on PB vectors, the latter with so many `trees`
-    bag               solved: networks, each of which leaves out other people
-    dropout, decay    solved: against learning clips by heart
-    prediction        solved: weight of the prediction error beside that of the labels
-    """
-
-    reading: str = "paper"
-    hidden: int = 128
-    layers: int = 4
-    pb: int = 64
-    context: int = 64
-    fps: float = 12.5
-    head: bool = False
-    pose: bool = False
-    per_emotion: bool = False
-    epochs: int = 30
-    batch: int = 32
-    adam: bool = True
-    rate: float = 2e-3
-    pb_rate: float = 0.9
-    momentum: float = 0.0
-    patience: int = 10
-    stop: int = 0
-    held_out: float = 0.0
-    copies: int = 1
-    jitter: tuple[float, float] = (0.06, 0.03)
-    recognition: int = 20
-    classifier: str = "logistic"
-    trees: int = 200
-    bag: int = 5
-    dropout: float = 0.2
-    decay: float = 0.05
-    prediction: float = 0.3
-    seed: int = 0
-
-    @property
-    def inputs(self) -> int:
-        """Numbers of a frame."""
-        return 86 if self.pose else 80
-
-    @property
-    def config(self) -> LSTMPBConfig:
-        """The network's sizes, of the readings of the paper."""
-        return LSTMPBConfig(self.reading, self.inputs, self.pb, self.context, self.hidden, self.layers)
-
-    @property
-    def schedule(self) -> Schedule:
-        """The training loop's settings."""
-        if self.reading == "solved":  # its rate falls by itself and its weights are averages: the last are the best
-            return Schedule(self.epochs, 1, 1.0, 0, self.seed, last=True)
-        return Schedule(self.epochs, self.patience, 0.1, self.stop, self.seed)
-
-
-class PBLearner:
-    """A network and the PB vectors it is learnt with: one per clip, or one per class (published-code)."""
-
-    def __init__(
-        self, recipe: PBRecipe, sequences: Sequence[Array], labels: Array, held: Sequence[int] | Array = ()
-    ) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe, self.sequences, self.labels = recipe, list(sequences), np.asarray(labels, int)
-        self.held = np.asarray(held, int)
-        self.learnt = np.setdiff1d(np.arange(len(self.sequences)), self.held)
-        self.network = LSTMPB(recipe.config)
-        self.by_class = recipe.reading == "published-code"
-        self.pb = torch.zeros(2 if self.by_class else len(self.sequences), recipe.pb)
-        weights = self.network.parameters()
-        self.optimiser: torch.optim.Optimizer = (
-            torch.optim.Adam(weights, lr=recipe.rate)
-            if recipe.adam
-            else torch.optim.SGD(weights, lr=recipe.rate, momentum=recipe.momentum)
-        )
-
-    def epoch(self, rng: np.random.Generator, pace: float) -> Iterator[float]:
-        """One pass over the clips that are learnt from, in batches of about equal length."""
-        self.network.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate * pace
-        for rows in in_batches(self.sequences, self.learnt, self.recipe.batch, rng):
-            yield self._step(rows, pace)
-
-    def _step(self, rows: Array, pace: float) -> float:
-        x, mask = self._tensors(rows)
-        which = torch.as_tensor(self.labels[rows] if self.by_class else rows)
-        pb = self.pb[which].clone().requires_grad_(True)
-        error = prediction_error(self.network(x, pb)[0], x, mask)
-        self.optimiser.zero_grad()
-        error.mean().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
-        assert pb.grad is not None
-        # the mean over the batch is the weights' affair; each PB vector follows its own clip's error
-        slope = pb.grad * len(rows) * self.recipe.config.inputs
-        step = torch.zeros_like(self.pb).index_add_(0, which, slope)
-        count = torch.zeros(len(self.pb)).index_add_(0, which, torch.ones(len(rows))).clamp(min=1)
-        self.pb -= self.recipe.pb_rate * pace * step / count[:, None]
-        return float(error.detach().mean())
-
-    @torch.no_grad()
-    def score(self) -> float:
-        """Prediction error on the people held out, with PB at zero; NaN where there are none."""
-        found = np.full(len(self.sequences), np.nan)
-        for rows in in_batches(self.sequences, self.held, 64, np.random.default_rng(0)) if len(self.held) else ():
-            x, mask = self._tensors(rows)
-            found[rows] = prediction_error(self.network(x, x.new_zeros(len(x), self.recipe.pb))[0], x, mask).numpy()
-        return float(found[self.held].mean()) if len(self.held) else float("nan")
-
-    def state(self) -> dict[str, Tensor]:
-        """Weights, PB vectors and the optimiser's moments."""
-        found = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        return found | {"pb": self.pb} | moments(self.optimiser)
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up a `state`."""
-        self.network.load_state_dict(
-            {name.removeprefix("network."): t for name, t in state.items() if name.startswith("network.")}
-        )
-        self.pb.copy_(state["pb"])
-        set_moments(self.optimiser, state)
-
-    def _tensors(self, rows: Array) -> tuple[Tensor, Tensor]:
-        x, mask = padded([self.sequences[i] for i in rows])
-        return torch.from_numpy(x), torch.from_numpy(mask)
 
 
 @dataclass

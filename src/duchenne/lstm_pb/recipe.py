@@ -2,12 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from duchenne.errors import UsageError
 from duchenne.learn import recipes
-from duchenne.lstm_pb.model import READINGS, PBRecipe
+from duchenne.learn.loop import Schedule
+from duchenne.lstm_pb.network import LSTMPBConfig
+
+READINGS = ("paper", "published-code", "rnnpb", "solved")
+
+
+@dataclass(frozen=True)
+class PBRecipe:
+    """Everything an LSTM-PB may be told.
+
+    head, pose, fps   what is read (`features.sequences.SequenceReader`)
+    per_emotion       one network per emotion, as in the paper, or one for all
+    rate, pb_rate     of the weights and of the PB vectors; `adam` or plain SGD for the weights
+    patience, stop    epochs without gain before the rates are divided by ten, and before training ends
+    held_out          share of the training people on whose prediction error training is stopped; 0: none
+    copies, jitter    jittered copies of a clip, and how far their crop moves (x, y)
+    recognition       steps of recognition
+    classifier        "logistic" or "boosting" on PB vectors, the latter with so many `trees`
+    bag               solved: networks, each of which leaves out other people
+    dropout, decay    solved: against learning clips by heart
+    prediction        solved: weight of the prediction error beside that of the labels
+    """
+
+    reading: str = "paper"
+    hidden: int = 128
+    layers: int = 4
+    pb: int = 64
+    context: int = 64
+    fps: float = 12.5
+    head: bool = False
+    pose: bool = False
+    per_emotion: bool = False
+    epochs: int = 30
+    batch: int = 32
+    adam: bool = True
+    rate: float = 2e-3
+    pb_rate: float = 0.9
+    momentum: float = 0.0
+    patience: int = 10
+    stop: int = 0
+    held_out: float = 0.0
+    copies: int = 1
+    jitter: tuple[float, float] = (0.06, 0.03)
+    recognition: int = 20
+    classifier: str = "logistic"
+    trees: int = 200
+    bag: int = 5
+    dropout: float = 0.2
+    decay: float = 0.05
+    prediction: float = 0.3
+    seed: int = 0
+
+    @property
+    def inputs(self) -> int:
+        """Numbers of a frame."""
+        return 86 if self.pose else 80
+
+    @property
+    def config(self) -> LSTMPBConfig:
+        """The network's sizes, of the readings of the paper."""
+        return LSTMPBConfig(self.reading, self.inputs, self.pb, self.context, self.hidden, self.layers)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The training loop's settings."""
+        if self.reading == "solved":  # its rate falls by itself and its weights are averages: the last are the best
+            return Schedule(self.epochs, 1, 1.0, 0, self.seed, last=True)
+        return Schedule(self.epochs, self.patience, 0.1, self.stop, self.seed)
+
 
 #: Recipe's number → (least, most) that makes sense; the upper ends only keep mistakes from filling the memory.
 _RANGES: dict[str, tuple[float, float]] = {

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -166,4 +166,40 @@ class SolvedPB(nn.Module):
     def _solve(self, gates: Tensor, rest: Tensor, weight: Tensor) -> Tensor:
         pull = (gates * rest * weight).sum(dim=1) @ self.mix
         found: Tensor = torch.linalg.solve(self._normal(gates, weight), pull)
+        return found
+
+
+class SolvedBag(nn.Module):
+    """Several `SolvedPB`: their PB vectors lie side by side, and a judgement is the mean of theirs."""
+
+    def __init__(self, members: Sequence[SolvedPB]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def weights(self) -> tuple[Array, float]:
+        """(w (bag · pb,), b): log-odds of genuine are w·PB + b."""
+        each: Any = [member.judge for member in self.members]
+        w = torch.cat([judge.weight[0] for judge in each]).detach().double().numpy() / len(each)
+        return w, float(np.mean([float(judge.bias.detach()) for judge in each]))
+
+    @torch.no_grad()
+    def recognise(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, bag · pb): the PB vectors that predict best, each of its own network."""
+        return torch.cat([member(x, mask).pb for member in self.members], dim=1)
+
+    def shares(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, inputs): what each frame and coordinate adds to the log-odds; see `SolvedPB.shares`."""
+        each: Any = self.members
+        return torch.stack([member.shares(x, mask) for member in each]).mean(dim=0)
+
+    def predict(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, inputs): the mean of the networks' predictions; see `SolvedPB.predict`."""
+        each: Any = self.members
+        return torch.stack([member.predict(x, mask) for member in each]).mean(dim=0)
+
+    def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
+        """Closed loop of the first network with its part of `pb` (B, bag · pb)."""
+        first: Any = self.members[0]
+        found: Tensor = first.generate(pb[:, : first.config.pb], seed, steps)
         return found

@@ -21,11 +21,12 @@ from duchenne.errors import DuchenneError
 from duchenne.learn import recipes as settings
 from duchenne.learn.linear import Linear
 from duchenne.lstm_pb import recipe as recipes
-from duchenne.lstm_pb.model import PBModel, PBRecipe
+from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.network import LSTMPB
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.lstm_pb.scorer import Plain, Scorer
-from duchenne.lstm_pb.solved import SolvedBag, config
-from duchenne.lstm_pb.solved_network import SolvedPB
+from duchenne.lstm_pb.solved_learner import config
+from duchenne.lstm_pb.solved_network import SolvedBag, SolvedPB
 
 FORMAT = "duchenne-lstm-pb"
 VERSION = 1

@@ -88,11 +88,11 @@ def _lstm_pb(what: str, seed: int) -> Any:
 
     if not what or what == "solved":
         return model.PBModel(recipes.read("lstm-pb", seed=seed))
-    if what in model.READINGS:
+    if what in recipes.READINGS:
         return model.PBModel(recipes.read("lstm-pb-small", reading=what, seed=seed))
     if what not in recipes.shipped() and not what.endswith(".toml"):
         raise UsageError(
-            f"There is no method 'lstm-pb:{what}': choose one of {', '.join(model.READINGS)} after lstm-pb, "
+            f"There is no method 'lstm-pb:{what}': choose one of {', '.join(recipes.READINGS)} after lstm-pb, "
             f"or a recipe ({', '.join(recipes.shipped())}, or a TOML)."
         )
     return model.PBModel(recipes.read(what, seed=seed))

@@ -28,7 +28,8 @@ from duchenne.types import Array, Clip
 
 if TYPE_CHECKING:
     from duchenne.features.sequences import SequenceReader
-    from duchenne.lstm_pb.model import PBModel, PBRecipe
+    from duchenne.lstm_pb.model import PBModel
+    from duchenne.lstm_pb.recipe import PBRecipe
 
 Log = Callable[[str], None]
 _ON_THE_CARD = (
@@ -249,7 +250,8 @@ def train_pb(
     `learn.loop.Diverged` where a loss is no number: what is kept can be finished with fewer epochs.
     """
     from duchenne.lstm_pb import recipe as recipes
-    from duchenne.lstm_pb.model import PBModel, PBRecipe
+    from duchenne.lstm_pb.model import PBModel
+    from duchenne.lstm_pb.recipe import PBRecipe
 
     out = Path(out)
     recipe = recipe if isinstance(recipe, PBRecipe) else recipes.read(recipe)

@@ -20,7 +20,7 @@ from duchenne.preprocess.clean import runs
 from duchenne.types import Array, FaceTrack
 
 if TYPE_CHECKING:
-    from duchenne.micro.learner import MicroModel
+    from duchenne.micro.model import MicroModel
 
 #: Said with every answer.
 LIMITS = (

@@ -15,9 +15,9 @@ from duchenne import checkpoints, io
 from duchenne.checkpoints import tensors as tensor_file
 from duchenne.errors import DuchenneError, ModelError
 from duchenne.expression import store
-from duchenne.expression.learner import ExpressionModel
+from duchenne.expression.model import ExpressionModel
 from duchenne.micro import recipe as micro_recipe
-from duchenne.micro.learner import MicroModel
+from duchenne.micro.model import MicroModel
 from duchenne.micro.network import MicroConfig, MicroLSTM
 
 FORMAT = "duchenne-micro"

@@ -21,7 +21,7 @@ from duchenne.micro.spotting import cropped, face, steady
 from duchenne.types import Array
 
 if TYPE_CHECKING:
-    from duchenne.expression.learner import ExpressionModel
+    from duchenne.expression.model import ExpressionModel
     from duchenne.micro.network import MicroLSTM
     from duchenne.micro.recipe import MicroRecipe
 
@@ -57,7 +57,7 @@ def train(
     person is left out; UsageError where the beginning is of other clips or settings.
     """
     from duchenne.micro import recipe as micro_recipe
-    from duchenne.micro.learner import MicroModel
+    from duchenne.micro.model import MicroModel
 
     out = Path(out)
     recipe = micro_recipe.read(recipe) if isinstance(recipe, str | Path) else recipe
@@ -121,7 +121,7 @@ def _read(
 
 def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cache: Path) -> Array:
     """float32 (steps, width) of one micro-expression, from its onset to its offset."""
-    from duchenne.micro.learner import movement
+    from duchenne.micro.model import movement
 
     place = Path(row.path)
     stamp: Any = None
@@ -165,7 +165,7 @@ def _left_out(
     log: Log,
 ) -> Array:
     """float64 (N, classes): of each clip what a network said that learnt from all people but the one it shows."""
-    from duchenne.micro.learner import answers
+    from duchenne.micro.model import answers
 
     p = np.full((len(labels), len(names)), np.nan)
     splits = list(leave_one_person_out(people))

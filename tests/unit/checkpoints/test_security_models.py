@@ -29,15 +29,17 @@ from duchenne.clipnets.model import ClipModel
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.datasets import simulate
 from duchenne.errors import DuchenneError, InputError, ModelError
-from duchenne.expression.learner import ExpressionModel
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn.boosting import Recipe
-from duchenne.lstm_pb.model import PBModel, PBRecipe
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import inventory, names
 from duchenne.methods.hybrid import Hybrid
-from duchenne.micro.learner import MicroModel, MicroRecipe
+from duchenne.micro.model import MicroModel
 from duchenne.micro.network import MicroLSTM
+from duchenne.micro.recipe import MicroRecipe
 from duchenne.tabular.model import DescriptorModel
 
 ROWS = 6

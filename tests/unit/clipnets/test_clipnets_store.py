@@ -14,7 +14,7 @@ from duchenne.clipnets.learner import ClipLearner, Task
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.clipnets.store import published
 from duchenne.errors import InputError, UsageError
-from duchenne.expression.learner import ExpressionModel
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 

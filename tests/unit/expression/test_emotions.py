@@ -19,8 +19,9 @@ from duchenne import checkpoints, video
 from duchenne.datasets import fer2013
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import emotions, reading, store
-from duchenne.expression.learner import ExpressionModel, ExpressionRecipe
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
+from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.faces import crops
 from duchenne.faces.follow import follow
 from duchenne.types import Array, FaceTrack, Signals

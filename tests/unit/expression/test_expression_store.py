@@ -14,8 +14,10 @@ from duchenne import checkpoints, io
 from duchenne.datasets import fer2013
 from duchenne.errors import ModelError
 from duchenne.expression import store
-from duchenne.expression.learner import ExpressionLearner, ExpressionModel, ExpressionRecipe, train
+from duchenne.expression.learner import ExpressionLearner, train
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
+from duchenne.expression.recipe import ExpressionRecipe
 
 NAMES = ("anger", "fear", "happiness")
 RNG = np.random.default_rng(0)

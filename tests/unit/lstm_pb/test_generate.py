@@ -15,8 +15,9 @@ from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.features.points40 import points40
 from duchenne.features.sequences import HALF_FACE, SequenceReader
 from duchenne.lstm_pb.generate import STRAY, Movement, move, neutral
-from duchenne.lstm_pb.model import READINGS, PBModel, PBRecipe
-from duchenne.lstm_pb.solved import SolvedBag
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import READINGS, PBRecipe
+from duchenne.lstm_pb.solved_network import SolvedBag
 from duchenne.plots import sketch
 from duchenne.preprocess import align
 from duchenne.types import LABELS

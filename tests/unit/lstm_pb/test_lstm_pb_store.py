@@ -13,7 +13,8 @@ from duchenne import checkpoints, io
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.lstm_pb import recipe as recipes
 from duchenne.lstm_pb import store
-from duchenne.lstm_pb.model import READINGS, PBModel, PBRecipe
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import READINGS, PBRecipe
 
 TINY = PBRecipe(hidden=8, layers=2, pb=4, context=4, epochs=2, batch=4, recognition=4, trees=5, bag=3)
 

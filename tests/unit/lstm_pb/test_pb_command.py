@@ -13,7 +13,7 @@ from duchenne.clips import load
 from duchenne.datasets import manifest, simulate
 from duchenne.lstm_pb import recipe as recipes
 from duchenne.lstm_pb import space
-from duchenne.lstm_pb.model import PBRecipe
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import training
 
 TINY = PBRecipe(reading="rnnpb", hidden=8, layers=2, pb=4, context=4, epochs=2, batch=8, recognition=4)

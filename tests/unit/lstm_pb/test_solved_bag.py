@@ -15,8 +15,9 @@ from duchenne.features.sequences import padded
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Diverged, fit
 from duchenne.lstm_pb.evidence import REGIONS, pb_evidence
-from duchenne.lstm_pb.model import PBModel, PBRecipe
-from duchenne.lstm_pb.solved import SolvedLearner
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import PBRecipe
+from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.preprocess import align
 
 TINY = PBRecipe(

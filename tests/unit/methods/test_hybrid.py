@@ -10,7 +10,8 @@ from duchenne.errors import InputError
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.boosting import Recipe
 from duchenne.learn.calibration import logit, sigmoid
-from duchenne.lstm_pb.model import PBModel, PBRecipe
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods.hybrid import Hybrid, Mix
 from duchenne.tabular.model import DescriptorModel
 from duchenne.types import FaceTrack

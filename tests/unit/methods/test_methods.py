@@ -16,7 +16,7 @@ from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
 from duchenne.learn.rank_svm import RankSVM, pairs
 from duchenne.lstm_pb import recipe
-from duchenne.lstm_pb.model import READINGS
+from duchenne.lstm_pb.recipe import READINGS
 from duchenne.methods import names
 from duchenne.methods.hybrid import Hybrid
 from duchenne.methods.stack import Together

@@ -20,8 +20,9 @@ from duchenne.datasets import manifest, simulate
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.people import someone
 from duchenne.errors import InputError, ModelError, UsageError
-from duchenne.expression.learner import ExpressionModel, ExpressionRecipe
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
+from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.metrics.spotting import iou
 from duchenne.micro import recipe as micro_recipe
 from duchenne.types import Clip
@@ -192,7 +193,8 @@ def test_each_person_is_judged_by_a_network_that_did_not_see_them(
 ) -> None:
     """The answers for sub02 are those of a network that is trained here without sub02."""
     from duchenne.micro import training
-    from duchenne.micro.learner import answers, train
+    from duchenne.micro.learner import train
+    from duchenne.micro.model import answers
 
     rows, _ = micro.examples(casme2)
     network, about = checkpoints.load_expression(seeing)

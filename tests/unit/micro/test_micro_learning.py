@@ -15,13 +15,15 @@ from safetensors.torch import load_file, save_file
 
 from duchenne import checkpoints
 from duchenne.errors import InputError, ModelError, UsageError
-from duchenne.expression.learner import ExpressionModel, ExpressionRecipe
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
+from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn.loop import fit
-from duchenne.micro import learner as micro
 from duchenne.micro import recipe
-from duchenne.micro.learner import MicroLearner, MicroModel, MicroRecipe, movement, train
+from duchenne.micro.learner import MicroLearner, train
+from duchenne.micro.model import MicroModel, answers, movement
 from duchenne.micro.network import MicroConfig, MicroLSTM
+from duchenne.micro.recipe import MicroRecipe
 
 NAMES = ("happiness", "surprise")
 SMALL = MicroRecipe(steps=5, hidden=6, epochs=4, batch=4, rate=0.01)
@@ -106,7 +108,7 @@ def test_a_movement_is_mixed_between_frames():
 
 def test_it_learns_to_tell_rising_from_falling(data):
     network, curve = train(replace(SMALL, epochs=30), *data, NAMES)
-    assert (micro.answers(network, data[0]).argmax(axis=1) == data[1]).all()
+    assert (answers(network, data[0]).argmax(axis=1) == data[1]).all()
     assert curve[-1]["loss"] < 0.5 * curve[0]["loss"] and len(curve) == 30
 
 

@@ -18,8 +18,9 @@ from conftest import Said
 from duchenne import checkpoints
 from duchenne.expression import filters
 from duchenne.expression.layers import Seeing
-from duchenne.expression.learner import ExpressionModel, ExpressionRecipe
+from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
+from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.report import filters as filter_report
 from duchenne.types import Array
 

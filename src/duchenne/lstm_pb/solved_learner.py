@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +15,9 @@ from torch import Tensor, nn
 
 from duchenne.features.sequences import in_batches, padded, varied
 from duchenne.learn.optim import moments, set_moments
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.lstm_pb.solved_network import SolvedPB, SolvedPBConfig
 from duchenne.types import Array
-
-if TYPE_CHECKING:
-    from duchenne.lstm_pb.model import PBRecipe
 
 _DOUBT = 0.1  # that is left in the targets, as a label is no more certain than its data set
 _REST = 1.5  # s that a face may rest before a take
@@ -110,39 +107,3 @@ def config(recipe: PBRecipe) -> SolvedPBConfig:
     """The sizes that a recipe asks for."""
     r = recipe
     return SolvedPBConfig(r.inputs, r.pb, r.hidden, r.layers, r.context, dropout=r.dropout)
-
-
-class SolvedBag(nn.Module):
-    """Several `SolvedPB`: their PB vectors lie side by side, and a judgement is the mean of theirs."""
-
-    def __init__(self, members: Sequence[SolvedPB]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    @property
-    def weights(self) -> tuple[Array, float]:
-        """(w (bag · pb,), b): log-odds of genuine are w·PB + b."""
-        each: Any = [member.judge for member in self.members]
-        w = torch.cat([judge.weight[0] for judge in each]).detach().double().numpy() / len(each)
-        return w, float(np.mean([float(judge.bias.detach()) for judge in each]))
-
-    @torch.no_grad()
-    def recognise(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, bag · pb): the PB vectors that predict best, each of its own network."""
-        return torch.cat([member(x, mask).pb for member in self.members], dim=1)
-
-    def shares(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, inputs): what each frame and coordinate adds to the log-odds; see `SolvedPB.shares`."""
-        each: Any = self.members
-        return torch.stack([member.shares(x, mask) for member in each]).mean(dim=0)
-
-    def predict(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, inputs): the mean of the networks' predictions; see `SolvedPB.predict`."""
-        each: Any = self.members
-        return torch.stack([member.predict(x, mask) for member in each]).mean(dim=0)
-
-    def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
-        """Closed loop of the first network with its part of `pb` (B, bag · pb)."""
-        first: Any = self.members[0]
-        found: Tensor = first.generate(pb[:, : first.config.pb], seed, steps)
-        return found

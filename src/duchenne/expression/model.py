@@ -1,0 +1,85 @@
+"""An expression network that has learnt: answers to pictures, and the features that they are read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duchenne.errors import InputError
+from duchenne.expression.network import ExpressionCNN
+from duchenne.expression.recipe import ExpressionRecipe
+from duchenne.learn.optim import device_of
+from duchenne.types import Array
+
+LEVELS = 5  # of an action unit's intensity, from 0
+AT_ONCE = 256  # pictures per step of answering; a CPU is half as quick again where they stay in its cache
+_IN_CACHE = 32
+
+
+def pixels(images: Array, channels: int = 1, side: int = 48) -> Tensor:
+    """uint8 (N, side, side), or (N, side, side, 3) for RGB → uint8 (N, channels, side, side); InputError for others."""
+    images = np.asarray(images)
+    shape = (side, side) if channels == 1 else (side, side, channels)
+    if images.dtype != np.uint8 or images.shape[1:] != shape:
+        raise InputError(
+            f"The network reads faces as uint8 (N, {', '.join(map(str, shape))}), found {images.dtype} {images.shape}; "
+            "crop and scale them first."
+        )
+    if channels == 1:
+        images = images[..., None]
+    # torch takes no array that must not be written to
+    return torch.from_numpy(np.require(images.transpose(0, 3, 1, 2), requirements=["C", "W"]))
+
+
+def answers(logits: Tensor, head: str) -> Tensor:
+    """What logits (B, K) say: emotions' probabilities, each unit's probability, or each unit's intensity 0 to 5."""
+    if head == "emotions":
+        return logits.softmax(dim=1)
+    return logits.sigmoid() * (LEVELS if head == "intensity" else 1)
+
+
+@dataclass
+class ExpressionModel:
+    """A network that has learnt. `facts` are what its card and `model.json` tell of the learning."""
+
+    network: ExpressionCNN
+    recipe: ExpressionRecipe
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the answers' columns."""
+        return self.network.config.classes
+
+    def on(self, device: str) -> ExpressionModel:
+        """Itself, its network moved to a device (see `device_of`), where it answers from now on."""
+        self.network.to(device_of(device))
+        return self
+
+    def predict(self, images: Array, *, flips: bool = False) -> Array:
+        """float64 (N, classes): `answers` to images as `pixels` takes them; with `flips` the mean with the mirrored."""
+        head = self.network.config.head
+        found = self._each(images, lambda x: answers(self.network(x).cpu().double(), head))
+        if not flips:
+            return found
+        return (found + self._each(images, lambda x: answers(self.network(x.flip(-1)).cpu().double(), head))) / 2
+
+    def features(self, images: Array) -> Array:
+        """float32 (N, width): what the network's output is read from (`ExpressionCNN.features`)."""
+        return self._each(images, self.network.features)
+
+    @torch.no_grad()
+    def _each(self, images: Array, ask: Any) -> Array:
+        config, device = self.network.config, self.network.mean.device
+        x = pixels(images, config.channels, config.side)
+        size = _IN_CACHE if device.type == "cpu" else AT_ONCE
+        if not len(x):
+            return np.zeros((0, len(ask(torch.zeros(1, *x.shape[1:], device=device))[0])))
+        return torch.cat([ask(some.to(device)).cpu() for some in torch.split(x, size)]).numpy()
