@@ -370,13 +370,7 @@ def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -
     else:
         found = [judge(track, loaded, explain=False) for track in io.load_tracks(source, rate=rate)]
         rows = [
-            (
-                i,
-                a.track.source,
-                a.p_raw,
-                a.verdict.reason,
-                max(a.verdict.emotion, key=a.verdict.emotion.__getitem__, default=""),
-            )
+            (i, a.track.source, a.p_raw, a.verdict.reason, a.verdict.to_row()["emotion"] or "")
             for i, a in enumerate(found)
         ]
     out = pd.DataFrame(rows, columns=["row", "source", "p_genuine", "reason", "emotion"])

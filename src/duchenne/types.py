@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,21 @@ EMOTIONS: tuple[str, ...] = ("anger", "disgust", "fear", "happiness", "sadness",
 ALL_EMOTIONS: tuple[str, ...] = (*EMOTIONS, "contempt", "neutral")
 #: `genuine` is the positive class everywhere.
 LABELS: tuple[str, str] = ("posed", "genuine")
+#: The moments of a phase, in their order.
+MOMENTS: tuple[str, ...] = ("onset", "apex", "offset", "end")
+#: Column of a table -> entry of a verdict's quality and the digits to which it is rounded (None: as it is).
+_QUALITY_COLUMNS = {
+    "frames": ("frames", None),
+    "seconds": ("duration", 6),
+    "rate": ("rate", 3),
+    "seen": ("seen_frames", None),
+    "coverage": ("coverage", 4),
+    "longest_gap": ("longest_gap", 3),
+    "face_size": ("face_size", 2),
+    "jitter": ("jitter", 3),
+    "confidence": ("confidence", 3),
+    "sharpness": ("blur", 3),
+}
 
 
 @dataclass(frozen=True)
@@ -180,3 +196,33 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
         return asdict(self)
+
+    def to_row(self) -> dict[str, Any]:
+        """One row of a table, rounded: quality, verdict, p_<emotion>, and the first phase's moments in seconds."""
+        main = self.phases[0] if self.phases else Phase(None, None, None, None)
+        return {
+            "face": self.face,
+            **quality_row(self.quality),
+            "p_genuine": _rounded(self.p_genuine, 6),
+            "label": self.label,
+            "abstained": self.abstained,
+            "reason": self.reason,
+            "emotion": max(self.emotion, key=self.emotion.__getitem__, default=None),
+            **{f"p_{name}": _rounded(p, 4) for name, p in self.emotion.items()},
+            "familiar": self.familiarity.get("familiar"),
+            "phases": len(self.phases),
+            **{name: _rounded(getattr(main, name), 3) for name in MOMENTS},
+            "warnings": " ".join(self.quality["warnings"]),
+        }
+
+
+def quality_row(quality: Mapping[str, Any]) -> dict[str, Any]:
+    """What `clean.assess` found, as columns of a table; None where it could not be measured."""
+    return {
+        name: quality[key] if digits is None else _rounded(quality[key], digits)
+        for name, (key, digits) in _QUALITY_COLUMNS.items()
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None or value != value else round(float(value), digits)

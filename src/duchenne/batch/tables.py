@@ -15,20 +15,21 @@ from duchenne.batch.plan import Item, Plan, readable
 from duchenne.batch.state import State
 from duchenne.errors import OutputError
 from duchenne.io.cells import row_writer
-from duchenne.types import EMOTIONS
+from duchenne.types import EMOTIONS, MOMENTS
 
 if TYPE_CHECKING:
     from duchenne.report.batch_page import Line
 
-_CLIP = ("file", "start", "end", "face", "frames", "seconds", "rate")
+_CLIP = ("file", "clip_start", "clip_end")
+_FACE = ("face", "frames", "seconds", "rate")
 _SHOWN = {"report": "html", "thumb": "jpg"}
 _SEEN = ("seen", "coverage", "longest_gap", "face_size", "jitter", "confidence", "sharpness")
 #: Task → columns of clips.csv; docs/corpora.md says what they are.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "extract": (*_CLIP, "width", "height", *_SEEN),
+    "extract": (*_CLIP, *_FACE, "width", "height", *_SEEN),
     "analyze": (
-        *(*_CLIP, *_SEEN, "p_genuine", "label", "abstained", "reason", "emotion", *(f"p_{e}" for e in EMOTIONS)),
-        *("p_neutral", "familiar", "phases", "onset", "apex", "offset", "fall_end", "warnings"),
+        *(*_CLIP, *_FACE, *_SEEN, "p_genuine", "label", "abstained", "reason", "emotion"),
+        *(*(f"p_{e}" for e in EMOTIONS), "p_neutral", "familiar", "phases", *MOMENTS, "warnings"),
     ),
 }
 
@@ -47,7 +48,7 @@ def assemble(
     with (
         state.tables(),
         _table(state, "clips.csv", COLUMNS[task]) as clips,
-        _table(state, "failures.csv", ("file", "start", "end", "sentence")) as failures,
+        _table(state, "failures.csv", (*_CLIP, "sentence")) as failures,
     ):
         for item in plan.items:
             found = state.read(item, changed=True)
@@ -59,7 +60,7 @@ def assemble(
             else:
                 total["done"] += 1
                 for row in found["rows"]:
-                    clips([*_who(item), *(_cell(row.get(name)) for name in COLUMNS[task][3:])])
+                    clips([*_who(item), *(_cell(row.get(name)) for name in COLUMNS[task][len(_CLIP) :])])
                     total["faces"] += 1
                     total[f"label {'abstained' if row.get('abstained') else row.get('label')}"] += 1
                 total["frames"] += found["rows"][0]["frames"]

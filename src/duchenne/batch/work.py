@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from duchenne.batch.tables import publish
 from duchenne.errors import InputError, OutputError
+from duchenne.types import quality_row
 
 if TYPE_CHECKING:
     from duchenne.clips.cache import Cache
-    from duchenne.pipeline import Analysis
     from duchenne.types import FaceTrack
 
 Tick = Callable[[int], None]
@@ -77,7 +77,8 @@ def prepare(kind: str, options: Mapping[str, Any]) -> None:
         judging.resolve_device(options["device"], loaded)
         reading.load()
     else:
-        pass
+        from duchenne.clips import cache  # noqa: F401
+        from duchenne.preprocess import clean  # noqa: F401
 
 
 def extract_clip(job: Job, tick: Tick) -> list[Row]:
@@ -104,7 +105,7 @@ def extract_clip(job: Job, tick: Tick) -> list[Row]:
         raise InputError(f"{job.path} shows no face: none was found in {frames} frames.")
     width, height = end.frame_size
     return [
-        {"face": face, "width": width, "height": height, **_quality(gauge.result(blur))}
+        {"face": face, "width": width, "height": height, **quality_row(gauge.result(blur))}
         for face, (gauge, blur) in enumerate(zip(gauges, end.sharpness, strict=True))
         if gauge.seen_frames
     ]
@@ -120,7 +121,7 @@ def analyze_clip(job: Job, tick: Tick) -> list[Row]:
     card = judging.load_model(job.options["model"]).card
     page, faces = job.options["report"], job.options["faces"]
     pipeline.save(found, job.made, card, rate=job.rate, start=job.start, page=page, faces=faces, thumb=True)
-    return [_judged(analysis) for analysis in found]
+    return [each.verdict.to_row() for each in found]
 
 
 #: Kind of job → what does it.
@@ -143,43 +144,3 @@ def _clear(job: Job) -> None:
         raise OutputError(f"{place} cannot be replaced ({error.strerror}); check the folder's permissions.") from error
     with suppress(OSError):
         place.rmdir()
-
-
-def _quality(q: Mapping[str, Any]) -> Row:
-    def short(name: str, digits: int) -> float | None:
-        return None if q[name] is None or q[name] != q[name] else round(float(q[name]), digits)
-
-    return {
-        "frames": q["frames"],
-        "seconds": short("duration", 6),
-        "rate": short("rate", 3),
-        "seen": q["seen_frames"],
-        "coverage": short("coverage", 4),
-        "longest_gap": short("longest_gap", 3),
-        "face_size": short("face_size", 2),
-        "jitter": short("jitter", 3),
-        "confidence": short("confidence", 3),
-        "sharpness": short("blur", 3),
-    }
-
-
-def _judged(analysis: Analysis) -> Row:
-    v = analysis.verdict
-    main = v.phases[0] if v.phases else None
-    moments = {
-        f"{'fall_' * (name == 'end')}{name}": getattr(main, name, None) for name in ("onset", "apex", "offset", "end")
-    }
-    return {
-        "face": v.face,
-        **_quality(v.quality),
-        "p_genuine": None if v.p_genuine is None else round(v.p_genuine, 6),
-        "label": v.label,
-        "abstained": v.abstained,
-        "reason": v.reason,
-        "emotion": max(v.emotion, key=v.emotion.__getitem__, default=None),
-        **{f"p_{name}": round(float(p), 4) for name, p in v.emotion.items()},
-        "familiar": v.familiarity.get("familiar"),
-        "phases": len(v.phases),
-        **{name: None if at is None else round(at, 3) for name, at in moments.items()},
-        "warnings": " ".join(v.quality["warnings"]),
-    }

@@ -158,6 +158,8 @@ def _say(analysis: Analysis, many: bool, folder: Path | None) -> None:
     """The verdict for people, a dozen lines."""
     from rich.console import Console
 
+    from duchenne.types import MOMENTS
+
     console = Console(highlight=False, soft_wrap=True)
     v = analysis.verdict
     console.print(f"[bold]{_escape(v.source)}[/bold]" + (f"  face {v.face + 1}" if many else ""))
@@ -173,9 +175,7 @@ def _say(analysis: Analysis, many: bool, folder: Path | None) -> None:
         best = sorted(v.emotion.items(), key=lambda e: -e[1])[:2]
         console.print("  emotion   " + ", ".join(f"{name} {p:.0%}" for name, p in best if p >= 0.01))
     for phase in v.phases:
-        console.print(
-            "  phases    " + ", ".join(f"{k} {_seconds(getattr(phase, k))}" for k in ("onset", "apex", "offset", "end"))
-        )
+        console.print("  phases    " + ", ".join(f"{name} {_seconds(getattr(phase, name))}" for name in MOMENTS))
     for item in v.evidence[:3] if not v.abstained else ():
         console.print(f"  because   {_escape(item['feature'])}: {_escape(item['text'])}")
     for warning in v.quality["warnings"]:

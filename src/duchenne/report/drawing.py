@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from duchenne.plots.text import clamp, number, percent, words
-from duchenne.types import Array, FaceTrack, Phase, Signals
+from duchenne.types import MOMENTS, Array, FaceTrack, Phase, Signals
 
 #: Curves shown first, in this order, and what they are in words; all others wait in a fold-out.
 MAIN_CURVES = {
@@ -26,7 +26,6 @@ PLOT_HEIGHT = 76  # px of one curve's panel
 MAX_ROWS = 40  # of the table that stands for the curves where they cannot be seen
 MAX_CELLS = 240  # cells of an emotion's lane over a long clip; each is a mean
 MAX_STEPS = 1500  # bins a long curve is thinned to; each bin keeps its lowest and highest sample
-MOMENTS = ("onset", "apex", "offset", "end")
 STRETCHES = ("rise", "plateau", "fall")
 
 

@@ -20,8 +20,8 @@ from duchenne.features.phases import ACTIVITY, main_phase
 from duchenne.io import write_text
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, placing
-from duchenne.report.drawing import MOMENTS, lost_stretches, table, timeline, told_apart
-from duchenne.types import Array, FaceTrack, Phase, Signals, Verdict
+from duchenne.report.drawing import lost_stretches, table, timeline, told_apart
+from duchenne.types import MOMENTS, Array, FaceTrack, Phase, Signals, Verdict
 from duchenne.video import reel
 from duchenne.video.reader import frames
 

@@ -61,6 +61,7 @@ def judge(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     kept = {name: verdict[name] for name in _SHOWN}
     return {
         **kept,
+        "row": plain(named[0].verdict.to_row()),
         "model": verdict["model"].get("id"),
         "band": card.get("abstain_band"),
         "accuracy": card.get("accuracy"),

@@ -14,16 +14,15 @@ from typing import Any
 
 from duchenne.errors import UsageError
 from duchenne.io import rows_csv
-from duchenne.types import EMOTIONS
+from duchenne.types import EMOTIONS, MOMENTS
 from duchenne.web.hand import Hand
 from duchenne.web.place import Place
 
 MOST_WAITING = 10
 MOST_CLIPS = 200
-_MOMENTS = ("onset", "apex", "offset", "end")
 COLUMNS = (
     *("file", "verdict", "p_genuine", "reason", "emotion", *(f"p_{name}" for name in EMOTIONS)),
-    *_MOMENTS,
+    *MOMENTS,
     *("seconds", "frames", "rate", "coverage", "warnings", "error", "model"),
 )
 
@@ -223,25 +222,12 @@ def suffix(name: str) -> str:
 
 def _row(clip: Clip) -> dict[str, Any]:
     row: dict[str, Any] = {"file": clip.name, "verdict": clip.task.state, "error": clip.task.error}
-    v = clip.task.result
-    if v is None:
+    found = clip.task.result
+    if found is None:
         return row
-    emotion, main = v["emotion"], (v["phases"] or [{}])[0]
     return {
         **row,
-        "verdict": "no judgement" if v["abstained"] else v["label"],
-        "p_genuine": None if v["p_genuine"] is None else round(v["p_genuine"], 4),
-        "reason": v["reason"],
-        "emotion": max(emotion, key=emotion.__getitem__, default=None),
-        **{f"p_{name}": round(emotion[name], 4) for name in EMOTIONS if name in emotion},
-        **{
-            name: None if main.get(name) is None else round(main[name], 3)
-            for name in ("onset", "apex", "offset", "end")
-        },
-        "seconds": round(v["duration"], 3),
-        "frames": v["frames"],
-        "rate": None if v["quality"]["rate"] is None else round(v["quality"]["rate"], 3),
-        "coverage": round(v["quality"]["coverage"], 4),
-        "warnings": " ".join(v["quality"]["warnings"]),
-        "model": v["model"],
+        **found["row"],
+        "verdict": "no judgement" if found["abstained"] else found["label"],
+        "model": found["model"],
     }
