@@ -235,3 +235,13 @@ def test_limits_are_said_everywhere():
         flat = " ".join(text.lower().split())
         for word in ("lie", "hiring", "schooling", "policing"):
             assert word in flat, (where, word)
+
+
+def test_files_that_the_pages_name_are_there():
+    found = {
+        name
+        for page in PAGES.values()
+        for name in re.findall(r"`((?:tests|experiments|benchmarks|examples|src)/[\w/.-]+\.\w+)`", page)
+    }
+    assert len(found) > 20
+    assert not [name for name in sorted(found) if not (ROOT / name).exists()]

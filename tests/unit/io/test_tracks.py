@@ -1,21 +1,19 @@
-"""Files appear whole or not at all; tracks come back as they went in; anything else is refused in words."""
+"""Tracks come back as they went in; anything else is refused in one sentence."""
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duchenne import io
-from duchenne.errors import InputError, OutputError, UsageError
+from duchenne.errors import InputError, UsageError
 from duchenne.types import FaceTrack
 
 
@@ -40,10 +38,6 @@ def same(a: FaceTrack, b: FaceTrack) -> bool:
     return arrays and all(getattr(a, name) == getattr(b, name) for name in others)
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
-
-
 def bare(**changes: Any) -> dict[str, Any]:
     """A packed corpus of two clips, 3 and 2 frames, as other tools write it; None leaves a key out."""
     arrays = {
@@ -55,66 +49,6 @@ def bare(**changes: Any) -> dict[str, Any]:
         "emotion": np.array(["fear", "anger"]),
     }
     return {key: value for key, value in (arrays | changes).items() if value is not None}
-
-
-# --- whole files or none ------------------------------------------------------------------------------------
-
-
-def test_atomic_replaces_only_on_success(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "a.txt"
-    with io.atomic(target) as part:
-        assert part.parent == target.parent
-        part.write_text("first")
-        assert not target.exists()
-    with pytest.raises(ZeroDivisionError), io.atomic(target) as part:
-        part.write_text("second")
-        raise ZeroDivisionError
-    assert target.read_text() == "first"
-    assert names(target.parent) == ["a.txt"]
-
-
-def test_atomic_says_where_it_cannot_write(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "folder").mkdir()
-    for target in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
-        with pytest.raises(OutputError, match=r"cannot be written to .*; choose a folder"):
-            io.write_text(target, "x")
-    assert names(tmp_path) == ["file", "folder"]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    with (
-        pytest.raises(OutputError, match=r"No space left.*has space"),
-        io.atomic(tmp_path / "a"),
-        Path("/dev/full").open("w") as full,
-    ):
-        full.write("x" * 10)
-        full.flush()
-
-
-def test_json_is_plain(tmp_path: Path) -> None:
-    value = {
-        "z": np.float32(0.5),
-        "a": np.array([[1, 2], [3, 4]]),
-        "nan": [float("nan"), np.inf, np.float64("nan")],
-        3: (np.int64(3), np.bool_(True), None),
-        "path": Path("x") / "y",
-        "text": "é \udcff",
-    }
-    text = io.write_json(tmp_path / "a.json", value).read_text("utf-8")
-    back = json.loads(text)
-    assert text.endswith("}\n") and "é" in text
-    assert list(back) == ["z", "a", "nan", "3", "path", "text"]
-    assert back["a"] == [[1, 2], [3, 4]] and back["nan"] == [None, None, None] and back["3"] == [3, True, None]
-    with pytest.raises(TypeError):
-        io.write_json(tmp_path / "b.json", {"x": object()})
-    assert names(tmp_path) == ["a.json"]
-
-
-def test_table_is_csv(tmp_path: Path) -> None:
-    path = io.write_table(tmp_path / "a.csv", pd.DataFrame({"å": [1.5, np.nan], "b": ["x,y", "z"]}))
-    assert path.read_bytes() == 'å,b\n1.5,"x,y"\n,z\n'.encode()
 
 
 # --- tracks -------------------------------------------------------------------------------------------------
@@ -285,15 +219,3 @@ def test_unsound_frames_table_is_refused(tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_bytes(data)
         with pytest.raises(InputError, match=r"a\.csv"):
             io.load_tracks(tmp_path / "a.csv")
-
-
-def test_staged_files_take_the_place_of_those_in_folders_that_stand_there(tmp_path):
-    for said in ("old", "new"):
-        with io.staged(tmp_path / "out") as part:
-            io.write_text(part / "inner" / "a.txt", said)
-            io.write_text(part / "b.txt", said)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
-    assert {p.relative_to(tmp_path / "out").as_posix(): p.read_text() for p in (tmp_path / "out").rglob("*.txt")} == {
-        "b.txt": "new",
-        "inner/a.txt": "new",
-    }

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_faces import RATE, scene, stills
+from test_follow import RATE, scene, stills
 
 from duchenne import video
 from duchenne.expression import reading
