@@ -14,7 +14,7 @@ from duchenne import io
 from duchenne.batch.plan import Item, Plan, readable
 from duchenne.batch.state import State
 from duchenne.errors import OutputError
-from duchenne.io.cells import row_writer
+from duchenne.io import row_writer
 from duchenne.types import EMOTIONS, MOMENTS
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -197,17 +196,16 @@ def _own(folder: Path) -> set[str]:
 
 def _made(manifest: Path) -> set[str]:
     """Names of the files of a simulated corpus, its manifest among them; none of a manifest of another kind."""
-    from duchenne.datasets.manifest import split_path
-    from duchenne.io import original
+    from duchenne.datasets.manifest import read_entries, split_path
 
     try:
-        with manifest.open(encoding="utf-8", errors="replace", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except csv.Error:
+        entries = [entry for _, entry in read_entries(manifest)]
+    except InputError:
         return set()
-    if not rows or any(row.get("note") != "simulated" for row in rows):
+    if any(entry.facts.get("note") != "simulated" for entry in entries):
         return set()
-    return {manifest.name, *(split_path(original(row.get("path") or ""))[0] for row in rows)}
+    files = (Path(split_path(entry.clip.path)[0]) for entry in entries)
+    return {manifest.name, *(file.name for file in files if file.parent == manifest.parent)}
 
 
 @app.command()
@@ -264,8 +262,7 @@ def _units(source: Path, to: str, rate: float | None) -> list[Signals] | None:
 
     if source.suffix.lower() != ".csv":
         return None
-    with source.open(encoding="utf-8-sig") as file:
-        names = [name.strip() for name in file.readline().split(",")]
+    names = io.Table(source, lower=False, distinct=()).names
     who = io.dialect(names)
     if who == "duchenne" or not any(re.fullmatch(r"AU\d\d(_[rc])?", name) for name in names):
         return None

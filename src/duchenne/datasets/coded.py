@@ -6,21 +6,17 @@ name is returned whether or not its images are there; what contradicts itself ra
 
 from __future__ import annotations
 
-import csv
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
 from itertools import chain
 from pathlib import Path
-from xml.etree.ElementTree import ParseError
-from zipfile import BadZipFile
 
 import numpy as np
 
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError
+from duchenne.io import read_sheet
 from duchenne.types import ALL_EMOTIONS, Array, Clip
 from duchenne.video.reader import IMAGE_SUFFIXES
 
@@ -98,30 +94,9 @@ def _sheet(root: Path, pattern: str) -> Path | None:
     return None
 
 
-def _cells(sheet: Path) -> list[list[str]]:
-    """Every row of a sheet, blank ones too, as stripped text."""
-    try:
-        if sheet.suffix.lower() == ".csv":
-            text = sheet.read_bytes().decode("utf-8-sig")
-            header = next((line for line in text.splitlines() if "filename" in line.lower()), "")
-            table = list(csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=header.count)))
-        else:
-            import pandas as pd  # slow to import
-
-            with warnings.catch_warnings():  # openpyxl warns of what Excel stores beside the cells
-                warnings.simplefilter("ignore", UserWarning)
-                frame = pd.read_excel(sheet, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
-            table = frame.to_numpy().tolist()
-    except (OSError, ValueError, KeyError, csv.Error, BadZipFile, ParseError) as error:
-        raise InputError(
-            f"{sheet} cannot be read as a sheet; expected .xlsx, or .csv in UTF-8: copy it again."
-        ) from error
-    return [[str(cell).strip() for cell in row] for row in table]
-
-
 def _rows(sheet: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Where in the sheet, for messages, and the cells by column, of every row that names a person or a clip."""
-    lines = enumerate(_cells(sheet), 1)
+    lines = enumerate(read_sheet(sheet, "filename"), 1)
     names: list[str] = []
     for _, row in lines:  # SAMM's header stands below some rows of explanation
         names = [re.sub(r"[\W_]", "", cell).lower() for cell in row]

@@ -6,11 +6,9 @@ so no split of it can be person-disjoint.
 
 from __future__ import annotations
 
-import csv
 import re
 import zlib
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -19,6 +17,7 @@ import numpy as np
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS
 from duchenne.errors import InputError
+from duchenne.io import Row, Table
 from duchenne.types import Array, Clip
 from duchenne.video.reader import IMAGE_SUFFIXES
 
@@ -26,6 +25,7 @@ from duchenne.video.reader import IMAGE_SUFFIXES
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 _FOLDS = {"training": "train", "publictest": "public_test", "privatetest": "private_test"}
 _SIDE = 48
+_MOST = 2**30  # bytes of a table, which has 300 MB
 
 
 def table(root: Path) -> list[Entry]:
@@ -38,36 +38,22 @@ def table(root: Path) -> list[Entry]:
     path = next(filter(Path.is_file, files), None)
     if path is None:
         return []
-    with closing(_rows(path)) as rows:
-        return [_row(path, *row) for row in enumerate(rows)]
+    return [_row(path, row) for row in _rows(path)]
 
 
-def _rows(path: Path) -> Generator[tuple[int, dict[str, str]], None, None]:
-    """Line in the file, and its cells by column in lower case (one release writes " pixels")."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            names = [name.strip().lower() for name in next(reader, [])]
-            if missing := [name for name in ("emotion", "pixels", "usage") if name not in names]:
-                raise InputError(f"{path} lacks the column {missing[0]}; expected emotion, pixels and Usage.")
-            for cells in reader:
-                if len(cells) != len(names):
-                    raise InputError(f"{path}, line {reader.line_num}, has {len(cells)} cells, not {len(names)}.")
-                yield reader.line_num, dict(zip(names, cells, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as CSV ({error}); copy it again.") from error
+def _rows(path: Path) -> Table:
+    return Table(path, ("emotion", "pixels", "usage"), most=_MOST)
 
 
-def _row(path: Path, number: int, found: tuple[int, dict[str, str]]) -> Entry:
-    line, cells = found
-    where, emotion, usage = f"{path}, line {line}", cells["emotion"].strip(), cells["usage"].strip()
+def _row(path: Path, row: Row) -> Entry:
+    where, emotion, usage = row.where, row.cells["emotion"], row.cells["usage"]
     if emotion not in {"0", "1", "2", "3", "4", "5", "6"}:
         raise InputError(f"{where}, has the emotion '{emotion}'; expected a number from 0 to 6.")
     if usage.lower() not in _FOLDS:
         raise InputError(f"{where}, has the Usage '{usage}'; expected Training, PublicTest or PrivateTest.")
-    if (count := cells["pixels"].strip().count(" ") + 1) != _SIDE**2:
+    if (count := row.cells["pixels"].count(" ") + 1) != _SIDE**2:
         raise InputError(f"{where}, has {count} pixels; expected {_SIDE**2}, parted by single spaces.")
-    return Entry(Clip(f"{path}#{number}", emotion=CLASSES[int(emotion)], fold=_FOLDS[usage.lower()]))
+    return Entry(Clip(f"{path}#{row.number}", emotion=CLASSES[int(emotion)], fold=_FOLDS[usage.lower()]))
 
 
 def folders(root: Path) -> list[Entry]:
@@ -139,11 +125,10 @@ def images(entries: Sequence[Entry]) -> Array:
 def _table_images(path: Path, rows: Array) -> Array:
     pictures, wanted = np.empty((len(rows), _SIDE, _SIDE), np.uint8), iter(rows.tolist())
     done, following = 0, next(wanted)
-    with closing(_rows(path)) as lines:
-        for number, (line, cells) in enumerate(lines):
-            if number == following:
-                pictures[done] = _levels(cells["pixels"], f"{path}, line {line}")
-                done, following = done + 1, next(wanted, -1)
+    for row in _rows(path):
+        if row.number == following:
+            pictures[done] = _levels(row.cells["pixels"], row.where)
+            done, following = done + 1, next(wanted, -1)
     if done < len(rows):
         raise InputError(f"{path} has no row {following}; list its images again.")
     return pictures

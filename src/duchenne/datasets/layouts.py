@@ -6,7 +6,6 @@ the folder holds something else; InputError, with file and row, where it is this
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -24,6 +23,7 @@ import numpy as np
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS, LABEL_WORDS
 from duchenne.errors import InputError
+from duchenne.io import Table
 from duchenne.types import Array, Clip
 
 Rules = Mapping[str, Any]
@@ -76,20 +76,10 @@ def table(root: Path, rules: Rules) -> list[Entry]:
     path = _place(root, rules["file"])
     if path is None:
         return []
-    found = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            wanted = _wanted(path, set(reader.fieldnames or ()), rules, "columns")
-            for i, row in enumerate(reader if wanted else ()):
-                where = f"{path}, line {reader.line_num},"
-                if None in row or None in row.values():
-                    raise InputError(f"{where} does not have the {len(reader.fieldnames or ())} cells of the header.")
-                said = {name: row[column].strip() for name, column in wanted.items()}
-                found.append(_entry(f"{path}#{i}", said, rules, where))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a CSV table ({error}); copy it anew.") from error
-    return found
+    found = Table(path, lower=False, distinct=rules["columns"].values())
+    wanted = _wanted(path, set(found.names), rules, "columns")
+    said = ((row, {name: row.cells[column] for name, column in wanted.items()}) for row in (found if wanted else ()))
+    return [_entry(f"{path}#{row.number}", words, rules, f"{row.where},") for row, words in said]
 
 
 def function(root: Path, rules: Rules) -> list[Entry]:

@@ -9,17 +9,14 @@ Emotion and label may be empty.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from io import StringIO
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError
-from duchenne.io import MOST_COLUMNS, original, read_text, rows_csv, write_text
+from duchenne.io import Table, rows_csv, write_text
 from duchenne.types import ALL_EMOTIONS, Clip
 
 NEEDED = ("path", "subject", "emotion", "label")
@@ -65,12 +62,13 @@ def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, E
     path = Path(path)
     rows: list[tuple[int, Entry]] = []
     lines: dict[tuple[object, ...], int] = {}
-    for line, row in _rows(path):
-        clip = _clip(path.parent, row, f"{path}, line {line}", persons)
+    for _, line, where, cells in Table(path, NEEDED, kind="manifest", short=True):
+        row = dict.fromkeys(COLUMNS, "") | cells
+        clip = _clip(path.parent, row, where, persons)
         earlier = lines.setdefault((clip.path, clip.start, clip.end), line)
         if earlier != line:
             fault = f"names the same clip as line {earlier}: {row['path']}"
-            raise InputError(f"{path}, line {line}, {fault}; keep one, or give each its own start and end.")
+            raise InputError(f"{where}, {fault}; keep one, or give each its own start and end.")
         rows.append(
             (line, Entry(clip, {name: text for name, text in row.items() if name and text and name not in COLUMNS}))
         )
@@ -133,46 +131,6 @@ def split_path(path: str) -> tuple[str, str | None]:
     """("corpus.npz", "3") of "corpus.npz#3": the file, and which of its tracks or rows; (path, None) otherwise."""
     match = re.fullmatch(r"(.+\.(?:npz|csv))#(.+)", path, re.IGNORECASE | re.DOTALL)
     return (match[1], match[2]) if match else (path, None)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and the cells by column, stripped, known ones always, of every row that is not blank."""
-    try:
-        text = read_text(path)
-    except FileNotFoundError as error:
-        raise InputError(f"There is no manifest {path}; check the path.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no manifest: {error}.") from error
-    except OSError as error:
-        raise InputError(f"The manifest {path} cannot be read ({error.strerror}).") from error
-    header = text.partition("\n")[0]
-    reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
-    try:
-        names = [original(name).strip().lower() for name in next(reader, [])]
-        _check_header(path, names)
-        for cells in reader:
-            if len(cells) > len(names):
-                fault = f"has {len(cells)} cells for {len(names)} columns; put cells with a comma in quotes"
-                raise InputError(f"{path}, line {reader.line_num}, {fault}.")
-            row = {name: original(cell).strip() for name, cell in zip(names, cells, strict=False)}
-            if any(row.values()):
-                yield reader.line_num, dict.fromkeys(COLUMNS, "") | row
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}, is not CSV ({error}).") from error
-
-
-def _check_header(path: Path, names: list[str]) -> None:
-    if missing := [name for name in NEEDED if name not in names]:
-        plural = "s" if len(missing) > 1 else ""
-        found = ", ".join(filter(None, names[:12])) or "nothing"
-        raise InputError(
-            f"{path} lacks the column{plural} {', '.join(missing)}; its first line must name"
-            f" {', '.join(NEEDED)} (and may name start, end, fold), found {found}."
-        )
-    if len(names) > MOST_COLUMNS:
-        raise InputError(f"{path} has {len(names)} columns, more than a manifest needs; keep at most {MOST_COLUMNS}.")
-    if double := [name for name, times in Counter(filter(None, names)).items() if times > 1]:
-        raise InputError(f"{path} has the column {double[0]} more than once; keep one.")
 
 
 def _clip(folder: Path, row: dict[str, str], where: str, persons: bool) -> Clip:

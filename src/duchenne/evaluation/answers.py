@@ -8,13 +8,11 @@ one of those words, labels and predictions are names of classes, such as emotion
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from duchenne import metrics
 from duchenne.datasets.manifest import LABEL_WORDS
 from duchenne.datasets.splits import is_missing
 from duchenne.errors import InputError, UsageError
-from duchenne.io import original
+from duchenne.io import Table, shown
 from duchenne.metrics import classes, paired
 from duchenne.types import Array
 
@@ -85,14 +83,14 @@ def read(path: str | Path) -> list[Sheet]:
     if named and "predicted" not in rows[0][1]:
         line, row = rows[0]
         raise InputError(
-            f"{path}, line {line}, has the label '{_shown(row['label'])}': expected genuine or posed (or true, fake, "
+            f"{path}, line {line}, has the label '{shown(row['label'])}': expected genuine or posed (or true, fake, "
             "1, 0), or, to score classes, a column predicted."
         )
     groups: dict[str, dict[int, _Rows]] = {}
     for line, row in rows:
         repeat = row.get("repeat") or "0"
         if not (repeat.isascii() and repeat.isdigit() and len(repeat) < 10):
-            raise InputError(f"{path}, line {line}, has the repeat '{_shown(repeat)}'; expected a number from 0.")
+            raise InputError(f"{path}, line {line}, has the repeat '{shown(repeat)}'; expected a number from 0.")
         groups.setdefault(row.get("method", ""), {}).setdefault(int(repeat), []).append((line, row))
     sheets = [sheet for method, repeats in groups.items() for sheet in _sheets(path, method, repeats, named)]
     if not any(_answered(sheet) for sheet in sheets):
@@ -142,7 +140,7 @@ def _check_once(path: Path, rows: _Rows) -> None:
         earlier = first.setdefault(row["video"], line)
         if earlier != line:
             raise InputError(
-                f"{path}, line {line}, answers {_shown(row['video'])} a second time (line {earlier}); keep one row."
+                f"{path}, line {line}, answers {shown(row['video'])} a second time (line {earlier}); keep one row."
             )
 
 
@@ -154,62 +152,28 @@ def _answered(sheet: Sheet) -> bool:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}; expected a CSV with columns video, label and score.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text; save the predictions as CSV in UTF-8.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); expected a CSV of predictions.") from error
-    before, nul, _ = text.partition("\0")
-    if nul:
-        raise InputError(f"{path}, line {before.count(chr(10)) + 1}, has a NUL byte; save it as CSV in UTF-8.")
-    header = text.partition("\n")[0]
-    reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
-    try:
-        names = [name.strip().lower() for name in next(reader, [])]
-        missing = [name for name in NEEDED if name not in names]
-        if missing or not {"score", "predicted"} & set(names):
-            found = ", ".join(_shown(name) for name in names[:12] if name) or "nothing"
-            raise InputError(
-                f"{path} must have the columns video, label and score (or predicted), found {found}; add the others."
-            )
-        if double := [name for name in (*NEEDED, *KNOWN) if names.count(name) > 1]:
-            raise InputError(f"{path} has the column {double[0]} more than once; keep one.")
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(names):
-                raise InputError(
-                    f"{path}, line {reader.line_num}, has {len(cells)} cells for {len(names)} columns; mend the row."
-                )
-            said = ("" if is_missing(cell) else original(cell).strip() for cell in cells)
-            row = dict(zip(names, said, strict=True))
-            for name in NEEDED:
-                if not row[name]:
-                    raise InputError(f"{path}, line {reader.line_num}, has no {name}; each row needs one.")
-            yield reader.line_num, {name: row[name] for name in (*NEEDED, *KNOWN) if name in row}
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}, is not CSV ({error}).") from error
+    table = Table(path, kind="file of predictions", distinct=(*NEEDED, *KNOWN))
+    if not {*NEEDED} <= {*table.names} or not {"score", "predicted"} & {*table.names}:
+        expected = "must have the columns video, label and score (or predicted)"
+        raise InputError(f"{path} {expected}, found {table.found}; add the others.")
+    for row in table:
+        said = {name: "" if is_missing(cell) else cell for name, cell in row.cells.items() if name in (*NEEDED, *KNOWN)}
+        for name in NEEDED:
+            if not said[name]:
+                raise InputError(f"{row.where}, has no {name}; each row needs one.")
+        yield row.line, said
 
 
 def _label(text: str, kind: str, path: Path, line: int) -> int:
     if not text:
         return -1
     if _word(text) not in LABEL_WORDS:
-        raise InputError(f"{path}, line {line}, has the {kind} '{_shown(text)}'; use one of {', '.join(LABEL_WORDS)}.")
+        raise InputError(f"{path}, line {line}, has the {kind} '{shown(text)}'; use one of {', '.join(LABEL_WORDS)}.")
     return int(LABEL_WORDS[_word(text)] == "genuine")
 
 
 def _word(text: str) -> str:
     return _DECIMAL.get(text, text.lower())
-
-
-def _shown(text: str, most: int = 60) -> str:
-    """What a cell holds as part of one printable line."""
-    line = "".join(c if c.isprintable() else " " for c in text[: most + 1])
-    return line if len(line) <= most else line[:most] + "…"
 
 
 def _number(text: str, name: str, path: Path, line: int) -> float:
@@ -219,7 +183,7 @@ def _number(text: str, name: str, path: Path, line: int) -> float:
         value = math.inf
     if math.isinf(value):
         raise InputError(
-            f"{path}, line {line}, has the {name} '{_shown(text)}'; expected a number, or nothing for no answer."
+            f"{path}, line {line}, has the {name} '{shown(text)}'; expected a number, or nothing for no answer."
         )
     return value
 
@@ -295,8 +259,8 @@ def choose(sheets: Sequence[Sheet], method: str | None, source: str | Path) -> l
     """All repeats of `method`, or of the first one; UsageError names what there is."""
     names = list(dict.fromkeys(sheet.method for sheet in sheets))
     if method is not None and method not in names:
-        what = f"choose one of: {', '.join(map(_shown, names))}" if any(names) else "it names no methods"
-        raise UsageError(f"{source} has no method '{_shown(method)}'; {what}.")
+        what = f"choose one of: {', '.join(map(shown, names))}" if any(names) else "it names no methods"
+        raise UsageError(f"{source} has no method '{shown(method)}'; {what}.")
     return [sheet for sheet in sheets if sheet.method == (names[0] if method is None else method)]
 
 
@@ -322,7 +286,7 @@ def _compare(a: Sheet, b: Sheet, n: int, seed: int) -> dict[str, Any]:
     if a.named or b.named:
         raise InputError("Classes cannot be compared here; both files must say genuine or posed.")
     if (differ := np.flatnonzero(a.label[rows] != b.label[others])).size:
-        video = _shown(a.video[rows[int(differ[0])]])
+        video = shown(a.video[rows[int(differ[0])]])
         raise InputError(f"The two files give {video} different labels; mend one of them.")
     who, emotion = (
         x[rows] if x is not None else y[others] if y is not None else None

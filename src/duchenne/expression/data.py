@@ -6,10 +6,9 @@ is learnt. Faces are cropped by `faces.crops`, as they are in use.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -199,10 +198,8 @@ def emotions(
         files = tuple(entry.clip.path for entry in entries)
         return _several(Faces(fer2013.images(entries), labels, fer2013.CLASSES, files, None, folds), data)
     if data.is_file():
-        rows = [
-            _row(data, cells, _word(cells.get("emotion", ""), classes, where))
-            for where, cells in _cells(data, "emotion")
-        ]
+        cells = _rows(data, "emotion")
+        rows = [_row(data, row, _word(row.cells["emotion"], classes, row.where)) for row in cells]
     elif sequences := coded.ck_plus(data):
         asked = [entry for entry in sequences if entry.clip.emotion in (classes or ALL_EMOTIONS)]
         rows = _ck_plus(asked, "neutral", lambda entry: entry.clip.emotion or "neutral")
@@ -330,41 +327,22 @@ def _person(path: Path, data: Path, pattern: str | None) -> str:
     return who
 
 
-def _cells(table: Path, needed: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where in the table, for messages, and the stripped cells by column in lower case, of every row."""
-    try:
-        text = io.read_text(table)
-        header = text.partition("\n")[0]
-        rows = csv.reader(text.splitlines(), delimiter=max(",;\t", key=header.count))
-        lines = [(rows.line_num, row) for row in rows]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{table} cannot be read as CSV in UTF-8 ({error}); save it so.") from error
-    names = [name.strip().lower() for name in (lines[0][1] if lines else ())]
-    for name in ("file", needed):
-        if name and name not in names:
-            raise InputError(f"{table} lacks the column {name}; its first line must name the columns.")
-    if len(set(names)) < len(names):
-        raise InputError(f"{table} has the column '{max(names, key=names.count)}' twice; keep one.")
-    count = 0
-    for line, row in lines[1:]:
-        if any(cell.strip() for cell in row):
-            where = f"{table}, line {line}"
-            if len(row) != len(names):
-                raise InputError(f"{where}, has {len(row)} cells, its header has {len(names)}; mend the row.")
-            count += 1
-            yield where, dict(zip(names, (io.original(cell).strip() for cell in row), strict=True)) | {"where": where}
-    if not count:
+def _rows(table: Path, *needed: str) -> list[io.Row]:
+    rows = list(io.Table(table, ("file", *needed)))
+    if not rows:
         raise InputError(f"{table} lists no images; expected one per row below the header.")
+    return rows
 
 
-def _row(table: Path, cells: Mapping[str, str], label: Label) -> Row:
+def _row(table: Path, row: io.Row, label: Label) -> Row:
+    cells, where = row.cells, row.where
     fold = cells.get("fold", "").lower()
     if not cells["file"]:
-        raise InputError(f"{cells['where']}, names no file; fill it.")
+        raise InputError(f"{where}, names no file; fill it.")
     if "subject" in cells and not cells["subject"]:
-        raise InputError(f"{cells['where']}, has no subject; fill it, or take the column away.")
+        raise InputError(f"{where}, has no subject; fill it, or take the column away.")
     if fold and fold not in ROLES:
-        raise InputError(f"{cells['where']}, has the fold '{fold}'; expected train, validation, test or nothing.")
+        raise InputError(f"{where}, has the fold '{fold}'; expected train, validation, test or nothing.")
     return Row(table.parent / cells["file"], label, cells.get("subject", ""), fold)
 
 
@@ -375,16 +353,15 @@ def _unit(column: str) -> str:
 
 
 def _unit_table(table: Path, levels: bool) -> tuple[list[str], list[Row]]:
-    rows: list[Row] = []
-    columns: dict[str, str] = {}
-    for where, cells in _cells(table, ""):
-        columns = columns or {name: unit for name in cells if (unit := _unit(name))}
-        if not columns:
-            raise InputError(f"{table} has no column of an action unit; expected some such as AU1 or AU12.")
-        if len(set(columns.values())) < len(columns):
-            raise InputError(f"{table} has two columns of one action unit; keep one of each.")
-        rows.append(_row(table, cells, tuple(_level(cells[name], levels, name, where) for name in columns)))
-    return list(columns.values()), rows
+    rows = _rows(table)
+    columns = {name: unit for name in rows[0].cells if (unit := _unit(name))}
+    if not columns:
+        raise InputError(f"{table} has no column of an action unit; expected some such as AU1 or AU12.")
+    if len(set(columns.values())) < len(columns):
+        raise InputError(f"{table} has two columns of one action unit; keep one of each.")
+    return list(columns.values()), [
+        _row(table, row, tuple(_level(row.cells[name], levels, name, row.where) for name in columns)) for row in rows
+    ]
 
 
 def _level(text: str, levels: bool, name: str, where: str) -> float:

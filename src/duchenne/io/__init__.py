@@ -1,7 +1,6 @@
 """Results out and face tracks in: whole files or none, plain formats, no pickle."""
 
-from duchenne.io.bounded import MOST_COLUMNS, parse_json, read_arrays, read_bytes, read_json, read_table, read_text
-from duchenne.io.cells import neutral, original, rows_csv, table_csv
+from duchenne.io.bounded import parse_json, read_arrays, read_bytes, read_json
 from duchenne.io.export import to_openface, to_pyfeat, write_as
 from duchenne.io.files import (
     atomic,
@@ -11,20 +10,33 @@ from duchenne.io.files import (
     sha256,
     staged,
     write_json,
-    write_table,
     write_text,
 )
 from duchenne.io.followed import Block, End, Stored
 from duchenne.io.foreign import action_units, dialect, tracks_from_openface, tracks_from_pyfeat
 from duchenne.io.frames import FRAME_COLUMNS, check_parquet, frames_table, tracks_from_table, write_frames
+from duchenne.io.table import (
+    Row,
+    Table,
+    neutral,
+    original,
+    read_sheet,
+    read_table,
+    row_writer,
+    rows_csv,
+    shown,
+    table_csv,
+    write_table,
+)
 from duchenne.io.tracks import load_tracks, save_tracks
 
 __all__ = [
     "FRAME_COLUMNS",
-    "MOST_COLUMNS",
     "Block",
     "End",
+    "Row",
     "Stored",
+    "Table",
     "action_units",
     "atomic",
     "check_folder",
@@ -39,12 +51,14 @@ __all__ = [
     "read_arrays",
     "read_bytes",
     "read_json",
+    "read_sheet",
     "read_table",
-    "read_text",
     "read_toml",
+    "row_writer",
     "rows_csv",
     "save_tracks",
     "sha256",
+    "shown",
     "staged",
     "table_csv",
     "to_openface",

@@ -12,22 +12,15 @@ from collections.abc import Collection
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from duchenne.types import Array
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-#: More than this is no table of clips, frames or measurements; pandas takes minutes and gigabytes for a million.
-MOST_COLUMNS = 20_000
-_MOST_HEADER = 2**21  # bytes of a table's first line
 _MOST_JSON = 2**24  # bytes: a hundred times the largest model.json
 _MOST_ARRAYS = 2**32  # bytes unpacked: 37 hours of one face at 30 frames/s are half of it
 _MOST_MEMBERS = 100_000
-_MOST_TEXT = 2**28  # bytes of a table: some million rows of a manifest
 #: What zipfile, zlib and numpy raise for archives that are damaged or made to harm.
 _UNSOUND = (
     EOFError, KeyError, MemoryError, OverflowError, RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile,
@@ -36,27 +29,17 @@ _UNSOUND = (
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """The bytes of a regular file; ValueError for pipes and devices, which have no end, and for more than `most`."""
+    """The bytes of a file; ValueError as `check_size`."""
+    check_size(path, most)
+    return path.read_bytes()
+
+
+def check_size(path: Path, most: int) -> None:
+    """ValueError for pipes and devices, which have no end, and for more than `most` bytes."""
     if not path.is_file():
         raise ValueError("it is no file")
     if path.stat().st_size > most:
         raise ValueError(f"it is larger than {most >> 20} MB")
-    return path.read_bytes()
-
-
-def read_text(path: Path, most: int = _MOST_TEXT) -> str:
-    """The text of a table in UTF-8, with a byte order mark or without; ValueError where it is none, or OSError."""
-    if not path.exists():
-        raise FileNotFoundError(2, "no such file", str(path))
-    data = read_bytes(path, most)
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError("it is UTF-16; save it as CSV in UTF-8")
-    if b"\0" in data:
-        raise ValueError("it holds NUL bytes, so it is damaged or no text; save it as CSV in UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8") from error
 
 
 def read_json(path: Path, most: int = _MOST_JSON) -> Any:
@@ -108,23 +91,3 @@ def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
             raise ValueError(f"{member.filename} holds something else than numbers or text")
         if prod(shape) * dtype.itemsize + file.tell() != member.file_size:
             raise ValueError(f"{member.filename} says that it has another size than it has")
-
-
-def read_table(path: Path, **options: Any) -> pd.DataFrame:
-    """A CSV table as pandas reads it with these options, once its encoding and width have been looked at."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise FileNotFoundError(2, "no such file", str(path))
-    with path.open("rb") as file:
-        head = file.readline(_MOST_HEADER + 1)
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise ValueError("it is UTF-16; save it as CSV in UTF-8")
-        if len(head) > _MOST_HEADER or head.count(b",") >= MOST_COLUMNS:
-            raise ValueError(f"it has more than {MOST_COLUMNS} columns")
-        if b"\0" in head or any(b"\0" in block for block in iter(lambda: file.read(1 << 20), b"")):
-            raise ValueError("it holds NUL bytes, so it is damaged or no CSV")
-    try:
-        return pd.read_csv(path, compression=None, **{"encoding": "utf-8-sig", **options})
-    except (MemoryError, OverflowError, RecursionError) as error:
-        raise ValueError("it needs more memory than there is") from error

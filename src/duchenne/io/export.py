@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne.errors import UsageError
-from duchenne.io.cells import table_csv
-from duchenne.io.files import write_table, write_text
+from duchenne.io.files import write_text
 from duchenne.io.foreign import AU, OPENFACE, POINTS, RECT
 from duchenne.io.frames import frames_table
+from duchenne.io.table import table_csv, write_table
 from duchenne.types import Array, FaceTrack, Signals
 
 if TYPE_CHECKING:

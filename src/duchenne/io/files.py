@@ -1,4 +1,4 @@
-"""Results out: whole files or none."""
+"""Results out: whole files or none. Settings (TOML) in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
 from duchenne.errors import InputError, OutputError
 from duchenne.io.bounded import read_bytes
-from duchenne.io.cells import table_csv
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _MOST_TOML = 2**20  # bytes
 
@@ -114,11 +110,6 @@ def read_toml(path: Path, missing: str) -> dict[str, Any]:
 def write_json(path: str | Path, obj: Any) -> Path:
     """Write `obj` as JSON in one step: numpy becomes plain, NaN and infinity become null, order is kept."""
     return write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_table(path: str | Path, table: pd.DataFrame) -> Path:
-    """Write a DataFrame as CSV (UTF-8, no index, missing = empty, see `io.cells`) in one step."""
-    return write_text(path, table_csv(table))
 
 
 def plain(value: Any) -> Any:

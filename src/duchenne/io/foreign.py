@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
-from duchenne.io.bounded import read_table
 from duchenne.io.frames import tracks_from_table
+from duchenne.io.table import read_table
 from duchenne.types import Array, FaceTrack, Signals
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
-from duchenne.io.cells import table_csv
 from duchenne.io.files import atomic
 from duchenne.io.followed import Block, End, Stored, Writer, pieces
+from duchenne.io.table import table_csv
 from duchenne.types import Array, FaceTrack
 
 if TYPE_CHECKING:

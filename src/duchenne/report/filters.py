@@ -3,7 +3,6 @@ page and contact sheets."""
 
 from __future__ import annotations
 
-import csv
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from duchenne.expression import filters
 from duchenne.expression.filter_units import FilterUnits, filter_units
 from duchenne.expression.layers import Seeing
 from duchenne.faces import crops
-from duchenne.io import check_folder, write_text
+from duchenne.io import Table, check_folder, shown, write_text
 from duchenne.plots.filters import contact_sheet
 from duchenne.report import filters_page
 from duchenne.types import Array
@@ -138,35 +137,29 @@ def read_units(path: str | Path, images: Faces) -> tuple[tuple[str, ...], Array]
     Other columns are passed over. InputError, with the line, for a file that is not among the images or comes twice,
     or another value.
     """
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = {name: name.strip() for name in reader.fieldnames or () if _UNIT.fullmatch(name.strip())}
-            if "file" not in (reader.fieldnames or ()) or not columns:
-                raise InputError(f"{path} must have the column file and one for each action unit, such as AU12.")
-            table = np.full((images.count, len(columns)), np.nan)
-            seen: set[int] = set()
-            for row in reader:
-                where = f"{path}, line {reader.line_num}"
-                number = images.names.get((row["file"] or "").strip())
-                if number is None:
-                    raise InputError(f"{where}, names '{row['file']}', which is not among the images; mend or drop it.")
-                if number in seen:
-                    raise InputError(f"{where}, names '{row['file']}' a second time; keep one of its rows.")
-                seen.add(number)
-                table[number] = [_mark(row[name], name, where) for name in columns]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as CSV ({getattr(error, 'strerror', None) or error}).") from error
+    rows = Table(path, lower=False, short=True)
+    columns = [name for name in rows.names if _UNIT.fullmatch(name)]
+    if "file" not in rows.names or not columns:
+        raise InputError(f"{path} must have the column file and one for each action unit, such as AU12.")
+    table = np.full((images.count, len(columns)), np.nan)
+    seen: set[int] = set()
+    for row in rows:
+        name = row.cells["file"]
+        number = images.names.get(name)
+        if number is None:
+            raise InputError(f"{row.where}, names '{shown(name)}', which is not among the images; mend or drop it.")
+        if number in seen:
+            raise InputError(f"{row.where}, names '{shown(name)}' a second time; keep one of its rows.")
+        seen.add(number)
+        table[number] = [_mark(row.cells[name], name, row.where) for name in columns]
     if np.isnan(table).all():
         raise InputError(f"{path} codes no image; expected 1 (there) or 0 (not there) for some of them.")
-    return tuple(columns.values()), table
+    return tuple(columns), table
 
 
-def _mark(text: str | None, unit: str, where: str) -> float:
-    cell = (text or "").strip()
+def _mark(cell: str, unit: str, where: str) -> float:
     if cell not in ("", "0", "1", "0.0", "1.0"):
-        raise InputError(f"{where}, has {unit} = '{cell}'; expected 1 (there), 0 (not there) or nothing.")
+        raise InputError(f"{where}, has {unit} = '{shown(cell)}'; expected 1 (there), 0 (not there) or nothing.")
     return float(cell) if cell else float("nan")
 
 

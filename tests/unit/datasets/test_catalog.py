@@ -174,9 +174,9 @@ def test_rows_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     [
         ("genuine,age\n1,2\n", r"lip\.csv lacks the columns group; found age, genuine\."),
         (SHEET + "2,10,0,10,1\n", r"lip\.csv, line 4, has the label '2'; expected one of genuine"),
-        (SHEET + "1,10\n", r"lip\.csv, line 4, does not have the 5 cells"),
-        (SHEET + "1,10,0,10,1,9\n", r"lip\.csv, line 4, does not have the 5 cells"),
-        (b"genuine,group\n\xff,1\n", r"lip\.csv cannot be read as a CSV table"),
+        (SHEET + "1,10\n", r"lip\.csv, line 4, has 2 cells for 5 columns"),
+        (SHEET + "1,10,0,10,1,9\n", r"lip\.csv, line 4, has 6 cells for 5 columns"),
+        (b"genuine,group\n\xff,1\n", r"lip\.csv is not UTF-8 text"),
         ("a,b\n1,2\n", "holds no copy of UvA-NEMO"),
     ],
 )

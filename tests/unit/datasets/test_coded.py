@@ -143,7 +143,7 @@ def test_a_sheet_without_a_column_or_rows_or_that_is_no_sheet(tmp_path: Path) ->
     with pytest.raises(InputError, match="cannot be read as a sheet"):
         coded.casme2(tmp_path)
     (tmp_path / "CASME2-coding-20190701.csv").write_bytes("Subject,Filename\n1,\xff".encode("latin-1"))
-    with pytest.raises(InputError, match=r"20190701\.csv cannot be read as a sheet"):
+    with pytest.raises(InputError, match=r"20190701\.csv is not UTF-8 text"):
         coded.casme2(tmp_path)
 
 

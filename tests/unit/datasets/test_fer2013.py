@@ -62,7 +62,7 @@ def test_columns_in_another_order(tmp_path: Path) -> None:
         ("\n6,", "\n7,", "line 4, has the emotion '7'; expected a number from 0 to 6"),
         ("PrivateTest", "Test", "line 6, has the Usage 'Test'"),
         (",PrivateTest", " 7,PrivateTest", "line 6, has 2305 pixels; expected 2304"),
-        (",PrivateTest", "", "line 6, has 2 cells, not 3"),
+        (",PrivateTest", "", "line 6, has 2 cells for 3 columns"),
     ],
 )
 def test_broken_table(tmp_path: Path, old: str, new: str, fault: str) -> None:

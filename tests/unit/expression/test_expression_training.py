@@ -212,7 +212,7 @@ def test_a_table_of_units(tmp_path, mark):
     [
         ("a.png,ann,1,0", "a.png,ann,2,0", "line 2, has '2' as AU1; expected 1 (there), 0 (not there) or nothing"),
         ("a.png,ann,1,0", "a.png,ann,yes,0", "line 2, has 'yes' as AU1"),
-        ("b.png,bob,0,1", "b.png,bob,0", "line 3, has 3 cells, its header has 4"),
+        ("b.png,bob,0,1", "b.png,bob,0", "line 3, has 3 cells for 4 columns"),
         ("b.png,bob,0,1", "b.png,,0,1", "line 3, has no subject"),
         ("b.png,bob,0,1", ",bob,0,1", "line 3, names no file"),
         ("b.png,bob,0,1", "gone.png,bob,0,1", "1 of 3 files of"),
@@ -222,7 +222,7 @@ def test_a_table_of_units(tmp_path, mark):
         ("AU12", "AU1_r", "two columns of one action unit"),
         ("AU1,AU12", "lips,brows", "no column of an action unit"),
         ("file", "path", "lacks the column file"),
-        ("subject", "file", "has the column 'file' twice"),
+        ("subject", "file", "has the column file more than once"),
     ],
 )
 def test_tables_that_cannot_be_learnt_from(tmp_path, old, new, fault):

@@ -82,7 +82,7 @@ def test_answers_are_those_of_the_clips_that_were_asked(tmp_path):
 
 
 def test_no_other_file_writes_csv():
-    files = [path for path in Path(package.__file__).parent.rglob("*.py") if path.name != "cells.py"]
+    files = [path for path in Path(package.__file__).parent.rglob("*.py") if path.name != "table.py"]
     writes = re.compile(r"csv\.(writer|DictWriter)\(|\w\.to_csv\(")
     assert len(files) > 100
     assert [path.name for path in files if writes.search(path.read_text(encoding="utf-8"))] == []
@@ -132,6 +132,33 @@ def test_a_table_with_a_mark_before_it_is_read(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(b"\xef\xbb\xbf" + HEAD + b"a.mp4,p,,\n")
     assert manifest.read(path)[0].subject == "p"
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", ", "])
+def test_cells_are_parted_by_commas_semicolons_or_tabs(mark, tmp_path):
+    path = tmp_path / "t.csv"
+    header = mark.join(['"a,b;c"', " Name", "'=x"])
+    path.write_text(
+        f"{header}\r\n" + mark.join(['"1, ""2"""', "'=1", "ü "]) + f"\r\n\r\n{mark}{mark}\n" + mark.join("xyz")
+    )
+    table = io.Table(path, ("name",))
+    assert table.names == ["a,b;c", "name", "=x"]
+    first, last = table
+    assert first == (0, 2, f"{path}, line 2", {"a,b;c": '1, "2"', "name": "=1", "=x": "ü"})
+    assert (last.number, last.line, [*last.cells.values()]) == (2, 5, [*"xyz"])  # as pandas counts rows
+
+
+def test_a_row_that_is_cut_short_is_filled_where_that_is_allowed(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1\n")
+    assert [row.cells for row in io.Table(tmp_path / "t.csv", short=True)] == [{"a": "1", "b": ""}]
+    with pytest.raises(InputError, match="line 2, has 1 cells for 2 columns"):
+        list(io.Table(tmp_path / "t.csv"))
+
+
+def test_a_line_without_end_is_not_read(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a,b\n" + b"," * (1 << 22))
+    with pytest.raises(InputError, match="line 2, is longer than"):
+        list(io.Table(tmp_path / "t.csv"))
 
 
 def test_a_giant_manifest_is_not_read(tmp_path):
