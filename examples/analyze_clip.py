@@ -11,13 +11,13 @@ else:
     print(f"{verdict.label}, P(genuine) = {verdict.p_genuine:.2f}")
 
 emotion = max(verdict.emotion, key=verdict.emotion.__getitem__, default="unknown")
-print(f"shows {emotion}; face seen in {verdict.quality['coverage']:.0%} of {verdict.duration:.1f} s")
+print(f"shows {emotion}; face seen in {verdict.quality.coverage:.0%} of {verdict.duration:.1f} s")
 for phase in verdict.phases:
     moments = {name: getattr(phase, name) for name in ("onset", "apex", "offset", "end")}
     known = {name: f"{seconds:.2f} s" for name, seconds in moments.items() if seconds is not None}
     print("expression:", known, "read from", phase.curve)
 for item in verdict.evidence[:3]:
-    print("because:", item["text"])
-for warning in verdict.quality["warnings"]:
+    print("because:", item.text)
+for warning in verdict.quality.warnings:
     print("note:", warning)
 print(verdict.limits)

@@ -20,7 +20,7 @@ HOUSE = (
     ("tabular", "lstm_pb", "expression"),
     ("clipnets", "micro"),  # both read what the expression network sees
     ("methods",),
-    ("report", "judging", "evaluation"),
+    ("report", "judging", "gates", "evaluation"),
     ("pipeline",),
     ("ranking", "overlay", "batch"),
     ("web",),

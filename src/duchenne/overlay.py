@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from duchenne import judging, pipeline, video
-from duchenne.clips import crops
 from duchenne.features.phases import ACTIVITY
 from duchenne.report.page import FACE_LINES
 from duchenne.types import Array, FaceTrack, Phase, Signals
@@ -91,7 +90,7 @@ def running(analysis: pipeline.Analysis, loaded: judging.Loaded, emotion: str | 
     track = analysis.track
     last = float(track.time[-1])
     steps = np.arange(STEP, last, max(STEP, last / MOST))
-    if loaded.clip is not None or (loaded.method is not None and crops.of_pixels(loaded.method.reader)):
+    if loaded.model.needs == "crops":
         steps = steps[:0]
     so_far = [
         pipeline.judge(_until(track, t), loaded, emotion=emotion, emotions=analysis.emotions, explain=False).p_raw

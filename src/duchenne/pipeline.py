@@ -9,29 +9,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import io, judging, video
+from duchenne import gates, io, judging, video
 from duchenne.clips import crops
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import reading
 from duchenne.faces import Followed, join
 from duchenne.faces.reading import read_faces
-from duchenne.features.descriptors import FACE, longest_seen, prepare
-from duchenne.features.phases import ACTIVITY, expression_phases, main_phase, phases
+from duchenne.features.descriptors import prepare
+from duchenne.features.phases import expression_phases
 from duchenne.judging import Loaded, load_model
-from duchenne.learn.calibration import sigmoid
 from duchenne.preprocess import clean
 from duchenne.report import page as report
 from duchenne.report import pages
-from duchenne.tabular.evidence import evidence, turning
+from duchenne.tabular.evidence import strongest
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import ALL_EMOTIONS, EMOTIONS, Array, FaceTrack, Signals, Verdict
+from duchenne.types import (
+    ALL_EMOTIONS,
+    EMOTIONS,
+    Array,
+    CropReader,
+    FaceTrack,
+    Familiarity,
+    Quality,
+    Question,
+    Signals,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 #: (track, reader) → the rows of the track that are read, with crops.
-Pictures = Callable[[FaceTrack, crops.Reader], FaceTrack]
+Pictures = Callable[[FaceTrack, CropReader], FaceTrack]
 #: `read_faces`, or a cache of what it answers.
 Read = Callable[..., Iterator[io.Block]]
 LIMITS = (
@@ -39,13 +49,6 @@ LIMITS = (
     "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
     "hiring, schooling, policing, border control, insurance or medical decisions."
 )
-FPS = 50.0  # of the curves that phases are found in and the report shows
-MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was trained on
-MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
-MIN_RATE = 10.0  # frames/s
-MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
-LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
-_BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +117,7 @@ def examine(
             "a clip must show one face from the front, ideally over 80 px high."
         )
 
-    def pictures(track: FaceTrack, reader: crops.Reader) -> FaceTrack:
+    def pictures(track: FaceTrack, reader: CropReader) -> FaceTrack:
         """A second reading of the file, as which frames are judged is known after the first alone."""
         return crops.cut(track, video.frames(path, **options), reader)
 
@@ -160,52 +163,30 @@ def judge(
 ) -> Analysis:
     """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain.
 
-    What the clip shows is told (`emotion`), or seen (`emotions`, of which the seconds that are judged count), or
-    guessed from the movement. `pictures` cuts the crops that a model of pixels reads (`clips.crops.cut`); InputError
-    where it is one and there is none.
+    What the clip shows is named by the user (`emotion`), or seen (`emotions`, of which the seconds that are judged
+    count), or guessed from the movement. `pictures` cuts the crops that a model of pixels reads (`clips.crops.cut`);
+    InputError where it is one and there is none.
     """
-    model = loaded.model
-    quality = _quality(track, blur)
-    face, curves = prepare(track, FPS)
-    quality |= _pose(curves)
-    window = focus(track, curves)
-    row = model.table([window])[0]
-    usable = bool(np.isfinite(row).any())
-    told = _seen_emotion(emotions, window)
-    if emotion:
-        told = dict.fromkeys(told or EMOTIONS, 0.0) | {emotion: 1.0}
-    named = told or (model.emotions(row[None])[0] if usable else {})
-    found = expression_phases(curves, emotion)
-    familiarity = _familiarity(model, row) if usable else {}
-    reason = _too_poor(quality, _judged(curves, window))
-    why: tuple[dict[str, Any], ...] = ()
-    steps: tuple[str, ...] = ()
-    turn: dict[str, Any] = {}
-    if loaded.alone:
-        p, unable, why, steps = judging.alone(window, loaded, named, pictures, explain, emotion)
-        familiarity = _lent(familiarity, quality)
-        reason = reason or unable or _too_close(p, loaded.margin)
-    else:
-        z, expert = judging.log_odds(window, row, loaded, named, told)
-        weight = 1 - loaded.smile_share if expert else 1.0
-        if usable and explain:
-            why = evidence(model, row, told) + expert
-        if loaded.pb is not None and loaded.mix is not None:
-            alone = z
-            z, why, steps = judging.mixed(window, z, why, loaded.pb, loaded.mix, explain)
-            weight *= 1.0 if z is alone else loaded.mix.descriptors  # too short for both: the descriptors alone
-        if why:
-            turn = turning(model, row, told, z, weight)
-        p = float(sigmoid(np.array(z)))
-        reason = reason or _unsure(p, loaded, familiarity, usable)
+    face, curves = prepare(track, gates.FPS)
+    quality = gates.quality(track, curves, blur)
+    window = gates.focus(track, curves)
+    row = loaded.descriptors.table([window])[0]
+    seen = _shown(emotion, emotions, window)
+    named = seen or loaded.descriptors.named(row)
+    opinion = judging.ask(loaded, Question(window, "", seen, named, emotion, pictures, explain=explain))
+    familiarity = loaded.descriptors.familiarity(row)
+    if loaded.lent and familiarity is not None:
+        familiarity, quality = _lent(familiarity, quality)
+    reason = gates.too_poor(quality, gates.within(curves, window)) or opinion.reason
+    reason = reason or gates.too_close(opinion.p, loaded.model.margin)
     verdict = Verdict(
-        p_genuine=None if reason else p,
-        label=None if reason else "genuine" if p >= 0.5 else "posed",
+        p_genuine=None if reason else opinion.p,
+        label=None if reason else "genuine" if opinion.p >= 0.5 else "posed",
         abstained=reason is not None,
         reason=reason,
         emotion=named,
-        phases=found,
-        evidence=_ranked(why),
+        phases=expression_phases(curves, emotion),
+        evidence=strongest(opinion.evidence, len(opinion.evidence)),
         quality=quality,
         familiarity=familiarity,
         model=loaded.about,
@@ -213,134 +194,23 @@ def judge(
         duration=track.duration,
         source=track.source,
         limits=LIMITS,
-        history=(*face.history, *window.history[len(track.history) :], *steps),
+        history=(*face.history, *window.history[len(track.history) :], *opinion.steps),
     )
-    return Analysis(verdict, track, curves, p, emotions, turn)
+    return Analysis(verdict, track, curves, opinion.p, emotions, opinion.turning)
 
 
-def _seen_emotion(emotions: Signals | None, window: FaceTrack) -> dict[str, float]:
-    if emotions is None or not len(window):
-        return {}
-    inside = (emotions.time >= window.time[0]) & (emotions.time <= window.time[-1])
-    return reading.clip_emotion(replace(emotions, time=emotions.time[inside], values=emotions.values[inside]))
+def _shown(emotion: str | None, emotions: Signals | None, window: FaceTrack) -> dict[str, float]:
+    """Emotion → probability as the user names it, or as it was seen in what is judged; empty where neither."""
+    seen = reading.clip_emotion(gates.within(emotions, window)) if emotions is not None and len(window) else {}
+    return dict.fromkeys(seen or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else seen
 
 
-def _lent(familiarity: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
+def _lent(familiarity: Familiarity, quality: Quality) -> tuple[Familiarity, Quality]:
     """Familiarity as the default model sees it: of a model of other people a warning, no reason to be silent."""
-    if not familiarity:
-        return familiarity
-    if not familiarity["familiar"]:
-        quality["warnings"].append(f"Unlike anything the default model was trained on: {familiarity['text']}")
-    return familiarity | {"text": f"By the default descriptor model: {familiarity['text']}"}
-
-
-def _ranked(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-    return tuple(sorted(items, key=lambda item: -abs(item["contribution"])))
-
-
-def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
-    """The part of a track that is judged: all of it, or of a long clip the largest expression's seconds."""
-    if track.duration <= LONG:
-        return track
-    main = main_phase(phases(curves, curve=ACTIVITY), curves)
-    known = [] if main is None else [t for t in (main.onset, main.apex, main.offset, main.end) if t is not None]
-    middle = (min(known) + max(known)) / 2 if known else track.duration / 2
-    low = max(min([*known, middle]) - _BEFORE, middle - LONG / 2, 0.0)
-    high = min(max([*known, middle]) + _AFTER, low + LONG)
-    inside = (track.time >= low) & (track.time <= high)
-    return track.evolve(
-        f"focus: {low:.2f} s to {high:.2f} s, around the largest expression of a {track.duration:.0f} s clip",
-        time=track.time[inside],
-        points=track.points[inside],
-        confidence=track.confidence[inside],
-        box=track.box[inside],
-        crops=None if track.crops is None else track.crops[inside],
-    )
-
-
-def _judged(curves: Signals, window: FaceTrack) -> Array:
-    """float64 (t, F): the longest stretch of curves without a gap inside the part that is judged."""
-    inside = (curves.time >= window.time[:1]) & (curves.time <= window.time[-1:])
-    return longest_seen(replace(curves, time=curves.time[inside], values=curves.values[inside]))
-
-
-def _familiarity(model: DescriptorModel, row: Array) -> dict[str, Any]:
-    share, percentile = model.strange(row[None])
-    limit = model.strange_limit
-    familiar = bool(share[0] <= limit)
-    text = (
-        f"{100 * share[0]:.1f} % of the measurements lie outside what 99 % of the training clips show; "
-        f"up to {100 * limit:.1f} % is usual for people the model has not seen."
-    )
-    return {
-        "outside": float(share[0]),
-        "distance_percentile": float(percentile[0]),
-        "familiar": familiar,
-        "text": text,
-    }
-
-
-def _quality(track: FaceTrack, blur: float | None) -> dict[str, Any]:
-    """`preprocess.clean.assess` of what can be trusted, with a sentence on what could not."""
-    trusted = clean.distrust(track)
-    quality = clean.assess(trusted, blur=blur)
-    if trusted is not track:
-        quality["warnings"].append(
-            "Where the lower face's points trembled too much to be trusted, as when a hand covers the mouth, the face "
-            f"counts as lost ({trusted.history[-1].removeprefix('distrust: points trembled too much in ')})."
-        )
-    return quality
-
-
-def _pose(curves: Signals) -> dict[str, float | None]:
-    def median(name: str) -> float | None:
-        x = curves[name][np.isfinite(curves[name])]
-        return float(np.median(x)) if x.size else None
-
-    return {"yaw": median("head_yaw"), "pitch": median("head_pitch"), "roll": median("head_roll")}
-
-
-def _too_poor(quality: dict[str, Any], seen: Array) -> str | None:
-    """Why this clip cannot be judged at all, in one sentence; None when it can. `seen` as from `_judged`."""
-    if quality["frames"] == 1:
-        return "A single picture: genuine and posed differ in how a face moves, so a clip of 1 s or more is needed."
-    if quality["rate"] is not None and round(quality["rate"], 3) < MIN_RATE:
-        return f"Too few frames: {quality['rate']:.3g} per second; at least {MIN_RATE:.0f} are needed to see movement."
-    if len(seen) / FPS < MIN_SEEN or quality["face_size"] is None:
-        return (
-            f"Too short: the face is seen for {len(seen) / FPS:.2f} s without a gap; at least {MIN_SEEN} s are needed."
-        )
-    if quality["face_size"] < MIN_SIZE:
-        size = f"{quality['face_size']:.0f} px between the eyes"
-        return f"The face is too small: {size}; at least {MIN_SIZE:.0f} are needed."
-    if quality["coverage"] < 0.5 and len(seen) / FPS < 2 * MIN_SEEN:
-        return f"The face is lost in {100 * (1 - quality['coverage']):.0f} % of the frames; film it from the front."
-    if movement_span(seen) < MIN_SPAN:
-        return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
-    return None
-
-
-def movement_span(values: Array) -> float:
-    """Largest 5–95 % range of any curve of the face in eye distances, left–right differences left out."""
-    return float(np.ptp(np.percentile(values[:, FACE], [5, 95], axis=0), axis=0).max())
-
-
-def _unsure(p: float, loaded: Loaded, familiarity: dict[str, Any], usable: bool) -> str | None:
-    if not usable:
-        what = "no smile, and this model reads smiles" if loaded.model.family == "smile" else "too little of the face"
-        return f"Nothing to judge: the clip shows {what}."
-    if familiarity and not familiarity["familiar"]:
-        return f"Unlike anything the model was trained on: {familiarity['text']}"
-    return _too_close(p, loaded.margin)
-
-
-def _too_close(p: float, margin: float) -> str | None:
-    if abs(p - 0.5) >= margin:
-        return None
-    return (
-        f"Too close to call: the model's probability of genuine is {p:.2f}, and answers between "
-        f"{0.5 - margin:.2f} and {0.5 + margin:.2f} were too often wrong on people it had not seen."
-    )
+    if not familiarity.familiar:
+        warning = f"Unlike anything the default model was trained on: {familiarity.text}"
+        quality = replace(quality, warnings=(*quality.warnings, warning))
+    return replace(familiarity, text=f"By the default descriptor model: {familiarity.text}"), quality
 
 
 def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -> pd.DataFrame:
@@ -356,23 +226,18 @@ def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -
     if Path(source).suffix.lower() not in (".csv", ".npz") and Path(source).is_file():
         raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; for a video use `duchenne analyze`.")
     loaded = load_model(model)
-    table = (
-        None if loaded.alone else _descriptor_table(loaded.model, Path(source))
-    )  # of a hybrid its descriptors judge it
-    if table is not None:
-        if rate is not None:
-            raise UsageError(f"{source} holds descriptors, which have no frames; leave out the rate.")
-        p = loaded.model.fitted.predict_proba(loaded.model.inputs(table))[:, 1]
-        rows = [
-            (i, "", v, None if abs(v - 0.5) >= loaded.model.margin else "Too close to call.", "")
-            for i, v in enumerate(p)
-        ]
-    else:
+    table = None if loaded.lent else _descriptor_table(loaded.descriptors, Path(source))
+    if table is None:
         found = [judge(track, loaded, explain=False) for track in io.load_tracks(source, rate=rate)]
         rows = [
             (i, a.track.source, a.p_raw, a.verdict.reason, a.verdict.to_row()["emotion"] or "")
             for i, a in enumerate(found)
         ]
+    elif rate is not None:
+        raise UsageError(f"{source} holds descriptors, which have no frames; leave out the rate.")
+    else:  # of a hybrid its descriptors judge alone
+        margin, p = loaded.descriptors.margin, loaded.descriptors.predict_table(table)[:, 1]
+        rows = [(i, "", v, None if abs(v - 0.5) >= margin else "Too close to call.", "") for i, v in enumerate(p)]
     out = pd.DataFrame(rows, columns=["row", "source", "p_genuine", "reason", "emotion"])
     out.insert(3, "label", np.select([out["p_genuine"] >= 0.5, out["p_genuine"] < 0.5], ["genuine", "posed"], ""))
     out.insert(4, "abstained", out["reason"].notna().astype(int))
@@ -412,7 +277,7 @@ def save(
         content["faces"] = [a.to_dict() for a in analyses]
     with io.staged(folder) as part:
         for n, a in enumerate(analyses if page else ()):
-            judged = _span(focus(a.track, a.curves))
+            judged = _span(gates.focus(a.track, a.curves))
             shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
             html = report.render(
                 a.verdict, a.track, a.curves, shown, card, a.emotions, judged=judged, turning=a.turning

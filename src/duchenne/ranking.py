@@ -154,7 +154,7 @@ def _warnings(
     elif strangers or differ:
         said.append(f"Such pairs of people left out were told right {scale.accuracy:.0%} of the time.")
     for number, analysis in enumerate(clips, 1):
-        said += [f"Clip {number}: {warning}" for warning in analysis.verdict.quality["warnings"]]
+        said += [f"Clip {number}: {warning}" for warning in analysis.verdict.quality.warnings]
     return tuple(said)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,12 +167,84 @@ class Phase:
     curve: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One reason of a verdict.
+
+    `value` is measured in `unit`, `contribution` is its share of the log-odds of genuine, `text` says both in a
+    sentence. `descriptor` names the number, the ranges are quartiles of the training people; None where there are none.
+    """
+
+    feature: str
+    descriptor: str | None = None
+    value: float
+    unit: str = ""
+    contribution: float
+    text: str
+    posed_range: tuple[float, float] | None = None
+    genuine_range: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain dictionary, without what is None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a clip shows its face; None = cannot be measured.
+
+    coverage     share of the frames in which the face is seen
+    rate         frames/s, 1 / median step
+    lost         (start, end) in seconds of each stretch without a face; `longest_gap` (s) is the longest of them
+    face_size    median px between the eye centres
+    jitter       median length of the second difference of the stable points over three seen frames on end, in % of the
+                 interocular distance
+    confidence   median peak-to-sidelobe ratio of the tracker
+    blur         as the face was sharp, see `faces.follow`
+    yaw, pitch, roll   medians in degrees
+    """
+
+    frames: int = 0
+    seen_frames: int = 0
+    coverage: float = 0.0
+    duration: float = 0.0
+    rate: float | None = None
+    lost: tuple[tuple[float, float], ...] = ()
+    longest_gap: float = 0.0
+    face_size: float | None = None
+    jitter: float | None = None
+    confidence: float | None = None
+    blur: float | None = None
+    warnings: tuple[str, ...] = ()
+    yaw: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
+
+    def to_row(self) -> dict[str, float | None]:
+        """Columns of a table, rounded; None where it could not be measured."""
+        return {name: _rounded(getattr(self, key), digits) for name, (key, digits) in _QUALITY_COLUMNS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Familiarity:
+    """How much a clip is like the training clips.
+
+    outside              share of the descriptors outside what 99 % of the training clips show
+    distance_percentile  % of the clips of unseen people with a smaller share
+    """
+
+    outside: float
+    distance_percentile: float
+    familiar: bool
+    text: str
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What duchenne says about one face in one clip, and why.
 
     `p_genuine` is None when abstained; `reason` then says why in a sentence. `evidence` is ranked, the most
-    telling first. `quality` and `familiarity` are plain dictionaries of numbers and warnings.
+    telling first. `familiarity` is None where nothing could be measured.
     """
 
     p_genuine: float | None
@@ -181,9 +253,9 @@ class Verdict:
     reason: str | None
     emotion: dict[str, float]
     phases: tuple[Phase, ...]
-    evidence: tuple[dict[str, Any], ...]
-    quality: dict[str, Any]
-    familiarity: dict[str, Any]
+    evidence: tuple[Evidence, ...]
+    quality: Quality
+    familiarity: Familiarity | None
     model: dict[str, Any]
     frames: int
     duration: float
@@ -195,34 +267,212 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
-        return asdict(self)
+        familiarity = {} if self.familiarity is None else asdict(self.familiarity)
+        return asdict(self) | {"evidence": tuple(i.to_dict() for i in self.evidence), "familiarity": familiarity}
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table, rounded: quality, verdict, p_<emotion>, and the first phase's moments in seconds."""
         main = self.phases[0] if self.phases else Phase(None, None, None, None)
         return {
             "face": self.face,
-            **quality_row(self.quality),
+            **self.quality.to_row(),
             "p_genuine": _rounded(self.p_genuine, 6),
             "label": self.label,
             "abstained": self.abstained,
             "reason": self.reason,
             "emotion": max(self.emotion, key=self.emotion.__getitem__, default=None),
             **{f"p_{name}": _rounded(p, 4) for name, p in self.emotion.items()},
-            "familiar": self.familiarity.get("familiar"),
+            "familiar": None if self.familiarity is None else self.familiarity.familiar,
             "phases": len(self.phases),
             **{name: _rounded(getattr(main, name), 3) for name in MOMENTS},
-            "warnings": " ".join(self.quality["warnings"]),
+            "warnings": " ".join(self.quality.warnings),
         }
 
 
-def quality_row(quality: Mapping[str, Any]) -> dict[str, Any]:
-    """What `clean.assess` found, as columns of a table; None where it could not be measured."""
-    return {
-        name: quality[key] if digits is None else _rounded(quality[key], digits)
-        for name, (key, digits) in _QUALITY_COLUMNS.items()
-    }
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
+def _rounded(value: float | None, digits: int | None) -> float | None:
     return None if value is None or value != value else round(float(value), digits)
+
+
+# --- models -------------------------------------------------------------------------------------------------
+
+#: (place of a sample, the sample, a reader of crops) → the frames of the sample that it reads, with crops.
+Cutter = Callable[[int, Sample, "CropReader"], FaceTrack]
+Kind = TypeVar("Kind")
+
+
+class Reader(Protocol):
+    """What a model reads of a clip. Hashable: models that read the same share one table."""
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, D), NaN where a clip cannot be read; or object (N,), None where it cannot."""
+        ...
+
+    @property
+    def crop_readers(self) -> tuple[CropReader, ...]:
+        """Those that read crops: itself, or readers of which it is made."""
+        return ()
+
+    def fed(self, cut: Cutter) -> Reader:
+        """The same for whole tracks: its `crop_readers` are given what `cut` makes of them."""
+        return self
+
+
+class CropReader(Reader, Protocol):
+    """A reader of crops says all that decides what is cut.
+
+    side, channels  pixels of a crop each way; 1 grey, 3 RGB
+    scene           the whole frame is wanted beside the face
+    """
+
+    if TYPE_CHECKING:  # read-only: a dataclass' field or a property
+
+        @property
+        def side(self) -> int: ...
+        @property
+        def channels(self) -> int: ...
+        @property
+        def scene(self) -> bool: ...
+
+    def rows(self, track: FaceTrack) -> Array:
+        """int64 (T,): seen rows of a whole track that are read, increasing; none where it is too short."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a model is asked about one clip.
+
+    track    the part that is judged, in pixels
+    model    id of the model, for sentences
+    seen     emotion → probability, by the expression network or the user; empty where neither says
+    named    `seen`, or else what the movement tells
+    given    the emotion that the user names
+    crops    cuts what a reader of crops reads; None where there is no video
+    expert   log-odds of genuine by the smile expert, and its share in the verdict; None where it has none
+    """
+
+    track: FaceTrack
+    model: str = ""
+    seen: Mapping[str, float] = field(default_factory=dict)
+    named: Mapping[str, float] = field(default_factory=dict)
+    given: str | None = None
+    crops: Callable[[FaceTrack, CropReader], FaceTrack] | None = None
+    expert: tuple[float, float] | None = None
+    explain: bool = True
+
+    def cut(self, reader: CropReader) -> FaceTrack:
+        """The track as a reader of crops reads it."""
+        return self.track if self.crops is None else self.crops(self.track, reader)
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """What a model says of one clip.
+
+    p         P(genuine), NaN where it has no answer
+    reason    why it cannot judge, in a sentence
+    steps     for the verdict's history
+    turning   what would change the answer, see `tabular.evidence.turning`
+    """
+
+    p: float
+    reason: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+    steps: tuple[str, ...] = ()
+    turning: dict[str, Any] = field(default_factory=dict)
+
+
+def readable(x: Array) -> Array:
+    """bool (N,): rows of a table (N, D) that hold a number, or items of an object array (N,) that are not None."""
+    if x.dtype == object:
+        return np.array([each is not None for each in x], bool)
+    return np.asarray(np.isfinite(x).any(axis=1))
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A model that tells genuine from posed. What few models can do has a default that is true of the others.
+
+    margin          |P(genuine) − 0.5| below which it abstains
+    facts           of its training, as `model.json` keeps them
+    recipe          its settings: those of equal repr learn the same
+    out_of_fold     P(genuine) (N,) of the clips given to `fit_table`, by models that had not seen the person, NaN where
+                    there is none; None where it was loaded
+    any_columns     it learns from tables of any columns
+    refit_in_stack  a stack asks models like it about people left out, whatever `out_of_fold` holds
+    """
+
+    any_columns: ClassVar[bool] = False
+    refit_in_stack: ClassVar[bool] = False
+
+    if TYPE_CHECKING:  # read-only: a dataclass' field or a property
+
+        @property
+        def reader(self) -> Reader: ...
+        @property
+        def margin(self) -> float: ...
+        @property
+        def recipe(self) -> object: ...
+        @property
+        def out_of_fold(self) -> Array | None: ...
+
+    facts: dict[str, Any]
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
+        """Fit on what `reader` reads; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
+        ...
+
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
+        """float64 (N, 2): P(posed), P(genuine) of what `reader` reads; NaN where it could not be read."""
+        ...
+
+    def opinion(self, question: Question) -> Opinion:
+        """What it says of one clip, and why."""
+        ...
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, D) or object (N,): what `reader` reads."""
+        return self.reader.table(samples)
+
+    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> Self:
+        """As `fit_table`, on samples."""
+        return self.fit_table(self.table(samples), labels, groups, emotions)
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """As `predict_table`, of samples."""
+        return self.predict_table(self.table(samples))
+
+    def rank_table(self, x: Array) -> Array | None:
+        """float64 (N,): scores that order two clips of one person and emotion; None where P(genuine) does."""
+        return None
+
+    def evidence(self, x: Array) -> tuple[Evidence, ...]:
+        """Why it answers as it does, of one clip's table (1, ...); empty where that cannot be said."""
+        return ()
+
+    @property
+    def needs(self) -> str:
+        """ "points", or "crops" where it reads pixels."""
+        return "crops" if self.reader.crop_readers else "points"
+
+    @property
+    def by_person(self) -> bool:
+        """Whether it reads the mean row of a person's clips."""
+        return False
+
+    @property
+    def needs_emotions(self) -> bool:
+        """Whether `predict_table` must be given the emotions."""
+        return False
+
+    def with_emotion(self, emotion: str) -> Self:
+        """The same where every clip shows this emotion, so that it is not guessed."""
+        return self
+
+    def on(self, device: str) -> str:
+        """The device on which it answers from now on, where "cpu", "auto" or a GPU is asked for."""
+        return "cpu"
+
+    def part(self, kind: type[Kind]) -> Kind | None:
+        """Itself, or the model inside it, of this kind."""
+        return self if isinstance(self, kind) else None

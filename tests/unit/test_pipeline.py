@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from conftest import BRIEF, RATE
-from duchenne import analyze, io, pipeline
+from duchenne import analyze, gates, io, pipeline
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.faces.reading import LOOK
@@ -60,13 +60,13 @@ def test_a_verdict_keeps_every_promise(smile):
     np.testing.assert_allclose([getattr(phase, t) for t in TIMES], (start, apex, offset, end), atol=0.3)
     assert (v.frames, v.duration, v.device) == (60, pytest.approx(2.4), "cpu")
     assert v.source == str(smile) and v.model["id"] == "default" and len(v.model["sha256"]) == 64
-    assert v.quality["coverage"] == 1 and v.quality["rate"] == pytest.approx(25)
-    assert 0 <= v.familiarity["outside"] <= 1 and 0 <= v.familiarity["distance_percentile"] <= 100
-    pulls = [abs(item["contribution"]) for item in v.evidence]
+    assert v.quality.coverage == 1 and v.quality.rate == pytest.approx(25)
+    assert 0 <= v.familiarity.outside <= 1 and 0 <= v.familiarity.distance_percentile <= 100
+    pulls = [abs(item.contribution) for item in v.evidence]
     # six curves, the smile expert, and the three regions in which the LSTM-PB saw most
     assert len(pulls) == 10 and pulls == sorted(pulls, reverse=True)
-    assert [i["feature"] for i in v.evidence].count("Smile dynamics") == 1
-    assert all(item["text"] and np.isfinite(item["value"]) for item in v.evidence)
+    assert [i.feature for i in v.evidence].count("Smile dynamics") == 1
+    assert all(item.text and np.isfinite(item.value) for item in v.evidence)
     assert v.history[0].startswith("faces.follow") and "not lying" in v.limits
 
 
@@ -102,7 +102,7 @@ def test_every_face_is_judged_on_request(clips, pictures):
     assert [a.verdict.face for a in found] == [0, 1]
     left, right = sorted(found, key=lambda a: np.nanmedian(a.track.box[:, 0]))
     assert np.nanmax(left.track.box[:, 2]) < 330 and np.nanmin(right.track.box[:, 0]) > 310
-    assert all(len(a.track) == 60 and a.verdict.quality["coverage"] > 0.9 for a in found)
+    assert all(len(a.track) == 60 and a.verdict.quality.coverage > 0.9 for a in found)
     assert len(pipeline.examine(two)) == 1
 
 
@@ -171,9 +171,9 @@ def test_neutral_seconds_around_a_smile_change_nothing_but_its_times():
 def test_of_a_long_clip_the_seconds_around_the_smile_are_judged(before):
     kin = simulate.POSED
     face = track(kin, before=before, after=40.0 - before)
-    curves = prepare(face, pipeline.FPS)[1]
-    window = pipeline.focus(face, curves)
-    assert window.duration <= pipeline.LONG + 0.05 < face.duration
+    curves = prepare(face, gates.FPS)[1]
+    window = gates.focus(face, curves)
+    assert window.duration <= gates.LONG + 0.05 < face.duration
     assert window.time[0] <= before + kin.neutral_before
     assert window.time[-1] >= before + kin.duration - kin.neutral_after
     assert "focus" in window.history[-1]
@@ -181,16 +181,16 @@ def test_of_a_long_clip_the_seconds_around_the_smile_are_judged(before):
     assert "Nothing moves" not in (long.verdict.reason or "")  # in spite of 40 resting seconds
     assert long.verdict.frames == len(face)
     assert long.p_raw == pytest.approx(short.p_raw, abs=0.25)
-    assert pipeline.focus(track(), prepare(track(), pipeline.FPS)[1]).history == track().history
+    assert gates.focus(track(), prepare(track(), gates.FPS)[1]).history == track().history
 
 
 def test_gaps_are_bridged_or_left_out_and_told():
     face, whole = track(), pipeline.judge(track(), MODEL)
     bridged = pipeline.judge(unseen(face, slice(20, 24), slice(90, 92)), MODEL)
     assert bridged.p_raw == pytest.approx(whole.p_raw, abs=0.1)
-    assert bridged.verdict.quality["seen_frames"] == len(face) - 6
+    assert bridged.verdict.quality.seen_frames == len(face) - 6
     lost = judged(unseen(face, slice(0, 10), slice(130, None)))
-    assert len(lost.quality["lost"]) == 2 and lost.quality["warnings"]
+    assert len(lost.quality.lost) == 2 and lost.quality.warnings
     assert lost.phases and lost.phases[0].apex == pytest.approx(whole.verdict.phases[0].apex, abs=0.1)
 
 
@@ -234,15 +234,17 @@ def test_a_face_unlike_all_training_faces_is_not_judged():
     odd = face.points.copy()
     odd[:, 48:, 1] += 3.0 * (odd[:, 48:, 1] - odd[:, 33:34, 1])  # a mouth far below the chin
     v = judged(replace(face, points=odd))
-    assert v.abstained and "Unlike anything" in v.reason and not v.familiarity["familiar"]
-    assert v.familiarity["outside"] > MODEL.model.strange_limit
+    assert v.abstained and "Unlike anything" in v.reason and not v.familiarity.familiar
+    assert v.familiarity.outside > MODEL.descriptors.strange_limit
 
 
 def test_a_call_too_close_is_not_made():
-    cautious = replace(MODEL, mix=replace(MODEL.mix, margin=0.499))
+    cautious = replace(MODEL, model=replace(MODEL.model, mix=replace(MODEL.model.mix, margin=0.499)))
     v = pipeline.judge(track(), cautious).verdict
     assert v.abstained and v.reason.startswith("Too close to call") and v.evidence
-    bold = pipeline.judge(track(), replace(MODEL, model=replace(MODEL.model, margin=0.0))).verdict
+    bold = pipeline.judge(
+        track(), replace(MODEL, model=replace(MODEL.model, mix=replace(MODEL.model.mix, margin=0.0)))
+    ).verdict
     assert "Too close" not in (bold.reason or "")
 
 
@@ -302,12 +304,10 @@ def test_a_model_is_applied_to_tracks_row_for_row(tmp_path):
 
 def test_a_model_is_applied_to_descriptors_row_for_row(tmp_path):
     faces = [track(kin, seed=i) for i, kin in enumerate(simulate.KINDS.values())]
-    x = MODEL.model.table(faces)
-    csv = io.write_table(tmp_path / "d.csv", pd.DataFrame(x, columns=list(MODEL.model.names)))
+    x = MODEL.descriptors.table(faces)
+    csv = io.write_table(tmp_path / "d.csv", pd.DataFrame(x, columns=list(MODEL.descriptors.names)))
     found = pipeline.apply("default", csv)
-    np.testing.assert_allclose(
-        found["p_genuine"], MODEL.model.fitted.predict_proba(MODEL.model.inputs(x))[:, 1], atol=1e-9
-    )
-    io.write_table(csv, pd.DataFrame(x[:, 1:], columns=list(MODEL.model.names[1:])))
-    with pytest.raises(InputError, match=f"lacks 1 of the .* {MODEL.model.names[0]} first"):
+    np.testing.assert_allclose(found["p_genuine"], MODEL.descriptors.predict_table(x)[:, 1], atol=1e-9)
+    io.write_table(csv, pd.DataFrame(x[:, 1:], columns=list(MODEL.descriptors.names[1:])))
+    with pytest.raises(InputError, match=f"lacks 1 of the .* {MODEL.descriptors.names[0]} first"):
         pipeline.apply("default", csv)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from duchenne import pipeline, ranking
+from duchenne import gates, pipeline, ranking
 from duchenne.datasets import simulate
 from duchenne.errors import UsageError
 from duchenne.judging import load_model
@@ -44,7 +44,7 @@ def test_the_difference_of_log_odds_decides_by_the_scale_that_was_measured(judge
 
 
 def test_single_answers_that_are_too_close_to_call_may_still_be_a_pair(judged):
-    text = pipeline._too_close(0.5, 0.2)
+    text = gates.too_close(0.5, 0.2)
     one, other = with_p(judged[0], 0.9), with_p(judged[1], 0.5)
     other = replace(other, verdict=replace(other.verdict, abstained=True, reason=text))
     assert ranking.compare((one, other), "default", 0.2).winner == 0

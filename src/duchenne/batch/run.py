@@ -153,7 +153,11 @@ def analyze_task(
     place = str(model) if str(model) in checkpoints.shipped() else str(Path(model).absolute())
     about = {"id": loaded.about["id"], "sha256": loaded.about["sha256"]}
     options = {"model": place, "cache": cache, **common}
-    card = {**loaded.card, "abstain_band": (0.5 - loaded.margin, 0.5 + loaded.margin), "says": pipeline.LIMITS}
+    card = {
+        **loaded.card,
+        "abstain_band": (0.5 - loaded.model.margin, 0.5 + loaded.model.margin),
+        "says": pipeline.LIMITS,
+    }
     return Task("analyze", options, {"model": about, **common}, last="verdict.json", card=card)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from duchenne.batch.tables import publish
 from duchenne.errors import InputError, OutputError
-from duchenne.types import quality_row
 
 if TYPE_CHECKING:
     from duchenne.clips.cache import Cache
@@ -105,7 +104,7 @@ def extract_clip(job: Job, tick: Tick) -> list[Row]:
         raise InputError(f"{job.path} shows no face: none was found in {frames} frames.")
     width, height = end.frame_size
     return [
-        {"face": face, "width": width, "height": height, **quality_row(gauge.result(blur))}
+        {"face": face, "width": width, "height": height, **gauge.result(blur).to_row()}
         for face, (gauge, blur) in enumerate(zip(gauges, end.sharpness, strict=True))
         if gauge.seen_frames
     ]

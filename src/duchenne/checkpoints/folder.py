@@ -26,7 +26,7 @@ from duchenne.learn.boosting import Recipe, Tabular
 from duchenne.learn.linear import Linear
 from duchenne.methods.hybrid import Hybrid, Mix
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import Array
+from duchenne.types import Array, Classifier
 
 if TYPE_CHECKING:
     from duchenne.clipnets.model import ClipModel
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from duchenne.tabular.table_model import TableModel
 
     Method = TableModel | TableNets | TwoStage | Stack
-    Judge = DescriptorModel | PBModel | Hybrid | ClipModel | Method
-    Model = Judge | ExpressionModel | MicroModel
+    Model = Classifier | ExpressionModel | MicroModel
 
 FORMAT = "duchenne-descriptors"
 LSTM_PB = "duchenne-lstm-pb"
@@ -109,7 +108,7 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
             return expression_files.save(model, folder, name=name)
         if isinstance(model, micro_model.MicroModel):
             return micro_files.save(model, folder, name=name)
-        return pb_files.save(model, folder, name=name)
+        return pb_files.save(cast("PBModel", model), folder, name=name)
     tabular = model.fitted
     arrays: dict[str, Any] = {
         "envelope": model.envelope,
@@ -231,12 +230,12 @@ def load_descriptors(model: str | Path) -> DescriptorModel:
     return found
 
 
-def load_judge(model: str | Path) -> tuple[Judge, dict[str, Any]]:
+def load_judge(model: str | Path) -> tuple[Classifier, dict[str, Any]]:
     """As `load`, where a model must tell genuine from posed."""
     found, facts = load(model)
     if describe(locate(model))["format"] in (EXPRESSION, MICRO):
         raise ModelError(f"{model} does not tell genuine from posed, which is needed here; choose another model.")
-    return cast("Judge", found), facts
+    return cast("Classifier", found), facts
 
 
 def load_expression(model: str | Path) -> tuple[ExpressionModel, dict[str, Any]]:

@@ -177,11 +177,11 @@ def _say(analysis: Analysis, many: bool, folder: Path | None) -> None:
     for phase in v.phases:
         console.print("  phases    " + ", ".join(f"{name} {_seconds(getattr(phase, name))}" for name in MOMENTS))
     for item in v.evidence[:3] if not v.abstained else ():
-        console.print(f"  because   {_escape(item['feature'])}: {_escape(item['text'])}")
-    for warning in v.quality["warnings"]:
+        console.print(f"  because   {_escape(item.feature)}: {_escape(item.text)}")
+    for warning in v.quality.warnings:
         console.print(f"  [yellow]note[/yellow]      {_escape(warning)}")
     console.print(
-        f"  seen      {v.frames} frames, {v.duration:.2f} s, face in {v.quality['coverage']:.0%}; device {v.device}"
+        f"  seen      {v.frames} frames, {v.duration:.2f} s, face in {v.quality.coverage:.0%}; device {v.device}"
     )
     if folder is not None:
         console.print(f"  written   {_escape(str(folder / 'report.html'))}")

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from duchenne.clipnets.inputs import Pictures
 from duchenne.learn.calibration import logit
-from duchenne.types import Array
-
-if TYPE_CHECKING:
-    from duchenne.clipnets.model import ClipModel
+from duchenne.plots.text import toward
+from duchenne.types import Array, Classifier, Evidence
 
 _PARTS = ("first", "second", "third", "last")
 
 
-def clip_evidence(model: ClipModel, x: Array) -> tuple[dict[str, Any], ...]:
-    """Items as `tabular.evidence` gives them, for one clip: x object (1,) as the model's `table` has it.
+def clip_evidence(model: Classifier, x: Array) -> tuple[Evidence, ...]:
+    """Of one clip, x object (1,) as the model's `table` has it.
 
     Each quarter of what was read is stood still in turn, at the last frame before it (the first quarter at the first
     after it), as `still` does; its contribution is by how much the log-odds of genuine then fall. Of one frame there
@@ -33,28 +30,20 @@ def clip_evidence(model: ClipModel, x: Array) -> tuple[dict[str, Any], ...]:
     p = np.asarray(model.predict_table(asked))[:, 1]
     z = logit(p)
     found = [_item(name, float(p[i]), float(z[0] - z[i])) for i, name in enumerate(_PARTS, 1)]
-    return tuple(sorted(found, key=lambda item: -abs(item["contribution"])))
+    return tuple(sorted(found, key=lambda item: -abs(item.contribution)))
 
 
-def still(read: Any, part: Array) -> Any:
+def still(read: Pictures | Array, part: Array) -> Pictures | Array:
     """`read`, pictures or points (T, F) of a clip, with the frames of `part` (one run of places) all alike."""
     at = np.arange(len(read))
     at[part] = part[0] - 1 if part[0] else part[-1] + 1
     return replace(read, rows=read.rows[at]) if isinstance(read, Pictures) else read[at]
 
 
-def _item(name: str, without: float, pull: float) -> dict[str, Any]:
-    toward = "neither" if pull == 0 else "spontaneous" if pull > 0 else "posed"
+def _item(name: str, without: float, pull: float) -> Evidence:
     text = (
-        f"What the {name} quarter of the clip shows speaks for {toward}: had the face stood still there, "
+        f"What the {name} quarter of the clip shows speaks for {toward(pull)}: had the face stood still there, "
         f"P(genuine) would be {without:.2f}."
     )
     feature = f"The {name} quarter of the clip"
-    return {
-        "feature": feature,
-        "descriptor": f"clip.{name}",
-        "value": without,
-        "unit": "",
-        "contribution": pull,
-        "text": text,
-    }
+    return Evidence(feature=feature, descriptor=f"clip.{name}", value=without, contribution=pull, text=text)

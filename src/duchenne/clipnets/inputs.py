@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from duchenne.clips.crops import Cutting
 from duchenne.errors import InputError
 from duchenne.features.descriptors import MAX_GAP
 from duchenne.features.sequences import LEAST, SequenceReader
-from duchenne.types import Array, FaceTrack, Sample
+from duchenne.types import Array, CropReader, Cutter, FaceTrack, Reader, Sample
 
 __all__ = ["LEAST", "ClipReader", "Pictures", "moments"]
 
@@ -58,7 +59,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class ClipReader:
+class ClipReader(CropReader):
     """What is read of a clip. Hashable, so that methods that read the same share one table.
 
     needs           "crops": `Pictures` of the clip; "points": float32 (T, 80 or 86), see `features.sequences`
@@ -82,6 +83,15 @@ class ClipReader:
         seen = np.flatnonzero(track.seen)
         found = seen[moments(track.time[seen], self.frames, self.fps)]
         return found if len(found) >= self.least else found[:0]
+
+    @property
+    def crop_readers(self) -> tuple[CropReader, ...]:
+        """Itself, if it reads crops."""
+        return (self,) if self.needs == "crops" else ()
+
+    def fed(self, cut: Cutter) -> Reader:
+        """Itself, given crops on the way if it reads them."""
+        return Cutting(self, cut) if self.needs == "crops" else self
 
     def table(self, samples: Sequence[Sample]) -> Array:
         """object (N,): `Pictures` or float32 (T, D) of each clip, None where too little of the face is seen.

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from duchenne import io
+from duchenne.clipnets.evidence import clip_evidence
 from duchenne.clipnets.inputs import ClipReader, Pictures
 from duchenne.clipnets.learner import ClipLearner, Loader, Task, answers
 from duchenne.clipnets.network import ClipNet
@@ -27,18 +28,17 @@ from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import fit
 from duchenne.learn.optim import device_of
-from duchenne.types import Array, Sample
+from duchenne.types import Array, Classifier, Evidence, Opinion, Question
 
 __all__ = ["ClipModel", "ClipRecipe"]
 
 
 @dataclass
-class ClipModel:
-    """`fit_table(x, labels, groups, emotions)` and `predict_table(x)` on what `reader` reads.
+class ClipModel(Classifier):
+    """A bag of clip networks.
 
     networks       all judge; an answer is the mean of theirs
     emotion_names  in the order of the networks' emotions; empty where they tell none
-    margin         |P(genuine) − 0.5| below which the model abstains
     out_of_fold    P(genuine) of the clips given to `fit_table`, by a network that had not seen the person, at an epoch
                    that was not chosen for that person; NaN for who was held back from no network
     device         where it learns and answers ("auto": a GPU where there is one)
@@ -65,28 +65,11 @@ class ClipModel:
     waited: float = math.nan
 
     @property
-    def needs(self) -> str:
-        """ "crops" or "points"."""
-        return self.recipe.inputs
-
-    @property
     def reader(self) -> ClipReader:
         """What is read of a clip."""
         return self.recipe.reader
 
-    def table(self, samples: Sequence[Sample]) -> Array:
-        """object (N,): see `ClipReader.table`."""
-        return self.reader.table(samples)
-
-    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> ClipModel:
-        """Fit on face tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names, "" or None."""
-        return self.fit_table(self.table(samples), labels, groups, emotions)
-
-    def predict_proba(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine)."""
-        return self.predict_table(self.table(samples))
-
-    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> ClipModel:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on what `reader` reads (N,), None where a clip cannot be read.
 
         InputError with fewer than four people, one label only, or without the emotions that the task needs; UsageError
@@ -125,13 +108,35 @@ class ClipModel:
         self.waited = waited / max(1e-9, waited + worked)
         return self
 
-    def predict_table(self, x: Array) -> Array:
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine); NaN for clips that could not be read. InputError before `fit`."""
         out = np.full((len(x), 2), np.nan)
         for rows, said in self._asked(x):
             p = sigmoid(self.slope * said["authenticity"] + self.intercept)
             out[rows] = np.column_stack([1 - p, p])
         return out
+
+    def on(self, device: str) -> str:
+        """UsageError for a device that is not there."""
+        self.device = device_of(device).type
+        return self.device
+
+    def evidence(self, x: Array) -> tuple[Evidence, ...]:
+        """When it made up its mind, see `clipnets.evidence`."""
+        return clip_evidence(self, x)
+
+    def opinion(self, question: Question) -> Opinion:
+        """What it says of one clip."""
+        track, steps = question.track, [f"judge: clip network '{question.model}'"]
+        if self.reader.crop_readers:
+            track = question.cut(self.reader)
+            steps.insert(0, track.history[-1])
+        x = self.table([track])
+        if x[0] is None:
+            reason = "Too short for this model: it sees too few frames of the face."
+            return Opinion(np.nan, reason, steps=tuple(steps))
+        p = float(self.predict_table(x)[0, 1])
+        return Opinion(p, None, self.evidence(x) if question.explain else (), tuple(steps))
 
     def emotions(self, x: Array) -> list[dict[str, float]]:
         """Of each clip, emotion → probability; empty where the clip could not be read or the network tells none."""

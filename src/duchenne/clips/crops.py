@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -21,26 +21,7 @@ from duchenne import io, video
 from duchenne.clips import load
 from duchenne.errors import InputError
 from duchenne.faces.crops import along, crop, whole
-from duchenne.types import Array, Clip, FaceTrack, Sample
-
-
-class Reader(Protocol):
-    """Who reads crops, of which it says all that decides what is cut (`clipnets.inputs.ClipReader`).
-
-    side, channels  pixels of a crop each way; 1 grey, 3 RGB
-    scene           the whole frame is wanted beside the face
-    """
-
-    @property
-    def side(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def scene(self) -> bool: ...
-
-    def rows(self, track: FaceTrack) -> Array:
-        """int64 (T,): seen rows of a whole track that are read, increasing; none where it is too short."""
-        ...
+from duchenne.types import Array, Clip, CropReader, Cutter, FaceTrack, Reader, Sample
 
 
 @dataclass(frozen=True)
@@ -92,7 +73,7 @@ class Kept:
         return np.asarray(found)
 
 
-def cut(track: FaceTrack, frames: Iterable[Any], reader: Reader) -> FaceTrack:
+def cut(track: FaceTrack, frames: Iterable[Any], reader: CropReader) -> FaceTrack:
     """The rows of a followed track that are read, with crops uint8 (T, S, S, C); None where no row is.
 
     frames   of the file that the track was followed in, over the same stretch (`video.frames`), not read to the end
@@ -106,7 +87,7 @@ def cut(track: FaceTrack, frames: Iterable[Any], reader: Reader) -> FaceTrack:
     return _thinned(track, at, reader, np.stack(found) if found else None)
 
 
-def kept(clip: Clip, sample: Sample, reader: Reader, folder: Path) -> FaceTrack:
+def kept(clip: Clip, sample: Sample, reader: CropReader, folder: Path) -> FaceTrack:
     """As `cut`, of a clip's face, followed before; its crops are `Kept` in `folder`, and are cut when they are not.
 
     InputError for a clip that is no video file.
@@ -128,39 +109,24 @@ def kept(clip: Clip, sample: Sample, reader: Reader, folder: Path) -> FaceTrack:
     return _thinned(sample, at, reader, found)
 
 
-def read(clip: Clip, reader: Reader, folder: Path) -> FaceTrack:
+def read(clip: Clip, reader: CropReader, folder: Path) -> FaceTrack:
     """As `kept`, the face followed first; `folder` holds the track as well, for other networks."""
     return kept(clip, load.kept(clip, folder / "tracks"), reader, folder / "crops")
 
 
 @dataclass(frozen=True)
-class Cutting:
-    """A reader of crops that is given whole tracks: `how` gives them crops on the way, see `fed`."""
+class Cutting(Reader):
+    """A reader of crops that is given whole tracks: `how` gives them crops on the way, see `Reader.fed`."""
 
-    reader: Any
-    how: Callable[[int, Any, Any], FaceTrack] = field(compare=False)
+    reader: CropReader
+    how: Cutter = field(compare=False)
 
-    def table(self, found: Sequence[Sample]) -> Array:
+    def table(self, samples: Sequence[Sample]) -> Array:
         """What the reader makes of the tracks once they have crops."""
-        cut = [self.how(i, sample, self.reader) for i, sample in enumerate(found)]
-        return np.asarray(self.reader.table(cut))
+        return self.reader.table([self.how(i, sample, self.reader) for i, sample in enumerate(samples)])
 
 
-def fed(reader: Any, how: Callable[[int, Any, Any], FaceTrack]) -> Any:
-    """`reader`, of which all that reads crops, be it itself or one of its `readers`, is given what `how` makes of
-    (place, sample, reader of crops)."""
-    if readers := getattr(reader, "readers", ()):
-        return replace(reader, readers=tuple(fed(each, how) for each in readers))
-    return Cutting(reader, how) if getattr(reader, "needs", "points") == "crops" else reader
-
-
-def of_pixels(reader: Any) -> bool:
-    """Whether the reader, or one of which it is made, reads crops."""
-    inside = getattr(reader, "readers", ())
-    return any(map(of_pixels, inside)) or (not inside and getattr(reader, "needs", "points") == "crops")
-
-
-def _thinned(track: FaceTrack, at: Array, reader: Reader, crops: Any) -> FaceTrack:
+def _thinned(track: FaceTrack, at: Array, reader: CropReader, crops: Any) -> FaceTrack:
     return track.evolve(
         f"clip_crops: {len(at)} of {len(track)} frames, {reader.side}×{reader.side}, {reader.channels} channels",
         time=track.time[at],
@@ -171,7 +137,7 @@ def _thinned(track: FaceTrack, at: Array, reader: Reader, crops: Any) -> FaceTra
     )
 
 
-def _look(reader: Reader, frame: Any, points: Array) -> Array:
+def _look(reader: CropReader, frame: Any, points: Array) -> Array:
     colour = reader.channels == 3
     picture = frame.bgr if colour else frame.grey
     parts = [crop(picture, points, reader.side), *([whole(picture, reader.side)] if reader.scene else ())]

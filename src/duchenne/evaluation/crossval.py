@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from duchenne.datasets.splits import Split, persons
 from duchenne.errors import InputError
-from duchenne.types import Array, Clip, Sample
+from duchenne.types import Array, Classifier, Clip, Opinion, Question, Reader, Sample, readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,49 @@ class Answers:
     predict: float = 0.0
 
 
+class Plain(Protocol):
+    """A model with these two methods alone, on samples: enough to be evaluated beside others."""
+
+    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array) -> object:
+        """labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names."""
+        ...
+
+    def predict_proba(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, 2): P(posed), P(genuine)."""
+        ...
+
+
+class _Samples(Reader):
+    def table(self, samples: Sequence[Sample]) -> Array:
+        out = np.empty(len(samples), object)
+        out[:] = samples
+        return out
+
+
+@dataclass
+class _Adapted(Classifier):
+    """A `Plain` model, whose table is the samples themselves."""
+
+    model: Plain
+    reader: Reader = field(default_factory=_Samples)
+    margin: float = 0.0
+    recipe: str = ""
+    out_of_fold: Array | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
+        self.model.fit(list(x), labels, groups, np.full(len(x), "") if emotions is None else emotions)
+        return self
+
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
+        return self.model.predict_proba(list(x))
+
+    def opinion(self, question: Question) -> Opinion:
+        return Opinion(float(self.predict_proba([question.track])[0, 1]))
+
+
 def crossval(
-    make_model: Callable[[], Any],
+    make_model: Callable[[], Classifier | Plain],
     tracks: Sequence[Sample],
     clips: Sequence[Clip],
     splits: Iterable[Split],
@@ -67,32 +108,34 @@ def crossval(
 ) -> Answers:
     """Out-of-fold answers of a method: a new `make_model()` is fitted on each split's training clips.
 
-    A model has `fit(tracks, labels, groups, emotions)` and `predict_proba(tracks) -> (N, 2)`. If it also has
-    `table`, `fit_table` and `predict_table`, each clip is turned into its row of numbers (or into a sequence, in
-    an object array (N,)) once for all splits. Where `told_emotion` is true, `predict_table` is told the emotions.
-    `splits` are pairs (train, test) of row numbers (see `datasets.splits`); a clip tested by several splits
-    keeps the last answer. Raises InputError for a clip without label and for a person on both sides of a split.
+    A model is a `Classifier`, whose `reader` reads each clip once for all splits, or anything `Plain`. `splits` are
+    pairs (train, test) of row numbers (see `datasets.splits`); a clip tested by several splits keeps the last answer.
+    Raises InputError for a clip without label and for a person on both sides of a split.
     """
     truth = Truth.of(clips)
     if len(tracks) != len(clips):
         raise InputError(f"As many tracks as clips are needed, found {len(tracks)} tracks and {len(clips)} clips.")
-    model = make_model()
-    rows = hasattr(model, "table") and hasattr(model, "fit_table")
-    x = represent(model, model.table(tracks), truth.person) if rows else tracks
+
+    def made() -> Classifier:
+        model = make_model()
+        return model if isinstance(model, Classifier) else _Adapted(model)
+
+    model = made()
+    x = represent(model, model.table(tracks), truth.person)
     parts = []
     for i, split in enumerate(splits):
-        parts.append((split[1], judge_fold(make_model(), x, truth, split)))
+        parts.append((split[1], judge_fold(made(), x, truth, split)))
         if on_fold is not None:
             on_fold(i)
     return join(parts, len(clips))
 
 
-def represent(model: Any, x: Array, person: Array) -> Array:
+def represent(model: Classifier, x: Array, person: Array) -> Array:
     """The rows that a model reads: its table, or for a model `by_person` the mean row of each person's clips.
 
     A clip of which nothing is known has no row of its own there either: no method answers what it could not read.
     """
-    if not getattr(model, "by_person", False):
+    if not model.by_person:
         return x
     out = np.empty_like(x)
     for who in np.unique(person):
@@ -105,36 +148,23 @@ def represent(model: Any, x: Array, person: Array) -> Array:
     return out
 
 
-def readable(x: Array) -> Array:
-    """bool (N,): rows of a table (N, D) that hold a number, or items of an object array (N,) that are not None."""
-    if x.dtype == object:
-        return np.array([each is not None for each in x], bool)
-    return np.asarray(np.isfinite(x).any(axis=1))
-
-
-def judge_fold(model: Any, x: Any, truth: Truth, split: Split) -> Answers:
-    """Fit on the training rows of `x` (a table (N, D), sequences (N,), or samples) and answer for the test rows, in
-    their order; a row that is not `readable` is not answered."""
+def judge_fold(model: Classifier, x: Array, truth: Truth, split: Split) -> Answers:
+    """Fit on the training rows of `x`, what the model's reader reads, and answer for the test rows, in their order; a
+    row that is not `readable` is not answered."""
     train, test = split
     both = set(truth.person[train].tolist()) & set(truth.person[test].tolist())
     if both:
         raise InputError(f"Person '{min(both)}' is on both sides of a split; see duchenne.datasets.splits.")
-    rows = hasattr(model, "fit_table") and isinstance(x, np.ndarray)
-    fit, predict = (model.fit_table, model.predict_table) if rows else (model.fit, model.predict_proba)
     start = time.perf_counter()
-    fit(_take(x, train), truth.y[train], truth.person[train], truth.emotion[train])
+    model.fit_table(x[train], truth.y[train], truth.person[train], truth.emotion[train])
     middle = time.perf_counter()
-    asked = _take(x, test)
-    told = (truth.emotion[test],) if rows and getattr(model, "told_emotion", False) else ()
-    p = np.asarray(predict(asked, *told), float)[:, 1]
-    rank = model.rank_table(asked) if rows and hasattr(model, "rank_table") else None
-    if rows:
-        unusable = ~readable(asked)
-        p = np.where(unusable, np.nan, p)
-        rank = p if rank is None else np.where(unusable, np.nan, rank)
-    sure = np.abs(p - 0.5) >= getattr(model, "margin", 0.0)
+    asked = x[test]
+    usable, emotions = readable(asked), truth.emotion[test] if model.needs_emotions else None
+    p = np.where(usable, np.asarray(model.predict_table(asked, emotions), float)[:, 1], np.nan)
+    rank = model.rank_table(asked)
+    rank = p if rank is None else np.where(usable, rank, np.nan)
+    sure = np.abs(p - 0.5) >= model.margin
     done = time.perf_counter()
-    rank = p if rank is None else rank
     return Answers(p, rank, sure, np.zeros(len(test), np.int64), middle - start, done - middle)
 
 
@@ -147,7 +177,3 @@ def join(parts: Iterable[tuple[Array, Answers]], n: int) -> Answers:
         p[test], rank[test], sure[test], fold[test] = part.p, part.rank, part.sure, i
         fit, predict = fit + part.fit, predict + part.predict
     return Answers(p, rank, sure, fold, fit, predict)
-
-
-def _take(x: Any, rows: Array) -> Any:
-    return x[rows] if isinstance(x, np.ndarray) else [x[i] for i in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from duchenne.evaluation.plan import Corpus, Plan
 from duchenne.evaluation.work import Read, Task, Tick
 from duchenne.faces import identity
 from duchenne.methods import names as methods
-from duchenne.types import Array
+from duchenne.types import Array, Classifier
 
 WORK = ".work"
 
@@ -46,7 +46,8 @@ def evaluate(
     runs = list(plans.runs(plan, corpus))
     io.check_folder(out)
     baselines = tuple(methods.BASELINES) if plan.baselines else ()
-    models = {name: methods.make(name) for name in plan.models} | {n: methods.BASELINES[n](0) for n in baselines}
+    models: dict[str, Classifier] = {name: methods.make(name) for name in plan.models}
+    models |= {name: methods.BASELINES[name](0) for name in baselines}
     read = work.read(corpus.clips, [m.reader for m in models.values()], out / WORK, jobs, tick)
     for name in plan.models:
         if models[name].reader in read.refused:
@@ -84,7 +85,7 @@ def evaluate(
 
 
 def _judge(
-    plan: Plan, able: Sequence[str], models: dict[str, Any], read: Read, truth: Truth,
+    plan: Plan, able: Sequence[str], models: Mapping[str, Classifier], read: Read, truth: Truth,
     runs: Sequence[tuple[str, int, list[Split]]], data: str, folder: Path, jobs: int, tick: Tick,
 ) -> tuple[dict[str, list[Answers]], dict[str, tuple[str, str]]]:  # fmt: skip
     """Row of the table → answers of each repeat, and row → (method, run)."""
@@ -98,7 +99,7 @@ def _judge(
             repeat,
             fold,
             plan.seed + repeat,
-            repr(getattr(models[name], "recipe", "")),
+            repr(models[name].recipe),
         )
         for run, repeat, found in runs
         for name in able
@@ -118,7 +119,7 @@ def _judge(
 
 
 def _scored(
-    plan: Plan, able: Sequence[str], models: dict[str, Any], read: Read, answers: dict[str, list[Answers]],
+    plan: Plan, able: Sequence[str], models: Mapping[str, Classifier], read: Read, answers: dict[str, list[Answers]],
     of: dict[str, tuple[str, str]], truth: Truth, tick: Tick,
 ) -> dict[str, Any]:  # fmt: skip
     """Row → kind, run, scores, and against the baselines of its run a sentence and the numbers behind it."""

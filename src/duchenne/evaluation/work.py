@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from duchenne import __version__, io
-from duchenne.clipnets.inputs import ClipReader
 from duchenne.clips import crops, load
 from duchenne.datasets import manifest
 from duchenne.datasets.splits import Split
@@ -25,16 +24,11 @@ from duchenne.errors import DuchenneError, InputError
 from duchenne.evaluation import leaks
 from duchenne.evaluation.crossval import Answers, Truth, judge_fold
 from duchenne.faces import identity
-from duchenne.features.sequences import SequenceReader
 from duchenne.methods import names as methods
-from duchenne.methods.hybrid import PairReader
-from duchenne.tabular.rows import Reader
-from duchenne.types import Array, Clip, FaceTrack, Sample
+from duchenne.types import Array, Classifier, Clip, FaceTrack, Features, Reader, Sample
 
 #: (what is being done, pieces done, pieces in all)
 Tick = Callable[[str, int, int], None]
-#: Tables of numbers, or object arrays of sequences.
-AnyReader = Reader | SequenceReader | PairReader | ClipReader
 #: What numpy may raise on an archive that something cut short.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
@@ -46,8 +40,8 @@ class Read:
     could not be read and why, signatures for finding the same clip twice, and of videos the face (128,) for finding a
     person under two names."""
 
-    tables: dict[AnyReader, Array]
-    refused: dict[AnyReader, str]
+    tables: dict[Reader, Array]
+    refused: dict[Reader, str]
     failed: dict[int, str]
     signatures: list[leaks.Signature | None]
     faces: list[Array | None]
@@ -70,7 +64,7 @@ def kept(folder: Path, key: Any, make: Callable[[], dict[str, Array]]) -> dict[s
     return found
 
 
-def read(clips: Sequence[Clip], readers: Iterable[AnyReader], work: Path, jobs: int, tick: Tick) -> Read:
+def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int, tick: Tick) -> Read:
     """Every clip once, through all readers; clips that cannot be read are named, not fatal."""
     wanted = list(dict.fromkeys(readers))
     chunks = list(_chunks(clips))
@@ -114,15 +108,15 @@ def _chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
             start = i
 
 
-def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> dict[str, Any]:
-    found: list[Any] = []
+def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> dict[str, Any]:
+    found: list[Sample] = []
     failed: dict[int, str] = {}
     for i, clip in enumerate(clips):
         try:
             sample = load.kept(clip, work / "tracks")
             if load.file_key(clip) is not None:
-                for reader in _of_pixels(readers):
-                    crops.kept(clip, sample, reader, work / "crops")
+                for each in (each for reader in readers for each in reader.crop_readers):
+                    crops.kept(clip, sample, each, work / "crops")
             found.append(sample)
         except DuchenneError as error:
             failed[i] = str(error)
@@ -130,7 +124,9 @@ def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> 
     at = [i for i in range(len(clips)) if i not in failed]
     for reader in readers if found else ():
         try:
-            rows = _fed(reader, [clips[i] for i in at], work / "crops").table(found)
+            rows = reader.fed(lambda i, sample, each: crops.kept(clips[at[i]], sample, each, work / "crops")).table(
+                found
+            )
             tables[reader] = _nothing(len(clips), rows)
             tables[reader][at] = rows
         except DuchenneError as error:
@@ -140,6 +136,8 @@ def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> 
     faces: list[Array | None] = [None] * len(clips)
     for i, sample in zip(at, found, strict=True):
         signatures[i], faces[i] = leaks.signature(sample), _face(clips[i], sample, work)
+    first = found[0] if found else None
+    names = first.names if isinstance(first, Features) else ()
     return {
         "tables": tables,
         "refused": refused,
@@ -147,21 +145,8 @@ def _read_chunk(clips: Sequence[Clip], readers: list[AnyReader], work: Path) -> 
         "signatures": signatures,
         "faces": faces,
         "seconds": seconds,
-        "like": (clips[at[0]].path, getattr(found[0], "names", ())) if found else None,
+        "like": (clips[at[0]].path, names) if found else None,
     }
-
-
-def _fed(reader: Any, clips: Sequence[Clip], folder: Path) -> Any:
-    """`reader`, of which all that reads crops cuts, and keeps, what it needs of `clips`."""
-    return crops.fed(reader, lambda i, sample, each: crops.kept(clips[i], sample, each, folder))
-
-
-def _of_pixels(readers: Iterable[Any]) -> Iterator[Any]:
-    """Those of the readers, and of which they are made, that read crops."""
-    for reader in readers:
-        if getattr(reader, "needs", "points") == "crops" and not hasattr(reader, "readers"):
-            yield reader
-        yield from _of_pixels(getattr(reader, "readers", ()))
 
 
 def _face(clip: Clip, sample: Sample, work: Path) -> Array | None:
@@ -201,7 +186,7 @@ class Task:
     recipe: str = ""
 
 
-def make(task: Task) -> Any:
+def make(task: Task) -> Classifier:
     """The unfitted model of a task."""
     return methods.BASELINES[task.method](task.seed) if task.baseline else methods.make(task.method, task.seed)
 

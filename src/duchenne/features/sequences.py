@@ -13,7 +13,7 @@ from duchenne.features.descriptors import MAX_GAP, prepare
 from duchenne.features.points40 import points40
 from duchenne.preprocess import clean
 from duchenne.preprocess.align import HEAD_NAMES
-from duchenne.types import Array, FaceTrack, Sample
+from duchenne.types import Array, FaceTrack, Reader, Sample
 
 #: Half the width of a frontal face with brows and jaw, in eye distances: it brings the points to about [-1, 1].
 HALF_FACE = 1.6
@@ -21,7 +21,7 @@ LEAST = 4  # frames
 
 
 @dataclass(frozen=True)
-class SequenceReader:
+class SequenceReader(Reader):
     """What a sequence model reads of a clip: the longest seen stretch, float32 (T, 80), x0 y0 x1 y1 …
 
     fps   frames per second

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 from duchenne import checkpoints, io, video
 from duchenne.clips import load as samples
 from duchenne.errors import InputError, UsageError
-from duchenne.methods.hybrid import Hybrid
 from duchenne.plots import sketch
-from duchenne.tabular.model import DescriptorModel
 from duchenne.types import LABELS, Clip
 
 if TYPE_CHECKING:
@@ -67,17 +65,11 @@ def generate(
 
 def load(model: str | Path) -> PBModel:
     """An LSTM-PB, alone or in a hybrid, by a shipped id or a folder; UsageError for a model that generates nothing."""
-    found = checkpoints.load_judge(model)[0]
-    if isinstance(found, Hybrid):
-        return found.pb
-    if isinstance(found, DescriptorModel):
-        raise UsageError(
-            f"Model {model} reads descriptors and has no PB vectors; pass one of `duchenne train lstm-pb`."
-        )
     from duchenne.lstm_pb.model import PBModel
 
-    if not isinstance(found, PBModel):
-        raise UsageError(f"Model {model} is one without PB vectors; pass one of `duchenne train lstm-pb`.")
+    found = checkpoints.load_judge(model)[0].part(PBModel)
+    if found is None:
+        raise UsageError(f"Model {model} has no PB vectors; pass one of `duchenne train lstm-pb`.")
     return found
 
 

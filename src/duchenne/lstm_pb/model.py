@@ -7,10 +7,9 @@ networks whose PB has an exact solution, so that labels can shape what it means 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,20 +22,21 @@ from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
 from duchenne.learn.loop import Learner, fit
+from duchenne.lstm_pb import evidence
 from duchenne.lstm_pb.learner import PBLearner
 from duchenne.lstm_pb.network import LSTMPB, first_step, recognise
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.lstm_pb.scorer import Plain, Scorer, score_rows
 from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.lstm_pb.solved_network import SolvedBag
-from duchenne.types import Array, Sample
+from duchenne.types import Array, Classifier, Evidence, Opinion, Question, Sample
 
 _BOOSTING = Recipe(rounds=200, depth=2, rate=0.05, rows=0.5, columns=0.3, shrink=10.0)
 
 
 @dataclass
-class PBModel:
-    """`fit_table(sequences, labels, groups, emotions)` and `predict_table(sequences)` on what `reader` reads.
+class PBModel(Classifier):
+    """LSTM-PB networks, and scorers of the PB vectors that they recognise.
 
     networks, scorers  by emotion, "" for the ones of all emotions: PB vectors of two networks cannot be compared
     class_pb           float32 (2, pb) of each network: PB vectors learnt for posed and genuine; (0, pb) for readings
@@ -55,7 +55,6 @@ class PBModel:
     slope: float = 1.0
     intercept: float = 0.0
     margin: float = 0.0
-    needs: str = "points"
     out_of_fold: Array | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -67,19 +66,7 @@ class PBModel:
         """What is read of a clip."""
         return SequenceReader(self.recipe.fps, self.recipe.head, self.recipe.pose)
 
-    def table(self, samples: Sequence[Sample]) -> Array:
-        """object (N,): see `SequenceReader.table`."""
-        return self.reader.table(samples)
-
-    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> PBModel:
-        """Fit on face tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
-        return self.fit_table(self.table(samples), labels, groups, emotions)
-
-    def predict_proba(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine)."""
-        return self.predict_table(self.table(samples))
-
-    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> PBModel:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on sequences (N,) of float32 (T, D), None where a clip is too short. InputError with too few people."""
         usable = np.array([each is not None for each in x])
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
@@ -173,9 +160,40 @@ class PBModel:
         return x
 
     @property
-    def told_emotion(self) -> bool:
-        """Whether `predict_table` must be told the emotions."""
+    def needs_emotions(self) -> bool:
+        """Of networks per emotion."""
         return self.recipe.per_emotion
+
+    def evidence(self, x: Array, network: str = "") -> tuple[Evidence, ...]:
+        """Of one clip, x object (1,), by the network of that name.
+
+        Reading solved: the regions of the face, with their exact shares of the log-odds and when they spoke; the
+        others: the numbers of the PB vector that weighed most.
+        """
+        net, where, r = self.networks[network], np.array([network]), self.recipe
+        if isinstance(net, SolvedBag):
+            shares = net.shares(*map(torch.from_numpy, padded(list(x))))[0].double().numpy()
+            return evidence.of_regions(self.slope * shares, r.fps)
+        typical = None if r.reading == "published-code" else self.typical[network].numpy()
+        judge = "boosted trees" if r.classifier == "boosting" else "a linear model"
+        return evidence.of_numbers(self.vectors(x, where)[0], self.contributions(x, where)[0], typical, judge)
+
+    def opinion(self, question: Question) -> Opinion:
+        """What it says of one clip; a model of networks per emotion by the network of what the clip shows."""
+        r, named = self.recipe, question.named
+        steps = (f"judge: LSTM-PB '{question.model}', reading {r.reading}, at {r.fps:g} frames/s",)
+        x = self.table([question.track])
+        if x[0] is None:
+            reason = f"Too short for this model, which needs {LEAST / r.fps:.2g} s without a gap."
+            return Opinion(np.nan, reason, steps=steps)
+        emotion = max(set(named) - {"neutral"}, key=lambda name: (named[name], name), default="")
+        network = emotion if r.per_emotion else ""
+        if network not in self.networks:
+            known = ", ".join(sorted(self.networks))
+            reason = f"This model judges {known}; the clip shows {emotion or 'nothing that has a name'}."
+            return Opinion(np.nan, reason, steps=steps)
+        p = float(self.predict_table(x, np.array([network]))[0, 1])
+        return Opinion(p, None, self.evidence(x, network) if question.explain else (), steps)
 
     def _check(self, y: Array, groups: Array, where: Array) -> None:
         people = len(np.unique(groups))

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.features.sequences import SequenceReader
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, sigmoid
+from duchenne.tabular.evidence import turning
 from duchenne.tabular.model import DescriptorModel
 from duchenne.tabular.rows import Reader
-from duchenne.types import Array, Sample
+from duchenne.types import Array, Classifier, Evidence, Kind, Opinion, Question, Sample
+from duchenne.types import Reader as AnyReader
 
 if TYPE_CHECKING:
     from duchenne.lstm_pb.model import PBModel
 
 
+MOST_REGIONS = 3  # of the LSTM-PB as evidence beside the descriptors
+
+
 @dataclass(frozen=True)
-class PairReader:
+class PairReader(AnyReader):
     """What both read of a clip."""
 
     rows: Reader
@@ -64,14 +69,12 @@ class Mix:
 
 
 @dataclass
-class Hybrid:
-    """`fit(tracks, labels, groups)` and `predict_proba(tracks)`: both learnt alone, then mixed by what they said of
-    people left out."""
+class Hybrid(Classifier):
+    """Descriptors and an LSTM-PB, both learnt alone, then mixed by what they said of people left out."""
 
     descriptors: DescriptorModel
     pb: PBModel
     mix: Mix | None = None
-    needs: str = "points"
     facts: dict[str, Any] = field(default_factory=dict)
     out_of_fold: Array | None = field(default=None, repr=False)
 
@@ -90,15 +93,7 @@ class Hybrid:
         """|P(genuine) − 0.5| below which no answer is given."""
         return 0.0 if self.mix is None else self.mix.margin
 
-    def table(self, samples: Sequence[Sample]) -> Array:
-        """object (N,): see `PairReader.table`."""
-        return self.reader.table(samples)
-
-    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> Hybrid:
-        """Fit on face tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
-        return self.fit_table(self.table(samples), labels, groups, emotions)
-
-    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Hybrid:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on what `table` gives. InputError with too few people."""
         usable = np.array([each is not None for each in x], bool)
         rows, sequences = self._parts(x[usable])
@@ -106,7 +101,7 @@ class Hybrid:
         emotions = None if emotions is None else np.asarray(emotions)[usable]
         self.descriptors.fit_table(rows, y, groups, emotions)
         self.pb.fit_table(sequences, y, groups, emotions)
-        mine, other = self.descriptors.fitted.out_of_fold, self.pb.out_of_fold
+        mine, other = self.descriptors.out_of_fold, self.pb.out_of_fold
         assert mine is not None and other is not None
         self.mix = Mix.fit(mine, other, y)
         self.out_of_fold = np.full(len(usable), np.nan)
@@ -114,11 +109,7 @@ class Hybrid:
         self.facts = {**self.facts, **self.descriptors.facts}
         return self
 
-    def predict_proba(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine)."""
-        return self.predict_table(self.table(samples))
-
-    def predict_table(self, x: Array) -> Array:
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that are too short. InputError before `fit`."""
         if self.mix is None:
             raise InputError("This model has not been fitted; call fit first.")
@@ -131,8 +122,35 @@ class Hybrid:
             out[usable] = np.column_stack([1 - p, p])
         return out
 
+    def part(self, kind: type[Kind]) -> Kind | None:
+        """Itself or one of the two, of this kind."""
+        return next((each for each in (self, self.descriptors, self.pb) if isinstance(each, kind)), None)
+
+    def opinion(self, question: Question) -> Opinion:
+        """What both say of one clip, in their shares; the descriptors alone where it is too short for the LSTM-PB."""
+        if self.mix is None:
+            raise InputError("This model has not been fitted; call fit first.")
+        z, share, row = self.descriptors.log_odds(question)
+        why = self.descriptors.reasons(question, row)
+        x, step = (
+            self.pb.table([question.track]),
+            "descriptors alone, as the clip is too short for the LSTM-PB beside them",
+        )
+        if x[0] is not None:
+            other = float(logit(self.pb.predict_table(x)[0, 1]))
+            more = self.pb.evidence(x)[:MOST_REGIONS] if why else ()
+            why = (*_scaled(why, self.mix.descriptors), *_scaled(more, self.mix.pb))
+            z, share = float(self.mix(np.array(z), np.array(other))), share * self.mix.descriptors
+            step = f"log-odds of descriptors x {self.mix.descriptors:.2f} and of an LSTM-PB x {self.mix.pb:.2f}"
+        turn = turning(self.descriptors, row, question.seen, z, share) if why else {}
+        return Opinion(float(sigmoid(np.array(z))), self.descriptors.silence(row), why, (f"judge: {step}",), turn)
+
     def _parts(self, x: Array) -> tuple[Array, Array]:
         sequences = np.empty(len(x), object)
         for i, (_, sequence) in enumerate(x):
             sequences[i] = sequence
         return np.array([row for row, _ in x]).reshape(len(x), len(self.descriptors.names)), sequences
+
+
+def _scaled(items: tuple[Evidence, ...], weight: float) -> tuple[Evidence, ...]:
+    return tuple(replace(item, contribution=weight * item.contribution) for item in items)

@@ -8,13 +8,11 @@ backbone. Torch is loaded where a network is made and nowhere else.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 from duchenne import checkpoints, io
 from duchenne.errors import InputError, UsageError
@@ -25,48 +23,58 @@ from duchenne.learn.rank_svm import RankSVM
 from duchenne.tabular.model import DescriptorModel
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import TableModel
-from duchenne.types import Array, Sample
+from duchenne.types import Array, Classifier, Opinion, Question
+from duchenne.types import Reader as AnyReader
+
+if TYPE_CHECKING:
+    from duchenne.lstm_pb.model import PBModel
 
 AS_IS = "as-is:"
 
 
 @dataclass
-class AsIs:
+class AsIs(Classifier):
     """A finished model, judged as it stands: its `fit` learns nothing. Without the smile expert's share."""
 
     name: str
-    needs: str = "points"
+    model: Classifier = field(init=False)
+    facts: dict[str, Any] = field(init=False)
+    recipe: str = ""
+    out_of_fold: Array | None = None
 
     def __post_init__(self) -> None:
-        self.model: Any
-        self.model, facts = checkpoints.load_judge(self.name)
-        self.sha256 = facts["sha256"]
-        self.reader, self.margin, self.needs = self.model.reader, self.model.margin, self.model.needs
-        self.told_emotion = getattr(self.model, "told_emotion", False)
+        self.model, self.facts = checkpoints.load_judge(self.name)
 
-    def table(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, D), or object (N,) of sequences: what the model reads."""
-        return np.asarray(self.model.table(samples))
+    @property
+    def reader(self) -> AnyReader:
+        """The model's."""
+        return self.model.reader
 
-    def fit(self, *_: Any) -> AsIs:
+    @property
+    def margin(self) -> float:
+        """The model's."""
+        return self.model.margin
+
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Nothing is learnt."""
         return self
 
-    def fit_table(self, *_: Any) -> AsIs:
-        """Nothing is learnt."""
-        return self
-
-    def predict_proba(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine)."""
-        return np.asarray(self.model.predict_proba(samples))
-
-    def predict_table(self, x: Array, *emotions: Array) -> Array:
-        """float64 (N, 2): P(posed), P(genuine) of rows (N, D); `emotions` (N,) for a model that must be told them."""
-        return np.asarray(self.model.predict_table(x, *emotions))
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
+        """float64 (N, 2): P(posed), P(genuine), as the model says."""
+        return self.model.predict_table(x, emotions)
 
     def rank_table(self, x: Array) -> Array | None:
-        """float64 (N,): scores that order two clips of one person and emotion; None where P(genuine) does."""
-        return self.model.rank_table(x) if hasattr(self.model, "rank_table") else None
+        """float64 (N,): as the model ranks."""
+        return self.model.rank_table(x)
+
+    @property
+    def needs_emotions(self) -> bool:
+        """As the model does."""
+        return self.model.needs_emotions
+
+    def opinion(self, question: Question) -> Opinion:
+        """What the model says."""
+        return self.model.opinion(question)
 
 
 def smile_recipe(seed: int = 0) -> Recipe:
@@ -81,7 +89,7 @@ def smile_expert(seed: int = 0) -> DescriptorModel:
     return DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
 
 
-def _lstm_pb(what: str, seed: int) -> Any:
+def _lstm_pb(what: str, seed: int) -> PBModel:
     """The shipped recipe, or the same with another reading, or another recipe: a shipped one's name, or a TOML file."""
     from duchenne.lstm_pb import model
     from duchenne.lstm_pb import recipe as recipes
@@ -98,14 +106,14 @@ def _lstm_pb(what: str, seed: int) -> Any:
     return model.PBModel(recipes.read(what, seed=seed))
 
 
-def _hybrid(what: str, seed: int) -> Any:
+def _hybrid(what: str, seed: int) -> Classifier:
     """Descriptors beside the shipped recipe of LSTM-PB."""
     from duchenne.methods.hybrid import Hybrid
 
     return Hybrid(DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)), _lstm_pb("", seed))
 
 
-def _clip_net(what: str, seed: int, network: str) -> Any:
+def _clip_net(what: str, seed: int, network: str) -> Classifier:
     """The network's recipe, or the one of a TOML in its place; behind an @ the weights that its trunk starts from."""
     from duchenne.clipnets import recipe as clip_recipe
     from duchenne.clipnets.model import ClipModel
@@ -117,7 +125,7 @@ def _clip_net(what: str, seed: int, network: str) -> Any:
     return ClipModel(recipe, device="auto" if recipe.inputs == "crops" else "cpu", weights=weights or None)
 
 
-def _single_faces(what: str, seed: int, network: str) -> Any:
+def _single_faces(what: str, seed: int, network: str) -> Classifier:
     """Such a network with another backbone."""
     from duchenne.clipnets import recipe as clip_recipe
     from duchenne.clipnets.model import ClipModel
@@ -125,7 +133,7 @@ def _single_faces(what: str, seed: int, network: str) -> Any:
     return ClipModel(clip_recipe.read(network, seed=seed, backbone=what or None), device="auto")
 
 
-def _two_stage(what: str, seed: int, how: str) -> Any:
+def _two_stage(what: str, seed: int, how: str) -> Classifier:
     """`METHOD`, or `FIRST/METHOD` with another first stage than the linear one."""
     from duchenne.methods.two_stage import FIRST, TwoStage
 
@@ -135,7 +143,7 @@ def _two_stage(what: str, seed: int, how: str) -> Any:
     return TwoStage(partial(make, method or "boosting", seed), first, how, seed)
 
 
-def _stack(what: str, seed: int) -> Any:
+def _stack(what: str, seed: int) -> Classifier:
     """Methods with + between them; a family of descriptors may hold a + of its own (dynamics+activity)."""
     from duchenne.methods.stack import Stack
 
@@ -146,7 +154,7 @@ def _stack(what: str, seed: int) -> Any:
     return Stack(tuple(partial(make, name, seed) for name in names), seed, names=tuple(names))
 
 
-def _table_nets(what: str, seed: int, kind: str) -> Any:
+def _table_nets(what: str, seed: int, kind: str) -> Classifier:
     from duchenne.tabular.nets import NetRecipe, TableNets
 
     return TableNets(Reader(what or "all"), NetRecipe(kind, seed=seed))
@@ -158,7 +166,7 @@ CLIP_NETS = (
     *("resnet50-single", "resnet50-multi", "context", "points-lstm", "points-cnn", "points-multi"),
 )
 #: Learner → how one is made from (what it reads, seed).
-LEARNERS: dict[str, Callable[[str, int], Any]] = {
+LEARNERS: dict[str, Callable[[str, int], Classifier]] = {
     "default": _hybrid,
     "descriptors": lambda what, seed: DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)),
     "smile": lambda what, seed: smile_expert(seed),
@@ -194,7 +202,7 @@ def sources(name: str) -> dict[str, str]:
     return {text: checkpoints.digest(known[text]) if text in known else io.sha256(Path(text)) for text in found}
 
 
-def make(name: str, seed: int = 0) -> Any:
+def make(name: str, seed: int = 0) -> Classifier:
     """An unfitted method by name ("default", "boosting:movement"), or a finished one ("as-is:default",
     "as-is:folder"); UsageError for names that nobody knows."""
     if name.startswith(AS_IS):

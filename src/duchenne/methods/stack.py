@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,22 +16,32 @@ from duchenne.errors import InputError, UsageError
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import pairs
-from duchenne.types import Array, Sample
+from duchenne.tabular import evidence
+from duchenne.types import Array, Classifier, CropReader, Cutter, Evidence, Opinion, Question, Reader, Sample, readable
 
 FOLDS = 4  # in which a member that keeps no such answers is asked about people left out
-Make = Callable[[], Any]
+Make = Callable[[], Classifier]
 
 
-def no_more() -> Any:
+def no_more() -> Classifier:
     """What makes the parts of a model that was loaded; UsageError, as it is finished."""
     raise UsageError("A loaded model is finished; learn another with `duchenne train method`.")
 
 
 @dataclass(frozen=True)
-class Together:
+class Together(Reader):
     """What several readers read of a clip; where all are one, simply what that one reads."""
 
-    readers: tuple[Any, ...]
+    readers: tuple[Reader, ...]
+
+    @property
+    def crop_readers(self) -> tuple[CropReader, ...]:
+        """Those of its readers."""
+        return tuple(each for reader in self.readers for each in reader.crop_readers)
+
+    def fed(self, cut: Cutter) -> Together:
+        """All readers given crops on the way that read them."""
+        return Together(tuple(reader.fed(cut) for reader in self.readers))
 
     def table(self, samples: Sequence[Sample]) -> Array:
         """object (N,): a tuple with what each reader reads, None where none of them can; or one reader's own table."""
@@ -67,17 +77,12 @@ def _column(cells: list[Any]) -> Array:
     return out
 
 
-def readable(x: Array) -> Array:
-    """bool (N,): rows that hold a number, or items that are not None."""
-    return np.array([_known(row) for row in x], bool)
-
-
 @dataclass(frozen=True, eq=False)
 class Asked:
     """A fitted model and what models like it said of each training clip without having seen its person: P(genuine)
     and scores of pairs, float64 (N,) each, NaN where nothing; `rank` None where P(genuine) ranks pairs."""
 
-    model: Any
+    model: Classifier
     p: Array
     rank: Array | None
 
@@ -85,17 +90,16 @@ class Asked:
 def ask(make: Make, x: Array, y: Array, groups: Array, emotions: Array | None, seed: int = 0) -> Asked:
     """Fit a model that `make` makes on all rows of `x`, and ask others of its kind about the people they left out.
 
-    A model that keeps its own `out_of_fold` answers is fitted once only.
+    A model that keeps its own `out_of_fold` answers is fitted once only, unless it is one to `refit_in_stack`.
     """
     use = np.flatnonzero(readable(x))
 
-    def fitted(rows: Array) -> Any:
+    def fitted(rows: Array) -> Classifier:
         return make().fit_table(x[rows], y[rows], groups[rows], None if emotions is None else emotions[rows])
 
     model, p, rank = fitted(use), np.full(len(y), np.nan), np.full(len(y), np.nan)
-    known = getattr(getattr(model, "tabular", model), "out_of_fold", None)
-    if known is not None:
-        p[use] = known
+    if model.out_of_fold is not None and not model.refit_in_stack:
+        p[use] = model.out_of_fold
         return Asked(model, p, None)
     ranks = False
     for train, test in person_folds(groups[use], FOLDS, seed):
@@ -103,15 +107,15 @@ def ask(make: Make, x: Array, y: Array, groups: Array, emotions: Array | None, s
             continue
         other, rows = fitted(use[train]), use[test]
         p[rows] = other.predict_table(x[rows])[:, 1]
-        scores = other.rank_table(x[rows]) if hasattr(other, "rank_table") else None
+        scores = other.rank_table(x[rows])
         if scores is not None:
             rank[rows], ranks = scores, True
     return Asked(model, p, rank if ranks else None)
 
 
 @dataclass
-class Stack:
-    """`fit(samples, labels, groups, emotions)` and `predict_proba(samples)`, or the same on what `table` gives.
+class Stack(Classifier):
+    """Members that are asked alone, and the weights of what they say.
 
     weights, bias   of the members' log-odds in those of the stack; a member without an answer says nothing (0)
     pair_weights    of the members' scores in what orders two clips of one person
@@ -120,8 +124,7 @@ class Stack:
 
     makes: tuple[Make, ...]
     seed: int = 0
-    needs: str = "points"
-    members: list[Any] = field(default_factory=list)
+    members: list[Classifier] = field(default_factory=list)
     weights: Array = field(default_factory=lambda: np.zeros(0))
     bias: float = 0.0
     pair_weights: Array | None = None
@@ -129,21 +132,15 @@ class Stack:
     out_of_fold: Array | None = field(default=None, repr=False)
     facts: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    reader: Together = field(init=False)
+    recipe: tuple[object, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         drafts = self.members or [make() for make in self.makes]
         self.reader = Together(tuple(draft.reader for draft in drafts))
-        self.recipe = tuple(getattr(draft, "recipe", None) for draft in drafts)
+        self.recipe = tuple(draft.recipe for draft in drafts)
 
-    def table(self, samples: Sequence[Sample]) -> Array:
-        """See `Together.table`."""
-        return self.reader.table(samples)
-
-    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> Stack:
-        """Fit on samples; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
-        return self.fit_table(self.table(samples), labels, groups, emotions)
-
-    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Stack:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on what `table` gives. InputError with too few people for any of the members."""
         from sklearn.linear_model import LogisticRegression
 
@@ -185,16 +182,30 @@ class Stack:
         )
         self.pair_weights = fitted.coef_[0] / spread
 
-    def told(self, emotion: str) -> Stack:
+    def with_emotion(self, emotion: str) -> Self:
         """The same where every clip shows this emotion, for members that would guess it."""
-        members = [each.told(emotion) if hasattr(each, "told") else each for each in self.members]
-        return replace(self, members=members)
+        return replace(self, members=[each.with_emotion(emotion) for each in self.members])
 
-    def predict_proba(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine)."""
-        return self.predict_table(self.table(samples))
+    def evidence(self, x: Array) -> tuple[Evidence, ...]:
+        """What its members say alone of one clip, in their weights."""
+        found = []
+        for number, (p, weight) in enumerate(zip(self.said(x), self.weights, strict=True), 1):
+            if np.isfinite(p[0]):
+                what = self.names[number - 1] if len(self.names) == len(self.members) else f"number {number}"
+                text = f"The part {what} alone says P(genuine) = {p[0]:.2f}; its log-odds count {weight:.2f} times."
+                title, pull = f"Part of the stack: {what}", float(weight * logit(p)[0])
+                found.append(
+                    Evidence(
+                        feature=title, descriptor=f"stack.{number}", value=float(p[0]), contribution=pull, text=text
+                    )
+                )
+        return tuple(found)
 
-    def predict_table(self, x: Array) -> Array:
+    def opinion(self, question: Question) -> Opinion:
+        """See `tabular.evidence.opinion`."""
+        return evidence.opinion(self, question)
+
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN where no member has an answer. InputError before `fit`."""
         z = np.column_stack([logit(p) for p in self.said(x)])
         p = np.where(np.isfinite(z).any(axis=1), sigmoid(self._mixed(z)), np.nan)
@@ -206,7 +217,7 @@ class Stack:
             return None
         columns = []
         for member, part, p in zip(self.members, self.reader.parts(x), self.said(x), strict=True):
-            scores = member.rank_table(part) if hasattr(member, "rank_table") else None
+            scores = member.rank_table(part)
             columns.append(logit(p) if scores is None else scores)
         return np.asarray(np.nan_to_num(np.column_stack(columns)) @ self.pair_weights)
 
@@ -220,7 +231,7 @@ class Stack:
         return np.asarray(np.nan_to_num(z) @ self.weights + self.bias)
 
 
-def _answers(member: Any, part: Array) -> Array:
+def _answers(member: Classifier, part: Array) -> Array:
     out, use = np.full(len(part), np.nan), readable(part)
     if use.any():
         out[use] = member.predict_table(part[use])[:, 1]

@@ -22,9 +22,8 @@ from duchenne.learn import loop
 from duchenne.learn.boosting import Recipe
 from duchenne.methods import names, pairs
 from duchenne.methods.hybrid import Hybrid
-from duchenne.methods.stack import readable
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import Array, Clip
+from duchenne.types import Array, Classifier, Clip, readable
 
 if TYPE_CHECKING:
     from duchenne.features.sequences import SequenceReader
@@ -61,10 +60,11 @@ def train(
     labels, people, emotions = _truth(used)
     model.fit_table(rows, labels, people, emotions if any(emotions) else None)
     model.facts["smile_share"] = smile_share
-    usable = np.isfinite(rows).any(axis=1)
+    usable = readable(rows)
     protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
     told = reference.movements([moved[clip] for clip in used], labels, people, emotions)
-    kept = model.fitted.out_of_fold
+    assert model.out_of_fold is not None
+    kept = model.out_of_fold[usable]
     return _finish(model, Path(out), kept, people[usable], labels[usable], emotions[usable], protocol, moved=told)
 
 
@@ -117,15 +117,16 @@ def train_method(
     kept = Path(cache or out.parent / "clip-cache")
 
     def one(clip: Clip) -> Array:
-        reader = crops.fed(model.reader, lambda _, sample, each: crops.kept(clip, sample, each, kept / "crops"))
-        return np.asarray(reader.table([load.kept(clip, kept / "tracks")]))
+        reader = model.reader.fed(lambda _, sample, each: crops.kept(clip, sample, each, kept / "crops"))
+        return reader.table([load.kept(clip, kept / "tracks")])
 
     used, rows = _read(manifest, one, log)
     labels, people, emotions = _truth(used)
     if kept.is_dir():
         log(f"what was read of videos is kept in {kept}, faces of people among it; delete it when done")
     model.fit_table(rows, labels, people, emotions if any(emotions) else None)
-    p, usable = _unseen(model, rows), readable(rows)
+    p, usable = model.out_of_fold, readable(rows)
+    assert p is not None
     counts = {
         "people": len(np.unique(people[usable])),
         "clips": int(usable.sum()),
@@ -139,15 +140,6 @@ def train_method(
     finished = f"; {names.AS_IS} parts judged whomever they had learnt from" if names.AS_IS in name else ""
     shared = "; networks of another LSTM-PB than solved learnt from everybody" if "lstm-pb:" in name else ""
     return _finish(model, out, p[seen], people[seen], labels[seen], emotions[seen], protocol + finished + shared)
-
-
-def _unseen(model: Any, rows: Array) -> Array:
-    """float64 (N,): P(genuine) of the clips of `rows`, found without their person; NaN where there is none."""
-    holders = ((model, "unseen"), (model, "out_of_fold"), (getattr(model, "tabular", None), "out_of_fold"))
-    found = next(p for p in (getattr(holder, name, None) for holder, name in holders) if p is not None)
-    out = np.full(len(rows), np.nan)
-    out[slice(None) if len(found) == len(rows) else readable(rows)] = found
-    return out
 
 
 def _read(manifest: str | Path, one: Callable[[Clip], Array], log: Log) -> tuple[list[Clip], Array]:
@@ -198,14 +190,15 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, log: Log =
     usable = np.isfinite(x).any(axis=1)
     protocol = f"group-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
     smiles = np.full(int(usable.sum()), "happiness")
-    kept, mine, whose = model.fitted.out_of_fold, labels[usable], people[usable]
+    assert model.out_of_fold is not None
+    kept, mine, whose = model.out_of_fold[usable], labels[usable], people[usable]
     return _finish(model, Path(out), kept, whose, mine, smiles, protocol, persons=who == "subject")
 
 
 def _finish(
-    model: Any,
+    model: Classifier,
     out: Path,
-    p: Array | None,
+    p: Array,
     people: Array,
     labels: Array,
     emotions: Array,
@@ -217,7 +210,6 @@ def _finish(
     """Save the model and a card with the scores of `p`, which are of people left out, how sure it may be of two
     clips of one person, unless `people` are groups of `persons`, and where the training people lie (`moved`: as
     `reference.movements` gives it)."""
-    assert p is not None
     scores = metrics.score(p, labels, people, emotions, n=500)
     card = {
         **model.facts,

@@ -8,9 +8,9 @@ from how often it was right about people left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
 from duchenne.learn.scorers import Boosted, Namer, Squashed, Trees
-from duchenne.methods.stack import Make, Together, no_more, readable
+from duchenne.methods.stack import Make, Together, no_more
+from duchenne.tabular import evidence
 from duchenne.tabular.model import EMOTION_PENALTY
 from duchenne.tabular.rows import Reader
-from duchenne.tabular.table_model import check_columns
-from duchenne.types import Array, Sample
+from duchenne.tabular.table_model import TableModel, check_columns
+from duchenne.types import Array, Classifier, Evidence, Opinion, Question, readable
 
 FOLDS = 3
 
@@ -88,7 +89,7 @@ class Stages:
     namer: Namer
     sharpness: float
     columns: int
-    judges: dict[str, Any]
+    judges: Mapping[str, Classifier]
 
     def emotions(self, rows: Array) -> Array:
         """float64 (N, E): what the first stage says of `rows`, as sure as it was right about people left out."""
@@ -107,8 +108,8 @@ class Stages:
 
 
 @dataclass
-class TwoStage:
-    """`fit(samples, labels, groups, emotions)` and `predict_proba(samples)`, or the same on what `table` gives.
+class TwoStage(Classifier):
+    """Emotion first, then genuine or posed.
 
     make    makes the unfitted judge (of one emotion, or of all)
     first   one of `FIRST`; reads what the judge reads where that is rows of numbers, else the descriptors "dynamics"
@@ -121,36 +122,29 @@ class TwoStage:
     first: str = "linear"
     how: str = "apart"
     seed: int = 0
-    needs: str = "points"
     stages: Stages | None = None
     slope: float = 1.0
     intercept: float = 0.0
     margin: float = 0.0
     out_of_fold: Array | None = field(default=None, repr=False)
     facts: dict[str, Any] = field(default_factory=dict)
+    reader: Together = field(init=False)
+    recipe: tuple[object, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.first not in FIRST:
             raise UsageError(f"There is no first stage '{self.first}'; choose one of: {', '.join(FIRST)}.")
         draft = self.make() if self.stages is None else next(iter(self.stages.judges.values()))
         rows = isinstance(draft.reader, Reader)
-        if self.how == "conditioned" and (not rows or hasattr(draft, "names")):
+        if self.how == "conditioned" and not draft.any_columns:
             raise UsageError(
                 "Only a method that reads any columns, such as boosting or linear-svm, can be told the emotion in "
                 "columns of its own; choose one, or two-stage, which fits one judge per emotion."
             )
         self.reader = Together((draft.reader if rows else Reader(), draft.reader))
-        self.recipe = (self.first, self.how, FOLDS, getattr(draft, "recipe", None))
+        self.recipe = (self.first, self.how, FOLDS, draft.recipe)
 
-    def table(self, samples: Sequence[Sample]) -> Array:
-        """See `Together.table`."""
-        return self.reader.table(samples)
-
-    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> TwoStage:
-        """Fit on samples; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names."""
-        return self.fit_table(self.table(samples), labels, groups, emotions)
-
-    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> TwoStage:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on what `table` gives. InputError without emotions, or with too few people."""
         what = np.full(len(x), "") if emotions is None else np.asarray(emotions).astype(str)
         use = readable(x) & ~np.isin(what, ("", "None", "nan"))
@@ -195,7 +189,7 @@ class TwoStage:
             judges |= dict.fromkeys(lacking, self.make().fit_table(x, y, groups, what))
         return Stages(names, namer, sharp, rows.shape[1], judges)
 
-    def told(self, emotion: str) -> TwoStage:
+    def with_emotion(self, emotion: str) -> Self:
         """The same where every clip shows this emotion, so that nothing is guessed; itself if it never learnt it."""
         if self.stages is None or emotion not in self.stages.names:
             return self
@@ -209,11 +203,37 @@ class TwoStage:
             raise InputError("This model has not been fitted; call fit first.")
         return self.stages.emotions(self.reader.parts(x)[0])
 
-    def predict_proba(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine)."""
-        return self.predict_table(self.table(samples))
+    def evidence(self, x: Array) -> tuple[Evidence, ...]:
+        """What each emotion's judge says of one clip, or the curves by which the one judge of all goes."""
+        assert self.stages is not None
+        rows, seen = self.reader.parts(x)
+        if self.how == "apart":
+            return self._of_judges(self.stages, rows, seen)
+        judge, names = self.stages.judges[""], self.stages.names
+        if not isinstance(judge, TableModel):
+            return ()
+        found = judge.evidence(np.hstack([seen, self.stages.emotions(rows)]), names)
+        return tuple(replace(item, contribution=self.slope * item.contribution) for item in found)
 
-    def predict_table(self, x: Array) -> Array:
+    def _of_judges(self, stages: Stages, rows: Array, seen: Array) -> tuple[Evidence, ...]:
+        found = []
+        for emotion, share in zip(stages.names, stages.emotions(rows)[0], strict=True):
+            p = stages.judges[emotion].predict_table(seen)[:, 1]
+            if np.isfinite(p[0]):
+                text = f"P({emotion}) = {share:.2f}; its judge says P(genuine) = {p[0]:.2f}."
+                title, key, pull = (
+                    f"If it is {emotion}",
+                    f"two-stage.{emotion}",
+                    float(self.slope * share * logit(p)[0]),
+                )
+                found.append(Evidence(feature=title, descriptor=key, value=float(p[0]), contribution=pull, text=text))
+        return tuple(found)
+
+    def opinion(self, question: Question) -> Opinion:
+        """See `tabular.evidence.opinion`."""
+        return evidence.opinion(self, question)
+
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that cannot be read. InputError before `fit`."""
         if self.stages is None:
             raise InputError("This model has not been fitted; call fit first.")

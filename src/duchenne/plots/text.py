@@ -25,6 +25,11 @@ def number(value: Any, unit: str = "") -> str:
     return text.replace("-", "−") + glue
 
 
+def toward(contribution: float) -> str:
+    """Which of the two a share of the log-odds of genuine speaks for."""
+    return "neither" if contribution == 0 else "spontaneous" if contribution > 0 else "posed"
+
+
 def measured(value: Any, unit: str = "") -> str:
     """A number off a face as people say it: what is counted in eye distances (or "iod") as a share of that distance."""
     if not finite(value):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
-from duchenne.types import Array, FaceTrack
+from duchenne.types import Array, FaceTrack, Quality
 
 #: From here on `assess` warns: what is advised for reading fine movement from 68 points.
 MIN_COVERAGE = 0.95  # share of frames with a face
@@ -24,15 +25,8 @@ TREMBLE = 3.0
 TREMBLE_RATIO = 1.3
 
 
-def assess(track: FaceTrack, *, blur: float | None = None) -> dict[str, Any]:
-    """How well a clip shows its face, as plain numbers (None: cannot be measured) and `warnings`.
-
-    frames, seen_frames, coverage (share of frames seen), duration (s), rate (frames/s: 1 / median step),
-    lost ([start, end] in s of each stretch without a face), longest_gap (s, the longest of them),
-    face_size (median px between the eye centres; of a track in pixels), jitter (median length of the second
-    difference of the stable points over three seen frames on end, in % of the interocular distance),
-    confidence (median peak-to-sidelobe ratio), and `blur` as given. Pose is `align`'s to measure.
-    """
+def assess(track: FaceTrack, *, blur: float | None = None) -> Quality:
+    """How well a clip shows its face, and `blur` as given; the pose is not measured here but by `align`."""
     gauge = Gauge()
     gauge.add(track)
     return gauge.result(blur)
@@ -62,35 +56,34 @@ class Gauge:
         self.px = piece.unit == "px"
         self.seen_frames += int(piece.seen.sum())
 
-    def result(self, blur: float | None = None) -> dict[str, Any]:
+    def result(self, blur: float | None = None) -> Quality:
         """What `assess` says of all pieces together."""
         time, seen, between, jitter, confidence = (np.concatenate(part) for part in zip(*self._kept, strict=True))
         step = float(np.median(np.diff(time))) if len(time) > 1 else None
         duration = 0.0 if step is None else float(time[-1] - time[0] + step)
         lost = _lost(time, seen, duration)
-        result: dict[str, Any] = {
-            "frames": len(time),
-            "seen_frames": self.seen_frames,
-            "coverage": float(seen.mean()) if len(time) else 0.0,
-            "duration": duration,
-            "rate": 1 / step if step else None,
-            "lost": lost,
-            "longest_gap": max((end - start for start, end in lost), default=0.0),
-            "face_size": _median(between) if self.px else None,
-            "jitter": _median(jitter),
-            "confidence": _median(confidence),
-            "blur": blur,
-        }
-        result["warnings"] = _warnings(result, np.diff(time))
-        return result
+        found = Quality(
+            frames=len(time),
+            seen_frames=self.seen_frames,
+            coverage=float(seen.mean()) if len(time) else 0.0,
+            duration=duration,
+            rate=1 / step if step else None,
+            lost=lost,
+            longest_gap=max((end - start for start, end in lost), default=0.0),
+            face_size=_median(between) if self.px else None,
+            jitter=_median(jitter),
+            confidence=_median(confidence),
+            blur=blur,
+        )
+        return replace(found, warnings=_warnings(found, np.diff(time)))
 
 
-def _lost(time: Array, seen: Array, duration: float) -> list[list[float]]:
-    """[start, end] in seconds of each unseen stretch: up to the next frame, the last up to the clip's end."""
+def _lost(time: Array, seen: Array, duration: float) -> tuple[tuple[float, float], ...]:
+    """(start, end) in seconds of each unseen stretch: up to the next frame, the last up to the clip's end."""
     if not len(time):
-        return []
+        return ()
     ends = np.append(time[1:], time[0] + duration)
-    return [[float(time[a]), float(ends[b - 1])] for a, b in runs(~seen)]
+    return tuple((float(time[a]), float(ends[b - 1])) for a, b in runs(~seen))
 
 
 def _median(values: Array) -> float | None:
@@ -98,35 +91,36 @@ def _median(values: Array) -> float | None:
     return float(np.median(finite)) if finite.size else None
 
 
-def _warnings(q: dict[str, Any], steps: Array) -> list[str]:
+def _warnings(q: Quality, steps: Array) -> tuple[str, ...]:
     """One plain sentence with numbers for each thing that makes a verdict less sure."""
-    if not q["seen_frames"]:
-        return [f"No face was found: 0 of {q['frames']} frames show one."]
+    if not q.seen_frames:
+        return (f"No face was found: 0 of {q.frames} frames show one.",)
     notes = []
-    if q["longest_gap"] > MAX_GAP or q["coverage"] < MIN_COVERAGE:
-        total, count = sum(end - start for start, end in q["lost"]), len(q["lost"])
-        start, end = max(q["lost"], key=lambda stretch: stretch[1] - stretch[0])
+    if q.longest_gap > MAX_GAP or q.coverage < MIN_COVERAGE:
+        total, count = sum(end - start for start, end in q.lost), len(q.lost)
+        start, end = max(q.lost, key=lambda stretch: stretch[1] - stretch[0])
         where = f", from {start:.2f} s to {end:.2f} s"
         if count > 1:
             where = f" in {count} stretches; the longest from {start:.2f} s to {end:.2f} s"
         notes.append(f"The face was lost for {total:.2f} s{where}.")
-    if q["frames"] == 1:
+    if q.frames == 1:
         notes.append("There is a single frame: movement cannot be judged from it.")
-    elif q["duration"] < MIN_DURATION:
-        notes.append(f"The clip lasts only {q['duration']:.1f} s; {MIN_DURATION:.0f} s or more is advised.")
-    if q["face_size"] is not None and q["face_size"] < MIN_FACE_SIZE:
-        size = f"{q['face_size']:.0f} px between the eyes"
+    elif q.duration < MIN_DURATION:
+        notes.append(f"The clip lasts only {q.duration:.1f} s; {MIN_DURATION:.0f} s or more is advised.")
+    if q.face_size is not None and q.face_size < MIN_FACE_SIZE:
+        size = f"{q.face_size:.0f} px between the eyes"
         notes.append(f"The face is small: {size}; {MIN_FACE_SIZE:.0f} px or more is advised.")
-    if q["rate"] is not None and q["rate"] < MIN_RATE:
-        notes.append(f"Only {q['rate']:.3g} frames per second; {MIN_RATE:.0f} or more is advised.")
+    if q.rate is not None and q.rate < MIN_RATE:
+        notes.append(f"Only {q.rate:.3g} frames per second; {MIN_RATE:.0f} or more is advised.")
     if len(steps) and steps.max() > max(MAX_GAP, 2.5 * np.median(steps)):
         notes.append(f"Frames are missing: up to {steps.max():.2f} s lie between two frames on end.")
-    if q["jitter"] is not None and q["jitter"] > MAX_JITTER:
-        shake = f"{q['jitter']:.1f} % of the distance between the eyes"
+    if q.jitter is not None and q.jitter > MAX_JITTER:
+        shake = f"{q.jitter:.1f} % of the distance between the eyes"
         notes.append(f"The points tremble by {shake}; up to {MAX_JITTER:.0f} % is usual.")
-    return notes
+    return tuple(notes)
 
 
+@lru_cache(maxsize=2)  # the quality, the curves and every model ask it of one track
 def distrust(track: FaceTrack) -> FaceTrack:
     """Take out stretches in which the points of the lower face tremble far more than those of the eyes.
 

@@ -6,7 +6,7 @@ Plain dictionaries and SVG path data come out; no markup, so that a template can
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -27,15 +27,6 @@ MAX_ROWS = 40  # of the table that stands for the curves where they cannot be se
 MAX_CELLS = 240  # cells of an emotion's lane over a long clip; each is a mean
 MAX_STEPS = 1500  # bins a long curve is thinned to; each bin keeps its lowest and highest sample
 STRETCHES = ("rise", "plateau", "fall")
-
-
-def lost_stretches(track: FaceTrack, quality: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Stretches in seconds without a face: as assessed, else read from the track."""
-    if "lost" in quality:
-        return [(float(start), float(end)) for start, end in quality["lost"]]
-    step = float(np.median(np.diff(track.time))) if len(track) > 1 else 0.0
-    runs = _runs(~track.seen)
-    return [(float(track.time[start]), float(track.time[stop - 1]) + step) for start, stop in runs]
 
 
 def told_apart(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:

@@ -20,8 +20,8 @@ from duchenne.features.phases import ACTIVITY, main_phase
 from duchenne.io import write_text
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, placing
-from duchenne.report.drawing import lost_stretches, table, timeline, told_apart
-from duchenne.types import MOMENTS, Array, FaceTrack, Phase, Signals, Verdict
+from duchenne.report.drawing import table, timeline, told_apart
+from duchenne.types import MOMENTS, Array, Evidence, FaceTrack, Phase, Signals, Verdict
 from duchenne.video import reel
 from duchenne.video.reader import frames
 
@@ -136,7 +136,7 @@ def render(
     (`checkpoints.reference`); what it lacks is left out of the page. `emotions` are probabilities over time, as
     `expression.reading.over_time` gives them; `judged` the seconds that were; `turning` as `tabular.evidence` does."""
     shown = shown if isinstance(shown, Pictures) else Pictures((-np.inf, np.inf), b"", tuple(shown))
-    gaps = lost_stretches(track, verdict.quality)
+    gaps = verdict.quality.lost
     source = verdict.source or track.source
     reference = card.get("reference") or {}
     main = main_expression(verdict, curves, judged)
@@ -152,7 +152,7 @@ def render(
             card={**dict.fromkeys(_CARD_SHOWN), **card},
             name=PurePath(source).name or "unnamed clip",
             source=source,
-            rate=verdict.quality.get("rate"),
+            rate=verdict.quality.rate,
             scale=_scale(verdict, card),
             place=placing.position(verdict.p_genuine, verdict.emotion, reference),
             measures=_measures(placing.movement(curves, main, verdict.emotion, reference)),
@@ -350,24 +350,23 @@ def _jpeg(image: Array, size: tuple[int, int]) -> bytes:
 # --- evidence -----------------------------------------------------------------------------------------------
 
 
-def _evidence(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _evidence(items: Sequence[Evidence]) -> list[dict[str, Any]]:
     """Each item with its contribution as a share of the largest, and its value beside the training ranges."""
-    pulls = [abs(i["contribution"]) for i in items if finite(i.get("contribution"))]
-    largest = max(pulls, default=0.0) or 1.0
+    largest = max((abs(i.contribution) for i in items if finite(i.contribution)), default=0.0) or 1.0
     return [_evidence_row(item, largest) for item in items]
 
 
-def _evidence_row(item: Mapping[str, Any], largest: float) -> dict[str, Any]:
-    pull = item["contribution"] if finite(item.get("contribution")) else None
+def _evidence_row(item: Evidence, largest: float) -> dict[str, Any]:
+    pull = item.contribution if finite(item.contribution) else None
     row: dict[str, Any] = {
-        "title": item.get("feature", ""),
-        "text": item.get("text") or "",
-        "value": item.get("value"),
-        "unit": item.get("unit") or "",
+        "title": item.feature,
+        "text": item.text,
+        "value": item.value,
+        "unit": item.unit,
         "pull": pull,
         "width": clamp(50 * abs(pull) / largest) if pull is not None else 0.0,
     }
-    return row | _ranges(row["value"], {kind: item.get(f"{kind}_range") for kind in ("posed", "genuine")})
+    return row | _ranges(item.value, {"posed": item.posed_range, "genuine": item.genuine_range})
 
 
 def _ranges(value: Any, ranges: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from duchenne.features import smile
-from duchenne.features.descriptors import CURVES, STATISTICS
-from duchenne.plots.text import measured
-from duchenne.tabular.model import DescriptorModel
-from duchenne.types import Array
+from duchenne.features.descriptors import CURVES, FAMILIES, STATISTICS
+from duchenne.learn.boosting import Tabular
+from duchenne.learn.calibration import logit, sigmoid
+from duchenne.plots.text import measured, toward
+from duchenne.types import Array, Classifier, Evidence, Opinion, Question, readable
 
 _UNITS = {"head_yaw": "°", "head_pitch": "°", "head_roll": "°", "head_size": "log units"}
 _CURVES = {"head_x": "Head sideways", "head_y": "Head up or down", "head_size": "Head towards the camera"}
@@ -19,18 +20,36 @@ _CURVES = {"head_x": "Head sideways", "head_y": "Head up or down", "head_size": 
 _IOD = "eye distances"
 _WEIGHTY, _STEPS = 40, 17  # measurements that are moved one by one, and values that are tried of each
 _MOST_CURVES = 6  # that are changed together
+_MOST = 6
 _Ask = Callable[[Array], Array]
 
 
-def evidence(
-    model: DescriptorModel, row: Array, told: Mapping[str, float] | None = None, *, most: int = 6
-) -> tuple[dict[str, Any], ...]:
-    """The curves that moved the verdict most, each with its most telling descriptor.
+class Descriptors(Protocol):
+    """What is asked of a `tabular.model.DescriptorModel`."""
 
-    `row` float64 (D,) are the clip's descriptors, `told` the emotions' probabilities as for
-    `DescriptorModel.inputs`. Each item: feature, value,
-    unit, contribution (log-odds of the whole curve, + genuine), text, posed_range and genuine_range (quartiles of
-    the training people).
+    if TYPE_CHECKING:
+
+        @property
+        def names(self) -> tuple[str, ...]: ...
+        @property
+        def typical(self) -> Mapping[str, Array]: ...
+        @property
+        def envelope(self) -> Array | None: ...
+        @property
+        def fitted(self) -> Tabular: ...
+
+    def inputs(self, x: Array, told: Mapping[str, float] | None = None) -> Array:
+        """float64 (N, D + E): descriptors with the probabilities of the emotions."""
+        ...
+
+
+def evidence(
+    model: Descriptors, row: Array, told: Mapping[str, float] | None = None, *, most: int = _MOST
+) -> tuple[Evidence, ...]:
+    """The curves that moved the verdict most, each with its most telling descriptor; contributions are of the whole
+    curve.
+
+    `row` float64 (D,) are the clip's descriptors, `told` the emotions' probabilities as for `inputs`.
     """
     parts = model.fitted.contributions(model.inputs(row[None], told))[0][: len(model.names)]
     groups: dict[str, list[int]] = {}
@@ -41,7 +60,7 @@ def evidence(
     return tuple(_item(model, row, parts, groups[group], sums[group]) for group in ranked)
 
 
-def _item(model: DescriptorModel, row: Array, parts: Array, index: list[int], total: float) -> dict[str, Any]:
+def _item(model: Descriptors, row: Array, parts: Array, index: list[int], total: float) -> Evidence:
     i = max(index, key=lambda j: parts[j] * np.sign(total) if np.isfinite(row[j]) else -np.inf)
     name = model.names[i]
     words, unit = describe_name(name)
@@ -55,20 +74,77 @@ def _item(model: DescriptorModel, row: Array, parts: Array, index: list[int], to
         f"{_bare(genuine[1], unit)}. "
         f"{'The curve as a whole' if len(index) > 1 else 'This'} speaks for {toward}."
     )
-    return {
-        "feature": words,
-        "descriptor": name,
-        "value": float(value),
-        "unit": unit.strip(),
-        "contribution": total,
-        "text": text,
-        "posed_range": [float(v) for v in posed],
-        "genuine_range": [float(v) for v in genuine],
-    }
+    return Evidence(
+        feature=words,
+        descriptor=name,
+        value=float(value),
+        unit=unit.strip(),
+        contribution=total,
+        text=text,
+        posed_range=(float(posed[0]), float(posed[1])),
+        genuine_range=(float(genuine[0]), float(genuine[1])),
+    )
+
+
+def expert_evidence(z: float, share: float) -> Evidence:
+    """What the smile expert, which says `z` in log-odds, adds to a verdict of which it has this share."""
+    p = float(sigmoid(np.array(z)))
+    text = f"The smile expert alone says P(genuine) = {p:.2f}; it has {share:.0%} of the say in verdicts on smiles."
+    return Evidence(feature="Smile dynamics", value=p, contribution=share * z, text=text)
+
+
+def opinion(model: Classifier, question: Question) -> Opinion:
+    """What any model says of one clip: its answer, and its evidence or the answer itself."""
+    x = model.reader.fed(lambda _, __, reader: question.cut(reader)).table([question.track])
+    p = float(model.predict_table(x)[0, 1]) if readable(x)[0] else np.nan
+    name = str(model.facts.get("method", question.model))
+    steps = (f"judge: method '{name}' of model '{question.model}'",)
+    if not np.isfinite(p):
+        return Opinion(p, f"Too short for this model: the method '{name}' can read nothing of it.", steps=steps)
+    found = strongest(model.evidence(x)) if question.explain else ()
+    if question.explain and not found:
+        text = (
+            f"The method {name} as a whole says P(genuine) = {p:.2f}; what of the clip made it say so cannot be told."
+        )
+        pull = float(logit(np.array(p)))
+        found = (Evidence(feature=f"Method {name}", descriptor="method", value=p, contribution=pull, text=text),)
+    return Opinion(p, None, found, steps)
+
+
+def strongest(items: Iterable[Evidence], most: int = _MOST) -> tuple[Evidence, ...]:
+    """Those with the largest contributions, the largest first."""
+    return tuple(sorted(items, key=lambda item: -abs(item.contribution))[:most])
+
+
+def columns_of(what: str) -> tuple[str, ...]:
+    """Names of the columns that a `tabular.rows.Reader` reads of tracks; () where they have none."""
+    family = {"all": "dynamics", "peak intensity": "peak"}.get(what, what)
+    if family == "smile":
+        return tuple(smile.EXPERT)
+    return tuple(FAMILIES[family].names) if family in FAMILIES else ()
+
+
+def of_columns(terms: Array, row: Array, names: tuple[str, ...]) -> tuple[Evidence, ...]:
+    """The curves that moved an answer, each with its most telling number: terms (D,) of the log-odds of a row (D,);
+    none where its columns have no names."""
+    if len(names) != len(terms):
+        return ()
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        groups.setdefault(name.split(".")[0], []).append(i)
+    found = []
+    for index in groups.values():
+        pull = float(terms[index].sum())
+        i = max(index, key=lambda j: float(terms[j] * np.sign(pull)) if np.isfinite(row[j]) else -np.inf)
+        whole = "The curve as a whole" if len(index) > 1 else "This"
+        text = f"{whole} adds {pull:+.2f} to the log-odds and speaks for {toward(pull)}."
+        words = describe_name(names[i])[0]
+        found.append(Evidence(feature=words, descriptor=names[i], value=float(row[i]), contribution=pull, text=text))
+    return strongest(found)
 
 
 def turning(
-    model: DescriptorModel,
+    model: Descriptors,
     row: Array,
     told: Mapping[str, float] | None,
     z: float,
@@ -93,7 +169,7 @@ def turning(
     return {"one": _one(model, row, columns, z, again), "together": _together(model, row, z, again)}
 
 
-def _one(model: DescriptorModel, row: Array, columns: list[int], z: float, again: _Ask) -> dict[str, Any]:
+def _one(model: Descriptors, row: Array, columns: list[int], z: float, again: _Ask) -> dict[str, Any]:
     assert model.envelope is not None
     low, high = model.envelope[:, columns]
     to = np.linspace(low, high, _STEPS).T  # (C, S)
@@ -114,7 +190,7 @@ def _one(model: DescriptorModel, row: Array, columns: list[int], z: float, again
             "text": text}  # fmt: skip
 
 
-def _together(model: DescriptorModel, row: Array, z: float, again: _Ask) -> dict[str, Any]:
+def _together(model: Descriptors, row: Array, z: float, again: _Ask) -> dict[str, Any]:
     typical = model.typical["posed" if z >= 0 else "genuine"].mean(axis=0)
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(model.names):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.boosting import Recipe, Tabular, quantiles
-from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin
+from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear, as_stored
+from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader, from_columns
-from duchenne.types import Array, Sample
+from duchenne.types import Array, Classifier, Evidence, Familiarity, Opinion, Question, Sample, readable
 
 #: How often the emotions' few columns are offered to the trees, beside over a thousand others; and the emotion
 #: model's strength of regularisation (C).
@@ -26,12 +27,10 @@ _ENVELOPE, _STRANGE = (0.005, 0.995), 0.995
 
 
 @dataclass
-class DescriptorModel:
-    """`fit(tracks, labels, groups)` and `predict_proba(tracks)`, or the same on tables of descriptors.
+class DescriptorModel(Classifier):
+    """Gradient boosting and a linear model on descriptors of a track, or on a table of them.
 
-    needs     "points": no pixels
     fps       frames per second that tracks are resampled to
-    margin    |P(genuine) − 0.5| below which the model abstains, from its risk–coverage curve
     typical   quartiles {"posed": (2, D), "genuine": (2, D)} of the training people, for evidence
     """
 
@@ -47,7 +46,7 @@ class DescriptorModel:
     strangeness: Array | None = None
     typical: dict[str, Array] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-    needs: str = "points"
+    out_of_fold: Array | None = field(default=None, repr=False)
 
     @classmethod
     def of_family(cls, family: str = "dynamics", *, fps: float = 25.0, recipe: Recipe | None = None) -> DescriptorModel:
@@ -67,15 +66,9 @@ class DescriptorModel:
         """float64 (N, D) from named columns; the smile expert also reads the public UvA-NEMO table's names."""
         return from_columns(columns, self.names, source, family=self.family)
 
-    def fit(
-        self, tracks: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None
-    ) -> DescriptorModel:
-        """Fit on tracks; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
-        return self.fit_table(self.table(tracks), labels, groups, emotions)
-
-    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> DescriptorModel:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on descriptors (N, D). InputError with fewer than four persons or only one class."""
-        usable = np.isfinite(x).any(axis=1)
+        usable = readable(x)
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
         people = len(np.unique(groups))
         if people < 4 or len(np.unique(y)) < 2:
@@ -88,6 +81,8 @@ class DescriptorModel:
         self.tabular = Tabular(self.inputs_names, self.recipe).fit(np.hstack([x, guesses]), y, groups, emphasis)
         p = self.tabular.out_of_fold
         assert p is not None
+        self.out_of_fold = np.full(len(usable), np.nan)
+        self.out_of_fold[usable] = p
         self.margin = abstention_margin(p, y, TARGET_ACCURACY)
         self._fit_envelope(x, groups)
         quartiles = [as_stored(quantiles(x[y == value], (0.25, 0.75))) for value in (0, 1)]
@@ -95,11 +90,7 @@ class DescriptorModel:
         self.facts = {**self.facts, "people": people, "clips": len(y), "genuine": int(y.sum())}
         return self
 
-    def predict_proba(self, tracks: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine) of each track."""
-        return self.predict_table(self.table(tracks))
-
-    def predict_table(self, x: Array) -> Array:
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of each row of descriptors (N, D)."""
         return self.fitted.predict_proba(self.inputs(x))
 
@@ -131,6 +122,54 @@ class DescriptorModel:
             return [{} for _ in x]
         rows = self.emotion.probabilities(x)
         return [dict(zip(self.emotion_names, map(float, row), strict=True)) for row in rows]
+
+    def named(self, row: Array) -> dict[str, float]:
+        """`emotions` of one clip's descriptors (D,); empty where there are none."""
+        return self.emotions(row[None])[0] if np.isfinite(row).any() else {}
+
+    def familiarity(self, row: Array) -> Familiarity | None:
+        """How much a clip's descriptors (D,) are like those of the training clips; None where there are none."""
+        if not np.isfinite(row).any():
+            return None
+        share, percentile = self.strange(row[None])
+        limit = self.strange_limit
+        text = (
+            f"{100 * share[0]:.1f} % of the measurements lie outside what 99 % of the training clips show; "
+            f"up to {100 * limit:.1f} % is usual for people the model has not seen."
+        )
+        return Familiarity(float(share[0]), float(percentile[0]), bool(share[0] <= limit), text)
+
+    def log_odds(self, question: Question) -> tuple[float, float, Array]:
+        """(log-odds of genuine, this model's share in them, descriptors (D,)); of a smile the smile expert has the rest
+        (docs/decisions/0004-smile-expert.md)."""
+        row = self.table([question.track])[0]
+        z = float(self.fitted.logit(self.inputs(row[None], question.seen))[0])
+        if question.expert is None:
+            return z, 1.0, row
+        expert, share = question.expert
+        return (1 - share) * z + share * expert, 1 - share, row
+
+    def silence(self, row: Array) -> str | None:
+        """Why a clip with these descriptors (D,) cannot be judged, in a sentence."""
+        found = self.familiarity(row)
+        if found is None:
+            what = "no smile, and this model reads smiles" if self.family == "smile" else "too little of the face"
+            return f"Nothing to judge: the clip shows {what}."
+        return None if found.familiar else f"Unlike anything the model was trained on: {found.text}"
+
+    def reasons(self, question: Question, row: Array) -> tuple[Evidence, ...]:
+        """What of the clip, with these descriptors (D,), and of the smile expert moved `log_odds`, if that is asked."""
+        if not question.explain or not np.isfinite(row).any():
+            return ()
+        expert = () if question.expert is None else (evidence.expert_evidence(*question.expert),)
+        return evidence.evidence(self, row, question.seen) + expert
+
+    def opinion(self, question: Question) -> Opinion:
+        """What it says of one clip, together with the smile expert where that is asked."""
+        z, share, row = self.log_odds(question)
+        why = self.reasons(question, row)
+        turning = evidence.turning(self, row, question.seen, z, share) if why else {}
+        return Opinion(float(sigmoid(np.array(z))), self.silence(row), why, turning=turning)
 
     def strange(self, x: Array) -> tuple[Array, Array]:
         """(share, percentile), each (N,): share of descriptors outside what 99 % of training clips show, and

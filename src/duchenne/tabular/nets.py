@@ -9,9 +9,9 @@ Each of a bag of networks leaves out some of the people, who end its training an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Schedule, fit
 from duchenne.learn.losses import cross_entropy
 from duchenne.learn.optim import moments, set_moments
+from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import check_columns
-from duchenne.types import Array, Sample
+from duchenne.types import Array, Classifier, Opinion, Question
 
 KINDS = ("binary", "single", "multi")
 _UNKNOWN = -1  # class of a clip without an emotion, which the losses pass over
@@ -129,15 +130,16 @@ class NetLearner:
 
 
 @dataclass
-class TableNets:
-    """`fit(samples, labels, groups, emotions)` and `predict_proba(samples)`, or the same on rows (N, D).
+class TableNets(Classifier):
+    """A bag of networks on rows (N, D).
 
     centre, spread  float64 (D,) of the training rows; a missing number is its column's median
     """
 
+    any_columns: ClassVar[bool] = True
+
     reader: Reader
     recipe: NetRecipe = field(default_factory=NetRecipe)
-    needs: str = "points"
     networks: list[TableNet] = field(default_factory=list)
     emotion_names: tuple[str, ...] = ()
     median: Array = field(default_factory=lambda: np.zeros(0))
@@ -150,15 +152,7 @@ class TableNets:
     curves: list[list[dict[str, Any]]] = field(default_factory=list, repr=False)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def table(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, D): see `Reader.table`."""
-        return self.reader.table(samples)
-
-    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> TableNets:
-        """Fit on samples; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names, but for `binary`."""
-        return self.fit_table(self.table(samples), labels, groups, emotions)
-
-    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> TableNets:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on rows (N, D). InputError with fewer than two persons, one label, or without the emotions needed."""
         use = np.isfinite(x).any(axis=1)
         y, groups = np.asarray(labels, int)[use], np.asarray(groups)[use]
@@ -203,11 +197,11 @@ class TableNets:
             raise InputError("Training needs clips of both labels from people besides those left out; add people.")
         return z
 
-    def predict_proba(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine)."""
-        return self.predict_table(self.table(samples))
+    def opinion(self, question: Question) -> Opinion:
+        """See `tabular.evidence.opinion`."""
+        return evidence.opinion(self, question)
 
-    def predict_table(self, x: Array) -> Array:
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of rows (N, D). InputError before `fit`."""
         p = sigmoid(self.slope * np.mean([said["authenticity"] for said in self._each(x)], axis=0) + self.intercept)
         return np.column_stack([1 - p, p])

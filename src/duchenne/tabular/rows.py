@@ -16,6 +16,7 @@ from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
 from duchenne.types import Array, FaceTrack, Features, Sample
+from duchenne.types import Reader as AnyReader
 
 #: How tables made elsewhere may call the length of a clip.
 LENGTHS = ("clip_length", "duration", "length", "seconds")
@@ -23,7 +24,7 @@ _PEAK = ("onset_net_amplitude", "onset_total_amplitude_positive")
 
 
 @dataclass(frozen=True)
-class Reader:
+class Reader(AnyReader):
     """What of a clip is read.
 
     what  a family of `features.descriptors.FAMILIES`; "smile", the smile expert's descriptors; "nothing";

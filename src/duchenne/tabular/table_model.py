@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt
 from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import RankSVM
 from duchenne.learn.scorers import Boosted, Constant, Scorer, Straight, Trees
+from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader
-from duchenne.types import Array, Sample
+from duchenne.types import Array, Classifier, Evidence, Opinion, Question
 
 #: One booster without a bag or a choice of members, for comparing what is read rather than how it is learnt.
 ONE = Recipe(bag=1, members=("boosting",), rounds=200, rate=0.08, folds=3)
@@ -64,39 +65,37 @@ def check_columns(x: Array, columns: int) -> None:
 
 
 @dataclass
-class TableModel:
-    """`fit(samples, labels, groups, emotions)` and `predict_proba(samples)`, or the same on rows of numbers.
+class TableModel(Classifier):
+    """A scorer on rows of numbers.
 
     learner  one of `SCORERS`
     centre   float64 (D,), what stands for a number that is missing
-    unseen   P(genuine) of the clips given to `fit_table`, by scorers that had not seen the person
 
-    `by_person` models read the mean row of a person's clips; `rank_table` answers for pairs only.
+    `rank_table` answers for pairs only.
     """
+
+    any_columns: ClassVar[bool] = True
+    refit_in_stack: ClassVar[bool] = True  # its ranker, which has seen all people, must be asked about others as well
 
     reader: Reader
     learner: str
     seed: int = 0
     by_person: bool = False
     ranker: RankSVM | None = None
-    needs: str = "points"
     scorer: Scorer | None = None
     slope: float = 1.0
     intercept: float = 0.0
     margin: float = 0.0
     centre: Array = field(default_factory=lambda: np.zeros(0))
-    unseen: Array | None = field(default=None, repr=False)
+    out_of_fold: Array | None = field(default=None, repr=False)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def table(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, D): see `Reader.table`."""
-        return self.reader.table(samples)
+    @property
+    def recipe(self) -> str:
+        """Nothing but what its name tells."""
+        return ""
 
-    def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array | None = None) -> TableModel:
-        """Fit on samples; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""
-        return self.fit_table(self.table(samples), labels, groups, emotions)
-
-    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> TableModel:
+    def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on rows (N, D); InputError with fewer than two persons or only one class."""
         usable, fit = np.asarray(np.isfinite(x).any(axis=1)), SCORERS[self.learner]
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
@@ -112,18 +111,14 @@ class TableModel:
         self.slope, self.intercept = platt(z[seen], y[seen]) if seen.any() else (1.0, 0.0)
         p = sigmoid(self.slope * z + self.intercept)
         self.margin = abstention_margin(p[seen], y[seen], TARGET_ACCURACY)
-        self.unseen = np.full(len(usable), np.nan)
-        self.unseen[usable] = p
+        self.out_of_fold = np.full(len(usable), np.nan)
+        self.out_of_fold[usable] = p
         self.scorer = fit(x, y, self.seed)
         if self.ranker is not None:
             self.ranker.fit(x, y, groups, emotions)
         return self
 
-    def predict_proba(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, 2): P(posed), P(genuine)."""
-        return self.predict_table(self.table(samples))
-
-    def predict_table(self, x: Array) -> Array:
+    def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of rows (N, D)."""
         if self.scorer is None:
             raise InputError("This model has not been fitted; call fit first.")
@@ -140,6 +135,16 @@ class TableModel:
         if not isinstance(self.scorer, Straight | Boosted):
             return None
         return np.asarray(self.slope * self.scorer.terms(self._filled(x)))
+
+    def evidence(self, x: Array, emotions: tuple[str, ...] = ()) -> tuple[Evidence, ...]:
+        """The curves that moved the answer to one clip, x (1, D); `emotions` name its last columns."""
+        terms = self.terms(x)
+        names = (*evidence.columns_of(self.reader.what), *(f"emotion.{name}" for name in emotions))
+        return () if terms is None else evidence.of_columns(terms[0], x[0], names)
+
+    def opinion(self, question: Question) -> Opinion:
+        """See `tabular.evidence.opinion`."""
+        return evidence.opinion(self, question)
 
     def _filled(self, x: Array) -> Array:
         check_columns(x, len(self.centre))

@@ -187,7 +187,7 @@ def test_what_would_turn_a_verdict_does_turn_it() -> None:
         assert (one["p"] - _p(z)) * side > 0  # at the least it goes that way
         assert together["curves"] and ("posed" if z >= 0 else "spontaneous") in together["text"]
         for item in evidence(model, row):
-            assert "−" in item["text"] or not any(v < 0 for v in (item["value"], *item["posed_range"]))
+            assert "−" in item.text or not any(v < 0 for v in (item.value, *item.posed_range))
     # with hardly a verdict to turn, one measurement is enough, and weighing nothing none ever is
     assert turning(model, row, None, 1e-6)["one"]["flips"] and not turning(model, row, None, 1.0, 0.0)["one"]["flips"]
 

@@ -265,7 +265,7 @@ def test_frames_and_descriptor_tables_are_enough(duchenne, smile, tmp_path):
     (row,) = rows(tmp_path / "a.csv")
     if not verdict["abstained"]:
         assert float(row["p_genuine"]) == pytest.approx(verdict["p_genuine"], abs=0.02)
-    model = pipeline.load_model("default").model
+    model = pipeline.load_model("default").descriptors
     lines = [",".join(model.names), *(",".join([str(v)] * len(model.names)) for v in (0.0, 0.1, ""))]
     (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
     assert duchenne("models", "apply", "default", tmp_path / "d.csv", "-o", tmp_path / "b.csv").code == 0

@@ -446,7 +446,7 @@ def test_a_model_asks_for_a_rate_where_a_table_has_no_times_and_only_there(
     table.to_csv(tmp_path / "pf.csv", index=False)
     said = duchenne("models", "apply", "default", tmp_path / "pf.csv", "-o", tmp_path / "p.csv")
     assert said.code == 2 and "--rate" in said.sentence
-    columns = pipeline.load_model("default").model.names
+    columns = pipeline.load_model("default").descriptors.names
     (tmp_path / "d.csv").write_text(",".join(columns) + "\n" + ",".join(["0"] * len(columns)) + "\n")
     for own in (io.save_tracks(tmp_path / "0.npz", [face]), tmp_path / "d.csv"):
         said = duchenne("models", "apply", "default", own, "-o", tmp_path / "p.csv", "--rate", "25")

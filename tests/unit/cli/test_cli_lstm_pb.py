@@ -268,11 +268,11 @@ def test_of_several_networks_the_regions_of_the_face_make_the_answer(duchenne, s
     a = pipeline.judge(simulate.track(simulate.SPONTANEOUS, 30.0, seed=50), loaded)
     regions = {"Brows", "Nose", "Eyes", "Mouth", "Cheeks", "Head"}
     features = {f"{name}: movement against expectation" for name in regions}
-    assert {item["feature"] for item in a.verdict.evidence} == features
-    pulls = [item["contribution"] for item in a.verdict.evidence]
+    assert {item.feature for item in a.verdict.evidence} == features
+    pulls = [item.contribution for item in a.verdict.evidence]
     assert sorted(pulls, key=abs, reverse=True) == pulls
-    bias = np.mean([float(member.judge.bias.detach()) for member in loaded.pb.networks[""].members])
-    z = sum(pulls) + loaded.pb.slope * bias + loaded.pb.intercept
+    bias = np.mean([float(member.judge.bias.detach()) for member in loaded.model.networks[""].members])
+    z = sum(pulls) + loaded.model.slope * bias + loaded.model.intercept
     assert a.p_raw == pytest.approx(1 / (1 + np.exp(-z)), abs=1e-5)
     said = duchenne("analyze", smile, "--model", solved[0], "--json", "-o", tmp_path / "out")
     found = json.loads(said.out)
@@ -284,7 +284,7 @@ def test_of_several_networks_the_regions_of_the_face_make_the_answer(duchenne, s
 def test_contributions_make_the_answer(trained, solved, per_emotion):
     faces = [simulate.track(simulate.KINDS[k], 25.0, seed=60 + i) for i, k in enumerate(["posed", "genuine"] * 2)]
     for folder, name in ((trained[0], ""), (solved[0], ""), (per_emotion, "sadness")):
-        model = pipeline.load_model(folder).pb
+        model = pipeline.load_model(folder).model
         x, where = model.table(faces), np.full(4, name)
         p = model.predict_table(x, where)[:, 1]
         rest = np.log(p / (1 - p)) - model.contributions(x, where).sum(axis=1)

@@ -17,7 +17,6 @@ from duchenne.errors import InputError
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.calibration import logit
 from duchenne.methods import names, training
-from duchenne.methods.evidence import method_evidence
 
 NAMES = (
     *("linear-svm:movement", "boosting:movement", "extra-trees:peak", "rank-svm:movement", "table-multi:movement"),
@@ -68,15 +67,17 @@ def test_it_judges_a_track_and_says_who_judged(trained, corpus):
         p = float(checkpoints.load(folder)[0].predict_proba([track])[0, 1])
         assert found.p_raw == pytest.approx(p, abs=1e-12)
         sure = found.verdict.reason is None
-        assert sure == (abs(p - 0.5) >= loaded.margin) or found.verdict.reason
+        assert sure == (abs(p - 0.5) >= loaded.model.margin) or found.verdict.reason
         assert f"method '{name}'" in " ".join(found.verdict.history)
-        assert found.verdict.evidence and all(item["text"].endswith(".") for item in found.verdict.evidence)
+        assert found.verdict.evidence and all(item.text.endswith(".") for item in found.verdict.evidence)
     if "two-stage" in name:
         model, p = (
             checkpoints.load(folder)[0],
             [pipeline.judge(track, loaded, emotion=e).p_raw for e in ("happiness", "sadness")],
         )
-        assert p == [model.told(e).predict_proba([track])[0, 1] for e in ("happiness", "sadness")] and p[0] != p[1]
+        assert (
+            p == [model.with_emotion(e).predict_proba([track])[0, 1] for e in ("happiness", "sadness")] and p[0] != p[1]
+        )
     short = track.evolve("cut", **{key: getattr(track, key)[:1] for key in ("time", "points", "confidence", "box")})
     assert pipeline.judge(short, loaded).verdict.abstained
 
@@ -90,12 +91,12 @@ def test_contributions_of_what_adds_up_add_up(corpus):
         x = model.table(track)
         rest = logit(model.predict_table(x)[:, 1]) - model.terms(x).sum(axis=1)
         np.testing.assert_allclose(rest, rest[0], atol=1e-4)
-        items = method_evidence(model, x[:1], name)
+        items = model.evidence(x[:1])
         curve = [name.split(".")[0] for name in FAMILIES["peak"].names]
         whole = {each: model.terms(x[:1])[0, np.array(curve) == each].sum() for each in curve}
         for item, pull in zip(items, sorted(whole.values(), key=abs, reverse=True), strict=False):
-            assert item["contribution"] == pytest.approx(whole[item["descriptor"].split(".")[0]])
-            assert abs(item["contribution"]) == pytest.approx(abs(pull))
+            assert item.contribution == pytest.approx(whole[item.descriptor.split(".")[0]])
+            assert abs(item.contribution) == pytest.approx(abs(pull))
 
 
 def test_the_commands_train_analyse_rank_apply_list_and_evaluate(duchenne, corpus, smile, clips, pictures, tmp_path):

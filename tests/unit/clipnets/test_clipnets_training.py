@@ -20,7 +20,7 @@ from conftest import BRIEF, RATE
 from duchenne import checkpoints, judging, pipeline, video
 from duchenne.clipnets import recipe as clip_recipe
 from duchenne.clipnets import training
-from duchenne.clipnets.evidence import clip_evidence, still
+from duchenne.clipnets.evidence import still
 from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.learner import ClipLearner, Task
 from duchenne.clips import crops as clip_crops
@@ -268,15 +268,15 @@ def test_a_verdict_is_what_the_network_says_of_what_it_was_taught_to_read(
     clip = manifest.read(films)[0]
     (found,) = pipeline.examine(clip.path, model=model)
     loaded = judging.load_model(model)
-    assert loaded.clip is not None and loaded.alone
-    sample = clip_crops.read(clip, loaded.clip.reader, cache)
-    x = loaded.clip.table([sample])
-    assert found.p_raw == pytest.approx(float(loaded.clip.predict_table(x)[0, 1]), abs=1e-6)
+    assert loaded.lent
+    sample = clip_crops.read(clip, loaded.model.reader, cache)
+    x = loaded.model.table([sample])
+    assert found.p_raw == pytest.approx(float(loaded.model.predict_table(x)[0, 1]), abs=1e-6)
     told = " / ".join(found.verdict.history)
     assert "clip_crops: 6 of 24 frames" in told or "clip_crops: 6 of " in told
     assert f"judge: clip network '{model.name}'" in told
     assert found.verdict.model["id"] == model.name and found.verdict.emotion
-    features = {item["feature"] for item in found.verdict.evidence}
+    features = {item.feature for item in found.verdict.evidence}
     assert features == {f"The {name} quarter of the clip" for name in ("first", "second", "third", "last")}
 
 
@@ -284,17 +284,17 @@ def test_evidence_is_what_the_answer_loses_when_a_quarter_stands_still(model: Pa
     loaded: Any = checkpoints.load(model)[0]
     x = loaded.table([clip_crops.read(manifest.read(films)[1], loaded.reader, cache)])
     z = float(logit(loaded.predict_table(x)[:, 1])[0])
-    found = {item["descriptor"]: item for item in clip_evidence(loaded, x)}
+    found = {item.descriptor: item for item in loaded.evidence(x)}
     held = {"clip.first": [2, 2, 2, 3, 4, 5], "clip.second": [0, 1, 1, 1, 4, 5], "clip.last": [0, 1, 2, 3, 4, 4]}
     for name, rows in held.items():
         stood = np.empty(1, object)
         stood[0] = replace(x[0], rows=x[0].rows[rows])
         p = float(loaded.predict_table(stood)[0, 1])
-        assert found[name]["contribution"] == pytest.approx(z - float(logit(np.array([p]))[0]), rel=1e-3)
-        assert found[name]["value"] == pytest.approx(p, abs=1e-4)
+        assert found[name].contribution == pytest.approx(z - float(logit(np.array([p]))[0]), rel=1e-3)
+        assert found[name].value == pytest.approx(p, abs=1e-4)
     one = np.empty(1, object)
     one[0] = replace(x[0], rows=x[0].rows[:1])
-    assert clip_evidence(loaded, one) == ()
+    assert loaded.evidence(one) == ()
     points = np.arange(8.0)[:, None]
     assert still(points, np.array([2, 3]))[:, 0].tolist() == [0, 1, 1, 1, 4, 5, 6, 7]
     assert still(points, np.array([0, 1]))[:, 0].tolist() == [2, 2, 2, 3, 4, 5, 6, 7]
@@ -315,7 +315,7 @@ def test_analyze_by_command_writes_everything(
 def test_part_of_a_clip_is_judged_by_its_own_frames(model: Path, films: Path) -> None:
     clip = manifest.read(films)[0].path
     (part,) = pipeline.examine(clip, model=model, start=0.4, end=2.0)
-    loaded: Any = judging.load_model(model).clip
+    loaded: Any = judging.load_model(model).model
     track = load.read(Clip(clip, start=0.4, end=2.0))
     cut = clip_crops.cut(track, video.frames(clip, start=0.4, end=2.0), loaded.reader)  # type: ignore[arg-type]
     assert part.p_raw == pytest.approx(float(loaded.predict_proba([cut])[0, 1]), abs=1e-6)
@@ -405,7 +405,7 @@ def test_a_stack_with_a_network_of_pixels_is_trained_kept_and_asked(
     seen = clip_crops.read(manifest.read(sound)[0], net.reader, cache)
     z = [logit(each.predict_proba([clip])[:, 1])[0] for each, clip in ((rows, track), (net, seen))]
     assert logit(np.array(found.p_raw)) == pytest.approx(float(np.dot(stack.weights, z) + stack.bias), abs=1e-3)
-    parts = {item["descriptor"]: item["contribution"] for item in found.verdict.evidence}
+    parts = {item.descriptor: item.contribution for item in found.verdict.evidence}
     assert sum(parts.values()) + stack.bias == pytest.approx(logit(np.array(found.p_raw)), abs=1e-3)
     refused = duchenne("models", "apply", out, next(simulated_tracks(tmp_path)))
     assert "reads pixels" in refused.sentence

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from duchenne.datasets import splits
 from duchenne.errors import InputError, UsageError
-from duchenne.evaluation.crossval import Truth, crossval, readable, represent
+from duchenne.evaluation.crossval import Truth, crossval, represent
 from duchenne.methods import names
-from duchenne.types import Array, Clip, Features
+from duchenne.types import Array, Classifier, Clip, Features, readable
 
 NAMES = ("row", "label", "c", "d")
 
@@ -164,10 +164,11 @@ def test_identity_gives_all_clips_of_a_person_one_answer():
 # --- sequences ------------------------------------------------------------------------------------------------------
 
 
-class Lengths:
+class Lengths(Classifier):
     """A model of sequences of any length, None where there is none: it says how long they are, and of which emotion."""
 
-    told_emotion = True
+    reader, margin, recipe, out_of_fold = None, 0.0, "", None
+    needs_emotions = True
 
     def table(self, tracks: list[Any]) -> Array:
         out = np.empty(len(tracks), object)

@@ -14,7 +14,7 @@ from duchenne.features.points40 import KEPT, MIDPOINTS, points40
 from duchenne.features.sequences import padded
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Diverged, fit
-from duchenne.lstm_pb.evidence import REGIONS, pb_evidence
+from duchenne.lstm_pb.evidence import REGIONS
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.lstm_pb.solved_learner import SolvedLearner
@@ -297,10 +297,10 @@ def test_regions_are_those_of_the_forty_points():
 @pytest.mark.parametrize("pose", [True, False])
 def test_the_regions_contributions_are_what_the_model_adds_to_its_bias(posed, model, pose):
     model, x = (posed[0], posed[0].table([posed[1]])) if pose else (model, waves(seed=5)[0][:1])
-    items = pb_evidence(model, x, ALL)
-    names = [item["descriptor"].removeprefix("lstm-pb.") for item in items]
+    items = model.evidence(x)
+    names = [item.descriptor.removeprefix("lstm-pb.") for item in items]
     assert sorted(names) == sorted(name.lower() for name in REGIONS if pose or name != "Head")
-    pulls = np.array([item["contribution"] for item in items])
+    pulls = np.array([item.contribution for item in items])
     assert (np.diff(np.abs(pulls)) <= 0).all() and np.abs(pulls).min() > 0
     p = model.predict_table(x)[0, 1]
     rest = np.log(p / (1 - p)) - model.slope * model.networks[""].weights[1] - model.intercept
@@ -311,7 +311,7 @@ def test_the_regions_contributions_are_what_the_model_adds_to_its_bias(posed, mo
     )
     for item, name in zip(items, names, strict=True):
         over_time = shares[:, list(REGIONS[name.capitalize()])].sum(dim=1)
-        assert item["contribution"] == pytest.approx(float(over_time.sum()), abs=1e-5)
+        assert item.contribution == pytest.approx(float(over_time.sum()), abs=1e-5)
         at = int((over_time * over_time.sum().sign()).argmax())
-        assert f"most at {at / 12.5:.1f} s" in item["text"]
-        assert ("spontaneous" if item["contribution"] > 0 else "posed") in item["text"]
+        assert f"most at {at / 12.5:.1f} s" in item.text
+        assert ("spontaneous" if item.contribution > 0 else "posed") in item.text

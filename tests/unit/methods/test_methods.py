@@ -132,7 +132,7 @@ def test_what_a_name_is_made_from_is_told_by_its_content(tmp_path):
     weights.write_bytes(b"one")
     name = f"stack:descriptors+two-stage:as-is:smile+cnn3d:my.toml@{weights}"
     found = names.sources(name)
-    assert found == {"smile": names.checkpoint.load("smile")[1]["sha256"], str(weights): sha256(b"one").hexdigest()}
+    assert found == {"smile": names.checkpoints.load("smile")[1]["sha256"], str(weights): sha256(b"one").hexdigest()}
     weights.write_bytes(b"two")
     assert names.sources(name)[str(weights)] == sha256(b"two").hexdigest() != found[str(weights)]
     assert names.sources("stack:descriptors+lstm-pb") == {}
@@ -140,13 +140,13 @@ def test_what_a_name_is_made_from_is_told_by_its_content(tmp_path):
 
 def test_lstm_pb_is_the_shipped_recipe_or_another_reading_or_a_recipe_of_one_s_own(tmp_path):
     shipped = names.make("lstm-pb", 7)
-    assert (shipped.recipe, shipped.told_emotion) == (recipe.read("lstm-pb", seed=7), False)
+    assert (shipped.recipe, shipped.needs_emotions) == (recipe.read("lstm-pb", seed=7), False)
     assert shipped.recipe.reading == "solved" and names.make("lstm-pb:solved", 7).recipe == shipped.recipe
     for reading in set(READINGS) - {"solved"}:
         small = recipe.read("lstm-pb-small", seed=7)
         assert names.make(f"lstm-pb:{reading}", 7).recipe == replace(small, reading=reading)
     paper = names.make("lstm-pb:lstm-pb-paper", 7)
-    assert paper.recipe == recipe.read("lstm-pb-paper", seed=7) and paper.told_emotion
+    assert paper.recipe == recipe.read("lstm-pb-paper", seed=7) and paper.needs_emotions
     (tmp_path / "mine.toml").write_text('reading = "rnnpb"\nfps = 10\nhidden = 8\n')
     mine = names.make(f"lstm-pb:{tmp_path / 'mine.toml'}").recipe
     assert (mine.reading, mine.fps, mine.hidden) == ("rnnpb", 10.0, 8)
@@ -166,7 +166,8 @@ def test_the_default_is_descriptors_beside_the_shipped_recipe():
 
 
 def test_other_methods_do_not_load_torch():
-    code = "import sys; from duchenne.learn import methods; from duchenne import cli, evaluation, generation\n"
+    code = "import sys; from duchenne.methods import names as methods; from duchenne.lstm_pb import generation\n"
+    code += "from duchenne import cli, evaluation\n"
     code += "methods.make('descriptors'), methods.make('linear-svm'), methods.make('as-is:smile')\n"
     code += "sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -89,21 +89,21 @@ def test_answers_for_its_scale_are_about_people_left_out():
 def test_an_emotion_that_is_told_takes_the_place_of_the_guess():
     x, y, who, what = turned()
     made = names.make("two-stage:linear-svm").fit_table(x, y, who, what)
-    told = made.told("fear")
+    told = made.with_emotion("fear")
     np.testing.assert_allclose(told.emotions(x), np.tile([0.0, 1.0], (len(x), 1)), atol=1e-5)
     z = logit(made.stages.judges["fear"].predict_table(x)[:, 1])
     np.testing.assert_allclose(told.predict_table(x)[:, 1], sigmoid(made.slope * z + made.intercept), atol=1e-4)
     assert roc_auc_score(y[what == "anger"], told.predict_table(x)[what == "anger", 1]) < 0.1  # the wrong judge
-    assert made.told("contempt") is made  # which no judge learnt
-    assert made.emotions(x).std() > 0.1 and names.make("two-stage:linear-svm").told("fear").stages is None
+    assert made.with_emotion("contempt") is made  # which no judge learnt
+    assert made.emotions(x).std() > 0.1 and names.make("two-stage:linear-svm").with_emotion("fear").stages is None
 
 
 def test_a_stack_passes_an_emotion_that_is_told_on():
     x, y, who, what = turned()
     made = names.make("stack:linear-svm+two-stage:linear-svm").fit_table(x, y, who, what)
-    said, told = made.said(x), made.told("fear").said(x)
+    said, told = made.said(x), made.with_emotion("fear").said(x)
     np.testing.assert_array_equal(said[0], told[0])
-    np.testing.assert_array_equal(told[1], made.members[1].told("fear").predict_table(x)[:, 1])
+    np.testing.assert_array_equal(told[1], made.members[1].with_emotion("fear").predict_table(x)[:, 1])
     assert np.abs(said[1] - told[1]).max() > 0.1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duchenne.preprocess import clean
-from duchenne.types import FaceTrack
+from duchenne.types import FaceTrack, Quality
 
 
 def make_track(time: Any, unseen: Any = (), between: float = 60.0, noise: float = 0.0) -> FaceTrack:
@@ -37,30 +38,27 @@ def grid(seconds: float, rate: float = 25.0) -> Any:
 
 def test_a_good_clip_has_no_warning() -> None:
     quality = clean.assess(make_track(grid(2)), blur=80.0)
-    assert quality.pop("warnings") == []
-    assert quality.pop("lost") == []
-    assert quality == pytest.approx(
-        {"frames": 50, "seen_frames": 50, "coverage": 1.0, "duration": 2.0, "rate": 25.0}
-        | {"longest_gap": 0.0, "face_size": 60.0, "jitter": 0.0, "confidence": 12.0, "blur": 80.0},
-        abs=1e-4,
-    )
+    assert (quality.warnings, quality.lost, quality.yaw) == ((), (), None)
+    expected = Quality(50, 50, 1.0, 2.0, 25.0, (), 0.0, face_size=60.0, jitter=0.0, confidence=12.0, blur=80.0)
+    for name, value in asdict(expected).items():
+        assert asdict(quality)[name] == (value if isinstance(value, tuple | None) else pytest.approx(value, abs=1e-4))
 
 
 def test_lost_stretches_are_told_in_seconds() -> None:
     track = make_track(grid(4), unseen=[*range(10, 20), *range(50, 75), 99])
     quality = clean.assess(track)
-    np.testing.assert_allclose(quality["lost"], [[0.4, 0.8], [2.0, 3.0], [3.96, 4.0]])
-    assert quality["longest_gap"] == pytest.approx(1.0)
-    assert quality["coverage"] == pytest.approx(0.64)
+    np.testing.assert_allclose(quality.lost, [[0.4, 0.8], [2.0, 3.0], [3.96, 4.0]])
+    assert quality.longest_gap == pytest.approx(1.0)
+    assert quality.coverage == pytest.approx(0.64)
     expected = "The face was lost for 1.44 s in 3 stretches; the longest from 2.00 s to 3.00 s."
-    assert quality["warnings"] == [expected]
+    assert quality.warnings == (expected,)
 
 
 def test_one_stretch_is_told_as_one_and_a_blink_of_the_tracker_is_no_matter() -> None:
-    (note,) = clean.assess(make_track(grid(4), unseen=range(10, 20)))["warnings"]
+    (note,) = clean.assess(make_track(grid(4), unseen=range(10, 20))).warnings
     assert note == "The face was lost for 0.40 s, from 0.40 s to 0.80 s."
     short = clean.assess(make_track(grid(4), unseen=[10, 11]))
-    assert short["warnings"] == [] and short["longest_gap"] == pytest.approx(0.08)
+    assert short.warnings == () and short.longest_gap == pytest.approx(0.08)
 
 
 @given(st.lists(st.floats(0.01, 0.3), min_size=2, max_size=30), st.sets(st.integers(0, 29)))
@@ -68,9 +66,9 @@ def test_lost_time_adds_up_on_uneven_clips(steps: list[float], unseen: set[int])
     track = make_track(np.cumsum(steps), [i for i in unseen if i < len(steps)])
     quality = clean.assess(track)
     lasts = np.append(np.diff(track.time), np.median(np.diff(track.time)))
-    assert sum(b - a for a, b in quality["lost"]) == pytest.approx(lasts[~track.seen].sum())
-    assert quality["rate"] == pytest.approx(1 / np.median(np.diff(track.time)))
-    assert json.loads(json.dumps(quality, allow_nan=False)) == quality
+    assert sum(b - a for a, b in quality.lost) == pytest.approx(lasts[~track.seen].sum())
+    assert quality.rate == pytest.approx(1 / np.median(np.diff(track.time)))
+    json.dumps(asdict(quality), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -90,41 +88,41 @@ def test_lost_time_adds_up_on_uneven_clips(steps: list[float], unseen: set[int])
     ],
 )
 def test_each_weakness_has_its_sentence(track: FaceTrack, note: str) -> None:
-    assert clean.assess(track)["warnings"] == [note]
+    assert clean.assess(track).warnings == (note,)
 
 
 def test_jitter_is_the_second_difference_in_percent() -> None:
     # a second difference of white noise has deviation σ√6; the median length of a 2-D normal is σ√(2 ln 2)
     quality = clean.assess(make_track(grid(40), noise=0.3))
     expected = 100 * 0.3 * np.sqrt(6 * 2 * np.log(2)) / 60
-    assert quality["jitter"] == pytest.approx(expected, rel=0.03) and quality["warnings"] == []
-    (note,) = clean.assess(make_track(grid(40), noise=3.0))["warnings"]
+    assert quality.jitter == pytest.approx(expected, rel=0.03) and quality.warnings == ()
+    (note,) = clean.assess(make_track(grid(40), noise=3.0)).warnings
     assert note.startswith("The points tremble by 14")
 
 
 def test_even_movement_is_no_jitter() -> None:
     track = make_track(grid(2))
     moved = track.evolve("move", points=track.points + 3 * np.arange(50)[:, None, None])
-    assert clean.assess(moved)["jitter"] == pytest.approx(0, abs=1e-4)
+    assert clean.assess(moved).jitter == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 30])
 def test_a_face_never_seen(frames: int) -> None:
     quality = clean.assess(make_track(grid(1, frames), unseen=range(frames)))
-    assert quality["warnings"] == [f"No face was found: 0 of {frames} frames show one."]
-    assert quality["coverage"] == 0 and len(quality["lost"]) == 1
-    assert quality["face_size"] is quality["jitter"] is quality["confidence"] is None
+    assert quality.warnings == (f"No face was found: 0 of {frames} frames show one.",)
+    assert quality.coverage == 0 and len(quality.lost) == 1
+    assert quality.face_size is quality.jitter is quality.confidence is None
 
 
 def test_no_frame_at_all_and_a_face_without_size() -> None:
-    assert clean.assess(make_track([]))["lost"] == []
-    assert clean.assess(make_track(grid(2), between=0))["jitter"] is None
+    assert clean.assess(make_track([])).lost == ()
+    assert clean.assess(make_track(grid(2), between=0)).jitter is None
 
 
 def test_a_track_that_is_not_in_pixels_has_no_size() -> None:
     track = make_track(grid(2)).evolve("frontal", unit="iod", points=make_track(grid(2)).points / 60)
     quality = clean.assess(track)
-    assert quality["face_size"] is None and quality["warnings"] == []
+    assert quality.face_size is None and quality.warnings == ()
 
 
 # --- repair and resample ------------------------------------------------------------------------------------

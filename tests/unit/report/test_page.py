@@ -21,7 +21,7 @@ from duchenne.errors import OutputError
 from duchenne.plots.text import clamp, measured, number, percent
 from duchenne.report.drawing import PLOT_HEIGHT, table, timeline, told_apart
 from duchenne.report.page import KeyFrame, render, write
-from duchenne.types import FaceTrack, Phase, Signals, Verdict
+from duchenne.types import Evidence, FaceTrack, Familiarity, Phase, Quality, Signals, Verdict
 
 HOSTILE = '<script>alert("x")</script>'
 VOID = {"meta", "img", "input", "link", "br", "hr"}
@@ -93,16 +93,16 @@ def _keyframe(title: str = "apex") -> KeyFrame:
 
 def _verdict(**changes: Any) -> Verdict:
     evidence = (
-        {
-            "feature": "onset_mean_speed",
-            "value": 0.147,
-            "unit": "iod/s",
-            "text": "The lip corners rose slowly.",
-            "contribution": 0.9,
-            "posed_range": [0.19, 0.33],
-            "genuine_range": [0.1, 0.19],
-        },
-        {"feature": "apex_duration", "value": float("nan"), "text": "No plateau.", "contribution": -0.3},
+        Evidence(
+            feature="onset_mean_speed",
+            value=0.147,
+            unit="iod/s",
+            text="The lip corners rose slowly.",
+            contribution=0.9,
+            posed_range=(0.19, 0.33),
+            genuine_range=(0.1, 0.19),
+        ),
+        Evidence(feature="apex_duration", value=float("nan"), text="No plateau.", contribution=-0.3),
     )
     base = Verdict(
         p_genuine=0.83,
@@ -112,14 +112,18 @@ def _verdict(**changes: Any) -> Verdict:
         emotion={"fear": 0.1, "happiness": 0.9},
         phases=(Phase(0.1, 0.5, 1.0, 1.5, "lip_corner_pull"),),
         evidence=evidence,
-        quality={
-            "coverage": 0.9,
-            "longest_gap": 0.2,
-            "rate": 29.97,
-            "warnings": ["Face turned."],
-            "yaw": 9.3,
-        },
-        familiarity={"distance_percentile": 63, "familiar": True, "text": "Seen before."},
+        quality=Quality(
+            coverage=0.9,
+            lost=((0.67, 0.87),),
+            longest_gap=0.2,
+            rate=29.97,
+            face_size=80.0,
+            blur=90.0,
+            warnings=("Face turned.",),
+            yaw=9.3,
+            roll=0.1,
+        ),
+        familiarity=Familiarity(0.01, 63.0, True, "Seen before."),
         model={"id": "tiny", "sha256": "ab" * 32},
         frames=1060,
         duration=2.0,
@@ -162,7 +166,7 @@ def _luminance(colour: str) -> float:
 
 
 def test_text_and_graphics_stand_out_in_light_dark_and_print() -> None:
-    css = (files("duchenne") / "templates" / "report.css").read_text(encoding="utf-8")
+    css = (files("duchenne") / "report" / "templates" / "report.css").read_text(encoding="utf-8")
     schemes = [
         dict(re.findall(r"--([\w-]+): (#\w+);", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     ]
@@ -202,9 +206,9 @@ def test_hostile_strings_are_shown_and_never_obeyed() -> None:
         p_genuine=None,
         emotion={evil: 1.0},
         phases=(Phase(0.1, 0.2, 0.3, 0.4, evil),),
-        evidence=({"feature": evil, "value": evil, "unit": evil, "text": evil, "contribution": 1.0},),
-        quality={"warnings": [evil], "rate": evil},
-        familiarity={"text": evil},
+        evidence=(Evidence(feature=evil, value=0.1, unit=evil, text=evil, contribution=1.0),),
+        quality=Quality(warnings=(evil,)),
+        familiarity=Familiarity(0.1, 99.0, False, evil),
         model={evil: evil},
         limits=evil,
         device=evil,
@@ -256,7 +260,7 @@ def test_card_may_lack_any_fact(missing: str) -> None:
 
 
 def test_nothing_is_needed_but_a_verdict() -> None:
-    bare = Verdict(None, None, True, None, {}, (), (), {}, {}, {}, 0, 0.0)
+    bare = Verdict(None, None, True, None, {}, (), (), Quality(), None, {}, 0, 0.0)
     track = FaceTrack([], np.empty((0, 68, 2)), [], np.empty((0, 4)), (1, 1))
     page = Page(render(bare, track, Signals(np.empty(0), np.empty((0, 0)), (), ()), [], {}))
     assert "unnamed clip" in page.text and "No judgement" in page.text
@@ -341,10 +345,8 @@ def test_labels_that_would_touch_go_to_different_rows() -> None:
             assert row != other or right <= start or stop <= left
 
 
-def test_lost_stretches_come_from_the_track_unless_assessed() -> None:
-    read = _page(_verdict(quality={})).text
-    told = _page(_verdict(quality={"lost": [[0.25, 1.5]]})).text
-    assert "0.67\u00a0s to 0.87\u00a0s" in read and "0.25\u00a0s to 1.50\u00a0s" in told
+def test_lost_stretches_are_those_assessed() -> None:
+    assert "0.25\u00a0s to 1.50\u00a0s" in _page(_verdict(quality=Quality(lost=((0.25, 1.5),)))).text
 
 
 def test_key_frame_is_cut_around_the_face_and_points_lie_on_it() -> None:
@@ -427,7 +429,7 @@ def test_measurements_are_told_in_what_people_can_picture(value: Any, unit: str,
 def test_a_face_that_was_seen_but_not_trusted_is_told_from_a_lost_one() -> None:
     track = _track()  # unseen from frame 20 to 25 of 30 per second
     assert told_apart(track, [(20 / 30, 26 / 30), (1.0, 1.5)]) == [(20 / 30, 26 / 30, "lost"), (1.0, 1.5, "doubted")]
-    text = _page(_verdict(quality={"lost": [[0.66, 0.87], [1.0, 1.5]]})).text
+    text = _page(_verdict(quality=Quality(lost=((0.66, 0.87), (1.0, 1.5))))).text
     assert "face lost" in text and "could not be trusted" in text
 
 

@@ -83,10 +83,10 @@ def analysed(tmp_path_factory, pictures):
 def page_of(analysis, word: str) -> str:
     """The report, with the word wherever a file, a model or a card could bring it in."""
     v = analysis.verdict
-    evidence = tuple({**each, "feature": word, "text": word, "unit": word} for each in v.evidence)
+    evidence = tuple(replace(each, feature=word, text=word, unit=word) for each in v.evidence)
     verdict = replace(
         v, source=word, reason=word, evidence=evidence, history=(*v.history, word), emotion={word: 0.9, "fear": 0.1},
-        quality={**v.quality, "warnings": [word]}, model={**v.model, "id": word},
+        quality=replace(v.quality, warnings=(word,)), model={**v.model, "id": word},
     )  # fmt: skip
     card = {"id": word, "data": word, "limits": [word], "per_emotion": {word: 0.6}, "accuracy": 0.7}
     return render(verdict, analysis.track, analysis.curves, read_again(v, analysis.track, analysis.curves), card)

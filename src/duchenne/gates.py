@@ -1,0 +1,108 @@
+"""Whether a clip can be judged, which part of it is, and in which cases the answer is withheld."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from duchenne.features.descriptors import FACE, longest_seen
+from duchenne.features.phases import ACTIVITY, main_phase, phases
+from duchenne.preprocess import clean
+from duchenne.types import Array, FaceTrack, Quality, Signals
+
+FPS = 50.0  # of the curves that phases are found in and the report shows
+MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was trained on
+MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
+MIN_RATE = 10.0  # frames/s
+MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
+LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
+_BEFORE, _AFTER = 1.5, 1.0  # s around that expression
+
+
+def quality(track: FaceTrack, curves: Signals, blur: float | None) -> Quality:
+    """How well what can be trusted of a track shows its face, with a sentence on what could not, and how the head is
+    turned."""
+    trusted = clean.distrust(track)
+    found = clean.assess(trusted, blur=blur)
+    yaw, pitch, roll = (_median(curves[f"head_{name}"]) for name in ("yaw", "pitch", "roll"))
+    found = replace(found, yaw=yaw, pitch=pitch, roll=roll)
+    if trusted is track:
+        return found
+    return warned(
+        found,
+        "Where the lower face's points trembled too much to be trusted, as when a hand covers the mouth, the face "
+        f"counts as lost ({trusted.history[-1].removeprefix('distrust: points trembled too much in ')}).",
+    )
+
+
+def warned(found: Quality, warning: str) -> Quality:
+    """The same with one more warning."""
+    return replace(found, warnings=(*found.warnings, warning))
+
+
+def _median(x: Array) -> float | None:
+    seen = x[np.isfinite(x)]
+    return float(np.median(seen)) if seen.size else None
+
+
+def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
+    """The part of a track that is judged: all of it, or of a long clip the largest expression's seconds."""
+    if track.duration <= LONG:
+        return track
+    main = main_phase(phases(curves, curve=ACTIVITY), curves)
+    known = [] if main is None else [t for t in (main.onset, main.apex, main.offset, main.end) if t is not None]
+    middle = (min(known) + max(known)) / 2 if known else track.duration / 2
+    low = max(min([*known, middle]) - _BEFORE, middle - LONG / 2, 0.0)
+    high = min(max([*known, middle]) + _AFTER, low + LONG)
+    inside = (track.time >= low) & (track.time <= high)
+    return track.evolve(
+        f"focus: {low:.2f} s to {high:.2f} s, around the largest expression of a {track.duration:.0f} s clip",
+        time=track.time[inside],
+        points=track.points[inside],
+        confidence=track.confidence[inside],
+        box=track.box[inside],
+        crops=None if track.crops is None else track.crops[inside],
+    )
+
+
+def within(signals: Signals, window: FaceTrack) -> Signals:
+    """Curves during the part that is judged; none where it is empty."""
+    inside = (signals.time >= window.time[:1]) & (signals.time <= window.time[-1:])
+    return replace(signals, time=signals.time[inside], values=signals.values[inside])
+
+
+def too_poor(found: Quality, curves: Signals) -> str | None:
+    """Why a clip, with these curves of the part that is judged, cannot be judged at all; None when it can."""
+    seen = longest_seen(curves)
+    if found.frames == 1:
+        return "A single picture: genuine and posed differ in how a face moves, so a clip of 1 s or more is needed."
+    if found.rate is not None and round(found.rate, 3) < MIN_RATE:
+        return f"Too few frames: {found.rate:.3g} per second; at least {MIN_RATE:.0f} are needed to see movement."
+    if len(seen) / FPS < MIN_SEEN or found.face_size is None:
+        return (
+            f"Too short: the face is seen for {len(seen) / FPS:.2f} s without a gap; at least {MIN_SEEN} s are needed."
+        )
+    if found.face_size < MIN_SIZE:
+        size = f"{found.face_size:.0f} px between the eyes"
+        return f"The face is too small: {size}; at least {MIN_SIZE:.0f} are needed."
+    if found.coverage < 0.5 and len(seen) / FPS < 2 * MIN_SEEN:
+        return f"The face is lost in {100 * (1 - found.coverage):.0f} % of the frames; film it from the front."
+    if _span(seen) < MIN_SPAN:
+        return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
+    return None
+
+
+def _span(values: Array) -> float:
+    """Largest 5–95 % range of any curve of the face in eye distances, left–right differences left out."""
+    return float(np.ptp(np.percentile(values[:, FACE], [5, 95], axis=0), axis=0).max())
+
+
+def too_close(p: float, margin: float) -> str | None:
+    """Why an answer this near to one half is withheld; None when it is not, NaN among it."""
+    if not abs(p - 0.5) < margin:
+        return None
+    return (
+        f"Too close to call: the model's probability of genuine is {p:.2f}, and answers between "
+        f"{0.5 - margin:.2f} and {0.5 + margin:.2f} were too often wrong on people it had not seen."
+    )
