@@ -62,7 +62,7 @@ def test_a_name_goes_before_a_number_and_a_name_twice_is_none(tmp_path: Path):
     assert load.read(Clip(f"{same}#1")).source == "a"
 
 
-@pytest.mark.parametrize("which", ["3", "-1", "nobody", "1.0", "²", "9" * 5000, " "])
+@pytest.mark.parametrize("which", ["3", "-1", "nobody", "²", "9" * 5000])
 @pytest.mark.parametrize("kind", ["tracks", "table", "archive"])
 def test_a_row_that_is_not_there_is_named(tmp_path: Path, which: str, kind: str):
     if kind == "tracks":

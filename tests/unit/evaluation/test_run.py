@@ -463,9 +463,6 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
     ),
     "three files": (changed("m_rows.csv#1", "gone.csv#1"), [], 1, r"m\.csv, line 3, names .* \(and 10 more\)"),
     "unknown label": (changed("p1,fear,posed", "p1,fear,maybe"), [], 1, r"m\.csv, line 6, has the label 'maybe'"),
-    "unknown emotion": (changed("p1,fear,posed", "p1,envy,posed"), [], 1, r"m\.csv, line 6, has the emotion 'envy'"),
-    "no person": (changed("p1,fear,posed", ",fear,posed"), [], 1, r"m\.csv, line 6, has no subject"),
-    "a row twice": (changed("m_rows.csv#1,", "m_rows.csv#0,"), [], 1, r"m\.csv, line 3, names the same clip as line 2"),
     "a person in two folds": (
         folds_by("ab"),
         ["--protocol", "fixed"],

@@ -155,7 +155,6 @@ def test_openface_times_that_do_not_rise_ask_for_a_rate(tmp_path: Path, times: l
         ({"x_3": "left"}, r"a\.csv, line 3: x_3 \(left\) is no number"),
         ({"x_3": "inf"}, "line 3: x_3 .* is no number"),
         ({"y_67": ""}, "line 3: y_67 is empty, and the row seems cut off"),
-        ({"frame": ""}, "line 3: frame is no whole number"),
         ({"frame": 2.5}, r"line 3: frame \(2.5\) is no whole number"),
         ({"frame": 0}, "line 3: frame .* below 1"),
         ({"frame": 1, "timestamp": 0}, "line 3 shows the same face in the same frame"),
@@ -174,7 +173,6 @@ def test_unsound_openface_rows_are_refused_by_line(tmp_path: Path, change: dict[
         ({"AU12_r": 5.5}, r"line 3: AU12_r \(5.5\) is off its scale"),
         ({"AU12_c": -1}, "line 3: AU12_c .* off its scale"),
         ({"AU12_r": ""}, "line 3: AU12_r is empty in a frame with a face"),
-        ({"AU12_c": ""}, "line 3: AU12_c is empty in a frame with a face"),
         ({"AU01_r": "high"}, "line 3: AU01_r .* no number"),
     ],
 )
@@ -247,7 +245,6 @@ def test_pyfeat_without_any_face_is_one_unseen_track(tmp_path: Path) -> None:
     [
         ({"x_3": "left"}, r"a\.csv, line 3: x_3 \(left\) is no number"),
         ({"y_67": np.nan}, "line 3: y_67 is empty"),
-        ({"frame": np.nan}, "line 3: frame is no whole number"),
         ({"frame": -1}, "line 3: frame .* no whole number from 0"),
         ({"input": "b.mp4"}, "holds 2 inputs"),
         ({"x_68": 1}, "mesh of more than 68 points"),

@@ -111,7 +111,6 @@ def test_folder_is_read_in_order_of_name(tmp_path: Path) -> None:
         ({"offset": np.array([0.0, 3.0, 5.0])}, "whole numbers"),
         ({"offset": np.array(3)}, "not a sound tracks file"),
         ({"fps": np.array([25.0, 0.0])}, "fps must be above 0"),
-        ({"fps": np.array([25.0, np.nan])}, "fps must be above 0"),
         ({"fps": np.array([25.0])}, r"fps must have shape \(2,\)"),
         ({"box": np.zeros((4, 4))}, r"box must have shape \(5, 4\)"),
         ({"points": np.array([None] * 5)}, "cannot be read"),

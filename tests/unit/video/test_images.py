@@ -224,7 +224,7 @@ def test_a_file_too_long_for_a_picture_is_not_opened(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tiff", "gif", "webp", "pgm"])
-@pytest.mark.parametrize("part", [0.15, 0.6, 0.9])
+@pytest.mark.parametrize("part", [0.15, 0.6])
 def test_a_picture_that_is_cut_short_is_refused(tmp_path: Path, ending: str, part: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8)
     whole = save(tmp_path / f"a.{ending}", noise).read_bytes()
