@@ -103,6 +103,7 @@ def place(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_python_blocks_run(place):
     """Each with names of its own; in one process, so that torch comes once."""
     found = [block for block in blocks("python") if "torchvision" not in block]  # no dependency, and no weights at hand
@@ -154,6 +155,7 @@ def command(words: list[str]) -> tuple[object, str]:
     return code, said.getvalue()
 
 
+@pytest.mark.slow
 def test_commands_of_the_pages_run(place, tmp_path, monkeypatch):
     ground = shutil.copytree(place, tmp_path / "ground")
     monkeypatch.chdir(ground)
@@ -201,6 +203,7 @@ def test_everything_of_the_package_is_on_an_api_page():
         assert re.search(rf":: (duchenne|duchenne\.\w+)\.{name}\n", told), name
 
 
+@pytest.mark.slow
 def test_pages_build_without_a_warning(tmp_path):
     pytest.importorskip("furo", reason='the pages need pip install ".[docs]"')
     words = ["-m", "sphinx", "-q", "-W", "-b", "html", "-D", "render_gallery=0", "-d", tmp_path / "trees"]

@@ -52,6 +52,7 @@ def run(words, place):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_run_as_they_say(name, place):
     usage = next(
@@ -71,6 +72,7 @@ def test_the_folder_becomes_a_table(place):
     assert table.loc["good.mp4", "seconds"] == pytest.approx(simulate.KINDS["posed"].duration, abs=0.07)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(place):
     notebook = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)

@@ -45,6 +45,7 @@ def run(bench, monkeypatch, capsys):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_measures_every_network_it_names_and_goes_on_where_it_was(bench, run, monkeypatch, tmp_path):
     path = tmp_path / "x.json"
     assert run("--quick", "-o", path, "--networks", "cnn3d") == ("cnn3d",)

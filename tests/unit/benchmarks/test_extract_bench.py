@@ -21,6 +21,7 @@ def bench():
     return found
 
 
+@pytest.mark.slow
 def test_a_quick_run_measures_every_chain_and_reckons_the_corpus(bench, monkeypatch, tmp_path):
     root = os.environ.get("DUCHENNE_DATA")
     if not root:

@@ -24,6 +24,7 @@ def fuzz(monkeypatch):
     return fuzz
 
 
+@pytest.mark.slow
 def test_sixty_damaged_videos_are_read_or_refused(tmp_path):
     words = [sys.executable, str(SCRIPT), "--quick", "-o", str(tmp_path / "f.json")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

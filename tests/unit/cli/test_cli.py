@@ -159,6 +159,7 @@ def test_a_folder_of_images_with_a_rate_is_a_clip(duchenne, pictures, tmp_path):
 # --- demo, doctor, models -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_two_reports(duchenne, tmp_path):
     said = duchenne("demo", "-o", tmp_path / "new" / "demo")
     assert said.code == 0 and "no evidence about people" in said.out
@@ -215,6 +216,7 @@ def trained(corpus):
     return corpus / "model", done
 
 
+@pytest.mark.slow
 def test_training_writes_a_model_that_knows_its_people(trained):
     folder, done = trained
     assert "8 people, 32 clips" in done.stdout and "32 of 32 clips read" in done.stderr

@@ -229,6 +229,7 @@ def test_a_simulated_corpus_is_listed_and_its_tracks_are_there(duchenne: Command
     assert all(np.allclose(np.diff(track.time), 1 / 20) for track in tracks)
 
 
+@pytest.mark.slow
 def test_it_is_made_again_over_its_own_output_and_leaves_nothing_stale(duchenne: Command, tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").write_text("")
     size = ("--people", "1", "--clips", "2", "--rate", "4")
@@ -422,6 +423,7 @@ def apply(duchenne: Command, source: Path, out: Path, *words: str) -> dict[str, 
     return row
 
 
+@pytest.mark.slow
 def test_a_model_says_the_same_of_a_face_in_every_dialect(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
     """The npz holds the points as they are, tables round them to 0.01 px."""
     plain = apply(duchenne, io.save_tracks(tmp_path / "0.npz", [face]), tmp_path / "p.csv")

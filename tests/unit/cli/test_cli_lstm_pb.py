@@ -100,6 +100,7 @@ def test_training_tells_every_epoch_and_leaves_a_model_and_its_curve(trained):
     assert 0 <= card["accuracy"] <= 1 and set(card["per_emotion"]) >= {"happiness", "sadness"}
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(corpus, trained, tmp_path):
     out = tmp_path / "model"
     command = run(*words(corpus, out))

@@ -99,6 +99,7 @@ def test_contributions_of_what_adds_up_add_up(corpus):
             assert abs(item.contribution) == pytest.approx(abs(pull))
 
 
+@pytest.mark.slow
 def test_the_commands_train_analyse_rank_apply_list_and_evaluate(duchenne, corpus, smile, clips, pictures, tmp_path):
     from makers import make_video
 

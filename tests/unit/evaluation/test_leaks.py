@@ -262,6 +262,7 @@ def test_sase_fe_features_hold_one_persons_clips_twice_with_both_labels(data: Pa
     assert standardised_before_split(x) is None
 
 
+@pytest.mark.slow
 def test_pedfe_holds_one_clip_twice_and_no_two_takes_are_one(data: Path) -> None:
     tracks = io.load_tracks(data / "pedfe" / "points.npz")
     assert [(tracks[p.i].source, tracks[p.j].source, p.exact) for p in near_duplicates(tracks)] == [

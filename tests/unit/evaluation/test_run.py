@@ -349,6 +349,7 @@ def with_short(faces: Path, tmp_path: Path) -> Path:
     return tmp_path / "short.csv"
 
 
+@pytest.mark.slow
 @bare
 def test_an_lstm_pb_is_judged_beside_other_methods_with_any_number_of_processes(
     with_short: Path, small_pb: str, tmp_path: Path
@@ -373,6 +374,7 @@ def test_an_lstm_pb_is_judged_beside_other_methods_with_any_number_of_processes(
         np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @bare
 def test_a_model_of_networks_per_emotion_is_told_them(faces: Path, small_pb: str, tmp_path: Path):
     emotions = [("fear", "anger")[i // 2 % 2] for i in range(32)]
@@ -588,6 +590,7 @@ def spoilt(tmp_path: Path, faces: Path, smile: Path) -> Path:
     return tmp_path / "m.csv"
 
 
+@pytest.mark.slow
 def test_a_video_that_cannot_be_read_is_named_and_stays_unanswered(spoilt: Path, duchenne: Callable[..., Any]):
     out = spoilt.parent / "out"
     words = ("--manifest", spoilt, "-o", out, "-m", "linear-svm:peak", "--folds", 3, "--json")

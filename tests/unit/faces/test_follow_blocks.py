@@ -70,6 +70,7 @@ def kept_whole(frames, many):
     return follower.faces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_blocks_say_what_was_said_with_all_rows_kept(name):
     make, many = CASES[name]
@@ -153,6 +154,7 @@ def test_the_network_says_the_same_of_crops_as_they_come():
     assert join([left]).looks[0].crops is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's memory")
 def test_the_benchmark_of_long_videos_runs() -> None:
     script = Path(__file__).parents[3] / "benchmarks" / "long_video.py"

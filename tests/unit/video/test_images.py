@@ -214,9 +214,9 @@ def test_twenty_thousand_pixels_each_way_are_read_in_little_memory(tmp_path: Pat
     assert int(more) < 120_000 * (1024 if sys.platform == "darwin" else 1)  # kB; decoded whole it has 400 MB
 
 
-def test_a_file_too_long_for_a_picture_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_too_long_for_a_picture_is_not_opened(tmp_path: Path) -> None:
     path = save(tmp_path / "a.webp", GREY)
-    monkeypatch.setattr(images, "_MAX_BYTES", path.stat().st_size - 1)
+    os.truncate(path, 2**29 + 1)  # a hole, which takes no room on the disk
     assert "more than a picture needs" in refusal(path)
 
 
