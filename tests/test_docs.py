@@ -22,6 +22,7 @@ from duchenne.datasets import catalog, simulate
 from duchenne.evaluation import experiment
 from duchenne.io import write_as
 from duchenne.types import Signals
+from test_architecture import HOUSE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -248,3 +249,12 @@ def test_files_that_the_pages_name_are_there():
     }
     assert len(found) > 20
     assert not [name for name in sorted(found) if not (ROOT / name).exists()]
+
+
+def test_the_house_is_drawn_as_it_stands():
+    rows = re.findall(r"^\| \d+ \| (.*?) \|", PAGES["docs/decisions/0010-house.md"], re.MULTILINE)
+    assert [tuple(re.findall(r"`(\w+)`", row)) for row in rows] == list(HOUSE)
+    told = set(
+        re.findall(r"`(\w+)/?`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## What a change")[0])
+    )
+    assert {room for floor in HOUSE for room in floor if not room.startswith("__")} <= told
