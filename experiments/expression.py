@@ -36,9 +36,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from duchenne import checkpoints, io, plots
+from duchenne.checkpoints import tensors
 from duchenne.datasets import fer2013
 from duchenne.errors import DuchenneError, InputError, UsageError
-from duchenne.expression import store
 from duchenne.expression.model import ExpressionModel
 from duchenne.metrics import intervals
 from duchenne.metrics.classes import score_classes
@@ -220,7 +220,7 @@ def curve(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def as_the_paper(folder: Path, images: Any, y: Any) -> dict[str, Any]:
     """How far the paper's network came in the model folder of a training: scores and curve."""
-    network = checkpoints.load_expression(folder)[0]
+    network = checkpoints.load(folder)[0]
     rows = json.loads((folder / "curve.json").read_text(encoding="utf-8"))["expression"]
     return {
         "rows": curve(rows),
@@ -239,9 +239,9 @@ def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: An
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{folder} holds no weights of a training of this network; name another.") from error
     with tempfile.TemporaryDirectory() as place:
-        kept = store.save(ExpressionModel(network, model.recipe), Path(place) / "half", name="half")
-        half = checkpoints.load_expression(kept)[0]
-        size = (kept / store.WEIGHTS).stat().st_size
+        kept = checkpoints.save(ExpressionModel(network, model.recipe), Path(place) / "half", name="half")
+        half = checkpoints.load(kept)[0]
+        size = (kept / tensors.NAME).stat().st_size
     pairs = zip(half.network.state_dict().values(), model.network.state_dict().values(), strict=True)
     full = ExpressionModel(network, model.recipe).predict(images, flips=True)
     return {
@@ -255,11 +255,11 @@ def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: An
 def measure(model: str, training: Path | None, paper: Path | None, shown: Path | None) -> dict[str, Any]:
     """Everything that the JSON holds; writes the picture of mistakes to the folder `shown`."""
     root = Path(os.environ.get("DUCHENNE_DATA", ".")) / "data" / "fer2013"
-    network, about = checkpoints.load_expression(model)
+    network, about = checkpoints.load(model)
     if network.classes != fer2013.CLASSES:
         raise UsageError(f"{model} tells {', '.join(network.classes)}; expected {', '.join(fer2013.CLASSES)}.")
     (images, y), (train_images, train_y) = fold(root, "public_test"), fold(root, "train")
-    weights = checkpoints.locate(model) / store.WEIGHTS
+    weights = checkpoints.locate(model) / tensors.NAME
     plain, p = (network.predict(images, flips=flips) for flips in (False, True))
     found: dict[str, Any] = {
         "model": {

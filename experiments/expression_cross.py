@@ -66,7 +66,7 @@ def parts(faces: Faces, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def row(name: str, sets: dict[str, Faces], asked: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     """One network, learnt on the set `name`, judged on all."""
     recipe = expression_recipe.read(asked.recipe, epochs=asked.epochs, seed=asked.seed)
-    start = checkpoints.load_expression(asked.model)[0] if asked.model else None
+    start = checkpoints.load(asked.model)[0] if asked.model else None
     faces, (learn, held, _) = sets[name], parts(sets[name], recipe.seed)
     pair = (faces.images[held], faces.labels[held]) if len(held) else None
     model, curve = learner.train(

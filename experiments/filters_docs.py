@@ -150,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", action="store_true", help="only put the figures into the page")
     if not parser.parse_args().texts:
-        model, facts = checkpoints.load_expression("expression")
+        model, facts = checkpoints.load("expression")
         seeing = Seeing(model.network)
         layers = seeing.choose(())
         images = np.load(Path(os.environ["DUCHENNE_DATA"]) / "data" / "fer2013" / "public_test.npz")["images"]

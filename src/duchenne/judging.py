@@ -46,9 +46,9 @@ def load_model(model: str | Path) -> Loaded:
     card = checkpoints.card(model) | {"reference": reference.read(model)}
     own = main.part(DescriptorModel)
     if own is None:
-        return Loaded(main, about, card, checkpoints.load_descriptors("descriptors"))
+        return Loaded(main, about, card, checkpoints.load_as("descriptors", DescriptorModel)[0])
     share = float(main.facts.get("smile_share", 0.0))
-    return Loaded(main, about, card, own, checkpoints.load_descriptors("smile") if share else None, share)
+    return Loaded(main, about, card, own, checkpoints.load_as("smile", DescriptorModel)[0] if share else None, share)
 
 
 def resolve_device(device: str, loaded: Loaded) -> str:

@@ -393,6 +393,7 @@ def readable(x: Array) -> Array:
 class Classifier(Protocol):
     """A model that tells genuine from posed. What few models can do has a default that is true of the others.
 
+    format          of its model folder (`checkpoints.folder.STORES`); "" where it has none of its own
     margin          |P(genuine) − 0.5| below which it abstains
     facts           of its training, as `model.json` keeps them
     recipe          its settings: those of equal repr learn the same
@@ -402,6 +403,7 @@ class Classifier(Protocol):
     refit_in_stack  a stack asks models like it about people left out, whatever `out_of_fold` holds
     """
 
+    format: ClassVar[str] = ""
     any_columns: ClassVar[bool] = False
     refit_in_stack: ClassVar[bool] = False
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from duchenne import checkpoints, io
+from duchenne.checkpoints import parts
 from duchenne.clipnets.model import ClipModel
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.datasets import simulate
@@ -21,7 +22,7 @@ from duchenne.learn.boosting import Recipe
 from duchenne.learn.scorers import Trees
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.recipe import PBRecipe
-from duchenne.methods import names, store
+from duchenne.methods import names
 from duchenne.methods.hybrid import Hybrid
 from duchenne.methods.stack import Stack
 from duchenne.methods.two_stage import TwoStage
@@ -125,7 +126,7 @@ def test_kept_it_answers_bit_for_bit_the_same(name, tmp_path):
     as_is = names.make(f"as-is:{folder}")
     np.testing.assert_array_equal(as_is.fit_table().predict_table(x), model.predict_table(x))
     for file in folder.rglob("*"):
-        assert file.is_dir() or (file.suffix in (".json", ".npz", ".ubj", ".safetensors"))
+        assert file.is_dir() or (file.suffix in (".json", ".npz", ".safetensors"))
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as stored:
                 assert all(stored[key].dtype.kind in "fiu" for key in stored.files)
@@ -164,7 +165,7 @@ def rearranged(folder, **changes):
         arrays = {key: stored[key] for key in stored.files}
     about = json.loads((folder / "model.json").read_text())
     about["settings"] |= changes.pop("settings", {})
-    arrays["made_for"] = np.frombuffer(store._made_for(about["settings"], about["members"]).encode(), np.uint8)
+    arrays["made_for"] = np.frombuffer(parts.made_for(about["settings"], about["members"]).encode(), np.uint8)
     np.savez(folder / "arrays.npz", **{key: value for key, value in (arrays | changes).items() if value is not None})
     about["files"]["arrays.npz"] = io.sha256(folder / "arrays.npz")
     (folder / "model.json").write_text(json.dumps(about))
@@ -179,8 +180,8 @@ def loop(folder):
 
 DAMAGE = {
     "a flipped bit in the arrays": ("extra-trees", lambda f: flip(f / "arrays.npz")),
-    "a flipped bit in a booster": ("boosting", lambda f: flip(f / "scorer.ubj")),
-    "a missing booster": ("boosting", lambda f: (f / "scorer.ubj").unlink()),
+    "a flipped bit in a booster": ("boosting", lambda f: flip(f / "scorer.xgb.json")),
+    "a missing booster": ("boosting", lambda f: (f / "scorer.xgb.json").unlink()),
     "arrays cut short": ("linear-svm", lambda f: (f / "arrays.npz").write_bytes(b"PK")),
     "another scale": ("linear-svm", lambda f: rewritten(f, lambda a: a["settings"].update(slope=-1.0))),
     "no settings": ("linear-svm", lambda f: rewritten(f, lambda a: a.pop("settings"))),
@@ -223,7 +224,7 @@ def test_a_damaged_method_is_refused_in_one_sentence(what, tmp_path):
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     folder = checkpoints.save(fitted("linear-svm"), tmp_path / "mine", name="mine")
-    monkeypatch.setattr(store, "_MOST", 100)
+    monkeypatch.setattr(parts, "_MOST", 100)
     with pytest.raises(ModelError, match="larger than"):
         checkpoints.load(folder)
 
@@ -246,7 +247,7 @@ def test_rows_with_other_columns_are_refused():
 
 def test_a_kept_method_on_numbers_does_not_load_torch(tmp_path):
     folder = checkpoints.save(fitted("two-stage:linear-svm"), tmp_path / "mine", name="mine")
-    code = f"import sys; from duchenne.learn import checkpoint; checkpoint.load_judge({str(folder)!r})\n"
+    code = f"import sys; from duchenne import checkpoints; checkpoints.load_judge({str(folder)!r})\n"
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)
 
 

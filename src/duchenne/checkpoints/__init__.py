@@ -1,50 +1,35 @@
 """Model folders: JSON, plain arrays, boosters and safetensors, hashed and never pickled.
 
-A format's name maps to the module that reads it; what a model computes is not known here.
+A format's name maps to the store of the system that reads it; what a model computes is not known here.
 """
 
+from duchenne.checkpoints.audit import ModelFolder, describe, digest, read
 from duchenne.checkpoints.folder import (
-    CLIP,
-    EXPRESSION,
-    FORMAT,
-    HYBRID,
-    LSTM_PB,
-    METHOD,
-    MICRO,
+    Store,
     card,
-    describe,
-    digest,
     load,
-    load_descriptors,
-    load_expression,
+    load_as,
     load_judge,
-    load_micro,
     locate,
     save,
+    save_members,
     shipped,
     tidy,
-    verify,
 )
 
 __all__ = [
-    "CLIP",
-    "EXPRESSION",
-    "FORMAT",
-    "HYBRID",
-    "LSTM_PB",
-    "METHOD",
-    "MICRO",
+    "ModelFolder",
+    "Store",
     "card",
     "describe",
     "digest",
     "load",
-    "load_descriptors",
-    "load_expression",
+    "load_as",
     "load_judge",
-    "load_micro",
     "locate",
+    "read",
     "save",
+    "save_members",
     "shipped",
     "tidy",
-    "verify",
 ]

@@ -9,12 +9,14 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor
 
 from duchenne import io
+from duchenne.errors import ModelError
 
 NAME = "weights.safetensors"
 _MOST_HEADER = 2**22  # bytes: thousands of tensors
@@ -22,19 +24,23 @@ _STUMBLES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeErro
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], made_for: str) -> str:
-    """Write contiguous tensors, made for what the JSON text `made_for` says; sha256 of the file."""
+def write(path: Path, tensors: Mapping[str, Tensor], made_for: str) -> None:
+    """Write tensors, made for what the JSON text `made_for` says; ModelError where one is not finite."""
+    plain = torch.contiguous_format
+    tensors = {key: value.detach().cpu().clone(memory_format=plain) for key, value in tensors.items()}
+    if wrong := [key for key, value in tensors.items() if not bool(value.isfinite().all())]:
+        kind = str(tensors[wrong[0]].dtype).removeprefix("torch.")
+        raise ModelError(f"The network's weights {wrong[0]} are no finite {kind} numbers; train it again.")
     with io.atomic(path) as part:
         # `save_file` would keep it from other users of the machine
-        part.write_bytes(serialise(dict(tensors), {"made_for": made_for}))
-    return io.sha256(path)
+        part.write_bytes(serialise(tensors, {"made_for": made_for}))
 
 
 def read(
     path: Path, made_for: str, shapes: Callable[[Shapes], Shapes], *, most: int, of: str = "settings"
 ) -> dict[str, Tensor]:
-    """The tensors of a file; ValueError, in words, where it is larger than `most` bytes, cut short, not of the shapes
-    that `shapes` makes of those found, or made for other settings (`of`)."""
+    """The tensors of a file, all finite; ValueError, in words, where it is larger than `most` bytes, cut short, not of
+    the shapes that `shapes` makes of those found, or made for other settings (`of`)."""
     if not path.is_file() or path.stat().st_size > most:
         raise ValueError(f"{path.name} is larger than {most >> 20} MB, or no file")
     with path.open("rb") as file:
@@ -55,4 +61,6 @@ def read(
         raise ValueError(f"{path.name} is cut short or no safetensors file") from error
     if told != json.loads(made_for):
         raise ValueError(f"{path.name} was learnt with other {of} than model.json says")
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise ValueError(f"{path.name} holds weights that are no finite numbers")
     return tensors

@@ -32,12 +32,13 @@ def _described(folder: Path) -> str:
     from duchenne import checkpoints
     from duchenne.methods import inventory
 
-    about, card = checkpoints.describe(folder), checkpoints.card(folder)
+    found, card = checkpoints.read(folder), checkpoints.card(folder)
+    about = found.about
     score = ", ".join(
         f"{text} {card[key]:.3f}" for key, text in (("accuracy", "accuracy"), ("auc", "AUC")) if key in card
     )
     read = next((f"{about['facts'][key]} {key}" for key in ("clips", "images") if key in about["facts"]), "")
-    size, speed = inventory.weights(folder), card.get("clips_per_second")
+    size, speed = inventory.weights(found), card.get("clips_per_second")
     told = [
         card.get("title", about["family"]),
         read,
@@ -71,10 +72,10 @@ def models_verify() -> None:
     from duchenne import checkpoints
 
     bad = 0
-    for name, folder in checkpoints.shipped().items():
-        problems = checkpoints.verify(folder, checkpoints.describe(folder))
-        bad += bool(problems)
-        typer.echo(f"{name:<12} {'; '.join(problems) or 'ok'}  sha256 {checkpoints.digest(folder)}")
+    for name, path in checkpoints.shipped().items():
+        folder = checkpoints.read(path)
+        bad += bool(folder.problems)
+        typer.echo(f"{name:<12} {'; '.join(folder.problems) or 'ok'}  sha256 {folder.sha256}")
     if bad:
         raise DuchenneError(f"{bad} shipped model(s) are damaged; reinstall duchenne.")
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class ClipModel(Classifier):
     folder         where every epoch is kept, so that the same `fit` goes on from it
     waited         share of the learning's time in which the network waited for clips to be read
     """
+
+    format: ClassVar[str] = "duchenne-clip"
 
     recipe: ClipRecipe = field(default_factory=ClipRecipe)
     networks: list[ClipNet] = field(default_factory=list)
@@ -172,7 +174,7 @@ class ClipModel(Classifier):
     def _learn(self, i: int, task: Task) -> ClipLearner:
         start = None
         if self.weights is not None:
-            from duchenne.clipnets.store import published
+            from duchenne.clipnets.published import published
 
             start = published(self.weights, self.recipe)
         learner = ClipLearner(

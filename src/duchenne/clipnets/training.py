@@ -76,7 +76,7 @@ def train(
     """Train on the clips of a manifest CSV (path, subject, emotion, label) and write a model folder; returns its card.
 
     recipe   one, or its name, or a TOML (`clipnets.recipe`)
-    weights  published weights of the trunk, or an expression model, to start from (`clipnets.store.published`)
+    weights  published weights of the trunk, or an expression model, to start from (`clipnets.published`)
     workers  threads that read crops ahead of the network
     jobs     processes that follow faces and cut crops
     cache    where tracks and crops are kept, by default `clip-cache` beside `out`; it holds faces of people
@@ -87,7 +87,7 @@ def train(
     """
     from duchenne.clipnets import recipe as clip_recipe
     from duchenne.clipnets.model import ClipModel
-    from duchenne.clipnets.store import published
+    from duchenne.clipnets.published import published
     from duchenne.learn.optim import device_of
 
     out = Path(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ def answers(logits: Tensor, head: str) -> Tensor:
 @dataclass
 class ExpressionModel:
     """A network that has learnt. `facts` are what its card and `model.json` tell of the learning."""
+
+    format: ClassVar[str] = "duchenne-expression"
 
     network: ExpressionCNN
     recipe: ExpressionRecipe

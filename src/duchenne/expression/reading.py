@@ -34,7 +34,9 @@ def load(model: str | Path = "expression", device: str = "cpu") -> tuple[Express
     Raises ModelError for a model that is none, is damaged or reads other than grey levels, UsageError for a device
     that is not there.
     """
-    network, about = checkpoints.load_expression(model)
+    from duchenne.expression.model import ExpressionModel
+
+    network, about = checkpoints.load_as(model, ExpressionModel)
     if (channels := network.network.config.channels) != 1:
         raise ModelError(
             f"{model} reads faces in colour ({channels} channels), and faces are cropped in grey levels; "

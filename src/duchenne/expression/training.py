@@ -144,7 +144,9 @@ def finetune(
     chosen = _recipe(recipe or TRANSFER.get(head, head))
     if chosen.head != head:
         raise UsageError(f"The recipe is for the head {chosen.head}, asked for is {head}; choose another recipe.")
-    start, about = checkpoints.load_expression(model)
+    from duchenne.expression.model import ExpressionModel
+
+    start, about = checkpoints.load_as(model, ExpressionModel)
     with _place(Path(out), resume) as (folder, work):
         reader = replace(reader or Reader(), cache=work / "faces")
         if head == "emotions":

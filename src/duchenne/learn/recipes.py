@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 from duchenne import io
 from duchenne.errors import UsageError
 
+_MOST_NAMES = 4096
 R = TypeVar("R")  # a frozen dataclass of settings
 
 
@@ -91,6 +92,14 @@ def numbers(told: Mapping[str, Any], *names: str) -> dict[str, Any]:
         if type(told[name]) not in (int, float) or not math.isfinite(told[name]):
             raise ValueError(f"its {name} is no number")
     return {name: float(told[name]) for name in names}
+
+
+def names(told: Mapping[str, Any], name: str) -> list[str]:
+    """The list of texts of this name; ValueError for anything else, or for thousands of them."""
+    found = told[name]
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found) or len(found) > _MOST_NAMES:
+        raise ValueError(f"its {name} are no list of names")
+    return found
 
 
 def _is(kind: type, value: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ class PBModel(Classifier):
     out_of_fold        P(genuine) of the clips given to `fit_table`, by a scorer that had not seen the person (and of
                        solved by a network that had not either); NaN where there is none
     """
+
+    format: ClassVar[str] = "duchenne-lstm-pb"
 
     recipe: PBRecipe = field(default_factory=PBRecipe)
     networks: dict[str, LSTMPB | SolvedBag] = field(default_factory=dict)

@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from duchenne import io
-from duchenne.checkpoints import boosters
+from duchenne.checkpoints import ModelFolder, Store, boosters
 from duchenne.checkpoints import tensors as tensor_file
-from duchenne.errors import DuchenneError
 from duchenne.learn import recipes as settings
 from duchenne.learn.linear import Linear
 from duchenne.lstm_pb import recipe as recipes
@@ -28,8 +26,6 @@ from duchenne.lstm_pb.scorer import Plain, Scorer
 from duchenne.lstm_pb.solved_learner import config
 from duchenne.lstm_pb.solved_network import SolvedBag, SolvedPB
 
-FORMAT = "duchenne-lstm-pb"
-VERSION = 1
 #: What the 80 numbers of a frame are (`features.sequences`); a model of other points reads nothing here.
 LAYOUT = "points40 of dlib68"
 WEIGHTS = tensor_file.NAME
@@ -38,25 +34,21 @@ _MOST_NAMES = 100
 _LINEAR = ("median", "spread", "weights", "bias")
 
 
-def save(model: PBModel, folder: Path, *, name: str) -> Path:
-    """Write a fitted model; the folder is complete only once `model.json`, written last, is there."""
+def save(model: PBModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Write a fitted model's weights and boosters: see `checkpoints.Store`."""
     tensors: dict[str, Tensor] = {}
-    hashes = {}
+    files = [WEIGHTS]
     for i, (network, scorer) in enumerate((network, model.scorers[network]) for network in model.networks):
         tensors |= {f"{i}.network.{key}": value for key, value in model.networks[network].state_dict().items()}
         tensors |= {f"{i}.class_pb": model.class_pb[network], f"{i}.typical": model.typical[network]}
         if isinstance(scorer.linear, Linear):  # a plain one is part of its network
             tensors |= {f"{i}.linear.{key}": torch.from_numpy(getattr(scorer.linear, key)) for key in _LINEAR}
         if scorer.booster is not None:
-            with io.atomic(folder / f"scorer-{i}.ubj") as path:
-                path.write_bytes(bytes(scorer.booster.save_raw("ubj")))
-            hashes[f"scorer-{i}.ubj"] = io.sha256(folder / f"scorer-{i}.ubj")
-    tensors = {key: value.detach().to(torch.float32).contiguous().clone() for key, value in tensors.items()}
-    digest = tensor_file.write(folder / WEIGHTS, tensors, _made_for(model.recipe))
+            files.append(f"scorer-{i}{boosters.SUFFIX}")
+            boosters.write(folder / files[-1], scorer.booster)
+    tensors = {key: value.to(torch.float32) for key, value in tensors.items()}
+    tensor_file.write(folder / WEIGHTS, tensors, _made_for(model.recipe))
     about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "id": name,
         "family": f"lstm-pb ({model.recipe.reading})",
         "fps": model.recipe.fps,
         "layout": LAYOUT,
@@ -66,19 +58,14 @@ def save(model: PBModel, folder: Path, *, name: str) -> Path:
         "recipe": asdict(model.recipe),
         "calibration": {"slope": model.slope, "intercept": model.intercept},
         "margin": model.margin,
-        "facts": model.facts,
-        "files": {WEIGHTS: digest, **hashes},
     }
-    io.write_json(folder / "model.json", about)
-    return folder
+    return about, files
 
 
-def load(folder: Path, about: dict[str, Any]) -> PBModel:
-    """The model of a folder whose `model.json` says `about`; ValueError, in words, where its files do not fit it."""
-    try:
-        recipe = recipes.recipe(dict(about["recipe"]), "model.json")
-    except DuchenneError as error:
-        raise ValueError(str(error).rstrip(".")) from error
+def load(folder: ModelFolder) -> PBModel:
+    """The model of a folder; ValueError, in words, where its files do not fit what its `model.json` says."""
+    about = folder.about
+    recipe = recipes.recipe(dict(about["recipe"]), "model.json")
     names = [str(name) for name in about["emotions"]]
     if about["fps"] != recipe.fps or about["layout"] != LAYOUT:
         raise ValueError(
@@ -86,7 +73,7 @@ def load(folder: Path, about: dict[str, Any]) -> PBModel:
         )
     if not 0 < len(names) <= _MOST_NAMES or len(set(names)) < len(names) or (not recipe.per_emotion and names != [""]):
         raise ValueError(f"it names the networks {names[:9]}")
-    tensors = _tensors(folder / WEIGHTS, recipe, len(names))
+    tensors = _tensors(folder.path / WEIGHTS, recipe, len(names))
     scale = settings.numbers(about["calibration"], "slope", "intercept") | settings.numbers(about, "margin")
     model = PBModel(recipe, **scale, facts=dict(about["facts"]))
     for i, name in enumerate(names):
@@ -98,7 +85,7 @@ def load(folder: Path, about: dict[str, Any]) -> PBModel:
         if isinstance(network, SolvedBag):
             model.scorers[name] = Scorer(Plain(*network.weights))
         else:
-            model.scorers[name] = _scorer(folder / f"scorer-{i}.ubj", recipe, mine)
+            model.scorers[name] = _scorer(folder.path / f"scorer-{i}{boosters.SUFFIX}", recipe, mine)
     return model
 
 
@@ -143,7 +130,7 @@ def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
         return _shapes(recipe, members)
 
     tensors = tensor_file.read(path, _made_for(recipe), shapes, most=_MOST)
-    if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in tensors.values()):
+    if not all(value.dtype == torch.float32 for value in tensors.values()):
         raise ValueError(f"{path.name} holds weights that are no float32 numbers")
     return tensors
 
@@ -151,3 +138,6 @@ def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
 def _made_for(recipe: PBRecipe) -> str:
     """What the weights are of."""
     return json.dumps({"layout": LAYOUT, **asdict(recipe)}, sort_keys=True)
+
+
+STORE = Store(save, load, WEIGHTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -71,6 +71,8 @@ class Mix:
 @dataclass
 class Hybrid(Classifier):
     """Descriptors and an LSTM-PB, both learnt alone, then mixed by what they said of people left out."""
+
+    format: ClassVar[str] = "duchenne-hybrid"
 
     descriptors: DescriptorModel
     pb: PBModel

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
-from duchenne import checkpoints
-from duchenne.checkpoints import audit
+from duchenne.checkpoints import ModelFolder, audit
 from duchenne.errors import ModelError
 
 #: Which published weights fit a trunk.
@@ -37,17 +35,14 @@ class Network:
     published: str
 
 
-def weights(folder: Path) -> int:
+def weights(folder: ModelFolder) -> int:
     """How many numbers a model folder's networks hold, those of its members among them; 0 for models without."""
     from safetensors import SafetensorError, safe_open
 
-    about, total = checkpoints.describe(folder), 0
-    members = about.get("members")
-    for member in members if isinstance(members, dict) else ():
-        total += weights(audit.member(folder, member))
-    for path in sorted(folder.glob("*.safetensors")):
+    total = sum(map(weights, folder.members.values()))
+    for path in sorted(folder.path.glob("*.safetensors")):
         try:
-            with safe_open(str(audit.file(folder, path.name)), framework="numpy") as stored:
+            with safe_open(str(audit.file(folder.path, path.name)), framework="numpy") as stored:
                 total += sum(prod(stored.get_slice(key).get_shape()) for key in stored.keys())  # noqa: SIM118
         except (SafetensorError, OSError, RuntimeError) as error:
             raise ModelError(f"{path} cannot be read as weights; get or train the model again.") from error

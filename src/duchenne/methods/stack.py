@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -121,6 +121,8 @@ class Stack(Classifier):
     pair_weights    of the members' scores in what orders two clips of one person
     names           of the members, for people
     """
+
+    format: ClassVar[str] = "duchenne-method/stack"
 
     makes: tuple[Make, ...]
     seed: int = 0

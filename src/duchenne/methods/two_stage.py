@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -117,6 +117,8 @@ class TwoStage(Classifier):
 
     An emotion with too few people for a judge of its own gets one that is fitted to all clips.
     """
+
+    format: ClassVar[str] = "duchenne-method/two-stage"
 
     make: Make = no_more
     first: str = "linear"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ def movement(time: Array, seen: Array, steps: int) -> Array:
 @dataclass
 class MicroModel:
     """An LSTM that has learnt, and the expression network through which it sees. `facts` tell of the learning."""
+
+    format: ClassVar[str] = "duchenne-micro"
 
     network: MicroLSTM
     seeing: ExpressionModel

@@ -83,8 +83,11 @@ def examine(
     warning says that little can be told. InputError where the clip is a single picture, shows no face or shows it too
     briefly; ModelError for a model that is none of micro-expressions; UsageError as `video.frames`.
     """
-    loaded = None if model is None else checkpoints.load_micro(model)
-    if loaded is not None:
+    loaded = None
+    if model is not None:
+        from duchenne.micro.model import MicroModel
+
+        loaded = checkpoints.load_as(model, MicroModel)
         loaded[0].seeing.on(device)
 
     def frames() -> Iterable[video.Frame]:

@@ -11,65 +11,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from duchenne import checkpoints, io
+from duchenne import checkpoints
+from duchenne.checkpoints import ModelFolder, Store
 from duchenne.checkpoints import tensors as tensor_file
-from duchenne.errors import DuchenneError, ModelError
-from duchenne.expression import store
 from duchenne.expression.model import ExpressionModel
+from duchenne.learn import recipes
 from duchenne.micro import recipe as micro_recipe
 from duchenne.micro.model import MicroModel
 from duchenne.micro.network import MicroConfig, MicroLSTM
 
-FORMAT = "duchenne-micro"
-VERSION = 1
 WEIGHTS = tensor_file.NAME
 MEMBER = "expression"
 _MOST = 2**28  # bytes of weights: some hundred times the largest
 
 
-def save(model: MicroModel, folder: Path, *, name: str) -> Path:
-    """Write a model; the folder is complete only once `model.json`, written last, is there.
-
-    ModelError where a weight is no number, which no sound training brings about.
-    """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.network.state_dict().items()}
-    if wrong := [key for key, value in tensors.items() if not bool(value.isfinite().all())]:
-        raise ModelError(f"The network's weights {wrong[0]} are no numbers; train it again.")
-    store.save(model.seeing, folder / MEMBER, name=MEMBER)
+def save(model: MicroModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Write a model's weights and its expression network: see `checkpoints.Store`."""
     config = model.network.config
-    digest = tensor_file.write(folder / WEIGHTS, tensors, json.dumps(asdict(config), sort_keys=True))
+    tensor_file.write(folder / WEIGHTS, model.network.state_dict(), json.dumps(asdict(config), sort_keys=True))
     about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "id": name,
         "family": "micro-expressions (LSTM over expression features)",
         "classes": list(model.classes),
         "inputs": config.inputs,
         "recipe": asdict(model.recipe),
-        "members": {MEMBER: checkpoints.digest(folder / MEMBER)},
-        "facts": model.facts,
-        "files": {WEIGHTS: digest},
+        "members": checkpoints.save_members({MEMBER: model.seeing}, folder),
     }
-    io.write_json(folder / "model.json", about)
-    return folder
+    return about, [WEIGHTS]
 
 
-def load(folder: Path, about: dict[str, Any], seeing: ExpressionModel) -> MicroModel:
-    """The model of a folder whose `model.json` says `about`; ValueError, in words, where its files do not fit it."""
-    try:
-        recipe = micro_recipe.recipe(dict(about["recipe"]), "model.json")
-        classes = about["classes"]
-        if not isinstance(classes, list) or not all(isinstance(each, str) for each in classes) or len(classes) > 4096:
-            raise ValueError("its classes are no list of names")
-        if about["inputs"] != seeing.network.width:
-            raise ValueError(
-                f"it reads {about['inputs']!r} features, but its expression network has {seeing.network.width}"
-            )
-        config = recipe.config(classes, seeing.network.width)
-    except DuchenneError as error:
-        raise ValueError(str(error).rstrip(".")) from error
+def load(folder: ModelFolder) -> MicroModel:
+    """The model of a folder; ValueError, in words, where its files do not fit what its `model.json` says."""
+    about = folder.about
+    if set(about["members"]) != {MEMBER}:
+        raise ValueError("it has another part than an expression network")
+    seeing = checkpoints.load_as(folder.members[MEMBER], ExpressionModel)[0]
+    recipe = micro_recipe.recipe(dict(about["recipe"]), "model.json")
+    if about["inputs"] != seeing.network.width:
+        raise ValueError(
+            f"it reads {about['inputs']!r} features, but its expression network has {seeing.network.width}"
+        )
+    config = recipe.config(recipes.names(about, "classes"), seeing.network.width)
     network = MicroLSTM(config)
-    network.load_state_dict(_tensors(folder / WEIGHTS, config))
+    network.load_state_dict(_tensors(folder.path / WEIGHTS, config))
     return MicroModel(network, seeing, recipe, dict(about["facts"]))
 
 
@@ -80,6 +63,9 @@ def _tensors(path: Path, config: MicroConfig) -> dict[str, Tensor]:
 
     made_for = json.dumps(asdict(config))
     tensors = tensor_file.read(path, made_for, shapes, most=_MOST, of="settings or classes")
-    if not all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in tensors.values()):
+    if not all(value.dtype == torch.float32 for value in tensors.values()):
         raise ValueError(f"{path.name} holds weights that are no numbers of single precision")
     return tensors
+
+
+STORE = Store(save, load, WEIGHTS)

@@ -188,7 +188,9 @@ def report(
     out = Path(out)
     if not 1 <= top <= MOST:
         raise UsageError(f"A page shows 1 to {MOST} images per filter, found {top}.")
-    loaded, facts = checkpoints.load_expression(model)
+    from duchenne.expression.model import ExpressionModel
+
+    loaded, facts = checkpoints.load_as(model, ExpressionModel)
     seeing = Seeing(loaded.on(device).network)
     chosen = seeing.choose(layers)
     sheets = _places(out, sheet, chosen, Path(images))

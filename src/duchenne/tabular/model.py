@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class DescriptorModel(Classifier):
     fps       frames per second that tracks are resampled to
     typical   quartiles {"posed": (2, D), "genuine": (2, D)} of the training people, for evidence
     """
+
+    format: ClassVar[str] = "duchenne-descriptors"
 
     names: tuple[str, ...]
     family: str = "dynamics"

@@ -136,6 +136,7 @@ class TableNets(Classifier):
     centre, spread  float64 (D,) of the training rows; a missing number is its column's median
     """
 
+    format: ClassVar[str] = "duchenne-method/nets"
     any_columns: ClassVar[bool] = True
 
     reader: Reader

@@ -74,6 +74,7 @@ class TableModel(Classifier):
     `rank_table` answers for pairs only.
     """
 
+    format: ClassVar[str] = "duchenne-method/table"
     any_columns: ClassVar[bool] = True
     refit_in_stack: ClassVar[bool] = True  # its ranker, which has seen all people, must be asked about others as well
 

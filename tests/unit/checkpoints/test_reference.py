@@ -174,7 +174,7 @@ def test_movement_is_told_in_sentences_beside_the_training_clips(curves: Signals
 
 
 def test_what_would_turn_a_verdict_does_turn_it() -> None:
-    model = checkpoints.load_descriptors("descriptors")
+    model = checkpoints.load("descriptors")[0]
     tracks = [
         simulate.track(kin, 25.0, seed=seed) for kin in (simulate.SPONTANEOUS, simulate.POSED) for seed in range(2)
     ]

@@ -23,9 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duchenne import checkpoints, io
+from duchenne.checkpoints import boosters
 from duchenne.checkpoints import tensors as tensor_file
-from duchenne.clipnets import store
 from duchenne.clipnets.model import ClipModel
+from duchenne.clipnets.published import published
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.datasets import simulate
 from duchenne.errors import DuchenneError, InputError, ModelError
@@ -217,11 +218,11 @@ MUTATED = """
 import sys, warnings
 from pathlib import Path
 import numpy as np, xgboost
-from duchenne.learn import booster_file
+from duchenne.checkpoints import boosters
 data, path = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
 path.write_bytes(data)
 columns = int(sys.argv[3])
-booster_file.read(path, columns)
+boosters.read(path, columns)
 rng, works = np.random.default_rng(0), 0
 for _ in range(400):
     spoilt = bytearray(data)
@@ -229,7 +230,7 @@ for _ in range(400):
         spoilt[int(rng.integers(len(spoilt)))] ^= 1 << int(rng.integers(8))
     path.write_bytes(spoilt)
     try:
-        found = booster_file.read(path, columns)
+        found = boosters.read(path, columns)
     except ValueError as error:
         assert "\\n" not in str(error), error
         continue
@@ -245,43 +246,99 @@ def test_no_mutated_booster_ends_the_process(kept, tmp_path):
     """xgboost alone is ended by about one in eight of such files: what checks them has to stand before it."""
     folder = kept("boosting")
     (tmp_path / "m.py").write_text(MUTATED)
-    words = [sys.executable, str(tmp_path / "m.py"), str(folder / "scorer.ubj"), str(tmp_path / "b.ubj"), str(ROWS)]
+    words = [sys.executable, str(tmp_path / "m.py"), str(folder / "scorer.xgb.json"), str(tmp_path / "b"), str(ROWS)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.returncode, done.stderr[-800:])
     assert 0 < int(done.stdout) < 400
 
 
-@pytest.mark.parametrize("wrong", ["child", "cycle", "column", "deep"])
-def test_trees_that_lead_astray_are_refused(wrong, kept):
-    import xgboost
-
-    from duchenne.checkpoints import boosters
-
-    booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(bytearray((kept("boosting") / "scorer.ubj").read_bytes()))
-    columns = booster.num_features()
-    found = boosters._Reader(bytes(booster.save_raw("ubj"))).whole()
+def stray(found, columns):
+    """Boosters that lead astray, by what is wrong with them: a change to what XGBoost wrote."""
     trees = found["learner"]["gradient_booster"]["model"]["trees"]
     tree = next(each for each in trees if len(each["left_children"]) > 3)
-    tree |= {name: np.array(tree[name]) for name in ("left_children", "split_indices")}
-    if wrong == "deep":
-        depth = 70
-        nodes = 2 * depth + 1
-        left = np.where((at := np.arange(nodes)) % 2 == 0, at + 1, -1)
-        left[-1] = -1
-        right = np.where(left >= 0, left + 1, -1)
-        tree["tree_param"] |= {"num_nodes": str(nodes)}
-        tree |= {name: np.ones(nodes, "f4") for name in ("split_conditions", "base_weights", "sum_hessian")}
-        tree |= {name: np.zeros(nodes, "i4") for name in ("split_type", "default_left", "loss_changes")}
-        tree |= {"left_children": left, "right_children": right, "split_indices": np.zeros(nodes, "i4")}
-        tree["parents"] = np.r_[2**31 - 1, np.repeat(np.arange(depth) * 2, 2)]
-    else:
-        name = "split_indices" if wrong == "column" else "left_children"
-        tree[name][0] = {"child": 10**6, "cycle": 0, "column": columns}[wrong]
-    with pytest.raises(
-        ValueError, match={"column": "columns", "deep": "levels"}.get(wrong, "lead to nodes|come twice")
-    ):
-        boosters._check(found, columns)
+    depth = 70
+    nodes = 2 * depth + 1
+    left = [i + 1 if i % 2 == 0 and i + 1 < nodes else -1 for i in range(nodes)]
+    deep = {
+        "tree_param": {**tree["tree_param"], "num_nodes": str(nodes)},
+        **{name: [1.0] * nodes for name in ("split_conditions", "base_weights", "sum_hessian", "loss_changes")},
+        **{name: [0] * nodes for name in ("split_type", "default_left", "split_indices")},
+        "left_children": left,
+        "right_children": [i + 1 if i >= 0 else -1 for i in left],
+        "parents": [2**31 - 1, *np.repeat(np.arange(depth) * 2, 2).tolist()],
+    }
+    model, param = found["learner"]["gradient_booster"]["model"], found["learner"]["learner_model_param"]
+    return {
+        "child": lambda: tree["left_children"].__setitem__(0, 10**6),
+        "negative": lambda: tree["right_children"].__setitem__(0, -5),
+        "cycle": lambda: tree["left_children"].__setitem__(0, 0),
+        "twice": lambda: tree["left_children"].__setitem__(0, tree["right_children"][0]),
+        "column": lambda: tree["split_indices"].__setitem__(0, columns),
+        "fraction": lambda: tree["split_indices"].__setitem__(0, 0.5),
+        "word": lambda: tree["split_conditions"].__setitem__(0, "1"),
+        "infinite": lambda: tree["split_conditions"].__setitem__(0, 1e300),
+        "short": lambda: tree["parents"].pop(),
+        "lost": lambda: tree.pop("parents"),
+        "categories": lambda: tree["categories"].append(1),
+        "deep": lambda: tree.update(deep),
+        "trees": lambda: model["gbtree_model_param"].update(num_trees=str(10**9)),
+        "rounds": lambda: model["iteration_indptr"].__setitem__(-1, 10**9),
+        "class": lambda: model["tree_info"].__setitem__(0, 7),
+        "wide": lambda: param.update(num_feature=str(columns + 1)),
+        "names": lambda: found["learner"]["feature_names"].append("a"),
+        "kind": lambda: found["learner"]["objective"].update(name="survival:cox"),
+    }
+
+
+ASTRAY = {
+    "child": "lead to nodes",
+    "negative": "lead to nodes",
+    "cycle": "lead to nodes",
+    "twice": "come twice",
+    "column": "read columns",
+    "fraction": "something else than whole numbers",
+    "word": "something else than finite numbers",
+    "infinite": "something else than finite numbers",
+    "short": "cut short",
+    "lost": "missing or of another kind",
+    "categories": "categories",
+    "deep": "more than 64 levels",
+    "trees": "other trees",
+    "rounds": "rounds",
+    "class": "classes",
+    "wide": "not of rows of 6",
+    "names": "names columns",
+    "kind": "kind that is not used",
+}
+
+
+@pytest.mark.parametrize("wrong", ASTRAY)
+def test_trees_that_lead_astray_are_refused(wrong, kept, tmp_path):
+    found = json.loads((kept("boosting") / "scorer.xgb.json").read_text())
+    stray(found, ROWS)[wrong]()
+    (tmp_path / "b.json").write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=ASTRAY[wrong]) as caught:
+        boosters.read(tmp_path / "b.json", ROWS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"learner": ' * 100_000, '{"learner": NaN}', "1" * 10_000, "[]", '"x"', "\xff", "", "null"]
+)
+def test_a_booster_that_is_none_is_refused(text, tmp_path):
+    (tmp_path / "b.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match="is no booster") as caught:
+        boosters.read(tmp_path / "b.json", ROWS)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_checked_is_what_xgboost_reads(kept, tmp_path):
+    """A name that is said twice: one parser may take the first, another the second."""
+    text = (kept("boosting") / "scorer.xgb.json").read_text()
+    expected = boosters.read(kept("boosting") / "scorer.xgb.json", ROWS).save_raw("json")
+    wild = '"left_children":[99999999],"left_children":'
+    (tmp_path / "b.json").write_text(text.replace('"left_children":', wild))
+    assert boosters.read(tmp_path / "b.json", ROWS).save_raw("json") == expected
 
 
 # --- pickles ----------------------------------------------------------------------------------------------------
@@ -330,7 +387,7 @@ def test_published_weights_that_run_something_are_not_read(tmp_path):
     recipe = ClipRecipe(backbone="resnet50", side=16, channels=1, frames=3, hidden=8)
     torch.save({"conv1.weight": Bang(tmp_path / "mark")}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="nothing but tensors"):
-        store.published(tmp_path / "w.pth", recipe)
+        published(tmp_path / "w.pth", recipe)
     assert not (tmp_path / "mark").exists()
 
 
@@ -358,7 +415,7 @@ def test_a_part_outside_the_folder_is_never_read(name, kept, tmp_path):
     with pytest.raises(ModelError, match="names a part"):
         checkpoints.load(folder)
     with pytest.raises(ModelError, match="names a part"):
-        inventory.weights(folder)
+        inventory.weights(checkpoints.read(folder))
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])

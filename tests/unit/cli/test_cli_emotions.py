@@ -127,7 +127,7 @@ def test_wrong_use_is_told_before_any_work(duchenne: Call, photo: Path, tmp_path
     (tmp_path / "file").write_text("")
     assert "is a file" in duchenne("emotions", photo, "-o", tmp_path / "file" / "out.csv").sentence
     said = duchenne("emotions", photo, "--model", "smile")
-    assert said.code == 1 and "smile is no expression network" in said.sentence
+    assert said.code == 1 and "smile is a duchenne-descriptors model, expected duchenne-expression" in said.sentence
     for words in (["--every", "-1"], ["--device", "abacus"]):
         said = duchenne("emotions", photo, *words)
         assert said.code == 2 and said.sentence

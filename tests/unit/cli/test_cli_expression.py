@@ -58,7 +58,7 @@ def test_training_tells_how_it_goes_and_what_came_out(trained):
     assert lines[2].endswith("held back by image, as nobody says who is seen; on cpu")
     assert [line.split(":")[0] for line in lines[3:]] == [f"epoch {i} of 4" for i in range(1, 5)]
     assert all("share wrong of those held back" in line for line in lines[3:])
-    assert checkpoints.load_expression(out)[0].classes == ("anger", "happiness", "sadness")
+    assert checkpoints.load(out)[0].classes == ("anger", "happiness", "sadness")
 
 
 def test_killed_the_same_command_ends_with_the_same_weights(trained, place, tmp_path):
@@ -94,12 +94,12 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
         said.code == 0 and "units from" in said.out and "mean F1 " in said.out and "person-disjoint 2-fold" in said.out
     )
     assert "fold 2 of 2: epoch 1 of 1" in said.err
-    model, _ = checkpoints.load_expression(tmp_path / "units")
+    model, _ = checkpoints.load(tmp_path / "units")
     assert (model.recipe.head, model.recipe.frozen, model.classes) == ("units", True, ("AU1", "AU12"))
     words = ("finetune", "--data", place / "levels.csv", "-o", tmp_path / "levels", "--head", "intensity")
     said = duchenne(*words, *common, "--folds", 0, "--units", "AU12")
     assert said.code == 0 and "mean ICC(3,1) " in said.out and "fold 1" not in said.err
-    assert checkpoints.load_expression(tmp_path / "levels")[0].classes == ("AU12",)
+    assert checkpoints.load(tmp_path / "levels")[0].classes == ("AU12",)
     said = duchenne("finetune", "--data", place / "data", "-o", tmp_path / "emotions", *common)
     assert said.code == 0 and "accuracy " in said.out
     listed = json.loads((tmp_path / "levels" / "card.json").read_text())
@@ -114,7 +114,11 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
         (("train", "expression", "--data", "data", "-o", "x", "--device", "tpu"), 2, "There is no device 'tpu'"),
         (("train", "expression", "--data", "data", "-o", "units.csv"), 1, "units.csv is a file; choose a folder"),
         (("train", "expression", "--data", "data", "-o", "x", "--epochs", "0"), 2, "epochs must lie between 1"),
-        (("finetune", "--data", "units.csv", "-o", "x", "--model", "default"), 1, "default is no expression network"),
+        (
+            ("finetune", "--data", "units.csv", "-o", "x", "--model", "default"),
+            1,
+            "default is a duchenne-hybrid model, expected duchenne-expression",
+        ),
         (("finetune", "--data", "units.csv", "-o", "x"), 1, "units.csv lacks the column emotion"),
         (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units chooses among action units"),
         (("finetune", "--data", "units.csv", "-o", "x", "--head", "units"), 1, "shows 4 people, 5 folds need as many"),

@@ -14,6 +14,7 @@ import pytest
 
 from conftest import RATE
 from duchenne import checkpoints, io, pipeline
+from duchenne.methods import store
 from makers import cut, make_audio, make_image, make_retimed, make_video
 
 
@@ -312,7 +313,7 @@ def test_a_name_that_is_no_text_is_taken_too(pictures, tmp_path):
 def own_model(tmp_path):
     """A copy of the default model and its members in a folder of one's own."""
     folder = shutil.copytree(checkpoints.locate("default"), tmp_path / "model")
-    for member in checkpoints.MEMBERS:
+    for member in store.MEMBERS:
         shutil.copytree(checkpoints.locate(member), folder / member)
     return folder
 
@@ -328,7 +329,7 @@ def flip(path):
     [
         (lambda m: flip(m / "descriptors" / "arrays.npz"), "its part descriptors is not the model"),
         (lambda m: flip(m / "lstm-pb" / "weights.safetensors"), "its part lstm-pb is not the model"),
-        (lambda m: (m / "descriptors" / "genuine-0.ubj").unlink(), "its part descriptors is not the model"),
+        (lambda m: (m / "descriptors" / "genuine-0.xgb.json").unlink(), "its part descriptors is not the model"),
         (lambda m: shutil.rmtree(m / "lstm-pb"), "its part lstm-pb is missing"),
         (lambda m: (m / "model.json").write_text("{" * 9), "damaged"),
         (lambda m: (m / "model.json").unlink(), "There is no model"),

@@ -125,7 +125,7 @@ def test_another_method_in_the_same_folder_leaves_nothing_behind(duchenne, corpu
     for name in ("stack:boosting:peak+linear-svm:peak", "stack:linear-svm:peak+boosting:peak", "linear-svm:peak"):
         assert duchenne("train", "method", name, "--manifest", corpus, "-o", tmp_path / "m").code == 0
         assert checkpoints.load(tmp_path / "m")[1]["method"] == name
-    assert not list((tmp_path / "m").glob("*.ubj"))
+    assert not list((tmp_path / "m").glob("*.xgb.json"))
 
 
 def test_a_table_is_enough_and_a_model_of_one_judges_no_tracks(duchenne, corpus, tmp_path):

@@ -18,7 +18,7 @@ from conftest import RATE
 from duchenne import checkpoints, video
 from duchenne.datasets import fer2013
 from duchenne.errors import InputError, ModelError, UsageError
-from duchenne.expression import emotions, reading, store
+from duchenne.expression import emotions, reading
 from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
@@ -45,12 +45,12 @@ def small(head: str = "emotions", names: tuple[str, ...] = fer2013.CLASSES, **ch
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return store.save(small(), tmp_path_factory.mktemp("model") / "small", name="small")
+    return checkpoints.save(small(), tmp_path_factory.mktemp("model") / "small", name="small")
 
 
 def asked(model: str | Path, faces: Array, flips: bool = True) -> Array:
     """Softmax of the bare network's logits, face by face, each with its mirror image."""
-    network = checkpoints.load_expression(model)[0].network
+    network = checkpoints.load(model)[0].network
     said = []
     for face in faces:
         views = [face, face[:, ::-1]] if flips else [face]
@@ -217,7 +217,7 @@ def test_cropped_faces_are_answered_as_they_are(model: Path, tmp_path: Path) -> 
     for i, image in enumerate(images):
         save(tmp_path / f"{i}.png", image)
     table = emotions.table(tmp_path, is_aligned=True)
-    network = checkpoints.load_expression("expression")[0]
+    network = checkpoints.load("expression")[0]
     np.testing.assert_allclose(numbers(table), network.predict(images, flips=True), atol=2e-6)
     right = [fer2013.CLASSES[label] for label in labels] == table["emotion"]
     assert right.mean() > 0.5, "even a network that is half trained is right more often than that"
@@ -325,22 +325,22 @@ def test_frames_are_not_kept(model: Path, smile: Path) -> None:
 
 
 def test_action_units_have_columns_of_their_own_and_no_emotion(tmp_path: Path) -> None:
-    folder = store.save(small("intensity", ("AU04", "AU12")), tmp_path / "units", name="units")
+    folder = checkpoints.save(small("intensity", ("AU04", "AU12")), tmp_path / "units", name="units")
     table = emotions.table(save(tmp_path / "a.png", FACES[0]), model=folder, is_aligned=True)
     assert list(table) == ["file", "face", "AU04", "AU12", "problem"]
-    expected = checkpoints.load_expression(folder)[0].predict(FACES[:1], flips=True)
+    expected = checkpoints.load(folder)[0].predict(FACES[:1], flips=True)
     np.testing.assert_allclose(table[["AU04", "AU12"]].to_numpy(float), expected, atol=2e-6)
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="descriptors is no expression network"):
+    with pytest.raises(ModelError, match="descriptors is a duchenne-descriptors model, expected duchenne-expression"):
         emotions.table("a.png", model="descriptors")
     with pytest.raises(ModelError, match="There is no model 'none'"):
         emotions.table("a.png", model="none")
-    colour = store.save(small(channels=3), tmp_path / "colour", name="colour")
+    colour = checkpoints.save(small(channels=3), tmp_path / "colour", name="colour")
     with pytest.raises(ModelError, match="reads faces in colour"):
         emotions.table("a.png", model=colour)
-    clash = store.save(small(names=("anger", "face")), tmp_path / "clash", name="clash")
+    clash = checkpoints.save(small(names=("anger", "face")), tmp_path / "clash", name="clash")
     with pytest.raises(ModelError, match="has a class 'face'"):
         emotions.table("a.png", model=clash)
 

@@ -154,7 +154,7 @@ def found(place):
 
 
 def test_a_tiny_run_says_what_the_network_says(place, found):
-    model = checkpoints.load_expression(place / "model")[0]
+    model = checkpoints.load(place / "model")[0]
     with np.load(place / "data" / "fer2013" / "public_test.npz") as data:
         images, y = data["images"], data["labels"]
     p, mirrored = model.predict(images), model.predict(np.ascontiguousarray(images[:, :, ::-1]))
@@ -207,7 +207,7 @@ def test_other_folders_are_refused_in_one_sentence(place, tmp_path):
     with pytest.raises(InputError, match="no learning curve"):
         measured.learnt(tmp_path)
     with pytest.raises(InputError, match="no weights of a training of this network"):
-        measured.half_precision(checkpoints.load_expression(place / "model")[0], tmp_path, 2, None, None)
+        measured.half_precision(checkpoints.load(place / "model")[0], tmp_path, 2, None, None)
 
 
 def test_a_tiny_benchmark_measures_every_way(place, monkeypatch):
@@ -248,7 +248,7 @@ def test_the_page_says_what_the_json_says():
     parts = (texts.headline, texts.class_table, texts.trust_table, texts.label_table, texts.size_table)
     for table in (*(part(known) for part in parts), texts.speed_table()):
         assert table in page
-    assert known["model"]["sha256"] == checkpoints.load_expression(known["model"]["id"])[1]["sha256"], "measure it anew"
+    assert known["model"]["sha256"] == checkpoints.load(known["model"]["id"])[1]["sha256"], "measure it anew"
 
 
 def test_the_pages_python_runs(tmp_path):

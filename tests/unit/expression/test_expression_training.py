@@ -373,7 +373,7 @@ def test_training_writes_a_model_with_its_card(tmp_path):
     ]
     assert not list(tmp_path.glob(".*"))
     assert sum(line.startswith("epoch ") for line in said) == 3 and "24 faces to learn from" in said[-4]
-    model, _ = checkpoints.load_expression(tmp_path / "out")
+    model, _ = checkpoints.load(tmp_path / "out")
     assert model.classes == ("anger", "happiness", "sadness")
     test = expression_data.emotions(data)
     rows = np.flatnonzero(test.roles == "test")
@@ -398,7 +398,7 @@ def test_fer2013_itself(tmp_path):
     assert (card["images"], card["rows"], card["also_learnt"]) == (28709, 3589, 280)
     assert card["classes"] == list(fer2013.CLASSES) and "3589 images of public_test" in card["protocol"]
     with np.load(root / "public_test.npz") as data:
-        model, _ = checkpoints.load_expression(tmp_path / "out")
+        model, _ = checkpoints.load(tmp_path / "out")
         right = model.predict(data["images"]).argmax(axis=1) == data["labels"]
     assert card["accuracy"] == pytest.approx(right.mean(), abs=2e-3)  # half precision turns an answer or two
 
@@ -456,7 +456,7 @@ def test_another_set_of_emotions(tmp_path, known):
     data = class_folders(tmp_path / "data", 6, ("awe", "bored", "calm", "pride"))
     card = finetune(known, data, tmp_path / "out", recipe=TINY, device="cpu", log=str)
     assert card["classes"] == ["awe", "bored", "calm", "pride"] and card["started_from"]["id"] == "tiny"
-    model, facts = checkpoints.load_expression(tmp_path / "out")
+    model, facts = checkpoints.load(tmp_path / "out")
     assert model.recipe.head == "emotions" and facts["started_from"]["id"] == "tiny"
 
 
@@ -467,7 +467,7 @@ def test_the_same_emotions_begin_with_the_same_output(tmp_path, known):
     card = finetune(known, data, tmp_path / "out", recipe=recipe, device="cpu", log=str)
     assert card["classes"] == ["anger", "happiness", "sadness"]
     images = faces_of(np.arange(6) % 3).images
-    before, after = (checkpoints.load_expression(place)[0].predict(images) for place in (known, tmp_path / "out"))
+    before, after = (checkpoints.load(place)[0].predict(images) for place in (known, tmp_path / "out"))
     np.testing.assert_allclose(after, before, atol=1e-3)  # weights are kept in half precision
 
 

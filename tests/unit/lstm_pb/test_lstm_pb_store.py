@@ -15,6 +15,7 @@ from duchenne.lstm_pb import recipe as recipes
 from duchenne.lstm_pb import store
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.recipe import READINGS, PBRecipe
+from duchenne.tabular.model import DescriptorModel
 
 TINY = PBRecipe(hidden=8, layers=2, pb=4, context=4, epochs=2, batch=4, recognition=4, trees=5, bag=3)
 
@@ -65,7 +66,7 @@ def test_a_saved_model_answers_bit_for_bit_the_same(movements, tmp_path, reading
         assert torch.equal(loaded.typical[name], model.typical[name])
         assert torch.equal(loaded.class_pb[name], model.class_pb[name])
     assert about["id"] == "m" and about["clips"] == 15 and about["sha256"] == checkpoints.digest(tmp_path / "m")
-    assert {f.suffix for f in (tmp_path / "m").iterdir()} <= {".json", ".safetensors", ".ubj"}
+    assert {f.suffix for f in (tmp_path / "m").iterdir()} <= {".json", ".safetensors"}
 
 
 def test_the_network_that_ships_takes_little_room(movements, tmp_path):
@@ -246,18 +247,18 @@ def test_weights_saved_anew_with_nothing_changed_are_taken(folder, fitted, movem
 def test_boosters_of_other_vectors_are_refused(movements, tmp_path):
     small, large = (PBModel(recipe("paper", classifier="boosting", pb=pb)).fit_table(*movements) for pb in (4, 5))
     folders = [checkpoints.save(m, tmp_path / n, name="m") for m, n in ((small, "a"), (large, "b"))]
-    (folders[0] / "scorer-0.ubj").write_bytes((folders[1] / "scorer-0.ubj").read_bytes())
+    (folders[0] / "scorer-0.xgb.json").write_bytes((folders[1] / "scorer-0.xgb.json").read_bytes())
     about = json.loads((folders[0] / "model.json").read_text())
-    about["files"]["scorer-0.ubj"] = io.sha256(folders[0] / "scorer-0.ubj")
+    about["files"]["scorer-0.xgb.json"] = io.sha256(folders[0] / "scorer-0.xgb.json")
     (folders[0] / "model.json").write_text(json.dumps(about))
     with pytest.raises(ModelError, match="not of rows of 4"):
         checkpoints.load(folders[0])
 
 
 def test_a_descriptor_model_is_told_from_an_lstm_pb(folder):
-    assert checkpoints.load_descriptors("smile").family == "smile"
-    with pytest.raises(ModelError, match="no descriptor model"):
-        checkpoints.load_descriptors(folder)
+    assert checkpoints.load_as("smile", DescriptorModel)[0].family == "smile"
+    with pytest.raises(ModelError, match="is a duchenne-lstm-pb model, expected duchenne-descriptors"):
+        checkpoints.load_as(folder, DescriptorModel)
 
 
 # --- recipes ------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_each_person_is_judged_by_a_network_that_did_not_see_them(
     from duchenne.micro.model import answers
 
     rows, _ = micro.examples(casme2)
-    network, about = checkpoints.load_expression(seeing)
+    network, about = checkpoints.load(seeing)
     place = trained[0].parent / "again"
     used, x = training._read(rows, network, about["sha256"], RECIPE.steps, place, lambda text: None)
     y = np.array([row.label == "happiness" for row in used], int)
@@ -229,7 +229,7 @@ def test_killed_it_goes_on_with_the_same_command(
     same = (out / "weights.safetensors").read_bytes() == (trained[0] / "weights.safetensors").read_bytes()
     assert same and (out / "predictions.csv").read_text() == (trained[0] / "predictions.csv").read_text()
     micro.train(casme2, out, replace(RECIPE, hidden=5), seeing=seeing, log=lambda text: None)  # in place of the first
-    assert checkpoints.load_micro(out)[0].recipe.hidden == 5
+    assert checkpoints.load(out)[0].recipe.hidden == 5
 
 
 def listing(path: Path, rows: list[tuple[object, ...]]) -> Path:
@@ -320,7 +320,7 @@ def test_at_25_frames_per_second_a_warning_is_said(smile: Path, duchenne) -> Non
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--model", "smile"], "is no model of micro-expressions, which is needed here; choose another."),
+        (["--model", "smile"], "smile is a duchenne-descriptors model, expected duchenne-micro; choose another model."),
         (["--model", "nowhere"], "There is no model 'nowhere'"),
         (["-o", "found.txt"], "end it in .csv or .json."),
         (["--rate", "30"], "--rate is for folders of images only."),

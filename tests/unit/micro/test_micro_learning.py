@@ -215,7 +215,7 @@ def folder(fitted, tmp_path):
 
 
 def test_saved_and_loaded_it_answers_the_same(fitted, folder, data):
-    found, facts = checkpoints.load_micro(folder)
+    found, facts = checkpoints.load(folder)
     # weights of the LSTM are stored as they are, those of the network it sees through in half precision
     np.testing.assert_array_equal(found.predict(data[0]), fitted.predict(data[0]))
     assert (found.classes, found.recipe, facts["people"], facts["id"]) == (NAMES, SMALL, 2, "mine")
@@ -227,19 +227,19 @@ def test_saved_and_loaded_it_answers_the_same(fitted, folder, data):
 
 
 def test_the_network_it_sees_through_is_a_model_by_itself(folder):
-    found, facts = checkpoints.load_expression(folder / "expression")
+    found, facts = checkpoints.load(folder / "expression")
     assert found.classes == ("anger", "fear") and facts["id"] == "expression"
 
 
 def test_other_models_are_none_and_it_is_none_of_theirs(folder):
-    with pytest.raises(ModelError, match=r"is no model of micro-expressions, which is needed here"):
-        checkpoints.load_micro("smile")
-    with pytest.raises(ModelError, match=r"is no model of micro-expressions"):
-        checkpoints.load_micro(folder / "expression")
+    with pytest.raises(ModelError, match=r"^smile is a duchenne-descriptors model, expected duchenne-micro; choose"):
+        checkpoints.load_as("smile", MicroModel)
+    with pytest.raises(ModelError, match=r"is a duchenne-expression model, expected duchenne-micro"):
+        checkpoints.load_as(folder / "expression", MicroModel)
     with pytest.raises(ModelError, match=r"does not tell genuine from posed"):
         checkpoints.load_judge(folder)
-    with pytest.raises(ModelError, match=r"is no expression network"):
-        checkpoints.load_expression(folder)
+    with pytest.raises(ModelError, match=r"is a duchenne-micro model, expected duchenne-expression"):
+        checkpoints.load_as(folder, ExpressionModel)
 
 
 def changed(folder, **changes):
@@ -259,14 +259,14 @@ def changed(folder, **changes):
         (lambda f: changed(f, classes="ab"), r"no list of names"),
         (lambda f: changed(f, inputs=9), r"it reads 9 features, but its expression network has 8"),
         (lambda f: changed(f, recipe={"hidden": -1}), r"hidden must lie between"),
-        (lambda f: changed(f, members={}), r"do not fit together"),
+        (lambda f: changed(f, members={}), r"another part than an expression network"),
         (lambda f: changed(f, version=2), r"version 2"),
     ],
 )
 def test_damage_is_told_in_a_sentence(folder, damage, told):
     damage(folder)
     with pytest.raises(ModelError, match=told) as error:
-        checkpoints.load_micro(folder)
+        checkpoints.load(folder)
     assert str(error.value).count(". ") == 0
 
 
@@ -276,5 +276,5 @@ def test_weights_that_are_no_numbers_are_refused(folder, fitted):
     tensors["mean"][0] = float("nan")
     save_file(tensors, str(path), {"made_for": json.dumps(asdict(fitted.network.config))})
     changed(folder, files={path.name: hashlib.sha256(path.read_bytes()).hexdigest()})
-    with pytest.raises(ModelError, match=r"weights that are no numbers"):
-        checkpoints.load_micro(folder)
+    with pytest.raises(ModelError, match=r"weights that are no finite numbers"):
+        checkpoints.load(folder)

@@ -131,7 +131,7 @@ def test_a_page_and_a_sheet_per_layer(duchenne: Call, model: Path, packed: Path,
     assert not re.search(r"<script|https?://|src=\"(?!data:)", page)
     assert page.index('id="stem"') < page.index('id="block4a"') and "no lie detector" in page
     anchors = re.findall(r'id="stem-(\d+)"', page)
-    seeing = Seeing(checkpoints.load_expression(model)[0].network)
+    seeing = Seeing(checkpoints.load(model)[0].network)
     found = filters.excite(seeing, "stem", [seeing.normalised(IMAGES)], n=5)
     strength = np.nanmean(found.value, axis=1)
     assert [int(j) for j in anchors] == np.flatnonzero(~found.dead)[np.argsort(-strength[~found.dead])].tolist()
@@ -207,7 +207,7 @@ def test_copies_of_fer2013(form: str, tmp_path: Path) -> None:
     ("words", "code", "sentence"),
     [
         (("--layer", "conv9"), 2, "no layer 'conv9'; choose from stem, block1a.inner,"),
-        (("--model", "default"), 1, "default is no expression network"),
+        (("--model", "default"), 1, "default is a duchenne-hybrid model, expected duchenne-expression"),
         (("--device", "abacus"), 2, "no device 'abacus'"),
         (("--images", "nowhere"), 1, "no folder nowhere"),
         (("--images", "nowhere.npz"), 1, "cannot be read as .npz"),

@@ -11,8 +11,8 @@ from duchenne import checkpoints
 from duchenne.clipnets.backbones import backbone
 from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.learner import ClipLearner, Task
+from duchenne.clipnets.published import published
 from duchenne.clipnets.recipe import ClipRecipe
-from duchenne.clipnets.store import published
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN

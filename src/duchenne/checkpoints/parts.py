@@ -1,0 +1,128 @@
+"""Methods on disk: settings in `model.json`, `arrays.npz`, boosters. Numbers keep their precision, so that a saved
+method answers bit for bit the same. What `model.json` says is repeated inside the arrays, and checked before use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne import io
+from duchenne.checkpoints import boosters
+from duchenne.checkpoints.audit import ModelFolder
+from duchenne.checkpoints.folder import save_members
+from duchenne.errors import ModelError
+from duchenne.learn.recipes import numbers
+from duchenne.learn.scorers import KINDS, Boosted, Trees
+from duchenne.types import Array, Classifier
+
+ARRAYS = "arrays.npz"
+_MOST = 2**30  # bytes of arrays unpacked: hundreds of times the largest
+_MOST_MEMBERS = 64
+
+
+@dataclass
+class Parts:
+    """What a method is taken apart into: settings as JSON holds them, arrays and boosters by name."""
+
+    settings: dict[str, Any]
+    arrays: dict[str, Array] = field(default_factory=dict)
+    boosters: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, name: str, scorer: Any) -> None:
+        """Take apart one of `scorers.KINDS`, under this name."""
+        held = dict(vars(scorer))
+        if "booster" in held:
+            self.boosters[name + boosters.SUFFIX] = held.pop("booster")
+        self.arrays |= {f"{name}.{key}": value for key, value in held.items() if isinstance(value, np.ndarray)}
+        kind = next(kind for kind, each in KINDS.items() if each is type(scorer))
+        rest = {key: value for key, value in held.items() if not isinstance(value, np.ndarray)}
+        self.settings[name] = {"kind": kind, **rest}
+
+
+def save(
+    model: Classifier, parts: Parts, folder: Path, *, members: Mapping[str, Classifier] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Write a method's parts, and the models that it asks: see `checkpoints.Store`."""
+    hashes = save_members(members or {}, folder)
+    settings = io.plain({"kind": model.format.partition("/")[2], **parts.settings})
+    if wrong := [key for key, value in parts.arrays.items() if not np.isfinite(value).all()]:
+        raise ModelError(f"The numbers {wrong[0]} of this method are not finite; train it again.")
+    stamp = np.frombuffer(made_for(settings, hashes).encode(), np.uint8)
+    with io.atomic(folder / ARRAYS) as path, path.open("wb") as handle:
+        np.savez_compressed(handle, made_for=stamp, **parts.arrays)  # type: ignore[arg-type]
+    for file, booster in parts.boosters.items():
+        boosters.write(folder / file, booster)
+    about = {
+        "family": f"method {model.facts.get('method', settings['kind'])}",
+        "needs": model.needs,
+        "classes": ["posed", "genuine"],
+        "settings": settings,
+        "members": hashes,
+    }
+    return about, [ARRAYS, *parts.boosters]
+
+
+def made_for(settings: Any, members: Any) -> str:
+    """What the arrays are of; it lies inside their file, so that a changed `model.json` is noticed."""
+    return json.dumps({"settings": settings, "members": members}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class StoredParts:
+    """A method's settings, arrays and boosters, all of which must be used as they were saved."""
+
+    path: Path
+    settings: dict[str, Any]
+    arrays: dict[str, Array]
+
+    def numbers(self, *names: str) -> dict[str, Any]:
+        """Finite numbers among the settings."""
+        return numbers(self.settings, *names)
+
+    def array(self, name: str, *shape: int) -> Array:
+        """float64 of this shape."""
+        found = self.arrays[name]
+        if found.shape != shape or found.dtype != np.float64:
+            raise ValueError(f"its array {name} is {found.dtype} {found.shape}, expected float64 {shape}")
+        return found
+
+    def scorer(self, name: str, columns: int, shape: tuple[int, ...] = ()) -> Any:
+        """One of `scorers.KINDS` that reads so many columns, and answers a row in this shape."""
+        settings = dict(self.settings[name])
+        made_by = KINDS[settings.pop("kind")]
+        held = {key.removeprefix(f"{name}."): each for key, each in self.arrays.items() if key.startswith(f"{name}.")}
+        if made_by is Boosted:
+            held["booster"] = boosters.read(self.path / f"{name}{boosters.SUFFIX}", columns)
+        if set(held) | set(settings) != {each.name for each in fields(made_by)}:
+            raise ValueError(f"its {name} lacks some of its numbers")
+        part = made_by(**held, **settings)
+        if isinstance(part, Trees):
+            part.check(columns)
+        with np.errstate(all="ignore"):
+            answer = part(np.zeros((1, columns)))
+        if answer.shape != (1, *shape) or not np.isfinite(answer).all():
+            raise ValueError(f"its {name} does not answer as it should")
+        return part
+
+
+def read(folder: ModelFolder) -> StoredParts:
+    """The parts of a method's folder; ValueError, in words, where they do not fit what its `model.json` says."""
+    settings, members = folder.about["settings"], folder.about["members"]
+    if len(members) > _MOST_MEMBERS or set(members) != {f"member-{i}" for i in range(len(members))}:
+        raise ValueError("the parts that it names are none of a method")
+    try:
+        arrays = io.read_arrays(folder.path / ARRAYS, most=_MOST)
+        found = io.parse_json(arrays.pop("made_for").tobytes())
+    except ValueError as error:
+        raise ValueError(f"{ARRAYS} is no archive of arrays that can be read ({error})") from error
+    if found != json.loads(made_for(settings, members)):
+        raise ValueError(f"{ARRAYS} was saved with other settings than model.json says")
+    if not all(value.dtype.kind in "fi" and bool(np.isfinite(value).all()) for value in arrays.values()):
+        raise ValueError(f"{ARRAYS} holds something else than numbers")
+    return StoredParts(folder.path, settings, arrays)
