@@ -21,7 +21,6 @@ from duchenne import judging, pipeline, video
 from duchenne.features.phases import ACTIVITY
 from duchenne.report.page import FACE_LINES
 from duchenne.types import Array, FaceTrack, Phase, Signals
-from duchenne.video import writer
 
 STEP = 0.25  # s between two judgements of the clip so far
 MOST = 240  # judgements of one clip
@@ -63,7 +62,7 @@ def overlay(
     """Judge a clip and write it with box, points, phase, P(genuine) and curves drawn in, sound and timing kept.
 
     Without `faces` the picture stays dark and only what was seen is drawn, so that the film shows no person. Options as
-    for `pipeline.examine`. Returns what was judged. Errors as of `examine` and `video.writer.redraw`.
+    for `pipeline.examine`. Returns what was judged. Errors as of `examine` and `video.redraw`.
     """
     found = pipeline.examine(clip, model=model, all_faces=all_faces, rate=rate, on_frame=on_frame, **options)
     loaded = judging.load_model(model)
@@ -76,9 +75,8 @@ def overlay(
             painter.append(Painter(found, runs, (picture.shape[1], picture.shape[0])))
         return painter[0].paint(picture, frame.index, frame.time)
 
-    writer.redraw(
-        clip, out, draw, rate=rate, allow_truncated=options.get("allow_truncated", False), on_frame=on_frame
-    )  # fmt: skip
+    truncated = options.get("allow_truncated", False)
+    video.redraw(clip, out, draw, rate=rate, allow_truncated=truncated, on_frame=on_frame)
     return found
 
 

@@ -14,7 +14,6 @@ from duchenne import judging, overlay, pipeline, video
 from duchenne.datasets import simulate
 from duchenne.errors import UsageError
 from duchenne.types import Array, Phase
-from duchenne.video import writer
 from makers import corner_picture, make_video, turn_mp4
 
 TIMES = [0, 40, 90, 150, 210, 300, 420, 500, 900, 930]  # ms: a variable rate
@@ -60,7 +59,7 @@ def test_times_of_a_variable_rate_are_kept_and_odd_sides_grow(tmp_path: Path) ->
     source = make_video(
         tmp_path / "v.mkv", [corner_picture(65, 49)] * len(TIMES), times=TIMES, codec="ffv1", pix_fmt="bgr0"
     )
-    out = writer.redraw(source, tmp_path / "out.mp4", same)
+    out = video.redraw(source, tmp_path / "out.mp4", same)
     frames = list(video.frames(out))
     assert [round(1000 * f.time) for f in frames] == TIMES
     assert frames[0].grey.shape == (50, 66)
@@ -70,7 +69,7 @@ def test_a_turned_picture_is_written_upright(tmp_path: Path) -> None:
     """The corner that is bright when the file is shown must be bright in the result, which has no turn of its own."""
     source = turn_mp4(make_video(tmp_path / "v.mp4", [corner_picture(64, 48)] * 3), (0, 1, -1, 0))
     shown = next(iter(video.frames(source))).grey
-    result = next(iter(video.frames(writer.redraw(source, tmp_path / "out.mp4", same)))).grey
+    result = next(iter(video.frames(video.redraw(source, tmp_path / "out.mp4", same)))).grey
     assert result.shape == shown.shape
     assert np.abs(result.astype(int) - shown.astype(int)).mean() < 4
     assert video.info(tmp_path / "out.mp4").rotation == 0
@@ -81,7 +80,7 @@ def test_a_turned_picture_is_written_upright(tmp_path: Path) -> None:
 def test_sound_is_kept_beside_the_pictures(tmp_path: Path, codec: str, suffix: str, late: float) -> None:
     pictures = make_video(tmp_path / "p.mp4", [corner_picture()] * 12)
     source = with_sound(tmp_path / f"s{suffix}", pictures, codec, late)
-    out = writer.redraw(source, tmp_path / "out.mp4", same)
+    out = video.redraw(source, tmp_path / "out.mp4", same)
     _, _, before, first = heard(source)
     name, loudest, after, begin = heard(out)
     assert name == "aac"
@@ -94,15 +93,15 @@ def test_sound_is_kept_beside_the_pictures(tmp_path: Path, codec: str, suffix: s
 def test_nothing_is_left_where_reading_fails(tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"\0" * 3000)
     with pytest.raises(Exception, match=r"broken\.mp4"):
-        writer.redraw(tmp_path / "broken.mp4", tmp_path / "out" / "out.mp4", same)
+        video.redraw(tmp_path / "broken.mp4", tmp_path / "out" / "out.mp4", same)
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_target_that_makes_no_sense_is_refused_before_any_work(smile: Path, tmp_path: Path, duchenne) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match=r"let its name end in \.mp4"):
-        writer.check_target(smile, tmp_path / "out.avi")
+        video.check_target(smile, tmp_path / "out.avi")
     with pytest.raises(UsageError, match="the clip itself"):
-        writer.check_target(smile, smile)
+        video.check_target(smile, smile)
     said = duchenne("overlay", str(smile), "-o", str(tmp_path / "o.gif"))
     assert said.code == 2
     assert "end in .mp4" in said.err

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import InputError, UsageError
-from duchenne.video.reader import IMAGE_SUFFIXES, natural
+from duchenne.video import IMAGE_SUFFIXES, natural
 
 #: File endings that count as videos when a folder is searched; a file that is named itself may have any.
 _VIDEO = """

@@ -29,9 +29,9 @@ def overlay(
     """Write the clip with box, points, phase, running P(genuine) and curves drawn in; sound and timing are kept."""
     from duchenne import io
     from duchenne.overlay import overlay as make
-    from duchenne.video import writer
+    from duchenne.video import check_target
 
-    writer.check_target(clip, out)
+    check_target(clip, out)
     io.check_folder(out.parent)
     with progress(Path(clip).name) as tick:
         found = make(

@@ -18,7 +18,7 @@ from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError
 from duchenne.io import read_sheet
 from duchenne.types import ALL_EMOTIONS, Array, Clip
-from duchenne.video.reader import IMAGE_SUFFIXES
+from duchenne.video import IMAGE_SUFFIXES
 
 #: Columns of a coding sheet, by their names without spaces, in lower case.
 _COLUMNS = {

@@ -19,7 +19,7 @@ from duchenne.datasets.manifest import EMOTION_WORDS
 from duchenne.errors import InputError
 from duchenne.io import Row, Table
 from duchenne.types import Array, Clip
-from duchenne.video.reader import IMAGE_SUFFIXES
+from duchenne.video import IMAGE_SUFFIXES
 
 #: Emotions in the order of the corpus's numbers.
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")

@@ -17,7 +17,7 @@ import numpy as np
 from duchenne.plots.text import clamp, finite, number, percent
 from duchenne.report import pages
 from duchenne.types import EMOTIONS, LABELS
-from duchenne.video.reader import natural
+from duchenne.video import natural
 
 PLAIN_ROWS = 300  # in the page itself, for browsers that run no script
 MOST_GROUPS = 40  # of one kind that are drawn; the others are counted together

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +28,47 @@ MAX_ROWS = 40  # of the table that stands for the curves where they cannot be se
 MAX_CELLS = 240  # cells of an emotion's lane over a long clip; each is a mean
 MAX_STEPS = 1500  # bins a long curve is thinned to; each bin keeps its lowest and highest sample
 STRETCHES = ("rise", "plateau", "fall")
+_HEIGHT, _WIDTH = 480, 640  # px of a view, at most
+#: Of the face's size, room that is left around all places where it was: above, below and on each side.
+_ABOVE, _BELOW, _BESIDE = 0.55, 0.3, 0.45
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a picture that a page shows: its sides in the clip's pixels, width and height in its own."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    width: int
+    height: int
+
+    def place(self, points: Array) -> Array:
+        """Points (..., 2) in the clip's pixels as pixels of the view."""
+        scale = self.width / (self.right - self.left), self.height / (self.bottom - self.top)
+        return np.asarray((points - (self.left, self.top)) * scale)
+
+    def cut(self, picture: Array) -> Array:
+        """This part of a picture of the clip, (H, W, 3), in the clip's pixels."""
+        return picture[self.top : self.bottom, self.left : self.right]
+
+
+def around(track: FaceTrack) -> View:
+    """The part of the picture in which the face stays, with room around it; all of it where no face was seen."""
+    width, height = track.frame_size
+    left, top, right, bottom = 0, 0, width, height
+    seen = track.points[track.seen].astype(float)
+    if len(seen):
+        (x0, y0), (x1, y1) = np.quantile(seen, (0.01, 0.99), axis=(0, 1))
+        size = float(np.median(np.ptp(seen, axis=1)))
+        left, right = max(0, int(x0 - _BESIDE * size)), min(width, int(x1 + _BESIDE * size))
+        top, bottom = max(0, int(y0 - _ABOVE * size)), min(height, int(y1 + _BELOW * size))
+    if right - left < 2 or bottom - top < 2:
+        left, top, right, bottom = 0, 0, max(width, 2), max(height, 2)
+    zoom = min(1.0, _WIDTH / (right - left), _HEIGHT / (bottom - top))
+    even = (max(2, 2 * round(side * zoom / 2)) for side in (right - left, bottom - top))
+    return View(left, top, right, bottom, *even)
 
 
 def told_apart(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:

@@ -20,10 +20,9 @@ from duchenne.features.phases import ACTIVITY, main_phase
 from duchenne.io import write_text
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, placing
-from duchenne.report.drawing import table, timeline, told_apart
+from duchenne.report.drawing import around, table, timeline, told_apart
 from duchenne.types import MOMENTS, Array, Evidence, FaceTrack, Phase, Signals, Verdict
-from duchenne.video import reel
-from duchenne.video.reader import frames
+from duchenne.video import encode, frames
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
 THUMB_SIZE = 120  # px, height of the picture that stands for a clip in a table
@@ -85,6 +84,7 @@ def pictures(
         return Pictures(stretch)
     wanted = _moments(main_expression(verdict, curves, judged), track, seen, stretch)
     kept: list[KeyFrame] = []
+    view = around(track)
 
     def shown() -> Iterator[tuple[float, Array]]:
         last = int(np.searchsorted(track.time, stretch[1], side="right"))
@@ -92,9 +92,9 @@ def pictures(
             if n in wanted:
                 kept.append(KeyFrame(float(track.time[n]), wanted[n], frame.bgr, track.points[n].astype(float)))
             if track.time[n] >= stretch[0]:
-                yield float(track.time[n]), frame.bgr
+                yield float(track.time[n]), view.cut(frame.bgr)
 
-    return Pictures(stretch, reel.encode(shown(), reel.around(track)), tuple(kept))
+    return Pictures(stretch, encode(shown(), (view.width, view.height)), tuple(kept))
 
 
 def main_expression(verdict: Verdict, curves: Signals, judged: tuple[float, float] | None) -> Phase | None:
@@ -141,8 +141,8 @@ def render(
     reference = card.get("reference") or {}
     main = main_expression(verdict, curves, judged)
     drawn = timeline(track, curves, verdict.phases, told_apart(track, gaps), emotions)
-    frame = reel.around(track)
-    css = f"{pages.part('report.css')}\n:root {{ --ratio: {frame.width / frame.height:.4f}; }}\n"
+    view = around(track)
+    css = f"{pages.part('report.css')}\n:root {{ --ratio: {view.width / view.height:.4f}; }}\n"
     script = pages.part("report.js")
     return (
         pages.environment()
@@ -185,8 +185,8 @@ def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Ph
     if inside.sum() < 2 or not track.seen[inside].any():
         return None
     rows = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // MOST_FRAMES)]
-    frame = reel.around(track)
-    places = np.nan_to_num(8 * frame.place(track.points[rows].astype(float)), nan=-32768.0)
+    view = around(track)
+    places = np.nan_to_num(8 * view.place(track.points[rows].astype(float)), nan=-32768.0)
     moments = [{"name": mark["text"], "time": mark["time"]} for mark in drawn["marks"]]
     first, last = float(track.time[rows[0]]), float(track.time[rows[-1]])
     apex = None if main is None else main.apex if main.apex is not None else main.offset
@@ -196,7 +196,7 @@ def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Ph
         "lo": drawn["lo"],
         "span": drawn["span"],
         "height": drawn["height"],
-        "width": frame.width,
+        "width": view.width,
         "times": [round(float(t), 4) for t in track.time[rows]],
         "points": base64.b64encode(np.clip(places.round(), -32768, 32767).astype("<i2").tobytes()).decode(),
         "lines": FACE_LINES,
@@ -207,7 +207,7 @@ def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Ph
     jumps = [m for m in data["moments"] if len(data["moments"]) <= MOST_JUMPS or m["name"] == "apex"]
     uri = "data:video/mp4;base64," + base64.b64encode(shown.film).decode() if shown.film else ""
     part = first > track.time[0] or last < track.time[-1] - 0.1
-    return {"data": data, "film": uri, "jumps": jumps, "part": part, "width": frame.width, "height": frame.height}
+    return {"data": data, "film": uri, "jumps": jumps, "part": part, "width": view.width, "height": view.height}
 
 
 def _measures(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

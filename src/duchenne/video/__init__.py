@@ -12,17 +12,20 @@ from duchenne.video.reader import (
     image_files,
     info,
     natural,
-    write,
 )
+from duchenne.video.writer import check_target, encode, redraw, write
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "Frame",
     "VideoInfo",
+    "check_target",
+    "encode",
     "frames",
     "image_files",
     "info",
     "natural",
+    "redraw",
     "write",
 ]

@@ -1,4 +1,4 @@
-"""Video in and out: frames one at a time, upright, with their true timestamps; only one frame is held.
+"""Video in: frames one at a time, upright, with their true timestamps; only one frame is held.
 
 Reads whatever FFmpeg reads, a single image (a clip of one frame) and a folder of numbered images.
 Limits: of a display matrix or EXIF orientation that mirrors, only the angle is applied; a transport stream
@@ -8,11 +8,10 @@ that ends early cannot be told from a whole one, as it declares no length; `star
 from __future__ import annotations
 
 import math
-import os
 import re
 import threading
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,13 +19,13 @@ from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from duchenne.errors import InputError, OutputError, UsageError
+from duchenne.errors import InputError, UsageError
 from duchenne.types import Array
 
 #: File endings that count as images of a sequence.
@@ -167,52 +166,6 @@ def natural(path: Path) -> tuple[list[str | int], str]:
     """Key of natural order: numbers by their value, letters without their case; equal ones by their exact name."""
     parts = re.split(r"([0-9]+)", path.name.lower())
     return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
-
-
-def write(path: str | Path, images: Iterable[Array], rate: float) -> Path:
-    """Write RGB pictures, uint8 (H, W, 3), as H.264 in MP4 at `rate` frames/s, and return the path.
-
-    The file appears only when it is complete. An odd width or height gains one repeated column or row.
-    Raises OutputError where nothing can be written, UsageError for a rate or file ending that makes no sense.
-    """
-    path = Path(path)
-    if not 0.001 <= rate <= 1000:
-        raise UsageError(f"A video needs 0.001 to 1000 frames per second, not {rate}.")
-    if path.suffix.lower() not in {".mp4", ".m4v"}:
-        raise UsageError(f"{path} would hold MP4; let its name end in .mp4.")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(part.absolute()), "w", format="mp4") as container:
-            _encode(path, container, images, Fraction(rate).limit_denominator(1001))
-        part.replace(path)
-    except (OSError, av.FFmpegError) as error:
-        raise OutputError(f"{path} cannot be written ({error}); choose another place or free space.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-    return path
-
-
-def _encode(path: Path, container: OutputContainer, images: Iterable[Array], rate: Fraction) -> None:
-    stream: VideoStream | None = None
-    shape: tuple[int, ...] = ()
-    for number, picture in enumerate(images):
-        if stream is None:
-            shape = picture.shape
-            stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
-            stream.height, stream.width = (side + side % 2 for side in shape[:2])
-            stream.pix_fmt = "yuv420p"
-        if picture.shape != shape or picture.ndim != 3 or picture.dtype != np.uint8:
-            found = f"{picture.dtype} {picture.shape}"
-            raise OutputError(f"{path}: picture {number} is {found}, expected uint8 (H, W, 3) of one size.")
-        pads = [(0, side % 2) for side in shape[:2]]
-        frame = av.VideoFrame.from_ndarray(np.pad(picture, [*pads, (0, 0)], mode="edge"), format="rgb24")
-        frame.pts, frame.time_base = number, 1 / rate
-        container.mux(stream.encode(frame))
-    if stream is None:
-        raise OutputError(f"{path} would be empty: there is no picture to write.")
-    container.mux(stream.encode(None))
 
 
 def _check_stretch(start: float | None, end: float | None) -> None:

@@ -18,9 +18,9 @@ from duchenne.features import measures
 from duchenne.features.descriptors import prepare
 from duchenne.features.phases import ACTIVITY, main_phase, phases
 from duchenne.report import placing
+from duchenne.report.drawing import around
 from duchenne.tabular.evidence import evidence, turning
 from duchenne.types import Array, FaceTrack, Features, Phase, Signals
-from duchenne.video import reel
 
 KIN = replace(simulate.POSED, onset=0.5, apex=1.0, offset=0.7, amplitude=0.2)
 
@@ -203,14 +203,16 @@ def _track(points: Array) -> FaceTrack:
 
 def test_a_film_is_cut_around_the_face_and_keeps_uneven_times(tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform((300, 200), (360, 280), (4, 68, 2))
-    frame = reel.around(_track(points))
+    frame = around(_track(points))
     assert 250 < frame.left < 300 and 360 < frame.right < 400 and 120 < frame.top < 200 and 280 < frame.bottom < 330
     assert frame.width % 2 == 0 and frame.height % 2 == 0
     np.testing.assert_allclose(frame.place(np.array([[frame.left, frame.top]])), [[0, 0]])
     times = [0.5, 0.54, 0.7, 1.1]
     pictures = [np.full((480, 640, 3), shade, np.uint8) for shade in (20, 90, 160, 230)]
     target = tmp_path / "film.mp4"
-    target.write_bytes(reel.encode(zip(times, pictures, strict=True), frame))
+    target.write_bytes(
+        video.encode(((t, frame.cut(p)) for t, p in zip(times, pictures, strict=True)), (frame.width, frame.height))
+    )
     found = list(video.frames(target))
     assert [f.time for f in found] == pytest.approx([0.0, 0.04, 0.2, 0.6], abs=1e-4)
     assert [float(f.bgr.mean()) for f in found] == pytest.approx([20, 90, 160, 230], abs=6)
@@ -218,6 +220,6 @@ def test_a_film_is_cut_around_the_face_and_keeps_uneven_times(tmp_path: Path) ->
 
 
 def test_a_film_of_nothing_is_empty_and_of_an_unseen_face_the_whole_picture() -> None:
-    unseen = reel.around(_track(np.full((3, 68, 2), np.nan)))
+    unseen = around(_track(np.full((3, 68, 2), np.nan)))
     assert (unseen.left, unseen.top, unseen.right, unseen.bottom) == (0, 0, 640, 480)
-    assert reel.encode([], unseen) == b""
+    assert video.encode([], (640, 480)) == b""

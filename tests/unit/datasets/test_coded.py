@@ -13,7 +13,7 @@ from duchenne.datasets import coded
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError
 from duchenne.types import Clip
-from duchenne.video.reader import frames, image_files
+from duchenne.video import frames, image_files
 
 CASME2 = ["Subject", "Filename", "", "OnsetFrame", "ApexFrame", "OffsetFrame", "", "Action Units", "Estimated Emotion"]
 SAMM = [
