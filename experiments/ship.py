@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from duchenne import checkpoints, io
+from duchenne import io
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
