@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu, spearmanr
 
-from duchenne.datasets import kinematics, people, simulate
+from duchenne.datasets import kinematics, people, portrait, simulate
 from duchenne.datasets.kinematics import KINDS, SmileKinematics, draw, smile_curve
 from duchenne.datasets.people import Person, mean_face, reshape, someone
 from duchenne.datasets.portrait import LANDMARKS
@@ -208,7 +208,7 @@ def test_no_made_up_face_is_folded_and_each_can_be_undone(shape):
 
 
 def test_a_shape_changes_the_proportion_it_is_named_after():
-    rest = people._NEUTRAL
+    rest = LANDMARKS - portrait.smile()[:68]
 
     def sizes(points):
         p = points - points[36:48].mean(axis=0)

@@ -19,7 +19,7 @@ from torch import nn
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.filter_units import filter_units
 from duchenne.expression.filters import Excited, excite, randomise, views_of
-from duchenne.plots.filters import BEYOND, BRIGHT, DARK, Tile, _large, contact_sheet, overlay, sprite
+from duchenne.plots.filters import BEYOND, BRIGHT, DARK, Tile, contact_sheet, overlay, sprite
 from duchenne.report import filters_page
 
 IMAGES = np.random.default_rng(0).normal(size=(40, 1, 12, 12)).astype(np.float32)
@@ -206,7 +206,9 @@ def test_a_page_without_units_and_checks() -> None:
 
 
 def test_scaling_is_what_scipy_does() -> None:
-    picture = np.random.default_rng(0).random((9, 14, 3)) * 255
-    wanted = zoom(picture, (20 / 14, 20 / 14, 1), order=3, mode="nearest", grid_mode=True).clip(0, 255)
-    assert wanted.shape == (13, 20, 3)
-    np.testing.assert_allclose(_large(picture, 20), wanted, atol=1)  # 9 rows become 13, not 12.86
+    picture = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
+    expected = zoom(picture.astype(float), (20 / 14, 20 / 14, 1), order=3, mode="nearest", grid_mode=True).clip(0, 255)
+    assert expected.shape == (13, 20, 3)
+    flat = np.zeros((1, 9, 14))
+    found = sprite(Tile("1", "", picture[None], flat, flat), 20)[3:16, :20]  # 9 rows become 13, not 12.86
+    np.testing.assert_allclose(found.astype(float), expected, atol=1)
