@@ -36,6 +36,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -49,7 +50,7 @@ import numpy as np
 
 from duchenne import pipeline, video
 from duchenne.batch import extract_task
-from duchenne.batch.work import Job
+from duchenne.batch.work import ClipJob
 from duchenne.expression.reading import load as load_expressions
 from duchenne.faces import follow
 from duchenne.faces.crops import crop
@@ -57,7 +58,8 @@ from duchenne.faces.landmarks import Dlib68
 from duchenne.faces.reading import LOOK
 from duchenne.judging import load_model
 from duchenne.types import Array
-from duchenne.workers.pool import Hands, Limits
+from duchenne.workers.pool import Pool
+from duchenne.workers.protocol import Job, Limits
 
 CLIP = "WolfgangLanger_Pexels.mp4"
 SIZES = {"360p": (640, 360), "1080p": (1920, 1080)}
@@ -66,7 +68,7 @@ HOG_FRAMES = {"360p": 120, "1080p": 24}  # a detector on every frame takes long,
 Tick = Callable[[int], None]
 Chain = Callable[[Path, int, Tick], Any]
 PACKAGES = ("av", "dlib-bin", "duchenne", "numpy", "opencv-contrib-python-headless", "scipy", "torch")
-COST = {"seconds": 4.0, "rate": 30.0, "clips": 1_000_000}  # the corpus on paper
+COST = {"seconds": 4.0, "rate": 30.0, "clips": 1_000_000}  # a batch on paper
 
 
 def luma(path: Path, frames: int) -> Iterator[tuple[av.VideoFrame, Array]]:
@@ -272,22 +274,22 @@ def shared(values: Any, unit: float) -> dict[str, float]:
 # ---- two processes
 
 
-def by_hands(path: Path, clips: int, count: int) -> float:
-    """Clips per second of `count` processes of a corpus together, after the first clip of each."""
-    options = {**extract_task().options, "cache": False}
+def by_workers(path: Path, clips: int, count: int) -> float:
+    """Clips per second of `count` workers of a batch together, after the first clip of each."""
+    task = extract_task(cache=False)
     with TemporaryDirectory() as out:
         jobs = (
-            Job(n, "extract", str(path.parent), path.name, path.name, out, f"{n}.csv", f"{out}/made", options=options)
+            Job(n, path.name, asdict(ClipJob(str(path.parent), path.name, path.name, out, f"{n}.csv", f"{out}/made")))
             for n in range(clips + count)
         )
         done = []
-        for outcome in Hands("extract", options, count, Limits())(jobs, lambda *_: None):
-            assert outcome.failure is None, outcome.failure
+        for result in Pool(task.work, count, Limits())(jobs, lambda *_: None):
+            assert result.failure is None, result.failure
             done.append(time.perf_counter())
     return clips / (done[-1] - done[count - 1])
 
 
-def labour(kind: str, amount: int) -> None:
+def work_alone(kind: str, amount: int) -> None:
     """Say "ready", wait for a line, work, print the seconds."""
     work: Callable[[], Any]
     if kind == "gemm":
@@ -304,20 +306,20 @@ def labour(kind: str, amount: int) -> None:
 
 def side_by_side(kind: str, amount: int, count: int) -> float:
     """Amounts per second of `count` processes together, each on a core of its own."""
-    words = [sys.executable, __file__, "--labour", kind, "--frames", str(amount)]
-    crew = [
+    words = [sys.executable, __file__, "--work", kind, "--frames", str(amount)]
+    processes = [
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
         for _ in range(count)
     ]
-    for core, each in enumerate(crew):
+    for core, each in enumerate(processes):
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(each.pid, {sorted(os.sched_getaffinity(0))[core]})
         assert each.stdout and each.stdout.readline().strip() == "ready"
-    for each in crew:
+    for each in processes:
         assert each.stdin
         each.stdin.write("\n")
         each.stdin.flush()
-    return sum(amount / float(each.communicate()[0]) for each in crew)
+    return sum(amount / float(each.communicate()[0]) for each in processes)
 
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -331,7 +333,7 @@ def scaling(path: Path, runs: int, frames: int) -> dict[str, Any]:
     if len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2:
         return {"left out": "one core"}
     speeds: dict[str, Callable[[int], float]] = {
-        "duchenne": partial(by_hands, path, 2 if runs == 1 else 12),
+        "duchenne": partial(by_workers, path, 2 if runs == 1 else 12),
         "gemm": partial(side_by_side, "gemm", frames),
         "python": partial(side_by_side, "python", frames),
     }
@@ -421,11 +423,11 @@ def main() -> None:
     words.add_argument("--runs", type=int, default=5)
     words.add_argument("--frames", type=int, default=10_000)
     words.add_argument("--quick", action="store_true")
-    words.add_argument("--labour", choices=["gemm", "python"], help=argparse.SUPPRESS)
+    words.add_argument("--work", choices=["gemm", "python"], help=argparse.SUPPRESS)
     words.add_argument("-o", "--out", type=Path)
     options = words.parse_args()
-    if options.labour:
-        labour(options.labour, options.frames)
+    if options.work:
+        work_alone(options.work, options.frames)
         return
     cv2.setNumThreads(1)
     root = os.environ.get("DUCHENNE_DATA")

@@ -1,4 +1,4 @@
-"""The kill test: a run over a corpus is killed at random times, started again, and must end with the same bytes.
+"""The kill test: a batch is killed at random times, started again, and must end with the same bytes.
 
     python benchmarks/kill.py [--clips 8] [--rounds 20] [--seed 1] [--quick] [--out benchmarks/kill.json]
 
@@ -53,20 +53,20 @@ def main() -> None:
 
 def measure(place: Path, clips: int, rounds: int, chance: random.Random) -> dict[str, Any]:
     """How often the bytes were the same, and every kill."""
-    corpus = make(place / "clips", clips)
-    run(corpus, place / "undisturbed").wait()
+    folder = make(place / "clips", clips)
+    run(folder, place / "undisturbed").wait()
     wanted = tree(place / "undisturbed")
     assert len(wanted) == clips + 3, sorted(wanted)
     kills: list[dict[str, Any]] = []
     same = 0
     for n in range(rounds):
         out = place / f"round{n}"
-        kills.append(disturb(corpus, out, VICTIMS[n % 3], chance, clips + 2))
-        same += finish(corpus, out, wanted)
+        kills.append(disturb(folder, out, VICTIMS[n % 3], chance, clips + 2))
+        same += finish(folder, out, wanted)
         print(f"round {n + 1}: {kills[-1]}, {same} the same", file=sys.stderr)
     out = place / "often"
-    kills += [disturb(corpus, out, VICTIMS[n % 3], chance, clips + 2) for n in range(rounds)]
-    same += finish(corpus, out, wanted)
+    kills += [disturb(folder, out, VICTIMS[n % 3], chance, clips + 2) for n in range(rounds)]
+    same += finish(folder, out, wanted)
     return {"compared": rounds + 1, "identical": same, "files": len(wanted), "kills": kills}
 
 
@@ -82,15 +82,15 @@ def make(folder: Path, clips: int) -> Path:
     return folder
 
 
-def run(corpus: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "duchenne", "extract", "--no-cache", str(corpus), "-o", str(out), "--workers", "2"]
+def run(folder: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "duchenne", "extract", "--no-cache", str(folder), "-o", str(out), "--workers", "2"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
-def disturb(corpus: Path, out: Path, victim: str, chance: random.Random, clips: int) -> dict[str, Any]:
+def disturb(folder: Path, out: Path, victim: str, chance: random.Random, clips: int) -> dict[str, Any]:
     """Start a run and kill `victim` at a random moment; a run that goes on is waited for."""
     before, pause, number = chance.randrange(clips), chance.random(), chance.randrange(3)
-    process = run(corpus, out)
+    process = run(folder, out)
     while recorded(out) < before and process.poll() is None:
         time.sleep(0.005)
     with suppress(subprocess.TimeoutExpired):
@@ -103,8 +103,8 @@ def disturb(corpus: Path, out: Path, victim: str, chance: random.Random, clips: 
                 os.killpg(process.pid, signal.SIGKILL)
             elif victim == "parent":
                 process.kill()
-            elif hands := descendants(process.pid):
-                os.kill(hands[number % len(hands)], signal.SIGKILL)
+            elif workers := descendants(process.pid):
+                os.kill(workers[number % len(workers)], signal.SIGKILL)
     code = process.wait()
     return {"victim": victim, "done": done, "too_late": late, "code": code}
 
@@ -119,9 +119,9 @@ def descendants(pid: int) -> list[int]:
     return [n for file in files for child in map(int, file.read_text().split()) for n in (child, *descendants(child))]
 
 
-def finish(corpus: Path, out: Path, wanted: dict[str, str]) -> bool:
+def finish(folder: Path, out: Path, wanted: dict[str, str]) -> bool:
     """Run to the end and say whether the files are those of the undisturbed run."""
-    code = run(corpus, out).wait()
+    code = run(folder, out).wait()
     return code == 1 and tree(out) == wanted  # 1: two of the clips are no videos
 
 

@@ -1,5 +1,7 @@
-"""Many clips: found, shared among processes, done once each whatever happens, and told in tables."""
+"""A batch of clips: found, shared among workers, done once each whatever happens, and put in tables.
 
-from duchenne.batch.run import Meter, Result, Task, analyze_task, extract_task, process
+What is done to one clip is `pipeline`'s; how processes are kept alive is `workers`'."""
 
-__all__ = ["Meter", "Result", "Task", "analyze_task", "extract_task", "process"]
+from duchenne.batch.run import Meter, Summary, Task, analyze_task, extract_task, process
+
+__all__ = ["Meter", "Summary", "Task", "analyze_task", "extract_task", "process"]

@@ -1,7 +1,7 @@
-"""The jobs of a corpus on a Dask cluster: a task is one clip, done by a process of its own beside the Dask worker.
+"""The jobs of a batch on a Dask cluster: a task is one clip, done by a process of its own beside the Dask worker.
 
 What a clip does to the process that reads it never reaches the worker, and what becomes of workers or scheduler costs
-nothing but time: who runs the corpus keeps its journal, and hands out again whatever has no answer yet.
+nothing but time: who runs the batch keeps its journal, and gives out again whatever has no result yet.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from duchenne.batch.plan import STATE
-from duchenne.batch.work import Job
 from duchenne.errors import DuchenneError, UsageError
-from duchenne.workers.pool import Hand, Limits, Outcome
+from duchenne.workers.pool import Worker
+from duchenne.workers.protocol import Job, Limits, Result, Work
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -31,8 +31,8 @@ AHEAD = 1000  # clips that wait at the scheduler, which stays small; the rest wa
 AWAY = 300.0  # s that a scheduler may be gone
 _LOSSES = 10  # times that a clip's worker may vanish
 _IDLE = 60.0  # s that a process waits for its next clip
-_IDLERS: dict[str, list[tuple[float, Hand]]] = {}  # of one Dask worker, by what they were started for
-_DOOR = threading.Lock()
+_IDLE_WORKERS: dict[str, list[tuple[float, Worker]]] = {}  # of one Dask worker, by what they were started for
+_LOCK = threading.Lock()
 
 
 class Cluster:
@@ -44,8 +44,7 @@ class Cluster:
 
     def __init__(
         self,
-        kind: str,
-        options: Mapping[str, Any],
+        work: Work,
         agreed: Mapping[str, Any],
         limits: Limits,
         *,
@@ -55,20 +54,20 @@ class Cluster:
     ) -> None:
         if missing := [n for n in ("distributed", *(["dask_jobqueue"] if slurm else [])) if find_spec(n) is None]:
             raise UsageError(f"--cluster and --slurm need {missing[0]}; pip install 'duchenne[cluster]'.")
-        self.hello = {"kind": kind, "options": dict(options), "limits": asdict(limits), "agreed": agreed["versions"]}
+        self.setup = {"work": asdict(work), "limits": asdict(limits), "versions": agreed["versions"]}
         self.address, self.slurm, self.away = address, slurm, away
 
-    def __call__(self, jobs: Iterable[Job], tick: Callable[[int, int], None]) -> Iterator[Outcome]:
-        """Outcomes as they come; `tick` stays silent, as frames are not counted across the net."""
+    def __call__(self, jobs: Iterable[Job], progress: Callable[[int, int], None]) -> Iterator[Result]:
+        """Results as they come; `progress` is not called, as frames are not counted across the net."""
         waiting, given = iter(jobs), dict[int, Job]()
         with ExitStack() as stack:
             address = self.address or self._slurm(stack)
             since: float | None = None
             while True:
                 with _client(address, self.away) as client:
-                    for outcome in self._session(client, waiting, given):
+                    for result in self._session(client, waiting, given):
                         since = None
-                        yield outcome
+                        yield result
                     if not given:
                         with suppress(Exception):  # they leave by themselves too
                             client.run(_leave, 0.0)
@@ -77,8 +76,8 @@ class Cluster:
                 if time.monotonic() - since > self.away:
                     raise DuchenneError(f"The Dask scheduler at {address} does not stay up; see to it and start again.")
 
-    def _session(self, client: Client, waiting: Iterator[Job], given: dict[int, Job]) -> Iterator[Outcome]:
-        """Outcomes until all is done or the connection is lost: then `given` holds what has no answer yet."""
+    def _session(self, client: Client, waiting: Iterator[Job], given: dict[int, Job]) -> Iterator[Result]:
+        """Results until all is done or the connection is lost: then `given` holds what has no result yet."""
         from distributed import as_completed
 
         losses: dict[int, int] = {}
@@ -96,15 +95,15 @@ class Cluster:
                 _check(future.exception(), losses[number], given[number])
                 futures.add(self._give(client, given[number]))
                 continue
-            yield Outcome(**future.result())
+            yield Result(**future.result())
             del given[number]
             for job in itertools.islice(waiting, 1):
                 given[job.number] = job
                 futures.add(self._give(client, job))
 
     def _give(self, client: Client, job: Job) -> Future:
-        name = f"{self.hello['kind']}-{job.number}-{uuid4().hex[:12]}"
-        return client.submit(_do, asdict(job), self.hello, key=name, pure=False)
+        name = f"clip-{job.number}-{uuid4().hex[:12]}"
+        return client.submit(_do, asdict(job), self.setup, key=name, pure=False)
 
     def _slurm(self, stack: ExitStack) -> str:
         from dask_jobqueue import SLURMCluster
@@ -148,30 +147,30 @@ def _check(error: BaseException | None, times: int, job: Job) -> None:
     if isinstance(error, ImportError):
         raise DuchenneError(f"A Dask worker has no duchenne ({error}); install the same version there.") from error
     if not isinstance(error, KilledWorker) or times >= _LOSSES:
-        raise DuchenneError(f"{job.path} cannot be done on this cluster ({error}); look at its workers' logs.")
+        raise DuchenneError(f"{job.name} cannot be done on this cluster ({error}); look at its workers' logs.")
 
 
-def _do(job: dict[str, Any], hello: dict[str, Any]) -> dict[str, Any]:
+def _do(job: dict[str, Any], setup: dict[str, Any]) -> dict[str, Any]:
     """On a Dask worker: do one job in a process of its own, which stays for the next one."""
-    _fits(job, hello["agreed"])
-    purpose = json.dumps(hello, sort_keys=True)
-    with _DOOR:
-        idle = _IDLERS.setdefault(purpose, [])
-        hand = idle.pop()[1] if idle else Hand(hello["kind"], hello["options"], Limits(**hello["limits"]))
+    _check_machine(job["arguments"], setup["versions"])
+    purpose = json.dumps(setup, sort_keys=True)
+    with _LOCK:
+        idle = _IDLE_WORKERS.setdefault(purpose, [])
+        worker = idle.pop()[1] if idle else Worker(Work(**setup["work"]), Limits(**setup["limits"]))
     try:
-        outcome = hand.do(Job(**job), lambda _: None)
+        result = worker.do(Job(**job), lambda *_: None)
     except BaseException:
-        hand.close()
+        worker.close()
         raise
-    with _DOOR:
-        idle.append((time.monotonic(), hand))
+    with _LOCK:
+        idle.append((time.monotonic(), worker))
     timer = threading.Timer(_IDLE + 1, _leave)
     timer.daemon = True
     timer.start()
-    return asdict(outcome)
+    return asdict(result)
 
 
-def _fits(job: Mapping[str, Any], agreed: Mapping[str, str]) -> None:
+def _check_machine(job: Mapping[str, Any], agreed: Mapping[str, str]) -> None:
     """DuchenneError where this worker would make other results, or put them where nobody finds them."""
     from duchenne.batch.run import versions
 
@@ -190,10 +189,10 @@ def _fits(job: Mapping[str, Any], agreed: Mapping[str, str]) -> None:
 def _leave(idle: float = _IDLE) -> None:
     """End the processes of this Dask worker that have waited for `idle` seconds."""
     now = time.monotonic()
-    with _DOOR:
-        for waiting in _IDLERS.values():
-            stay = [(since, hand) for since, hand in waiting if now - since < idle]
-            gone = [hand for since, hand in waiting if now - since >= idle]
+    with _LOCK:
+        for waiting in _IDLE_WORKERS.values():
+            stay = [(since, worker) for since, worker in waiting if now - since < idle]
+            gone = [worker for since, worker in waiting if now - since >= idle]
             waiting[:] = stay
-            for hand in gone:
-                hand.close()
+            for worker in gone:
+                worker.close()

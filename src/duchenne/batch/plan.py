@@ -1,4 +1,4 @@
-"""Which clips a corpus has: found in folders or listed by a manifest, in an order that is the same everywhere."""
+"""Which clips a batch has: found in folders or listed by a manifest, in an order that is the same everywhere."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """All clips of a corpus in their order, the folder that their paths begin at, and sentences about what was left."""
+    """All clips of a batch in their order, the folder that their paths begin at, and sentences about what was left."""
 
     root: Path
     items: list[Item]

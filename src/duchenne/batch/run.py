@@ -1,11 +1,11 @@
-"""One run over a corpus: what is left is done, what is done is recorded, and the tables are put together."""
+"""One run over many clips: what is left is done, what is done is recorded, and the tables are put together."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -14,11 +14,12 @@ from duchenne import __version__, io
 from duchenne.batch import plan, tables
 from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State, hold
-from duchenne.batch.work import Job
-from duchenne.errors import OutputError, UsageError
+from duchenne.batch.work import ClipJob
+from duchenne.errors import DuchenneError, UsageError
 from duchenne.registry import DETECTORS
-from duchenne.workers import pool
-from duchenne.workers.pool import Hands, Limits, Outcome, Runner
+from duchenne.workers.pool import Pool, Runner
+from duchenne.workers.protocol import Job, Limits, Result, Work
+from duchenne.workers.resources import cores, share
 
 _CHAIN = ("av", "dlib-bin", "numpy", "opencv-contrib-python-headless")
 _JUDGES = ("safetensors", "scikit-learn", "scipy", "torch", "xgboost-cpu", "xgboost")
@@ -27,7 +28,7 @@ FORMATS = ("csv", "parquet")
 
 @dataclass(frozen=True)
 class Task:
-    """What is done to every clip: `options` for the processes that do it, `settings` that its results depend on."""
+    """What is done to every clip: `options` for the workers that do it, `settings` that its results depend on."""
 
     kind: str
     options: Mapping[str, Any]
@@ -35,6 +36,11 @@ class Task:
     place: str = "{}"  # of a clip's results, below the folder of results
     last: str = ""  # what of them, below `place`, is put there last
     card: Mapping[str, Any] = field(default_factory=dict)  # of the model, for the page
+
+    @property
+    def work(self) -> Work:
+        """What a worker is told of it."""
+        return Work("duchenne.batch.work:load", "duchenne.batch.work:run", {"task": self.kind, **self.options})
 
     @property
     def agreed(self) -> dict[str, Any]:
@@ -53,7 +59,7 @@ class Meter:
     left: int  # bytes
     frames: int = 0
     passed: int = 0  # bytes
-    began: float | None = None  # time of the first frame, as loading libraries tells nothing of the pace
+    began: float | None = None  # time of the first frame, as loading libraries says nothing of the speed
     current: dict[int, int] = field(default_factory=dict)  # frames of the clips at work
 
     @property
@@ -63,21 +69,21 @@ class Meter:
 
     @property
     def eta(self) -> float | None:
-        """Seconds that the remaining bytes take at the pace so far; None before the first clip is done."""
+        """Seconds that the remaining bytes take at the speed so far; None before the first clip is done."""
         return self._spent() * self.left / self.passed if self.passed else None
 
-    def tick(self, number: int, frames: int) -> None:
+    def progress(self, number: int, frames: int) -> None:
         """A clip at work has come to that many frames."""
         self.began = self.began or time.monotonic()
         self.current[number] = frames
 
-    def count(self, item: Item, outcome: Outcome) -> None:
+    def count(self, item: Item, result: Result) -> None:
         """A clip is done, with its rows or its failure."""
         self.began = self.began or time.monotonic()
         size = item.stamp[0] if item.stamp else 0
-        seen = self.current.pop(outcome.number, 0)
-        self.frames += outcome.rows[0]["frames"] if outcome.rows else seen
-        self.done, self.failed = self.done + 1, self.failed + (outcome.failure is not None)
+        seen = self.current.pop(result.number, 0)
+        self.frames += result.value[0]["frames"] if result.value else seen
+        self.done, self.failed = self.done + 1, self.failed + (result.failure is not None)
         self.left, self.passed = self.left - size, self.passed + size
 
     def _spent(self) -> float:
@@ -85,8 +91,8 @@ class Meter:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a run leaves: the whole corpus' summary, its share's failures, its own work, and notes for a person."""
+class Summary:
+    """What a run leaves: the summary of all clips, its share's failures, its own work, and notes for a person."""
 
     summary: dict[str, Any]
     failed: int
@@ -174,8 +180,8 @@ def process(
     retry: bool = False,
     runner: Runner | None = None,
     watch: Callable[[Meter], None] = lambda _: None,
-) -> Result:
-    """Do a task for every clip of a corpus (see `plan.find`) that `out` does not hold yet, and write the tables.
+) -> Summary:
+    """Do a task for every clip (see `plan.find`) that `out` does not hold yet, and write the tables.
 
     shard     (i, n): every n-th clip from the i-th on only, for n runs that share one folder
     workers   processes, by default as many as there are cores; each may use `memory` GB (by default a fair share of
@@ -184,60 +190,61 @@ def process(
     runner    does the jobs instead of processes on this machine
     watch     called as the work goes on
 
-    The same corpus and task give the same bytes below `out`, `.duchenne` left out, in however many runs, shares and
+    The same clips and task give the same bytes below `out`, `.duchenne` left out, in however many runs, shares and
     processes. InputError without clips, UsageError where `out` belongs to something else, OutputError where it cannot
     be written; then, as after a kill, the next run goes on.
     """
     began, out = time.monotonic(), Path(out).absolute()
-    corpus = plan.find(sources, out, manifest)
-    share, notes = corpus.share(shard), list(corpus.notes)
+    clips = plan.find(sources, out, manifest)
+    own, notes = clips.share(shard), list(clips.notes)
     with hold(out, task.agreed, shard) as state:
-        if gone := state.gone(corpus.items):
+        if gone := state.gone(clips.items):
             notes.append(f"Clips of an earlier run that are not there any more: {gone}; they have left the tables.")
-        todo = [item for item in share if not _done(state, task, item, retry)]
-        meter = _meter(state, share, todo)
+        todo = [item for item in own if not _done(state, task, item, retry)]
+        meter = _meter(state, own, todo)
         if runner is None and todo:
-            count = max(1, min(workers or _cores(), len(todo)))
-            room = int(memory * 1e9) if memory else max(1 << 30, int(0.8 * pool.memory() / count))
-            runner = Hands(task.kind, task.options, count, Limits(stall, room))
+            count = max(1, min(workers or cores(), len(todo)))
+            limits = Limits(stall, int(memory * 1e9) if memory else share(count))
+            runner = Pool(task.work, count, limits, forked=task.options.get("device", "cpu") == "cpu")
         try:
             if runner is not None and todo:
-                _work(runner, _jobs(task, corpus, state, todo), todo, state, meter, watch)
-            summary = tables.assemble(corpus, state, task.kind, task.agreed, task.card)
+                _work(runner, _jobs(task, clips, state, todo), todo, state, meter, watch)
+            summary = tables.assemble(clips, state, task.kind, task.agreed, task.card)
         except KeyboardInterrupt:
-            tables.assemble(corpus, state, task.kind, task.agreed, task.card)
+            tables.assemble(clips, state, task.kind, task.agreed, task.card)
             raise
-        except OutputError as error:
-            raise OutputError(str(error).replace(str(state.scratch), str(out))) from error
-    frames = meter.frames
-    return Result(summary, meter.failed, len(todo), frames, time.monotonic() - began, notes)
+        except DuchenneError as error:
+            raise type(error)(str(error).replace(str(state.scratch), str(out))) from error
+    return Summary(summary, meter.failed, len(todo), meter.frames, time.monotonic() - began, notes)
 
 
 def _work(
     runner: Runner, jobs: Iterator[Job], todo: list[Item], state: State, meter: Meter, watch: Callable[[Meter], None]
 ) -> None:
-    def tick(number: int, frames: int) -> None:
-        meter.tick(number, frames)
+    def progress(number: int, frames: int) -> None:
+        meter.progress(number, frames)
         watch(meter)
 
     watch(meter)
-    with closing(cast(Any, runner(jobs, tick))) as outcomes:
-        for outcome in outcomes:
-            item = todo[outcome.number]
-            if outcome.failure is not None:
-                state.write(item, failure=plan.readable(outcome.failure))
+    with closing(cast(Any, runner(jobs, progress))) as results:
+        for result in results:
+            item = todo[result.number]
+            if result.failure is not None:
+                state.write(item, failure=plan.readable(result.failure))
             else:
-                state.write(item, rows=outcome.rows)
-            meter.count(item, outcome)
+                state.write(item, rows=result.value)
+            meter.count(item, result)
             watch(meter)
 
 
-def _jobs(task: Task, corpus: Plan, state: State, items: list[Item]) -> Iterator[Job]:
+def _jobs(task: Task, clips: Plan, state: State, items: list[Item]) -> Iterator[Job]:
     for number, item in enumerate(items):
-        yield Job(
-            number, task.kind, str(corpus.root), item.path, item.name, str(state.out), task.place.format(item.place),
-            str(state.scratch), item.start, item.end, item.rate, task.options,
+        place = task.place.format(item.place)
+        job = ClipJob(
+            str(clips.root), item.path, item.name, str(state.out), place, str(state.scratch),
+            item.start, item.end, item.rate,
         )  # fmt: skip
+        yield Job(number, item.path, asdict(job), item.start or 0.0)
 
 
 def _done(state: State, task: Task, item: Item, retry: bool) -> bool:
@@ -249,17 +256,11 @@ def _done(state: State, task: Task, item: Item, retry: bool) -> bool:
     return (state.out / task.place.format(item.place) / task.last).exists()
 
 
-def _meter(state: State, share: list[Item], todo: list[Item]) -> Meter:
+def _meter(state: State, own: list[Item], todo: list[Item]) -> Meter:
     waiting = {item.key for item in todo}
-    earlier = [state.read(item) or {} for item in share if item.key not in waiting]
+    earlier = [state.read(item) or {} for item in own if item.key not in waiting]
     left = sum(item.stamp[0] for item in todo if item.stamp)
-    return Meter(len(share), len(earlier), sum("failure" in found for found in earlier), left)
-
-
-def _cores() -> int:
-    from joblib import cpu_count  # knows of containers and job schedulers
-
-    return int(cpu_count())
+    return Meter(len(own), len(earlier), sum("failure" in found for found in earlier), left)
 
 
 def _detector(name: str) -> str:

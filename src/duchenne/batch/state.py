@@ -17,7 +17,7 @@ from duchenne import io
 from duchenne.batch.plan import STATE, Item
 from duchenne.errors import OutputError, UsageError
 
-FORMAT = 1
+FORMAT = 2  # of the state folder; 1: duchenne 0.1.0 with columns of other names
 TABLES = ("clips.csv", "failures.csv", "summary.json", "index.html")
 _BRIEF = 30.0  # s that shards which start together wait for one another, and
 _LONG = 600.0  # s for one another's tables
@@ -118,6 +118,8 @@ def _agree(out: Path, settings: Mapping[str, Any]) -> None:
         there, here = _flat(found), _flat(wanted)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} is damaged ({error}); choose another folder for the results.") from error
+    if found.get("format") != FORMAT:
+        raise UsageError(f"{out} holds results of another version of duchenne; choose another folder for these.")
     names = sorted(there.keys() | here.keys(), key=lambda name: (name != "task", name))
     differ = [name for name in names if there.get(name) != here.get(name)]
     if differ:

@@ -1,4 +1,4 @@
-"""The tables of a corpus, put together in the order of its clips from what was recorded of each."""
+"""The tables of a batch, put together in the order of its clips from what was recorded of each."""
 
 from __future__ import annotations
 

@@ -1,35 +1,38 @@
-"""What is done to one clip of a corpus, in a process of its own."""
+"""What is done to one clip of a batch, in a worker (`workers.protocol.Work`)."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duchenne import io
 from duchenne.batch.tables import publish
 from duchenne.errors import InputError, OutputError
+from duchenne.registry import DETECTORS, LANDMARKERS
+from duchenne.workers.protocol import Heartbeat
 
 if TYPE_CHECKING:
     from duchenne.clips.cache import Cache
     from duchenne.types import FaceTrack
 
-Tick = Callable[[int], None]
+Options = Mapping[str, Any]
 Row = dict[str, Any]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 @dataclass(frozen=True)
-class Job:
-    """One clip and what to do with it, as it travels between processes.
+class ClipJob:
+    """One clip, as it travels between processes.
 
     `path` is below `root`, and `name` is what tables call it; results go to `place` below `out`, and are made at the
     same place below `scratch`.
     """
 
-    number: int
-    kind: str
     root: str
     path: str
     name: str
@@ -39,7 +42,6 @@ class Job:
     start: float | None = None
     end: float | None = None
     rate: float | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def made(self) -> Path:
@@ -52,23 +54,9 @@ class Job:
         return {"start": self.start, "end": self.end, "rate": self.rate}
 
 
-def do(job: Job, tick: Tick) -> list[Row]:
-    """Do a job, put its results in place, and return its rows, one per face; see `KINDS`.
-
-    What an earlier version of the clip left is removed first. The work runs in the corpus' own folder, so that
-    results and sentences name clips as the tables do, wherever the corpus lies. InputError where the clip is at fault.
-    """
-    os.chdir(job.root)
-    _clear(job)
-    rows = KINDS[job.kind](job, tick)
-    for made in sorted(job.made.iterdir()) if job.made.is_dir() else [job.made]:
-        publish(made, Path(job.out) / made.relative_to(job.scratch))
-    return rows
-
-
-def prepare(kind: str, options: Mapping[str, Any]) -> None:
-    """Load what a kind of job needs once: code, and models."""
-    if kind == "analyze":
+def load(options: Options, shared: bool) -> None:
+    """Load what a task's clips need once: code and models; `shared`: for workers that are forked from this process."""
+    if options["task"] == "analyze":
         from duchenne import judging
         from duchenne.expression import reading
 
@@ -78,14 +66,38 @@ def prepare(kind: str, options: Mapping[str, Any]) -> None:
     else:
         from duchenne.clips import cache  # noqa: F401
         from duchenne.preprocess import clean  # noqa: F401
+    if shared:  # these stay loaded; a process that works alone waits for a clip that is not in the cache
+        for make in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):
+            make()
 
 
-def extract_clip(job: Job, tick: Tick) -> list[Row]:
+def run(options: Options, arguments: Mapping[str, Any], heartbeat: Heartbeat) -> list[Row]:
+    """Do a task with a clip, put its results in place, and return its rows, one per face; see `TASKS`.
+
+    What an earlier version of the clip left is removed first. The work runs in the folder of the clips, so that
+    results and sentences name clips as the tables do, wherever they lie. InputError where the clip is at fault,
+    OutputError where results cannot be written.
+    """
+    job = ClipJob(**arguments)
+    os.chdir(job.root)
+    _clear(job)
+    try:
+        rows = TASKS[options["task"]](job, options, heartbeat)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OutputError(f"{job.out} takes no more ({error.strerror}); make space and start again.") from error
+    for made in sorted(job.made.iterdir()) if job.made.is_dir() else [job.made]:
+        publish(made, Path(job.out) / made.relative_to(job.scratch))
+    found: list[Row] = io.plain(rows)
+    return found
+
+
+def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:
     """Follow the faces of a clip into a table of frames, `job.place`; InputError where none is seen."""
-    from duchenne import io
     from duchenne.preprocess import clean
 
-    options, gauges, frames = job.options, list[clean.Gauge](), 0
+    gauges, frames = list[clean.Gauge](), 0
 
     def watch(tracks: list[FaceTrack]) -> None:
         gauges.extend(clean.Gauge() for _ in tracks[len(gauges) :])
@@ -95,10 +107,10 @@ def extract_clip(job: Job, tick: Tick) -> list[Row]:
     def count(done: int) -> None:
         nonlocal frames
         frames = done
-        tick(done)
+        heartbeat(done)
 
-    told = {name: options[name] for name in ("detector", "all_faces", "allow_truncated")}
-    blocks = _cache(job).read_faces(job.path, **job.stretch, **told, on_frame=count)
+    chosen = {name: options[name] for name in ("detector", "all_faces", "allow_truncated")}
+    blocks = _cache(options).read_faces(job.path, **job.stretch, **chosen, on_frame=count)
     end = io.write_frames(job.made, blocks, job.name, watch)
     if not any(gauge.seen_frames for gauge in gauges):
         raise InputError(f"{job.path} shows no face: none was found in {frames} frames.")
@@ -110,30 +122,33 @@ def extract_clip(job: Job, tick: Tick) -> list[Row]:
     ]
 
 
-def analyze_clip(job: Job, tick: Tick) -> list[Row]:
+def analyze_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:
     """Judge a clip as `duchenne analyze` does, into the folder `job.place`; InputError where no face is seen."""
     from duchenne import judging, pipeline
 
     wanted = ("model", "emotion", "all_faces", "device", "detector", "allow_truncated")
-    options: dict[str, Any] = {**job.stretch, **{name: job.options[name] for name in wanted}}
-    found = pipeline.examine(job.path, **options, on_frame=tick, read=_cache(job).read_faces)
-    card = judging.load_model(job.options["model"]).card
-    page, faces = job.options["report"], job.options["faces"]
+    chosen: dict[str, Any] = {**job.stretch, **{name: options[name] for name in wanted}}
+    found = pipeline.examine(job.path, **chosen, on_frame=heartbeat, read=_cache(options).read_faces)
+    card = judging.load_model(options["model"]).card
+    page, faces = options["report"], options["faces"]
     pipeline.save(found, job.made, card, rate=job.rate, start=job.start, page=page, faces=faces, thumb=True)
     return [each.verdict.to_row() for each in found]
 
 
-#: Kind of job → what does it.
-KINDS: dict[str, Callable[[Job, Tick], list[Row]]] = {"extract": extract_clip, "analyze": analyze_clip}
+#: Task → what does it with one clip.
+TASKS: dict[str, Callable[[ClipJob, Options, Heartbeat], list[Row]]] = {
+    "extract": extract_clip,
+    "analyze": analyze_clip,
+}
 
 
-def _cache(job: Job) -> Cache:
+def _cache(options: Options) -> Cache:
     from duchenne.clips.cache import Cache
 
-    return Cache() if job.options["cache"] else Cache(limit=0)
+    return Cache() if options["cache"] else Cache(limit=0)
 
 
-def _clear(job: Job) -> None:
+def _clear(job: ClipJob) -> None:
     place = Path(job.out) / job.place
     patterns = ("verdict.json", "frames.csv", "emotions.csv", "report*.html", "thumb*.jpg")
     try:

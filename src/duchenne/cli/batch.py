@@ -65,8 +65,8 @@ def extract(
     )  # fmt: skip
 
 
-def is_corpus(clips: list[str], rate: float | None, options: dict[str, Any]) -> bool:
-    """Whether `analyze` is asked for a corpus: a manifest, a share, a folder that is not one clip of images."""
+def is_batch(clips: list[str], rate: float | None, options: dict[str, Any]) -> bool:
+    """Whether `analyze` is asked for a batch: a manifest, a share, a folder that is not one clip of images."""
     if rate is not None:
         return False
     if any(options[name] for name in ("manifest", "shard", "workers", "retry", "cluster", "slurm")):
@@ -89,7 +89,7 @@ def run(
     slurm: int | None = None,
     **options: Any,
 ) -> None:
-    """Run a task over a corpus while a person watches, say what became of it, and leave with 1 if clips failed."""
+    """Run a task over many clips while a person watches, say what became of it, and leave with 1 if clips failed."""
     from duchenne.batch import process
     from duchenne.batch.state import shard_of
 
@@ -120,12 +120,12 @@ def run(
 
 def _cluster(task: Task, address: str | None, slurm: int | None, stall: float, memory: float | None) -> Runner:
     from duchenne.batch.cluster import Cluster
-    from duchenne.workers.pool import Limits
+    from duchenne.workers.protocol import Limits
 
     if address and slurm:
         raise UsageError("--cluster and --slurm exclude each other: name a scheduler, or ask for SLURM jobs.")
     limits = Limits(stall, int(memory * 1e9)) if memory else Limits(stall)
-    return Cluster(task.kind, task.options, task.agreed, limits, address=address, slurm=slurm)
+    return Cluster(task.work, task.agreed, limits, address=address, slurm=slurm)
 
 
 @contextmanager

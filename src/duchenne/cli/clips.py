@@ -70,11 +70,11 @@ def analyze(
         "detector": detector,
     }
     judging |= {"allow_truncated": allow_truncated}
-    if not batch.is_corpus(clips, rate, many):
+    if not batch.is_batch(clips, rate, many):
         _each(clips, out, as_json, faces, judging | {"rate": rate, "start": start, "end": end})
         return
     if as_json or start is not None or end is not None:
-        raise UsageError("--json, --start and --end are for single clips; a corpus has tables, and a --manifest.")
+        raise UsageError("--json, --start and --end are for single clips; a batch has tables, and a --manifest.")
     if out is None:
         raise UsageError("A folder of videos needs --out FOLDER for its results; one of images needs --rate.")
     from duchenne.batch import analyze_task

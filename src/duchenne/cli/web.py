@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from duchenne.cli.app import app, log
+from duchenne.cli.batch import Memory
 from duchenne.cli.clips import ModelOption
 
 
@@ -17,6 +18,7 @@ def serve(
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     max_mb: Annotated[float, typer.Option(min=0.001, help="Largest clip, in megabytes.")] = 500.0,
     max_seconds: Annotated[float, typer.Option(min=1.0, help="Longest work on one clip, in seconds.")] = 600.0,
+    memory: Memory = None,
     model: ModelOption = "default",
 ) -> None:
     """Open a page on this computer on which to drop clips, record one, read verdicts and compare; nothing leaves it."""
@@ -40,4 +42,4 @@ def serve(
         if browser:  # one that runs in the terminal would hold everything up
             threading.Thread(target=webbrowser.open, args=(once,), daemon=True).start()
 
-    server.serve(server.Settings(host, port, model, max_mb, max_seconds), opened)
+    server.serve(server.Settings(host, port, model, max_mb, max_seconds, memory), opened)

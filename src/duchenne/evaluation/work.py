@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from duchenne.evaluation.crossval import Answers, Truth, judge_fold
 from duchenne.faces import identity
 from duchenne.methods import names as methods
 from duchenne.types import Array, Classifier, Clip, FaceTrack, Features, Reader, Sample
+from duchenne.workers.resources import in_order, torch_on_one_thread
 
 #: (what is being done, pieces done, pieces in all)
 Tick = Callable[[str, int, int], None]
@@ -69,7 +69,7 @@ def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int
     wanted = list(dict.fromkeys(readers))
     chunks = list(_chunks(clips))
     parts: list[dict[str, Any]] = []
-    for done, part in enumerate(_parallel(_read_chunk, [(chunk, wanted, work) for chunk in chunks], jobs), 1):
+    for done, part in enumerate(in_order(_read_chunk, [(chunk, wanted, work) for chunk in chunks], jobs), 1):
         parts.append(part)
         tick("reading clips", sum(map(len, chunks[:done])), len(clips))
     _check_alike(part["like"] for part in parts if part["like"] is not None)
@@ -198,7 +198,7 @@ def judge(
     """The answers of every task, in order, from `jobs` processes; `data` names all that they depend on besides."""
     calls = [(task, table(task), truth, split(task), data, work) for task in tasks]
     done: list[Answers] = []
-    for answers in _parallel(_judge_task, calls, jobs):
+    for answers in in_order(_judge_task, calls, jobs):
         done.append(answers)
         tick("fitting and judging", len(done), len(tasks))
     return done
@@ -207,7 +207,7 @@ def judge(
 def _judge_task(task: Task, x: Array, truth: Truth, split: Split, data: str, work: Path) -> Answers:
     def fresh() -> dict[str, Array]:
         model = make(task)
-        with _torch_on_one_thread():  # not before: making a model may load torch
+        with torch_on_one_thread():  # not before: making a model may load torch
             found = vars(judge_fold(model, x, truth, split))
         # rounded, so that predictions.csv holds in full what is scored
         return {
@@ -218,34 +218,3 @@ def _judge_task(task: Task, x: Array, truth: Truth, split: Split, data: str, wor
     found = kept(work / "folds", key, fresh)
     p, rank, sure, fold = (found[name] for name in ("p", "rank", "sure", "fold"))
     return Answers(p, rank, sure, fold, float(found["fit"]), float(found["predict"]))
-
-
-def _parallel(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Any]:
-    """Results in order as they come. One thread each: sums must not depend on the machine's cores."""
-    from joblib import Parallel, delayed, parallel_config
-
-    with parallel_config("loky" if jobs > 1 else "sequential", inner_max_num_threads=1 if jobs > 1 else None):
-        work = Parallel(n_jobs=jobs, return_as="generator")
-        yield from work(delayed(_one_thread)(function, call) for call in calls)
-
-
-@contextmanager
-def _torch_on_one_thread() -> Iterator[None]:
-    """Its own pool of threads is out of `threadpool_limits`' reach where it starts later. Nothing without torch."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _one_thread(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        return function(*call)

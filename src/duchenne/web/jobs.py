@@ -1,29 +1,32 @@
-"""What the app asks of its process: a verdict, an overlay video, a comparison, each with word of how far it is."""
+"""What the app's worker does (`workers.protocol.Work`): a verdict, an overlay video, a comparison."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 from duchenne import judging, overlay, pipeline, ranking, video
 from duchenne.clips.cache import LIMIT, Cache
+from duchenne.expression import reading
+from duchenne.faces import follow
 from duchenne.io import Block, plain
+from duchenne.workers.protocol import Heartbeat
 
-_TICK = 0.15  # s between two signs of progress
 _REASONS = 3
 _SHOWN = ["p_genuine", "label", "abstained", "reason", "emotion", "phases", "evidence", "quality", "frames", "duration"]
-Say = Callable[[Mapping[str, Any]], None]
 
 
 class Progress:
-    """Tells of frames done; no more than before means that the next of the `passes` over a clip has begun."""
+    """Counts frames; no more than before means that the next of the `passes` over a clip has begun."""
 
-    def __init__(self, say: Say, passes: list[tuple[str, int | None]]) -> None:
-        self.say, self.passes = say, passes
-        self.at, self.last, self.told = 0, -1, 0.0
+    def __init__(self, heartbeat: Heartbeat, passes: list[tuple[str, int | None]]) -> None:
+        self.heartbeat, self.passes = heartbeat, passes
+        self.at, self.last = 0, -1
 
     def __call__(self, done: int) -> None:
         if done <= self.last:
@@ -31,30 +34,28 @@ class Progress:
         self.last = done
         stage, total = self.passes[self.at]
         if total is not None and done >= total:
-            self.tell("judging" if stage == "following" else "writing")
-        elif time.monotonic() - self.told >= _TICK:
-            self.tell(stage)
+            stage = "judging" if stage == "following" else "writing"
+        self.report(stage)
 
-    def tell(self, stage: str) -> None:
-        """Say where the work stands."""
+    def report(self, stage: str) -> None:
+        """Send how far the work is."""
         totals = [total or 0 for _, total in self.passes]
         known = all(totals)
         done = max(self.last, 0) + (sum(totals[: self.at]) if known else 0)
-        self.say({"stage": stage, "done": done, "total": max(sum(totals), done) if known else None})
-        self.told = time.monotonic()
+        self.heartbeat(done, stage, max(sum(totals), done) if known else None)
 
 
-def judge(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+def judge(job: Mapping[str, Any], model: str, heartbeat: Heartbeat) -> dict[str, Any]:
     """Judge a clip into `job["out"]` as `duchenne analyze` does, and return what the page shows of it."""
     clip = job["clips"][0]
-    progress = Progress(say, [("following", _frames(clip["path"]))])
-    progress.tell("following")
+    progress = Progress(heartbeat, [("following", _frames(clip["path"]))])
+    progress.report("following")
     found = pipeline.examine(
-        clip["path"], model=job["model"], allow_truncated=job["allow_truncated"], on_frame=progress, read=_read
+        clip["path"], model=model, allow_truncated=job["allow_truncated"], on_frame=progress, read=_read
     )
-    progress.tell("writing")
+    progress.report("writing")
     named = [replace(each, verdict=replace(each.verdict, source=clip["name"])) for each in found]
-    card = judging.load_model(job["model"]).card
+    card = judging.load_model(model).card
     pipeline.save(named, job["out"], card)
     verdict = plain(named[0].verdict.to_dict())
     verdict["evidence"] = verdict["evidence"][:_REASONS]
@@ -68,24 +69,24 @@ def judge(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     }
 
 
-def film(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+def write_overlay(job: Mapping[str, Any], model: str, heartbeat: Heartbeat) -> dict[str, Any]:
     """Write a clip with what was seen drawn in."""
     path = job["clips"][0]["path"]
     total = _frames(path)
-    progress = Progress(say, [("following", total), ("drawing", total)])
-    progress.tell("following")
+    progress = Progress(heartbeat, [("following", total), ("drawing", total)])
+    progress.report("following")
     out = Path(job["out"]) / "overlay.mp4"
-    options = {"model": job["model"], "allow_truncated": job["allow_truncated"], "read": _read}
+    options = {"model": model, "allow_truncated": job["allow_truncated"], "read": _read}
     overlay.overlay(path, out, on_frame=progress, **options)
     return {"bytes": out.stat().st_size}
 
 
-def compare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+def compare(job: Mapping[str, Any], model: str, heartbeat: Heartbeat) -> dict[str, Any]:
     """Which of two clips of one person moves the more like a spontaneous expression."""
     paths = [clip["path"] for clip in job["clips"]]
-    progress = Progress(say, [("following", _frames(path)) for path in paths])
-    progress.tell("following")
-    options = {"model": job["model"], "allow_truncated": job["allow_truncated"], "read": _read}
+    progress = Progress(heartbeat, [("following", _frames(path)) for path in paths])
+    progress.report("following")
+    options = {"model": model, "allow_truncated": job["allow_truncated"], "read": _read}
     found = ranking.rank(*paths, on_frame=progress, **options)
     said = plain(found.to_dict())
     del said["clips"]
@@ -93,7 +94,19 @@ def compare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     return {**said, "winner": found.winner, "alone": alone}
 
 
-KINDS = {"judge": judge, "film": film, "compare": compare}
+KINDS = {"judge": judge, "overlay": write_overlay, "compare": compare}
+
+
+def load(options: Mapping[str, Any], shared: bool) -> None:
+    """Load what the first clip would wait for: the models, detectors and landmarks included."""
+    judging.load_model(options["model"])
+    reading.load()
+    follow([SimpleNamespace(time=0.0, grey=np.zeros((120, 160), np.uint8))])
+
+
+def run(options: Mapping[str, Any], job: Mapping[str, Any], heartbeat: Heartbeat) -> dict[str, Any]:
+    """Do one of `KINDS` with the clips of a job."""
+    return KINDS[job["kind"]](job, options["model"], heartbeat)
 
 
 def _read(path: str | Path, *, on_frame: Callable[[int], None], **options: Any) -> Iterator[Block]:
@@ -105,5 +118,4 @@ def _read(path: str | Path, *, on_frame: Callable[[int], None], **options: Any) 
 def _frames(path: str) -> int | None:
     """Frames that a file says it has."""
     about = video.info(path)
-    told = about.declared_frames
-    return told or (round(about.rate * about.duration) if about.rate and about.duration else None)
+    return about.declared_frames or (round(about.rate * about.duration) if about.rate and about.duration else None)

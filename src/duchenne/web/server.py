@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,9 +25,10 @@ from starlette.staticfiles import StaticFiles
 import duchenne
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.web import guard
-from duchenne.web.hand import Hand
-from duchenne.web.place import Place
 from duchenne.web.session import Clip, Session, Task, suffix, tidy
+from duchenne.web.uploads import Uploads
+from duchenne.workers.protocol import Limits
+from duchenne.workers.resources import share
 
 #: What may be fetched of a clip, and as what.
 FILES = {
@@ -43,13 +44,15 @@ _STATIC = Path(__file__).parent / "static"
 
 @dataclass(frozen=True)
 class Settings:
-    """host and port to listen on (port 0: any that is free), the model's id or folder, and what a clip may cost."""
+    """host and port to listen on (port 0: any that is free), the model's id or folder, and what a clip may cost: MB of
+    its file, seconds of work, GB of memory (None: as a batch's only worker)."""
 
     host: str = "127.0.0.1"
     port: int = 8765
     model: str = "default"
     most_mb: float = 500.0
     most_seconds: float = 600.0
+    most_memory: float | None = None
 
 
 class Api:
@@ -67,7 +70,7 @@ class Api:
             Route("/clips", self.upload, methods=["POST"]),
             Route("/clips/{clip}", self.remove, methods=["DELETE"]),
             Route("/clips/{clip}/again", self.again, methods=["POST"]),
-            Route("/clips/{clip}/film", self.film, methods=["POST"]),
+            Route("/clips/{clip}/overlay", self.overlay, methods=["POST"]),
             Route("/clips/{clip}/{file}", self.file),
             Route("/compare", self.compare, methods=["POST"]),
             Route("/tasks/{task}/cancel", self.cancel, methods=["POST"]),
@@ -90,7 +93,7 @@ class Api:
         if int(request.headers.get("content-length", "0") or 0) > self.most:
             raise HTTPException(413, self._too_large())
         name = tidy(request.query_params.get("name", ""))
-        own, folder = self.session.place.new()
+        own, folder = self.session.uploads.new()
         self.session.arriving += 1
         arrived = False
         try:
@@ -104,7 +107,7 @@ class Api:
         finally:
             self.session.arriving -= 1
             if not arrived:
-                self.session.place.remove(own)
+                self.session.uploads.remove(own)
         return JSONResponse({"id": self.session.add(name, path).id}, 201)
 
     async def _store(self, request: Request, path: Path) -> None:
@@ -126,8 +129,8 @@ class Api:
     async def again(self, request: Request) -> Response:
         return _queued(self.session.again(self._clip(request), "truncated" in request.query_params))
 
-    async def film(self, request: Request) -> Response:
-        return _queued(self.session.film(self._clip(request)))
+    async def overlay(self, request: Request) -> Response:
+        return _queued(self.session.overlay(self._clip(request)))
 
     async def compare(self, request: Request) -> Response:
         pair = [self.session.clips.get(request.query_params.get(which, "")) for which in ("first", "second")]
@@ -155,23 +158,21 @@ class Api:
         return clip
 
 
-def build(settings: Settings, place: Place, token: str, opened: Callable[[], None]) -> guard.Guard:
-    """The whole app below `/token/`, with its hand and its guard; `opened` is called when it can be asked."""
-    hand = Hand(settings.model, settings.most_seconds)
-    session = Session(place, hand)
+def build(settings: Settings, uploads: Uploads, token: str, opened: Callable[[], None]) -> guard.Guard:
+    """The whole app below `/token/`, with its worker and its guard; `opened` is called when it can be asked."""
+    memory = int(settings.most_memory * 1e9) if settings.most_memory else share(1)
+    session = Session(uploads, settings.model, Limits(memory=memory, seconds=settings.most_seconds))
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        worker = asyncio.create_task(session.work())
+        work = asyncio.create_task(session.work())
         opened()
         try:
             yield
         finally:
-            worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
-            await hand.close()
-            place.close()
+            session.end()
+            await work
+            uploads.close()
 
     api = Api(settings, session)
     faults: Mapping[Any, Any] = {HTTPException: _refused, DuchenneError: _full}
@@ -191,9 +192,9 @@ def serve(settings: Settings, opened: Callable[[str, str], None]) -> None:
         settings = Settings(**{**vars(settings), "port": door.getsockname()[1]})
         shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
         base = f"http://{f'[{shown}]' if ':' in shown else shown}:{settings.port}"
-        place = Place()
+        uploads = Uploads()
         try:
-            app = build(settings, place, token, lambda: opened(f"{base}/{token}/", f"{base}/{app.once}/"))
+            app = build(settings, uploads, token, lambda: opened(f"{base}/{token}/", f"{base}/{app.once}/"))
             config = uvicorn.Config(
                 app, loop="asyncio", http="h11", ws="none", log_level="warning", access_log=False,
                 server_header=False, timeout_graceful_shutdown=2,
@@ -202,7 +203,7 @@ def serve(settings: Settings, opened: Callable[[str, str], None]) -> None:
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
             uvicorn.Server(config).run(sockets=[door])
         finally:
-            place.close()
+            uploads.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,18 +1,19 @@
-"""A process that does jobs of a corpus, so that a clip that brings it down brings nothing else down.
+"""A worker: a process that does jobs, so that a clip that brings it down brings nothing else down.
 
-`python -m duchenne.workers.child` reads one JSON object a line on stdin: first {"prepare": kind, "options": …,
-"stall": s, "memory": bytes}, then jobs (`work.Job`). It answers in lines on stdout: {"ready": pid},
-{"tick": frames}, and for each job {"rows": […]}, {"failed": sentence}, {"stop": sentence} where no clip is at fault,
-or {"over": true} where memory ended. It leaves when stdin ends.
+`python -m duchenne.workers.child` reads one JSON object a line on stdin: first {"load", "run", "options", "stall",
+"memory"} (`protocol.Work` and `Limits`), then jobs {"arguments", "lead"}; {"cancel": true} makes it give up the job
+under way at its next heartbeat. It answers in lines on stdout: {"ready": pid}, {"heartbeat": [done, stage, total]}, and
+for each job {"result": …}, {"failed": sentence}, {"stop": sentence} where no clip is at fault, {"fault": error} where
+the program is, or {"memory": true} where memory ended. It ends with its stdin.
 
-With the number of a socket after its name it loads what `prepare` says, and is then copied at each message that brings
-a stdin and a stdout; a message with a copy's number ends that one and is answered with its exit code (`nursery`).
+With the number of a socket as argument it is a template process: it loads what the first message says, and is then
+forked at each message that brings a stdin and a stdout; a message with a fork's number ends that one and is answered
+with its exit code (`fork_server`).
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import faulthandler
 import gc
 import json
@@ -23,72 +24,73 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields
 from typing import IO, Any
 
-from duchenne import io
-from duchenne.batch import work
 from duchenne.errors import DuchenneError, InputError, UsageError
-from duchenne.registry import DETECTORS, LANDMARKERS
+from duchenne.workers.protocol import Heartbeat, resolve
+from duchenne.workers.resources import limit
 
-_TICK = 0.2  # s between two signs of life
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-_NAMES = {field.name for field in fields(work.Job)}
+_BEAT = 0.15  # s between two heartbeats of one stage
+_CANCEL = threading.Event()
 
 
-class _Voice:
-    """The answers, and a watch outside Python's own lock: an orphan that hangs in foreign code must end too."""
+class _Cancelled(BaseException):
+    """Nobody wants the result any more."""
+
+
+class _Answers:
+    """The answers, and a timer outside Python's own lock: an orphan that hangs in foreign code must end too."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
-        self.began = self.told = self.stall = 0.0
+        self.began = self.last = self.stall = 0.0
+        self.stage = ""
 
-    def say(self, **what: Any) -> None:
-        print(json.dumps(io.plain(what)), file=self.stream, flush=True)
+    def send(self, **what: Any) -> None:
+        print(json.dumps(what), file=self.stream, flush=True)
 
-    def begin(self, patience: float) -> None:
-        self.stall, self.began = patience, time.monotonic()
-        self.told = self.began
-        self._wind(self.began)
-        self.say(tick=0)
+    def begin(self, stall: float) -> None:
+        self.stall, self.began, self.stage = stall, time.monotonic(), ""
+        self._beat(0)
 
-    def tick(self, frames: int) -> None:
-        now = time.monotonic()
-        if now - self.told >= _TICK:
-            self.told = now
-            self._wind(now)
-            self.say(tick=frames)
+    def beat(self, done: int, stage: str = "", total: int | None = None) -> None:
+        if _CANCEL.is_set():
+            raise _Cancelled
+        if stage != self.stage or time.monotonic() - self.last >= _BEAT:
+            self._beat(done, stage, total)
 
-    def _wind(self, now: float) -> None:
-        faulthandler.dump_traceback_later(2 * max(self.stall, now - self.began) + 60, exit=True)
+    def _beat(self, done: int, stage: str = "", total: int | None = None) -> None:
+        self.last, self.stage = time.monotonic(), stage
+        faulthandler.dump_traceback_later(2 * max(self.stall, self.last - self.began) + 60, exit=True)
+        self.send(heartbeat=[done, stage, total])
 
 
 def main() -> None:
     """Do jobs until stdin ends."""
-    voice = _Voice(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    answers = _Answers(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)  # whatever a library prints is no answer
-    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
-    hello = jobs.get()
-    work.prepare(hello["prepare"], hello["options"])
-    _limit(hello["memory"])
-    voice.say(ready=os.getpid())
+    messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(messages,), daemon=True).start()
+    setup = messages.get()
+    resolve(setup["load"])(setup["options"], False)
+    run = resolve(setup["run"])
+    limit(setup["memory"])
+    answers.send(ready=os.getpid())
     while True:
-        job = jobs.get()
-        voice.begin(hello["stall"] + (job["start"] or 0.0))
-        voice.say(**_answer(work.Job(**{name: job[name] for name in _NAMES}), voice))
+        job = messages.get()
+        answers.begin(setup["stall"] + job["lead"])
+        answers.send(**_answer(run, setup["options"], job["arguments"], answers.beat))
         faulthandler.cancel_dump_traceback_later()
 
 
 def serve(link: socket.socket) -> None:
-    """Be copied until the link ends. Returns in the copies only, whose stdin and stdout are what the link brought."""
-    hello = json.loads(link.recv(1 << 16))
-    work.prepare(hello["prepare"], hello["options"])
-    for make in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):  # kept from here on; one that works alone waits
-        make()  # for a clip that is not in the cache
-    gc.freeze()  # or a collection would write to every page that copies share
-    mother = os.getpid()
+    """Be forked until the link ends. Returns in the forks only, whose stdin and stdout are what the link brought."""
+    setup = json.loads(link.recv(1 << 16))
+    resolve(setup["load"])(setup["options"], True)
+    gc.freeze()  # or a collection would write to every page that forks share
+    template = os.getpid()
     while True:
         asked, ends, _, _ = socket.recv_fds(link, 99, 2)
         if not asked:
@@ -98,8 +100,8 @@ def serve(link: socket.socket) -> None:
             link.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
             continue
         if not os.fork():
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the mother
-            if os.getppid() != mother:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the template
+            if os.getppid() != template:
                 os._exit(0)
             link.close()
             for standard, end in enumerate(ends):
@@ -110,37 +112,32 @@ def serve(link: socket.socket) -> None:
             os.close(end)
 
 
-def _listen(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
+def _read(messages: queue.SimpleQueue[dict[str, Any]]) -> None:
     for line in sys.stdin:
-        jobs.put(json.loads(line))
-    os._exit(0)  # whoever sent jobs is gone
+        message = json.loads(line)
+        if "cancel" in message:
+            _CANCEL.set()
+        else:
+            _CANCEL.clear()
+            messages.put(message)
+    os._exit(0)  # the parent is gone
 
 
-def _answer(job: work.Job, voice: _Voice) -> dict[str, Any]:
+def _answer(
+    run: Callable[..., Any], options: Mapping[str, Any], arguments: Mapping[str, Any], heartbeat: Heartbeat
+) -> dict[str, Any]:
     try:
-        return {"rows": work.do(job, voice.tick)}
+        return {"result": run(options, arguments, heartbeat)}
+    except _Cancelled:
+        return {"failed": "Cancelled."}
     except (InputError, UsageError) as error:
         return {"failed": str(error)}
-    except MemoryError:
-        return {"over": True}
     except DuchenneError as error:
-        return {"stop": str(error).replace(job.scratch, job.out)}
+        return {"stop": str(error)}
+    except MemoryError:
+        return {"memory": True}
     except Exception as error:  # one clip must not stop ten thousand
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return {"stop": f"{job.out} takes no more ({error.strerror}); make space and start again."}
-        text = f"{type(error).__name__}: {error}".rstrip(".")
-        return {"failed": f"{job.path} met a fault of duchenne ({text}); please report it."}
-
-
-def _limit(memory: int) -> None:
-    """Let no allocation go beyond `memory` bytes over what the process has now, where Linux can."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-            now = int(file.read().split()[0]) * resource.getpagesize()
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (now + memory, hard))
+        return {"fault": f"{type(error).__name__}: {error}".rstrip(".")}
 
 
 if __name__ == "__main__":

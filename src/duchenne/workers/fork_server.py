@@ -1,6 +1,6 @@
-"""A process that has loaded what clips need and is copied into each that reads them.
+"""A template process that has loaded code and models, and the workers that are forked from it.
 
-Copies share its memory. dlib's 100 MB of trees are looked up at every frame: two processes that hold them apart push
+Forks share its memory. dlib's 100 MB of trees are looked up at every frame: two processes that hold them apart push
 them out of the processor's one cache in turn, and two cores then do less than 1.8 times the work of one.
 """
 
@@ -19,22 +19,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from duchenne.workers.resources import environment
+
 COMMAND = (sys.executable, "-P", "-m", "duchenne.workers.child")  # -P: a folder of clips may hold modules too
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-def surroundings() -> dict[str, str]:
-    """The environment of a process that reads clips: one thread, and 2 MB pages of memory, which make dlib's trees a
-    tenth faster where the system leaves that to programs."""
-    return {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
 
 
 @dataclass
-class Copy:
-    """A copy, as far as it is used like a `subprocess.Popen`; `pid` is 0 until it has told it."""
+class Fork:
+    """A forked worker, as far as it is used like a `subprocess.Popen`; `pid` is 0 until it has sent it."""
 
-    nursery: Nursery
-    mother: subprocess.Popen[bytes]
+    server: ForkServer
+    template: subprocess.Popen[bytes]
     stdin: IO[bytes]
     stdout: IO[bytes]
     pid: int = 0
@@ -43,74 +38,72 @@ class Copy:
     def kill(self) -> None:
         """End it."""
         if self.code is None:
-            self.code = self.nursery.end(self)
+            self.code = self.server.end(self)
 
     def wait(self) -> int:
         """Its exit code, or minus the signal that ended it, once it was killed."""
         return -signal.SIGKILL if self.code is None else self.code
 
 
-class Nursery:
-    """Makes copies; started with the first, and again with the next where it was killed: its copies went with it.
+class ForkServer:
+    """Forks workers from a template process, which starts with the first, and again where it was killed: its forks
+    ended with it. `setup` is what `duchenne.workers.child` reads first."""
 
-    hello  what `duchenne.workers.child` reads first
-    """
+    usable = sys.platform == "linux"  # elsewhere no process may end with its parent, or libraries cannot be forked
 
-    usable = sys.platform == "linux"  # elsewhere no process may end with its parent, or libraries cannot be copied
-
-    def __init__(self, hello: Mapping[str, Any]) -> None:
-        self.hello = json.dumps(hello).encode()
+    def __init__(self, setup: Mapping[str, Any]) -> None:
+        self.setup = json.dumps(setup).encode()
         self.lock = threading.Lock()
-        self.mother: subprocess.Popen[bytes] | None = None
+        self.template: subprocess.Popen[bytes] | None = None
         self.link: socket.socket | None = None
-        self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
 
-    def copy(self) -> Copy:
-        """A new copy, which says on its stdout when it is ready."""
+    def fork(self) -> Fork:
+        """A new worker, which says on its stdout when it is ready."""
         with self.lock:
-            if self.mother is None or self.link is None or self.mother.poll() is not None:
-                self.mother, self.link = self._start()
+            if self.template is None or self.link is None or self.template.poll() is not None:
+                self.template, self.link = self._start()
             (reads, stdin), (stdout, writes) = os.pipe(), os.pipe()
-            with suppress(OSError):  # a mother that has just died leaves a copy whose stdout ends
-                socket.send_fds(self.link, [b"copy"], [reads, writes])
+            with suppress(OSError):  # a template that has just died leaves a fork whose stdout ends
+                socket.send_fds(self.link, [b"fork"], [reads, writes])
             os.close(reads)
             os.close(writes)
-            return Copy(self, self.mother, os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"))
+            return Fork(self, self.template, os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"))
 
-    def end(self, copy: Copy) -> int:
-        """Kill a copy and return its exit code, or minus the signal that ended it."""
+    def end(self, fork: Fork) -> int:
+        """Kill a fork and return its exit code, or minus the signal that ended it."""
         with self.lock:
-            if copy.pid and copy.mother is self.mother and self.link is not None:
+            if fork.pid and fork.template is self.template and self.link is not None:
                 with suppress(OSError):
-                    self.link.send(str(copy.pid).encode())
+                    self.link.send(str(fork.pid).encode())
                     if code := self.link.recv(99):
                         return int(code)
-            with suppress(subprocess.TimeoutExpired):  # one that could not start has left, or is about to
-                return copy.mother.wait(1)
+            with suppress(subprocess.TimeoutExpired):  # one that could not start has ended, or is about to
+                return fork.template.wait(1)
             return -signal.SIGKILL
 
     def close(self) -> None:
-        """End it and its copies."""
+        """End the template and its forks."""
         with self.lock:
-            if self.mother is not None and self.link is not None:
-                self.mother.kill()
-                self.mother.wait()
+            if self.template is not None and self.link is not None:
+                self.template.kill()
+                self.template.wait()
                 self.link.close()
-            self.said.close()
+            self.log.close()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         if self.link is not None:
             self.link.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            mother = subprocess.Popen(
+            template = subprocess.Popen(
                 [*COMMAND, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=self.said,
-                stderr=self.said,
+                stdout=self.log,
+                stderr=self.log,
                 pass_fds=[theirs.fileno()],
-                env=surroundings(),
+                env=environment(),
             )
-        with suppress(OSError):  # it left at once; who waits for a copy hears that
-            ours.send(self.hello)
-        return mother, ours
+        with suppress(OSError):  # it ended at once; whoever waits for a fork is told
+            ours.send(self.setup)
+        return template, ours

@@ -1,4 +1,4 @@
-"""A corpus of real clips, done in every way there is: the same bytes, whatever happens on the way."""
+"""A batch of real clips, done in every way there is: the same bytes, whatever happens on the way."""
 
 import csv
 import hashlib
@@ -43,7 +43,7 @@ if "duchenne.workers.child" in sys.orig_argv:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, pictures):
     """Six sound clips of which two differ by ending alone, a cut one, a text, and one without a face."""
-    top = tmp_path_factory.mktemp("corpus")
+    top = tmp_path_factory.mktemp("batch")
     (top / "sub").mkdir()
     for i, name in enumerate(["clip10.mp4", "clip2.mp4", "clip2.mkv", "bad.mp4", "=sum.mp4", "sub/clip1.mp4"]):
         make_video(top / name, pictures[4 * i : 4 * i + 25], rate=RATE)
@@ -81,7 +81,7 @@ def start(folder, out, *words, **options):
 
 
 def descendants(pid):
-    """The process of which those that read clips are copied, and they; none of another library's."""
+    """The template process and its forks; none of another library's."""
     found = []
     with suppress(OSError):  # it has just gone
         for file in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -163,7 +163,7 @@ def test_a_person_who_stops_it_hears_no_traceback_and_can_go_on(folder, referenc
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
-@pytest.mark.parametrize("which", [0, -1], ids=["the nursery", "a copy"])
+@pytest.mark.parametrize("which", [0, -1], ids=["the template process", "a fork"])
 def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, reference, tmp_path):
     killed = []
 

@@ -1,4 +1,4 @@
-"""A corpus on a Dask cluster of real processes on loopback: the same bytes as on one machine, whatever dies."""
+"""A batch on a Dask cluster of real processes on loopback: the same bytes as on one machine, whatever dies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from duchenne.batch import extract_task, process
 from duchenne.batch.cluster import Cluster
 from duchenne.batch.run import Meter, Task
 from duchenne.errors import DuchenneError
-from duchenne.workers.pool import Limits
+from duchenne.workers.protocol import Limits
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed; pip install 'duchenne[cluster]'.")
 pytestmark = pytest.mark.filterwarnings(
@@ -79,7 +79,7 @@ def cluster(folder: Path, workers: int) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory, smile: Path, empty_room: Path) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, smile: Path, empty_room: Path) -> Path:
     """Six clips with a face, one without and one that is none, and their tables made on this machine."""
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "clips" / "more").mkdir(parents=True)
@@ -97,18 +97,18 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def runner(task: Task, place: Place, away: float = 120.0) -> Cluster:
-    return Cluster(task.kind, task.options, task.agreed, Limits(), address=place.address, away=away)
+    return Cluster(task.work, task.agreed, Limits(), address=place.address, away=away)
 
 
-def test_a_cluster_makes_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
+def test_a_cluster_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
     with cluster(tmp_path, 2) as place:
         task = extract_task()
-        found = process([corpus / "clips"], tmp_path / "out", task, runner=runner(task, place))
+        found = process([made / "clips"], tmp_path / "out", task, runner=runner(task, place))
     assert (found.clips, found.failed) == (8, 2)
-    assert contents(tmp_path / "out") == contents(corpus / "here")
+    assert contents(tmp_path / "out") == contents(made / "here")
 
 
-def test_a_killed_worker_and_a_restarted_scheduler_cost_nothing_but_time(corpus: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_and_a_restarted_scheduler_cost_nothing_but_time(made: Path, tmp_path: Path) -> None:
     task, seen = extract_task(), list[int]()
     with cluster(tmp_path, 2) as place:
         scheduler, first, _ = place.processes
@@ -124,39 +124,37 @@ def test_a_killed_worker_and_a_restarted_scheduler_cost_nothing_but_time(corpus:
                 place.scheduler()
                 place.worker()
 
-        found = process([corpus / "clips"], tmp_path / "out", task, runner=runner(task, place), watch=watch)
+        found = process([made / "clips"], tmp_path / "out", task, runner=runner(task, place), watch=watch)
     assert seen == list(range(9))  # each clip counted once
     assert found.clips == 8
-    assert contents(tmp_path / "out") == contents(corpus / "here")
+    assert contents(tmp_path / "out") == contents(made / "here")
 
 
-def test_who_is_killed_goes_on(corpus: Path, tmp_path: Path) -> None:
+def test_who_is_killed_goes_on(made: Path, tmp_path: Path) -> None:
     """The command itself is killed amid its work; the next one, on this machine alone, ends with the same bytes."""
     with cluster(tmp_path, 1) as place:
-        words = ["extract", str(corpus / "clips"), "-o", str(tmp_path / "out"), "--cluster", place.address]
+        words = ["extract", str(made / "clips"), "-o", str(tmp_path / "out"), "--cluster", place.address]
         command = subprocess.Popen([sys.executable, "-m", "duchenne", *words], start_new_session=True)
         done = tmp_path / "out" / ".duchenne" / "clips"
         while len(list(done.glob("*/*.json"))) < 2:
             assert command.poll() is None
             time.sleep(0.05)
         kill(command)
-    found = process([corpus / "clips"], tmp_path / "out", extract_task(), workers=2)
+    found = process([made / "clips"], tmp_path / "out", extract_task(), workers=2)
     assert 0 < found.clips < 8
-    assert contents(tmp_path / "out") == contents(corpus / "here")
+    assert contents(tmp_path / "out") == contents(made / "here")
 
 
-def test_what_cannot_work_is_said_in_one_sentence(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_work_is_said_in_one_sentence(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = extract_task()
     nobody = Place(tmp_path)
     with pytest.raises(DuchenneError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:\d+"):
-        process([corpus / "clips"], tmp_path / "out", task, runner=runner(task, nobody, away=1.0))
+        process([made / "clips"], tmp_path / "out", task, runner=runner(task, nobody, away=1.0))
     with cluster(tmp_path, 1) as place:
         other = {"versions": {**task.agreed["versions"], "numpy": "1.0"}}
-        odd = Cluster(task.kind, task.options, other, Limits(), address=place.address)
+        odd = Cluster(task.work, other, Limits(), address=place.address)
         with pytest.raises(DuchenneError, match=r"A Dask worker has numpy [\d.]+ where this machine has 1\.0"):
-            process([corpus / "clips"], tmp_path / "out2", task, runner=odd)
+            process([made / "clips"], tmp_path / "out2", task, runner=odd)
     assert (
         not (tmp_path / "out2" / "clips.csv").exists()
         or len((tmp_path / "out2" / "clips.csv").read_text().splitlines()) == 1
@@ -172,7 +170,7 @@ echo "Submitted batch job $!"
 """
 
 
-def test_slurm_jobs_become_workers(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_jobs_become_workers(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """dask-jobqueue writes real job scripts; a stand-in for `sbatch` runs them here, as there is no SLURM."""
     pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed; pip install 'duchenne[cluster]'.")
     (tmp_path / "bin").mkdir()
@@ -187,11 +185,11 @@ def test_slurm_jobs_become_workers(corpus: Path, tmp_path: Path, monkeypatch: py
         "DASK_JOBQUEUE__SLURM__INTERFACE": "lo",
         "DASK_JOBQUEUE__SLURM__WALLTIME": "00:10:00",
     }
-    words = ["extract", str(corpus / "clips"), "-o", str(tmp_path / "out"), "--slurm", "2"]
+    words = ["extract", str(made / "clips"), "-o", str(tmp_path / "out"), "--slurm", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "duchenne", *words], env={**os.environ, **settings}, cwd=tmp_path,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr  # two clips failed, as they should
     assert len((tmp_path / "jobs").read_text().split()) >= 2
-    assert contents(tmp_path / "out") == contents(corpus / "here")
+    assert contents(tmp_path / "out") == contents(made / "here")

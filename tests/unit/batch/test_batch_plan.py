@@ -1,4 +1,4 @@
-"""Which clips a corpus has, what their results are called, and who may work on one folder."""
+"""Which clips a batch has, what their results are called, and who may work on one folder."""
 
 import os
 from pathlib import Path
@@ -23,28 +23,28 @@ def names(found):
 
 
 @pytest.fixture
-def corpus(tmp_path):
+def clips(tmp_path):
     return touch(tmp_path / "c", "clip10.mp4", "clip2.MOV", "b/x.mkv", "b/x.mp4", "notes.txt", "still.png", ".h.mp4")
 
 
-def test_videos_are_found_below_a_folder_in_natural_order(corpus, tmp_path):
-    touch(corpus, ".hidden/a.mp4", "out/.duchenne/settings.json", "out/a.mp4/b.mp4")
-    assert names(plan.find([corpus], tmp_path / "o")) == ["b/x.mkv", "b/x.mp4", "clip2.MOV", "clip10.mp4"]
+def test_videos_are_found_below_a_folder_in_natural_order(clips, tmp_path):
+    touch(clips, ".hidden/a.mp4", "out/.duchenne/settings.json", "out/a.mp4/b.mp4")
+    assert names(plan.find([clips], tmp_path / "o")) == ["b/x.mkv", "b/x.mp4", "clip2.MOV", "clip10.mp4"]
 
 
-def test_links_that_loop_are_followed_once_and_real_folders_keep_their_names(corpus, tmp_path):
-    (corpus / "a_link").symlink_to(corpus / "b")
-    (corpus / "b" / "up").symlink_to(corpus)
+def test_links_that_loop_are_followed_once_and_real_folders_keep_their_names(clips, tmp_path):
+    (clips / "a_link").symlink_to(clips / "b")
+    (clips / "b" / "up").symlink_to(clips)
     other = touch(tmp_path / "far", "y.avi")
-    (corpus / "far").symlink_to(other)
-    (other / "back").symlink_to(corpus)
-    found = names(plan.find([corpus], tmp_path / "o"))
+    (clips / "far").symlink_to(other)
+    (other / "back").symlink_to(clips)
+    found = names(plan.find([clips], tmp_path / "o"))
     assert found == ["b/x.mkv", "b/x.mp4", "clip2.MOV", "clip10.mp4", "far/y.avi"]
 
 
-def test_files_and_folders_named_twice_are_one_corpus(corpus, tmp_path):
-    found = plan.find([corpus / "b", corpus / "b" / "x.mp4", corpus / "notes.txt"], tmp_path / "o")
-    assert found.root == corpus and names(found) == ["b/x.mkv", "b/x.mp4", "notes.txt"]
+def test_files_and_folders_named_twice_are_one_batch(clips, tmp_path):
+    found = plan.find([clips / "b", clips / "b" / "x.mp4", clips / "notes.txt"], tmp_path / "o")
+    assert found.root == clips and names(found) == ["b/x.mkv", "b/x.mp4", "notes.txt"]
 
 
 def test_every_clip_has_a_place_and_a_key_of_its_own(tmp_path):
@@ -92,20 +92,20 @@ def test_a_share_that_makes_no_sense_is_refused(text):
     assert shard_of(" 3/16 ") == (3, 16) and shard_of(None) is None
 
 
-def test_a_corpus_without_videos_or_with_results_inside_itself_is_refused(corpus, tmp_path):
+def test_a_batch_without_videos_or_with_results_inside_itself_is_refused(clips, tmp_path):
     with pytest.raises(InputError, match="holds no video"):
         plan.find([touch(tmp_path / "e", "a.txt", "b.png")], tmp_path / "o")
     with pytest.raises(UsageError, match="the folder of clips itself"):
-        plan.find([corpus], corpus)
+        plan.find([clips], clips)
     with pytest.raises(UsageError, match="one of the two"):
-        plan.find([corpus], tmp_path / "o", corpus / "m.csv")
+        plan.find([clips], tmp_path / "o", clips / "m.csv")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_folder_that_cannot_be_read_is_told(corpus, tmp_path):
-    (corpus / "b").chmod(0)
-    found = plan.find([corpus], tmp_path / "o")
-    (corpus / "b").chmod(0o700)
+def test_a_folder_that_cannot_be_read_is_told(clips, tmp_path):
+    (clips / "b").chmod(0)
+    found = plan.find([clips], tmp_path / "o")
+    (clips / "b").chmod(0o700)
     assert names(found) == ["clip2.MOV", "clip10.mp4"] and "b cannot be read" in found.notes[0]
 
 
@@ -134,6 +134,13 @@ def test_other_settings_and_other_results_are_refused(tmp_path):
     with pytest.raises(UsageError, match="something else"), hold(touch(tmp_path / "mine", "clips.csv"), {}):
         pass
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["clips.csv"]
+
+
+def test_results_of_another_version_are_refused(tmp_path):
+    settings = touch(tmp_path, ".duchenne/settings.json") / ".duchenne" / "settings.json"
+    settings.write_text('{"format": 1, "task": "extract"}')
+    with pytest.raises(UsageError, match="another version of duchenne; choose"), hold(tmp_path, {"task": "extract"}):
+        pass
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"stamp": [1, 2]}', b'{"stamp": 3, "rows": []}', b"\xff"])

@@ -401,12 +401,12 @@ def test_an_lstm_pb_cannot_read_a_table_of_features(tmp_path: Path, small_pb: st
 def test_work_with_torch_is_on_one_thread_and_leaves_the_number_as_it_was():
     import torch
 
-    from duchenne.evaluation import work
+    from duchenne.workers.resources import torch_on_one_thread
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with work._torch_on_one_thread():
+        with torch_on_one_thread():
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
     finally:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -17,10 +16,10 @@ from browser import CONTRAST, NAMELESS, Browser
 from conftest import RATE
 from duchenne import batch
 from duchenne.batch import work
-from duchenne.batch.work import Job
 from duchenne.errors import InputError
 from duchenne.report import batch_page
-from duchenne.workers.pool import Outcome
+from duchenne.workers.pool import Runner
+from duchenne.workers.protocol import Job, Result
 from makers import make_video
 
 HOSTILE = "<img src=x onerror=alert(1)>&amp;"
@@ -37,7 +36,7 @@ def tree(out: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def made(pictures: list[Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A manifest of a smile, one too short to judge, one in a folder of an evil name, and a text; and its results."""
-    top = tmp_path_factory.mktemp("corpus")
+    top = tmp_path_factory.mktemp("batch")
     (top / HOSTILE).mkdir()
     make_video(top / "smile.mp4", pictures, rate=RATE)
     for name in ("short.mp4", f"{HOSTILE}/évil #1?.mp4"):
@@ -141,13 +140,17 @@ def test_every_text_can_be_read(page: Browser, scheme: str, media: str) -> None:
     assert page.ask(NAMELESS) == []
 
 
-def here(jobs: Iterator[Job], tick: Any) -> Iterator[Outcome]:
+def here(task: batch.Task) -> Runner:
     """Jobs done in this process, which has read the models already."""
-    for job in jobs:
-        try:
-            yield Outcome(job.number, work.do(job, partial(tick, job.number)))
-        except InputError as error:
-            yield Outcome(job.number, failure=str(error))
+
+    def run(jobs: Iterable[Job], progress: Callable[[int, int], None]) -> Iterator[Result]:
+        for job in jobs:
+            try:
+                yield Result(job.number, work.run(task.work.options, job.arguments, lambda *_: None))
+            except InputError as error:
+                yield Result(job.number, failure=str(error))
+
+    return run
 
 
 def test_the_same_bytes_in_shares_and_nothing_of_the_place(
@@ -155,9 +158,9 @@ def test_the_same_bytes_in_shares_and_nothing_of_the_place(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (manifest, out), task = made, batch.analyze_task()
-    first = batch.process([], tmp_path / "o", task, manifest=manifest, shard=(2, 2), runner=here)
+    first = batch.process([], tmp_path / "o", task, manifest=manifest, shard=(2, 2), runner=here(task))
     assert first.summary["left"] == 2 and "2 clips are not done" in (tmp_path / "o" / "index.html").read_text("utf-8")
-    batch.process([], tmp_path / "o", task, manifest=manifest, shard=(1, 2), runner=here)
+    batch.process([], tmp_path / "o", task, manifest=manifest, shard=(1, 2), runner=here(task))
     assert tree(tmp_path / "o") == tree(out)
     assert str(manifest.parent) not in (out / "index.html").read_text("utf-8")
     with Image.open(out / "smile.mp4" / "thumb.jpg") as image:
@@ -169,7 +172,8 @@ def test_without_faces_or_reports_there_is_nothing_to_show_or_link(
     options: dict[str, bool], made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    batch.process([made[0].parent / "short.mp4"], tmp_path / "o", batch.analyze_task(**options), runner=here)
+    task = batch.analyze_task(**options)
+    batch.process([made[0].parent / "short.mp4"], tmp_path / "o", task, runner=here(task))
     html = (tmp_path / "o" / "index.html").read_text(encoding="utf-8")
     assert "<img" not in html and not list(tmp_path.rglob("*.jpg"))
     assert ('href="short.mp4/report.html"' in html) == ("faces" in options)

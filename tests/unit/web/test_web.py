@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import http.client
 import io
@@ -11,8 +10,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,10 +21,12 @@ from urllib.parse import quote
 import pytest
 
 from app_server import Server, end, start
-from duchenne.errors import UsageError
+from duchenne.errors import DuchenneError, UsageError
 from duchenne.types import Array
-from duchenne.web import place, session
-from duchenne.web.hand import Hand
+from duchenne.web import session, uploads
+from duchenne.workers import pool
+from duchenne.workers.pool import Worker
+from duchenne.workers.protocol import Job, Limits
 from makers import make_video
 
 MOST_MB = 2
@@ -158,11 +161,11 @@ def test_what_a_killed_run_left_goes_with_the_next_start_and_what_lives_stays(
     assert len(before) == 2
     end(killed, signal.SIGKILL)
     assert set(living.folders()) == before  # nobody was there to delete it
-    monkeypatch.setattr(place.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(place, "_YOUNG", 0.0)
+    monkeypatch.setattr(uploads.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(uploads, "_YOUNG", 0.0)
     (tmp_path / "duchenne-app-link").symlink_to(tmp_path.parent)
     (tmp_path / "duchenne-app-notes").mkdir()  # of somebody else: it holds no lock
-    place.sweep()
+    uploads.sweep()
     left = set(living.folders())
     assert len(left & before) == 1 and len(left) == 3
     assert living.ask("GET", "")[0] == 200
@@ -176,93 +179,100 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(server: Server) -> None:
     assert f"127.0.0.1 port {server.port} cannot be listened on" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def job(clip: Path, name: str) -> dict[str, Any]:
+def job(clip: Path, name: str) -> Job:
     clips = [{"path": str(clip), "name": name}]
-    return {"kind": "judge", "clips": clips, "out": str(clip.parent / "out"), "allow_truncated": False}
+    return Job(0, name, {"kind": "judge", "clips": clips, "out": str(clip.parent / "out"), "allow_truncated": False})
+
+
+@contextmanager
+def worker(model: object = "default", **limits: Any) -> Iterator[Worker]:
+    """The app's worker, which ends with the test."""
+    held = uploads.Uploads()
+    found = session.Session(held, str(model), Limits(**limits)).worker
+    try:
+        yield found
+    finally:
+        found.close()
+        held.close()
+
+
+def ignore(done: int, stage: str = "", total: int | None = None) -> None:
+    pass
 
 
 def test_a_clip_that_brings_its_process_down_brings_nothing_else_down(smile: Path, empty_room: Path) -> None:
-    async def story() -> tuple[dict[str, Any], dict[str, Any]]:
-        hand = Hand("default", 600.0)
-        seen: list[int] = []
+    with worker() as found:
+        killed: list[int] = []
 
-        def crash(said: dict[str, Any]) -> None:
-            assert hand.process is not None
-            if not seen:
-                os.kill(hand.process.pid, signal.SIGSEGV)
-            seen.append(said["done"])
+        def crash(done: int, stage: str = "", total: int | None = None) -> None:
+            assert found.process is not None
+            if not killed:
+                os.kill(found.process.pid, signal.SIGSEGV)
+                killed.append(found.process.pid)
 
-        first = await hand.do(job(smile, "mine.mp4"), crash)
-        second = await hand.do(job(empty_room, "room.mp4"), lambda said: None)
-        await hand.close()
-        return first, second
-
-    first, second = asyncio.run(story())
-    assert first == {"failed": "mine.mp4 ended the process that read it (SIGSEGV); re-encode it."}
-    assert second["failed"].startswith("room.mp4 shows no face")
+        first = found.do(job(smile, "mine.mp4"), crash)
+        second = found.do(job(empty_room, "room.mp4"), ignore)
+    assert str(first.failure).startswith("mine.mp4 ended the process that read it (SIGSEGV); re-encode it")
+    assert "shows no face" in str(second.failure)
 
 
-def test_work_that_is_dropped_ends_and_its_process_goes_on(
+def test_work_that_is_cancelled_ends_and_its_process_goes_on(
     tmp_path: Path, pictures: list[Array], empty_room: Path
 ) -> None:
     long = make_video(tmp_path / "long.mp4", pictures * 8, rate=25)
+    with worker() as found:
+        cancel, seen = threading.Event(), list[int]()
 
-    async def story() -> tuple[dict[str, Any], dict[str, Any], bool, int]:
-        hand = Hand("default", 600.0)
-        seen: list[int] = []
+        def drop(done: int, stage: str = "", total: int | None = None) -> None:
+            cancel.set()
+            seen.append(done)
 
-        def drop(said: dict[str, Any]) -> None:
-            if not seen:
-                hand.drop()
-            seen.append(said["done"])
-
-        first = await hand.do(job(long, "mine.mp4"), drop)
-        before = hand.process
-        second = await hand.do(job(empty_room, "room.mp4"), lambda said: None)
-        same = hand.process is before
-        await hand.close()
-        return first, second, same, max(seen)
-
-    first, second, same, frames = asyncio.run(story())
-    assert first == {"failed": "Cancelled."} and frames < 480
-    assert second["failed"].startswith("room.mp4 shows no face") and same
+        first = found.do(job(long, "mine.mp4"), drop, cancel)
+        before = found.process
+        second = found.do(job(empty_room, "room.mp4"), ignore)
+        same = found.process is before
+    assert first.failure == "Cancelled." and max(seen) < 480
+    assert "shows no face" in str(second.failure) and same
 
 
-def test_a_clip_that_takes_too_long_is_given_up(smile: Path) -> None:
-    async def story() -> tuple[dict[str, Any], int | None]:
-        hand = Hand("default", 0.05)  # s, in which nobody follows and judges 60 frames
-        await hand.start()
-        process = hand.process
-        answer = await hand.do(job(smile, "mine.mp4"), lambda said: None)
-        assert process is not None
-        return answer, await process.wait()
-
-    answer, code = asyncio.run(story())
-    assert answer["failed"].startswith("mine.mp4 took longer than 0.05 s;") and code == -signal.SIGKILL
+def test_a_clip_that_takes_too_long_or_too_much_memory_is_given_up(
+    smile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with worker(seconds=0.05) as found:  # s, in which nobody follows and judges 60 frames
+        found.start()
+        process = found.process
+        answer = found.do(job(smile, "mine.mp4"), ignore)
+        assert process is not None and process.wait() == -signal.SIGKILL
+    assert str(answer.failure).startswith("mine.mp4 took longer than 0.05 s;")
+    with worker(memory=4_000_000_000) as found:
+        found.start()
+        monkeypatch.setattr(pool, "resident", lambda pid: 4_000_000_001)
+        answer = found.do(job(smile, "mine.mp4"), ignore)
+    assert "mine.mp4 ended the process that read it (more than 4 GB of memory" in str(answer.failure)
 
 
 def test_a_model_that_does_not_load_is_no_fault_of_a_clip(smile: Path, tmp_path: Path) -> None:
-    answer = asyncio.run(Hand(str(tmp_path), 600.0).do(job(smile, "mine.mp4"), lambda said: None))
-    assert answer["failed"].startswith("The process that reads clips does not start")
+    with worker(tmp_path) as found, pytest.raises(DuchenneError, match="The process that reads clips does not start"):
+        found.do(job(smile, "mine.mp4"), ignore)
 
 
-def test_the_line_is_limited_and_work_in_it_is_dropped_with_its_clip(tmp_path: Path) -> None:
-    held = place.Place()
+def test_the_queue_is_limited_and_work_in_it_is_dropped_with_its_clip(tmp_path: Path) -> None:
+    held = uploads.Uploads()
     try:
-        found = session.Session(held, Hand("default", 600.0))
+        found = session.Session(held, "default", Limits())
         clips = [found.add("a.mp4", held.new()[1] / "clip.mp4") for _ in range(session.MOST_WAITING)]
         with pytest.raises(UsageError, match="waiting already"):
             found.check_room()
         with pytest.raises(UsageError, match="with itself"):
             found.compare(clips[0], clips[0])
         with pytest.raises(UsageError, match="judge it first"):
-            found.film(clips[0])
+            found.overlay(clips[0])
         assert [each["task"]["place"] for each in found.shown()["clips"]] == list(range(1, 11))
         found.remove(clips[3])
         pair = found.compare(clips[0], clips[1])
-        assert len(found.line) == session.MOST_WAITING and found.comparisons == {pair.id: pair}
+        assert len(found.waiting) == session.MOST_WAITING and found.comparisons == {pair.id: pair}
         found.remove(clips[1])
-        assert found.comparisons == {} and pair not in found.line and pair.state == "cancelled"
+        assert found.comparisons == {} and pair not in found.waiting and pair.state == "cancelled"
         assert not (held.folder / clips[1].id).exists() and (held.folder / clips[0].id).exists()
     finally:
         held.close()

@@ -35,18 +35,20 @@ def asked(kind: Any, clips: list[dict[str, str]]) -> tuple[dict[str, Any], list[
     """The answer to a job, and every word of progress on the way, however fast it came."""
     told: list[Any] = []
     out = Path(clips[0]["path"]).parent / "out"
-    job = {"clips": clips, "out": str(out), "model": "default", "allow_truncated": False}
-    with pytest.MonkeyPatch.context() as change:
-        change.setattr(jobs, "_TICK", 0.0)
-        return kind(job, told.append), told
+    job = {"clips": clips, "out": str(out), "allow_truncated": False}
+
+    def heartbeat(done: int, stage: str = "", total: int | None = None) -> None:
+        told.append({"done": done, "stage": stage, "total": total})
+
+    return kind(job, "default", heartbeat), told
 
 
-def test_a_film_and_a_comparison_follow_no_face_again(
+def test_an_overlay_and_a_comparison_follow_no_face_again(
     two: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "read_faces", lambda *_, **__: pytest.fail("followed again"))
-    film, told = asked(jobs.film, two[1:])
-    assert film["bytes"] == (Path(two[1]["path"]).parent / "out" / "overlay.mp4").stat().st_size > 10_000
+    overlay, told = asked(jobs.write_overlay, two[1:])
+    assert overlay["bytes"] == (Path(two[1]["path"]).parent / "out" / "overlay.mp4").stat().st_size > 10_000
     assert {each["stage"] for each in told} >= {"following", "drawing", "writing"}
     assert {each["total"] for each in told} == {120} and told[-1]["done"] == 120
     found, told = asked(jobs.compare, two)

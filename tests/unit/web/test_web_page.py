@@ -174,7 +174,7 @@ def test_a_name_is_text_and_nothing_else(page: Page, tmp_path: Path) -> None:
     assert page.locator("img").count() == 0
 
 
-def test_a_clip_becomes_a_verdict_with_its_report_and_film(judged: Page) -> None:
+def test_a_clip_becomes_a_verdict_with_its_report_and_overlay(judged: Page) -> None:
     told = mark(judged, "smile.mp4").inner_text()
     assert told in ("spontaneous", "posed", "no judgement")
     title = judged.locator("#clip-title")
@@ -195,10 +195,10 @@ def test_a_clip_becomes_a_verdict_with_its_report_and_film(judged: Page) -> None
     assert row["file"] == "smile.mp4" and row["frames"] == "60"
     assert row["verdict"] == {"spontaneous": "genuine"}.get(told, told)
     judged.get_by_role("button", name="Make the overlay video").click()
-    film = judged.locator("#film video")
-    expect(film).to_be_visible(timeout=LONG)
+    overlay = judged.locator("#overlay video")
+    expect(overlay).to_be_visible(timeout=LONG)
     wide = "v => v.readyState ? v.videoWidth : new Promise(f => v.onloadedmetadata = () => f(v.videoWidth))"
-    assert film.evaluate(wide) == 320
+    assert overlay.evaluate(wide) == 320
 
 
 def test_a_report_is_cut_off_from_the_app(judged: Page, server: Server) -> None:

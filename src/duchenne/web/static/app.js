@@ -41,7 +41,7 @@ async function poll() {
     gone();
   }
   clearTimeout(timer);
-  const active = [...state.clips.flatMap((clip) => [clip.task, clip.film]), ...state.comparisons].some(busy);
+  const active = [...state.clips.flatMap((clip) => [clip.task, clip.overlay]), ...state.comparisons].some(busy);
   timer = setTimeout(poll, active && !lost ? 350 : 2500);
 }
 
@@ -102,7 +102,7 @@ function announce(before) {
   const short = (task) => task && `${task.state} ${task.stage} ${task.total && task.done > task.total / 2}`;
   for (const clip of state.clips) {
     const old = known.get(clip.id);
-    for (const [task, was, what] of [[clip.task, old?.task, ""], [clip.film, old?.film, "overlay video: "]]) {
+    for (const [task, was, what] of [[clip.task, old?.task, ""], [clip.overlay, old?.overlay, "overlay video: "]]) {
       if (!task || short(task) === short(was)) continue;
       told.push(`${clip.name}: ${what}${what && task.state === "done" ? "ready" : status(task)}${task.error ? `. ${task.error}` : ""}`);
     }
@@ -231,8 +231,8 @@ function one(clip) {
   put(at("verdict"), [clip.id, without(task)], () => (done ? verdict(clip) : pending(clip)));
   update(at("verdict"), task);
   put(at("actions"), [clip.id, task.state], () => (done ? actions(clip) : []));
-  put(at("film"), [clip.id, without(clip.film), done], () => (done ? film(clip) : []));
-  if (clip.film) update(at("film"), clip.film);
+  put(at("overlay"), [clip.id, without(clip.overlay), done], () => (done ? overlay(clip) : []));
+  if (clip.overlay) update(at("overlay"), clip.overlay);
   put(at("report"), [clip.id, task.id, done], () => (done ? [
     h("h2", {}, "The full report"),
     h("iframe", { src: `clips/${clip.id}/report.html`, title: `Full report on ${clip.name}`, sandbox: "allow-scripts allow-downloads allow-modals allow-popups" }),
@@ -261,18 +261,18 @@ function actions(clip) {
       h("li", {}, h("a", { href: `${file(name)}?save=1`, download: "" }, name))))))];
 }
 
-function film(clip) {
-  const task = clip.film, path = `clips/${clip.id}/overlay.mp4`;
-  const make = () => ask(`clips/${clip.id}/film`);
+function overlay(clip) {
+  const task = clip.overlay, path = `clips/${clip.id}/overlay.mp4`;
+  const make = () => ask(`clips/${clip.id}/overlay`);
   if (!task || task.state === "cancelled" || task.state === "failed") {
-    return [h("div.row", {}, h("button", { type: "button", "data-key": "film", onclick: make }, "Make the overlay video"),
+    return [h("div.row", {}, h("button", { type: "button", "data-key": "overlay", onclick: make }, "Make the overlay video"),
       task?.error ? h("span", {}, task.error) : h("span.soft.small", {}, "The clip with points, phases and the running P(genuine) drawn in."))];
   }
   if (busy(task)) return [h("h3", {}, "The overlay video"), working(task, "Progress of the overlay video", ["following", "drawing", "writing"], () => ask(`tasks/${task.id}/cancel`))];
   return [
     h("h2", {}, "The overlay video"),
     h("video", { src: path, controls: true, preload: "metadata", playsinline: true, "aria-label": `Overlay video of ${clip.name}` }),
-    h("div.row", {}, h("a.button", { href: `${path}?save=1`, download: "", "data-key": "film-save" }, "Save the overlay video")),
+    h("div.row", {}, h("a.button", { href: `${path}?save=1`, download: "", "data-key": "overlay-save" }, "Save the overlay video")),
   ];
 }
 

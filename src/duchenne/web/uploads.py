@@ -18,7 +18,7 @@ _PREFIX = "duchenne-app-"
 _YOUNG = 2.0  # s in which a folder may have been made and not yet locked
 
 
-class Place:
+class Uploads:
     """A folder that only its owner may read. Its lock is held as long as this process lives."""
 
     def __init__(self) -> None:
