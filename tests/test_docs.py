@@ -227,9 +227,9 @@ def test_the_share_of_false_alarms_is_what_the_arithmetic_says():
 def test_limits_are_said_everywhere():
     """Lie detection, hiring, schooling and policing are ruled out in README, cards, command line and report."""
     from duchenne import checkpoints
-    from duchenne.pipeline import LIMITS
+    from duchenne.limits import VERDICT
 
-    texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": LIMITS}
+    texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": VERDICT}
     texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoints.shipped().items()}
     texts["report"] = (ROOT / "src/duchenne/report/templates/report.html.j2").read_text(encoding="utf-8")
     texts["help"] = subprocess.run(

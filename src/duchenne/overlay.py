@@ -7,7 +7,7 @@ Below it a strip: P(genuine) as the clip goes on, and the curves of the lips and
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from duchenne import judging, pipeline, video
 from duchenne.features.phases import ACTIVITY
+from duchenne.progress import Tick
 from duchenne.report.page import FACE_LINES
 from duchenne.types import Array, FaceTrack, Phase, Signals
 
@@ -56,7 +57,7 @@ def overlay(
     all_faces: bool = False,
     rate: float | None = None,
     faces: bool = True,
-    on_frame: Callable[[int], None] | None = None,
+    on_frame: Tick | None = None,
     **options: Any,
 ) -> list[pipeline.Analysis]:
     """Judge a clip and write it with box, points, phase, P(genuine) and curves drawn in, sound and timing kept.

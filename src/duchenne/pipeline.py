@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import gates, io, judging, video
+from duchenne import gates, io, judging, limits, video
 from duchenne.clips import crops
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import reading
@@ -19,6 +19,7 @@ from duchenne.features.descriptors import prepare
 from duchenne.features.phases import expression_phases
 from duchenne.judging import Loaded, load_model
 from duchenne.preprocess import clean
+from duchenne.progress import Tick
 from duchenne.report import page as report
 from duchenne.report import pages
 from duchenne.tabular.evidence import strongest
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
 Pictures = Callable[[FaceTrack, CropReader], FaceTrack]
 #: `read_faces`, or a cache of what it answers.
 Read = Callable[..., Iterator[io.Block]]
-LIMITS = (
-    "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
-    "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
-    "hiring, schooling, policing, border control, insurance or medical decisions."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +90,7 @@ def examine(
     start: float | None = None,
     end: float | None = None,
     allow_truncated: bool = False,
-    on_frame: Callable[[int], None] | None = None,
+    on_frame: Tick | None = None,
     read: Read = read_faces,
 ) -> list[Analysis]:
     """Every asked-for face of a video with its verdict, the most prominent first.
@@ -193,7 +189,7 @@ def judge(
         frames=len(track),
         duration=track.duration,
         source=track.source,
-        limits=LIMITS,
+        limits=limits.VERDICT,
         history=(*face.history, *window.history[len(track.history) :], *opinion.steps),
     )
     return Analysis(verdict, track, curves, opinion.p, emotions, opinion.turning)

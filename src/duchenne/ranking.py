@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from duchenne import pipeline
+from duchenne import limits, pipeline
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.faces import identity
 from duchenne.learn.calibration import logit
@@ -25,7 +25,6 @@ ASSUMES = (
     "Asked as in the studies: one of the two clips is posed and the other is not. Where both are posed, or neither is, "
     "the answer means nothing."
 )
-LIMITS = pipeline.LIMITS
 _SURE = 0.5  # of an emotion before it is set against the other clip's
 
 
@@ -64,7 +63,7 @@ class Ranking:
             "kind": self.kind,
             "measured": vars(self.scale) if self.scale.pairs else None,
             "assumes": ASSUMES,
-            "limits": LIMITS,
+            "limits": limits.VERDICT,
             "clips": [verdict.to_dict() for verdict in verdicts],
         }
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from duchenne import __version__, io
+from duchenne import __version__, io, limits
 from duchenne.batch import plan, tables
 from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State, hold
@@ -140,7 +140,7 @@ def analyze_task(
     cache: bool = True,
 ) -> Task:
     """Verdicts; the model is read once here, so that a damaged one is said before any work (ModelError, UsageError)."""
-    from duchenne import checkpoints, judging, pipeline
+    from duchenne import checkpoints, judging
     from duchenne.types import ALL_EMOTIONS
 
     if emotion is not None and emotion not in ALL_EMOTIONS:
@@ -162,7 +162,7 @@ def analyze_task(
     card = {
         **loaded.card,
         "abstain_band": (0.5 - loaded.model.margin, 0.5 + loaded.model.margin),
-        "says": pipeline.LIMITS,
+        "says": limits.VERDICT,
     }
     return Task("analyze", options, {"model": about, **common}, last="verdict.json", card=card)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duchenne import __version__
+from duchenne import __version__, limits
 from duchenne.errors import DuchenneError, OutputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="duchenne",
-    help="Tell genuine from posed facial expressions in video. Not for lie detection, hiring, schooling or policing.",
+    help=f"Tell genuine from posed facial expressions in video. {limits.NOT_FOR}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from duchenne import limits
 from duchenne.cli import batch
 from duchenne.cli.app import app, progress
 from duchenne.errors import DuchenneError, UsageError
@@ -185,9 +186,7 @@ def _say(analysis: Analysis, many: bool, folder: Path | None) -> None:
     )
     if folder is not None:
         console.print(f"  written   {_escape(str(folder / 'report.html'))}")
-    console.print(
-        "  [dim]Posed means told to act; it is not lying. Not for lie detection, hiring, schooling or policing.[/dim]"
-    )
+    console.print(f"  [dim]{limits.BELOW}[/dim]")
 
 
 def _seconds(value: float | None) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from duchenne import limits
 from duchenne.cli.app import app, log, progress, train
 from duchenne.errors import OutputError, UsageError
 
@@ -29,7 +30,7 @@ def micro_expressions(
     Film at 100 or 200 frames per second. A brief movement is no proof of a hidden feeling, and none of a lie.
     """
     from duchenne import io, micro
-    from duchenne.micro.spotting import LIMITS, to_csv
+    from duchenne.micro.spotting import to_csv
 
     if out is not None:
         if out.suffix.lower() not in (".csv", ".json"):
@@ -53,7 +54,7 @@ def micro_expressions(
             f"{count} micro-expression{'s' * (count != 1)} in {found.duration:.2f} s at {found.rate:.3g} frames per "
             f"second, written to {out}."
         )
-    log(LIMITS)
+    log(limits.MICRO)
 
 
 @train.command("micro-expressions")

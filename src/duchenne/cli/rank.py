@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from duchenne import limits
 from duchenne.cli.app import app, log, progress
 
 if TYPE_CHECKING:
@@ -63,4 +64,4 @@ def _say(found: Ranking) -> None:
             f"{found.scale.accuracy:.0%} were told right"
         )
     typer.echo(f"  {ASSUMES}")
-    typer.echo("  Posed means told to act; it is not lying. Not for lie detection, hiring, schooling or policing.")
+    typer.echo(f"  {limits.BELOW}")

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import checkpoints, io, metrics, plots
+from duchenne import checkpoints, io, limits, metrics, plots
 from duchenne.checkpoints import reference
 from duchenne.clips import crops, load
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError
 from duchenne.learn import loop
+from duchenne.progress import Log, StepTick
 from duchenne.types import Array, Clip
 
 if TYPE_CHECKING:
@@ -32,15 +33,8 @@ if TYPE_CHECKING:
     from duchenne.clipnets.model import ClipModel
     from duchenne.clipnets.recipe import ClipRecipe
 
-Log = Callable[[str], None]
 #: (what is being done, pieces done, pieces in all)
-Tick = Callable[[str, int, int], None]
 CACHE = "clip-cache"
-LIMITS = (
-    "Says whether an expression moves like the posed or the spontaneous clips of its training people; posed is not "
-    "lying, and nothing else than such clips was tested.",
-    "Not for lie or credibility detection, hiring, schooling, policing, border control, insurance or medical use.",
-)
 _ON_THE_CARD = (
     *("accuracy", "accuracy_interval", "auc", "auc_interval", "ece"),
     *("forced_pairs", "per_emotion", "risk_coverage"),
@@ -71,7 +65,7 @@ def train(
     cache: str | Path | None = None,
     resume: bool = True,
     log: Log = print,
-    tick: Tick = lambda *_: None,
+    tick: StepTick = lambda *_: None,
 ) -> dict[str, Any]:
     """Train on the clips of a manifest CSV (path, subject, emotion, label) and write a model folder; returns its card.
 
@@ -108,7 +102,7 @@ def train(
     )  # fmt: skip
     _fit(model, corpus, work)
     card = _card(model, corpus, Path(manifest))
-    for note in card["limits"][len(LIMITS) :]:
+    for note in card["limits"][len(limits.CLIP_NETWORK) :]:
         log(note)
     with io.staged(out) as part:
         io.write_json(part / "card.json", card)
@@ -123,7 +117,7 @@ def train(
     return card
 
 
-def _read(manifest: str | Path, reader: ClipReader, cache: Path, jobs: int, log: Log, tick: Tick) -> _Corpus:
+def _read(manifest: str | Path, reader: ClipReader, cache: Path, jobs: int, log: Log, tick: StepTick) -> _Corpus:
     """What is read of the clips that have a label; those that cannot be read are named."""
     clips = [clip for clip in manifests.read(manifest) if clip.label]
     found: list[Any] = []
@@ -175,7 +169,7 @@ def _item(clip: Clip, reader: ClipReader, cache: Path) -> Any:
     return f"{clip.path} shows too few frames of a face." if item is None else item
 
 
-def _teller(recipe: ClipRecipe, log: Log, tick: Tick) -> Callable[[dict[str, Any]], None]:
+def _teller(recipe: ClipRecipe, log: Log, tick: StepTick) -> Callable[[dict[str, Any]], None]:
     tell = loop.teller(recipe.epochs, log)
 
     def both(row: dict[str, Any]) -> None:
@@ -226,7 +220,7 @@ def _card(model: ClipModel, corpus: _Corpus, manifest: Path) -> dict[str, Any]:
         "clips_per_second": round(speed, 2),
         "waited_for_clips": None if np.isnan(model.waited) else round(model.waited, 4),
         "licence": mine if start is None else f"{mine}, and those of {start}, from which it started",
-        "limits": [*LIMITS, *([few] if asked < _ENOUGH else [])],
+        "limits": [*limits.CLIP_NETWORK, *([few] if asked < _ENOUGH else [])],
     }
 
 

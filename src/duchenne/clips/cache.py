@@ -27,6 +27,7 @@ from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.faces.reading import chain, read_faces
 from duchenne.io import Block, Stored, sha256
 from duchenne.io.followed import Writer
+from duchenne.progress import Tick
 
 LIMIT = 5_000_000_000  # bytes
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -81,9 +82,7 @@ class Cache:
         self.limit = usual_limit() if limit is None else limit
         self._unsorted: float = float("inf")  # bytes that were added since the folder was last looked through
 
-    def read_faces(
-        self, path: str | Path, *, on_frame: Callable[[int], None] | None = None, **options: Any
-    ) -> Iterator[Block]:
+    def read_faces(self, path: str | Path, *, on_frame: Tick | None = None, **options: Any) -> Iterator[Block]:
         """The faces of a clip in blocks, from its entry or anew; arguments and errors as for `faces.reading`'s."""
         before = _mark(Path(path))
         entry = self._entry(Path(path), options) if before is not None and self.limit else None

@@ -7,7 +7,7 @@ same public table must know these smiles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from duchenne.datasets.kinematics import SmileKinematics, draw
 from duchenne.datasets.manifest import NEEDED
 from duchenne.datasets.people import Person, someone
 from duchenne.errors import UsageError
+from duchenne.progress import Tick
 from duchenne.types import LABELS, Array, FaceTrack
 
 #: Columns of the manifest beyond those that every manifest has. onset, apex and offset are when these begin and
@@ -54,7 +55,7 @@ def corpus(
     seed: int,
     video: bool = False,
     corrupt: float = 0.0,
-    on_clip: Callable[[int], None] | None = None,
+    on_clip: Tick | None = None,
 ) -> Path:
     """Make a corpus of `people` with `clips` each, half of them posed, and return its manifest.
 
@@ -108,7 +109,7 @@ def _plan(people: int, clips: int, seed: int, corrupt: float) -> Iterator[_Clip]
             )
 
 
-def _told(planned: Iterator[_Clip], on_clip: Callable[[int], None] | None) -> Iterator[_Clip]:
+def _told(planned: Iterator[_Clip], on_clip: Tick | None) -> Iterator[_Clip]:
     for done, clip in enumerate(planned, start=1):
         yield clip
         if on_clip:

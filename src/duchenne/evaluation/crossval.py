@@ -11,6 +11,7 @@ import numpy as np
 
 from duchenne.datasets.splits import Split, persons
 from duchenne.errors import InputError
+from duchenne.progress import Tick
 from duchenne.types import Array, Classifier, Clip, Opinion, Question, Reader, Sample, readable
 
 
@@ -104,7 +105,7 @@ def crossval(
     clips: Sequence[Clip],
     splits: Iterable[Split],
     *,
-    on_fold: Callable[[int], None] | None = None,
+    on_fold: Tick | None = None,
 ) -> Answers:
     """Out-of-fold answers of a method: a new `make_model()` is fitted on each split's training clips.
 

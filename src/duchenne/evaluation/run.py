@@ -20,16 +20,17 @@ from duchenne.evaluation import plan as plans
 from duchenne.evaluation import results as told
 from duchenne.evaluation.crossval import Answers, Truth, join, represent
 from duchenne.evaluation.plan import Corpus, Plan
-from duchenne.evaluation.work import Read, Task, Tick
+from duchenne.evaluation.work import Read, Task
 from duchenne.faces import identity
 from duchenne.methods import names as methods
+from duchenne.progress import StepTick
 from duchenne.types import Array, Classifier
 
 WORK = ".work"
 
 
 def evaluate(
-    plan: Plan, out: str | Path, *, jobs: int = 1, skip_missing: bool = False, tick: Tick = lambda *_: None
+    plan: Plan, out: str | Path, *, jobs: int = 1, skip_missing: bool = False, tick: StepTick = lambda *_: None
 ) -> dict[str, Any]:
     """Judge all methods of a plan on the same folds, write `out`, and return what results.json holds.
 
@@ -86,7 +87,7 @@ def evaluate(
 
 def _judge(
     plan: Plan, able: Sequence[str], models: Mapping[str, Classifier], read: Read, truth: Truth,
-    runs: Sequence[tuple[str, int, list[Split]]], data: str, folder: Path, jobs: int, tick: Tick,
+    runs: Sequence[tuple[str, int, list[Split]]], data: str, folder: Path, jobs: int, tick: StepTick,
 ) -> tuple[dict[str, list[Answers]], dict[str, tuple[str, str]]]:  # fmt: skip
     """Row of the table → answers of each repeat, and row → (method, run)."""
     rows = {name: represent(models[name], read.tables[models[name].reader], truth.person) for name in able}
@@ -120,7 +121,7 @@ def _judge(
 
 def _scored(
     plan: Plan, able: Sequence[str], models: Mapping[str, Classifier], read: Read, answers: dict[str, list[Answers]],
-    of: dict[str, tuple[str, str]], truth: Truth, tick: Tick,
+    of: dict[str, tuple[str, str]], truth: Truth, tick: StepTick,
 ) -> dict[str, Any]:  # fmt: skip
     """Row → kind, run, scores, and against the baselines of its run a sentence and the numbers behind it."""
     out: dict[str, Any] = {}

@@ -12,17 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeGuard
 
+from duchenne import limits
+
 _WIDTH = 100  # columns of a terminal
 _PAIRS = (
     "Forced pairs are another task: two clips of one person and emotion are shown, one genuine and one posed, and only "
     "their order is asked for. Guessing is right half of the time. These figures must never be compared with the "
     "accuracy of single clips."
-)
-_LIMITS = (
-    "*Posed* means told to act in a laboratory; it is not lying. *Genuine* means induced, mostly by film, and is "
-    "rarely confirmed. These figures say how often clips of these data sets are told apart, not what anybody feels or "
-    "hides. **Not for** lie or credibility detection, hiring, schooling, policing, border control, insurance or "
-    "medical use."
 )
 _BY = " (95 % by person)"
 _SINGLE = {
@@ -110,7 +106,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         blocks += _section("People on the same task", body)
     blocks += _section("Warnings", _bullets(results.get("warnings") or ()))
     blocks += _answered(methods) + _pairs(scored) + _per_emotion(methods) + _published(results.get("published") or ())
-    blocks += _section("What it may not be used for", _LIMITS)
+    blocks += _section("What it may not be used for", limits.TABLES)
     blocks += _section("Notes", _bullets(results.get("notes") or ()))
     blocks += _section("How it was run", _how(results))
     return "\n\n".join(block for block in blocks if block) + "\n"

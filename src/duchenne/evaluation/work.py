@@ -24,11 +24,11 @@ from duchenne.evaluation import leaks
 from duchenne.evaluation.crossval import Answers, Truth, judge_fold
 from duchenne.faces import identity
 from duchenne.methods import names as methods
+from duchenne.progress import StepTick
 from duchenne.types import Array, Classifier, Clip, FaceTrack, Features, Reader, Sample
 from duchenne.workers.resources import in_order, torch_on_one_thread
 
 #: (what is being done, pieces done, pieces in all)
-Tick = Callable[[str, int, int], None]
 #: What numpy may raise on an archive that something cut short.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
@@ -64,7 +64,7 @@ def kept(folder: Path, key: Any, make: Callable[[], dict[str, Array]]) -> dict[s
     return found
 
 
-def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int, tick: Tick) -> Read:
+def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int, tick: StepTick) -> Read:
     """Every clip once, through all readers; clips that cannot be read are named, not fatal."""
     wanted = list(dict.fromkeys(readers))
     chunks = list(_chunks(clips))
@@ -193,7 +193,7 @@ def make(task: Task) -> Classifier:
 
 def judge(
     tasks: Sequence[Task], table: Callable[[Task], Array], truth: Truth, split: Callable[[Task], Split],
-    *, data: str, work: Path, jobs: int, tick: Tick,
+    *, data: str, work: Path, jobs: int, tick: StepTick,
 ) -> list[Answers]:  # fmt: skip
     """The answers of every task, in order, from `jobs` processes; `data` names all that they depend on besides."""
     calls = [(task, table(task), truth, split(task), data, work) for task in tasks]

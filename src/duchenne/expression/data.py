@@ -20,10 +20,10 @@ from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS
 from duchenne.errors import InputError, UsageError
 from duchenne.faces import crops
+from duchenne.progress import TickOf
 from duchenne.types import ALL_EMOTIONS, Array
 from duchenne.video import images as pictures
 
-Tick = Callable[[int, int], None]
 #: A class, or the levels of action units.
 Label = str | tuple[float, ...]
 #: What a fold may be called → what it is for: learning, choosing the epoch, judging.
@@ -100,7 +100,7 @@ class Reader:
     skip: bool = False
     person: str | None = None
     cache: Path | None = None
-    tick: Tick | None = None
+    tick: TickOf | None = None
 
     def faces(self, rows: Sequence[Row], classes: Sequence[str], where: str | Path) -> Faces:
         """Every row's face; InputError for files that are not there or no pictures, and pictures without a face."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import reading
 from duchenne.faces import crops
 from duchenne.faces.follow import follow
+from duchenne.progress import Log, Tick
 from duchenne.types import Array
 from duchenne.video import images
 
@@ -48,7 +49,7 @@ class _Wish:
 class _Tally:
     """How many pictures and frames are done, and what was noted of them."""
 
-    def __init__(self, tick: Callable[[int], None] | None) -> None:
+    def __init__(self, tick: Tick | None) -> None:
         self.done, self.notes = 0, list[str]()
         self._tick = tick
 
@@ -69,8 +70,8 @@ def table(
     flips: bool = True,
     device: str = "auto",
     allow_truncated: bool = False,
-    tick: Callable[[int], None] | None = None,
-    log: Callable[[str], None] | None = None,
+    tick: Tick | None = None,
+    log: Log | None = None,
 ) -> pd.DataFrame:
     """What a network says of the faces in pictures, videos, and folders of pictures (folders in them included).
 

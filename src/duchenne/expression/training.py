@@ -7,7 +7,7 @@ and, on a CPU, ends with the same weights.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import checkpoints, io, metrics, plots
+from duchenne import checkpoints, io, limits, metrics, plots
 from duchenne.datasets import fer2013, splits
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import data as expression_data
@@ -23,13 +23,13 @@ from duchenne.expression.data import Faces, Reader
 from duchenne.learn import loop
 from duchenne.metrics import classes as by_class
 from duchenne.metrics import units as by_unit
+from duchenne.progress import Log
 from duchenne.types import Array
 
 if TYPE_CHECKING:
     from duchenne.expression.model import ExpressionModel
     from duchenne.expression.recipe import ExpressionRecipe
 
-Log = Callable[[str], None]
 #: Recipe of a transfer by what is learnt.
 TRANSFER = {"emotions": "transfer", "units": "units", "intensity": "intensity"}
 #: Rate at which a new output alone is learnt: it starts from nothing, and cannot harm what is known.
@@ -37,12 +37,6 @@ FROZEN_RATE = 1e-2
 _SHARE = 0.1  # of what is learnt from is held back to choose the epoch by
 _TRIES = 50  # ways to hold people back, until one leaves every class and unit to be learnt from
 _WRONG = {"emotions": "share wrong", "units": "1 - F1", "intensity": "squared error"}
-LIMITS = (
-    "What a face shows is not what a person feels: the labels are what others saw in single pictures.",
-    "Not for lie or credibility detection, hiring, schooling, policing, border control, insurance or medical use.",
-    "The EU AI Act, Art. 5(1)(f), forbids inferring emotions at work and in education.",
-    "Untested: people, cameras and light other than those of the pictures it was judged on.",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,7 +340,7 @@ def _finish(
         "protocol": protocol,
         **measured,
         "device": model.facts["device"],
-        "limits": list(LIMITS),
+        "limits": list(limits.EXPRESSION_NETWORK),
     }
     model.facts |= {"data": data.name, **{key: told[key] for key in ("started_from",) if key in told}}
     with io.staged(out) as part_folder:

@@ -16,6 +16,7 @@ from duchenne.faces.detect import Detector, Verifier
 from duchenne.faces.landmarks import Landmarker, Shape, box_of, cut
 from duchenne.faces.track import Tracker
 from duchenne.io.followed import Block, End, spread
+from duchenne.progress import Tick
 from duchenne.registry import DETECTORS, LANDMARKERS, TRACKERS
 from duchenne.types import Array, FaceTrack
 
@@ -333,7 +334,7 @@ def follow_blocks(
     tracker: str = "mosse",
     landmarker: str = "dlib68",
     all_faces: bool = False,
-    on_frame: Callable[[int], None] | None = None,
+    on_frame: Tick | None = None,
     look: Callable[[Array, Array], Array] | None = None,
     every: float = 0.0,
     rows: int = 1000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from duchenne.faces.crops import crop
 from duchenne.faces.follow import follow_blocks
 from duchenne.faces.landmarks import find_model
 from duchenne.io.followed import Block
+from duchenne.progress import Tick
 
 LOOK = 0.1  # s between two looks of the expression network: an expression's phases take longer
 
@@ -31,7 +32,7 @@ def read_faces(
     start: float | None = None,
     end: float | None = None,
     allow_truncated: bool = False,
-    on_frame: Callable[[int], None] | None = None,
+    on_frame: Tick | None = None,
 ) -> Iterator[Block]:
     """The most prominent face of a video (or all) in finished blocks, with a crop of each every `LOOK` seconds.
 

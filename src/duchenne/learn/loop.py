@@ -18,6 +18,7 @@ import numpy as np
 
 from duchenne import io
 from duchenne.errors import InputError, ModelError
+from duchenne.progress import Log
 
 Tick = Callable[[dict[str, Any]], None]
 
@@ -112,9 +113,7 @@ def fit(
     return curve
 
 
-def teller(
-    epochs: int, log: Callable[[str], None], score: str = "people left out", name: str = ""
-) -> Callable[[dict[str, Any]], None]:
+def teller(epochs: int, log: Log, score: str = "people left out", name: str = "") -> Callable[[dict[str, Any]], None]:
     """What tells `log` of each epoch, in a line that calls the score by its name; `name` or the row's network first."""
     began = time.monotonic()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from duchenne.clips import load
 from duchenne.datasets import manifest
 from duchenne.errors import DuchenneError, InputError
 from duchenne.lstm_pb import generation
+from duchenne.progress import Log, Tick
 from duchenne.types import LABELS, Array, Clip
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def pb(
     *,
     emotion: str | None = None,
     most: int | None = None,
-    log: Callable[[str], None] = print,
-    tick: Callable[[int], None] | None = None,
+    log: Log = print,
+    tick: Tick | None = None,
 ) -> dict[str, Any]:
     """Recognise clips (videos, tracks of packed files, rows of a manifest) by an LSTM-PB and write, all or nothing,
     into folder `out`:
@@ -92,8 +93,8 @@ def _read(
     clips: Sequence[Clip],
     emotion: str | None,
     most: int,
-    log: Callable[[str], None],
-    tick: Callable[[int], None] | None,
+    log: Log,
+    tick: Tick | None,
 ) -> list[_Row]:
     rows: list[_Row] = []
     for i, clip in enumerate(clips):

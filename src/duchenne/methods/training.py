@@ -22,6 +22,7 @@ from duchenne.learn import loop
 from duchenne.learn.boosting import Recipe
 from duchenne.methods import names, pairs
 from duchenne.methods.hybrid import Hybrid
+from duchenne.progress import Log
 from duchenne.tabular.model import DescriptorModel
 from duchenne.types import Array, Classifier, Clip, readable
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from duchenne.lstm_pb.model import PBModel
     from duchenne.lstm_pb.recipe import PBRecipe
 
-Log = Callable[[str], None]
 _ON_THE_CARD = (
     *("accuracy", "accuracy_interval", "auc", "auc_interval", "ece"),
     *("forced_pairs", "per_emotion", "risk_coverage"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import checkpoints, io, video
+from duchenne import checkpoints, io, limits, video
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.faces import crops, follow, protagonist
 from duchenne.features.phases import smoothed
@@ -17,16 +17,12 @@ from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
 from duchenne.metrics.spotting import spotting_f1
 from duchenne.micro.data import entries, pictures_rate
 from duchenne.preprocess.clean import runs
+from duchenne.progress import Log, Tick
 from duchenne.types import Array, FaceTrack
 
 if TYPE_CHECKING:
     from duchenne.micro.model import MicroModel
 
-#: Said with every answer.
-LIMITS = (
-    "A brief movement of the face is no proof of a hidden feeling, and none of a lie; speech and chewing make such "
-    "movements too. Not for lie detection, hiring, schooling or policing."
-)
 METHOD = (
     "feature difference analysis (Moilanen et al. 2014) of 68 points in 10 parts of the face; "
     f"{1000 * SHORTEST:g} to {1000 * LONGEST:g} ms that come and go"
@@ -75,7 +71,7 @@ def examine(
     end: float | None = None,
     allow_truncated: bool = False,
     device: str = "cpu",
-    on_frame: Callable[[int], None] | None = None,
+    on_frame: Tick | None = None,
 ) -> Found:
     """Spot the micro-expressions of the most prominent face of a video or folder of images (`rate`, frames/s).
 
@@ -110,7 +106,7 @@ def examine(
     )
 
 
-def face(frames: Iterable[video.Frame], source: str, *, on_frame: Callable[[int], None] | None = None) -> FaceTrack:
+def face(frames: Iterable[video.Frame], source: str, *, on_frame: Tick | None = None) -> FaceTrack:
     """The most prominent face's track; InputError for a single picture, and where no face is seen."""
     found = follow(frames, source=source, on_frame=on_frame)
     if len(found.time) < 2:
@@ -198,12 +194,12 @@ def to_json(found: Found) -> dict[str, Any]:
         "warnings": list(found.warnings),
         "method": METHOD,
         "model": found.model,
-        "limits": LIMITS,
+        "limits": limits.MICRO,
     }
 
 
 def spotting_scores(
-    data: str | Path, *, rate: float | None = None, threshold: float = 0.5, log: Callable[[str], None] = print
+    data: str | Path, *, rate: float | None = None, threshold: float = 0.5, log: Log = print
 ) -> dict[str, Any]:
     """`metrics.spotting.spotting_f1` over the clips of `data` (`corpora.entries`), whose rows are the truth.
 

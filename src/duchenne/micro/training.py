@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from duchenne.expression import reading
 from duchenne.metrics.classes import score_classes
 from duchenne.micro.data import Example, examples
 from duchenne.micro.spotting import cropped, face, steady
+from duchenne.progress import Log
 from duchenne.types import Array
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from duchenne.micro.network import MicroLSTM
     from duchenne.micro.recipe import MicroRecipe
 
-Log = Callable[[str], None]
 _SEEN = 0.8  # share of a movement's frames in which the face must be seen
 _PROTOCOL = (
     "leave-one-subject-out, answers of all people pooled; no setting was chosen on them. The shipped network then "

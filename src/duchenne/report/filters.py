@@ -22,6 +22,7 @@ from duchenne.expression.layers import Seeing
 from duchenne.faces import crops
 from duchenne.io import Table, check_folder, shown, write_text
 from duchenne.plots.filters import contact_sheet
+from duchenne.progress import Tick, TickOf
 from duchenne.report import filters_page
 from duchenne.types import Array
 from duchenne.video import images as pictures
@@ -31,8 +32,6 @@ _SHEET = 60  # filters that a contact sheet has room for
 _BATCH = 64
 _TRIED = 16  # images of which one must show a face, or the rest is not read
 _UNIT = re.compile(r"AU\s*\d+\w*", re.IGNORECASE)
-
-Tick = Callable[[int], object]
 
 
 @dataclass(eq=False)
@@ -174,7 +173,7 @@ def report(
     is_aligned: bool = False,
     device: str = "auto",
     sheet: str | Path | None = None,
-    tick: Callable[[int, int], object] | None = None,
+    tick: TickOf | None = None,
 ) -> dict[str, Any]:
     """Write the page `out` and a contact sheet (PNG) per layer; what was found comes back.
 

@@ -19,6 +19,7 @@ from av.packet import Packet
 
 from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.io import atomic
+from duchenne.progress import Tick
 from duchenne.types import Array
 from duchenne.video.reader import Frame, frames
 
@@ -119,7 +120,7 @@ def redraw(
     *,
     rate: float | None = None,
     allow_truncated: bool = False,
-    on_frame: Callable[[int], None] | None = None,
+    on_frame: Tick | None = None,
 ) -> Path:
     """Write `source` as H.264 in MP4 with each frame replaced by what `draw` makes of it, uint8 (H, W, 3) RGB.
 

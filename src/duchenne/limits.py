@@ -1,0 +1,36 @@
+"""What an answer does not say and must not be used for: the sentences that verdicts, cards, tables and doors repeat."""
+
+_ALL = "hiring, schooling, policing, border control, insurance or medical"
+NOT_FOR = "Not for lie detection, hiring, schooling or policing."
+#: One line below an answer in a terminal.
+BELOW = f"Posed means told to act; it is not lying. {NOT_FOR}"
+#: With every verdict.
+VERDICT = (
+    "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
+    "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
+    f"{_ALL} decisions."
+)
+#: With tables of results, in Markdown.
+TABLES = (
+    "*Posed* means told to act in a laboratory; it is not lying. *Genuine* means induced, mostly by film, and is "
+    "rarely confirmed. These figures say how often clips of these data sets are told apart, not what anybody feels or "
+    f"hides. **Not for** lie or credibility detection, {_ALL} use."
+)
+#: With every answer on micro-expressions.
+MICRO = (
+    "A brief movement of the face is no proof of a hidden feeling, and none of a lie; speech and chewing make such "
+    f"movements too. {NOT_FOR}"
+)
+_CARD = f"Not for lie or credibility detection, {_ALL} use."
+#: On the card of a clip network, and of an expression network.
+CLIP_NETWORK = (
+    "Says whether an expression moves like the posed or the spontaneous clips of its training people; posed is not "
+    "lying, and nothing else than such clips was tested.",
+    _CARD,
+)
+EXPRESSION_NETWORK = (
+    "What a face shows is not what a person feels: the labels are what others saw in single pictures.",
+    _CARD,
+    "The EU AI Act, Art. 5(1)(f), forbids inferring emotions at work and in education.",
+    "Untested: people, cameras and light other than those of the pictures it was judged on.",
+)
