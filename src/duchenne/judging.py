@@ -13,7 +13,7 @@ from duchenne import checkpoints
 from duchenne.checkpoints import reference
 from duchenne.errors import InputError, UsageError
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import Classifier, Opinion, Question
+from duchenne.types import Array, Classifier, Familiarity, Opinion, Question
 
 _LENT = "; familiarity, and the emotion where no face was seen, are those of the default descriptor model"
 
@@ -80,6 +80,16 @@ def ask(loaded: Loaded, question: Question) -> Opinion:
         return opinion
     *others, last = opinion.steps
     return replace(opinion, steps=(*others, last + _LENT))
+
+
+def familiarity(loaded: Loaded, row: Array) -> tuple[Familiarity | None, tuple[str, ...]]:
+    """(how much a clip with these descriptors (D,) is like the training clips, warnings): as the default model sees it,
+    where it is lent, and then of other people's clips a warning and no reason to be silent."""
+    found = loaded.descriptors.familiarity(row)
+    if found is None or not loaded.lent:
+        return found, ()
+    doubts = () if found.familiar else (f"Unlike anything the default model was trained on: {found.text}",)
+    return replace(found, text=f"By the default descriptor model: {found.text}"), doubts
 
 
 def _expert(loaded: Loaded, question: Question) -> tuple[float, float] | None:

@@ -28,10 +28,9 @@ from duchenne.types import (
     ALL_EMOTIONS,
     EMOTIONS,
     Array,
+    Card,
     CropReader,
     FaceTrack,
-    Familiarity,
-    Quality,
     Question,
     Signals,
     Verdict,
@@ -170,9 +169,7 @@ def judge(
     seen = _shown(emotion, emotions, window)
     named = seen or loaded.descriptors.named(row)
     opinion = judging.ask(loaded, Question(window, "", seen, named, emotion, pictures, explain=explain))
-    familiarity = loaded.descriptors.familiarity(row)
-    if loaded.lent and familiarity is not None:
-        familiarity, quality = _lent(familiarity, quality)
+    familiarity, doubts = judging.familiarity(loaded, row)
     reason = gates.too_poor(quality, gates.within(curves, window)) or opinion.reason
     reason = reason or gates.too_close(opinion.p, loaded.model.margin)
     verdict = Verdict(
@@ -183,7 +180,7 @@ def judge(
         emotion=named,
         phases=expression_phases(curves, emotion),
         evidence=strongest(opinion.evidence, len(opinion.evidence)),
-        quality=quality,
+        quality=replace(quality, warnings=(*quality.warnings, *doubts)),
         familiarity=familiarity,
         model=loaded.about,
         frames=len(track),
@@ -199,14 +196,6 @@ def _shown(emotion: str | None, emotions: Signals | None, window: FaceTrack) -> 
     """Emotion → probability as the user names it, or as it was seen in what is judged; empty where neither."""
     seen = reading.clip_emotion(gates.within(emotions, window)) if emotions is not None and len(window) else {}
     return dict.fromkeys(seen or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else seen
-
-
-def _lent(familiarity: Familiarity, quality: Quality) -> tuple[Familiarity, Quality]:
-    """Familiarity as the default model sees it: of a model of other people a warning, no reason to be silent."""
-    if not familiarity.familiar:
-        warning = f"Unlike anything the default model was trained on: {familiarity.text}"
-        quality = replace(quality, warnings=(*quality.warnings, warning))
-    return replace(familiarity, text=f"By the default descriptor model: {familiarity.text}"), quality
 
 
 def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -> pd.DataFrame:
@@ -276,7 +265,7 @@ def save(
             judged = _span(gates.focus(a.track, a.curves))
             shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
             html = report.render(
-                a.verdict, a.track, a.curves, shown, card, a.emotions, judged=judged, turning=a.turning
+                a.verdict, a.track, a.curves, shown, Card.of(card), a.emotions, judged=judged, turning=a.turning
             )
             report.write(part / f"{pages.named(n)}.html", html)
             if thumb and (picture := report.thumbnail(shown.keyframes)):

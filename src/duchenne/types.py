@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -237,6 +237,44 @@ class Familiarity:
     distance_percentile: float
     familiar: bool
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is known of a model, see `checkpoints.card`; None where its card does not say.
+
+    human       what people achieve: a share, a sentence, or both as {"accuracy", "text"}
+    reference   where the training people lie (`checkpoints.reference`)
+    other       facts that have no place of their own
+    """
+
+    data: str | None = None
+    people: int | None = None
+    accuracy: float | None = None
+    accuracy_interval: Sequence[float | None] | None = None
+    auc: float | None = None
+    human: float | str | Mapping[str, Any] | None = None
+    per_emotion: Mapping[str, Any] | None = None
+    risk_coverage: Sequence[Any] | None = None
+    abstain_band: tuple[float, float] | None = None
+    limits: str | Sequence[str] | None = None
+    reference: Mapping[str, Any] | None = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Card:
+        """From the facts of a card.json."""
+        own = {each.name for each in fields(cls)} - {"other"}
+        return cls(
+            **{name: value for name, value in facts.items() if name in own},
+            other={name: value for name, value in facts.items() if name not in own},
+        )
+
+    @property
+    def unfilled(self) -> tuple[str, ...]:
+        """What a card should say and this one does not."""
+        told = {"data": self.data, "people": self.people, "accuracy": self.accuracy, "limits": self.limits}
+        return tuple(name for name, value in told.items() if value is None)
 
 
 @dataclass(frozen=True)

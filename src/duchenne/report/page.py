@@ -21,7 +21,7 @@ from duchenne.io import write_text
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, placing
 from duchenne.report.drawing import around, table, timeline, told_apart
-from duchenne.types import MOMENTS, Array, Evidence, FaceTrack, Phase, Signals, Verdict
+from duchenne.types import MOMENTS, Array, Card, Evidence, FaceTrack, Phase, Signals, Verdict
 from duchenne.video import encode, frames
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
@@ -29,11 +29,6 @@ THUMB_SIZE = 120  # px, height of the picture that stands for a clip in a table
 MOST_FILM = 60.0  # s: of a longer clip only what was judged is shown
 MOST_FRAMES = 3600  # whose points are kept
 MOST_JUMPS = 8  # buttons; of more moments the apexes have one
-#: Facts of a card that have their own place on the page; all others are listed at its end.
-_CARD_SHOWN = (
-    *("accuracy", "auc", "accuracy_interval", "human", "people", "data"),
-    *("per_emotion", "limits", "risk_coverage", "abstain_band", "reference"),
-)
 #: dlib's 68 points as lines: first, last (inclusive), closed.
 FACE_LINES = (
     *((0, 16, False), (17, 21, False), (22, 26, False), (27, 30, False), (31, 35, False)),
@@ -126,19 +121,19 @@ def render(
     track: FaceTrack,
     curves: Signals,
     shown: Pictures | Sequence[KeyFrame],
-    card: Mapping[str, Any],
+    card: Card,
     emotions: Signals | None = None,
     *,
     judged: tuple[float, float] | None = None,
     turning: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page as a string. `card` holds the model card's facts, and as "reference" where the training people lie
-    (`checkpoints.reference`); what it lacks is left out of the page. `emotions` are probabilities over time, as
-    `expression.reading.over_time` gives them; `judged` the seconds that were; `turning` as `tabular.evidence` does."""
+    """The page as a string. What `card` does not say is left out, and named at the end. `emotions` are probabilities
+    over time, as `expression.reading.over_time` gives them; `judged` the seconds that were; `turning` as
+    `tabular.evidence` does."""
     shown = shown if isinstance(shown, Pictures) else Pictures((-np.inf, np.inf), b"", tuple(shown))
     gaps = verdict.quality.lost
     source = verdict.source or track.source
-    reference = card.get("reference") or {}
+    reference = card.reference or {}
     main = main_expression(verdict, curves, judged)
     drawn = timeline(track, curves, verdict.phases, told_apart(track, gaps), emotions)
     view = around(track)
@@ -149,7 +144,7 @@ def render(
         .get_template("report.html.j2")
         .render(
             v=verdict,
-            card={**dict.fromkeys(_CARD_SHOWN), **card},
+            card=card,
             name=PurePath(source).name or "unnamed clip",
             source=source,
             rate=verdict.quality.rate,
@@ -167,7 +162,7 @@ def render(
             evidence=_evidence(verdict.evidence),
             lost=gaps,
             tables=_tables(card),
-            facts={**{k: v for k, v in card.items() if k not in _CARD_SHOWN}, **verdict.model},
+            facts={**card.other, **verdict.model},
             history=verdict.history or track.history,
             css=css,
             script=script,
@@ -223,9 +218,9 @@ def write(path: str | Path, html: str) -> Path:
 # --- headline -----------------------------------------------------------------------------------------------
 
 
-def _scale(verdict: Verdict, card: Mapping[str, Any]) -> dict[str, Any]:
+def _scale(verdict: Verdict, card: Card) -> dict[str, Any]:
     """Where P(genuine) stands between posed (0 %) and spontaneous (100 %), and the band without a verdict."""
-    band = card.get("abstain_band")
+    band = card.abstain_band
     lo, hi = (clamp(100 * band[0]), clamp(100 * band[1])) if band else (50.0, 50.0)
     at = None if verdict.p_genuine is None else clamp(100 * verdict.p_genuine)
     return {"lo": lo, "hi": hi, "band": band, "at": at, "anchor": _anchor(50 if at is None else at)}
@@ -235,27 +230,28 @@ def _anchor(at: float) -> str:
     return "start" if at < 34 else "end" if at > 66 else "middle"  # a label fits on a phone
 
 
-def _record(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _record(card: Card) -> list[dict[str, Any]]:
     """Rows of "how often is it right": the model on unseen people, people themselves, and chance."""
-    human = card.get("human")
-    human = human.get("accuracy") if isinstance(human, Mapping) else human
-    rows = [("This model, on people it has not seen", "model", card.get("accuracy"))]
+    human = card.human.get("accuracy") if isinstance(card.human, Mapping) else card.human
+    rows: list[tuple[str, str, object]] = [("This model, on people it has not seen", "model", card.accuracy)]
     rows += [("A human rater", "human", human)]
-    shown = [{"name": n, "kind": k, "value": v, "interval": None} for n, k, v in rows if finite(v)]
+    shown: list[dict[str, Any]] = [
+        {"name": n, "kind": k, "value": v, "interval": None} for n, k, v in rows if finite(v)
+    ]
     if shown and shown[0]["kind"] == "model":
-        interval = card.get("accuracy_interval") or [None]  # too few people leave it open
+        interval = card.accuracy_interval or [None]  # too few people leave it open
         shown[0]["interval"] = interval if all(map(finite, interval)) else None
     return shown
 
 
-def _tables(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _tables(card: Card) -> list[dict[str, Any]]:
     """The card's results by emotion, and by share of clips answered, as tables (header, rows)."""
-    auc = f" (all together: AUC {number(card['auc'])})" if finite(card.get("auc")) else ""
+    auc = f" (all together: AUC {number(card.auc)})" if finite(card.auc) else ""
     by_emotion = [
         {"emotion": words(name), **(row if isinstance(row, Mapping) else {"accuracy": row})}
-        for name, row in (card.get("per_emotion") or {}).items()
+        for name, row in (card.per_emotion or {}).items()
     ]
-    by_share = [row for row in card.get("risk_coverage") or () if isinstance(row, Mapping)]
+    by_share = [row for row in card.risk_coverage or () if isinstance(row, Mapping)]
     tables = (
         (f"By emotion, on people the model has not seen{auc}", by_emotion),
         ("The surer it must be, the fewer clips it answers", by_share),

@@ -21,7 +21,7 @@ from duchenne.errors import OutputError
 from duchenne.plots.text import clamp, measured, number, percent
 from duchenne.report.drawing import PLOT_HEIGHT, table, timeline, told_apart
 from duchenne.report.page import KeyFrame, render, write
-from duchenne.types import Evidence, FaceTrack, Familiarity, Phase, Quality, Signals, Verdict
+from duchenne.types import Card, Evidence, FaceTrack, Familiarity, Phase, Quality, Signals, Verdict
 
 HOSTILE = '<script>alert("x")</script>'
 VOID = {"meta", "img", "input", "link", "br", "hr"}
@@ -135,11 +135,11 @@ def _verdict(**changes: Any) -> Verdict:
 
 def _page(verdict: Verdict | None = None, card: dict[str, Any] | None = None, **changes: Any) -> Page:
     parts = {"track": _track(), "curves": _curves(), "shown": [_keyframe()], **changes}
-    return Page(render(verdict or _verdict(), card=CARD if card is None else card, **parts))
+    return Page(render(verdict or _verdict(), card=Card.of(CARD if card is None else card), **parts))
 
 
 def test_page_is_self_contained_and_trusts_only_its_own_script_and_style() -> None:
-    html = render(_verdict(), _track(), _curves(), [_keyframe()], CARD)
+    html = render(_verdict(), _track(), _curves(), [_keyframe()], Card.of(CARD))
     page = Page(html)
     for _, attrs in page.tags:
         for name in ("src", "href", "xlink:href", "action", "srcset"):
@@ -224,7 +224,7 @@ def test_hostile_strings_are_shown_and_never_obeyed() -> None:
 
 @pytest.mark.parametrize("name", ["smile \udcff.mp4", "\u202egpj.mp4", "a&b <i>.mp4"])
 def test_odd_file_names_can_be_written(name: str, tmp_path: Any) -> None:
-    target = write(tmp_path / "r.html", render(_verdict(source=name), _track(), _curves(), [], {}))
+    target = write(tmp_path / "r.html", render(_verdict(source=name), _track(), _curves(), [], Card()))
     assert name.replace("\udcff", "?") in Page(target.read_text("utf-8")).text
 
 
@@ -257,12 +257,13 @@ def test_card_may_lack_any_fact(missing: str) -> None:
     card = {} if missing == "all" else {key: value for key, value in CARD.items() if key != missing}
     page = _page(card=card)
     assert not re.search(r"\b(None|nan|undefined)\b", page.text.split("</style>")[-1])
+    assert ("Not on its card" in page.text) == (missing in ("data", "people", "accuracy", "limits", "all"))
 
 
 def test_nothing_is_needed_but_a_verdict() -> None:
     bare = Verdict(None, None, True, None, {}, (), (), Quality(), None, {}, 0, 0.0)
     track = FaceTrack([], np.empty((0, 68, 2)), [], np.empty((0, 4)), (1, 1))
-    page = Page(render(bare, track, Signals(np.empty(0), np.empty((0, 0)), (), ()), [], {}))
+    page = Page(render(bare, track, Signals(np.empty(0), np.empty((0, 0)), (), ()), [], Card()))
     assert "unnamed clip" in page.text and "No judgement" in page.text
 
 
@@ -379,7 +380,7 @@ def test_ten_seconds_stay_small() -> None:
     curves = Signals(np.arange(n) / 100, rng.normal(size=(n, 24)), names, ("iod",) * 24)
     noise = rng.integers(0, 256, (720, 1280, 3), dtype=np.uint8)
     frames = [replace(_keyframe(), image=noise) for _ in range(6)]
-    assert len(render(_verdict(), _track(n, 100), curves, frames, CARD)) < 3_000_000
+    assert len(render(_verdict(), _track(n, 100), curves, frames, Card.of(CARD))) < 3_000_000
 
 
 def test_contributions_lean_to_their_side() -> None:
@@ -473,10 +474,10 @@ def test_emotions_have_a_lane_each_the_most_seen_first_with_gaps_left_open():
     assert len(first["cells"]) == 15 and {cell["p"] for cell in first["cells"]} == {0.9, 0.2}
     before, after = first["cells"][9], first["cells"][10]
     assert before["x"] + before["width"] < 60 and after["x"] == 75
-    page = render(_verdict(), _track(61), _curves(61), [], {}, seen)
+    page = render(_verdict(), _track(61), _curves(61), [], Card(), seen)
     assert page.count('class="lane-plot"') == 2
     assert "Happiness over time: 67% on average, most at 0.00\u00a0s with 90%" in page
-    assert 'class="lane-plot"' not in render(_verdict(), _track(61), _curves(61), [], {})
+    assert 'class="lane-plot"' not in render(_verdict(), _track(61), _curves(61), [], Card())
 
 
 def test_a_long_clip_has_few_cells_and_faint_ones_are_left_out():

@@ -16,6 +16,7 @@ from duchenne.expression.filters import excite, views_of
 from duchenne.report import batch_page, filters_page
 from duchenne.report.page import pictures as read_again
 from duchenne.report.page import render
+from duchenne.types import Card
 from makers import make_video
 
 #: What pages have been broken by: markup, attributes, templates, entities, marks that turn the reading direction.
@@ -89,7 +90,9 @@ def page_of(analysis, word: str) -> str:
         quality=replace(v.quality, warnings=(word,)), model={**v.model, "id": word},
     )  # fmt: skip
     card = {"id": word, "data": word, "limits": [word], "per_emotion": {word: 0.6}, "accuracy": 0.7}
-    return render(verdict, analysis.track, analysis.curves, read_again(v, analysis.track, analysis.curves), card)
+    return render(
+        verdict, analysis.track, analysis.curves, read_again(v, analysis.track, analysis.curves), Card.of(card)
+    )
 
 
 @pytest.mark.parametrize("word", WORDS)
