@@ -1,4 +1,4 @@
-"""Makers of small real video files for tests; each returns the path that it wrote."""
+"""Makers of small real videos, pictures and tables for tests; each returns the path that it wrote."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
 from duchenne.types import Array
@@ -118,4 +119,34 @@ def cut(path: Path, part: float) -> Path:
     """Keep only the first `part` (0 to 1) of a file's bytes."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
+    return path
+
+
+#: Classes of `class_folders`, as users name them.
+WORDS = ("angry", "happy", "sad")
+
+
+def pattern(kind: int, rng: np.random.Generator) -> Array:
+    """uint8 (48, 48): stripes across, along, or none, in noise."""
+    wave = (np.sin(np.arange(48))[:, None] + np.zeros(48)) * 60
+    return np.clip((wave, wave.T, 0 * wave)[kind % 3] + rng.normal(128, 20, (48, 48)), 0, 255).astype(np.uint8)
+
+
+def class_folders(root: Path, count: int = 6, words: Sequence[str] = WORDS, seed: int = 0) -> Path:
+    """One folder of patterns per word; returns root."""
+    rng = np.random.default_rng(seed)
+    for kind, word in enumerate(words):
+        (root / word).mkdir(parents=True)
+        for i in range(count):
+            cv2.imwrite(str(root / word / f"p{i % 3}_{i}.png"), pattern(kind, rng))
+    return root
+
+
+def unit_table(path: Path, rows: Sequence[str], header: str = "file,subject,AU1,AU12") -> Path:
+    """A table, and a pattern for each of its files."""
+    rng = np.random.default_rng(1)
+    for row in rows:
+        cells = row.split(",")
+        cv2.imwrite(str(path.parent / cells[0]), pattern(float(cells[-1] or 0) > 0, rng))
+    path.write_text("\n".join([header, *rows]) + "\n")
     return path

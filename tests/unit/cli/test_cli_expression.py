@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_expression_training import WORDS, class_folders, unit_table
 
 from duchenne import checkpoints
+from makers import WORDS, class_folders, unit_table
 
 ROOT = Path(__file__).parents[3]
 TINY = """widths = [4, 4, 8, 8]

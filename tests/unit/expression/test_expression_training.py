@@ -19,6 +19,7 @@ from duchenne.expression.learner import ExpressionLearner
 from duchenne.expression.recipe import ExpressionRecipe, read
 from duchenne.expression.training import finetune, held_back, train
 from duchenne.faces import crops
+from makers import class_folders, pattern, unit_table
 
 TINY = ExpressionRecipe(
     widths=(4, 4, 8, 8),
@@ -31,23 +32,6 @@ TINY = ExpressionRecipe(
     per_image=True,
 )
 UNITS = replace(TINY, head="units")
-WORDS = ("angry", "happy", "sad")
-
-
-def pattern(kind, rng):
-    """uint8 (48, 48): stripes across, along, or none, in noise."""
-    wave = (np.sin(np.arange(48))[:, None] + np.zeros(48)) * 60
-    return np.clip((wave, wave.T, 0 * wave)[kind % 3] + rng.normal(128, 20, (48, 48)), 0, 255).astype(np.uint8)
-
-
-def class_folders(root, count=6, words=WORDS, seed=0):
-    """One folder of patterns per word; returns root."""
-    rng = np.random.default_rng(seed)
-    for kind, word in enumerate(words):
-        (root / word).mkdir(parents=True)
-        for i in range(count):
-            cv2.imwrite(str(root / word / f"p{i % 3}_{i}.png"), pattern(kind, rng))
-    return root
 
 
 def faces_of(labels, subjects=None, folds=None, classes=("a", "b", "c")):
@@ -62,16 +46,6 @@ def faces_of(labels, subjects=None, folds=None, classes=("a", "b", "c")):
         None if subjects is None else np.array(subjects),
         np.full(len(labels), "") if folds is None else np.array(folds),
     )
-
-
-def unit_table(path, rows, header="file,subject,AU1,AU12"):
-    """A table, and a pattern for each of its files."""
-    rng = np.random.default_rng(1)
-    for row in rows:
-        cells = row.split(",")
-        cv2.imwrite(str(path.parent / cells[0]), pattern(float(cells[-1] or 0) > 0, rng))
-    path.write_text("\n".join([header, *rows]) + "\n")
-    return path
 
 
 @pytest.fixture(scope="module")
