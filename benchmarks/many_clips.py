@@ -1,8 +1,8 @@
-"""How much memory a corpus takes, as clips are done.
+"""How much memory a batch takes, as clips are done.
 
     python benchmarks/many_clips.py [--clips 10000] [--seed 1] [--quick] [-o benchmarks/many_clips.json]
 
-Simulated clips (of `corpus.py`, four hundred, each under as many names as it takes) are followed by `duchenne extract
+Simulated clips (of `batch.py`, four hundred, each under as many names as it takes) are followed by `duchenne extract
 --no-cache --workers 1`. Meanwhile the most resident memory that the command and the process that reads its clips have
 had (VmHWM of /proc/PID/status, so Linux only) is put down when 100, 1,000 and 10,000 clips are done. --quick: 20 clips.
 """
@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from corpus import extract, make, options
+from batch import extract, make, options
 from long_video import peak
 
 MARKS = (100, 1000, 10000)

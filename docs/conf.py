@@ -33,7 +33,7 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1f5f8b", "color-brand-content": "#1f5f8b"},
     "dark_css_variables": {"color-brand-primary": "#7fc1ea", "color-brand-content": "#7fc1ea"},
 }
-OPTIONAL = ("corpora", "speed", "app", "security")  # pages that are linked where they exist
+OPTIONAL = ("batch", "speed", "app", "security")  # pages that are linked where they exist
 PAGES = "gallery"  # folder of what the build renders, below docs/ and again below the built pages
 
 

@@ -105,8 +105,8 @@ def reports(studio: Studio) -> list[str]:
     return shots + photograph(points, studio.folder / "report-without-faces.png")
 
 
-def corpora(studio: Studio) -> list[str]:
-    """## The page of a corpus
+def batches(studio: Studio) -> list[str]:
+    """## The page of a batch
 
     What `duchenne analyze clips/ -o out/` leaves beside its tables: where groups lie, what the faces show, where the
     model is silent, and every clip with a link to its report.
@@ -121,7 +121,7 @@ def corpora(studio: Studio) -> list[str]:
         simulate.smile_clip(clips / "day2" / f"take{n}.mp4", kind, rate=25.0)
     (clips / "day2" / "notes.mp4").write_text("no video", encoding="utf-8")
     process([clips], studio.work / "judged", analyze_task(cache=False), workers=1)
-    return photograph(studio.work / "judged" / "index.html", studio.folder / "corpus.png", height=1900)
+    return photograph(studio.work / "judged" / "index.html", studio.folder / "batch.png", height=1900)
 
 
 def photograph(page: Path, out: Path, *, width: int = 1000, height: int = 1500, **how: Any) -> list[str]:
@@ -232,7 +232,7 @@ def scores(studio: Studio) -> list[str]:
     return names
 
 
-SECTIONS: tuple[Callable[[Studio], list[str]], ...] = (reports, corpora, curves, overlay, pb, filters, scores)
+SECTIONS: tuple[Callable[[Studio], list[str]], ...] = (reports, batches, curves, overlay, pb, filters, scores)
 
 
 def make(folder: Path) -> Path:

@@ -116,7 +116,7 @@ class FaceTrack:
 class Features:
     """One clip as numbers made elsewhere (a row of a table): what a model that reads no video learns from.
 
-    `values` float64 (D,), NaN = missing; `names` (D,), equal for all clips of one corpus.
+    `values` float64 (D,), NaN = missing; `names` (D,), equal for all clips of one data set.
     """
 
     values: Array

@@ -24,7 +24,7 @@ _CLIP = ("file", "clip_start", "clip_end")
 _FACE = ("face", "frames", "seconds", "rate")
 _SHOWN = {"report": "html", "thumb": "jpg"}
 _SEEN = ("seen", "coverage", "longest_gap", "face_size", "jitter", "confidence", "sharpness")
-#: Task → columns of clips.csv; docs/corpora.md says what they are.
+#: Task → columns of clips.csv; docs/batch.md says what they are.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "extract": (*_CLIP, *_FACE, "width", "height", *_SEEN),
     "analyze": (

@@ -1,6 +1,6 @@
-"""A corpus' verdicts as one HTML page beside its results: where the groups lie, and every clip in a table that sorts.
+"""A batch's verdicts as one HTML page beside its results: where the groups lie, and every clip in a table that sorts.
 
-Facts are put in order here; `templates/corpus.html.j2` turns them into markup with every string escaped.
+Facts are put in order here; `templates/batch.html.j2` turns them into markup with every string escaped.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Line:
 
 def render(lines: Sequence[Line], summary: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     """The page as a string. `summary` as in summary.json; `card` as for `report.render`, with its limits as "says"."""
-    css, script = (pages.part("report.css") + pages.part("corpus.css"), pages.part("corpus.js"))
+    css, script = (pages.part("report.css") + pages.part("batch.css"), pages.part("batch.js"))
     kinds = Counter(line.kind for line in lines)
     rows = [_cells(line) for line in lines]
     shown = [key for key, _, _ in _COLUMNS if key not in _OPTIONAL or _needed(key, rows)]
@@ -66,7 +66,7 @@ def render(lines: Sequence[Line], summary: Mapping[str, Any], card: Mapping[str,
     facts = summary.get("options", {})
     return (
         pages.environment()
-        .get_template("corpus.html.j2")
+        .get_template("batch.html.j2")
         .render(
             s=summary,
             kinds={kind: kinds[kind] for kind in KINDS},

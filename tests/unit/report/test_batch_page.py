@@ -1,4 +1,4 @@
-"""The page of a corpus in a real browser: made by a real run, and with ten thousand rows."""
+"""The page of a batch in a real browser: made by a real run, and with ten thousand rows."""
 
 from __future__ import annotations
 
@@ -258,6 +258,6 @@ def test_counts_medians_and_dots_are_those_of_the_rows() -> None:
     assert re.search(r"of 4 faces move like the posed, <span[^>]*>1</span> like the spontaneous", html)
 
 
-def test_a_corpus_of_failures_has_a_page_too() -> None:
+def test_a_batch_of_failures_has_a_page_too() -> None:
     html = batch_page.render([line(99)], summary([line(99)]), {})
     assert "No face was judged" in html and "clip 99 cannot be read." in html

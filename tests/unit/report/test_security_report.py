@@ -144,8 +144,8 @@ def test_words_in_the_page_of_filters_are_words(word):
     assert_inert(*pages, word)
 
 
-def corpus_of(word: str) -> str:
-    """The page of a corpus, with the word as a clip's name, in what was found of it and in what a manifest tells."""
+def batch_of(word: str) -> str:
+    """The page of a batch, with the word as a clip's name, in what was found of it and in what a manifest tells."""
     row = {"face": 0, "p_genuine": None, "abstained": True, "label": None, "seconds": 2.0, "coverage": 1.0}
     row |= {"reason": word, "emotion": word, f"p_{word}": 0.5, "warnings": word}
     told = (word, word, word)
@@ -159,5 +159,5 @@ def corpus_of(word: str) -> str:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_words_in_the_page_of_a_corpus_are_words(word):
-    assert_inert(corpus_of(word), corpus_of("harmless"), word)
+def test_words_in_the_page_of_a_batch_are_words(word):
+    assert_inert(batch_of(word), batch_of("harmless"), word)

@@ -1,4 +1,4 @@
-// The table of a corpus: sorted, sought and drawn a piece at a time. Everything is in the page but the small pictures.
+// The table of a batch: sorted, sought and drawn a piece at a time. Everything is in the page but the small pictures.
 (() => {
   "use strict";
   const find = (what, where = document) => where.querySelector(what);
@@ -127,7 +127,7 @@
     extend(STEP);
   };
 
-  // --- hands
+  // --- input
 
   find("thead", table).addEventListener("click", (event) => {
     const head = event.target.closest("button")?.closest("th[data-key]");

@@ -1,6 +1,6 @@
-"""One corpus, four ways: one process, eight, a Dask cluster, shards. The tables must be the same to the last byte.
+"""One batch, four ways: one process, eight, a Dask cluster, shards. The tables must be the same to the last byte.
 
-    python benchmarks/corpus.py [--clips 500] [--seed 1] [--quick] [-o benchmarks/corpus.json]
+    python benchmarks/batch.py [--clips 500] [--seed 1] [--quick] [-o benchmarks/batch.json]
 
 Clips of simulated smiles, each with a smile, a light and a noise of its own, are followed by `duchenne extract
 --no-cache`: with one process; with eight; on a Dask scheduler with two workers, all processes on loopback; in shards
@@ -54,17 +54,17 @@ def options(doc: str | None, script: str, clips: int) -> argparse.Namespace:
 
 def measure(place: Path, clips: int, seed: int) -> dict[str, Any]:
     """Digest of all files, faces, frames and seconds of each way."""
-    corpus = make(place / "clips", clips, seed)
+    folder = make(place / "clips", clips, seed)
     ways: dict[str, Any] = {}
     for name, words in {"one process": ["--workers", "1"], "eight processes": ["--workers", "8"]}.items():
-        ways[name] = told(place / name, lambda out, words=words: extract(corpus, out, *words).wait())  # type: ignore[misc]
+        ways[name] = told(place / name, lambda out, words=words: extract(folder, out, *words).wait())  # type: ignore[misc]
     with cluster(place) as address:
-        ways["Dask"] = told(place / "dask", lambda out: extract(corpus, out, "--cluster", address).wait())
+        ways["Dask"] = told(place / "dask", lambda out: extract(folder, out, "--cluster", address).wait())
 
     def shards(out: Path) -> None:
-        for process in [extract(corpus, out, "--workers", "1", "--shard", f"{k}/3") for k in (1, 2, 3)]:
+        for process in [extract(folder, out, "--workers", "1", "--shard", f"{k}/3") for k in (1, 2, 3)]:
             process.wait()
-        extract(corpus, out).wait()
+        extract(folder, out).wait()
 
     ways["shards"] = told(place / "shards", shards)
     return {"ways": ways, "identical": len({way["sha256"] for way in ways.values()}) == 1}
@@ -88,8 +88,8 @@ def make(folder: Path, clips: int, seed: int) -> Path:
     return folder
 
 
-def extract(corpus: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "duchenne", "extract", "--no-cache", str(corpus), "-o", str(out), *words]
+def extract(folder: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "duchenne", "extract", "--no-cache", str(folder), "-o", str(out), *words]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
