@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from duchenne import checkpoints
 from duchenne.checkpoints import reference
 from duchenne.errors import InputError, UsageError
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import Array, Classifier, Familiarity, Opinion, Question
+from duchenne.types import Array, Classifier, Familiarity, Json, Opinion, Question
 
 _LENT = "; familiarity, and the emotion where no face was seen, are those of the default descriptor model"
 
@@ -27,8 +26,8 @@ class Loaded:
     """
 
     model: Classifier
-    about: dict[str, Any]
-    card: dict[str, Any]
+    about: Json
+    card: Json
     descriptors: DescriptorModel
     smile: DescriptorModel | None = None
     smile_share: float = 0.0

@@ -31,6 +31,7 @@ from duchenne.types import (
     Card,
     CropReader,
     FaceTrack,
+    Json,
     Question,
     Signals,
     Verdict,
@@ -60,13 +61,13 @@ class Analysis:
     curves: Signals
     p_raw: float
     emotions: Signals | None = None
-    turning: dict[str, Any] = field(default_factory=dict)
+    turning: Json = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """The verdict as `Verdict.to_dict` gives it, and after its evidence `turning`: None where there is nothing to
         turn, as it abstained, or nothing could be asked."""
         turn = None if self.verdict.abstained else self.turning or None
-        out: dict[str, Any] = {}
+        out: Json = {}
         for name, value in self.verdict.to_dict().items():
             out |= {name: value, "turning": turn} if name == "evidence" else {name: value}
         return out
@@ -102,7 +103,7 @@ def examine(
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
     loaded = load_model(model)
     used = judging.resolve_device(device, loaded)
-    options: dict[str, Any] = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
+    options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
     blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
     listener = reading.Listener(reading.load()[0])
     found = join(listener.listen(blocks), source=str(path))
@@ -245,7 +246,7 @@ def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
 def save(
     analyses: list[Analysis],
     folder: str | Path,
-    card: dict[str, Any],
+    card: Json,
     *,
     rate: float | None = None,
     start: float | None = None,

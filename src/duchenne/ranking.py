@@ -16,7 +16,7 @@ from duchenne.learn.calibration import logit
 from duchenne.methods import pairs
 from duchenne.methods.pairs import PairScale
 from duchenne.pipeline import Analysis
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 #: Faces further apart than this are taken for two people's, as the recognition network's author does
 #: (dlib.net/face_recognition.py.html).
@@ -49,7 +49,7 @@ class Ranking:
     scale: PairScale
     warnings: tuple[str, ...] = field(default_factory=tuple)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain, JSON-ready dictionary."""
         verdicts = [each.verdict for each in self.clips]
         return {

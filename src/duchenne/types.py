@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+#: A JSON object: settings, facts of a model, results.
+Json = dict[str, Any]
+JsonMap = Mapping[str, Any]
 
 #: The six emotions a default verdict distinguishes, in the order of every probability vector.
 EMOTIONS: tuple[str, ...] = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -253,16 +256,16 @@ class Card:
     accuracy: float | None = None
     accuracy_interval: Sequence[float | None] | None = None
     auc: float | None = None
-    human: float | str | Mapping[str, Any] | None = None
-    per_emotion: Mapping[str, Any] | None = None
-    risk_coverage: Sequence[Any] | None = None
+    human: float | str | JsonMap | None = None
+    per_emotion: JsonMap | None = None
+    risk_coverage: Sequence[object] | None = None
     abstain_band: tuple[float, float] | None = None
     limits: str | Sequence[str] | None = None
-    reference: Mapping[str, Any] | None = None
-    other: Mapping[str, Any] = field(default_factory=dict)
+    reference: JsonMap | None = None
+    other: JsonMap = field(default_factory=dict)
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Card:
+    def of(cls, facts: JsonMap) -> Card:
         """From the facts of a card.json."""
         own = {each.name for each in fields(cls)} - {"other"}
         return cls(
@@ -294,7 +297,7 @@ class Verdict:
     evidence: tuple[Evidence, ...]
     quality: Quality
     familiarity: Familiarity | None
-    model: dict[str, Any]
+    model: Json
     frames: int
     duration: float
     device: str = "cpu"
@@ -303,12 +306,12 @@ class Verdict:
     limits: str = ""
     history: tuple[str, ...] = field(default_factory=tuple)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
         familiarity = {} if self.familiarity is None else asdict(self.familiarity)
         return asdict(self) | {"evidence": tuple(i.to_dict() for i in self.evidence), "familiarity": familiarity}
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> Json:
         """One row of a table, rounded: quality, verdict, p_<emotion>, and the first phase's moments in seconds."""
         main = self.phases[0] if self.phases else Phase(None, None, None, None)
         return {
@@ -417,7 +420,7 @@ class Opinion:
     reason: str | None = None
     evidence: tuple[Evidence, ...] = ()
     steps: tuple[str, ...] = ()
-    turning: dict[str, Any] = field(default_factory=dict)
+    turning: Json = field(default_factory=dict)
 
 
 def readable(x: Array) -> Array:
@@ -456,7 +459,7 @@ class Classifier(Protocol):
         @property
         def out_of_fold(self) -> Array | None: ...
 
-    facts: dict[str, Any]
+    facts: Json
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on what `reader` reads; labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names or None."""

@@ -21,15 +21,16 @@ Every ReLU and pooling is a module of its own, used once and not in place, as vi
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor, nn
 
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
 from duchenne.learn.flops import counted, flops
+from duchenne.types import JsonMap
 
 __all__ = ["BACKBONES", "LEAST", "Backbone", "backbone", "counted", "flops", "load_published"]
 
@@ -321,7 +322,7 @@ def backbone(name: str, channels: int = 3) -> Backbone:
     return _MAKERS[name](channels)
 
 
-def load_published(net: Backbone, state: Mapping[str, Any]) -> list[str]:
+def load_published(net: Backbone, state: JsonMap) -> list[str]:
     """Take up published weights, and say which of them were passed over: those of the classifier.
 
     A net of other channels takes the first filters so that it answers to grey what the published one answers to grey

@@ -28,7 +28,7 @@ from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import fit
 from duchenne.learn.optim import device_of
-from duchenne.types import Array, Classifier, Evidence, Opinion, Question
+from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question
 
 __all__ = ["ClipModel", "ClipRecipe"]
 
@@ -57,8 +57,8 @@ class ClipModel(Classifier):
     intercept: float = 0.0
     margin: float = 0.0
     out_of_fold: Array | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    curves: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
+    curves: dict[str, list[Json]] = field(default_factory=dict)
     device: str = "cpu"
     weights: Path | str | None = None
     workers: int = 2
@@ -186,7 +186,7 @@ class ClipModel(Classifier):
         self.curves[name] = fit(learner, self.recipe.schedule, folder, tick)
         return learner
 
-    def _about(self, learnt: list[ClipLearner]) -> dict[str, Any]:
+    def _about(self, learnt: list[ClipLearner]) -> Json:
         device = learnt[0].device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,9 +13,10 @@ from duchenne import checkpoints
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.model import ExpressionModel
+from duchenne.types import Json
 
 
-def published(where: Path | str, recipe: ClipRecipe) -> dict[str, Any]:
+def published(where: Path | str, recipe: ClipRecipe) -> Json:
     """Weights to start a trunk from, by name: of a .safetensors, of a .pth or .pt, which torch reads as numbers only,
     or of an expression model's folder or id.
 

@@ -18,7 +18,7 @@ Split = tuple[Array, Array]
 _WHY = "otherwise a person stands on both sides and the score says who was recognised"
 
 
-def by_person(subjects: Iterable[Any] | None, k: int, seed: int) -> Iterator[Split]:
+def by_person(subjects: Iterable[object] | None, k: int, seed: int) -> Iterator[Split]:
     """`k` pairs (train, test) of int64 row numbers; all rows of a person are tested together, each row once.
 
     Persons are shuffled by `seed` and go, one by one, to the fold that is smallest so far: two folds differ
@@ -38,7 +38,7 @@ def by_person(subjects: Iterable[Any] | None, k: int, seed: int) -> Iterator[Spl
     return _pairs(fold[np.searchsorted(names, person)])
 
 
-def leave_one_person_out(subjects: Iterable[Any] | None) -> Iterator[Split]:
+def leave_one_person_out(subjects: Iterable[object] | None) -> Iterator[Split]:
     """As many pairs (train, test) of int64 row numbers as persons; UsageError for fewer than 2 persons."""
     person = persons(subjects)
     names, number = np.unique(person, return_inverse=True)
@@ -47,7 +47,7 @@ def leave_one_person_out(subjects: Iterable[Any] | None) -> Iterator[Split]:
     return _pairs(number)
 
 
-def fixed(folds: Iterable[Any] | None, subjects: Iterable[Any] | None) -> Iterator[Split]:
+def fixed(folds: Iterable[object] | None, subjects: Iterable[object] | None) -> Iterator[Split]:
     """Pairs (train, test) of int64 row numbers, one per fold that the data's makers gave, in order of name.
 
     Where a fold is named train or training, only its rows are ever learnt from and only the others are tested.
@@ -68,7 +68,9 @@ def fixed(folds: Iterable[Any] | None, subjects: Iterable[Any] | None) -> Iterat
     )
 
 
-def cross(corpora: Iterable[Any] | None, subjects: Iterable[Any] | None) -> Iterator[tuple[str, str, Array, Array]]:
+def cross(
+    corpora: Iterable[object] | None, subjects: Iterable[object] | None
+) -> Iterator[tuple[str, str, Array, Array]]:
     """(name learnt from, name tested, train, test) for every two corpora, both ways, in order of name.
 
     train and test are int64 row numbers: all rows of the one and all rows of the other corpus. Raises
@@ -94,12 +96,12 @@ def _apart(person: Array, place: Array, kind: str, advice: str) -> None:
             raise UsageError(f"Person '{who}' is in the {kind} {both}; {advice}, {_WHY}.")
 
 
-def persons(subjects: Iterable[Any] | None) -> Array:
+def persons(subjects: Iterable[object] | None) -> Array:
     """str (N,): one stripped name per row, what a split goes by; UsageError where a row has none."""
     return _names(subjects, "person")
 
 
-def _names(values: Iterable[Any] | None, kind: str) -> Array:
+def _names(values: Iterable[object] | None, kind: str) -> Array:
     why = f"; name one for every row, {_WHY}" if kind == "person" else ""
     names = ["" if is_missing(v) else str(v).strip() for v in values] if values is not None else []
     if not names:

@@ -14,7 +14,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from duchenne.datasets.splits import is_missing
 from duchenne.errors import InputError, UsageError
 from duchenne.io import Table, shown
 from duchenne.metrics import classes, paired
-from duchenne.types import Array
+from duchenne.types import Array, Json, JsonMap
 
 NEEDED, KNOWN = (
     ("video", "label"),
@@ -188,7 +187,7 @@ def _number(text: str, name: str, path: Path, line: int) -> float:
     return value
 
 
-def score(sheet: Sheet, *, threshold: float | None = None, n: int = 1000, seed: int = 0) -> dict[str, Any]:
+def score(sheet: Sheet, *, threshold: float | None = None, n: int = 1000, seed: int = 0) -> Json:
     """Every score of one sheet, flat (see `metrics.score` and, for named classes, `classes.score_classes`).
 
     What was called decides accuracy, balanced accuracy and F1: score >= `threshold` where one is given, else the
@@ -203,7 +202,7 @@ def score(sheet: Sheet, *, threshold: float | None = None, n: int = 1000, seed: 
         assert sheet.predicted is not None
         return classes.score_classes(sheet.predicted, sheet.label, sheet.subject, n=n, seed=seed)
     probable, scored = sheet.probable, sheet.score is not None
-    known: dict[str, Any] = {"subject": sheet.subject, "emotion": sheet.emotion, "n": n, "seed": seed}
+    known: Json = {"subject": sheet.subject, "emotion": sheet.emotion, "n": n, "seed": seed}
     out = metrics.score(_called(sheet, threshold), sheet.label, **known)
     # ranks lie in 0..1 and keep every order: for AUC and pairs no more is needed
     order = sheet.p if probable else _ranked(sheet.p)
@@ -264,7 +263,7 @@ def choose(sheets: Sequence[Sheet], method: str | None, source: str | Path) -> l
     return [sheet for sheet in sheets if sheet.method == (names[0] if method is None else method)]
 
 
-def compare(a: Sequence[Sheet], b: Sequence[Sheet], *, n: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
+def compare(a: Sequence[Sheet], b: Sequence[Sheet], *, n: int = 2000, seed: int = 0) -> list[Json]:
     """`paired.compare` of two methods' sheets, repeat by repeat, on the clips that both answer.
 
     A method with one repeat meets each of the other's; otherwise repeats that only one of them has are left out.
@@ -277,7 +276,7 @@ def compare(a: Sequence[Sheet], b: Sequence[Sheet], *, n: int = 2000, seed: int 
     return [_compare(one, other, n, seed) for one, other in zip(a, b, strict=False)]
 
 
-def _compare(a: Sheet, b: Sheet, n: int, seed: int) -> dict[str, Any]:
+def _compare(a: Sheet, b: Sheet, n: int, seed: int) -> Json:
     place = {name: i for i, name in enumerate(b.video.tolist())}
     rows = [i for i, name in enumerate(a.video.tolist()) if name in place]
     others = [place[a.video[i]] for i in rows]
@@ -295,8 +294,8 @@ def _compare(a: Sheet, b: Sheet, n: int, seed: int) -> dict[str, Any]:
     if who is None:
         raise InputError("Neither file has a column subject; persons are the evidence in this test, so name them.")
     label, probable = a.label[rows], a.probable and b.probable
-    draws: dict[str, Any] = {"n": n, "seed": seed}
-    out: dict[str, Any] = {}
+    draws: Json = {"n": n, "seed": seed}
+    out: Json = {}
     if a.score is not None and b.score is not None:
         out = paired.compare(
             a.score[rows], b.score[others], label, who, emotion=emotion, **_ranks(a, rows, b, others),
@@ -311,14 +310,14 @@ def _compare(a: Sheet, b: Sheet, n: int, seed: int) -> dict[str, Any]:
     return {"clips": len(rows), "only_in_a": len(a.video) - len(rows), "only_in_b": len(b.video) - len(rows)} | out
 
 
-def _ranks(a: Sheet, rows: list[int], b: Sheet, others: list[int]) -> dict[str, Any]:
+def _ranks(a: Sheet, rows: list[int], b: Sheet, others: list[int]) -> Json:
     return {
         "rank_a": None if a.rank is None else a.rank[rows],
         "rank_b": None if b.rank is None else b.rank[others],
     }
 
 
-def summary(results: Mapping[str, Any]) -> list[str]:
+def summary(results: JsonMap) -> list[str]:
     """A comparison in sentences; what could not be computed is left out.
 
     Only where the interval and the test agree is a difference claimed: with few persons the interval alone is too

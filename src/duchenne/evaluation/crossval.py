@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
 from duchenne.datasets.splits import Split, persons
 from duchenne.errors import InputError
 from duchenne.progress import Tick
-from duchenne.types import Array, Classifier, Clip, Opinion, Question, Reader, Sample, readable
+from duchenne.types import Array, Classifier, Clip, Json, Opinion, Question, Reader, Sample, readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class _Adapted(Classifier):
     margin: float = 0.0
     recipe: str = ""
     out_of_fold: Array | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         self.model.fit(list(x), labels, groups, np.full(len(x), "") if emotions is None else emotions)

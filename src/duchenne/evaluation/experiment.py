@@ -11,6 +11,7 @@ from duchenne import io
 from duchenne.datasets import catalog, manifest
 from duchenne.errors import UsageError
 from duchenne.evaluation import Plan
+from duchenne.types import Json
 
 _PLAN = {field.name: field.type for field in fields(Plan)} | {"data": "list"}
 _TYPES = {"str": str, "int": int, "bool": bool, "float": float}
@@ -49,8 +50,8 @@ def plan(path: str | Path, out: str | Path) -> Plan:
     data = found.pop("data", [])
     if not data:
         raise UsageError(f"{path} names no data; add a [[data]] table with a manifest, or a corpus and its root.")
-    lists: dict[str, Any] = {name: tuple(found.pop(name)) for name in ("models", "notes", "published") if name in found}
-    settings: dict[str, Any] = {"title": path.stem, **found, **lists}
+    lists: Json = {name: tuple(found.pop(name)) for name in ("models", "notes", "published") if name in found}
+    settings: Json = {"title": path.stem, **found, **lists}
     checked = Plan((), **settings)  # before anything is written
     return replace(checked, manifests=tuple(_manifest(path, row, Path(out)) for row in data))
 
@@ -72,7 +73,7 @@ def _check_human(path: Path, human: Any) -> None:
             raise UsageError(f"{path}: {name} in [human] must be {kind}, found {value!r}.")
 
 
-def _manifest(path: Path, row: dict[str, Any], out: Path) -> str:
+def _manifest(path: Path, row: Json, out: Path) -> str:
     if ("manifest" in row) == ("corpus" in row) or ("corpus" in row and "root" not in row):
         raise UsageError(f"{path}: [[data]] must name either a manifest, or a corpus and its root.")
     if "manifest" in row:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -124,9 +123,9 @@ def near_duplicates(samples: Sequence[Sample | Signature], *, threshold: float =
 def warnings(
     samples: Sequence[Sample | Signature],
     names: Sequence[str],
-    subjects: Sequence[Any],
-    labels: Sequence[Any],
-    emotions: Sequence[Any],
+    subjects: Sequence[object],
+    labels: Sequence[object],
+    emotions: Sequence[object],
     folds_of_row: Iterable[tuple[Array, Array]] | None = None,
     *,
     threshold: float = SAME_CLIP,
@@ -372,7 +371,7 @@ def _sides(folds: Iterable[tuple[Array, Array]] | None, count: int) -> list[Arra
 
 
 def _faults(
-    pair: Pair, splits: list[Array], subjects: Sequence[Any], labels: Sequence[Any], emotions: Sequence[Any]
+    pair: Pair, splits: list[Array], subjects: Sequence[object], labels: Sequence[object], emotions: Sequence[object]
 ) -> list[str]:
     i, j = pair.i, pair.j
     parted = [str(n) for n, side in enumerate(splits, 1) if side[i] | side[j] == 3 and side[i] and side[j]]

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from duchenne.datasets import manifest, splits
 from duchenne.datasets.splits import Split
 from duchenne.errors import InputError, UsageError
-from duchenne.types import Array, Clip
+from duchenne.types import Array, Clip, Json
 
 PROTOCOLS = {
     "kfold": "person-disjoint {folds}-fold cross-validation",
@@ -42,8 +41,8 @@ class Plan:
     draws: int = 1000
     title: str = "Evaluation"
     notes: tuple[str, ...] = ()
-    published: tuple[dict[str, Any], ...] = ()
-    human: dict[str, Any] | None = None
+    published: tuple[Json, ...] = ()
+    human: Json | None = None
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

@@ -17,7 +17,7 @@ from duchenne import io, metrics, plots
 from duchenne.evaluation import tables
 from duchenne.evaluation.crossval import Answers, Truth
 from duchenne.metrics import paired
-from duchenne.types import Array
+from duchenne.types import Array, Json, JsonMap
 
 #: Method → one set of answers per repeat.
 Repeats = Mapping[str, Sequence[Answers]]
@@ -39,7 +39,7 @@ COLUMNS = (
 )
 
 
-def scores(repeats: Sequence[Answers], truth: Truth, draws: int, seed: int) -> tuple[dict[str, Any], Any]:
+def scores(repeats: Sequence[Answers], truth: Truth, draws: int, seed: int) -> tuple[Json, Any]:
     """(score, answered): means over repeats of every score, and of those where the method does not abstain."""
     tested = repeats[0].fold >= 0
     y, who, what = truth.y[tested], truth.person[tested], truth.emotion[tested]
@@ -55,10 +55,10 @@ def scores(repeats: Sequence[Answers], truth: Truth, draws: int, seed: int) -> t
     return mean_of(each), mean if mean["coverage"] < 1 else None
 
 
-def comparisons(methods: Repeats, baselines: Repeats, truth: Truth, seed: int) -> dict[str, dict[str, Any]]:
+def comparisons(methods: Repeats, baselines: Repeats, truth: Truth, seed: int) -> dict[str, Json]:
     """Method → baseline → {"accuracy", "auc"}: difference, interval and p over people, means over repeats."""
 
-    def pair(a: Answers, b: Answers) -> dict[str, Any]:
+    def pair(a: Answers, b: Answers) -> Json:
         tested = a.fold >= 0
         found = paired.compare(
             a.p[tested], b.p[tested], truth.y[tested], truth.person[tested],
@@ -111,7 +111,7 @@ def predictions(answers: Repeats, truth: Truth, names: Sequence[str], folds: Map
     return io.table_csv(pd.concat(parts))
 
 
-def provenance() -> dict[str, Any]:
+def provenance() -> Json:
     """Commit of a source checkout (with "+" where it was changed) and the versions that decide a number."""
     found = {"duchenne": duchenne.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
@@ -136,7 +136,7 @@ def _commit() -> str | None:
         return None
 
 
-def write(out: Path, results: Mapping[str, Any], answers: Repeats, truth: Truth, names: Sequence[str]) -> None:
+def write(out: Path, results: JsonMap, answers: Repeats, truth: Truth, names: Sequence[str]) -> None:
     """Results as JSON and Markdown, predictions, and the plots; the JSON, which names the rest, comes last."""
     text = predictions(answers, truth, names, {name: m["run"] for name, m in results["methods"].items() if m["run"]})
     io.write_text(out / "predictions.csv", text)
@@ -146,7 +146,7 @@ def write(out: Path, results: Mapping[str, Any], answers: Repeats, truth: Truth,
     io.write_json(out / "results.json", {**results, "predictions": {"file": "predictions.csv", "sha256": digest}})
 
 
-def draw(out: Path, results: Mapping[str, Any], answers: Repeats, truth: Truth) -> None:
+def draw(out: Path, results: JsonMap, answers: Repeats, truth: Truth) -> None:
     """Accuracy of all, and of the methods ROC per emotion, reliability and risk–coverage (first repeat)."""
     scored = {name: m for name, m in results["methods"].items() if m["score"]}
     human = results.get("human") or {}

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,14 +23,14 @@ from duchenne.evaluation.work import Read, Task
 from duchenne.faces import identity
 from duchenne.methods import names as methods
 from duchenne.progress import StepTick
-from duchenne.types import Array, Classifier
+from duchenne.types import Array, Classifier, Json
 
 WORK = ".work"
 
 
 def evaluate(
     plan: Plan, out: str | Path, *, jobs: int = 1, skip_missing: bool = False, tick: StepTick = lambda *_: None
-) -> dict[str, Any]:
+) -> Json:
     """Judge all methods of a plan on the same folds, write `out`, and return what results.json holds.
 
     Files: results.json, results.md, predictions.csv, and as PNG and SVG accuracy, roc-<method>, reliability and
@@ -122,9 +121,9 @@ def _judge(
 def _scored(
     plan: Plan, able: Sequence[str], models: Mapping[str, Classifier], read: Read, answers: dict[str, list[Answers]],
     of: dict[str, tuple[str, str]], truth: Truth, tick: StepTick,
-) -> dict[str, Any]:  # fmt: skip
+) -> Json:  # fmt: skip
     """Row → kind, run, scores, and against the baselines of its run a sentence and the numbers behind it."""
-    out: dict[str, Any] = {}
+    out: Json = {}
     for done, (row, (method, run)) in enumerate(of.items(), 1):
         kind = "method" if method in plan.models else "baseline"
         score, answered = told.scores(answers[row], truth, plan.draws, plan.seed)
@@ -166,7 +165,7 @@ def _data_hash(corpus: Corpus, prints: Sequence[str]) -> str:
     return total.hexdigest()
 
 
-def _about(plan: Plan, corpus: Corpus, truth: Truth, data: str) -> list[dict[str, Any]]:
+def _about(plan: Plan, corpus: Corpus, truth: Truth, data: str) -> list[Json]:
     if len(plan.manifests) == 1:
         groups = {Path(plan.manifests[0]).stem: np.ones(len(truth), bool)}
     else:

@@ -10,9 +10,10 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from duchenne import limits
+from duchenne.types import JsonMap
 
 _WIDTH = 100  # columns of a terminal
 _PAIRS = (
@@ -33,7 +34,7 @@ _SINGLE = {
 # --- what it means ------------------------------------------------------------------------------------------
 
 
-def verdict(method: str, comparisons: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> str:
+def verdict(method: str, comparisons: Mapping[str, Mapping[str, JsonMap | None]]) -> str:
     """One sentence: does `method` beat every baseline, which not, and by how much.
 
     `comparisons[baseline]` holds, under "accuracy" and "auc", `difference` (method − baseline) and `interval`
@@ -50,7 +51,7 @@ def verdict(method: str, comparisons: Mapping[str, Mapping[str, Mapping[str, Any
     return f"{'; '.join(clauses)}."
 
 
-def _clause(found: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+def _clause(found: Mapping[str, JsonMap], metric: str) -> str:
     """What is won and lost in one metric: "beats every baseline, nearest `b` (+5.2 points, 95 %: 1.1 to 9.0)"."""
     groups: dict[str, list[str]] = {"won": [], "tied": [], "lost": [], "unknown": []}
     for name in sorted(found, key=lambda name: _sortable(found[name].get("difference"))):
@@ -72,14 +73,14 @@ def _clause(found: Mapping[str, Mapping[str, Any]], metric: str) -> str:
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
 
-def _outcome(comparison: Mapping[str, Any]) -> str:
+def _outcome(comparison: JsonMap) -> str:
     low, high = comparison.get("interval") or (None, None)
     if not (_known(comparison.get("difference")) and _known(low) and _known(high)):
         return "unknown"
     return "won" if low > 0 else "lost" if high < 0 else "tied"
 
 
-def _gap(comparison: Mapping[str, Any], metric: str) -> str:
+def _gap(comparison: JsonMap, metric: str) -> str:
     if _outcome(comparison) == "unknown":
         return "no interval"
     scale, form, unit = (100, ".1f", " points") if metric == "accuracy" else (1, ".3f", "")
@@ -91,7 +92,7 @@ def _gap(comparison: Mapping[str, Any], metric: str) -> str:
 # --- Markdown -----------------------------------------------------------------------------------------------
 
 
-def markdown(results: Mapping[str, Any]) -> str:
+def markdown(results: JsonMap) -> str:
     """The whole of `results` as GitHub's Markdown; no string in it breaks a table or becomes HTML."""
     methods = _ordered(results["methods"])
     scored = {name: m["score"] for name, m in methods.items() if _scored(m)}
@@ -112,7 +113,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _design(results: Mapping[str, Any]) -> str:
+def _design(results: JsonMap) -> str:
     data = ", ".join(
         f"{_text(d['name'])} ({_count(d['clips'])} clips, {_count(d['people'])} people)" for d in results["data"]
     )
@@ -121,7 +122,7 @@ def _design(results: Mapping[str, Any]) -> str:
     return f"Data: {data}." + (f" {_count(folds)} folds{again}." if folds else "")
 
 
-def _main_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
+def _main_table(methods: Mapping[str, JsonMap]) -> str:
     rows, reasons = [], []
     for name, method in methods.items():
         score = method["score"] if _scored(method) else {}
@@ -133,7 +134,7 @@ def _main_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(filter(None, (_table(["one clip at a time", *_SINGLE.values()], rows), _bullets(reasons))))
 
 
-def _unanswered(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _unanswered(scored: Mapping[str, JsonMap]) -> list[str]:
     lines = [
         f"{name} left {_count(s['unanswered'])} of {_count(s['rows'])} clips unanswered; its scores are of the others."
         for name, s in scored.items()
@@ -142,7 +143,7 @@ def _unanswered(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [_bullets(lines)]
 
 
-def _answered(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _answered(methods: Mapping[str, JsonMap]) -> list[str]:
     rows = [
         [_text(name), *(_number(m["answered"].get(key)) for key in ("coverage", "accuracy", "auc"))]
         for name, m in methods.items()
@@ -152,7 +153,7 @@ def _answered(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return _section("When it may abstain", _table(head, rows) if rows else "")
 
 
-def _pairs(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _pairs(scored: Mapping[str, JsonMap]) -> list[str]:
     rows = [
         [_text(n), _with_interval(s, "forced_pairs"), _count(s["pairs"])] for n, s in scored.items() if s.get("pairs")
     ]
@@ -160,7 +161,7 @@ def _pairs(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return _section("Forced pairs", f"{_PAIRS}\n\n{table}" if rows else "")
 
 
-def _per_emotion(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _per_emotion(methods: Mapping[str, JsonMap]) -> list[str]:
     """A table for each method; a row also names the baseline that does best on that emotion."""
     blocks: list[str] = []
     for name, method in methods.items():
@@ -180,7 +181,7 @@ def _per_emotion(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return ["## Per emotion", *blocks] if blocks else []
 
 
-def _best_baseline(methods: Mapping[str, Mapping[str, Any]], emotion: str) -> str:
+def _best_baseline(methods: Mapping[str, JsonMap], emotion: str) -> str:
     found = [
         (each["accuracy"], name)
         for name, m in methods.items()
@@ -190,7 +191,7 @@ def _best_baseline(methods: Mapping[str, Mapping[str, Any]], emotion: str) -> st
     return f"{_number(max(found)[0])} ({_text(max(found)[1])})" if found else "–"
 
 
-def _published(published: Sequence[Mapping[str, Any]]) -> list[str]:
+def _published(published: Sequence[JsonMap]) -> list[str]:
     keys = ("name", "score", "protocol", "problem", "source")
     rows = [[_text(each.get(key)) for key in keys] for each in published]
     head = ["published", "score", "protocol", "what is wrong with it", "source"]
@@ -198,7 +199,7 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[str]:
     return _section("Published figures", f"{words}\n\n{_table(head, rows)}" if rows else "")
 
 
-def _how(results: Mapping[str, Any]) -> str:
+def _how(results: JsonMap) -> str:
     run = results.get("run") or {}
     rows = [[f"{d['name']}, SHA-256", d.get("sha256")] for d in results["data"]]
     rows += [["seed", run.get("seed")], ["commit", run.get("commit")], ["device", run.get("device")]]
@@ -212,7 +213,7 @@ def _section(title: str, body: str) -> list[str]:
     return [f"## {title}", body] if body else []
 
 
-def _bullets(lines: Iterable[Any]) -> str:
+def _bullets(lines: Iterable[object]) -> str:
     return "\n".join(f"- {_text(line)}" for line in lines)
 
 
@@ -224,7 +225,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 # --- terminal -----------------------------------------------------------------------------------------------
 
 
-def terminal(results: Mapping[str, Any]) -> str:
+def terminal(results: JsonMap) -> str:
     """`results` in brief as aligned text of at most 100 columns, without control characters or a last line break."""
     methods, lines = _ordered(results["methods"]), [*_wrapped(results["title"])]
     columns = (("accuracy (95 %)", 20), ("AUC (95 %)", 20), ("Brier", 6), ("ECE", 6))
@@ -250,7 +251,7 @@ def terminal(results: Mapping[str, Any]) -> str:
     return "\n".join(lines + [""] * bool(notes) + [line for note in notes for line in _wrapped(note)])
 
 
-def scores(found: Mapping[str, Mapping[str, Any]]) -> str:
+def scores(found: Mapping[str, JsonMap]) -> str:
     """What `answers.score` says of each method as aligned text: each figure with its interval, then by group."""
     lines: list[str] = []
     for name, score in found.items():
@@ -276,11 +277,11 @@ def scores(found: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _wrapped(text: Any) -> list[str]:
+def _wrapped(text: object) -> list[str]:
     return textwrap.wrap(_flat(text), _WIDTH, subsequent_indent="  ")
 
 
-def _short(name: Any, most: int) -> str:
+def _short(name: object, most: int) -> str:
     line = _flat(name)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
@@ -288,35 +289,35 @@ def _short(name: Any, most: int) -> str:
 # --- cells --------------------------------------------------------------------------------------------------
 
 
-def _ordered(methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _ordered(methods: Mapping[str, JsonMap]) -> dict[str, JsonMap]:
     """Methods before baselines; in both those with a score first; else as given."""
     order = sorted(methods, key=lambda name: (methods[name]["kind"] != "method", not _scored(methods[name])))
     return {name: methods[name] for name in order}
 
 
-def _scored(method: Mapping[str, Any]) -> bool:
+def _scored(method: JsonMap) -> bool:
     return bool(method.get("available") and method.get("score"))
 
 
-def _with_interval(score: Mapping[str, Any], metric: str) -> str:
+def _with_interval(score: JsonMap, metric: str) -> str:
     low, high = score.get(f"{metric}_interval") or (None, None)
     value = _number(score.get(metric))
     return f"{value} ({_number(low)}–{_number(high)})" if _known(low) and _known(high) and value != "–" else value
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return _minus(f"{value:.3f}") if _known(value) else "–"
 
 
-def _count(value: Any) -> str:
+def _count(value: object) -> str:
     return f"{int(value):,}" if _known(value) else "–"
 
 
-def _seconds(value: Any) -> str:
+def _seconds(value: object) -> str:
     return f"{value:,.1f} s" if _known(value) else "–"
 
 
-def _percent(value: Any) -> str:
+def _percent(value: object) -> str:
     return f"{100 * value:.1f} % of the run" if _known(value) else "–"
 
 
@@ -324,11 +325,11 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _known(value: Any) -> TypeGuard[float]:
+def _known(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and math.isfinite(value)
 
 
-def _sortable(value: Any) -> float:
+def _sortable(value: object) -> float:
     return float(value) if _known(value) else -math.inf
 
 
@@ -336,13 +337,13 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _flat(value: Any) -> str:
+def _flat(value: object) -> str:
     """Any value as one printable line; None and NaN are "–"."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """`_flat`, safe in a cell of a Markdown table and outside of it."""
     return _flat(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -25,7 +25,7 @@ from duchenne.evaluation.crossval import Answers, Truth, judge_fold
 from duchenne.faces import identity
 from duchenne.methods import names as methods
 from duchenne.progress import StepTick
-from duchenne.types import Array, Classifier, Clip, FaceTrack, Features, Reader, Sample
+from duchenne.types import Array, Classifier, Clip, FaceTrack, Features, Json, Reader, Sample
 from duchenne.workers.resources import in_order, torch_on_one_thread
 
 #: (what is being done, pieces done, pieces in all)
@@ -68,7 +68,7 @@ def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int
     """Every clip once, through all readers; clips that cannot be read are named, not fatal."""
     wanted = list(dict.fromkeys(readers))
     chunks = list(_chunks(clips))
-    parts: list[dict[str, Any]] = []
+    parts: list[Json] = []
     for done, part in enumerate(in_order(_read_chunk, [(chunk, wanted, work) for chunk in chunks], jobs), 1):
         parts.append(part)
         tick("reading clips", sum(map(len, chunks[:done])), len(clips))
@@ -108,7 +108,7 @@ def _chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
             start = i
 
 
-def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> dict[str, Any]:
+def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> Json:
     found: list[Sample] = []
     failed: dict[int, str] = {}
     for i, clip in enumerate(clips):

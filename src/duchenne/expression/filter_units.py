@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import hypergeom
 
 from duchenne.errors import InputError
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class FilterUnits:
     adjusted: Array
     draws: int
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Json]:
         """One row per filter and unit, the most certain first, as for a table or CSV."""
         order = np.lexsort((-self.lift.ravel(), self.p.ravel(), self.adjusted.ravel()))
         places = [divmod(int(i), len(self.units)) for i in order]

@@ -13,7 +13,7 @@ from duchenne.errors import InputError
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn.optim import device_of
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 LEVELS = 5  # of an action unit's intensity, from 0
 AT_ONCE = 256  # pictures per step of answering; a CPU is half as quick again where they stay in its cache
@@ -50,7 +50,7 @@ class ExpressionModel:
 
     network: ExpressionCNN
     recipe: ExpressionRecipe
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from duchenne import checkpoints
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.io import Block
-from duchenne.types import Array, FaceTrack, Signals
+from duchenne.types import Array, FaceTrack, Json, Signals
 
 if TYPE_CHECKING:
     from duchenne.expression.model import ExpressionModel
@@ -28,7 +28,7 @@ _AT_ONCE = 256  # crops that are held
 
 
 @cache
-def load(model: str | Path = "expression", device: str = "cpu") -> tuple[ExpressionModel, dict[str, Any]]:
+def load(model: str | Path = "expression", device: str = "cpu") -> tuple[ExpressionModel, Json]:
     """(network on the device, its facts as of `checkpoint.load`), read once; `device` as for `device_of`.
 
     Raises ModelError for a model that is none, is damaged or reads other than grey levels, UsageError for a device

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from duchenne import checkpoints, io, video
 from duchenne.clips import load as samples
 from duchenne.errors import InputError, UsageError
 from duchenne.plots import sketch
-from duchenne.types import LABELS, Clip
+from duchenne.types import LABELS, Clip, Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def generate(
     mix: float = 0.0,
     rate: float | None = None,
     seed_clip: str | Path | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Write a generated movement as `out` (.mp4, a drawn face) and beside it as .csv (`table`), and say what came out.
 
     `mix` goes from the PB vector of `label` (0) to that of the other class (1); `rate` in frames per second is the

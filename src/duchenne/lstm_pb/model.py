@@ -29,7 +29,7 @@ from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.lstm_pb.scorer import Plain, Scorer, score_rows
 from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.lstm_pb.solved_network import SolvedBag
-from duchenne.types import Array, Classifier, Evidence, Opinion, Question, Sample
+from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, Sample
 
 _BOOSTING = Recipe(rounds=200, depth=2, rate=0.05, rows=0.5, columns=0.3, shrink=10.0)
 
@@ -58,8 +58,8 @@ class PBModel(Classifier):
     intercept: float = 0.0
     margin: float = 0.0
     out_of_fold: Array | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    curves: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
+    curves: dict[str, list[Json]] = field(default_factory=dict)
     folder: Path | None = None
     tick: Any = None
 

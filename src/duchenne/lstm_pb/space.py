@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from duchenne.datasets import manifest
 from duchenne.errors import DuchenneError, InputError
 from duchenne.lstm_pb import generation
 from duchenne.progress import Log, Tick
-from duchenne.types import LABELS, Array, Clip
+from duchenne.types import LABELS, Array, Clip, Json
 
 if TYPE_CHECKING:
     from duchenne.lstm_pb.model import PBModel
@@ -44,7 +44,7 @@ def pb(
     most: int | None = None,
     log: Log = print,
     tick: Tick | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Recognise clips (videos, tracks of packed files, rows of a manifest) by an LSTM-PB and write, all or nothing,
     into folder `out`:
 

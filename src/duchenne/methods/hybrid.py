@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit
 from duchenne.tabular.evidence import turning
 from duchenne.tabular.model import DescriptorModel
 from duchenne.tabular.rows import Reader
-from duchenne.types import Array, Classifier, Evidence, Kind, Opinion, Question, Sample
+from duchenne.types import Array, Classifier, Evidence, Json, Kind, Opinion, Question, Sample
 from duchenne.types import Reader as AnyReader
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Hybrid(Classifier):
     descriptors: DescriptorModel
     pb: PBModel
     mix: Mix | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
     out_of_fold: Array | None = field(default=None, repr=False)
 
     @property
@@ -86,7 +86,7 @@ class Hybrid(Classifier):
         return PairReader(self.descriptors.reader, self.pb.reader)
 
     @property
-    def recipe(self) -> tuple[Any, Any]:
+    def recipe(self) -> tuple[object, object]:
         """Both recipes: what an evaluation tells this method from another by."""
         return self.descriptors.recipe, self.pb.recipe
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from duchenne import checkpoints, io
 from duchenne.errors import InputError, UsageError
@@ -23,7 +23,7 @@ from duchenne.learn.rank_svm import RankSVM
 from duchenne.tabular.model import DescriptorModel
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import TableModel
-from duchenne.types import Array, Classifier, Opinion, Question
+from duchenne.types import Array, Classifier, Json, Opinion, Question
 from duchenne.types import Reader as AnyReader
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class AsIs(Classifier):
 
     name: str
     model: Classifier = field(init=False)
-    facts: dict[str, Any] = field(init=False)
+    facts: Json = field(init=False)
     recipe: str = ""
     out_of_fold: Array | None = None
 

@@ -16,7 +16,7 @@ import numpy as np
 from duchenne import checkpoints, io
 from duchenne.errors import ModelError
 from duchenne.learn.calibration import logit, sigmoid
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 #: Kind of pair → (of one person, of one emotion; None: whatever they are).
 KINDS: dict[str, tuple[bool, bool | None]] = {
@@ -83,7 +83,7 @@ def differences(z: Array, y: Array, persons: Array, emotions: Array, kind: str) 
     return np.asarray(z[i[a]] - z[j[b]]), len(people)
 
 
-def calibrated(p: Array, y: Array, persons: Array, emotions: Array) -> dict[str, Any]:
+def calibrated(p: Array, y: Array, persons: Array, emotions: Array) -> Json:
     """Kind → its `PairScale` as a dictionary, from P(genuine) (N,) of people left out; without the kinds of which
     there are too few pairs to tell."""
     persons, emotions = np.asarray(persons).astype(str), np.asarray(emotions).astype(str)
@@ -95,7 +95,7 @@ def calibrated(p: Array, y: Array, persons: Array, emotions: Array) -> dict[str,
     return found
 
 
-def keep(folder: Path, found: dict[str, Any]) -> None:
+def keep(folder: Path, found: Json) -> None:
     """Note what `calibrated` found in the model.json of a saved model, where `scale` looks for it."""
     io.write_json(folder / "model.json", {**checkpoints.describe(folder), "pairs": found})
 

@@ -17,7 +17,19 @@ from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit
 from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import pairs
 from duchenne.tabular import evidence
-from duchenne.types import Array, Classifier, CropReader, Cutter, Evidence, Opinion, Question, Reader, Sample, readable
+from duchenne.types import (
+    Array,
+    Classifier,
+    CropReader,
+    Cutter,
+    Evidence,
+    Json,
+    Opinion,
+    Question,
+    Reader,
+    Sample,
+    readable,
+)
 
 FOLDS = 4  # in which a member that keeps no such answers is asked about people left out
 Make = Callable[[], Classifier]
@@ -132,7 +144,7 @@ class Stack(Classifier):
     pair_weights: Array | None = None
     margin: float = 0.0
     out_of_fold: Array | None = field(default=None, repr=False)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
     names: tuple[str, ...] = ()
     reader: Together = field(init=False)
     recipe: tuple[object, ...] = field(init=False)

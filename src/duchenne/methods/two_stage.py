@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from duchenne.tabular import evidence
 from duchenne.tabular.model import EMOTION_PENALTY
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import TableModel, check_columns
-from duchenne.types import Array, Classifier, Evidence, Opinion, Question, readable
+from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, readable
 
 FOLDS = 3
 
@@ -129,7 +129,7 @@ class TwoStage(Classifier):
     intercept: float = 0.0
     margin: float = 0.0
     out_of_fold: Array | None = field(default=None, repr=False)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
     reader: Together = field(init=False)
     recipe: tuple[object, ...] = field(init=False)
 

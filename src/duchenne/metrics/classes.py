@@ -14,11 +14,11 @@ import numpy as np
 
 from duchenne.datasets.splits import is_missing, persons
 from duchenne.metrics.intervals import draws, percentiles
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 
 def confusion(
-    predicted: Iterable[Any], truth: Iterable[Any], classes: Sequence[str] | None = None
+    predicted: Iterable[object], truth: Iterable[object], classes: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], Array]:
     """(names (K,), int64 (K, K)): how often each class (rows) is called each class (columns).
 
@@ -72,14 +72,14 @@ _METRICS = {"accuracy": accuracy, "uar": uar, "uf1": uf1, "weighted_f1": weighte
 
 
 def score_classes(
-    predicted: Iterable[Any],
-    truth: Iterable[Any],
-    subject: Iterable[Any] | None = None,
+    predicted: Iterable[object],
+    truth: Iterable[object],
+    subject: Iterable[object] | None = None,
     *,
     classes: Sequence[str] | None = None,
     n: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Json:
     """Every score of one set of named answers (N,) as a dictionary of plain numbers; pass all folds together.
 
     rows, unanswered (answer None, NaN or blank; left out), classes (K names); accuracy, uar, uf1, weighted_f1
@@ -89,7 +89,7 @@ def score_classes(
     """
     said, true = list(predicted), list(truth)
     names, matrix = confusion(said, true, classes)
-    out: dict[str, Any] = {"rows": len(true), "unanswered": len(true) - int(matrix.sum()), "classes": list(names)}
+    out: Json = {"rows": len(true), "unanswered": len(true) - int(matrix.sum()), "classes": list(names)}
     for name, metric in _METRICS.items():
         out |= {name: metric(matrix), f"{name}_interval": None}
     if subject is not None:
@@ -122,7 +122,7 @@ def _drawn(
 
 
 def _coded(
-    predicted: Iterable[Any], truth: Iterable[Any], classes: Sequence[str] | None
+    predicted: Iterable[object], truth: Iterable[object], classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], Array, Array]:
     """(names, answers, truth), the last two as places among the names, of the rows that were answered."""
     said, true = (["" if is_missing(each) else str(each).strip() for each in side] for side in (predicted, truth))

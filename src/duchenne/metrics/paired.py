@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from scipy.special import bdtr
@@ -12,7 +11,7 @@ from duchenne.datasets.splits import persons
 from duchenne.errors import UsageError
 from duchenne.metrics import scores
 from duchenne.metrics.intervals import draws, percentiles, swaps
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 _METRICS: dict[str, scores.Metric] = {
     name: getattr(scores, name) for name in ("accuracy", "balanced_accuracy", "auc", "f1", "brier")
@@ -24,15 +23,15 @@ def compare(
     p_a: Array,
     p_b: Array,
     y: Array,
-    subject: Iterable[Any],
+    subject: Iterable[object],
     *,
-    emotion: Iterable[Any] | None = None,
+    emotion: Iterable[object] | None = None,
     rank_a: Array | None = None,
     rank_b: Array | None = None,
     metrics: Sequence[str] = ("accuracy", "auc", "brier"),
     n: int = 2000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Json:
     """Method a against method b on the same clips, as plain numbers; all arrays are (N,), row by row one clip.
 
     rows (answered by both), unanswered (left out: one of them gave no p), persons; for each metric
@@ -55,7 +54,7 @@ def compare(
     kept = ~np.isnan(a) & ~np.isnan(b)
     a, b, truth, names = a[kept], b[kept], truth[kept], names[kept]
     codes, person = np.unique(names, return_inverse=True)
-    out: dict[str, Any] = {"rows": len(a), "unanswered": int((~kept).sum()), "persons": len(codes)}
+    out: Json = {"rows": len(a), "unanswered": int((~kept).sum()), "persons": len(codes)}
     chance = (person, len(codes), n, seed)
     for name in metrics:
         sides = (_ranks(a), _ranks(b)) if name == "auc" else (a, b)
@@ -68,7 +67,7 @@ def compare(
     return out
 
 
-def mcnemar(p_a: Array, p_b: Array, y: Array) -> dict[str, Any]:
+def mcnemar(p_a: Array, p_b: Array, y: Array) -> Json:
     """{only_a, only_b: rows that only this method calls right, p, note}: McNemar's test, two-sided.
 
     Exact: by the binomial distribution of only_a among only_a + only_b with chance 1/2. Rows that one of
@@ -85,13 +84,13 @@ def mcnemar(p_a: Array, p_b: Array, y: Array) -> dict[str, Any]:
 _Chance = tuple[Array, int, int, int]  # person (N,), number of persons, number of draws, seed
 
 
-def _test(metric: scores.Metric, both: Array, y: Array, chance: _Chance) -> dict[str, Any]:
+def _test(metric: scores.Metric, both: Array, y: Array, chance: _Chance) -> Json:
     """`metric` on both methods' answers laid end to end (2N,), of which the weights choose."""
     twice = np.concatenate([y, y])
     return _difference(lambda weights: np.asarray(metric(both, twice, weights)), chance)
 
 
-def _test_pairs(a: Array, b: Array, y: Array, who: Array, what: Array, chance: _Chance) -> dict[str, Any]:
+def _test_pairs(a: Array, b: Array, y: Array, who: Array, what: Array, chance: _Chance) -> Json:
     either = np.isnan(a) | np.isnan(b)  # a pair counts only where both methods rank both of its clips
     sides = [scores.pair_rows(np.where(either, np.nan, p), y, who, what) for p in (a, b)]
     right, pairs = (np.concatenate(side) for side in zip(*sides, strict=True))
@@ -103,7 +102,7 @@ def _test_pairs(a: Array, b: Array, y: Array, who: Array, what: Array, chance: _
     return _difference(share, chance) | {"pairs": int(pairs.sum()) // 2}
 
 
-def _difference(measure: Callable[[Array], Array], chance: _Chance) -> dict[str, Any]:
+def _difference(measure: Callable[[Array], Array], chance: _Chance) -> Json:
     """{a, b, difference, interval, p} of a measure of weights (B, 2N), rows of a and then rows of b."""
     person, count, n, seed = chance
     ones, zeros = np.ones((1, len(person))), np.zeros((1, len(person)))

@@ -18,7 +18,7 @@ import numpy as np
 
 from duchenne.datasets.splits import is_missing, persons
 from duchenne.metrics.intervals import draws, percentiles, shuffles
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 #: (p, y, weights=None) → float, or float64 (...) where weights, or y without weights, are (..., N).
 Metric = Callable[..., Any]
@@ -82,7 +82,7 @@ def ece(p: Array, y: Array, weights: Array | None = None, bins: int = 10) -> Any
 
 
 def forced_pair_accuracy(
-    p: Array, y: Array, subject: Iterable[Any], emotion: Iterable[Any] | None = None
+    p: Array, y: Array, subject: Iterable[object], emotion: Iterable[object] | None = None
 ) -> tuple[float, int]:
     """Of two clips of one person and emotion, one genuine and one posed: how often p tells which is which.
 
@@ -93,7 +93,9 @@ def forced_pair_accuracy(
     return _ratio(right.sum(), pairs.sum()), int(pairs.sum())
 
 
-def pair_rows(p: Array, y: Array, subject: Iterable[Any], emotion: Iterable[Any] | None = None) -> tuple[Array, Array]:
+def pair_rows(
+    p: Array, y: Array, subject: Iterable[object], emotion: Iterable[object] | None = None
+) -> tuple[Array, Array]:
     """(right, pairs), both float64 (N,): what each genuine row adds to `forced_pair_accuracy`; 0 elsewhere.
 
     A row stands against the posed rows of its own person and emotion only, so the sums over any draw of whole
@@ -136,7 +138,7 @@ def risk_coverage(p: Array, y: Array) -> tuple[Array, Array]:
 # --- intervals and chance -----------------------------------------------------------------------------------
 
 
-def permutation_p(metric: Metric, p: Array, y: Array, groups: Iterable[Any], n: int = 1000, seed: int = 0) -> float:
+def permutation_p(metric: Metric, p: Array, y: Array, groups: Iterable[object], n: int = 1000, seed: int = 0) -> float:
     """How often labels shuffled within each person score at least as high: (1 + count) / (1 + n), one-sided.
 
     A small value says that p tells a person's genuine clips from the same person's posed ones; knowing the
@@ -193,13 +195,13 @@ _SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 def score(
     p: Array,
     y: Array,
-    subject: Iterable[Any] | None = None,
-    emotion: Iterable[Any] | None = None,
+    subject: Iterable[object] | None = None,
+    emotion: Iterable[object] | None = None,
     *,
     rank: Array | None = None,
     n: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Json:
     """Every score of one set of answers as a flat dictionary of plain numbers.
 
     rows, unanswered, genuine (share among answered rows); each metric and `<metric>_interval` [low, high];
@@ -232,10 +234,10 @@ def score(
 
 def _some(
     p: Array, y: Array, rank: Array, who: Array | None, what: Array | None, names: tuple[str, ...], n: int, seed: int
-) -> dict[str, Any]:
+) -> Json:
     kept, truth, _ = _answered(p, y)
     person = None if who is None else _codes(who)
-    out: dict[str, Any] = {"rows": len(p), "unanswered": len(p) - len(kept), "genuine": _ratio(truth.sum(), len(truth))}
+    out: Json = {"rows": len(p), "unanswered": len(p) - len(kept), "genuine": _ratio(truth.sum(), len(truth))}
     for name in names:
         out |= {name: _METRICS[name](p, y), f"{name}_interval": None}
     if person is None:
@@ -256,7 +258,7 @@ def _coverage_rows(p: Array, y: Array) -> list[dict[str, float]]:
     return [{"coverage": float(coverage[i]), "accuracy": float(right[i])} for i in np.unique(at[at >= 0])]
 
 
-def _pair_groups(subject: Iterable[Any], emotion: Iterable[Any] | None) -> Array:
+def _pair_groups(subject: Iterable[object], emotion: Iterable[object] | None) -> Array:
     """int64 (N,): one number per person and emotion, -1 where either is missing."""
     keys = [list(subject)] + ([] if emotion is None else [list(emotion)])
     rows = list(zip(*keys, strict=True))
@@ -266,7 +268,7 @@ def _pair_groups(subject: Iterable[Any], emotion: Iterable[Any] | None) -> Array
     return np.where(bad, -1, np.array(codes, np.int64))
 
 
-def _codes(groups: Iterable[Any]) -> Array:
+def _codes(groups: Iterable[object]) -> Array:
     return np.asarray(np.unique(persons(groups), return_inverse=True)[1])
 
 

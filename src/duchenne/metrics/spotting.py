@@ -13,10 +13,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from duchenne.errors import InputError, UsageError
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 
-def iou(a: Array | Sequence[Any], b: Array | Sequence[Any]) -> Any:
+def iou(a: Array | Sequence[object], b: Array | Sequence[object]) -> Any:
     """Shared time over joint time of intervals (..., 2) and (..., 2): 1 is the same interval, 0 is none shared.
 
     A float, or float64 (...) for many. InputError for what is no interval.
@@ -28,7 +28,7 @@ def iou(a: Array | Sequence[Any], b: Array | Sequence[Any]) -> Any:
     return share if share.ndim else float(share)
 
 
-def match(spotted: Array | Sequence[Any], truth: Array | Sequence[Any], threshold: float = 0.5) -> Array:
+def match(spotted: Array | Sequence[object], truth: Array | Sequence[object], threshold: float = 0.5) -> Array:
     """int64 (M, 2): pairs (spotted, true) of row numbers whose IoU is at least `threshold`, each row used once.
 
     As many pairs as possible, and of these the ones that share most. InputError for what is no interval,
@@ -47,8 +47,10 @@ def match(spotted: Array | Sequence[Any], truth: Array | Sequence[Any], threshol
 
 
 def spotting_f1(
-    per_clip_spotted: Sequence[Any], per_clip_truth: Sequence[Any], threshold: float = 0.5
-) -> dict[str, Any]:
+    per_clip_spotted: Sequence[Array | Sequence[object]],
+    per_clip_truth: Sequence[Array | Sequence[object]],
+    threshold: float = 0.5,
+) -> Json:
     """{precision, recall, f1, tp, fp, fn}, counted over all clips together; each clip has (n, 2) intervals.
 
     A spotted interval is a true positive when it is matched to a true one with IoU at least `threshold`
@@ -72,7 +74,7 @@ def spotting_f1(
     }
 
 
-def _intervals(values: Array | Sequence[Any]) -> Array:
+def _intervals(values: Array | Sequence[object]) -> Array:
     found = np.asarray(values, float)
     if found.shape == (0,):  # an empty list
         return np.zeros((0, 2))

@@ -14,7 +14,7 @@ import numpy as np
 
 from duchenne.datasets.splits import persons
 from duchenne.metrics.intervals import draws, percentiles
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 #: Intensities reach from 0 (not there) to this.
 STRONGEST = 5
@@ -25,12 +25,12 @@ def score_units(
     said: Array,
     truth: Array,
     names: Sequence[str],
-    subject: Iterable[Any] | None = None,
+    subject: Iterable[object] | None = None,
     *,
     threshold: float = 0.5,
     n: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Json:
     """Scores of units that are there (1) or not (0), `said` being probabilities; pass all folds together.
 
     rows, threshold, mean_f1 and mean_f1_interval (over the units whose F1 is known) and per_unit: name → coded,
@@ -55,11 +55,11 @@ def score_intensities(
     said: Array,
     truth: Array,
     names: Sequence[str],
-    subject: Iterable[Any] | None = None,
+    subject: Iterable[object] | None = None,
     *,
     n: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Json:
     """Scores of intensities, 0 (not there) to 5; pass all folds together.
 
     rows, mean_icc and mean_icc_interval, and per_unit: name → coded, base_rate (share above 0), icc, icc_interval (see
@@ -124,10 +124,10 @@ def _told(
     scores: _Scores,
     main: str,
     names: Sequence[str],
-    subject: Iterable[Any] | None,
+    subject: Iterable[object] | None,
     n: int,
     seed: int,
-) -> dict[str, Any]:
+) -> Json:
     """Plain numbers of `columns` (K,) by unit, and intervals of the score `main` from `sums` (N, K, M)."""
     each: list[Any] = [None] * len(names)
     whole = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from duchenne.errors import InputError
 from duchenne.expression.model import ExpressionModel
 from duchenne.micro.network import MicroLSTM
 from duchenne.micro.recipe import MicroRecipe
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 
 def movement(time: Array, seen: Array, steps: int) -> Array:
@@ -36,7 +36,7 @@ class MicroModel:
     network: MicroLSTM
     seeing: ExpressionModel
     recipe: MicroRecipe
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.network.eval()

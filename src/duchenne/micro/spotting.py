@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from duchenne.metrics.spotting import spotting_f1
 from duchenne.micro.data import entries, pictures_rate
 from duchenne.preprocess.clean import runs
 from duchenne.progress import Log, Tick
-from duchenne.types import Array, FaceTrack
+from duchenne.types import Array, FaceTrack, Json
 
 if TYPE_CHECKING:
     from duchenne.micro.model import MicroModel
@@ -46,13 +46,13 @@ class Found:
     spots: tuple[Spot, ...]
     answers: tuple[dict[str, float], ...] = ()
     warnings: tuple[str, ...] = ()
-    model: dict[str, Any] | None = None
+    model: Json | None = None
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Json]:
         """A row per micro-expression: times in seconds, size in distances between the eyes, and what it is."""
         out = []
         for i, each in enumerate(self.spots):
-            row: dict[str, Any] = {name: round(getattr(each, name), 3) for name in ("onset", "apex", "offset")}
+            row: Json = {name: round(getattr(each, name), 3) for name in ("onset", "apex", "offset")}
             row |= {"duration": round(each.duration, 3), "size": round(each.size, 4), "clear": round(each.clear, 2)}
             row["parts"] = "; ".join(each.parts)
             if self.answers:
@@ -185,7 +185,7 @@ def to_csv(found: Found) -> str:
     return io.rows_csv([names, *([row[name] for name in names] for row in rows)])
 
 
-def to_json(found: Found) -> dict[str, Any]:
+def to_json(found: Found) -> Json:
     """Everything that was found, as plain data."""
     about = {name: getattr(found, name) for name in ("source", "rate", "frames", "seen", "duration")}
     return {
@@ -198,9 +198,7 @@ def to_json(found: Found) -> dict[str, Any]:
     }
 
 
-def spotting_scores(
-    data: str | Path, *, rate: float | None = None, threshold: float = 0.5, log: Log = print
-) -> dict[str, Any]:
+def spotting_scores(data: str | Path, *, rate: float | None = None, threshold: float = 0.5, log: Log = print) -> Json:
     """`metrics.spotting.spotting_f1` over the clips of `data` (`corpora.entries`), whose rows are the truth.
 
     Each row's start and end are one micro-expression of the whole file at its path; rows of one path are one clip.

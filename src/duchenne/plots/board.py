@@ -114,7 +114,7 @@ def halo() -> list[Any]:
     return [withStroke(linewidth=2.6, foreground="white")]
 
 
-def short(name: Any, most: int) -> str:
+def short(name: object, most: int) -> str:
     """One printable line of at most `most` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"

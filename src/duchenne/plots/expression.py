@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from duchenne.plots.board import (
     style,
     swatch,
 )
-from duchenne.types import Array
+from duchenne.types import Array, Json, JsonMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,9 +83,7 @@ def _tints(shares: Array) -> Array:
     return np.asarray((255 + (colours - 255) * depth).round(), np.uint8)
 
 
-def training(
-    curves: Mapping[str, Sequence[Mapping[str, Any]]], *, reference: tuple[str, float] | None = None
-) -> Figure:
+def training(curves: Mapping[str, Sequence[JsonMap]], *, reference: tuple[str, float] | None = None) -> Figure:
     """How networks learnt: the share of held-back images told right by epoch, and below it the training loss.
 
     `curves` maps a name to rows of epoch, loss and accuracy (None where nothing was held back); `reference` is a name
@@ -120,13 +118,13 @@ def training(
     return figure
 
 
-def _curve(upper: Axes, lower: Axes, name: str, rows: Sequence[Mapping[str, Any]], i: int) -> str:
+def _curve(upper: Axes, lower: Axes, name: str, rows: Sequence[JsonMap], i: int) -> str:
     """Draw one network; return its line of the key."""
     colour, dash, _ = look(i)
     epochs = [row["epoch"] for row in rows]
     alone = "o" if len(rows) == 1 else None
     right = [math.nan if row["accuracy"] is None else row["accuracy"] for row in rows]
-    style_of: dict[str, Any] = {"color": colour, "ls": dash, "lw": 1.6, "marker": alone, "ms": 4}
+    style_of: Json = {"color": colour, "ls": dash, "lw": 1.6, "marker": alone, "ms": 4}
     upper.plot(epochs, right, gid=f"accuracy-{name}", **style_of)
     lower.plot(epochs, [row["loss"] for row in rows], gid=f"loss-{name}", **style_of)
     if not any(map(math.isfinite, right)):
@@ -136,7 +134,7 @@ def _curve(upper: Axes, lower: Axes, name: str, rows: Sequence[Mapping[str, Any]
     return f"{short(name, 34)}: {100 * right[best]:.1f} % after {epochs[best]} of {len(rows)} epochs"
 
 
-def certainty(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def certainty(bins: Mapping[str, Sequence[JsonMap]]) -> Figure:
     """Whether the network is as often right as it is sure: per bin of P(its answer) the share that is right.
 
     `bins` maps a name to rows of images, claimed (mean P of the answers) and right, the latter two None where a bin is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from duchenne.errors import UsageError
 from duchenne.plots.board import (
@@ -21,6 +21,7 @@ from duchenne.plots.board import (
     style,
     swatch,
 )
+from duchenne.types import JsonMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def learning(
-    curves: Mapping[str, Sequence[Mapping[str, Any]]], names: tuple[str, str] = ("clips learnt from", "people left out")
+    curves: Mapping[str, Sequence[JsonMap]], names: tuple[str, str] = ("clips learnt from", "people left out")
 ) -> Figure:
     """One panel per network (name → rows of `learn.loop.fit`: epoch, loss, score, pace, best), one below the other.
 
@@ -58,7 +59,7 @@ def learning(
     return figure
 
 
-def _panel(ax: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _panel(ax: Axes, name: str, rows: Sequence[JsonMap]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [row["epoch"] for row in rows]

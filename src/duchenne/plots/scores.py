@@ -29,7 +29,7 @@ from duchenne.plots.board import (
     style,
     swatch,
 )
-from duchenne.types import Array
+from duchenne.types import Array, JsonMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ _FEWEST = 20  # answered clips below which a share of them is noise and is not d
 
 
 def forest(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[JsonMap],
     *,
     human: float | None = None,
     chance: float = 0.5,
@@ -82,7 +82,7 @@ def forest(
     return figure
 
 
-def _forest_row(ax: Axes, row: Mapping[str, Any], top: float) -> None:
+def _forest_row(ax: Axes, row: JsonMap, top: float) -> None:
     own, middle = row["kind"] == "method", top + 0.315
     colour, tint = (BLUE, "#b3d4e8") if own else (GREY, "#d9dce1")
     weight, wide, (low, high) = "bold" if own else "normal", ax.get_yaxis_transform(), _interval(row)
@@ -115,7 +115,7 @@ def _references(ax: Axes, human: float | None, chance: float) -> None:
         ax.annotate(text, (start, 0), (0, 3), textcoords="offset points", va="bottom", size=8.5, color=colour)
 
 
-def _interval(row: Mapping[str, Any]) -> tuple[float, float]:
+def _interval(row: JsonMap) -> tuple[float, float]:
     low, high = row.get("interval") or (None, None)
     return (low, high) if _known(low) and _known(high) else (row["accuracy"],) * 2
 

@@ -50,13 +50,13 @@ def percent(value: Any) -> str:
     return "not measured" if value is None or not math.isfinite(value) else f"{100 * value:.0f}%"
 
 
-def words(name: Any) -> str:
+def words(name: object) -> str:
     """`lip_corner_pull` as a heading: "Lip corner pull"."""
     text = str(name).replace("_", " ").strip()
     return text[:1].upper() + text[1:]
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """Any fact of a model card as text."""
     if isinstance(value, float):
         return number(value)
@@ -65,7 +65,7 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
-def finite(value: Any) -> bool:
+def finite(value: object) -> bool:
     """True for a number that is neither NaN nor infinite."""
     return isinstance(value, (int, float, np.number)) and math.isfinite(value)
 

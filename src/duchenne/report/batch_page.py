@@ -16,7 +16,7 @@ import numpy as np
 
 from duchenne.plots.text import clamp, finite, number, percent
 from duchenne.report import pages
-from duchenne.types import EMOTIONS, LABELS
+from duchenne.types import EMOTIONS, LABELS, Json, JsonMap
 from duchenne.video import natural
 
 PLAIN_ROWS = 300  # in the page itself, for browsers that run no script
@@ -46,7 +46,7 @@ class Line:
     start: float | None
     end: float | None
     told: tuple[str | None, str | None, str | None]
-    row: Mapping[str, Any]
+    row: JsonMap
     report: str = ""
     thumb: str = ""
 
@@ -56,7 +56,7 @@ class Line:
         return "failed" if "failure" in self.row else "abstained" if self.row["abstained"] else self.row["label"]
 
 
-def render(lines: Sequence[Line], summary: Mapping[str, Any], card: Mapping[str, Any]) -> str:
+def render(lines: Sequence[Line], summary: JsonMap, card: JsonMap) -> str:
     """The page as a string. `summary` as in summary.json; `card` as for `report.render`, with its limits as "says"."""
     css, script = (pages.part("report.css") + pages.part("batch.css"), pages.part("batch.js"))
     kinds = Counter(line.kind for line in lines)
@@ -93,7 +93,7 @@ def render(lines: Sequence[Line], summary: Mapping[str, Any], card: Mapping[str,
 # --- the table ----------------------------------------------------------------------------------------------
 
 
-def _cells(line: Line) -> dict[str, Any]:
+def _cells(line: Line) -> Json:
     """A row of the table, in values that sort; None is missing."""
     row = line.row
     rise = row["apex"] - row["onset"] if finite(row.get("apex")) and finite(row.get("onset")) else None
@@ -117,7 +117,7 @@ def _cells(line: Line) -> dict[str, Any]:
     }
 
 
-def _needed(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+def _needed(key: str, rows: Sequence[JsonMap]) -> bool:
     return any(row[key] not in (None, "", 1) for row in rows)
 
 
@@ -130,7 +130,7 @@ def _stretch(start: float | None, end: float | None) -> str:
 # --- distributions ------------------------------------------------------------------------------------------
 
 
-def _groupings(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def _groupings(lines: Sequence[Line]) -> list[Json]:
     """Every way to part the faces that parts them, the one to begin with first: a manifest's label, folders, all."""
     ways: list[tuple[str, str, Callable[[Line], str | None]]] = [
         ("label", "told label", lambda line: line.told[2]),
@@ -153,7 +153,7 @@ def _groupings(lines: Sequence[Line]) -> list[dict[str, Any]]:
     return [*made[:at], everyone, *made[at:]]
 
 
-def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) -> dict[str, Any]:
+def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) -> Json:
     missing = {"folder": "(not in a folder)"}.get(key, "(not told)")
     kept = sorted(found, key=lambda name: -len(found[name]))[:MOST_GROUPS]
     ordered = sorted(kept, key=lambda name: _order(key, name))
@@ -187,7 +187,7 @@ def _binned(p: Any) -> Any:
     return np.bincount(np.clip((p * _BINS).astype(int), 0, _BINS - 1), minlength=_BINS)
 
 
-def _group(name: str, lines: Sequence[Line], p: Any, fullest: int) -> dict[str, Any]:
+def _group(name: str, lines: Sequence[Line], p: Any, fullest: int) -> Json:
     """One line of the figure: dots or bars in percent of the width and px from the base, quartiles, and counts."""
     kinds, columns = Counter(line.kind for line in lines), _binned(p)
     dots = fullest <= _MOST_DOTS
@@ -212,7 +212,7 @@ def _group(name: str, lines: Sequence[Line], p: Any, fullest: int) -> dict[str, 
 # --- counts -------------------------------------------------------------------------------------------------
 
 
-def _shares(kinds: Mapping[str, int]) -> list[dict[str, Any]]:
+def _shares(kinds: Mapping[str, int]) -> list[Json]:
     """Parts of one bar: posed, no judgement, spontaneous, in percent of the faces."""
     names, total, at, parts = ("posed", "abstained", "genuine"), 0, 0.0, []
     total = sum(kinds[name] for name in names)
@@ -223,7 +223,7 @@ def _shares(kinds: Mapping[str, int]) -> list[dict[str, Any]]:
     return parts
 
 
-def _counts(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def _counts(lines: Sequence[Line]) -> list[Json]:
     """Tables of counts, the largest first: what the faces show, and why there was no judgement."""
     shows = Counter(line.row["emotion"] for line in lines if line.row.get("emotion"))
     reasons = Counter(_reason(line.row["reason"]) for line in lines if line.row.get("reason"))

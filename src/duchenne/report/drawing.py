@@ -9,12 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from duchenne.plots.text import clamp, number, percent, words
-from duchenne.types import MOMENTS, Array, FaceTrack, Phase, Signals
+from duchenne.types import MOMENTS, Array, FaceTrack, Json, Phase, Signals
 
 #: Curves shown first, in this order, and what they are in words; all others wait in a fold-out.
 MAIN_CURVES = {
@@ -80,7 +79,7 @@ def told_apart(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> li
     return kinds
 
 
-def table(curves: Signals, names: Sequence[str], emotions: Signals | None = None) -> dict[str, Any]:
+def table(curves: Signals, names: Sequence[str], emotions: Signals | None = None) -> Json:
     """The named curves and the likeliest emotion at even times, `MAX_ROWS` at most: header, and rows of text."""
     if not len(curves.time) or not names:
         return {"header": [], "rows": []}
@@ -116,7 +115,7 @@ def timeline(
     phases: Sequence[Phase],
     lost: Sequence[tuple[float, float] | tuple[float, float, str]],
     emotions: Signals | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Everything drawn over the shared time axis; x in percent of its width. `lost` as from `told_apart`."""
     times = np.concatenate([track.time, curves.time])
     lo, hi = (float(times.min()), float(times.max())) if len(times) else (0.0, 1.0)
@@ -151,7 +150,7 @@ def timeline(
     }
 
 
-def _lanes(emotions: Signals, x: Callable[[float], float]) -> list[dict[str, Any]]:
+def _lanes(emotions: Signals, x: Callable[[float], float]) -> list[Json]:
     """A lane per emotion, the most seen first: cells from one look at the face to the next, as dark as it is likely."""
     if not len(emotions.time):
         return []
@@ -182,7 +181,7 @@ def _edge(at: float) -> str:
     return "start" if at < 3 else "end" if at > 97 else "middle"
 
 
-def _bands(phase: Phase, lo: float, hi: float, x: Callable[[float], float]) -> list[dict[str, Any]]:
+def _bands(phase: Phase, lo: float, hi: float, x: Callable[[float], float]) -> list[Json]:
     """Shaded stretches. A moment outside the clip stands at the clip's edge; one missing between is a gap."""
     times = [getattr(phase, moment) for moment in MOMENTS]
     known = [i for i, t in enumerate(times) if t is not None]
@@ -196,7 +195,7 @@ def _bands(phase: Phase, lo: float, hi: float, x: Callable[[float], float]) -> l
     ]
 
 
-def _phase_row(phase: Phase) -> dict[str, Any]:
+def _phase_row(phase: Phase) -> Json:
     times = [getattr(phase, moment) for moment in MOMENTS]
     known = [i for i, t in enumerate(times) if t is not None]
 
@@ -210,7 +209,7 @@ def _phase_row(phase: Phase) -> dict[str, Any]:
     return {"curve": phase.curve, "moments": told, "times": times, "lengths": lengths}
 
 
-def _rows(marks: list[dict[str, Any]], need: float = 13.0) -> list[dict[str, Any]]:
+def _rows(marks: list[Json], need: float = 13.0) -> list[Json]:
     """Stack labels that would touch on a phone (`need` percent wide each) into rows."""
     free: list[float] = []
     for mark in sorted(marks, key=lambda m: m["x"]):
@@ -222,11 +221,11 @@ def _rows(marks: list[dict[str, Any]], need: float = 13.0) -> list[dict[str, Any
     return marks
 
 
-def _plot(curves: Signals, name: str, lo: float, span: float) -> dict[str, Any]:
+def _plot(curves: Signals, name: str, lo: float, span: float) -> Json:
     """One curve as an SVG path in a 1000 x PLOT_HEIGHT box, with its value ticks and a description."""
     values, unit = curves[name], curves.units[curves.names.index(name)]
     seen = np.isfinite(values)
-    plot: dict[str, Any] = {
+    plot: Json = {
         "name": name,
         "unit": unit,
         "path": "",

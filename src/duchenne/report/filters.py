@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -24,7 +23,7 @@ from duchenne.io import Table, check_folder, shown, write_text
 from duchenne.plots.filters import contact_sheet
 from duchenne.progress import Tick, TickOf
 from duchenne.report import filters_page
-from duchenne.types import Array
+from duchenne.types import Array, Json
 from duchenne.video import images as pictures
 
 MOST = 16  # images per filter that a page has room for
@@ -174,7 +173,7 @@ def report(
     device: str = "auto",
     sheet: str | Path | None = None,
     tick: TickOf | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Write the page `out` and a contact sheet (PNG) per layer; what was found comes back.
 
     layers  see `Seeing.choose`; top  images per filter, 1 to 16
@@ -267,7 +266,7 @@ def _notes(source: Faces, units: str | Path | None) -> list[str]:
     return notes
 
 
-def _facts(facts: dict[str, Any], source: Faces, top: int, device: str, units: str | Path | None) -> dict[str, Any]:
+def _facts(facts: Json, source: Faces, top: int, device: str, units: str | Path | None) -> Json:
     return {
         "model": facts["id"],
         "sha256": facts["sha256"],

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from duchenne.errors import UsageError
 from duchenne.plots.filters import ROWS, Tile, sprite
 from duchenne.plots.text import clamp, percent
 from duchenne.report import pages
-from duchenne.types import Array
+from duchenne.types import Array, Json, JsonMap
 
 if TYPE_CHECKING:
     from duchenne.expression.filter_units import FilterUnits
@@ -62,7 +62,7 @@ def tiles(
 
 def section(
     excited: Excited, tiles: Sequence[Tile], *, units: FilterUnits | None = None, sanity: Sequence[Randomised] = ()
-) -> dict[str, Any]:
+) -> Json:
     """One layer's part of the page, its pictures packed, so that the tiles need not be kept."""
     shown = {tile.name for tile in tiles}
     return {
@@ -83,10 +83,10 @@ def section(
 
 
 def render(
-    sections: Sequence[Mapping[str, Any]],
+    sections: Sequence[JsonMap],
     *,
     model: str = "",
-    facts: Mapping[str, Any] | None = None,
+    facts: JsonMap | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """The page as a string, a `section` for each layer in order. `facts` (images, licence, ...) are listed at its end,
@@ -154,7 +154,7 @@ def _inside(tile: Tile) -> float:
     return float(np.isfinite(tile.deconvnet[:4]).sum())
 
 
-def _tile(tile: Tile, side: int, most: int | None) -> dict[str, Any]:
+def _tile(tile: Tile, side: int, most: int | None) -> Json:
     """The tile's pictures packed as WebP, see-through between them, so that they lie well on any paper."""
     picture = sprite(tile, side, most=most, gap=_GAP)
     opaque = np.indices(picture.shape[:2]) % (side + _GAP) < side
@@ -181,7 +181,7 @@ def _whole(excited: Excited) -> tuple[int, int] | None:
     return None if (high, wide) == image else (high, wide)
 
 
-def _map(excited: Excited, shown: set[str]) -> list[dict[str, Any]]:
+def _map(excited: Excited, shown: set[str]) -> list[Json]:
     """One square per filter: how far its most exciting images stand out, as ink, and whether the page shows it."""
     out = excited.stands_out
     ink = np.log(out) / max(np.log(np.nanquantile(out, 0.95)), 1e-9) if len(shown) else out
@@ -193,7 +193,7 @@ def _map(excited: Excited, shown: set[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _units(units: FilterUnits, shown: set[str]) -> dict[str, Any] | None:
+def _units(units: FilterUnits, shown: set[str]) -> Json | None:
     """Unit by unit its best filter, and the most certain pairs of filter and unit."""
     pairs = units.rows()
     if not pairs:
@@ -201,7 +201,7 @@ def _units(units: FilterUnits, shown: set[str]) -> dict[str, Any] | None:
     for pair in pairs:
         pair["shown"] = str(pair["filter"]) in shown
         pair["sure"] = pair["p_adjusted"] < SURE
-    best: dict[str, dict[str, Any]] = {}
+    best: dict[str, Json] = {}
     for pair in pairs:
         best.setdefault(pair["unit"], {**pair, "filters": 0})["filters"] += pair["sure"]
     unanimous = [pair for pair in pairs if pair["share"] == 1]
@@ -218,7 +218,7 @@ def _units(units: FilterUnits, shown: set[str]) -> dict[str, Any] | None:
     }
 
 
-def _sanity(layer: str, steps: Sequence[Randomised]) -> dict[str, Any] | None:
+def _sanity(layer: str, steps: Sequence[Randomised]) -> Json | None:
     """Median correlations step by step, and what they say."""
     if not steps:
         return None

@@ -21,7 +21,7 @@ from duchenne.io import write_text
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, placing
 from duchenne.report.drawing import around, table, timeline, told_apart
-from duchenne.types import MOMENTS, Array, Card, Evidence, FaceTrack, Phase, Signals, Verdict
+from duchenne.types import MOMENTS, Array, Card, Evidence, FaceTrack, Json, JsonMap, Phase, Signals, Verdict
 from duchenne.video import encode, frames
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
@@ -125,7 +125,7 @@ def render(
     emotions: Signals | None = None,
     *,
     judged: tuple[float, float] | None = None,
-    turning: Mapping[str, Any] | None = None,
+    turning: JsonMap | None = None,
 ) -> str:
     """The page as a string. What `card` does not say is left out, and named at the end. `emotions` are probabilities
     over time, as `expression.reading.over_time` gives them; `judged` the seconds that were; `turning` as
@@ -174,7 +174,7 @@ def render(
 # --- the clip -----------------------------------------------------------------------------------------------
 
 
-def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Phase | None) -> dict[str, Any] | None:
+def _stage(track: FaceTrack, drawn: JsonMap, shown: Pictures, main: Phase | None) -> Json | None:
     """What the page's script moves: times and points of every frame of the stretch, and where to jump to."""
     inside = (track.time >= shown.stretch[0]) & (track.time <= shown.stretch[1])
     if inside.sum() < 2 or not track.seen[inside].any():
@@ -205,7 +205,7 @@ def _stage(track: FaceTrack, drawn: Mapping[str, Any], shown: Pictures, main: Ph
     return {"data": data, "film": uri, "jumps": jumps, "part": part, "width": view.width, "height": view.height}
 
 
-def _measures(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _measures(rows: Sequence[JsonMap]) -> list[Json]:
     """Each row with its positions on a scale of its own, as evidence has them."""
     return [{**row, **_ranges(row["value"], {kind: row.get(kind) for kind in ("posed", "genuine")})} for row in rows]
 
@@ -218,7 +218,7 @@ def write(path: str | Path, html: str) -> Path:
 # --- headline -----------------------------------------------------------------------------------------------
 
 
-def _scale(verdict: Verdict, card: Card) -> dict[str, Any]:
+def _scale(verdict: Verdict, card: Card) -> Json:
     """Where P(genuine) stands between posed (0 %) and spontaneous (100 %), and the band without a verdict."""
     band = card.abstain_band
     lo, hi = (clamp(100 * band[0]), clamp(100 * band[1])) if band else (50.0, 50.0)
@@ -230,21 +230,19 @@ def _anchor(at: float) -> str:
     return "start" if at < 34 else "end" if at > 66 else "middle"  # a label fits on a phone
 
 
-def _record(card: Card) -> list[dict[str, Any]]:
+def _record(card: Card) -> list[Json]:
     """Rows of "how often is it right": the model on unseen people, people themselves, and chance."""
     human = card.human.get("accuracy") if isinstance(card.human, Mapping) else card.human
     rows: list[tuple[str, str, object]] = [("This model, on people it has not seen", "model", card.accuracy)]
     rows += [("A human rater", "human", human)]
-    shown: list[dict[str, Any]] = [
-        {"name": n, "kind": k, "value": v, "interval": None} for n, k, v in rows if finite(v)
-    ]
+    shown: list[Json] = [{"name": n, "kind": k, "value": v, "interval": None} for n, k, v in rows if finite(v)]
     if shown and shown[0]["kind"] == "model":
         interval = card.accuracy_interval or [None]  # too few people leave it open
         shown[0]["interval"] = interval if all(map(finite, interval)) else None
     return shown
 
 
-def _tables(card: Card) -> list[dict[str, Any]]:
+def _tables(card: Card) -> list[Json]:
     """The card's results by emotion, and by share of clips answered, as tables (header, rows)."""
     auc = f" (all together: AUC {number(card.auc)})" if finite(card.auc) else ""
     by_emotion = [
@@ -259,11 +257,11 @@ def _tables(card: Card) -> list[dict[str, Any]]:
     return [_table(title, rows) for title, rows in tables if rows]
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _table(title: str, rows: Sequence[JsonMap]) -> Json:
     header = list(dict.fromkeys(key for row in rows for key in row))
     shares = {"accuracy", "coverage", "risk"}
 
-    def cell(row: Mapping[str, Any], key: str) -> str:
+    def cell(row: JsonMap, key: str) -> str:
         value = row.get(key, "–")
         return percent(value) if key in shares and finite(value) else plain(value)
 
@@ -274,7 +272,7 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 # --- key frames ---------------------------------------------------------------------------------------------
 
 
-def _frames(keyframes: Sequence[KeyFrame]) -> list[dict[str, Any]]:
+def _frames(keyframes: Sequence[KeyFrame]) -> list[Json]:
     """Key frames cut around the face at one common scale, so that only the face changes between them."""
     return [_frame(k, _side(keyframes)) for k in keyframes]
 
@@ -289,7 +287,7 @@ def _seen(keyframe: KeyFrame) -> bool:
     return bool(np.isfinite(keyframe.points).all(axis=1).sum() > 1)
 
 
-def _frame(keyframe: KeyFrame, side: float) -> dict[str, Any]:
+def _frame(keyframe: KeyFrame, side: float) -> Json:
     left, top, right, bottom = _cut(keyframe, side)
     zoom = min(1.0, FRAME_SIZE / max(right - left, bottom - top))
     shape = (max(1, round((right - left) * zoom)), max(1, round((bottom - top) * zoom)))
@@ -346,15 +344,15 @@ def _jpeg(image: Array, size: tuple[int, int]) -> bytes:
 # --- evidence -----------------------------------------------------------------------------------------------
 
 
-def _evidence(items: Sequence[Evidence]) -> list[dict[str, Any]]:
+def _evidence(items: Sequence[Evidence]) -> list[Json]:
     """Each item with its contribution as a share of the largest, and its value beside the training ranges."""
     largest = max((abs(i.contribution) for i in items if finite(i.contribution)), default=0.0) or 1.0
     return [_evidence_row(item, largest) for item in items]
 
 
-def _evidence_row(item: Evidence, largest: float) -> dict[str, Any]:
+def _evidence_row(item: Evidence, largest: float) -> Json:
     pull = item.contribution if finite(item.contribution) else None
-    row: dict[str, Any] = {
+    row: Json = {
         "title": item.feature,
         "text": item.text,
         "value": item.value,
@@ -365,7 +363,7 @@ def _evidence_row(item: Evidence, largest: float) -> dict[str, Any]:
     return row | _ranges(item.value, {"posed": item.posed_range, "genuine": item.genuine_range})
 
 
-def _ranges(value: Any, ranges: Mapping[str, Any]) -> dict[str, Any]:
+def _ranges(value: Any, ranges: JsonMap) -> Json:
     """Where a value and the training people's ranges (lower, upper) lie, in percent of a common width."""
     known = {kind: r for kind, r in ranges.items() if r and all(map(finite, r))}
     ends = [end for r in known.values() for end in r] + ([value] if finite(value) else [])

@@ -5,13 +5,12 @@ compares with theirs, in sentences with numbers. Reads what `checkpoints.referen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from duchenne.features.measures import KINDS, MEASURES, measure
 from duchenne.plots.text import clamp, finite, number, percent
-from duchenne.types import LABELS, Phase, Signals
+from duchenne.types import LABELS, Json, JsonMap, Phase, Signals
 
 ALL = "all"
 _BINS = 40  # columns of dots between P(genuine) 0 and 1
@@ -20,13 +19,13 @@ _SURE = 0.5
 WORDS = {"posed": "posed", "genuine": "spontaneous"}
 
 
-def group(emotion: Mapping[str, float], known: Mapping[str, Any]) -> str:
+def group(emotion: Mapping[str, float], known: JsonMap) -> str:
     """The emotion whose training clips a clip is set beside, or "all"."""
     name = max(emotion, key=lambda e: emotion[e], default=ALL)
     return name if name in known and emotion.get(name, 0.0) >= _SURE else ALL
 
 
-def position(p: float | None, emotion: Mapping[str, float], reference: Mapping[str, Any]) -> dict[str, Any] | None:
+def position(p: float | None, emotion: Mapping[str, float], reference: JsonMap) -> Json | None:
     """Dots of both kinds of training clips and the sentence on where `p` stands among them; None without a reference.
 
     dots   per label columns of (x in percent, row from 0), each dot an equal share of the clips
@@ -52,7 +51,7 @@ def position(p: float | None, emotion: Mapping[str, float], reference: Mapping[s
     }
 
 
-def _dots(quantiles: list[float]) -> list[dict[str, Any]]:
+def _dots(quantiles: list[float]) -> list[Json]:
     columns = np.clip((np.array(quantiles) * _BINS).astype(int), 0, _BINS - 1)
     filled: dict[int, int] = {}
     dots = []
@@ -63,9 +62,7 @@ def _dots(quantiles: list[float]) -> list[dict[str, Any]]:
     return dots
 
 
-def movement(
-    curves: Signals, phase: Phase | None, emotion: Mapping[str, float], reference: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def movement(curves: Signals, phase: Phase | None, emotion: Mapping[str, float], reference: JsonMap) -> list[Json]:
     """What was measured of an expression, each with a sentence and, if known, the middle half of the training clips.
 
     Rows: name, title, text, value, told, group, and beside training clips posed and genuine (lower and upper quartile),
@@ -79,7 +76,7 @@ def movement(
         if not finite(value):
             continue
         about = MEASURES[name]
-        row: dict[str, Any] = {"name": name, "title": about.title, "value": value, "told": _told(value, about.unit)}
+        row: Json = {"name": name, "title": about.title, "value": value, "told": _told(value, about.unit)}
         row |= dict.fromkeys(("group", "posed", "genuine", "reads", "only", "beside"))
         text = (_FALLING if value < 0 else {}).get(name, about.text)
         told = _told(abs(value) if name in _FALLING else value, about.unit)
@@ -99,7 +96,7 @@ _FALLING = {
 }
 
 
-def _beside(value: float, unit: str, there: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _beside(value: float, unit: str, there: JsonMap, name: str) -> Json:
     both = there[name]
     ranges = {label: (both[label]["quantiles"][0], both[label]["quantiles"][-1]) for label in LABELS}
     inside = [label for label, (low, high) in ranges.items() if low <= value <= high]

@@ -12,7 +12,7 @@ from duchenne.features.descriptors import CURVES, FAMILIES, STATISTICS
 from duchenne.learn.boosting import Tabular
 from duchenne.learn.calibration import logit, sigmoid
 from duchenne.plots.text import measured, toward
-from duchenne.types import Array, Classifier, Evidence, Opinion, Question, readable
+from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, readable
 
 _UNITS = {"head_yaw": "°", "head_pitch": "°", "head_roll": "°", "head_size": "log units"}
 _CURVES = {"head_x": "Head sideways", "head_y": "Head up or down", "head_size": "Head towards the camera"}
@@ -149,7 +149,7 @@ def turning(
     told: Mapping[str, float] | None,
     z: float,
     weight: float = 1.0,
-) -> dict[str, Any]:
+) -> Json:
     """What would turn a verdict: {"one": …, "together": …}, asked of the model itself.
 
     `z` are the log-odds of the verdict, of which those of `model` count `weight` times; the rest stays as it is.
@@ -169,7 +169,7 @@ def turning(
     return {"one": _one(model, row, columns, z, again), "together": _together(model, row, z, again)}
 
 
-def _one(model: Descriptors, row: Array, columns: list[int], z: float, again: _Ask) -> dict[str, Any]:
+def _one(model: Descriptors, row: Array, columns: list[int], z: float, again: _Ask) -> Json:
     assert model.envelope is not None
     low, high = model.envelope[:, columns]
     to = np.linspace(low, high, _STEPS).T  # (C, S)
@@ -190,7 +190,7 @@ def _one(model: Descriptors, row: Array, columns: list[int], z: float, again: _A
             "text": text}  # fmt: skip
 
 
-def _together(model: Descriptors, row: Array, z: float, again: _Ask) -> dict[str, Any]:
+def _together(model: Descriptors, row: Array, z: float, again: _Ask) -> Json:
     typical = model.typical["posed" if z >= 0 else "genuine"].mean(axis=0)
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(model.names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear, as_stored
 from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader, from_columns
-from duchenne.types import Array, Classifier, Evidence, Familiarity, Opinion, Question, Sample, readable
+from duchenne.types import Array, Classifier, Evidence, Familiarity, Json, JsonMap, Opinion, Question, Sample, readable
 
 #: How often the emotions' few columns are offered to the trees, beside over a thousand others; and the emotion
 #: model's strength of regularisation (C).
@@ -47,7 +47,7 @@ class DescriptorModel(Classifier):
     envelope: Array | None = None
     strangeness: Array | None = None
     typical: dict[str, Array] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
     out_of_fold: Array | None = field(default=None, repr=False)
 
     @classmethod
@@ -64,7 +64,7 @@ class DescriptorModel(Classifier):
         """float64 (N, D): descriptors of each track's longest seen stretch; NaN rows where too short."""
         return self.reader.table(samples).reshape(len(samples), len(self.names))
 
-    def from_columns(self, columns: Mapping[str, Any], source: str) -> Array:
+    def from_columns(self, columns: JsonMap, source: str) -> Array:
         """float64 (N, D) from named columns; the smile expert also reads the public UvA-NEMO table's names."""
         return from_columns(columns, self.names, source, family=self.family)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from duchenne.learn.optim import moments, set_moments
 from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import check_columns
-from duchenne.types import Array, Classifier, Opinion, Question
+from duchenne.types import Array, Classifier, Json, Opinion, Question
 
 KINDS = ("binary", "single", "multi")
 _UNKNOWN = -1  # class of a clip without an emotion, which the losses pass over
@@ -150,8 +150,8 @@ class TableNets(Classifier):
     intercept: float = 0.0
     margin: float = 0.0
     out_of_fold: Array | None = field(default=None, repr=False)
-    curves: list[list[dict[str, Any]]] = field(default_factory=list, repr=False)
-    facts: dict[str, Any] = field(default_factory=dict)
+    curves: list[list[Json]] = field(default_factory=list, repr=False)
+    facts: Json = field(default_factory=dict)
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on rows (N, D). InputError with fewer than two persons, one label, or without the emotions needed."""

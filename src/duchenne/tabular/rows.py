@@ -5,17 +5,16 @@ Nothing here is fitted, so a clip's row is the same whoever stands on the other 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
-from duchenne.types import Array, FaceTrack, Features, Sample
+from duchenne.types import Array, FaceTrack, Features, JsonMap, Sample
 from duchenne.types import Reader as AnyReader
 
 #: How tables made elsewhere may call the length of a clip.
@@ -89,7 +88,7 @@ def row(track: FaceTrack, family: str, fps: float) -> Array:
     return describe(around_movement(longest_seen(curves), fps), fps, family)
 
 
-def from_columns(columns: Mapping[str, Any], names: Sequence[str], source: str, *, family: str = "") -> Array:
+def from_columns(columns: JsonMap, names: Sequence[str], source: str, *, family: str = "") -> Array:
     """float64 (N, D) from named columns; the family "smile" also reads the public UvA-NEMO table's names."""
     table = family == "smile" and not set(names) <= set(columns)
     wanted = smile.COLUMNS if table else names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from duchenne.learn.rank_svm import RankSVM
 from duchenne.learn.scorers import Boosted, Constant, Scorer, Straight, Trees
 from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader
-from duchenne.types import Array, Classifier, Evidence, Opinion, Question
+from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question
 
 #: One booster without a bag or a choice of members, for comparing what is read rather than how it is learnt.
 ONE = Recipe(bag=1, members=("boosting",), rounds=200, rate=0.08, folds=3)
@@ -89,7 +89,7 @@ class TableModel(Classifier):
     margin: float = 0.0
     centre: Array = field(default_factory=lambda: np.zeros(0))
     out_of_fold: Array | None = field(default=None, repr=False)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
 
     @property
     def recipe(self) -> str:
