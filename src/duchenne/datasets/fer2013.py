@@ -7,17 +7,15 @@ so no split of it can be person-disjoint.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS
 from duchenne.errors import InputError
-from duchenne.io import Row, Table
+from duchenne.io import Row, Table, read_arrays
 from duchenne.types import Array, Clip
 from duchenne.video import IMAGE_SUFFIXES
 
@@ -93,12 +91,12 @@ def packed(root: Path) -> list[Entry]:
 
 def _array(path: Path, name: str) -> Array:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return np.asarray(data[name])
-    except (AttributeError, TypeError, IndexError, KeyError) as error:  # a single array, or one without that name
-        raise InputError(f"{path} must hold the arrays images and labels; pack it again.") from error
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        found = read_arrays(path, (name,))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as .npz ({error}); copy it again.") from error
+    if name not in found:
+        raise InputError(f"{path} must hold the arrays images and labels; pack it again.")
+    return found[name]
 
 
 def images(entries: Sequence[Entry]) -> Array:

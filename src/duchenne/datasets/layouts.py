@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -23,8 +21,8 @@ import numpy as np
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS, LABEL_WORDS
 from duchenne.errors import InputError
-from duchenne.io import Table
-from duchenne.types import Array, Clip
+from duchenne.io import Table, read_arrays
+from duchenne.types import Clip
 
 Rules = Mapping[str, Any]
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".m4v")
@@ -55,11 +53,11 @@ def npz(root: Path, rules: Rules) -> list[Entry]:
     if path is None:
         return []
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            wanted = _wanted(path, set(data.files), rules, "arrays")
-            arrays: dict[str, Array] = {name: data[array] for name, array in wanted.items()}
-    except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as a packed .npz file ({error}); copy it anew.") from error
+        stored = read_arrays(path, {*rules["columns"].values(), *rules.get("facts", ())})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a packed .npz file ({error}); copy it again.") from error
+    wanted = _wanted(path, set(stored), rules, "arrays")
+    arrays = {name: stored[array] for name, array in wanted.items()}
     lengths = {wanted[name]: array.shape for name, array in arrays.items()}
     if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
         raise InputError(f"{path} is damaged: its arrays should have one value per clip, but have {lengths}.")

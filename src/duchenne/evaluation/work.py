@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +28,6 @@ from duchenne.workers.resources import in_order, torch_on_one_thread
 
 #: (what is being done, pieces done, pieces in all)
 #: What numpy may raise on an archive that something cut short.
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
 
 
@@ -54,9 +51,8 @@ def kept(folder: Path, key: Any, make: Callable[[], dict[str, Array]]) -> dict[s
     path = folder / f"{digest}.npz"
     if path.is_file():
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except _DAMAGED:  # make it again
+            return io.read_arrays(path)
+        except (OSError, ValueError):  # damaged: make it again
             pass
     found = make()
     with io.atomic(path) as part, part.open("wb") as file:

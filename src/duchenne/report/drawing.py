@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from duchenne.plots.text import clamp, number, percent, words
+from duchenne.preprocess.clean import runs
 from duchenne.types import MOMENTS, Array, FaceTrack, Json, Phase, Signals
 
 #: Curves shown first, in this order, and what they are in words; all others wait in a fold-out.
@@ -101,12 +102,6 @@ def _likeliest(emotions: Signals, t: float) -> str:
         return "not seen"
     row = emotions.values[near.argmin()]
     return f"{emotions.names[int(row.argmax())]} {percent(float(row.max()))}"
-
-
-def _runs(mask: Array) -> list[tuple[int, int]]:
-    """Start and stop (exclusive) of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask, [0]]).astype(int))).tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def timeline(
@@ -255,7 +250,7 @@ def _plot(curves: Signals, name: str, lo: float, span: float) -> Json:
 def _path(x: Array, y: Array) -> str:
     """SVG path through the finite samples; a NaN breaks the line, a lone sample becomes a dot."""
     parts = []
-    for start, stop in _runs(np.isfinite(y)):
+    for start, stop in runs(np.isfinite(y)):
         keep = _thin(y[start:stop], math.ceil(len(y) / MAX_STEPS)) + start
         points = " ".join(f"{a:.1f} {b:.1f}" for a, b in zip(x[keep], y[keep], strict=True))
         parts.append(f"M{points}" + ("h0" if len(keep) == 1 else ""))

@@ -4,11 +4,9 @@ page and contact sheets."""
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -19,7 +17,7 @@ from duchenne.expression import filters
 from duchenne.expression.filter_units import FilterUnits, filter_units
 from duchenne.expression.layers import Seeing
 from duchenne.faces import crops
-from duchenne.io import Table, check_folder, shown, write_text
+from duchenne.io import Table, check_folder, read_arrays, shown, write_text
 from duchenne.plots.filters import contact_sheet
 from duchenne.progress import Tick, TickOf
 from duchenne.report import filters_page
@@ -117,12 +115,11 @@ def _names(paths: Sequence[Path], root: Path) -> dict[str, int]:
 
 def _packed(path: Path) -> Array:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            images = np.asarray(data["images"])
-    except (AttributeError, TypeError, IndexError, KeyError) as error:  # a single array, or one without that name
-        raise InputError(f"{path} must hold the array images, uint8 (N, 48, 48); pack it again.") from error
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        images = read_arrays(path, ("images",)).get("images")
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as .npz ({error}); check the path or copy it again.") from error
+    if images is None:
+        raise InputError(f"{path} must hold the array images, uint8 (N, 48, 48); pack it again.")
     if images.dtype != np.uint8 or images.shape[1:] != (crops.SIDE, crops.SIDE) or not len(images):
         shape = f"uint8 (N, {crops.SIDE}, {crops.SIDE})"
         raise InputError(f"{path} has images {images.dtype} {images.shape}; expected {shape} with at least one.")
