@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from duchenne import checkpoints, io
+from duchenne.clips.cache import Cache
 from duchenne.datasets import fer2013
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import data, learner
@@ -125,7 +126,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if len(places) < 2 or not all(places.values()):
         parser.error("name at least two sets, each as NAME=FOLDER with a name of its own")
     work = asked.out.parent / f".{asked.out.stem}.work"
-    reader = Reader(asked.aligned, asked.skip_missing_faces, asked.person, cache=work / "faces")
+    reader = Reader(asked.aligned, asked.skip_missing_faces, asked.person, cache=Cache())
     sets = common({name: data.emotions(place, reader, classes=None) for name, place in places.items()})
     if any(set(name) & set("/\\") for name in sets):
         raise UsageError("A set's name becomes a folder's; choose one without slashes.")

@@ -27,9 +27,9 @@ import ship
 from sklearn.linear_model import LogisticRegression
 
 from duchenne import checkpoints, io, metrics
+from duchenne.checkpoints import pairs
 from duchenne.learn import rank_svm
 from duchenne.learn.calibration import logit
-from duchenne.methods import pairs
 from duchenne.metrics import paired
 
 HERE = Path(__file__).parent

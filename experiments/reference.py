@@ -45,13 +45,11 @@ def answers(model: str, runs: Path) -> dict[str, Any]:
 
 def movements(folder: Path) -> dict[str, Any]:
     """How the training people of PEDFE move."""
-    moved: dict[Any, reference.Moved] = {}
     clips = [entry.clip for entry in catalog.entries("pedfe", folder)]
-    for clip in clips:
-        reference.noted(clip, load.read(clip), moved)
+    rows = reference.Movements().table([load.read(clip) for clip in clips])
     labels = np.array([clip.label == "genuine" for clip in clips], int)
     truth = (np.array([getattr(clip, key) for clip in clips]) for key in ("subject", "emotion"))
-    return reference.movements([moved[clip] for clip in clips], labels, *truth)
+    return reference.movements(rows, labels, *truth)
 
 
 def smile(table: Path) -> None:

@@ -17,6 +17,7 @@ HOUSE = (
     ("faces", "features", "datasets"),
     ("clips", "checkpoints", "metrics"),
     ("plots",),
+    ("training",),
     ("tabular", "lstm_pb", "expression"),
     ("clipnets", "micro"),  # both read what the expression network sees
     ("methods",),
@@ -46,6 +47,7 @@ PACKAGES = {
     "skimage": ("datasets.simulate",),
     "matplotlib": ("plots",),
     **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation", "workers", "batch")),
+    "platformdirs": ("clips.cache",),
     "filelock": ("batch", "web"),
     **dict.fromkeys(("numpy", "scipy"), tuple(FLOORS)),
 }

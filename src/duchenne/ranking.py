@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from duchenne import limits, pipeline
+from duchenne.checkpoints import pairs
+from duchenne.checkpoints.pairs import PairScale
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.faces import identity
 from duchenne.learn.calibration import logit
-from duchenne.methods import pairs
-from duchenne.methods.pairs import PairScale
 from duchenne.pipeline import Analysis
 from duchenne.types import Array, Json
 
@@ -36,7 +36,7 @@ class Ranking:
     winner     0 or 1, the place of the more genuine; None when abstained, and `reason` says why
     log_odds   of genuine of each clip by itself; their difference decides
     gap        between the two faces (0: the same picture), None where it could not be seen
-    kind       one of `methods.pairs.KINDS`: what was measured on pairs like this one, in `scale`
+    kind       one of `checkpoints.pairs.KINDS`: what was measured on pairs like this one, in `scale`
     """
 
     clips: tuple[Analysis, Analysis]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from duchenne import gates, pipeline, ranking
+from duchenne.checkpoints import pairs
 from duchenne.datasets import simulate
 from duchenne.errors import UsageError
 from duchenne.judging import load_model
-from duchenne.methods import pairs
 from makers import make_video
 
 

@@ -7,6 +7,7 @@ Two things, by label and by emotion: what the model said of people it had not se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +18,49 @@ from duchenne.checkpoints import audit
 from duchenne.errors import ModelError
 from duchenne.features import measures
 from duchenne.features.descriptors import prepare
-from duchenne.types import LABELS, Array, Clip, FaceTrack, Sample
+from duchenne.types import LABELS, Array, FaceTrack, Json, Reader, Sample
 
 FILE = "reference.json"
 #: Everybody, whatever they showed; no emotion has this name.
 ALL = "all"
-FPS = 50.0  # of the curves that are measured, as the report's
 _CLIPS, _PEOPLE = 10, 4  # fewer would tell of persons
 _SHARES = (np.arange(50) + 0.5) / 50
+_COLUMNS = [(kind, name) for kind in measures.KINDS for name in measures.MEASURES]
 _QUARTILES = (0.25, 0.5, 0.75)
 
-#: Per kind of expression the measures of one clip, as `measures.of_clip` gives them.
-Moved = Mapping[str, Mapping[str, float]]
+
+@dataclass(frozen=True)
+class Movements(Reader):
+    """Reads how a face moves: `features.measures` of the largest expression of each kind."""
+
+    fps: float = 50.0  # of the curves that are measured, as the report's
+
+    def table(self, samples: Sequence[Sample]) -> Array:
+        """float64 (N, kinds · measures), NaN where there is nothing to measure, as in rows of a table."""
+        return np.array([self._row(sample) for sample in samples]).reshape(len(samples), -1)
+
+    def _row(self, sample: Sample) -> Array:
+        found = measures.of_clip(prepare(sample, self.fps)[1]) if isinstance(sample, FaceTrack) else {}
+        return np.array([found.get(kind, {}).get(name, np.nan) for kind, name in _COLUMNS])
 
 
-def noted(clip: Clip, sample: Sample, into: dict[Clip, Moved]) -> Sample:
-    """`sample` as it came, with how its face moved noted under `clip`; of a row of a table there is nothing to note."""
-    into[clip] = measures.of_clip(prepare(sample, FPS)[1]) if isinstance(sample, FaceTrack) else {}
-    return sample
-
-
-def answers(p: Array, labels: Array, people: Array, emotions: Array) -> dict[str, Any]:
+def answers(p: Array, labels: Array, people: Array, emotions: Array) -> Json:
     """emotion or "all" → label → {clips, people, quantiles (50,) of P(genuine)}; p (N,) of clips without their person,
     NaN where there was none; labels (N,) 1 = genuine; people and emotions (N,)."""
     return _by_emotion(np.asarray(p, float), labels, people, emotions, _SHARES)
 
 
-def movements(rows: Sequence[Moved], labels: Array, people: Array, emotions: Array) -> dict[str, Any]:
-    """kind of expression → measure → emotion or "all" → label → {clips, people, quantiles: quartiles and median}."""
-    found: dict[str, Any] = {}
-    for kind in measures.KINDS:
-        for name in measures.MEASURES:
-            values = np.array([row.get(kind, {}).get(name, np.nan) for row in rows], float)
-            if summary := _by_emotion(values, labels, people, emotions, _QUARTILES):
-                found.setdefault(kind, {})[name] = summary
+def movements(rows: Array, labels: Array, people: Array, emotions: Array) -> Json:
+    """kind of expression → measure → emotion or "all" → label → {clips, people, quantiles: quartiles and median}, of
+    what `Movements` read."""
+    found: Json = {}
+    for (kind, name), values in zip(_COLUMNS, rows.T, strict=True):
+        if summary := _by_emotion(values, labels, people, emotions, _QUARTILES):
+            found.setdefault(kind, {})[name] = summary
     return found
 
 
-def _by_emotion(
-    values: Array, labels: Array, people: Array, emotions: Array, shares: Array | Sequence[float]
-) -> dict[str, Any]:
+def _by_emotion(values: Array, labels: Array, people: Array, emotions: Array, shares: Array | Sequence[float]) -> Json:
     """Emotions of which both labels have enough clips and people."""
     found = {}
     for emotion in (ALL, *sorted({str(e) for e in emotions} - {"", "None", ALL})):
@@ -78,7 +82,7 @@ def keep(folder: Path, said: Mapping[str, Any], moved: Mapping[str, Any] | None 
     io.write_json(folder / FILE, {"answers": said, "movements": moved or {}})
 
 
-def read(model: str | Path) -> dict[str, Any]:
+def read(model: str | Path) -> Json:
     """What was kept beside a model, by its id or folder; empty when nothing was. ModelError where it is damaged."""
     path = checkpoints.locate(model) / FILE
     if not path.is_file():
@@ -93,7 +97,7 @@ def read(model: str | Path) -> dict[str, Any]:
     return {"answers": said, "movements": moved}
 
 
-def _check(summary: dict[str, Any], shares: int) -> None:
+def _check(summary: Json, shares: int) -> None:
     """ValueError or the like where this is not what `_by_emotion` gives."""
     for both in summary.values():
         for label in LABELS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,8 @@ from duchenne.errors import DuchenneError, OutputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from duchenne.io import Block
 
 app = typer.Typer(
     name="duchenne",
@@ -28,6 +30,8 @@ app = typer.Typer(
 models = typer.Typer(help="List, verify or apply models.", no_args_is_help=True)
 train = typer.Typer(help="Train a model on your own people.", no_args_is_help=True)
 datasets = typer.Typer(help="List the catalogue of corpora, check a copy, write its manifest.", no_args_is_help=False)
+Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away the beginning of an earlier training.")]
+Cached = Annotated[bool, typer.Option(help="Keep what following faces gave, for the next time: `duchenne cache`.")]
 for _name, _group in (("models", models), ("train", train), ("datasets", datasets)):
     app.add_typer(_group, name=_name)
 
@@ -81,6 +85,13 @@ def _root(
 def log(text: str) -> None:
     """A line on stderr, which leaves stdout to results."""
     typer.echo(text, err=True)
+
+
+def face_reader(cache: bool) -> Callable[..., Iterator[Block]]:
+    """What reads the faces of videos, through the cache or past it."""
+    from duchenne.clips.cache import Cache
+
+    return Cache(limit=None if cache else 0).read_faces
 
 
 @contextmanager

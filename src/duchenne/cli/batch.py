@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duchenne.cli.app import app, log
+from duchenne.cli.app import Cached, app, log
 from duchenne.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ Shard = Annotated[str | None, typer.Option(help="Only this share of the clips, f
 Stall = Annotated[float, typer.Option(help="Seconds of silence after which a clip's process is ended.", min=1)]
 Memory = Annotated[float | None, typer.Option(help="GB that one process may use; else a fair share.", min=0.5)]
 Retry = Annotated[bool, typer.Option("--retry", help="Do clips again that failed in an earlier run.")]
-Cached = Annotated[bool, typer.Option(help="Keep what following faces gave, for the next time: `duchenne cache`.")]
 OnCluster = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for example tcp://host:8786.")]
 Slurm = Annotated[int | None, typer.Option(help="So many SLURM jobs do the work, as Dask workers.", min=1)]
 Manifest = Annotated[Path | None, typer.Option(help="CSV that lists the clips, instead of files and folders.")]

@@ -30,7 +30,7 @@ def clear() -> None:
     typer.echo(f"Removed {entries}, {_size(before.size)}, from {before.folder}.")
 
 
-def _size(count: int) -> str:
+def _size(count: float) -> str:
     value, units = float(count), iter(("bytes", "kB", "MB", "GB", "TB"))
     unit = next(units)
     while value >= 1000 and unit != "TB":

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duchenne.cli.app import bar, log, train
+from duchenne.cli.app import Fresh, bar, log, train
 
 _RECIPES = Path(str(files("duchenne"))) / "recipes" / "clips"
 
@@ -46,12 +46,10 @@ def _add(path: Path) -> None:
         workers: Annotated[int, typer.Option(help="Threads that read crops ahead.", min=0)] = 2,
         jobs: Annotated[int, typer.Option(help="Processes that follow faces and cut crops.", min=1)] = 1,
         cache: Annotated[
-            Path | None, typer.Option(help="Folder for tracks and crops; default: clip-cache beside the model.")
+            Path | None, typer.Option(help="Folder for tracks and crops; default: `duchenne cache info`.")
         ] = None,
         seed: Annotated[int | None, typer.Option(help="Seed of weights, order and who is left out.")] = None,
-        fresh: Annotated[
-            bool, typer.Option("--fresh", help="Throw away the beginning of an earlier training.")
-        ] = False,
+        fresh: Fresh = False,
     ) -> None:
         from duchenne.clipnets import recipe as clip_recipe
         from duchenne.clipnets import training

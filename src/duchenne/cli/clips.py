@@ -11,7 +11,7 @@ import typer
 
 from duchenne import limits
 from duchenne.cli import batch
-from duchenne.cli.app import app, progress
+from duchenne.cli.app import Cached, app, face_reader, progress
 from duchenne.errors import DuchenneError, UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def analyze(
     retry: batch.Retry = False,
     cluster: batch.OnCluster = None,
     slurm: batch.Slurm = None,
-    cache: batch.Cached = True,
+    cache: Cached = True,
 ) -> None:
     """Judge whether the expression in each clip moves like posed or like spontaneous ones.
 
@@ -72,7 +72,7 @@ def analyze(
     }
     judging |= {"allow_truncated": allow_truncated}
     if not batch.is_batch(clips, rate, many):
-        _each(clips, out, as_json, faces, judging | {"rate": rate, "start": start, "end": end})
+        _each(clips, out, as_json, faces, judging | {"rate": rate, "start": start, "end": end}, cache)
         return
     if as_json or start is not None or end is not None:
         raise UsageError("--json, --start and --end are for single clips; a batch has tables, and a --manifest.")
@@ -85,7 +85,7 @@ def analyze(
     )
 
 
-def _each(clips: list[str], out: Path | None, as_json: bool, faces: bool, options: dict[str, Any]) -> None:
+def _each(clips: list[str], out: Path | None, as_json: bool, faces: bool, options: dict[str, Any], cache: bool) -> None:
     """Judge clips one after the other and say each verdict as it comes."""
     from duchenne import judging as judges
     from duchenne import pipeline
@@ -99,11 +99,11 @@ def _each(clips: list[str], out: Path | None, as_json: bool, faces: bool, option
         check_folder(out)
     failures: list[tuple[str, DuchenneError]] = []
     results: list[Any] = []
-    targets = _targets(clips, out)
+    targets, read = _targets(clips, out), face_reader(cache)
     for clip in clips:
         try:
             with progress(Path(clip).name) as tick:
-                found = pipeline.examine(clip, **options, on_frame=tick)
+                found = pipeline.examine(clip, **options, on_frame=tick, read=read)
             if out is not None:
                 rate, start = options["rate"], options["start"]
                 pipeline.save(found, targets[clip], loaded.card, rate=rate, start=start, faces=faces)

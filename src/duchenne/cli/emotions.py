@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import app, log, progress
+from duchenne.cli.app import Cached, app, face_reader, log, progress
 from duchenne.errors import OutputError, UsageError
 
 
@@ -32,6 +32,7 @@ def emotions(
     flips: Annotated[bool, typer.Option(help="Take the mean with the mirrored face.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     allow_truncated: Annotated[bool, typer.Option(help="Use what is there of a video that was cut short.")] = False,
+    cache: Cached = True,
 ) -> None:
     """Name the emotion that each face shows, as a table with a probability for each.
 
@@ -45,7 +46,7 @@ def emotions(
     with progress("reading", "pictures and frames") as tick:
         found = emotions.table(
             inputs, model=model, all_faces=all_faces, is_aligned=aligned, every=every, flips=flips, device=device,
-            allow_truncated=allow_truncated, tick=tick, log=log,
+            allow_truncated=allow_truncated, tick=tick, log=log, read=face_reader(cache),
         )  # fmt: skip
     if out is not None:
         io.write_table(out, found)

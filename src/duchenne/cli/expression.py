@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from duchenne.cli.app import app, log, train
+from duchenne.cli.app import Fresh, app, log, train
 
 if TYPE_CHECKING:
     from duchenne.expression.data import Reader
@@ -19,7 +19,6 @@ _Epochs = Annotated[int | None, typer.Option(help="How many epochs; else the rec
 _Images = Annotated[int | None, typer.Option(help="Pictures per epoch, after each of which it may be stopped; 0: all.")]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 _Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and whoever is held back.")]
-_Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away the beginning of an earlier training.")]
 _Aligned = Annotated[bool, typer.Option("--aligned", help="Pictures are cropped faces; look for none in them.")]
 _Person = Annotated[
     str | None, typer.Option(help="Who is seen, as a regular expression on a picture's path: '(S[0-9]+)_'.")
@@ -42,7 +41,7 @@ def train_expression(
     skip_missing_faces: _Skip = False,
     device: _Device = "auto",
     seed: _Seed = None,
-    fresh: _Fresh = False,
+    fresh: Fresh = False,
 ) -> None:
     """Train a network that names a face's emotion; killed at any moment, the same command goes on."""
     from duchenne.expression import recipe as expression_recipe
@@ -85,7 +84,7 @@ def finetune(
     skip_missing_faces: _Skip = False,
     device: _Device = "auto",
     seed: _Seed = None,
-    fresh: _Fresh = False,
+    fresh: Fresh = False,
 ) -> None:
     """Let a network that knows emotions learn other ones, or action units; killed, the same command goes on."""
     from duchenne.errors import UsageError

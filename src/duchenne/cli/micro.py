@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from duchenne import limits
-from duchenne.cli.app import app, log, progress, train
+from duchenne.cli.app import Cached, Fresh, app, face_reader, log, progress, train
 from duchenne.errors import OutputError, UsageError
 
 
@@ -24,6 +24,7 @@ def micro_expressions(
     end: Annotated[float | None, typer.Option(help="Seconds at which to stop.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps, for the model.")] = "auto",
     allow_truncated: Annotated[bool, typer.Option(help="Use what is there of a video that was cut short.")] = False,
+    cache: Cached = True,
 ) -> None:
     """Spot movements of the face that come and go within 1/25 to 1/2 second: onset, apex and offset in seconds.
 
@@ -41,7 +42,7 @@ def micro_expressions(
     with progress(clip.name) as tick:
         found = micro.examine(
             clip, model=model, rate=rate, start=start, end=end, device=device, allow_truncated=allow_truncated,
-            on_frame=tick,
+            on_frame=tick, read=face_reader(cache),
         )  # fmt: skip
     for warning in found.warnings:
         log(f"note: {warning}")
@@ -76,18 +77,16 @@ def train_micro_expressions(
     epochs: Annotated[int | None, typer.Option(help="Passes over the clips.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps, for the features.")] = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the beginning of an earlier training.")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Learn what micro-expressions show, judged on each person by what was learnt from the others.
 
     Killed at any moment, the same command goes on.
     """
     from duchenne import micro
-    from duchenne.io import check_folder
     from duchenne.micro import recipe as micro_recipe
 
     chosen = micro_recipe.read(recipe, epochs=epochs, seed=seed)
-    check_folder(out)
     card = micro.train(
         data, out, chosen, seeing=features, classes=classes, rate=rate, device=device, resume=not fresh, log=log
     )

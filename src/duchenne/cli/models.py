@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duchenne.cli.app import app, log, models, train
+from duchenne.cli.app import Fresh, app, log, models, train
 from duchenne.errors import DuchenneError, UsageError
 
 
@@ -113,19 +113,19 @@ def train_descriptors(
         float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of folds and boosters.")] = 0,
+    fresh: Fresh = False,
 ) -> None:
     """Train on your own people: descriptors, boosting and a linear model, calibrated on people left out."""
-    from duchenne.io import check_folder
     from duchenne.methods import training
 
     if (manifest is None) == (table is None):
         raise UsageError("Give either --manifest with clips or --table with smile descriptors.")
-
-    check_folder(out)
     if table is not None:
-        card = training.train_table(table, out, seed=seed, log=log)
+        card = training.train_table(table, out, seed=seed, resume=not fresh, log=log)
     else:
-        card = training.train(str(manifest), out, family=family, seed=seed, smile_share=smile_share, log=log)
+        card = training.train(
+            str(manifest), out, family=family, seed=seed, smile_share=smile_share, resume=not fresh, log=log
+        )
     typer.echo(_told(out, card))
 
 
@@ -144,13 +144,15 @@ def train_hybrid(
         float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of folds, boosters and networks.")] = 0,
+    fresh: Fresh = False,
 ) -> None:
-    """Train what the shipped default is: descriptors and an LSTM-PB, mixed by what they say of people left out."""
-    from duchenne.io import check_folder
+    """Train what the shipped default is: descriptors and an LSTM-PB, mixed by what they say of people left out.
+
+    Killed at any moment, the same command goes on.
+    """
     from duchenne.methods import training
 
-    check_folder(out)
-    card = training.train_hybrid(manifest, out, smile_share=smile_share, seed=seed, log=log)
+    card = training.train_hybrid(manifest, out, smile_share=smile_share, seed=seed, resume=not fresh, log=log)
     typer.echo(_told(out, card))
 
 
@@ -166,19 +168,17 @@ def train_lstm_pb(
     epochs: Annotated[int | None, typer.Option(help="Passes over the clips, at most.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and folds.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the beginning of an earlier training.")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Train an LSTM-PB on your own people; killed at any moment, the same command goes on.
 
     Options take the place of what the recipe says, which is by default the shipped one of the reading.
     """
-    from duchenne.io import check_folder
     from duchenne.lstm_pb import recipe as recipes
     from duchenne.methods import training
 
     recipe = recipe or ("lstm-pb" if reading in (None, "solved") else "lstm-pb-small")
     chosen = recipes.read(recipe, reading=reading, per_emotion=per_emotion, epochs=epochs, hidden=hidden, seed=seed)
-    check_folder(out)
     card = training.train_pb(manifest, out, chosen, resume=not fresh, log=log)
     typer.echo(
         f"{out}: {card['people']} people, {card['clips']} clips; accuracy {card['accuracy']:.3f}, "
@@ -194,14 +194,15 @@ def train_method(
     manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for followed faces; default: clip-cache beside the model.")
+        Path | None, typer.Option(help="Folder for what is read of clips; default: `duchenne cache info`.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and of all that is learnt.")] = 0,
+    fresh: Fresh = False,
 ) -> None:
     """Train any method that `duchenne evaluate` compares, and keep it."""
     from duchenne.methods import training
 
-    card = training.train_method(name, manifest, out, cache=cache, seed=seed, log=log)
+    card = training.train_method(name, manifest, out, cache=cache, seed=seed, resume=not fresh, log=log)
     typer.echo(_told(out, card))
 
 

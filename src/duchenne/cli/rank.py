@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne import limits
-from duchenne.cli.app import app, log, progress
+from duchenne.cli.app import Cached, app, face_reader, log, progress
 
 if TYPE_CHECKING:
     from duchenne.ranking import Ranking
@@ -27,6 +27,7 @@ def rank(
     detector: Annotated[str, typer.Option(help="haar or hog; the other takes over where it finds nothing.")] = "haar",
     rate: Annotated[float | None, typer.Option(help="Frames per second of folders of images.")] = None,
     allow_truncated: Annotated[bool, typer.Option(help="Judge what is there of a file that was cut short.")] = False,
+    cache: Cached = True,
 ) -> None:
     """Tell which of two clips of one person is the more genuine, where one is posed and the other is not."""
     from duchenne import ranking
@@ -35,7 +36,7 @@ def rank(
     with progress("two clips") as tick:
         found = ranking.rank(
             first, second, model=model, emotion=emotion, device=device, detector=detector, rate=rate,
-            allow_truncated=allow_truncated, on_frame=tick,
+            allow_truncated=allow_truncated, on_frame=tick, read=face_reader(cache),
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(plain(found.to_dict()), indent=2, allow_nan=False))

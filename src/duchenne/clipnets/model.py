@@ -6,8 +6,6 @@ by no more than what they answer. Every network of `clipnets.recipe.shipped` is 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -17,13 +15,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from duchenne import io
 from duchenne.clipnets.evidence import clip_evidence
 from duchenne.clipnets.inputs import ClipReader, Pictures
 from duchenne.clipnets.learner import ClipLearner, Loader, Task, answers
 from duchenne.clipnets.network import ClipNet
 from duchenne.clipnets.recipe import ClipRecipe
-from duchenne.errors import InputError, UsageError
+from duchenne.errors import InputError
+from duchenne.learn import pieces
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import fit
@@ -44,7 +42,6 @@ class ClipModel(Classifier):
     device         where it learns and answers ("auto": a GPU where there is one)
     weights        published weights of the trunk, or a folder or id of an expression model, to start from
     workers        threads that read ahead
-    folder         where every epoch is kept, so that the same `fit` goes on from it
     waited         share of the learning's time in which the network waited for clips to be read
     """
 
@@ -62,7 +59,6 @@ class ClipModel(Classifier):
     device: str = "cpu"
     weights: Path | str | None = None
     workers: int = 2
-    folder: Path | None = None
     tick: Any = None
     waited: float = math.nan
 
@@ -74,8 +70,8 @@ class ClipModel(Classifier):
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on what `reader` reads (N,), None where a clip cannot be read.
 
-        InputError with fewer than four people, one label only, or without the emotions that the task needs; UsageError
-        where `folder` holds the beginning of another training; `learn.loop.Diverged` where a loss is no number.
+        InputError with fewer than four people, one label only, or without the emotions that the task needs;
+        `learn.loop.Diverged` where a loss is no number.
         """
         usable = np.array([each is not None for each in x], bool)
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
@@ -84,12 +80,11 @@ class ClipModel(Classifier):
         self.emotion_names = () if self.recipe.task == "authenticity" else tuple(sorted(set(what.tolist()) - {""}))
         number = {name: i for i, name in enumerate(self.emotion_names)}
         emotion = np.array([number.get(name, -1) for name in what.tolist()], np.int64)
-        self._stamp(x, y, groups, emotion)
         z, learnt = np.full(len(y), np.nan), []
         for i, (train, held) in enumerate(self._parts(groups)):
             if len(np.unique(y[train])) < 2:
                 continue
-            learner = self._learn(i, Task(list(x), y, emotion, len(self.emotion_names), held))
+            learner = self._learn(i, Task(list(x), y, emotion, len(self.emotion_names), held), groups)
             z[held] = learner.unseen(groups[held])
             learner.release()
             learnt.append(learner)
@@ -171,7 +166,7 @@ class ClipModel(Classifier):
         held = np.isin(groups, some)
         yield np.flatnonzero(~held), np.flatnonzero(held)
 
-    def _learn(self, i: int, task: Task) -> ClipLearner:
+    def _learn(self, i: int, task: Task, groups: Array) -> ClipLearner:
         start = None
         if self.weights is not None:
             from duchenne.clipnets.published import published
@@ -181,9 +176,8 @@ class ClipModel(Classifier):
             self.recipe, task, self.recipe.seed + i, device=self.device, start=start, workers=self.workers
         )
         name = f"{i + 1}" if self.recipe.bag > 1 else ""
-        folder = None if self.folder is None else self.folder / (name or "all")
         tick = None if self.tick is None else lambda row: self.tick({**row, "network": name})
-        self.curves[name] = fit(learner, self.recipe.schedule, folder, tick)
+        self.curves[name] = fit(learner, self.recipe.schedule, self._place(name, task, groups), tick)
         return learner
 
     def _about(self, learnt: list[ClipLearner]) -> Json:
@@ -211,25 +205,10 @@ class ClipModel(Classifier):
                 "manifest or choose another network."
             )
 
-    def _stamp(self, x: Array, y: Array, groups: Array, emotion: Array) -> None:
-        """A training goes on only with its own settings and clips. How long it goes on is free."""
-        if self.folder is None:
-            return
+    def _place(self, name: str, task: Task, groups: Array) -> Path | None:
+        """Where the epochs of one network are kept. How long it goes on is free."""
         told = {**asdict(self.recipe), "epochs": 0, "stop": 0, "weights": str(self.weights or "")}
-        total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        for clip in x:  # a picture of each, as to read all would take long
-            some = clip.at(np.arange(1)) if isinstance(clip, Pictures) else clip
-            total.update(f"{len(clip)}".encode() + np.ascontiguousarray(some).tobytes())
-        for each in (y, emotion):
-            total.update(each.tobytes())
-        total.update("\0".join(map(str, groups.tolist())).encode())
-        path, stamp = self.folder / "training.json", {"of": total.hexdigest()}
-        try:
-            before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except (OSError, ValueError):
-            before = {}
-        if before is not None and before != stamp:
-            raise UsageError(
-                f"{self.folder} holds the beginning of a training of other clips or settings; remove it to start anew."
-            )
-        io.write_json(path, stamp)
+        # a picture of each, as to read all would take long
+        some = [clip.at(np.arange(1)) if isinstance(clip, Pictures) else clip for clip in task.x]
+        about = [told, list(map(len, task.x)), groups.tolist()]
+        return pieces.place(name or "all", about, [*some, task.y, task.emotion, task.held])

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from duchenne import __version__, io, video
+from duchenne import io
+from duchenne.clips.cache import content
 from duchenne.datasets import manifest
 from duchenne.errors import InputError
-from duchenne.faces import follow, protagonist
+from duchenne.faces import join, protagonist
+from duchenne.faces.reading import read_faces
+from duchenne.io import Block
 from duchenne.types import Clip, FaceTrack, Features, Sample
 
+#: `faces.reading.read_faces`, or `clips.cache.Cache.read_faces`.
+Faces = Callable[..., Iterator[Block]]
 #: Columns of a feature table that say what a row is, not what was measured.
 ABOUT = frozenset(
     {"genuine", "label", "posed", "subject", "person", "group", "gender", "sex", "age", "emotion", "video"}
@@ -24,14 +27,15 @@ ABOUT = frozenset(
 )
 
 
-def read(clip: Clip) -> Sample:
+def read(clip: Clip, faces: Faces = read_faces) -> Sample:
     """The protagonist of a clip's video, or one track or table row of a packed file ("x.npz#3", "x.csv#12").
 
-    Table columns named in `ABOUT` are left out, and so are columns of text. InputError where nothing is found.
+    `faces` reads a video's faces: `faces.reading.read_faces`, or a cache of what it answers. Table columns named in
+    `ABOUT` are left out, and so are columns of text. InputError where nothing is found.
     """
     file, which = manifest.split_path(clip.path)
     if which is None:
-        followed = follow(video.frames(clip.path, start=clip.start, end=clip.end), source=clip.path)
+        followed = join(faces(clip.path, start=clip.start, end=clip.end), clip.path)
         track = protagonist(followed.tracks)
         if track is None:
             raise InputError(f"{clip.path} shows no face in {len(followed.time)} frames.")
@@ -44,28 +48,16 @@ def read(clip: Clip) -> Sample:
     return packed[index]
 
 
-def kept(clip: Clip, folder: Path) -> Sample:
-    """As `read`; a track that was followed through a video file is kept in `folder`, as that is the slow part."""
-    key = file_key(clip)
-    if key is None:
-        return read(clip)
-    file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
-    if file.is_file():
-        with suppress(InputError):  # cut short: follow the face again
-            return io.load_tracks(file)[0]
-    track = read(clip)
-    assert isinstance(track, FaceTrack)
-    io.save_tracks(file, [track])
-    return track
+def is_video(clip: Clip) -> bool:
+    """Whether the clip is a file of its own, in which a face must be followed."""
+    return manifest.split_path(clip.path)[1] is None and Path(clip.path).is_file()
 
 
-def file_key(clip: Clip) -> list[Any] | None:
-    """What tells one video file's stretch from another's, also after the file has changed; None for packed clips."""
-    path = Path(clip.path)
-    if manifest.split_path(clip.path)[1] is not None or not path.is_file():
-        return None
-    stat = path.stat()
-    return [__version__, str(path.resolve()), stat.st_size, stat.st_mtime_ns, clip.start, clip.end]
+def named(clip: Clip) -> list[Any]:
+    """What tells one clip from another wherever they lie: the bytes of its file, and which part of it. OSError where
+    there is none."""
+    file, which = manifest.split_path(clip.path)
+    return [content(Path(file)), Path(file).suffix.lower(), which, clip.start, clip.end]
 
 
 class _Packed:

@@ -34,7 +34,7 @@ def evaluate(
     """Judge all methods of a plan on the same folds, write `out`, and return what results.json holds.
 
     Files: results.json, results.md, predictions.csv, and as PNG and SVG accuracy, roc-<method>, reliability and
-    risk-coverage. Finished pieces lie in `out`/.work: a run that was killed goes on where it was. Raises
+    risk-coverage. Finished folds lie in `out`/.work: a run that was killed goes on where it was. Raises
     InputError before any work where a manifest is at fault (see `plan.gather`), where nothing could be read, and
     where a method cannot read such clips.
     """
@@ -48,7 +48,7 @@ def evaluate(
     baselines = tuple(methods.BASELINES) if plan.baselines else ()
     models: dict[str, Classifier] = {name: methods.make(name) for name in plan.models}
     models |= {name: methods.BASELINES[name](0) for name in baselines}
-    read = work.read(corpus.clips, [m.reader for m in models.values()], out / WORK, jobs, tick)
+    read = work.read(corpus.clips, [m.reader for m in models.values()], jobs, tick)
     for name in plan.models:
         if models[name].reader in read.refused:
             raise InputError(f"Method '{name}' cannot read these clips: {read.refused[models[name].reader]}")

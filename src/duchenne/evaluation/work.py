@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from duchenne import __version__, io
-from duchenne.clips import crops, load
-from duchenne.datasets import manifest
+from duchenne.clips import crops, load, rows
+from duchenne.clips.cache import Cache
 from duchenne.datasets.splits import Split
 from duchenne.errors import DuchenneError, InputError
 from duchenne.evaluation import leaks
 from duchenne.evaluation.crossval import Answers, Truth, judge_fold
 from duchenne.faces import identity
+from duchenne.learn import pieces
 from duchenne.methods import names as methods
 from duchenne.progress import StepTick
 from duchenne.types import Array, Classifier, Clip, FaceTrack, Features, Json, Reader, Sample
 from duchenne.workers.resources import in_order, torch_on_one_thread
-
-#: (what is being done, pieces done, pieces in all)
-#: What numpy may raise on an archive that something cut short.
-_CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,27 +39,12 @@ class Read:
     seconds: float
 
 
-def kept(folder: Path, key: Any, make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-    """The arrays that `make` returned for this `key` before, else what it returns now, kept in `folder`."""
-    digest = hashlib.sha256(json.dumps([__version__, key], default=str, sort_keys=True).encode()).hexdigest()[:32]
-    path = folder / f"{digest}.npz"
-    if path.is_file():
-        try:
-            return io.read_arrays(path)
-        except (OSError, ValueError):  # damaged: make it again
-            pass
-    found = make()
-    with io.atomic(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **found)  # type: ignore[arg-type]
-    return found
-
-
-def read(clips: Sequence[Clip], readers: Iterable[Reader], work: Path, jobs: int, tick: StepTick) -> Read:
+def read(clips: Sequence[Clip], readers: Iterable[Reader], jobs: int, tick: StepTick) -> Read:
     """Every clip once, through all readers; clips that cannot be read are named, not fatal."""
-    wanted = list(dict.fromkeys(readers))
-    chunks = list(_chunks(clips))
+    wanted, cache = list(dict.fromkeys(readers)), Cache()
+    chunks = list(rows.chunks(clips))
     parts: list[Json] = []
-    for done, part in enumerate(in_order(_read_chunk, [(chunk, wanted, work) for chunk in chunks], jobs), 1):
+    for done, part in enumerate(in_order(_read_chunk, [(chunk, wanted, cache) for chunk in chunks], jobs), 1):
         parts.append(part)
         tick("reading clips", sum(map(len, chunks[:done])), len(clips))
     _check_alike(part["like"] for part in parts if part["like"] is not None)
@@ -94,25 +73,15 @@ def _check_alike(found: Iterable[tuple[str, tuple[str, ...]]]) -> None:
             raise InputError(f"{first[0]} gives {kinds[0]} and {path} gives {kinds[1]}; evaluate them apart.")
 
 
-def _chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
-    start = 0
-    for i in range(1, len(clips) + 1):
-        packed = manifest.split_path(clips[start].path)
-        last = i == len(clips) or manifest.split_path(clips[i].path)[0] != packed[0]
-        if last or packed[1] is None or i - start == _CHUNK:
-            yield clips[start:i]
-            start = i
-
-
-def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> Json:
+def _read_chunk(clips: Sequence[Clip], readers: list[Reader], cache: Cache) -> Json:
     found: list[Sample] = []
     failed: dict[int, str] = {}
     for i, clip in enumerate(clips):
         try:
-            sample = load.kept(clip, work / "tracks")
-            if load.file_key(clip) is not None:
+            sample = load.read(clip, cache.read_faces)
+            if load.is_video(clip):
                 for each in (each for reader in readers for each in reader.crop_readers):
-                    crops.kept(clip, sample, each, work / "crops")
+                    crops.kept(clip, sample, each, cache)
             found.append(sample)
         except DuchenneError as error:
             failed[i] = str(error)
@@ -120,18 +89,16 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> Jso
     at = [i for i in range(len(clips)) if i not in failed]
     for reader in readers if found else ():
         try:
-            rows = reader.fed(lambda i, sample, each: crops.kept(clips[at[i]], sample, each, work / "crops")).table(
-                found
-            )
-            tables[reader] = _nothing(len(clips), rows)
-            tables[reader][at] = rows
+            said = rows.table([clips[i] for i in at], found, reader, cache)
+            tables[reader] = _nothing(len(clips), said)
+            tables[reader][at] = said
         except DuchenneError as error:
             refused[reader] = str(error)
     seconds = time.perf_counter() - start
     signatures: list[leaks.Signature | None] = [None] * len(clips)
     faces: list[Array | None] = [None] * len(clips)
     for i, sample in zip(at, found, strict=True):
-        signatures[i], faces[i] = leaks.signature(sample), _face(clips[i], sample, work)
+        signatures[i], faces[i] = leaks.signature(sample), _face(clips[i], sample, cache)
     first = found[0] if found else None
     names = first.names if isinstance(first, Features) else ()
     return {
@@ -145,23 +112,24 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], work: Path) -> Jso
     }
 
 
-def _face(clip: Clip, sample: Sample, work: Path) -> Array | None:
+def _face(clip: Clip, sample: Sample, cache: Cache) -> Array | None:
     """Whose face a video shows, as numbers that serve this check alone; None where there are no pixels."""
-    key = load.file_key(clip)
-    if key is None or not isinstance(sample, FaceTrack):
+    if not load.is_video(clip) or not isinstance(sample, FaceTrack):
         return None
     track = sample
     with suppress(DuchenneError):
-        return kept(work / "faces", key, lambda: {"face": identity.embed_clip(clip.path, track, start=clip.start)})[
-            "face"
-        ]
+        found = cache.arrays(
+            ["identity", load.named(clip)],
+            lambda: {"face": identity.embed_clip(clip.path, track, start=clip.start)},
+        )
+        return found["face"]
     return None
 
 
 def _stack(tables: Sequence[Array | None], chunks: Sequence[Sequence[Clip]]) -> Array:
     like = next((table for table in tables if table is not None), np.empty((0, 0)))
-    rows = [_nothing(len(c), like) if t is None else t for t, c in zip(tables, chunks, strict=True)]
-    return np.concatenate(rows) if rows else like
+    parts = [_nothing(len(c), like) if t is None else t for t, c in zip(tables, chunks, strict=True)]
+    return np.concatenate(parts) if parts else like
 
 
 def _nothing(n: int, like: Array) -> Array:
@@ -211,6 +179,6 @@ def _judge_task(task: Task, x: Array, truth: Truth, split: Split, data: str, wor
         }
 
     key = [vars(task), data, hashlib.sha256(np.concatenate([split[0], [-1], split[1]]).tobytes()).hexdigest()]
-    found = kept(work / "folds", key, fresh)
+    found = pieces.kept(work / "folds", key, fresh)
     p, rank, sure, fold = (found[name] for name in ("p", "rank", "sure", "fold"))
     return Answers(p, rank, sure, fold, float(found["fit"]), float(found["predict"]))

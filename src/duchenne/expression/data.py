@@ -6,7 +6,6 @@ is learnt. Faces are cropped by `faces.crops`, as they are in use.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from duchenne import io, video
+from duchenne.clips.cache import Cache, content
 from duchenne.datasets import coded, fer2013
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS
@@ -92,14 +92,14 @@ class Reader:
     is_aligned  every picture is itself a cropped face; a picture of exactly 48×48 pixels always is
     skip        pictures in which no face is found are left out, and said, instead of refused
     person      regular expression; its group (or all of it) in a picture's path below the data is who is seen
-    cache       folder in which found faces are kept, so that looking for them can go on after a stop
+    cache       where found faces are kept, so that no picture is looked at twice
     tick        called with the number of pictures that are read, and of all
     """
 
     is_aligned: bool = False
     skip: bool = False
     person: str | None = None
-    cache: Path | None = None
+    cache: Cache | None = None
     tick: TickOf | None = None
 
     def faces(self, rows: Sequence[Row], classes: Sequence[str], where: str | Path) -> Faces:
@@ -163,19 +163,13 @@ class Reader:
         return self._kept(row, grey)
 
     def _kept(self, row: Row, grey: Array) -> Array | None:
+        def look() -> dict[str, Array]:
+            face = _largest(grey)
+            return {} if face is None else {"face": face}
+
         if self.cache is None:
             return _largest(grey)
-        stat = row.path.stat()
-        told = (str(row.path.absolute()), row.frame, stat.st_mtime_ns, stat.st_size)
-        path = self.cache / f"{hashlib.sha256(repr(told).encode()).hexdigest()}.npy"
-        if path.is_file():
-            found = np.load(path, allow_pickle=False)
-        else:
-            face = _largest(grey)
-            found = np.zeros((0, 0), np.uint8) if face is None else face
-            with io.atomic(path) as part, part.open("wb") as handle:
-                np.save(handle, found)
-        return np.asarray(found) if found.size else None
+        return self.cache.arrays(["face", content(row.path), row.frame], look).get("face")
 
 
 def emotions(

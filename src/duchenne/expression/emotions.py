@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from duchenne import video
+from duchenne.clips.load import Faces
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import reading
-from duchenne.faces import crops
-from duchenne.faces.follow import follow
+from duchenne.faces import crops, join
+from duchenne.faces.reading import read_faces
 from duchenne.progress import Log, Tick
 from duchenne.types import Array
 from duchenne.video import images
@@ -44,6 +45,7 @@ class _Wish:
     is_aligned: bool
     every: float
     allow_truncated: bool
+    read: Faces
 
 
 class _Tally:
@@ -53,11 +55,16 @@ class _Tally:
         self.done, self.notes = 0, list[str]()
         self._tick = tick
 
-    def add(self) -> None:
-        """One more is done."""
-        self.done += 1
+    def add(self, count: int = 1) -> None:
+        """So many more are done."""
+        self.done += count
         if self._tick is not None:
             self._tick(self.done)
+
+    def counter(self) -> Tick:
+        """What is called with the number of frames of one video that are done."""
+        before = self.done
+        return lambda n: self.add(before + n - self.done)
 
 
 def table(
@@ -72,6 +79,7 @@ def table(
     allow_truncated: bool = False,
     tick: Tick | None = None,
     log: Log | None = None,
+    read: Faces = read_faces,
 ) -> pd.DataFrame:
     """What a network says of the faces in pictures, videos, and folders of pictures (folders in them included).
 
@@ -86,6 +94,7 @@ def table(
     every       seconds between two rows of a video, 0 for every frame
     flips       the mean with what the network says of the mirrored face
     device      see `learn.optim.device_of`; `log` is told which it became
+    read        gives the blocks of a video's faces
     tick, log   called with the number of pictures and frames done, and with lines for people
 
     Raises InputError where the one thing named is a file that cannot be used or a folder without pictures; UsageError
@@ -103,7 +112,7 @@ def table(
     names, head = network.classes, network.network.config.head
     if taken := [name for name in names if name in COLUMNS]:
         raise ModelError(f"{model} has a class '{taken[0]}', as a column of the table is called; rename the class.")
-    wish, tally, rows = _Wish(all_faces, is_aligned, every, allow_truncated), _Tally(tick), list[_Row]()
+    wish, tally, rows = _Wish(all_faces, is_aligned, every, allow_truncated, read), _Tally(tick), list[_Row]()
 
     def faces() -> Iterator[Array]:
         for row, face in _all(inputs, wish, tally):
@@ -193,8 +202,8 @@ def _of_picture(path: Path, name: str, wish: _Wish, tally: _Tally) -> Iterator[t
 
 def _of_video(path: Path, name: str, wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row, Array | None]]:
     """Twice over the file: that a face was followed wrongly shows only later, when its rows are taken back."""
-    frames = video.frames(path, allow_truncated=wish.allow_truncated)
-    found = follow(frames, all_faces=wish.all_faces, source=str(path), on_frame=lambda _: tally.add())
+    blocks = wish.read(path, all_faces=wish.all_faces, allow_truncated=wish.allow_truncated, on_frame=tally.counter())
+    found = join(blocks, str(path))
     tracks = [(track, seen) for track in found.tracks if (seen := track.seen).any()]
     if not tracks:
         raise InputError(f"{path} shows no face: none was found in {len(found.time)} frames; film it from the front.")

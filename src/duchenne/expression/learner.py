@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from duchenne import io
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.augment import augmented
 from duchenne.expression.model import AT_ONCE, LEVELS, ExpressionModel, answers, pixels
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import TRUNK, ExpressionRecipe
+from duchenne.learn import pieces
 from duchenne.learn.loop import Tick, fit
 from duchenne.learn.optim import bf16, device_of, moments, set_moments
 from duchenne.types import Array
@@ -270,14 +270,7 @@ def train(
     """
     learner = ExpressionLearner(recipe, images, labels, classes, held, device=device, start=start)
     if folder is not None:
-        path = folder / "training.json"
-        try:
-            told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except (OSError, ValueError):
-            told = {}
-        if told is not None and told != {"of": learner.stamp}:
-            raise UsageError(f"{folder} holds the beginning of a training of other images or settings; remove it.")
-        io.write_json(path, {"of": learner.stamp})
+        pieces.same(folder, learner.stamp, "images")
     curve = fit(learner, learner.recipe.schedule, folder, tick)
     best = max((row["epoch"] for row in curve if row["best"]), default=0)
     return learner.model(epochs=len(curve), best_epoch=best), curve

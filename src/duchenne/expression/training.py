@@ -6,16 +6,14 @@ and, on a CPU, ends with the same weights.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duchenne import checkpoints, io, limits, metrics, plots
+from duchenne import checkpoints, limits, metrics, plots
+from duchenne.clips.cache import Cache
 from duchenne.datasets import fer2013, splits
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import data as expression_data
@@ -24,6 +22,8 @@ from duchenne.learn import loop
 from duchenne.metrics import classes as by_class
 from duchenne.metrics import units as by_unit
 from duchenne.progress import Log
+from duchenne.training import folder as folders
+from duchenne.training.work import working
 from duchenne.types import Array
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ def train(
     chosen = _recipe(recipe)
     if chosen.head != "emotions":
         raise UsageError(f"`train expression` learns emotions; for {chosen.head} fine-tune a model that knows these.")
-    with _place(Path(out), resume) as (folder, work):
-        reader = replace(reader or Reader(), cache=work / "faces")
+    reader = replace(reader or Reader(), cache=Cache())
+    with working(out, log, resume=resume) as work:
         faces = _read(expression_data.emotions(data, reader), log)
         if validation is not None:
             faces = _validated(faces, data, validation, reader, log)
         parts = _parts(faces, chosen.seed)
         return _finish(
-            _Course(chosen, None, device, log), faces, parts, folder, work, Path(data), {"title": "Emotions of a face"}
+            _Course(chosen, None, device, log), faces, parts, out, work, Path(data), {"title": "Emotions of a face"}
         )
 
 
@@ -141,8 +141,8 @@ def finetune(
     from duchenne.expression.model import ExpressionModel
 
     start, about = checkpoints.load_as(model, ExpressionModel)
-    with _place(Path(out), resume) as (folder, work):
-        reader = replace(reader or Reader(), cache=work / "faces")
+    reader = replace(reader or Reader(), cache=Cache())
+    with working(out, log, resume=resume) as work:
         if head == "emotions":
             faces = _ordered(expression_data.emotions(data, reader, classes=None), start.classes)
         else:
@@ -156,7 +156,7 @@ def finetune(
         if crossed:
             _enough(faces, folds, data)
         course = _Course(chosen, start, device, log)
-        return _finish(course, faces, parts, folder, work, Path(data), told, folds if crossed else 0)
+        return _finish(course, faces, parts, out, work, Path(data), told, folds if crossed else 0)
 
 
 def scores(head: str, said: Array, faces: Faces) -> dict[str, Any]:
@@ -178,17 +178,6 @@ def _recipe(recipe: ExpressionRecipe | str | Path) -> ExpressionRecipe:
     from duchenne.expression import recipe as expression_recipe
 
     return expression_recipe.read(recipe) if isinstance(recipe, str | Path) else recipe
-
-
-@contextmanager
-def _place(out: Path, resume: bool) -> Iterator[tuple[Path, Path]]:
-    """(the model folder, the folder of what is learnt so far); the latter goes once the former is written."""
-    io.check_folder(out)
-    work = out.absolute().parent / f".{out.absolute().name}.work"
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
-    yield out, work
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def _read(faces: Faces, log: Log) -> Faces:
@@ -309,7 +298,7 @@ def _finish(
     course: _Course,
     faces: Faces,
     parts: _Parts,
-    out: Path,
+    out: str | Path,
     work: Path,
     data: Path,
     told: dict[str, Any],
@@ -343,14 +332,9 @@ def _finish(
         "limits": list(limits.EXPRESSION_NETWORK),
     }
     model.facts |= {"data": data.name, **{key: told[key] for key in ("started_from",) if key in told}}
-    with io.staged(out) as part_folder:
-        io.write_json(part_folder / "card.json", card)
-        io.write_json(part_folder / "curve.json", {"expression": curve})
-        names = ("loss, learnt from", f"{_WRONG[head]}, held back")
-        plots.save(plots.learning({"expression network": curve}, names), part_folder / "curve")
-        checkpoints.save(model, part_folder, name=out.absolute().name)
-    checkpoints.tidy(out)
-    return card
+    names = ("loss, learnt from", f"{_WRONG[head]}, held back")
+    figure = plots.learning({"expression network": curve}, names)
+    return folders.write(model, out, card, curves={"expression": curve}, figure=figure)
 
 
 def _judged(parts: _Parts, faces: Faces) -> tuple[Array, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from duchenne.learn import pieces
 from duchenne.learn.calibration import platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
@@ -64,9 +65,10 @@ class Tabular:
         `emphasis` (D,) says how much more often than others a column is offered to a tree.
         """
         boosted, straight = np.full(len(y), np.nan), np.full(len(y), np.nan)
-        for train, test in person_folds(groups, self.recipe.folds, self.recipe.seed):
+        for i, (train, test) in enumerate(person_folds(groups, self.recipe.folds, self.recipe.seed), 1):
             boosted[test] = log_odds(boost(x[train], y[train], self.recipe, 0, emphasis), x[test])
             straight[test] = Linear.fit(x[train], y[train], self.recipe.penalty).logits(x[test])[:, 0]
+            pieces.report(f"descriptors: fold {i} of {self.recipe.folds} learnt and judged")
         logits = {
             name: np.mean([z for z, on in zip((boosted, straight), CANDIDATES[name], strict=True) if on], axis=0)
             for name in self.recipe.members
@@ -126,8 +128,6 @@ def _log_loss(z: Array, y: Array) -> float:
 
 def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | None = None) -> Any:
     """An xgboost Booster on (N, D) and labels (N,); `index` is its place in a bag, `emphasis` as in `Tabular.fit`."""
-    import xgboost
-
     r = recipe
     # one thread: the order of sums, and so the model, must not depend on the machine's cores
     settings = {
@@ -135,8 +135,22 @@ def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | 
         "subsample": r.rows, "colsample_bytree": r.columns, "lambda": r.shrink,
         "min_child_weight": r.child, "max_bin": r.bins, "seed": r.seed * 1000 + index, "nthread": 1, "verbosity": 0,
     }  # fmt: skip
-    data = xgboost.DMatrix(x, label=y, nthread=1, feature_weights=emphasis)
-    return xgboost.train(settings, data, num_boost_round=r.rounds)
+    return grow(settings, x, y, r.rounds, emphasis)
+
+
+def grow(settings: dict[str, Any], x: Array, y: Array, rounds: int, emphasis: Array | None = None) -> Any:
+    """`xgboost.train` on rows (N, D) and labels (N,), kept by `learn.resume`."""
+    import xgboost
+
+    def trained() -> dict[str, Array]:
+        data = xgboost.DMatrix(x, label=y, nthread=1, feature_weights=emphasis)
+        booster = xgboost.train(settings, data, num_boost_round=rounds)
+        return {"booster": np.frombuffer(bytes(booster.save_raw("ubj")), np.uint8)}
+
+    booster = xgboost.Booster({"nthread": 1})
+    found = pieces.once([settings, rounds], (x, np.asarray(y), emphasis), trained)
+    booster.load_model(bytearray(found["booster"].tobytes()))
+    return booster
 
 
 def log_odds(booster: Any, x: Array) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from duchenne.learn import pieces
 from duchenne.types import Array
 
 
@@ -26,6 +27,10 @@ class Linear:
     @classmethod
     def fit(cls, x: Array, y: Array, penalty: float) -> Linear:
         """Fit with L2 strength C = `penalty`; y holds class indices (N,)."""
+        return cls(**pieces.once(["linear", penalty], (x, np.asarray(y)), lambda: vars(cls._fit(x, y, penalty))))
+
+    @classmethod
+    def _fit(cls, x: Array, y: Array, penalty: float) -> Linear:
         from sklearn.linear_model import LogisticRegression
 
         finite = np.where(np.isfinite(x).any(axis=0), x, 0.0)

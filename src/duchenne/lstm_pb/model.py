@@ -7,8 +7,7 @@ networks whose PB has an exact solution, so that labels can shape what it means 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from duchenne.errors import InputError
 from duchenne.features.sequences import LEAST, SequenceReader, in_batches, jittered, padded
+from duchenne.learn import pieces
 from duchenne.learn.boosting import Recipe, boost
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
@@ -60,7 +60,6 @@ class PBModel(Classifier):
     out_of_fold: Array | None = None
     facts: Json = field(default_factory=dict)
     curves: dict[str, list[Json]] = field(default_factory=dict)
-    folder: Path | None = None
     tick: Any = None
 
     @property
@@ -226,7 +225,7 @@ class PBModel(Classifier):
             people = np.random.default_rng(r.seed).permutation(np.unique(groups))
             held = np.isin(groups, people[: max(1, round(r.held_out * len(people)))])
         learner = PBLearner(r, list(x), y, np.flatnonzero(held))
-        self._fit(name, learner)
+        self._fit(name, learner, r.seed, list(x), (y, held))
         self.networks[name] = learner.network.eval()
         self.class_pb[name] = learner.pb.detach() if learner.by_class else torch.zeros(0, r.pb)
         return np.full(len(y), np.nan)
@@ -238,7 +237,7 @@ class PBModel(Classifier):
             if len(np.unique(y[train])) < 2:
                 continue
             learner = SolvedLearner(r, list(x), y, test, r.seed + i)
-            self._fit(f"{name}-{i + 1}".lstrip("-"), learner)
+            self._fit(f"{name}-{i + 1}".lstrip("-"), learner, r.seed + i, list(x), (y, test))
             members.append(learner.kept)
             z[test] = learner.answers(test)
         if not members:
@@ -251,8 +250,9 @@ class PBModel(Classifier):
         self.class_pb[name] = torch.zeros(0, r.pb)
         return z
 
-    def _fit(self, name: str, learner: Learner) -> None:
-        folder = None if self.folder is None else self.folder / (name or "all")
+    def _fit(self, name: str, learner: Learner, seed: int, x: list[Array], truth: tuple[Array, ...]) -> None:
+        about = {**asdict(self.recipe), "epochs": 0, "stop": 0, "seed": seed}
+        folder = pieces.place(name or "all", about, [*x, *truth])
         tick = None if self.tick is None else lambda row: self.tick({**row, "network": name})
         self.curves[name] = fit(learner, self.recipe.schedule, folder, tick)
 

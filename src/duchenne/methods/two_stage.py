@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
+from duchenne.learn.boosting import grow
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
@@ -34,16 +35,13 @@ def _linear(x: Array, classes: Array, seed: int) -> Namer:
 
 
 def _boosting(x: Array, classes: Array, seed: int) -> Namer:
-    import xgboost
-
     count = int(classes.max()) + 1
     settings = {
         "objective": "multi:softprob", "num_class": count, "tree_method": "hist", "max_depth": 3,
         "eta": 0.08, "subsample": 0.5, "colsample_bytree": 0.1, "lambda": 5.0, "max_bin": 32, "seed": seed,
         "nthread": 1, "verbosity": 0,
     }  # fmt: skip
-    data = xgboost.DMatrix(x, label=classes, nthread=1)
-    return Boosted(xgboost.train(settings, data, num_boost_round=100), count)
+    return Boosted(grow(settings, x, classes, 100), count)
 
 
 def _extra_trees(x: Array, classes: Array, seed: int) -> Namer:

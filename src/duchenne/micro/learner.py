@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from duchenne import io
-from duchenne.errors import InputError, UsageError
+from duchenne.errors import InputError
+from duchenne.learn import pieces
 from duchenne.learn.loop import Tick, fit
 from duchenne.learn.optim import moments, set_moments
 from duchenne.micro.network import MicroLSTM
@@ -109,16 +109,6 @@ def train(
     """
     learner = MicroLearner(recipe, movements, labels, classes)
     if folder is not None:
-        path = folder / "training.json"
-        try:
-            told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except (OSError, ValueError):
-            told = {}
-        if told is not None and told != {"of": learner.stamp}:
-            raise UsageError(
-                f"{folder} holds the beginning of a training of other movements or settings; repeat it as it was, or "
-                "start anew with --fresh."
-            )
-        io.write_json(path, {"of": learner.stamp})
+        pieces.same(folder, learner.stamp, "movements")
     curve = fit(learner, recipe.schedule, folder, tick)
     return copy.deepcopy(learner.network).eval(), curve

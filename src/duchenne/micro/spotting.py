@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from duchenne import checkpoints, io, limits, video
+from duchenne.clips.cache import Cache
+from duchenne.clips.load import Faces
 from duchenne.errors import DuchenneError, InputError, UsageError
-from duchenne.faces import crops, follow, protagonist
+from duchenne.faces import crops, join, protagonist
+from duchenne.faces.reading import read_faces
 from duchenne.features.phases import smoothed
 from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
+from duchenne.io import Block
 from duchenne.metrics.spotting import spotting_f1
 from duchenne.micro.data import entries, pictures_rate
 from duchenne.preprocess.clean import runs
@@ -72,12 +76,14 @@ def examine(
     allow_truncated: bool = False,
     device: str = "cpu",
     on_frame: Tick | None = None,
+    read: Faces = read_faces,
 ) -> Found:
     """Spot the micro-expressions of the most prominent face of a video or folder of images (`rate`, frames/s).
 
-    With `model`, a folder that `train` wrote, each is also named. Times count from `start`. Below `FEWEST` frames/s a
-    warning says that little can be told. InputError where the clip is a single picture, shows no face or shows it too
-    briefly; ModelError for a model that is none of micro-expressions; UsageError as `video.frames`.
+    With `model`, a folder that `train` wrote, each is also named. Times count from `start`; `read` gives the face's
+    blocks. Below `FEWEST` frames/s a warning says that little can be told. InputError where the clip is a single
+    picture, shows no face or shows it too briefly; ModelError for a model that is none of micro-expressions; UsageError
+    as `video.frames`.
     """
     loaded = None
     if model is not None:
@@ -86,12 +92,10 @@ def examine(
         loaded = checkpoints.load_as(model, MicroModel)
         loaded[0].seeing.on(device)
 
-    def frames() -> Iterable[video.Frame]:
-        return video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated)
-
-    track = face(frames(), str(path), on_frame=on_frame)
+    options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
+    track = face(read(path, **options, on_frame=on_frame), str(path))
     spots = spot(track)
-    answers = () if loaded is None else tuple(_recognised(track, frames(), spots, loaded[0]))
+    answers = () if loaded is None else tuple(_recognised(track, video.frames(path, **options), spots, loaded[0]))
     speed = 1 / float(np.median(np.diff(track.time)))
     return Found(
         str(path),
@@ -106,9 +110,9 @@ def examine(
     )
 
 
-def face(frames: Iterable[video.Frame], source: str, *, on_frame: Tick | None = None) -> FaceTrack:
+def face(blocks: Iterable[Block], source: str) -> FaceTrack:
     """The most prominent face's track; InputError for a single picture, and where no face is seen."""
-    found = follow(frames, source=source, on_frame=on_frame)
+    found = join(blocks, source)
     if len(found.time) < 2:
         raise InputError(
             f"{source} is a single picture, and a micro-expression is a movement; give a video, or a folder of images "
@@ -221,7 +225,7 @@ def spotting_scores(data: str | Path, *, rate: float | None = None, threshold: f
     spotted: dict[str, list[list[float]]] = {}
     for path in truth:
         try:
-            spotted[path] = [[s.onset, s.offset] for s in spot(face(video.frames(path, rate=rates[path]), path))]
+            spotted[path] = [[s.onset, s.offset] for s in spot(face(Cache().read_faces(path, rate=rates[path]), path))]
         except DuchenneError as error:
             log(f"left out: {error}")
     if not spotted:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from duchenne import checkpoints, io, video
+from duchenne import io, video
+from duchenne.clips.cache import Cache, content
 from duchenne.datasets.splits import leave_one_person_out
 from duchenne.errors import DuchenneError, InputError
 from duchenne.expression import reading
@@ -19,7 +18,9 @@ from duchenne.metrics.classes import score_classes
 from duchenne.micro.data import Example, examples
 from duchenne.micro.spotting import cropped, face, steady
 from duchenne.progress import Log
-from duchenne.types import Array
+from duchenne.training import folder as folders
+from duchenne.training.work import working
+from duchenne.types import Array, Json
 
 if TYPE_CHECKING:
     from duchenne.expression.model import ExpressionModel
@@ -44,7 +45,7 @@ def train(
     device: str = "cpu",
     resume: bool = True,
     log: Log = print,
-) -> dict[str, Any]:
+) -> Json:
     """Learn from the micro-expressions of a corpus' folder or a manifest (`corpora.examples`) and write a model folder.
 
     seeing   the expression network whose features are read; it stays as it is
@@ -59,29 +60,27 @@ def train(
     from duchenne.micro import recipe as micro_recipe
     from duchenne.micro.model import MicroModel
 
-    out = Path(out)
     recipe = micro_recipe.read(recipe) if isinstance(recipe, str | Path) else recipe
     network, about = reading.load(seeing, device)
     rows, unnamed = examples(data, classes, rate)
     _enough(rows, str(data))
-    work = out.parent / f".{out.name}.work"
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
-    used, movements = _read(rows, network, str(about["sha256"]), recipe.steps, work / "clips", log)
-    _enough(used, f"What could be read of {data}")
-    names = tuple(sorted({each.label for each in used}))
-    labels = np.array([names.index(each.label) for each in used])
-    p = _left_out(recipe, movements, labels, names, [each.subject for each in used], work, log)
-    learnt, curve = _one(recipe, movements, labels, names, work / "all")
-    card = _card(used, names, p, unnamed, len(rows) - len(used), about)
-    facts = {key: card[key] for key in ("people", "clips", "counts", "seeing")}
-    with io.staged(out) as part:
-        io.write_json(part / "card.json", card)
-        io.write_json(part / "curve.json", curve)
-        io.write_text(part / "predictions.csv", _predictions(used, names, p))
-        checkpoints.save(MicroModel(learnt, network, recipe, facts), part, name=out.name)
-    shutil.rmtree(work, ignore_errors=True)
-    return card
+    with working(out, log, resume=resume) as work:
+        used, movements = _read(rows, network, str(about["sha256"]), recipe.steps, log)
+        _enough(used, f"What could be read of {data}")
+        names = tuple(sorted({each.label for each in used}))
+        labels = np.array([names.index(each.label) for each in used])
+        p = _left_out(recipe, movements, labels, names, [each.subject for each in used], work, log)
+        learnt, curve = _one(recipe, movements, labels, names, work / "all")
+        card = _card(used, names, p, unnamed, len(rows) - len(used), about)
+        facts = {key: card[key] for key in ("people", "clips", "counts", "seeing")}
+        said = _predictions(used, names, p)
+        return folders.write(
+            MicroModel(learnt, network, recipe, facts),
+            out,
+            card,
+            curves=curve,
+            more=lambda part: io.write_text(part / "predictions.csv", said),
+        )
 
 
 def _enough(rows: Sequence[Example], what: str) -> None:
@@ -102,10 +101,10 @@ def _enough(rows: Sequence[Example], what: str) -> None:
 
 
 def _read(
-    rows: Sequence[Example], network: ExpressionModel, sha: str, steps: int, cache: Path, log: Log
+    rows: Sequence[Example], network: ExpressionModel, sha: str, steps: int, log: Log
 ) -> tuple[list[Example], Array]:
-    """(what could be read, float32 (N, steps, width)); each clip is kept in `cache` once it is read."""
-    used, found = [], []
+    """(what could be read, float32 (N, steps, width)), from the cache where it was read before."""
+    used, found, cache = [], [], Cache()
     for i, row in enumerate(rows):
         try:
             found.append(_movement(row, network, sha, steps, cache))
@@ -119,37 +118,28 @@ def _read(
     return used, np.stack(found)
 
 
-def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cache: Path) -> Array:
+def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cache: Cache) -> Array:
     """float32 (steps, width) of one micro-expression, from its onset to its offset."""
     from duchenne.micro.model import movement
 
-    place = Path(row.path)
-    stamp: Any = None
-    if place.is_dir():
-        stamp = [(each.name, each.stat().st_mtime_ns, each.stat().st_size) for each in video.image_files(place)]
-    elif place.is_file():
-        stamp = (place.stat().st_mtime_ns, place.stat().st_size)
-    told = (row.path, row.start, row.end, row.rate, stamp, sha, steps)
-    kept = cache / f"{hashlib.sha256(repr(told).encode()).hexdigest()}.npy"
-    if kept.is_file():
-        return np.asarray(np.load(kept, allow_pickle=False))
+    stretch: Json = {"rate": row.rate, "start": row.start, "end": row.end}
 
-    def frames() -> Any:
-        return video.frames(row.path, rate=row.rate, start=row.start, end=row.end)
+    def read() -> dict[str, Array]:
+        track = face(cache.read_faces(row.path, **stretch), row.path)
+        if (share := float(track.seen.mean())) < _SEEN or track.seen.sum() < 2:
+            raise InputError(f"{row.path} shows the face in {100 * share:.0f} % of {len(track)} frames only.")
+        time, crops = cropped(steady(track), video.frames(row.path, **stretch))
+        return {"movement": movement(time, network.features(crops), steps)}
 
-    track = face(frames(), row.path)
-    if (share := float(track.seen.mean())) < _SEEN or track.seen.sum() < 2:
-        raise InputError(f"{row.path} shows the face in {100 * share:.0f} % of {len(track)} frames only.")
-    time, crops = cropped(steady(track), frames())
-    found = movement(time, network.features(crops), steps)
-    with io.atomic(kept) as part, part.open("wb") as handle:
-        np.save(handle, found)
-    return found
+    path = Path(row.path)
+    if not path.exists():
+        return read()["movement"]  # which says so
+    return cache.arrays(["movement", content(path), path.suffix.lower(), stretch, sha, steps], read)["movement"]
 
 
 def _one(
     recipe: MicroRecipe, movements: Array, labels: Array, names: tuple[str, ...], folder: Path
-) -> tuple[MicroLSTM, list[dict[str, Any]]]:
+) -> tuple[MicroLSTM, list[Json]]:
     from duchenne.micro.learner import train as learn
 
     return learn(recipe, movements, labels, names, folder=folder)
@@ -177,9 +167,7 @@ def _left_out(
     return p
 
 
-def _card(
-    used: Sequence[Example], names: tuple[str, ...], p: Array, unnamed: int, unread: int, about: dict[str, Any]
-) -> dict[str, Any]:
+def _card(used: Sequence[Example], names: tuple[str, ...], p: Array, unnamed: int, unread: int, about: Json) -> Json:
     """What was learnt from and how well people who were left out are told, with 95 % intervals over people."""
     truth, people = [each.label for each in used], [each.subject for each in used]
     said = [names[i] for i in p.argmax(axis=1)]

@@ -10,7 +10,7 @@ Each of a bag of networks leaves out some of the people, who end its training an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from duchenne.errors import InputError, UsageError
+from duchenne.learn import pieces
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Schedule, fit
@@ -191,7 +192,8 @@ class TableNets(Classifier):
                 continue
             learner = NetLearner(r, x, y, classes, len(self.emotion_names), held)
             schedule = Schedule(r.epochs, patience=r.epochs, stop=r.stop, seed=1000 * r.seed + number)
-            self.curves.append(fit(learner, schedule))
+            of = pieces.place(f"{number + 1}", asdict(r), (x, y, classes, held))
+            self.curves.append(fit(learner, schedule, of))
             self.networks.append(learner.network.eval())
             z[held] = _said(learner.network, x[held])["authenticity"]
         if not self.networks:

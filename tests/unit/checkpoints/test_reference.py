@@ -74,7 +74,8 @@ def test_answers_are_kept_as_quantiles_of_enough_clips_and_people_only() -> None
 
 
 def test_movements_are_quartiles_by_kind_of_expression_and_label() -> None:
-    rows: list[Any] = [{"lip_corner_pull": {"rise": float(i % 100)}} for i in range(200)] + [{}] * 5
+    rows = np.full((205, len(measures.KINDS) * len(measures.MEASURES)), np.nan)
+    rows[:200, list(measures.KINDS).index("lip_corner_pull") * len(measures.MEASURES)] = np.arange(200) % 100
     labels = np.r_[np.repeat([0, 1], 100), np.zeros(5, int)]
     people = np.array([str(i % 10) for i in range(205)])
     found = reference.movements(rows, labels, people, np.array([""] * 205))
@@ -98,13 +99,13 @@ def test_what_lies_beside_a_model_is_no_part_of_it_and_may_be_missing(tmp_path: 
             reference.read(folder)
 
 
-def test_rows_of_a_table_have_no_movement_to_note() -> None:
-    noted: dict[Any, Any] = {}
-    row = Features(np.zeros(2), ("a", "b"))
-    clip: Any = "clip"
-    assert reference.noted(clip, row, noted) is row and noted == {"clip": {}}
-    track = simulate.track(KIN, 50.0)
-    assert reference.noted(clip, track, noted) is track and set(noted["clip"]) == set(measures.KINDS)
+def test_rows_of_a_table_have_no_movement_to_read() -> None:
+    row, track = Features(np.zeros(2), ("a", "b")), simulate.track(KIN, 50.0)
+    none, found = reference.Movements().table([row, track])
+    assert np.isnan(none).all()
+    moved = measures.of_clip(prepare(track, 50.0)[1])
+    want = [moved[kind][name] for kind in measures.KINDS for name in measures.MEASURES]
+    np.testing.assert_array_equal(found, want)
 
 
 @pytest.mark.parametrize("model", ["default", "descriptors", "lstm-pb", "smile"])

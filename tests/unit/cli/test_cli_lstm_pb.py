@@ -86,7 +86,7 @@ def per_emotion(corpus, tmp_path_factory):
 def test_training_tells_every_epoch_and_leaves_a_model_and_its_curve(trained):
     folder, done = trained
     lines = done.stderr.splitlines()
-    assert lines[0] == "24 of 24 clips read"
+    assert lines[0] == "24 of 24 clips read, of 6 people"
     assert [line.split(":")[0] for line in lines[1:]] == [f"epoch {i} of 6" for i in range(1, 7)]
     assert "6 people, 24 clips" in done.stdout and "without labels" in done.stdout
     names = {file.name for file in folder.iterdir()}

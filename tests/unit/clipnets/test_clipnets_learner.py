@@ -11,7 +11,7 @@ from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.learner import ClipLearner, Loader, Objective, Task
 from duchenne.clipnets.model import ClipModel
 from duchenne.clipnets.recipe import ClipRecipe
-from duchenne.errors import UsageError
+from duchenne.learn import pieces
 from duchenne.learn.loop import Diverged, fit
 from duchenne.learn.losses import cross_entropy
 
@@ -119,14 +119,16 @@ def test_a_training_goes_on_only_with_its_own_clips(tmp_path):
     x, y, people = points(), np.arange(12) % 2, np.array([f"p{i // 2}" for i in range(12)])
     recipe = replace(POINTS, bag=2)
     seen = []
-    first = ClipModel(recipe, folder=tmp_path, tick=seen.append).fit_table(x, y, people)
+    with pieces.keeping(tmp_path):
+        first = ClipModel(recipe, tick=seen.append).fit_table(x, y, people)
     assert {row["network"] for row in seen} == {"1", "2"} and len(seen) == 8
     assert np.isfinite(first.out_of_fold).all() and len(first.networks) == 2
-    again = ClipModel(recipe, folder=tmp_path, tick=seen.append).fit_table(x, y, people)
-    assert len(seen) == 8  # nothing was left to do
+    with pieces.keeping(tmp_path):
+        again = ClipModel(recipe, tick=seen.append).fit_table(x, y, people)
+        assert len(seen) == 8  # nothing was left to do
+        ClipModel(recipe, tick=seen.append).fit_table(points(seed=1), y, people)
+        assert len(seen) == 16
     np.testing.assert_array_equal(again.predict_table(x), first.predict_table(x))
-    with pytest.raises(UsageError, match="other clips or settings"):
-        ClipModel(recipe, folder=tmp_path).fit_table(points(seed=1), y, people)
 
 
 def test_of_one_network_only_those_held_back_are_answered_out_of_fold():

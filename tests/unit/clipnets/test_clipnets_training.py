@@ -6,7 +6,6 @@ Drawn faces say nothing of how good a network is with people: what is tested is 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,11 @@ from duchenne.clipnets import training
 from duchenne.clipnets.evidence import still
 from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.learner import ClipLearner, Task
+from duchenne.clips import cache as clips_cache
 from duchenne.clips import crops as clip_crops
 from duchenne.clips import load
+from duchenne.clips.cache import Cache
+from duchenne.clips.rows import table
 from duchenne.datasets import manifest, simulate, simulated
 from duchenne.errors import InputError, UsageError
 from duchenne.evaluation import experiment, work
@@ -32,6 +34,8 @@ from duchenne.learn.calibration import logit
 from duchenne.methods import inventory, names
 from duchenne.methods.stack import Together
 from duchenne.tabular.rows import Reader
+from duchenne.training import corpus as corpora
+from duchenne.training.corpus import cache_in
 from duchenne.types import LABELS, Clip
 from makers import make_video
 
@@ -107,13 +111,13 @@ def test_a_training_writes_a_model_with_a_card_and_a_curve(model: Path, films: P
     assert judging.load_model(model).card["reference"]["answers"] == {}  # two answers would tell of persons
     (curve,) = json.loads((model / "curve.json").read_text()).values()
     assert [row["epoch"] for row in curve] == [1, 2] and (model / "curve.png").is_file()
-    assert not model.with_name(".tiny.work").exists() and len(list((cache / "tracks").iterdir())) == 10
+    assert not model.with_name(".tiny.work").exists() and len(list(cache.glob("*.npy"))) == 10
 
 
 def test_what_cannot_be_read_is_named_and_who_lies_on_the_disk_is_said(model: Path, cache: Path) -> None:
     said = (model.parent / "said.txt").read_text()
     assert "left out: " in said and "room.mp4 shows no face" in said
-    assert "10 of 11 clips read, of 5 people" in said and f"kept in {cache}, crops of people's faces among it" in said
+    assert "10 of 11 clips read, of 5 people" in said and f"kept in {cache}, people's faces among it" in said
     assert "Only 1 people calibrated it: its answers may be far too sure" in said
     assert "epoch 2 of 2: loss " in said and ", people left out " in said
 
@@ -121,14 +125,14 @@ def test_what_cannot_be_read_is_named_and_who_lies_on_the_disk_is_said(model: Pa
 def test_another_network_follows_nobody_again_and_cuts_only_what_is_new(
     films: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "follow", lambda *_, **__: pytest.fail("followed again"))
-    before = set((cache / "crops").iterdir())
+    monkeypatch.setattr(clips_cache, "read_faces", lambda *_, **__: pytest.fail("followed again"))
+    before = set(cache.glob("*.npy"))
     alone = manifest.write(tmp_path / "some.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
     other = clip_recipe.read(tiny, kind="frames", hidden=4)
     training.train(alone, tmp_path / "m", other, device="cpu", cache=cache, log=quiet)
-    assert set((cache / "crops").iterdir()) == before  # of the same framing and moments
+    assert set(cache.glob("*.npy")) == before  # of the same framing and moments
     training.train(alone, tmp_path / "m", replace(other, side=16), device="cpu", cache=cache, log=quiet)
-    assert len(set((cache / "crops").iterdir()) - before) == 10
+    assert len(set(cache.glob("*.npy")) - before) == 10
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_model(
@@ -152,10 +156,15 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_model(
 
 def test_clips_may_be_read_by_several_processes(films: Path, tiny: Path, tmp_path: Path, model: Path) -> None:
     clips, reader = manifest.read(films)[-2:], clip_recipe.read(tiny).reader
-    (face, room) = list(training._items(clips, reader, tmp_path, 2))
-    (same, _) = list(training._items(clips, reader, tmp_path, 1))
+    said = list[str]()
+    listed = manifest.write(tmp_path / "two.csv", clips)
+
+    def read(jobs: int) -> Any:
+        return corpora.read(listed, (reader,), cache_in(tmp_path / str(jobs)), jobs=jobs, log=said.append).x
+
+    (face,), (same,) = read(2), read(1)
     np.testing.assert_array_equal(face.at(np.arange(6)), same.at(np.arange(6)))
-    assert "room.mp4 shows no face" in room
+    assert sum("room.mp4 shows no face" in line for line in said) == 2
 
 
 def test_what_is_wrong_is_said_before_any_clip_is_read(films: Path, tiny: Path, tmp_path: Path) -> None:
@@ -269,7 +278,7 @@ def test_a_verdict_is_what_the_network_says_of_what_it_was_taught_to_read(
     (found,) = pipeline.examine(clip.path, model=model)
     loaded = judging.load_model(model)
     assert loaded.lent
-    sample = clip_crops.read(clip, loaded.model.reader, cache)
+    sample = clip_crops.read(clip, loaded.model.reader, cache_in(cache))
     x = loaded.model.table([sample])
     assert found.p_raw == pytest.approx(float(loaded.model.predict_table(x)[0, 1]), abs=1e-6)
     told = " / ".join(found.verdict.history)
@@ -282,7 +291,7 @@ def test_a_verdict_is_what_the_network_says_of_what_it_was_taught_to_read(
 
 def test_evidence_is_what_the_answer_loses_when_a_quarter_stands_still(model: Path, films: Path, cache: Path) -> None:
     loaded: Any = checkpoints.load(model)[0]
-    x = loaded.table([clip_crops.read(manifest.read(films)[1], loaded.reader, cache)])
+    x = loaded.table([clip_crops.read(manifest.read(films)[1], loaded.reader, cache_in(cache))])
     z = float(logit(loaded.predict_table(x)[:, 1])[0])
     found = {item.descriptor: item for item in loaded.evidence(x)}
     held = {"clip.first": [2, 2, 2, 3, 4, 5], "clip.second": [0, 1, 1, 1, 4, 5], "clip.last": [0, 1, 2, 3, 4, 4]}
@@ -357,21 +366,23 @@ def test_tracks_without_pictures_are_refused_by_a_model_of_pixels(
 
 
 def test_networks_are_evaluated_on_videos_beside_other_methods(
-    films: Path, tiny: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any]
+    films: Path, tiny: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
     method, out = f"expression-lstm:{tiny}", tmp_path / "e"
     words = ("evaluate", "--manifest", sound, "-o", out, "-m", method, "-m", "boosting", "-m", f"as-is:{model}")
+    monkeypatch.setenv("DUCHENNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DUCHENNE_CACHE_LIMIT", "1 GB")
     said = duchenne(*words, "--folds", 5, "--no-baselines")
     assert said.code == 0, said.err
     results = json.loads((out / "results.json").read_text())
     assert results["run"]["clips"] == 10 and results["run"]["unread"] == 0
     assert {*results["methods"]} == {method, "boosting", f"as-is:{model}"}
-    crops = list((out / ".work" / "crops").iterdir())
+    crops = list((tmp_path / "cache").glob("*.npy"))
     assert len(crops) == 10  # the finished model reads the same as the method
     loaded: Any = checkpoints.load(model)[0]
     first = manifest.read(sound)[0]
-    p = float(loaded.predict_proba([clip_crops.read(first, loaded.reader, out / ".work")])[0, 1])
+    p = float(loaded.predict_proba([clip_crops.read(first, loaded.reader, Cache())])[0, 1])
     answers = pd.read_csv(out / "predictions.csv").set_index(["method", "video"])["score"]
     assert answers.groupby("method").count().tolist() == [10, 10, 10]
     assert answers[f"as-is:{model}", Path(first.path).name] == pytest.approx(p, abs=1e-4)
@@ -381,10 +392,10 @@ def test_a_reader_made_of_several_gives_each_what_it_reads(films: Path, tiny: Pa
     """As a stack of methods has it: descriptors of the whole track beside crops of a few frames."""
     clip, picture = manifest.read(films)[0], clip_recipe.read(tiny).reader
     both = Together((Reader("dynamics"), picture))
-    track = load.kept(clip, cache / "tracks")
-    (row,) = work._fed(both, [clip], cache / "crops").table([track])
+    track = load.read(clip, cache_in(cache).read_faces)
+    (row,) = table([clip], [track], both, cache_in(cache))
     np.testing.assert_array_equal(row[0], both.readers[0].table([track])[0])
-    cut = picture.table([clip_crops.read(clip, picture, cache)])[0]
+    cut = picture.table([clip_crops.read(clip, picture, cache_in(cache))])[0]
     np.testing.assert_array_equal(row[1].at(np.arange(6)), cut.at(np.arange(6)))
     assert list(work._of_pixels([both, Reader("dynamics"), picture])) == [picture, picture]
 
@@ -397,13 +408,14 @@ def test_a_stack_with_a_network_of_pixels_is_trained_kept_and_asked(
     said = duchenne("train", "method", name, "--manifest", sound, "-o", out, "--cache", cache)
     assert said.code == 0 and "5 people, 10 clips" in said.out and f"kept in {cache}" in said.err
     assert json.loads((out / "model.json").read_text())["needs"] == "crops"
-    shutil.rmtree(cache / "crops")  # nor is the recipe's file needed any more
+    for crops in cache.glob("*.npy"):  # nor is the recipe's file needed any more
+        crops.unlink()
     (found,) = pipeline.examine(manifest.read(sound)[0].path, model=out)
     assert 0 < found.p_raw < 1 and f"method '{name}'" in " ".join(found.verdict.history)
     stack: Any = checkpoints.load(out)[0]
-    track, (rows, net) = load.kept(manifest.read(sound)[0], cache / "tracks"), stack.members
-    seen = clip_crops.read(manifest.read(sound)[0], net.reader, cache)
-    z = [logit(each.predict_proba([clip])[:, 1])[0] for each, clip in ((rows, track), (net, seen))]
+    track, (svm, net) = load.read(manifest.read(sound)[0]), stack.members
+    seen = clip_crops.read(manifest.read(sound)[0], net.reader, cache_in(cache))
+    z = [logit(each.predict_proba([clip])[:, 1])[0] for each, clip in ((svm, track), (net, seen))]
     assert logit(np.array(found.p_raw)) == pytest.approx(float(np.dot(stack.weights, z) + stack.bias), abs=1e-3)
     parts = {item.descriptor: item.contribution for item in found.verdict.evidence}
     assert sum(parts.values()) + stack.bias == pytest.approx(logit(np.array(found.p_raw)), abs=1e-3)

@@ -14,9 +14,11 @@ import pytest
 
 from duchenne import io, video
 from duchenne.clipnets.inputs import ClipReader
+from duchenne.clips import cache as clips_cache
 from duchenne.clips import crops as clip_crops
 from duchenne.clips import load
-from duchenne.clips.crops import Kept, cut, kept
+from duchenne.clips.cache import Cache, Mapped
+from duchenne.clips.crops import cut, kept
 from duchenne.datasets import portrait, simulate
 from duchenne.errors import InputError
 from duchenne.faces.crops import along, crop, whole
@@ -31,6 +33,12 @@ def track(smile: Path) -> FaceTrack:
     found = load.read(Clip(str(smile)))
     assert isinstance(found, FaceTrack)
     return found
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Cache:
+    """A cache of its own."""
+    return Cache(tmp_path / "cache", 10**9)
 
 
 def blind(time: Array, seen: Array) -> FaceTrack:
@@ -118,22 +126,22 @@ def _grey(picture: Array) -> Array:
 
 
 def test_crops_are_cut_once_and_read_where_they_lie(
-    smile: Path, track: FaceTrack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smile: Path, track: FaceTrack, tmp_path: Path, stored: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = Clip(str(smile))
-    first = kept(clip, track, READER, tmp_path)
+    first = kept(clip, track, READER, stored)
     want = cut(track, video.frames(smile), READER)
     crops: Any = first.crops
-    assert isinstance(crops, Kept) and len(list(tmp_path.iterdir())) == 1
+    assert isinstance(crops, Mapped) and len(list(stored.folder.iterdir())) == 1
     np.testing.assert_array_equal(np.asarray(crops), want.crops)
     np.testing.assert_array_equal(first.time, want.time)
     monkeypatch.setattr(clip_crops, "cut", None)  # whoever cuts again fails
-    again = kept(clip, track, READER, tmp_path)
-    assert again.crops == first.crops and again.crops.digest == crops.digest  # type: ignore[union-attr]
+    again = kept(clip, track, READER, stored)
+    assert again.crops == first.crops
 
 
-def test_kept_crops_stand_for_an_array(smile: Path, track: FaceTrack, tmp_path: Path) -> None:
-    crops: Any = kept(Clip(str(smile)), track, READER, tmp_path).crops
+def test_kept_crops_stand_for_an_array(smile: Path, track: FaceTrack, stored: Cache) -> None:
+    crops: Any = kept(Clip(str(smile)), track, READER, stored).crops
     whole_of_it = np.asarray(crops)
     assert (len(crops), crops.shape, crops.dtype) == (len(whole_of_it), whole_of_it.shape, whole_of_it.dtype)
     for which in (np.array([3, 0, 3]), slice(2, 5), 1, np.zeros(0, int)):
@@ -144,9 +152,9 @@ def test_kept_crops_stand_for_an_array(smile: Path, track: FaceTrack, tmp_path: 
     np.testing.assert_array_equal(np.asarray(crops), whole_of_it)
 
 
-def test_no_file_stays_open_and_threads_may_read_at_once(smile: Path, track: FaceTrack, tmp_path: Path) -> None:
+def test_no_file_stays_open_and_threads_may_read_at_once(smile: Path, track: FaceTrack, stored: Cache) -> None:
     """A corpus has more clips than a process may have files open."""
-    crops: Any = kept(Clip(str(smile)), track, READER, tmp_path).crops
+    crops: Any = kept(Clip(str(smile)), track, READER, stored).crops
     before = _open_files()
     held = [crops[i % len(crops)] for i in range(200)]
     with ThreadPoolExecutor(4) as pool:
@@ -162,49 +170,49 @@ def _open_files() -> int:
 
 
 def test_what_was_cut_short_is_cut_again_and_what_changed_is_another(
-    smile: Path, track: FaceTrack, tmp_path: Path
+    smile: Path, track: FaceTrack, stored: Cache
 ) -> None:
     clip = Clip(str(smile))
-    crops: Any = kept(clip, track, READER, tmp_path).crops
+    crops: Any = kept(clip, track, READER, stored).crops
     want = np.asarray(crops)
     cut_short(Path(crops.path), 0.5)
     with pytest.raises(InputError, match="gone or cut short"):
         crops[0]
-    np.testing.assert_array_equal(np.asarray(kept(clip, track, READER, tmp_path).crops), want)
+    np.testing.assert_array_equal(np.asarray(kept(clip, track, READER, stored).crops), want)
     for other in (replace(READER, side=24), replace(READER, channels=1), replace(READER, scene=True)):
-        assert kept(clip, track, other, tmp_path).crops != crops
+        assert kept(clip, track, other, stored).crops != crops
     moved = track.evolve("moved", points=track.points + 2)
-    assert kept(clip, moved, READER, tmp_path).crops != crops
-    assert kept(clip, track, replace(READER, least=3), tmp_path).crops == crops  # of the same frames
+    assert kept(clip, moved, READER, stored).crops != crops
+    assert kept(clip, track, replace(READER, least=3), stored).crops == crops  # of the same frames
 
 
-def test_a_stretch_of_a_file_is_cut_where_it_is(smile: Path, tmp_path: Path) -> None:
+def test_a_stretch_of_a_file_is_cut_where_it_is(smile: Path, stored: Cache) -> None:
     clip = Clip(str(smile), start=0.8, end=1.6)
-    part = clip_crops.read(clip, READER, tmp_path)
+    part = clip_crops.read(clip, READER, stored)
     assert part.crops is not None and part.time[0] == 0 and part.time[-1] < 0.8
     frames = {round(f.time, 3): f for f in video.frames(smile, start=0.8, end=1.6)}
     for time, points, face in zip(part.time, part.points, np.asarray(part.crops), strict=True):
         np.testing.assert_array_equal(face, crop(frames[round(float(time), 3)].bgr, points, 32)[..., ::-1])
 
 
-def test_the_track_is_kept_as_well(smile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = clip_crops.read(Clip(str(smile)), READER, tmp_path)
-    monkeypatch.setattr(load, "follow", None)  # whoever follows again fails
-    again = clip_crops.read(Clip(str(smile)), replace(READER, side=24), tmp_path)
+def test_the_track_is_kept_as_well(smile: Path, tmp_path: Path, stored: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = clip_crops.read(Clip(str(smile)), READER, stored)
+    monkeypatch.setattr(clips_cache, "read_faces", None)  # whoever follows again fails
+    again = clip_crops.read(Clip(str(smile)), replace(READER, side=24), stored)
     np.testing.assert_array_equal(first.points, again.points)
-    file = next((tmp_path / "tracks").iterdir())
+    (file,) = stored.folder.glob("*.followed")
     cut_short(file, 0.5)
     with pytest.raises(TypeError):  # cut short, so it is followed again
-        clip_crops.read(Clip(str(smile)), READER, tmp_path)
+        clip_crops.read(Clip(str(smile)), READER, stored)
 
 
-def test_what_has_no_pictures_is_refused(tmp_path: Path, track: FaceTrack) -> None:
+def test_what_has_no_pictures_is_refused(tmp_path: Path, stored: Cache, track: FaceTrack) -> None:
     packed = io.save_tracks(tmp_path / "x.npz", [simulate.track(simulate.POSED, 25.0, seed=1)])
     clip = Clip(f"{packed}#0")
     with pytest.raises(InputError, match=r"x\.npz#0 holds no pictures, and this model reads pixels"):
-        clip_crops.read(clip, READER, tmp_path)
+        clip_crops.read(clip, READER, stored)
     with pytest.raises(InputError, match="holds no pictures"):
-        kept(clip, Features(np.zeros(1), ("a",)), READER, tmp_path)
+        kept(clip, Features(np.zeros(1), ("a",)), READER, stored)
 
 
 def test_a_track_without_a_face_has_no_crops_and_a_strange_one_is_refused(smile: Path, track: FaceTrack) -> None:
@@ -219,8 +227,8 @@ def test_a_track_without_a_face_has_no_crops_and_a_strange_one_is_refused(smile:
         cut(flat, video.frames(smile), READER)
 
 
-def test_a_reader_takes_kept_crops_as_it_takes_others(smile: Path, track: FaceTrack, tmp_path: Path) -> None:
-    there, held = kept(Clip(str(smile)), track, READER, tmp_path), cut(track, video.frames(smile), READER)
+def test_a_reader_takes_kept_crops_as_it_takes_others(smile: Path, track: FaceTrack, stored: Cache) -> None:
+    there, held = kept(Clip(str(smile)), track, READER, stored), cut(track, video.frames(smile), READER)
     one, other = READER.table([there])[0], READER.table([held])[0]
     at = np.array([0, 2, 5])
     np.testing.assert_array_equal(one.at(at), other.at(at))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from duchenne import checkpoints, video
+from duchenne.clips.cache import Cache
 from duchenne.datasets import coded, fer2013, people, simulate
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import data as expression_data
@@ -236,7 +237,7 @@ def test_faces_are_found_and_those_without_one_are_told(tmp_path, pictures):
     ):
         expression_data.units(tmp_path / "units.csv")
     read_ = []
-    reader = Reader(skip=True, cache=tmp_path / "kept", tick=lambda *done: read_.append(done))
+    reader = Reader(skip=True, cache=Cache(tmp_path / "kept", 10**9), tick=lambda *done: read_.append(done))
     found = expression_data.units(tmp_path / "units.csv", reader)
     assert read_ == [(1, 3), (2, 3), (3, 3)] and len(found.notes) == 1 and "left out" in found.notes[0]
     expected = [crops.faces(tmp_path / name)[0][0].crop for name in ("smile.png", "rest.png")]
@@ -244,10 +245,11 @@ def test_faces_are_found_and_those_without_one_are_told(tmp_path, pictures):
     assert found.labels.tolist() == [[1], [0]] and found.subjects is None
     # what was found is kept: a face put in its place is taken, and a picture that changed is looked at again
     for kept in (tmp_path / "kept").iterdir():
-        if np.load(kept).size:
-            np.save(kept, np.full((48, 48), 7, np.uint8))
+        if "face" in np.load(kept):
+            np.savez(kept, face=np.full((48, 48), 7, np.uint8))
     assert (expression_data.units(tmp_path / "units.csv", reader).images == 7).all()
-    os.utime(tmp_path / "smile.png", (1, 1))
+    with (tmp_path / "smile.png").open("ab") as file:
+        file.write(b"\0")
     again = expression_data.units(tmp_path / "units.csv", reader).images
     np.testing.assert_array_equal(again[0], expected[0])
     assert (again[1] == 7).all()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from duchenne import checkpoints
+from duchenne.checkpoints import pairs
+from duchenne.checkpoints.pairs import KINDS, LEAST_RIGHT, PairScale
 from duchenne.errors import ModelError
 from duchenne.learn.calibration import logit, sigmoid
-from duchenne.methods import pairs
-from duchenne.methods.pairs import KINDS, LEAST_RIGHT, PairScale
 
 
 def clips(n=160, seed=0):

@@ -1,0 +1,66 @@
+"""What readers make of clips: tables of rows and sequences, from the cache where the same was read before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from duchenne.clips import crops, load
+from duchenne.clips.cache import Cache
+from duchenne.datasets import manifest
+from duchenne.types import Array, Clip, Reader, Sample
+
+_CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
+
+
+def chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
+    """The clips in pieces that are read at a time, in order."""
+    start = 0
+    for i in range(1, len(clips) + 1):
+        packed = manifest.split_path(clips[start].path)
+        last = i == len(clips) or manifest.split_path(clips[i].path)[0] != packed[0]
+        if last or packed[1] is None or i - start == _CHUNK:
+            yield clips[start:i]
+            start = i
+
+
+def table(clips: Sequence[Clip], samples: Sequence[Sample], reader: Reader, cache: Cache) -> Array:
+    """`reader.table(samples)` of what was read of `clips`, (N, ...), with crops where the reader wants them."""
+    if reader.crop_readers:  # which are kept themselves
+        return reader.fed(lambda i, sample, each: crops.kept(clips[i], sample, each, cache)).table(samples)
+    key = ["table", type(reader).__qualname__, repr(reader), [load.named(clip) for clip in clips]]
+    return _unpacked(cache.arrays(key, lambda: _packed(reader.table(samples))))
+
+
+def _packed(found: Array) -> dict[str, Array]:
+    """A table as arrays by name: itself, or of an object array (N,) what each item holds."""
+    if found.dtype != object:
+        return {"table": found}
+    return {"count": np.array(len(found))} | {k: v for i, item in enumerate(found) for k, v in _flat(f"{i}", item)}
+
+
+def _flat(at: str, item: Any) -> Iterator[tuple[str, Array]]:
+    """An item is an array, a tuple of items, or None, which leaves no trace."""
+    if isinstance(item, tuple):
+        yield f"{at}.count", np.array(len(item))
+        for i, part in enumerate(item):
+            yield from _flat(f"{at}.{i}", part)
+    elif item is not None:
+        yield at, item
+
+
+def _unpacked(found: dict[str, Array]) -> Array:
+    if "table" in found:
+        return found["table"]
+    out = np.empty(int(found["count"]), object)
+    for i in range(len(out)):
+        out[i] = _item(f"{i}", found)
+    return out
+
+
+def _item(at: str, found: dict[str, Array]) -> Any:
+    if (count := found.get(f"{at}.count")) is not None:
+        return tuple(_item(f"{at}.{i}", found) for i in range(int(count)))
+    return found.get(at)

@@ -1,0 +1,149 @@
+"""The clips of a manifest as trainers learn from them: each read once, through the cache."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duchenne.clips import load, rows
+from duchenne.clips.cache import Cache
+from duchenne.datasets import manifest as manifests
+from duchenne.errors import DuchenneError, InputError
+from duchenne.progress import Log, StepTick
+from duchenne.types import Array, Clip, Reader
+
+#: Labels (1 = genuine), people and emotions, (N,) each.
+Truth = tuple[Array, Array, Array]
+#: Clips with a table per reader; or in words why a clip cannot be read.
+_Part = tuple[Sequence[Clip], list[Array]] | str
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """N clips that have a label and could be read, and what each reader read of them: tables (N, ...)."""
+
+    clips: tuple[Clip, ...]
+    tables: tuple[Array, ...]
+
+    @property
+    def x(self) -> Array:
+        """(N, ...): what the first reader read."""
+        return self.tables[0]
+
+    @property
+    def y(self) -> Array:
+        """int (N,): 1 = genuine."""
+        return np.array([clip.label == "genuine" for clip in self.clips], int)
+
+    @property
+    def people(self) -> Array:
+        """str (N,)"""
+        return np.array([str(clip.subject) for clip in self.clips])
+
+    @property
+    def emotions(self) -> Array:
+        """str (N,): "" where unknown."""
+        return np.array([clip.emotion or "" for clip in self.clips])
+
+    @property
+    def named_emotions(self) -> Array | None:
+        """`emotions`, None where none is known."""
+        return self.emotions if any(self.emotions) else None
+
+    @property
+    def truth(self) -> Truth:
+        """(`y`, `people`, `emotions`)."""
+        return self.y, self.people, self.emotions
+
+    @property
+    def about(self) -> list[Any]:
+        """What tells these clips from others, wherever they lie."""
+        return [[load.named(clip), clip.subject, clip.emotion, clip.label] for clip in self.clips]
+
+    def of(self, use: Array) -> Corpus:
+        """The clips for which `use` (N,) is true."""
+        clips = tuple(clip for clip, wanted in zip(self.clips, use, strict=True) if wanted)
+        return replace(self, clips=clips, tables=tuple(table[use] for table in self.tables))
+
+
+def cache_in(folder: str | Path | None) -> Cache:
+    """The cache that every command shares; or one of its own, without a limit, in a folder that was named for it."""
+    return Cache() if folder is None else Cache(Path(folder).absolute(), math.inf)
+
+
+def read(
+    manifest: str | Path,
+    readers: Sequence[Reader],
+    cache: Cache,
+    *,
+    jobs: int = 1,
+    log: Log = print,
+    tick: StepTick = lambda *_: None,
+) -> Corpus:
+    """What the readers make of the clips that have a label, from `jobs` processes; others are named and left out.
+
+    InputError where none can be read, or some are tracks and others rows of tables.
+    """
+    clips = [clip for clip in manifests.read(manifest) if clip.label]
+    used: list[Clip] = []
+    parts: list[list[Array]] = []
+    done = 0
+    for size, found in _parts(clips, readers, cache, jobs):
+        for part in found:
+            if isinstance(part, str):
+                log(f"left out: {part}")
+            else:
+                used += part[0]
+                parts.append(part[1])
+        if done // 100 < (done + size) // 100 and done + size < len(clips):
+            log(f"{done + size} of {len(clips)} clips read")
+        done += size
+        tick("reading clips", done, len(clips))
+    if not used:
+        raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
+    if len({part[0].shape[1:] for part in parts}) > 1:
+        raise InputError(
+            f"{manifest} names clips of different kinds, such as tracks and rows of tables; train them apart."
+        )
+    corpus = Corpus(tuple(used), tuple(map(np.concatenate, zip(*parts, strict=True))))
+    log(f"{len(used)} of {len(clips)} clips read, of {len(np.unique(corpus.people))} people")
+    if cache.limit and any(map(load.is_video, used)):
+        log(f"what was read of videos is kept in {cache.folder}, people's faces among it; delete it when done")
+    return corpus
+
+
+def _parts(
+    clips: Sequence[Clip], readers: Sequence[Reader], cache: Cache, jobs: int
+) -> Iterator[tuple[int, list[_Part]]]:
+    """How many clips were tried at a time, and what was found, in order."""
+    chunks = list(rows.chunks(clips))
+    one = partial(_read, readers=tuple(readers), cache=cache)
+    if jobs == 1:
+        yield from zip(map(len, chunks), map(one, chunks), strict=True)
+        return
+    # not by fork: libraries' threads do not live through one
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from zip(map(len, chunks), pool.map(one, chunks), strict=True)
+
+
+def _read(clips: Sequence[Clip], readers: Sequence[Reader], cache: Cache) -> list[_Part]:
+    known, samples, out = [], [], list[_Part]()
+    for clip in clips:
+        try:
+            samples.append(load.read(clip, cache.read_faces))
+            known.append(clip)
+        except DuchenneError as error:
+            out.append(str(error))
+    try:
+        tables = [rows.table(known, samples, reader, cache) for reader in readers] if known else []
+    except DuchenneError as error:
+        return [str(error)] if len(clips) == 1 else [part for clip in clips for part in _read([clip], readers, cache)]
+    return [*out, (known, tables)] if known else out
