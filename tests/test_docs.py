@@ -258,3 +258,11 @@ def test_the_house_is_drawn_as_it_stands():
         re.findall(r"`(\w+)/?`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## What a change")[0])
     )
     assert {room for floor in HOUSE for room in floor if not room.startswith("__")} <= told
+
+
+def test_links_lead_somewhere():
+    for page in ("README.md", "CONTRIBUTING.md", *PAGES):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)\s#:]+\.\w+)(?:#[^)]*)?\)", text):
+            there = (ROOT / page).parent / target
+            assert there.exists() or "gallery/" in target, f"{page}: {target}"  # the gallery is made by a build

@@ -119,6 +119,7 @@ def test_the_tables_say_what_was_seen(reference):
     assert not [name for name in tree(reference) if "cut" in name or "wall" in name or "part" in name]
 
 
+@pytest.mark.slow
 def test_three_workers_and_shares_end_with_the_same_bytes(folder, reference, tmp_path):
     three, shares = tmp_path / "three", tmp_path / "shares"
     task = batch.extract_task()
@@ -134,6 +135,7 @@ def test_three_workers_and_shares_end_with_the_same_bytes(folder, reference, tmp
     assert tree(shares) == tree(reference)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_twice_goes_on_and_leaves_no_orphan(folder, reference, tmp_path):
     out, orphans = tmp_path / "out", []
     for done in (1, 4):
@@ -150,6 +152,7 @@ def test_a_run_that_is_killed_twice_goes_on_and_leaves_no_orphan(folder, referen
     assert tree(out) == tree(reference)
 
 
+@pytest.mark.slow
 def test_a_person_who_stops_it_hears_no_traceback_and_can_go_on(folder, reference, tmp_path):
     out = tmp_path / "out"
     with start(folder, out, "--workers", "2") as run:
@@ -162,6 +165,7 @@ def test_a_person_who_stops_it_hears_no_traceback_and_can_go_on(folder, referenc
     assert tree(out) == tree(reference)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
 @pytest.mark.parametrize("which", [0, -1], ids=["the template process", "a fork"])
 def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, reference, tmp_path):
@@ -177,6 +181,7 @@ def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, refer
     assert killed and tree(tmp_path) == tree(reference)
 
 
+@pytest.mark.slow
 def test_a_clip_that_brings_its_process_down_is_a_failure_and_can_be_tried_again(
     folder, reference, tmp_path, monkeypatch
 ):
@@ -220,6 +225,7 @@ def small_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_with_one_sentence_and_the_next_run_goes_on(folder, reference, tmp_path):
     with start(folder, tmp_path / "out", preexec_fn=small_disk) as run:
         said, complaint = run.communicate()
@@ -302,6 +308,7 @@ def test_a_folder_is_judged_as_its_clips_are(duchenne, folder, pictures, tmp_pat
     assert "needs --out" in duchenne("analyze", top).sentence
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
 def test_the_kill_benchmark_runs(tmp_path):
     script = Path(__file__).parents[3] / "benchmarks" / "kill.py"
