@@ -33,7 +33,7 @@ class Item:
 
     `key` names its state, `place` (below the folder of results) what is made of it. `stamp` is size in bytes and
     time of change in ns, None where there is no file. `start`, `end` in seconds; `rate` of a folder of images.
-    `told`: subject, emotion and label as a manifest has them.
+    `listed`: subject, emotion and label as a manifest has them.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Item:
     start: float | None = None
     end: float | None = None
     rate: float | None = None
-    told: tuple[str | None, str | None, str | None] = (None, None, None)
+    listed: tuple[str | None, str | None, str | None] = (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _listed(manifest: Path) -> Plan:
         path = os.path.relpath(clip.path, root)
         folder = (root / path).is_dir()
         item = _item(root, path, clip.start, clip.end, manifests.rate_of(entry) if folder else None)
-        items.append(replace(item, told=(clip.subject, clip.emotion, clip.label)))
+        items.append(replace(item, listed=(clip.subject, clip.emotion, clip.label)))
     return Plan(root, items, [])
 
 

@@ -39,7 +39,7 @@ class Task:
 
     @property
     def work(self) -> Work:
-        """What a worker is told of it."""
+        """What a worker needs to know of it."""
         return Work("duchenne.batch.work:load", "duchenne.batch.work:run", {"task": self.kind, **self.options})
 
     @property

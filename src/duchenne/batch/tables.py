@@ -89,7 +89,7 @@ def _lines(out: Path, item: Item, found: Mapping[str, Any]) -> Iterator[Line]:
     for n, row in enumerate(found.get("rows") or [{"failure": found.get("failure")}]):
         files = {name: f"{item.place}/{named(n, name)}.{end}" for name, end in _SHOWN.items()}
         there = {name: quote(os.fsencode(path)) if (out / path).exists() else "" for name, path in files.items()}
-        yield Line(item.name, item.start, item.end, item.told, row, **there)
+        yield Line(item.name, item.start, item.end, item.listed, row, **there)
 
 
 def publish(made: Path, place: Path) -> None:

@@ -29,23 +29,23 @@ KINDS = {"genuine": "like spontaneous", "posed": "like posed", "abstained": "no 
 _COLUMNS = (
     *(("clip", "Clip", False), ("face", "Face", True), ("verdict", "Moves", False), ("p", "P(genuine)", True)),
     *(("emotion", "Shows", False), ("rise", "Onset to apex", True), ("seconds", "Length", True)),
-    *(("coverage", "Face seen", True), ("told", "Told", False), ("note", "Notes", False)),
+    *(("coverage", "Face seen", True), ("listed", "In manifest", False), ("note", "Notes", False)),
 )
-_OPTIONAL = ("face", "told")  # have no column where they say nothing
+_OPTIONAL = ("face", "listed")  # have no column where they say nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """A face of a clip, or a clip without a result.
 
-    `row` as `clips.csv` has it, or {"failure": sentence}; `told` subject, emotion and label of a manifest; `report`
+    `row` as `clips.csv` has it, or {"failure": sentence}; `listed` subject, emotion and label of a manifest; `report`
     and `thumb` addresses below the page's folder, "" for none.
     """
 
     name: str
     start: float | None
     end: float | None
-    told: tuple[str | None, str | None, str | None]
+    listed: tuple[str | None, str | None, str | None]
     row: JsonMap
     report: str = ""
     thumb: str = ""
@@ -112,7 +112,7 @@ def _cells(line: Line) -> Json:
         "rise": None if rise is None else round(rise, 3),
         "seconds": None if row.get("seconds") is None else round(row["seconds"], 2),
         "coverage": row.get("coverage"),
-        "told": ", ".join(filter(None, reversed(line.told))),
+        "listed": ", ".join(filter(None, reversed(line.listed))),
         "note": said,
     }
 
@@ -133,10 +133,10 @@ def _stretch(start: float | None, end: float | None) -> str:
 def _groupings(lines: Sequence[Line]) -> list[Json]:
     """Every way to part the faces that parts them, the one to begin with first: a manifest's label, folders, all."""
     ways: list[tuple[str, str, Callable[[Line], str | None]]] = [
-        ("label", "told label", lambda line: line.told[2]),
+        ("label", "label in the manifest", lambda line: line.listed[2]),
         ("folder", "folder", lambda line: "".join(line.name.removeprefix("./").split("/")[:-1][:1]) or None),
-        ("subject", "subject", lambda line: line.told[0]),
-        ("emotion", "told emotion", lambda line: line.told[1]),
+        ("subject", "subject", lambda line: line.listed[0]),
+        ("emotion", "emotion in the manifest", lambda line: line.listed[1]),
         ("shows", "emotion it shows", lambda line: line.row.get("emotion")),
     ]
     made = []
@@ -154,7 +154,7 @@ def _groupings(lines: Sequence[Line]) -> list[Json]:
 
 
 def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) -> Json:
-    missing = {"folder": "(not in a folder)"}.get(key, "(not told)")
+    missing = {"folder": "(not in a folder)"}.get(key, "(not given)")
     kept = sorted(found, key=lambda name: -len(found[name]))[:MOST_GROUPS]
     ordered = sorted(kept, key=lambda name: _order(key, name))
     values = {name: _values(found[name]) for name in ordered}
@@ -166,7 +166,7 @@ def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) 
         "groups": [_group(name or missing, found[name], values[name], fullest) for name in ordered],
         "more": len(found) - len(kept),
         "more_faces": sum(len(each) for name, each in found.items() if name not in kept),
-        "people": len({line.told[0] for each in found.values() for line in each} - {None}),
+        "people": len({line.listed[0] for each in found.values() for line in each} - {None}),
     }
 
 

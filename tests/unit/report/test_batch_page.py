@@ -187,7 +187,7 @@ def test_ten_thousand_rows_are_sorted_sought_and_drawn_as_needed(many: Path, bro
     browser.errors.clear()
     browser.open(many)
     assert browser.ask(f"{ROWS}.length") == 100 and "10,000 lines" in browser.ask(
-        "document.querySelector('#told').textContent"
+        "document.querySelector('#shown').textContent"
     )
     sort = "document.querySelector('.clips [aria-sort]')?.dataset.key + document.querySelector('[aria-sort]')?.ariaSort"
     values = f"{ROWS}.map(r => +(r.querySelector('.c-p')?.textContent))"
@@ -203,7 +203,7 @@ def test_ten_thousand_rows_are_sorted_sought_and_drawn_as_needed(many: Path, bro
     browser.click("#find")
     for key in "clip77":
         browser.press(key)
-    browser.until("document.querySelector('#told').textContent.startsWith('111 of 10,000')")  # clip77, 77x, 77xx
+    browser.until("document.querySelector('#shown').textContent.startsWith('111 of 10,000')")  # clip77, 77x, 77xx
     assert all("clip77" in name for name in browser.ask(NAMES))
     browser.ask("document.querySelector('#find').value = ''")
     browser.click("[data-kind=genuine]")

@@ -7,7 +7,7 @@
   const marks = { genuine: "●", posed: "○", abstained: "–", failed: "×" };
   const at = Object.fromEntries(keys.map((key, i) => [key, i]));
   const table = find(".clips"), body = find("tbody", table), heads = all("th[data-key]", table);
-  const seek = find("#find"), more = find("#more"), told = find("#told"), pictured = Boolean(find(".c-thumb", table));
+  const seek = find("#find"), more = find("#more"), status = find("#shown"), pictured = Boolean(find(".c-thumb", table));
   const titles = Object.fromEntries(heads.map((head) => [head.dataset.key, head.textContent]));
   const numeric = new Set(numbers), STEP = 100;
   let shown = [], drawn = 0, sorted = null, up = true;
@@ -54,7 +54,7 @@
       said.title = v; cell.append(said);
     },
   };
-  const named = new Set(["face", "rise", "seconds", "coverage", "told"]);
+  const named = new Set(["face", "rise", "seconds", "coverage", "listed"]);
   const line = (row) => {
     const tr = make("tr"), failed = row[at.verdict] === "failed";
     if (pictured) {
@@ -107,14 +107,14 @@
   };
   const hay = rows.map(() => null);
   const text = (i) => (hay[i] ??= [rows[i][at.folder] + rows[i][at.clip], words[rows[i][at.verdict]],
-    ...["emotion", "told", "note"].map((key) => rows[i][at[key]])].join("\n").toLowerCase());
+    ...["emotion", "listed", "note"].map((key) => rows[i][at[key]])].join("\n").toLowerCase());
   const extend = (to) => {
     const part = document.createDocumentFragment();
     for (; drawn < Math.min(to, shown.length); drawn++) part.append(line(shown[drawn]));
     body.append(part);
     more.parentElement.hidden = drawn >= shown.length;
     const count = (n) => n.toLocaleString("en-US");
-    told.textContent = !shown.length ? "No line fits; clear the box or show more kinds."
+    status.textContent = !shown.length ? "No line fits; clear the box or show more kinds."
       : `${count(shown.length)} of ${count(rows.length)} lines${shown.length > drawn ? `, the first ${count(drawn)} drawn` : ""}`;
   };
   const refresh = () => {
