@@ -33,7 +33,6 @@ import numpy as np
 import torch
 
 from duchenne import io
-from duchenne.clipnets import recipe as clip_recipe
 from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.learner import ClipLearner, Task, answers
 from duchenne.clipnets.recipe import ClipRecipe
@@ -65,8 +64,12 @@ ON_GPU = Sizes(5.0, 16, (4096, 8192))
 
 def recipe(name: str, sizes: Sizes) -> ClipRecipe:
     """The shipped recipe; smaller for --quick."""
-    found = clip_recipe.read(name)
-    small: dict[str, Any] = {"frames": sizes.frames, "batch": sizes.batch, "taken": min(found.taken, sizes.frames)}
+    found = ClipRecipe.read(name)
+    small: dict[str, Any] = {
+        "frames": sizes.frames,
+        "batch_size": sizes.batch,
+        "frames_per_step": min(found.frames_per_step, sizes.frames),
+    }
     small["side"] = sizes.side if found.inputs == "crops" else 0
     return replace(found, **{key: value for key, value in small.items() if value})
 
@@ -77,7 +80,7 @@ def clips(recipe: ClipRecipe, count: int, folder: Path) -> list[Any]:
     if recipe.inputs == "points":
         frames = min(recipe.frames or 1_000_000, round(SECONDS_OF_POINTS * recipe.fps))
         return list(rng.normal(size=(count, frames, recipe.config(EMOTIONS).numbers)).astype(np.float32))
-    shape = (recipe.frames, recipe.side, recipe.side, recipe.channels * (2 if recipe.reader.scene else 1))
+    shape = (recipe.frames, recipe.image_size, recipe.image_size, recipe.channels * (2 if recipe.reader.scene else 1))
     found = []
     for i in range(count):
         path = folder / f"{i}.npy"
@@ -90,23 +93,25 @@ def measured(name: str, sizes: Sizes, device: torch.device, workers: int) -> dic
     """One network: its size, and its speed in use, in learning and in reading alone."""
     about = {"machine": machine.about(device) | {"workers": workers}, "sizes": asdict(sizes)}
     r, peak = recipe(name, sizes), machine.gemm(sizes.gemm, device, seconds=min(sizes.seconds, 0.5))
-    count = r.batch * sizes.batches
+    count = r.batch_size * sizes.batches
     with TemporaryDirectory() as folder:
         y, emotion = np.arange(count) % 2, np.arange(count) % EMOTIONS
         task = Task(clips(r, count, Path(folder)), y, emotion, EMOTIONS, np.array([], int))
         learner = ClipLearner(r, task, 0, device=device.type, workers=workers)
-        work, taken = multiply_adds(learner), min(1.0, r.taken / len(task.x[0])) if r.by_frame and r.taken else 1.0
+        work, taken = multiply_adds(learner), min(1.0, r.frames_per_step / len(task.x[0])) or 1.0
         used = use(learner, sizes)
         learnt, busy = learn(learner, sizes)
         alone = reading(learner)
     of_limit = 2 * work / 1e9 / peak["float32"]
     # `use` answers in float32, as a model that is loaded does; a frozen trunk is not carried back
-    back = of_limit * taken * (1 if r.frozen else 3) * (peak["float32"] / peak["bfloat16"] if learner.bf16 else 1)
+    back = (
+        of_limit * taken * (1 if r.freeze_backbone else 3) * (peak["float32"] / peak["bfloat16"] if learner.bf16 else 1)
+    )
     return {
         **about,
         "gemm": peak,
         "input": input_of(r.reader),
-        "batch": r.batch,
+        "batch": r.batch_size,
         "parameters": sum(each.numel() for each in learner.network.parameters()),
         "multiply_adds_per_clip": work,
         "precision_of_learning": "bfloat16" if learner.bf16 else "float32",
@@ -128,7 +133,7 @@ def multiply_adds(learner: ClipLearner) -> int:
 
 def use(learner: ClipLearner, sizes: Sizes) -> float:
     """Clips per second, reading included, of the quickest of the times that fit."""
-    rows, r = np.arange(2 * learner.recipe.batch), learner.recipe
+    rows, r = np.arange(2 * learner.recipe.batch_size), learner.recipe
 
     def work() -> Any:
         return answers(learner.network, learner.loader, rows, r)
@@ -153,12 +158,12 @@ def learn(learner: ClipLearner, sizes: Sizes) -> tuple[float, float]:
     while not times or sum(times) < sizes.seconds:
         times.append(machine.timed(lambda: next(step), learner.device))
     step.close()  # type: ignore[attr-defined]
-    return learner.recipe.batch * len(times) / sum(times), learner.loader.worked / sum(times)
+    return learner.recipe.batch_size * len(times) / sum(times), learner.loader.worked / sum(times)
 
 
 def reading(learner: ClipLearner) -> float:
     """Clips per second that come from the files when nothing is done with them."""
-    batches = np.array_split(np.arange(len(learner.task.x)), max(1, len(learner.task.x) // learner.recipe.batch))
+    batches = np.array_split(np.arange(len(learner.task.x)), max(1, len(learner.task.x) // learner.recipe.batch_size))
     works = [machine.timed(lambda: [None for _ in learner.loader(batches, 0)], torch.device("cpu")) for _ in range(3)]
     return len(learner.task.x) / min(works)
 
@@ -189,11 +194,11 @@ def table(found: dict[str, Any]) -> str:
 def main() -> None:
     """Measure every network in every place, one after the other, or write what was measured into the page."""
     parser = machine.parser(__doc__, (1,))
-    parser.add_argument("--networks", nargs="+", choices=tuple(clip_recipe.shipped()), default=[])
+    parser.add_argument("--networks", nargs="+", choices=tuple(ClipRecipe.shipped()), default=[])
     parser.add_argument("--workers", type=int, default=2, help="threads that read ahead")
     parser.add_argument("--texts", action="store_true", help="fill the table of docs/clip-networks.md, measure nothing")
     told = parser.parse_args()
-    networks = told.networks or list(QUICK_NETWORKS if told.quick else clip_recipe.shipped())
+    networks = told.networks or list(QUICK_NETWORKS if told.quick else ClipRecipe.shipped())
     sizes = QUICK if told.quick else ON_GPU if told.place == "cuda" else Sizes()
     if told.place:
         torch.set_num_threads(told.threads[0])

@@ -33,7 +33,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from duchenne import io
 from duchenne.datasets.fer2013 import CLASSES
-from duchenne.expression import recipe as expression_recipe
 from duchenne.expression.augment import augmented
 from duchenne.expression.learner import ExpressionLearner, loss
 from duchenne.expression.model import ExpressionModel
@@ -68,8 +67,12 @@ ON_GPU = Sizes((1, 32, 256, 4096), 1024, 5, (4096, 8192), 0.5)
 
 def recipe(kind: str, sizes: Sizes) -> ExpressionRecipe:
     """The shipped recipe of a network; thin ones for --quick."""
-    found = expression_recipe.read(kind, batch=sizes.learn)
-    return replace(found, widths=(4, 4, 4, 4)[: 3 + (kind == "ours")], full=8) if sizes.thin else found
+    found = ExpressionRecipe.read(kind, batch_size=sizes.learn)
+    return (
+        replace(found, widths=(4, 4, 4, 4)[: 3 + (kind == "ours")], **({"fc_size": 8} if kind == "paper" else {}))
+        if sizes.thin
+        else found
+    )
 
 
 def faces(count: int) -> tuple[np.ndarray, np.ndarray]:

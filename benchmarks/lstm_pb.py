@@ -392,7 +392,9 @@ def optimisation_path(sizes: Sizes) -> dict[str, Any]:
 
 def path(sequences: list[Any], batch: int, rate: float, epochs: int) -> dict[str, Any]:
     """One run: the curve holds, after each epoch, the seconds spent and the lowest mean loss of an epoch so far."""
-    recipe = PBRecipe("paper", hidden=32, layers=2, pb=16, context=16, batch=batch, rate=rate)
+    recipe = PBRecipe(
+        "paper", hidden_size=32, num_layers=2, pb_size=16, context_size=16, batch_size=batch, learning_rate=rate
+    )
     learner = PBLearner(recipe, sequences, np.arange(len(sequences)) % 2)
     curve: list[tuple[float, float]] = []
     start = time.perf_counter()
@@ -400,7 +402,7 @@ def path(sequences: list[Any], batch: int, rate: float, epochs: int) -> dict[str
     def tick(row: dict[str, Any]) -> None:
         curve.append((time.perf_counter() - start, min([row["loss"], *(loss for _, loss in curve[-1:])])))
 
-    fit(learner, Schedule(epochs, patience=max(10, epochs // 4)), tick=tick)
+    fit(learner, Schedule(epochs, lr_patience=max(10, epochs // 4)), on_epoch=tick)
     return {"batch": batch, "rate": rate, "epochs": epochs, "curve": curve}
 
 

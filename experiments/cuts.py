@@ -25,7 +25,7 @@ from duchenne.tabular.model import DescriptorModel
 
 HERE = Path(__file__).parent
 FPS = 25.0
-ONE = Recipe(bag=1, members=("boosting",), rounds=200, rate=0.08, folds=3)
+ONE = Recipe(n_boosters=1, candidates=("boosting",), n_estimators=200, learning_rate=0.08, folds=3)
 COMPARED = ("uncut", "movement")
 CUTS = ("whole", "start_0.2s_cut", "ends_cut_0-25%", "start_30%_cut", "rest_1.5s_before")
 

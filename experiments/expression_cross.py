@@ -27,8 +27,8 @@ from duchenne.clips.cache import Cache
 from duchenne.datasets import fer2013
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import data, learner
-from duchenne.expression import recipe as expression_recipe
 from duchenne.expression.data import Faces, Reader
+from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.expression.training import held_back
 from duchenne.metrics.classes import score_classes
 
@@ -66,7 +66,7 @@ def parts(faces: Faces, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def row(name: str, sets: dict[str, Faces], asked: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     """One network, learnt on the set `name`, judged on all."""
-    recipe = expression_recipe.read(asked.recipe, epochs=asked.epochs, seed=asked.seed)
+    recipe = ExpressionRecipe.read(asked.recipe, epochs=asked.epochs, seed=asked.seed)
     start = checkpoints.load(asked.model)[0] if asked.model else None
     faces, (learn, held, _) = sets[name], parts(sets[name], recipe.seed)
     pair = (faces.images[held], faces.labels[held]) if len(held) else None
@@ -75,7 +75,7 @@ def row(name: str, sets: dict[str, Faces], asked: argparse.Namespace, work: Path
         folder=work / name,
         device=asked.device,
         start=start,
-        tick=lambda told: print(
+        on_epoch=lambda told: print(
             f"{name}: epoch {told['epoch']} of {recipe.epochs}, loss {told['loss']:.4f}", flush=True
         ),
     )

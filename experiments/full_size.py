@@ -15,10 +15,13 @@ import numpy as np
 
 from duchenne import io, metrics
 from duchenne.datasets import splits
-from duchenne.lstm_pb import recipe
 from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import PBRecipe
 
-SIZES = {"small": {}, "full": {"hidden": 512, "layers": 4, "pb": 64, "context": 64, "batch": 32}}
+SIZES = {
+    "small": {},
+    "full": {"hidden_size": 512, "num_layers": 4, "pb_size": 64, "context_size": 64, "batch_size": 32},
+}
 
 
 def main() -> None:
@@ -26,11 +29,11 @@ def main() -> None:
     root = Path(os.environ["DUCHENNE_DATA"]) / "data" / "pedfe"
     with np.load(root / "points.npz") as stored:
         people, y = stored["subject"].astype(str), stored["genuine"].astype(int)
-    x = PBModel(recipe.read("lstm-pb-small")).table(list(io.load_tracks(root / "points.npz")))
+    x = PBModel(PBRecipe.read("lstm-pb-small")).table(list(io.load_tracks(root / "points.npz")))
     train, test = next(iter(splits.by_person(people, 5, 0)))
     found = {"data": "PEDFE, open part", "protocol": "the first of five person-disjoint folds", "sizes": {}}
     for name, sizes in SIZES.items():
-        model = PBModel(recipe.read("lstm-pb-small", **sizes), tick=lambda row: print(row, flush=True))
+        model = PBModel(PBRecipe.read("lstm-pb-small", **sizes), on_epoch=lambda row: print(row, flush=True))
         model.fit_table(x[train], y[train], people[train])
         p = model.predict_table(x[test])[:, 1]
         seen = np.isfinite(p)

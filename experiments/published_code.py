@@ -28,9 +28,9 @@ from sklearn.linear_model import RidgeCV
 from duchenne import __version__, io, metrics
 from duchenne.datasets import splits
 from duchenne.learn.linear import Linear
-from duchenne.lstm_pb import recipe
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.network import LSTMPB
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.metrics import intervals
 
 HERE = Path(__file__).parent
@@ -41,8 +41,9 @@ EPOCHS, FOLDS, PAIRS, SEED = 8, 5, 40, 0
 
 def model(reading: str) -> PBModel:
     """Of the small recipe's size, not yet fitted."""
-    changes = {"epochs": EPOCHS, "batch": 32, "patience": 5, "recognition": 20}
-    return PBModel(recipe.read("lstm-pb-small", reading=reading, seed=SEED, **changes))
+    changes = {"epochs": EPOCHS, "batch_size": 32, "lr_patience": 5}
+    changes |= {} if reading == "published-code" else {"recognition_steps": 20}
+    return PBModel(PBRecipe.of_reading(reading, seed=SEED, **changes))
 
 
 def partners(subject: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -243,7 +244,7 @@ def main() -> None:
         "data": "PEDFE, open part, head pose taken out",
         "clips": len(data["x"]),
         "people": len(np.unique(data["subject"])),
-        "network": {key: getattr(r, key) for key in ("hidden", "layers", "pb", "context", "fps", "epochs", "recognition")},
+        "network": {key: getattr(r, key) for key in ("hidden_size", "num_layers", "pb_size", "context_size", "fps", "epochs")},
         "dependence": dependence(data),
         "auc": {name: auc(p, data["genuine"], data["subject"]) for name, p in answers(data)},
         "folds": FOLDS,

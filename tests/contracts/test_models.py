@@ -21,7 +21,7 @@ from duchenne.tabular.model import DescriptorModel
 #: Shipped models that tell genuine from posed.
 JUDGES = [name for name in checkpoints.shipped() if name != "expression"]
 
-SMALL = Recipe(rounds=15, columns=0.5, bins=8, bag=2, folds=4, penalty=0.1)
+SMALL = Recipe(n_estimators=15, colsample_bytree=0.5, max_bin=8, n_boosters=2, folds=4, C=0.1)
 KINDS = [*FAMILIES, "smile"]
 # far apart in speed, in where they start and in how the head moves: no family is blind to all of it
 POSED = replace(simulate.POSED, neutral_before=0.0, onset=0.1, head_motion=4.0)
@@ -154,8 +154,9 @@ def test_it_refuses_before_it_is_fitted_and_with_too_little(fitted, clips):
 
 def unfitted_pb(reading):
     """Tiny."""
-    sizes = {"hidden": 16, "layers": 2, "pb": 8, "context": 8, "epochs": 20, "batch": 8, "rate": 1e-2, "bag": 2}
-    return PBModel(PBRecipe(reading, head=reading != "solved", pose=reading == "solved", **sizes))
+    sizes = {"hidden_size": 16, "num_layers": 2, "pb_size": 8, "context_size": 8, "epochs": 20, "batch_size": 8}
+    own = {"pose": True, "n_networks": 2} if reading == "solved" else {"head": True}
+    return PBModel(PBRecipe(reading, learning_rate=1e-2, **sizes, **own))
 
 
 @pytest.fixture(scope="module", params=READINGS)

@@ -28,7 +28,7 @@ def _add(path: Path) -> None:
         recipe: Annotated[str | None, typer.Option(help="A TOML of your own instead of the shipped one.")] = None,
         frames: Annotated[int | None, typer.Option(help="Frames of a clip, evenly over its seconds.")] = None,
         fps: Annotated[float | None, typer.Option(help="Frames a second instead, of --frames the middle ones.")] = None,
-        size: Annotated[int | None, typer.Option(help="Pixels of a face, each way.")] = None,
+        image_size: Annotated[int | None, typer.Option(help="Pixels of a face, each way.")] = None,
         backbone: Annotated[str | None, typer.Option(help="Another trunk under the same network.")] = None,
         task: Annotated[str | None, typer.Option(help="authenticity, multi or classes.")] = None,
         loss: Annotated[str | None, typer.Option(help="cross-entropy, euclidean, focal or multilabel-focal.")] = None,
@@ -36,12 +36,12 @@ def _add(path: Path) -> None:
             str | None,
             typer.Option(help="Published weights (.safetensors, .pth) or an expression model to start from."),
         ] = None,
-        frozen: Annotated[
-            bool | None, typer.Option("--frozen/--all", help="Whether the trunk stays as it was loaded.")
+        freeze_backbone: Annotated[
+            bool | None, typer.Option(help="Whether the backbone stays as it was loaded.")
         ] = None,
         epochs: Annotated[int | None, typer.Option(help="Passes over the clips, at most.")] = None,
-        batch: Annotated[int | None, typer.Option(help="Clips at a time.")] = None,
-        accumulate: Annotated[int | None, typer.Option(help="Batches that make a step.")] = None,
+        batch_size: Annotated[int | None, typer.Option(help="Clips at a time.")] = None,
+        accumulate_steps: Annotated[int | None, typer.Option(help="Batches that make a step.")] = None,
         device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
         workers: Annotated[int, typer.Option(help="Threads that read crops ahead.", min=0)] = 2,
         jobs: Annotated[int, typer.Option(help="Processes that follow faces and cut crops.", min=1)] = 1,
@@ -51,14 +51,15 @@ def _add(path: Path) -> None:
         seed: Annotated[int | None, typer.Option(help="Seed of weights, order and who is left out.")] = None,
         fresh: Fresh = False,
     ) -> None:
-        from duchenne.clipnets import recipe as clip_recipe
         from duchenne.clipnets import training
+        from duchenne.clipnets.recipe import ClipRecipe
 
         changes = {
-            "frames": frames, "fps": fps, "side": size, "backbone": backbone, "task": task, "loss": loss,
-            "frozen": frozen, "epochs": epochs, "batch": batch, "accumulate": accumulate, "seed": seed,
+            "frames": frames, "fps": fps, "image_size": image_size, "backbone": backbone, "task": task, "loss": loss,
+            "freeze_backbone": freeze_backbone, "epochs": epochs, "batch_size": batch_size,
+            "accumulate_steps": accumulate_steps, "seed": seed,
         }  # fmt: skip
-        chosen = clip_recipe.read(recipe or path.stem, **changes)
+        chosen = ClipRecipe.read(recipe or path.stem, **changes)
         with _bar() as (say, tick):
             card = training.train(
                 manifest, out, chosen, device=device, weights=weights, workers=workers, jobs=jobs, cache=cache,

@@ -16,7 +16,9 @@ _OFTEN = 500  # pictures between two lines on how many are read
 _Out = Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")]
 _Recipe = Annotated[str | None, typer.Option(help="Name of a shipped recipe, or a TOML with your own.")]
 _Epochs = Annotated[int | None, typer.Option(help="How many epochs; else the recipe's.")]
-_Images = Annotated[int | None, typer.Option(help="Pictures per epoch, after each of which it may be stopped; 0: all.")]
+_ImagesPerEpoch = Annotated[
+    int | None, typer.Option(help="Pictures per epoch, after each of which it may be stopped; 0: all.")
+]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 _Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and whoever is held back.")]
 _Aligned = Annotated[bool, typer.Option("--aligned", help="Pictures are cropped faces; look for none in them.")]
@@ -32,7 +34,7 @@ def train_expression(
     out: _Out,
     recipe: _Recipe = "ours",
     epochs: _Epochs = None,
-    images: _Images = None,
+    images_per_epoch: _ImagesPerEpoch = None,
     validation: Annotated[
         str | None, typer.Option(help="Fold of the data, or folder of class folders, to choose the epoch by.")
     ] = None,
@@ -44,10 +46,10 @@ def train_expression(
     fresh: Fresh = False,
 ) -> None:
     """Train a network that names a face's emotion; killed at any moment, the same command goes on."""
-    from duchenne.expression import recipe as expression_recipe
     from duchenne.expression import training
+    from duchenne.expression.recipe import ExpressionRecipe
 
-    chosen = expression_recipe.read(recipe or "ours", epochs=epochs, images=images, seed=seed)
+    chosen = ExpressionRecipe.read(recipe or "ours", epochs=epochs, images_per_epoch=images_per_epoch, seed=seed)
     reader = _reader(aligned, person, skip_missing_faces)
     card = training.train(
         data, out, chosen, reader=reader, validation=validation, device=device, resume=not fresh, log=log
@@ -68,9 +70,8 @@ def finetune(
         Literal["emotions", "units", "intensity"] | None,
         typer.Option(help="What to learn: emotions, action units there or not, or their intensity 0 to 5."),
     ] = None,
-    frozen: Annotated[
-        bool | None,
-        typer.Option("--frozen/--all", help="Only the output learns, or everything; else the recipe's way."),
+    freeze_backbone: Annotated[
+        bool | None, typer.Option(help="Only the output learns, or everything; else the recipe's way.")
     ] = None,
     recipe: _Recipe = None,
     units: Annotated[str | None, typer.Option(help="Which action units, such as AU6,AU12; else all there are.")] = None,
@@ -78,7 +79,7 @@ def finetune(
         int, typer.Option(help="Person-disjoint folds for the card's scores; 0 leaves them out.", min=0)
     ] = 5,
     epochs: _Epochs = None,
-    images: _Images = None,
+    images_per_epoch: _ImagesPerEpoch = None,
     aligned: _Aligned = False,
     person: _Person = None,
     skip_missing_faces: _Skip = False,
@@ -88,16 +89,22 @@ def finetune(
 ) -> None:
     """Let a network that knows emotions learn other ones, or action units; killed, the same command goes on."""
     from duchenne.errors import UsageError
-    from duchenne.expression import recipe as expression_recipe
     from duchenne.expression import training
+    from duchenne.expression.recipe import ExpressionRecipe
 
-    task = head or (expression_recipe.read(recipe).head if recipe else "emotions")
+    task = head or (ExpressionRecipe.read(recipe).head if recipe else "emotions")
     if units is not None and task == "emotions":
         raise UsageError("--units chooses among action units; pass --head units or --head intensity with it.")
-    changes: dict[str, Any] = {"epochs": epochs, "images": images, "seed": seed, "frozen": frozen, "head": task}
-    if frozen and recipe is None:
-        changes["rate"] = training.FROZEN_RATE
-    chosen = expression_recipe.read(recipe or training.TRANSFER[task], **changes)
+    changes: dict[str, Any] = {
+        "epochs": epochs,
+        "images_per_epoch": images_per_epoch,
+        "seed": seed,
+        "freeze_backbone": freeze_backbone,
+        "head": task,
+    }
+    if freeze_backbone and recipe is None:
+        changes["learning_rate"] = training.FROZEN_RATE
+    chosen = ExpressionRecipe.read(recipe or training.TRANSFER[task], **changes)
     only = None if units is None else [name.strip() for name in units.split(",")]
     card = training.finetune(
         *(model, data, out),

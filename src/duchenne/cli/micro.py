@@ -84,9 +84,9 @@ def train_micro_expressions(
     Killed at any moment, the same command goes on.
     """
     from duchenne import micro
-    from duchenne.micro import recipe as micro_recipe
+    from duchenne.micro.recipe import MicroRecipe
 
-    chosen = micro_recipe.read(recipe, epochs=epochs, seed=seed)
+    chosen = MicroRecipe.read(recipe, epochs=epochs, seed=seed)
     card = micro.train(
         data, out, chosen, seeing=features, classes=classes, rate=rate, device=device, resume=not fresh, log=log
     )

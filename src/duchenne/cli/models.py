@@ -52,14 +52,14 @@ def _described(folder: Path) -> str:
 
 
 def _networks() -> None:
-    from duchenne.clipnets import recipe as clip_recipe
+    from duchenne.clipnets.recipe import ClipRecipe
     from duchenne.clipnets.training import input_of
     from duchenne.methods import inventory
 
-    for name in clip_recipe.shipped():
+    for name in ClipRecipe.shipped():
         found = inventory.network(name)
         work = f"; {found.multiply_adds / 1e9:.1f} billion multiply-adds a clip" if found.multiply_adds else ""
-        reads = input_of(clip_recipe.read(name).reader)
+        reads = input_of(ClipRecipe.read(name).reader)
         typer.echo(
             f"{name:<17} reads {reads}; {found.weights / 1e6:.2f} million weights{work}; starts from: {found.published}"
         )
@@ -107,11 +107,11 @@ def train_descriptors(
         Path | None, typer.Option(help="CSV of smile descriptors with genuine and subject or group.")
     ] = None,
     family: Annotated[
-        str, typer.Option(help="Which descriptors: dynamics, movement, uncut, face, head, activity, …")
-    ] = "dynamics",
+        str | None, typer.Option(help="Which descriptors: dynamics (default), movement, uncut, face, head, activity, …")
+    ] = None,
     smile_share: Annotated[
-        float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
-    ] = 0.0,
+        float | None, typer.Option(help="Weight of the shipped smile expert on smiles; default: 0.", min=0, max=1)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and boosters.")] = 0,
     fresh: Fresh = False,
 ) -> None:
@@ -121,10 +121,13 @@ def train_descriptors(
     if (manifest is None) == (table is None):
         raise UsageError("Give either --manifest with clips or --table with smile descriptors.")
     if table is not None:
+        if family is not None or smile_share is not None:
+            raise UsageError("A table holds the smile's descriptors; leave out --family and --smile-share.")
         card = training.train_table(table, out, seed=seed, resume=not fresh, log=log)
     else:
+        share = smile_share or 0.0
         card = training.train(
-            str(manifest), out, family=family, seed=seed, smile_share=smile_share, resume=not fresh, log=log
+            str(manifest), out, family=family or "dynamics", seed=seed, smile_share=share, resume=not fresh, log=log
         )
     typer.echo(_told(out, card))
 
@@ -166,7 +169,7 @@ def train_lstm_pb(
         bool | None, typer.Option("--per-emotion/--pooled", help="A network per emotion, or one for all.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the clips, at most.")] = None,
-    hidden: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
+    hidden_size: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and folds.")] = None,
     fresh: Fresh = False,
 ) -> None:
@@ -174,11 +177,14 @@ def train_lstm_pb(
 
     Options take the place of what the recipe says, which is by default the shipped one of the reading.
     """
-    from duchenne.lstm_pb import recipe as recipes
+    from duchenne.lstm_pb.recipe import PBRecipe
     from duchenne.methods import training
 
-    recipe = recipe or ("lstm-pb" if reading in (None, "solved") else "lstm-pb-small")
-    chosen = recipes.read(recipe, reading=reading, per_emotion=per_emotion, epochs=epochs, hidden=hidden, seed=seed)
+    changes = {"per_emotion": per_emotion, "epochs": epochs, "hidden_size": hidden_size, "seed": seed}
+    if recipe is None:
+        chosen = PBRecipe.of_reading(reading or "solved", **changes)
+    else:
+        chosen = PBRecipe.read(recipe, reading=reading, **changes)
     card = training.train_pb(manifest, out, chosen, resume=not fresh, log=log)
     typer.echo(
         f"{out}: {card['people']} people, {card['clips']} clips; accuracy {card['accuracy']:.3f}, "

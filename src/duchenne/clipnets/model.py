@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 
 from duchenne.clipnets.evidence import clip_evidence
 from duchenne.clipnets.inputs import ClipReader, Pictures
-from duchenne.clipnets.learner import ClipLearner, Loader, Task, answers
+from duchenne.clipnets.learner import ClipLearner, Task, answers
+from duchenne.clipnets.loader import Loader
 from duchenne.clipnets.network import ClipNet
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.errors import InputError
-from duchenne.learn import pieces
+from duchenne.learn import loop, optim, pieces
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
-from duchenne.learn.loop import fit
-from duchenne.learn.optim import device_of
 from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question
 
 __all__ = ["ClipModel", "ClipRecipe"]
@@ -59,7 +57,7 @@ class ClipModel(Classifier):
     device: str = "cpu"
     weights: Path | str | None = None
     workers: int = 2
-    tick: Any = None
+    on_epoch: Any = None
     waited: float = math.nan
 
     @property
@@ -71,7 +69,7 @@ class ClipModel(Classifier):
         """Fit on what `reader` reads (N,), None where a clip cannot be read.
 
         InputError with fewer than four people, one label only, or without the emotions that the task needs;
-        `learn.loop.Diverged` where a loss is no number.
+        `learn.loop.Diverged` where a loss is not finite.
         """
         usable = np.array([each is not None for each in x], bool)
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
@@ -115,7 +113,7 @@ class ClipModel(Classifier):
 
     def on(self, device: str) -> str:
         """UsageError for a device that is not there."""
-        self.device = device_of(device).type
+        self.device = optim.device_of(device).type
         return self.device
 
     def evidence(self, x: Array) -> tuple[Evidence, ...]:
@@ -149,7 +147,7 @@ class ClipModel(Classifier):
         """(rows that can be read, the mean of what the networks say of them), if there are any."""
         if not self.networks:
             raise InputError("This model has not been fitted; call fit or load a trained one.")
-        rows, device = np.flatnonzero([each is not None for each in x]), device_of(self.device)
+        rows, device = np.flatnonzero([each is not None for each in x]), optim.device_of(self.device)
         if not len(rows):
             return
         loader = Loader(self.recipe, x, self.workers)
@@ -159,10 +157,10 @@ class ClipModel(Classifier):
     def _parts(self, groups: Array) -> Iterator[tuple[Array, Array]]:
         """(learnt from, held back) of each network."""
         r, people = self.recipe, np.unique(groups)
-        if r.bag > 1:
-            yield from person_folds(groups, min(r.bag, len(people)), r.seed)
+        if r.n_networks > 1:
+            yield from person_folds(groups, min(r.n_networks, len(people)), r.seed)
             return
-        some = np.random.default_rng(r.seed).permutation(people)[: max(1, round(r.held_out * len(people)))]
+        some = np.random.default_rng(r.seed).permutation(people)[: max(1, round(r.validation_fraction * len(people)))]
         held = np.isin(groups, some)
         yield np.flatnonzero(~held), np.flatnonzero(held)
 
@@ -175,16 +173,14 @@ class ClipModel(Classifier):
         learner = ClipLearner(
             self.recipe, task, self.recipe.seed + i, device=self.device, start=start, workers=self.workers
         )
-        name = f"{i + 1}" if self.recipe.bag > 1 else ""
-        tick = None if self.tick is None else lambda row: self.tick({**row, "network": name})
-        self.curves[name] = fit(learner, self.recipe.schedule, self._place(name, task, groups), tick)
+        name = f"{i + 1}" if self.recipe.n_networks > 1 else ""
+        on_epoch = None if self.on_epoch is None else lambda row: self.on_epoch({**row, "network": name})
+        self.curves[name] = loop.fit(learner, self.recipe.schedule, self._place(name, task, groups), on_epoch)
         return learner
 
     def _about(self, learnt: list[ClipLearner]) -> Json:
-        device = learnt[0].device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         return {
-            "device": f"{device.type} {name}".strip(),
+            "device": optim.described(learnt[0].device),
             "precision": "bfloat16" if learnt[0].bf16 else "float32",
             "weights": sum(each.numel() for each in self.networks[0].parameters()),
             "started_from": None if self.weights is None else Path(self.weights).name,
@@ -207,7 +203,7 @@ class ClipModel(Classifier):
 
     def _place(self, name: str, task: Task, groups: Array) -> Path | None:
         """Where the epochs of one network are kept. How long it goes on is free."""
-        told = {**asdict(self.recipe), "epochs": 0, "stop": 0, "weights": str(self.weights or "")}
+        told = {**self.recipe.lasting(), "weights": str(self.weights or "")}
         # a picture of each, as to read all would take long
         some = [clip.at(np.arange(1)) if isinstance(clip, Pictures) else clip for clip in task.x]
         about = [told, list(map(len, task.x)), groups.tolist()]

@@ -35,14 +35,14 @@ class ClipConfig:
     """What a network is, and what it reads and says.
 
     emotions              how many, of the tasks `multi` and `classes`
-    channels, side        of a picture; of `context` the face's, to which the whole frame's come
-    per_image             each picture is brought to mean 0 and spread 1 by its own levels
+    channels, image_size  of an image; of `context` the face's, to which the whole frame's come
+    per_image_standardization  each image is brought to mean 0 and spread 1 by its own levels
     numbers               of a frame of points
-    own, speed            of points read as a movement: they are told against their mean in the clip; beside them stands
-                          what each has changed since the frame before
+    subtract_mean, velocity  of points read as a movement: less their mean in the clip; beside them stands what each has
+                          changed since the frame before
     width, depth          of the trunk that reads points: neurons, and of `volume` its filters and layers
-    hidden, layers, both  of the LSTM; `both`: one forwards and one backwards. Of `context` neurons above both trunks
-    pool                  the LSTM's last state, or the mean of all, or that and the greatest of each number
+    hidden_size, num_layers, bidirectional  of the LSTM. Of `context` neurons above both trunks
+    pooling               the LSTM's last state, or the mean of all, or that and the greatest of each number
     dropout               before the output, and inside the trunk that reads points
     """
 
@@ -52,34 +52,34 @@ class ClipConfig:
     task: str = "authenticity"
     emotions: int = 0
     channels: int = 3
-    side: int = 112
-    per_image: bool = False
+    image_size: int = 112
+    per_image_standardization: bool = False
     numbers: int = 80
-    own: bool = False
-    speed: bool = False
+    subtract_mean: bool = False
+    velocity: bool = False
     width: int = 64
     depth: int = 4
-    hidden: int = 256
-    layers: int = 1
-    both: bool = False
-    pool: str = "last"
+    hidden_size: int = 256
+    num_layers: int = 1
+    bidirectional: bool = False
+    pooling: str = "last"
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
         """UsageError for what makes no network."""
-        for name, known in (("kind", KINDS), ("inputs", INPUTS), ("task", TASKS), ("pool", POOLS)):
+        for name, known in (("kind", KINDS), ("inputs", INPUTS), ("task", TASKS), ("pooling", POOLS)):
             if getattr(self, name) not in known:
                 told = ", ".join(known)
                 raise UsageError(f"A clip network's {name} must be one of {told}, found '{getattr(self, name)}'.")
         if self.inputs == "crops" and self.backbone not in BACKBONES:
             raise UsageError(f"There is no backbone '{self.backbone}'; choose one of {', '.join(BACKBONES)}.")
-        if self.inputs == "crops" and self.side < LEAST[self.backbone]:
+        if self.inputs == "crops" and self.image_size < LEAST[self.backbone]:
             least = f"at least {LEAST[self.backbone]} pixels a side"
-            raise UsageError(f"The backbone {self.backbone} reads pictures of {least}, found {self.side}.")
+            raise UsageError(f"The backbone {self.backbone} reads pictures of {least}, found {self.image_size}.")
         if self.inputs == "points" and self.kind == "context":
             raise UsageError("Context is read from pictures of the whole frame; points have none.")
-        if (self.own or self.speed) and (self.inputs == "crops" or self.by_frame):
-            raise UsageError("Only points read as a movement have a mean in the clip and a speed; unset own and speed.")
+        if (self.subtract_mean or self.velocity) and (self.inputs == "crops" or self.by_frame):
+            raise UsageError("Only points read as a movement have subtract_mean and velocity; leave them out.")
         if self.task != "authenticity" and self.emotions < 1:
             raise UsageError(f"The task '{self.task}' needs emotions to tell, found none.")
 
@@ -91,7 +91,7 @@ class ClipConfig:
     @property
     def levels(self) -> int:
         """How many means and spreads the network keeps: one of each number of a frame, or of each channel."""
-        return self.numbers * (2 if self.speed else 1) if self.inputs == "points" else self.channels
+        return self.numbers * (2 if self.velocity else 1) if self.inputs == "points" else self.channels
 
 
 class ClipNet(nn.Module):
@@ -118,11 +118,15 @@ class ClipNet(nn.Module):
         width: Any = self.trunk.width
         if config.kind == "context":
             self.scene = _trunk(config)
-            self.fuse = nn.Sequential(nn.Linear(2 * width, config.hidden), nn.ReLU())
-            width = config.hidden
+            self.fuse = nn.Sequential(nn.Linear(2 * width, config.hidden_size), nn.ReLU())
+            width = config.hidden_size
         if config.kind == "lstm":
-            self.lstm = nn.LSTM(width, config.hidden, config.layers, batch_first=True, bidirectional=config.both)
-            width = config.hidden * (2 if config.both else 1) * (2 if config.pool == "mean+peak" else 1)
+            self.lstm = nn.LSTM(
+                width, config.hidden_size, config.num_layers, batch_first=True, bidirectional=config.bidirectional
+            )
+            width = (
+                config.hidden_size * (2 if config.bidirectional else 1) * (2 if config.pooling == "mean+peak" else 1)
+            )
         self.drop = nn.Dropout(config.dropout)
         self.heads = nn.ModuleDict({name: nn.Linear(width, out) for name, out in _heads(config).items()})
 
@@ -147,7 +151,7 @@ class ClipNet(nn.Module):
         shape = (-1, 1, 1) if self.config.inputs == "crops" else (-1,)
         mean, spread = (each.repeat(len(self.trunks)).view(shape) for each in (self.mean, self.spread))
         x = (x.float() - mean) / spread
-        if not self.config.per_image:
+        if not self.config.per_image_standardization:
             return x
         parts = x.reshape(*x.shape[:-3], len(self.trunks), -1, *x.shape[-2:])
         parts = parts - parts.mean(dim=(-3, -2, -1), keepdim=True)
@@ -161,7 +165,7 @@ class ClipNet(nn.Module):
 
     def _checked(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         c = self.config
-        frame = (c.numbers,) if c.inputs == "points" else (c.channels * len(self.trunks), c.side, c.side)
+        frame = (c.numbers,) if c.inputs == "points" else (c.channels * len(self.trunks), c.image_size, c.image_size)
         if tuple(x.shape[2:]) != frame or mask.shape != x.shape[:2]:
             raise InputError(
                 f"The network reads frames of {'×'.join(map(str, frame))} with a mask, found {tuple(x.shape)} with "
@@ -184,10 +188,10 @@ class ClipNet(nn.Module):
         return out.float()
 
     def moved(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Points (B, T, F), padding behind, as `own` and `speed` have them told; anything else as it is."""
-        if self.config.own:
+        """Points (B, T, F), padding behind, as `subtract_mean` and `velocity` have them; anything else as it is."""
+        if self.config.subtract_mean:
             x = x - (x * (mask / mask.sum(1, keepdim=True))[..., None]).sum(1, keepdim=True)
-        if self.config.speed:
+        if self.config.velocity:
             x = torch.cat([x, torch.cat([torch.zeros_like(x[:, :1]), x.diff(dim=1)], dim=1)], dim=2)
         return x
 
@@ -208,11 +212,11 @@ class ClipNet(nn.Module):
             length = mask.sum(1).cpu()
             packed = rnn.pack_padded_sequence(seen, length, batch_first=True, enforce_sorted=False)
             states, (last, _) = self.lstm(packed)
-            if self.config.pool == "last":
-                return torch.cat(list(last[-2:] if self.config.both else last[-1:]), dim=1)
+            if self.config.pooling == "last":
+                return torch.cat(list(last[-2:] if self.config.bidirectional else last[-1:]), dim=1)
             states = rnn.pad_packed_sequence(states, batch_first=True)[0]
             mean = states.sum(1) / mask.sum(1, keepdim=True)  # 0 in padding
-            if self.config.pool == "mean":
+            if self.config.pooling == "mean":
                 return torch.as_tensor(mean)
             return torch.cat([mean, states.masked_fill(~mask[..., None], -torch.inf).amax(1)], dim=1)
 

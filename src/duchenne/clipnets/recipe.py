@@ -1,97 +1,110 @@
-"""How a clip network is made and learnt, as TOML: read and checked. An unknown key is an error, not a wish."""
+"""How a clip network is made and trained: see `learn.recipes`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from duchenne.clipnets.inputs import LEAST, ClipReader
 from duchenne.clipnets.network import INPUTS, KINDS, POOLS, TASKS, ClipConfig
 from duchenne.errors import UsageError
 from duchenne.expression.recipe import PRECISIONS, ExpressionRecipe
-from duchenne.learn import recipes
-from duchenne.learn.loop import Schedule
+from duchenne.learn.loop import KEEPS, Schedule
 from duchenne.learn.losses import LOSSES, WEIGHINGS
+from duchenne.learn.recipes import Above, Recipe, setting
 
-KEEPS = ("best", "last")
+_CROPS, _POINTS = {"inputs": ("crops",)}, {"inputs": ("points",)}
+_LSTM = {"kind": ("lstm",)}
+AUGMENTATION = ("horizontal_flip", "rotation", "translation", "scale", "shear", "random_erasing")
 
 
 @dataclass(frozen=True)
-class ClipRecipe:
-    """What is read (`clipnets.inputs`), the network (`clipnets.network.ClipConfig`), then its learning.
+class ClipRecipe(Recipe):
+    """What is read (`clipnets.inputs`), the network (`clipnets.network.ClipConfig`), then its training.
 
-    bag         networks, each of which leaves out other people and all of which judge; 1: one, which leaves out the
-                share `held_out` of the people
-    frozen      the trunk stays as it was loaded
-    epochs      passes over the clips; learning ends before, after `stop` without a better score (0: never)
-    keep        the epoch that answers best for the people left out, or the last
-    batch       clips at a time; `accumulate` such batches make a step
-    taken       frames of a clip that a network which judges frame by frame sees in a pass, drawn anew (0: all)
-    rate        of Adam, rising over `warm` steps and falling as a half cosine to nothing; `trunk` is the trunk's share
-    decay       of weights, decoupled (AdamW); biases and norms do not decay
-    ema         how slowly the averaged weights follow, which are kept; 0 keeps the weights themselves
-    loss        of `learn.losses.LOSSES`, with `gamma` and `alpha` where it has them
-    weighing    of the tasks genuine-or-posed and emotion, whose `weights` are used where it is "fixed"
-    smoothing   share of a label that is spread over all answers
-    flip, turn, shift, scale, shear, erase   as `expression.recipe` tells, the same for all frames of a clip
-    vary        points are seen as another take of the movement (`features.sequences.varied`), which rests before it
-                begins for up to `rest` s
-    precision   of arithmetic in learning: bfloat16 where the machine has it in hardware with "auto"
+    n_networks          networks, each of which leaves out other people and all of which judge; 1: one, which leaves out
+                        the share `validation_fraction` of the people
+    freeze_backbone     the backbone stays as it was loaded
+    epochs              passes over the clips; training ends before, after `early_stopping_patience` epochs without a
+                        better score (0: never)
+    checkpoint          the epoch that answers best for the people left out, or the last
+    batch_size          clips at a time; `accumulate_steps` such batches make a step
+    frames_per_step     frames of a clip that a network which judges frame by frame sees in a pass, drawn anew (0: all)
+    learning_rate       of Adam, rising over `warmup_steps` and falling as a half cosine to nothing; times
+                        `backbone_lr_scale` for the backbone
+    weight_decay        decoupled (AdamW); biases and norms do not decay
+    ema_decay           how slowly the averaged weights follow, which are kept; 0 keeps the weights themselves
+    loss                of `learn.losses.LOSSES`, with `gamma` and `alpha` where it has them
+    task_weighting      of the tasks genuine-or-posed and emotion, with `task_weights` where it is "fixed"
+    label_smoothing     share of a label that is spread over all answers
+    horizontal_flip, rotation, translation, scale, shear, random_erasing   as in `expression.recipe`, the same for all
+                        frames of a clip
+    augment_movement    points are seen as another take of the movement (`features.sequences.varied`), which rests
+                        before it begins for up to `rest` s
+    precision           of arithmetic in training: bfloat16 where the machine has it in hardware with "auto"
     """
 
-    kind: str = "lstm"
-    inputs: str = "crops"
-    backbone: str = "resnet50"
-    task: str = "authenticity"
-    frames: int = 20
-    fps: float = 0.0
-    side: int = 112
-    channels: int = 3
-    per_image: bool = False
-    pose: bool = False
-    own: bool = False
-    speed: bool = False
-    width: int = 64
-    depth: int = 4
-    hidden: int = 256
-    layers: int = 1
-    both: bool = False
-    pool: str = "last"
-    dropout: float = 0.5
+    folder: ClassVar[str] = "clips"
 
-    bag: int = 1
-    held_out: float = 0.2
-    frozen: bool = False
-    epochs: int = 30
-    stop: int = 0
-    keep: str = "best"
-    batch: int = 8
-    accumulate: int = 1
-    taken: int = 0
-    rate: float = 1e-4
-    trunk: float = 1.0
-    warm: int = 0
-    decay: float = 0.01
-    ema: float = 0.0
-    loss: str = "cross-entropy"
-    gamma: float = 2.0
-    alpha: float = 0.5
-    weighing: str = "sum"
-    weights: tuple[float, float] = (1.0, 1.0)
-    smoothing: float = 0.0
+    kind: str = setting("lstm", choices=KINDS)
+    inputs: str = setting("crops", choices=INPUTS)
+    backbone: str = setting("resnet50", when=_CROPS)
+    task: str = setting("authenticity", choices=TASKS)
+    frames: int = setting(20, 0, 10_000)
+    fps: float = setting(0.0, 0, 1000)
+    image_size: int = setting(112, 8, 1024, when=_CROPS, was="side")
+    channels: int = setting(3, choices=(1, 3), when=_CROPS)
+    per_image_standardization: bool = setting(False, when=_CROPS, was="per_image")
+    pose: bool = setting(False, when=_POINTS)
+    subtract_mean: bool = setting(False, when={**_POINTS, "kind": ("lstm", "volume")}, was="own")
+    velocity: bool = setting(False, when={**_POINTS, "kind": ("lstm", "volume")}, was="speed")
+    width: int = setting(64, 1, 8192, when=_POINTS)
+    depth: int = setting(4, 1, 12, when={**_POINTS, "kind": ("volume",)})
+    hidden_size: int = setting(256, 1, 8192, when={"kind": ("lstm", "context")}, was="hidden")
+    num_layers: int = setting(1, 1, 16, when=_LSTM, was="layers")
+    bidirectional: bool = setting(False, when=_LSTM, was="both")
+    pooling: str = setting("last", choices=POOLS, when=_LSTM, was="pool")
+    dropout: float = setting(0.5, 0, 0.9)
 
-    flip: bool = True
-    turn: float = 0.0
-    shift: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    erase: float = 0.0
-    vary: bool = True
-    rest: float = 0.0
+    n_networks: int = setting(1, 1, 100, was="bag")
+    validation_fraction: float = setting(0.2, 0.01, 0.5, when={"n_networks": (1,)}, was="held_out")
+    freeze_backbone: bool = setting(False, was="frozen")
+    epochs: int = setting(30, 1, 1_000_000)
+    early_stopping_patience: int = setting(0, 0, 1_000_000, was="stop")
+    checkpoint: str = setting("best", choices=KEEPS, was="keep")
+    batch_size: int = setting(8, 1, 1_000_000, was="batch")
+    accumulate_steps: int = setting(1, 1, 1_000_000, was="accumulate")
+    frames_per_step: int = setting(0, 0, 1_000_000, when={"kind": ("frames", "context")}, was="taken")
+    learning_rate: float = setting(1e-4, 1e-12, 10, was="rate")
+    backbone_lr_scale: float = setting(1.0, 0, 1e3, when={"freeze_backbone": (False,)}, was="trunk")
+    warmup_steps: int = setting(0, 0, 1_000_000, was="warm")
+    weight_decay: float = setting(0.01, 0, 1e3, was="decay")
+    ema_decay: float = setting(0.0, 0, 0.999999, was="ema")
+    loss: str = setting("cross-entropy", choices=tuple(LOSSES))
+    gamma: float = setting(2.0, 0, 20, when={"loss": ("focal", "multilabel-focal")})
+    alpha: float = setting(0.5, 0, 1, when={"loss": ("multilabel-focal",)})
+    task_weighting: str = setting("sum", choices=WEIGHINGS, was="weighing")
+    task_weights: tuple[float, float] = setting((1.0, 1.0), 0, 1e3, when={"task_weighting": ("fixed",)}, was="weights")
+    label_smoothing: float = setting(0.0, 0, 0.9, was="smoothing")
 
-    precision: str = "auto"
-    seed: int = 0
+    horizontal_flip: bool = setting(True, when=_CROPS, was="flip")
+    rotation: float = setting(0.0, 0, 180, when=_CROPS, was="turn")
+    translation: float = setting(0.0, 0, 0.9, when=_CROPS, was="shift")
+    scale: float = setting(0.0, 0, 1, when=_CROPS)
+    shear: float = setting(0.0, 0, 60, when=_CROPS)
+    random_erasing: float = setting(0.0, 0, 1, when=_CROPS, was="erase")
+    augment_movement: bool = setting(True, when=_POINTS, was="vary")
+    rest: float = setting(0.0, 0, 60, when={"augment_movement": (True,), "fps": Above(0)})
+
+    precision: str = setting("auto", choices=PRECISIONS, when=_CROPS)
+    seed: int = setting(0, 0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least = 1 if self.by_frame else LEAST
+        if self.frames < least and not (self.fps and not self.frames):
+            raise UsageError(f"This network needs {least} frames or more, found {self.frames}; or set fps.")
+        self.config(1)  # which refuses parts that do not go together
 
     @property
     def by_frame(self) -> bool:
@@ -104,18 +117,19 @@ class ClipRecipe:
         least = 1 if self.by_frame else LEAST
         if self.inputs == "points":
             return ClipReader("points", self.frames, self.fps, 0, 0, pose=self.pose, least=least)
-        return ClipReader("crops", self.frames, self.fps, self.side, self.channels, self.kind == "context", least=least)
+        scene = self.kind == "context"
+        return ClipReader("crops", self.frames, self.fps, self.image_size, self.channels, scene, least=least)
 
     @property
     def schedule(self) -> Schedule:
-        """For `learn.loop.fit`; rates are this recipe's own affair."""
-        return Schedule(self.epochs, 1_000_000_000, 1.0, self.stop, self.seed, last=self.keep == "last")
+        """For `learn.loop.fit`; the learner lowers its rate by itself."""
+        patience = self.early_stopping_patience
+        return Schedule(self.epochs, early_stopping_patience=patience, seed=self.seed, keep=self.checkpoint)
 
     @property
-    def pictures(self) -> ExpressionRecipe:
-        """What `expression.augment.augmented` is told."""
-        names = ("flip", "turn", "shift", "scale", "shear", "erase")
-        return ExpressionRecipe(**{name: getattr(self, name) for name in names})
+    def augmentation(self) -> ExpressionRecipe:
+        """What `expression.augment.augmented` reads."""
+        return ExpressionRecipe(**{name: getattr(self, name) for name in AUGMENTATION})
 
     def config(self, emotions: int) -> ClipConfig:
         """The network that this recipe asks for, for so many emotions."""
@@ -125,66 +139,3 @@ class ClipRecipe:
             emotions=0 if self.task == "authenticity" else emotions,
             numbers=86 if self.pose else 80,
         )
-
-
-#: Number → (least, most) that makes sense, of each where there are several; upper ends only keep mistakes from harm.
-_RANGES: dict[str, tuple[float, float]] = {
-    "frames": (0, 10_000),
-    "fps": (0, 1000),
-    "side": (8, 1024),
-    **dict.fromkeys(("width", "hidden"), (1, 8192)),
-    "depth": (1, 12),
-    "layers": (1, 16),
-    "bag": (1, 100),
-    "held_out": (0.01, 0.5),
-    **dict.fromkeys(("epochs", "batch", "accumulate"), (1, 1_000_000)),
-    **dict.fromkeys(("stop", "taken", "warm"), (0, 1_000_000)),
-    "rate": (1e-12, 10),
-    **dict.fromkeys(("trunk", "decay", "weights"), (0, 1e3)),
-    **dict.fromkeys(("dropout", "smoothing", "shift"), (0, 0.9)),
-    "ema": (0, 0.999999),
-    "gamma": (0, 20),
-    **dict.fromkeys(("alpha", "scale", "erase"), (0, 1)),
-    "turn": (0, 180),
-    "shear": (0, 60),
-    "rest": (0, 60),
-    "seed": (0, 2**31 - 1),
-}
-_WORDS = {
-    "kind": KINDS,
-    "inputs": INPUTS,
-    "task": TASKS,
-    "pool": POOLS,
-    "channels": (1, 3),
-    "keep": KEEPS,
-    "loss": tuple(LOSSES),
-    "weighing": tuple(WEIGHINGS),
-    "precision": PRECISIONS,
-}
-
-
-def shipped() -> dict[str, Path]:
-    """The recipes inside the package, each of a network: name → TOML."""
-    return recipes.shipped("clips")
-
-
-def read(name: str | Path, **changes: Any) -> ClipRecipe:
-    """A shipped recipe by name, or a TOML file's; `changes` replace single settings (None: as the recipe says).
-
-    InputError where there is no such file or it is no TOML; UsageError for unknown keys and impossible values.
-    """
-    return recipe(*recipes.read(name, shipped(), changes))
-
-
-def recipe(given: dict[str, Any], where: str) -> ClipRecipe:
-    """The recipe of these settings, all others at their defaults.
-
-    UsageError, beginning with `where`, for unknown keys, wrong kinds and values outside what makes sense.
-    """
-    found = recipes.filled(ClipRecipe(), given, where)
-    recipes.check(found, where, _RANGES, _WORDS)
-    least = 1 if found.by_frame else LEAST
-    if found.frames < least and not (found.fps and not found.frames):
-        raise UsageError(f"{where}: this network needs {least} frames or more, found {found.frames}; or set fps.")
-    found.config(1)  # which tells of parts that do not go together
-    return found

@@ -6,7 +6,6 @@ Weights stay float32, so that a saved model answers bit for bit the same. What i
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from duchenne.checkpoints import ModelFolder, Store
 from duchenne.checkpoints import tensors as tensor_file
-from duchenne.clipnets import recipe as clip_recipe
 from duchenne.clipnets.model import ClipModel
 from duchenne.clipnets.network import ClipNet
 from duchenne.clipnets.recipe import ClipRecipe
@@ -42,7 +40,7 @@ def save(model: ClipModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
         "classes": ["posed", "genuine"],
         "emotions": list(model.emotion_names),
         "networks": len(model.networks),
-        "recipe": asdict(r),
+        "recipe": r.stored(),
         "calibration": {"slope": model.slope, "intercept": model.intercept},
         "margin": model.margin,
     }
@@ -52,10 +50,10 @@ def save(model: ClipModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
 def load(folder: ModelFolder) -> ClipModel:
     """The model of a folder; ValueError, in words, where its files do not fit what its `model.json` says."""
     about = folder.about
-    recipe = clip_recipe.recipe(dict(about["recipe"]), "model.json")
+    recipe = ClipRecipe.of(about["recipe"], "model.json")
     names, count = recipes.names(about, "emotions"), about["networks"]
-    if type(count) is not int or not 1 <= count <= recipe.bag:
-        raise ValueError(f"it tells of {count!r} networks, expected 1 to {recipe.bag}")
+    if type(count) is not int or not 1 <= count <= recipe.n_networks:
+        raise ValueError(f"it tells of {count!r} networks, expected 1 to {recipe.n_networks}")
     if about["needs"] != recipe.inputs or about["layout"] != LAYOUT:
         raise ValueError(f"it reads {about['needs']} in {about['layout']}, expected {recipe.inputs} in {LAYOUT}")
     config = recipe.config(len(names))
@@ -93,7 +91,7 @@ def _tensors(path: Path, recipe: ClipRecipe, names: list[str], count: int) -> di
 
 def _made_for(recipe: ClipRecipe, names: Any) -> str:
     """What the weights are of."""
-    return json.dumps({"layout": LAYOUT, "recipe": asdict(recipe), "emotions": list(names)}, sort_keys=True)
+    return json.dumps({"layout": LAYOUT, "recipe": recipe.stored(), "emotions": list(names)}, sort_keys=True)
 
 
 STORE = Store(save, load, WEIGHTS)

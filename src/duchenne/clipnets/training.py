@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,22 +56,24 @@ def train(
     resume    False throws away the beginning of an earlier training
 
     Clips that cannot be read are named and left out; InputError when too little is left, UsageError where the beginning
-    is of other clips or settings, `learn.loop.Diverged` where a loss is no number.
+    is of other clips or settings, `learn.loop.Diverged` where a loss is not finite.
     """
-    from duchenne.clipnets import recipe as clip_recipe
     from duchenne.clipnets.model import ClipModel
     from duchenne.clipnets.published import published
+    from duchenne.clipnets.recipe import ClipRecipe
     from duchenne.learn.optim import device_of
 
-    chosen = clip_recipe.read(recipe) if isinstance(recipe, str | Path) else recipe
+    chosen = recipe if isinstance(recipe, ClipRecipe) else ClipRecipe.read(recipe)
     used = device_of(device)  # what is wrong is said before any work
     if weights is not None:
         published(weights, chosen)
     with working(out, log, resume=resume) as work:
         corpus = _read(manifest, chosen.reader, cache, jobs, log, tick)
-        pieces.same(work, [asdict(chosen) | {"epochs": 0, "stop": 0}, str(weights or ""), corpus.about])
+        pieces.same(work, [chosen.lasting(), str(weights or ""), corpus.about])
         log(f"training on {used.type}; kept in {work}")
-        model = ClipModel(chosen, device=device, weights=weights, workers=workers, tick=_teller(chosen, log, tick))
+        model = ClipModel(
+            chosen, device=device, weights=weights, workers=workers, on_epoch=_log_epochs(chosen, log, tick)
+        )
         model.fit_table(corpus.x, corpus.y, corpus.people, corpus.emotions)
         card = _card(model, corpus, Path(manifest))
         for note in card["limits"][len(limits.CLIP_NETWORK) :]:
@@ -104,13 +105,13 @@ def _read(
     return corpus.of(there)
 
 
-def _teller(recipe: ClipRecipe, log: Log, tick: StepTick) -> Callable[[Json], None]:
-    tell = loop.teller(recipe.epochs, log)
+def _log_epochs(recipe: ClipRecipe, log: Log, tick: StepTick) -> Callable[[Json], None]:
+    tell = loop.log_epochs(recipe.epochs, log)
 
     def both(row: Json) -> None:
         number = int(row["network"] or 1)
-        tell({**row, "network": f"network {number} of {recipe.bag}" if row["network"] else ""})
-        tick("learning", (number - 1) * recipe.epochs + row["epoch"], recipe.bag * recipe.epochs)
+        tell({**row, "network": f"network {number} of {recipe.n_networks}" if row["network"] else ""})
+        tick("learning", (number - 1) * recipe.epochs + row["epoch"], recipe.n_networks * recipe.epochs)
 
     return both
 
@@ -123,7 +124,7 @@ def _card(model: ClipModel, corpus: Corpus, manifest: Path) -> Json:
     judged = corpus.of(seen)
     asked = len(np.unique(judged.people))
     few = f"Only {asked} people calibrated it: its answers may be far too sure; add people, or leave out more of them."
-    if r.bag > 1:
+    if r.n_networks > 1:
         protocol = "person-disjoint, each person judged by the network that left them out"
     else:
         protocol = f"{asked} people held back; the epoch that judges half of them was chosen by the other half"

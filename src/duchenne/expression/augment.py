@@ -15,21 +15,21 @@ def augmented(x: Tensor, recipe: ExpressionRecipe, generator: torch.Generator, s
     """float (B, C, S, S): each picture as another photograph could have shown the face, by one bilinear sampling.
 
     Mirrored, turned, sheared, scaled and shifted as far as the recipe says, all but the first times `strength`; what
-    lies outside the picture is as its rim. Of a share `erase` of them a box is covered with their mean. `generator` is
-    of the CPU, so that a draw is the same on every device.
+    lies outside the picture is as its rim. Of a share `random_erasing` of them a box is covered with their mean.
+    `generator` is of the CPU, so that a draw is the same on every device.
     """
     draws = torch.rand(len(x), 6, generator=generator)
     turn, shear, scale, dx, dy = ((draws[:, :5] * 2 - 1) * strength).unbind(1)
-    turn, shear = turn * math.radians(recipe.turn), (shear * math.radians(recipe.shear)).tan()
+    turn, shear = turn * math.radians(recipe.rotation), (shear * math.radians(recipe.shear)).tan()
     size = (scale * math.log1p(recipe.scale)).exp()
-    mirror = torch.where(draws[:, 5] < 0.5, -1.0, 1.0) if recipe.flip else torch.ones(len(x))
+    mirror = torch.where(draws[:, 5] < 0.5, -1.0, 1.0) if recipe.horizontal_flip else torch.ones(len(x))
     cos, sin = turn.cos() * size, turn.sin() * size
     # where in the picture (-1 to 1) a point of the copy is seen
-    top = torch.stack([cos * mirror, cos * shear - sin, 2 * recipe.shift * dx], 1)
-    low = torch.stack([sin * mirror, sin * shear + cos, 2 * recipe.shift * dy], 1)
+    top = torch.stack([cos * mirror, cos * shear - sin, 2 * recipe.translation * dx], 1)
+    low = torch.stack([sin * mirror, sin * shear + cos, 2 * recipe.translation * dy], 1)
     grid = functional.affine_grid(torch.stack([top, low], 1).to(x.device), list(x.shape), align_corners=False)
     moved = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    return _erased(moved, recipe.erase * strength, generator) if recipe.erase else moved
+    return _erased(moved, recipe.random_erasing * strength, generator) if recipe.random_erasing else moved
 
 
 def _erased(x: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ from duchenne.errors import InputError, UsageError
 from duchenne.expression.augment import augmented
 from duchenne.expression.model import AT_ONCE, LEVELS, ExpressionModel, answers, pixels
 from duchenne.expression.network import ExpressionCNN
-from duchenne.expression.recipe import TRUNK, ExpressionRecipe
-from duchenne.learn import pieces
-from duchenne.learn.loop import Tick, fit
-from duchenne.learn.optim import bf16, device_of, moments, set_moments
+from duchenne.expression.recipe import ExpressionRecipe
+from duchenne.learn import loop, optim, pieces
+from duchenne.learn.losses import class_weights
 from duchenne.types import Array
 
 
@@ -64,11 +63,11 @@ def loss(logits: Tensor, y: Tensor, recipe: ExpressionRecipe, weights: Tensor | 
     """What learning lowers, a mean over what is labelled; see `targets` for `y`.
 
     Cross-entropy of emotions and of units, squared error of intensities; for the latter two plus the recipe's
-    sparse[0] · mean |p| + sparse[1] · mean p² of the outputs p = sigmoid(logits), as Breuer & Kimmel ask for.
+    L1 · mean |p| + L2 · mean p² of the outputs p = sigmoid(logits), as Breuer & Kimmel ask for.
     `weights` (K,) are of the classes, or of a unit's being there.
     """
     if recipe.head == "emotions":
-        return functional.cross_entropy(logits, y, weights, label_smoothing=recipe.smoothing)
+        return functional.cross_entropy(logits, y, weights, label_smoothing=recipe.label_smoothing)
     coded = ~y.isnan()
     y, p = torch.where(coded, y, 0.0), logits.sigmoid()
     if recipe.head == "units":
@@ -76,7 +75,8 @@ def loss(logits: Tensor, y: Tensor, recipe: ExpressionRecipe, weights: Tensor | 
     else:
         each = (LEVELS * p - y).square()
     found = (each * coded).sum() / coded.sum().clamp(min=1)
-    return found + recipe.sparse[0] * p.mean() + recipe.sparse[1] * p.square().mean()
+    l1, l2 = recipe.activity_regularization
+    return found + l1 * p.mean() + l2 * p.square().mean()
 
 
 def fault(said: Tensor, y: Tensor, head: str) -> float:
@@ -95,9 +95,9 @@ class ExpressionLearner:
     """Network, averaged network, optimiser and data: what `learn.loop.fit` trains.
 
     images, labels  as `pixels` and `targets` take them; `held` is such a pair, by which the best epoch is chosen
-    device          see `device_of`; `self.device` and `facts` tell which it became
-    start           weights to go on from: its trunk and the scale of its pictures are taken, whatever the recipe says
-                    of them, and its output where it has the same head and classes
+    device          see `learn.optim.device_of`; `self.device` and `facts` tell which it became
+    start           weights to go on from: its backbone and the scale of its images are taken, and its output where it
+                    has the same head and classes; UsageError for a recipe that asks for another backbone
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class ExpressionLearner:
         start: ExpressionModel | None = None,
     ) -> None:
         if start is not None:
-            recipe = replace(recipe, **{name: getattr(start.recipe, name) for name in TRUNK})
-        elif recipe.frozen:
-            raise UsageError("Frozen features must come from weights; name a model to start from.")
-        self.recipe, self.device = recipe, device_of(device)
+            recipe = recipe.on_backbone(start.recipe)
+        elif recipe.freeze_backbone:
+            raise UsageError("A frozen backbone must come from weights; name a model to start from.")
+        self.recipe, self.device = recipe, optim.device_of(device)
         x, y = self._data(images, labels, classes)
         if len(np.unique(y[~y.isnan()].numpy())) < 2:
             raise InputError("All labels are the same; training needs images of at least two kinds.")
@@ -131,12 +131,13 @@ class ExpressionLearner:
         self.held = None
         if held is not None and len(held[1]):
             self.held = tuple(each.to(self.device) for each in self._data(*held, classes))
-        self.weights = _weights(y, recipe, len(classes)).to(self.device) if recipe.balance else None
-        self.bf16 = bf16(recipe.precision, self.device)
-        self.optimiser = _optimiser(self.network, recipe)
-        self.batch = min(recipe.batch, len(x))
-        self.steps = max(1, round((recipe.images or len(x)) / self.batch))  # of an epoch
-        self.seen = 0  # pictures so far
+        self.weights = _weights(y, recipe, len(classes)).to(self.device) if recipe.class_weight_power else None
+        self.bf16 = optim.bf16(recipe.precision, self.device)
+        learns: nn.Module = self.network.head if recipe.freeze_backbone else self.network
+        self.optimiser = optim.adamw([(learns.parameters(), 1.0)], recipe.learning_rate, recipe.weight_decay)
+        self.batch_size = min(recipe.batch_size, len(x))
+        self.steps = max(1, round((recipe.images_per_epoch or len(x)) / self.batch_size))  # of an epoch
+        self.seen = 0  # images so far
         self._passes: dict[int, Array] = {}
 
     def _data(self, images: Array, labels: Array, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -146,54 +147,39 @@ class ExpressionLearner:
     @property
     def facts(self) -> dict[str, Any]:
         """Where and how it learns, for logs and `model.json`."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else ""
         return {
             "images": len(self.y),
-            "device": f"{self.device.type} {name}".strip(),
+            "device": optim.described(self.device),
             "precision": "bfloat16" if self.bf16 else "float32",
             "weights": sum(each.numel() for each in self.network.parameters()),
         }
 
-    def epoch(self, rng: np.random.Generator, pace: float) -> Iterator[float]:
-        """The next `recipe.images` pictures, each as another photograph of its own."""
+    def epoch(self, rng: np.random.Generator, lr_scale: float) -> Iterator[float]:
+        """The next `recipe.images_per_epoch` images, each as another photograph of its own."""
         seed = int(rng.integers(2**31))
         # what is dropped out depends on the epoch alone, so that a training that is resumed ends the same
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         self.network.train()
-        if self.recipe.frozen:
+        if self.recipe.freeze_backbone:
             self.network.trunk.eval()
         for _ in range(self.steps):
-            rows = torch.from_numpy(self._next()).to(self.device)
-            for group in self.optimiser.param_groups:
-                group["lr"] = self._rate() * pace
-            strength = min(1.0, self._done / self.recipe.ramp) if self.recipe.ramp else 1.0
-            x = augmented(self.x[rows].float(), self.recipe, generator, strength)
-            found: Any = loss(self._logits(x), self.y[rows], self.recipe, self.weights)
-            self.optimiser.zero_grad()
-            found.backward()
-            self.optimiser.step()
-            self.seen += self.batch
-            self._trail()
-            yield float(found.detach())
+            yield self._step(torch.from_numpy(self._next()).to(self.device), generator, lr_scale)
 
-    @property
-    def _step(self) -> int:
-        return self.seen // self.batch
-
-    @property
-    def _done(self) -> float:
-        """Share of the training, 0 to 1."""
-        return min(1.0, self._step / (self.steps * self.recipe.epochs))
-
-    def _rate(self) -> float:
-        recipe = self.recipe
-        ease = 0.5 + 0.5 * math.cos(math.pi * self._done) if recipe.cosine else 1.0
-        return recipe.rate * min(1.0, (self._step + 1) / (recipe.warm + 1)) * ease / (1 + recipe.fade * self._step)
+    def _step(self, rows: Tensor, generator: torch.Generator, lr_scale: float) -> float:
+        r, step, steps = self.recipe, self.seen // self.batch_size, self.steps * self.recipe.epochs
+        rate = optim.warmup_cosine(r.learning_rate, step, steps, r.warmup_steps, r.cosine_decay)
+        optim.set_learning_rate(self.optimiser, rate / (1 + r.inverse_time_decay * step) * lr_scale)
+        strength = min(1.0, min(1.0, step / steps) / r.augmentation_ramp) if r.augmentation_ramp else 1.0
+        x = augmented(self.x[rows].float(), r, generator, strength)
+        value = optim.descend(loss(self._logits(x), self.y[rows], r, self.weights), self.optimiser, self.network)
+        self.seen += self.batch_size
+        optim.update_average(self.kept, self.network, r.ema_decay, step + 1)
+        return value
 
     def _next(self) -> Array:
         """Rows of the next batch in an endless row of shuffled passes, which is the same however epochs part it."""
-        at = np.arange(self.seen, self.seen + self.batch)
+        at = np.arange(self.seen, self.seen + self.batch_size)
         passes, n = {}, len(self.y)
         for i in range(int(at[0]) // n, int(at[-1]) // n + 1):
             known = self._passes.get(i)
@@ -205,20 +191,10 @@ class ExpressionLearner:
         network = network or self.network
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.recipe.frozen):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.recipe.freeze_backbone):
                 features = network.features(x)
             found: Tensor = network.head(network.drop(features))
         return found.float()
-
-    @torch.no_grad()
-    def _trail(self) -> None:
-        """kept ← kept + share · (network − kept), share = 1 − min(ema, step / (step + 9)); running means alike."""
-        share = 1 - min(self.recipe.ema, self._step / (self._step + 9))
-        for mean, now in zip(self.kept.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(now, share)
-            else:
-                mean.copy_(now)
 
     @torch.no_grad()
     def score(self) -> float:
@@ -230,20 +206,14 @@ class ExpressionLearner:
         return fault(answers(logits, self.recipe.head), y, self.recipe.head)
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, averaged weights, the optimiser's moments and how many pictures were seen."""
-        found = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        found |= {f"kept.{name}": tensor.detach() for name, tensor in self.kept.state_dict().items()}
-        return found | {"seen": torch.tensor(self.seen)} | moments(self.optimiser)
+        """Weights, averaged weights, the optimiser's moments and how many images were seen."""
+        found = optim.state({"network": self.network, "kept": self.kept}, self.optimiser)
+        return found | {"seen": torch.tensor(self.seen)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take up a `state`, of whatever device."""
-        for name, network in (("network.", self.network), ("kept.", self.kept)):
-            network.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
+        optim.restore({"network": self.network, "kept": self.kept}, self.optimiser, state)
         self.seen = int(state["seen"])
-        set_moments(self.optimiser, state)
-        for weight, found in self.optimiser.state.items():
-            for name in ("exp_avg", "exp_avg_sq"):  # in the weight's own order in memory, as they were
-                found[name] = torch.empty_like(weight).copy_(found[name])
 
     def model(self, **facts: Any) -> ExpressionModel:
         """What was learnt, on the CPU."""
@@ -260,18 +230,18 @@ def train(
     folder: Path | None = None,
     device: str = "auto",
     start: ExpressionModel | None = None,
-    tick: Tick | None = None,
-) -> tuple[ExpressionModel, list[dict[str, Any]]]:
+    on_epoch: loop.OnEpoch | None = None,
+) -> tuple[ExpressionModel, list[loop.Row]]:
     """(model, learning curve); parameters are those of `ExpressionLearner`.
 
     With `folder` every epoch is kept there, and the same call goes on from it. UsageError where it holds the beginning
-    of a training of other images or settings, ModelError where it is damaged, `learn.loop.Diverged` where a loss is no
-    number.
+    of a training of other images or settings, ModelError where it is damaged, `learn.loop.Diverged` where a loss is not
+    finite.
     """
     learner = ExpressionLearner(recipe, images, labels, classes, held, device=device, start=start)
     if folder is not None:
         pieces.same(folder, learner.stamp, "images")
-    curve = fit(learner, learner.recipe.schedule, folder, tick)
+    curve = loop.fit(learner, learner.recipe.schedule, folder, on_epoch)
     best = max((row["epoch"] for row in curve if row["best"]), default=0)
     return learner.model(epochs=len(curve), best_epoch=best), curve
 
@@ -290,24 +260,13 @@ def _take(network: ExpressionCNN, start: ExpressionCNN) -> None:
         network.head.load_state_dict(start.head.state_dict())
 
 
-def _optimiser(network: ExpressionCNN, recipe: ExpressionRecipe) -> torch.optim.Optimizer:
-    part: nn.Module = network.head if recipe.frozen else network
-    weights = list(part.parameters())
-    groups = [
-        {"params": [each for each in weights if each.ndim > 1], "weight_decay": recipe.decay},
-        {"params": [each for each in weights if each.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.rate)
-
-
 def _weights(y: Tensor, recipe: ExpressionRecipe, classes: int) -> Tensor:
-    """(K,): of emotions frequency^−balance, 1 on average over the pictures; of units (absent / present)^balance."""
+    """(K,): of emotions frequency^−power, 1 on average over the pictures; of units (absent / present)^power."""
     if recipe.head == "emotions":
-        count = torch.bincount(y, minlength=classes).double()
-        weights = torch.where(count > 0, count.clamp(min=1) ** -recipe.balance, 0.0)
-        return (weights * len(y) / (weights * count).sum()).float()
+        return class_weights(y, classes, recipe.class_weight_power)
     there, absent = (y == 1).sum(0).double(), (y == 0).sum(0).double()
-    return torch.where((there > 0) & (absent > 0), (absent / there.clamp(min=1)) ** recipe.balance, 1.0).float()
+    power = (absent / there.clamp(min=1)) ** recipe.class_weight_power
+    return torch.where((there > 0) & (absent > 0), power, 1.0).float()
 
 
 def _stamp(recipe: ExpressionRecipe, network: ExpressionCNN, x: Tensor, y: Tensor, held: Any, start: Any) -> str:

@@ -36,11 +36,11 @@ class ExpressionConfig:
     classes    names of the outputs, in order
     channels   1 grey, 3 RGB; pictures are `side` × `side`
     mean, spread  per channel, in grey levels: pictures are brought to (x − mean) / spread
-    per_image  with each picture's own mean and spread instead
+    per_image_standardization  with each picture's own mean and spread instead
     widths     filters per stage, () for the kind's own; of `ours` the first is the stem's and the first stage's
     blocks     of `ours`, residual blocks per stage, () for its own
-    full, pad  of `paper`, hidden neurons, and whether maps keep their size under a filter
-    dropout    before the hidden neurons (of `paper` alone), and before the output
+    fc_size, padding  of `paper`, hidden neurons, and whether maps keep their size under a filter
+    conv_dropout, dropout  of `paper` before the hidden neurons, and of both before the output
     """
 
     classes: tuple[str, ...]
@@ -50,12 +50,13 @@ class ExpressionConfig:
     side: int = 48
     mean: tuple[float, ...] = (127.5,)
     spread: tuple[float, ...] = (127.5,)
-    per_image: bool = False
+    per_image_standardization: bool = False
     widths: tuple[int, ...] = ()
     blocks: tuple[int, ...] = ()
-    full: int = 512
-    pad: bool = True
-    dropout: tuple[float, float] = (0.25, 0.5)
+    fc_size: int = 512
+    padding: bool = True
+    conv_dropout: float = 0.25
+    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         """UsageError for what makes no network."""
@@ -96,7 +97,7 @@ class ExpressionConfig:
         """Side of the last map."""
         side = self.side
         for _ in self.filters:
-            side = (side if self.pad or self.kind == "ours" else side - 4) // 2
+            side = (side if self.padding or self.kind == "ours" else side - 4) // 2
         return side
 
 
@@ -138,8 +139,8 @@ class ExpressionCNN(nn.Module):
             self.register_buffer(name, levels, persistent=False)
         paper = config.kind == "paper"
         self.trunk = nn.Sequential(_paper(config) if paper else _ours(config))
-        self.drop = nn.Dropout(config.dropout[1])
-        self.width = config.full if paper else config.filters[-1]
+        self.drop = nn.Dropout(config.dropout)
+        self.width = config.fc_size if paper else config.filters[-1]
         self.head = nn.Linear(self.width, len(config.classes))
         if paper:
             self.apply(_as_keras)
@@ -153,7 +154,7 @@ class ExpressionCNN(nn.Module):
                 f"found {'×'.join(map(str, x.shape[1:]))}; crop and scale them first."
             )
         x = x.float()
-        if not config.per_image:
+        if not config.per_image_standardization:
             return (x - self.mean) / self.spread
         x = x - x.mean(dim=(1, 2, 3), keepdim=True)
         return x / x.square().mean(dim=(1, 2, 3), keepdim=True).clamp(min=_FLAT**2).sqrt()
@@ -211,11 +212,11 @@ def _paper(config: ExpressionConfig) -> OrderedDict[str, nn.Module]:
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     below = config.channels
     for i, width in enumerate(config.filters, 1):
-        parts[f"conv{i}"] = nn.Conv2d(below, width, 5, padding=2 if config.pad else 0)
+        parts[f"conv{i}"] = nn.Conv2d(below, width, 5, padding=2 if config.padding else 0)
         parts[f"relu{i}"], parts[f"pool{i}"] = nn.ReLU(), nn.MaxPool2d(2)
         below = width
-    parts["drop"], parts["flat"] = nn.Dropout(config.dropout[0]), nn.Flatten()
-    parts["full"], parts["relu4"] = nn.Linear(below * config._last**2, config.full), nn.ReLU()
+    parts["drop"], parts["flat"] = nn.Dropout(config.conv_dropout), nn.Flatten()
+    parts["full"], parts["relu4"] = nn.Linear(below * config._last**2, config.fc_size), nn.ReLU()
     return parts
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from duchenne.checkpoints import ModelFolder, Store
 from duchenne.checkpoints import tensors as tensor_file
-from duchenne.expression import recipe as expression_recipe
 from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
+from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn import recipes
 
 WEIGHTS = tensor_file.NAME
@@ -39,7 +39,7 @@ def save(model: ExpressionModel, folder: Path) -> tuple[dict[str, Any], list[str
         "mean": list(config.mean),
         "spread": list(config.spread),
         "side": config.side,
-        "recipe": asdict(model.recipe),
+        "recipe": model.recipe.stored(),
     }
     return about, [WEIGHTS]
 
@@ -47,7 +47,7 @@ def save(model: ExpressionModel, folder: Path) -> tuple[dict[str, Any], list[str
 def load(folder: ModelFolder) -> ExpressionModel:
     """The model of a folder; ValueError, in words, where its files do not fit what its `model.json` says."""
     about = folder.about
-    recipe = expression_recipe.recipe(dict(about["recipe"]), "model.json")
+    recipe = ExpressionRecipe.of(about["recipe"], "model.json")
     classes, scale = recipes.names(about, "classes"), [about["mean"], about["spread"]]
     config = recipe.config(classes, *([float(level) for level in levels] for levels in scale))
     if about["side"] != config.side or about["head"] != config.head:
@@ -64,7 +64,7 @@ def _precision(value: Tensor) -> torch.dtype:
     return torch.float16 if value.ndim > 1 else torch.float32
 
 
-def _tensors(path: Path, recipe: expression_recipe.ExpressionRecipe, config: ExpressionConfig) -> dict[str, Tensor]:
+def _tensors(path: Path, recipe: ExpressionRecipe, config: ExpressionConfig) -> dict[str, Tensor]:
     def shapes(_: tensor_file.Shapes) -> tensor_file.Shapes:
         with torch.device("meta"):
             return {key: tuple(value.shape) for key, value in ExpressionCNN(config).state_dict().items()}
@@ -76,9 +76,9 @@ def _tensors(path: Path, recipe: expression_recipe.ExpressionRecipe, config: Exp
     return tensors
 
 
-def _made_for(recipe: expression_recipe.ExpressionRecipe, config: ExpressionConfig) -> str:
+def _made_for(recipe: ExpressionRecipe, config: ExpressionConfig) -> str:
     """What the weights are of."""
-    return json.dumps({"recipe": asdict(recipe), "network": asdict(config)}, sort_keys=True)
+    return json.dumps({"recipe": recipe.stored(), "network": asdict(config)}, sort_keys=True)
 
 
 STORE = Store(save, load, WEIGHTS)

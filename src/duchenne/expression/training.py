@@ -65,13 +65,13 @@ class _Course:
         from duchenne.expression import learner
 
         pair = (faces.images[held], faces.labels[held]) if len(held) else None
-        tick = loop.teller(self.recipe.epochs, self.log, f"{_WRONG[self.recipe.head]} of those held back", name)
+        on_epoch = loop.log_epochs(self.recipe.epochs, self.log, f"{_WRONG[self.recipe.head]} of those held back", name)
         return learner.train(
             *(self.recipe, faces.images[learn], faces.labels[learn], faces.classes, pair),
             folder=work,
             device=self.device,
             start=self.start,
-            tick=tick,
+            on_epoch=on_epoch,
         )
 
 
@@ -141,6 +141,7 @@ def finetune(
     from duchenne.expression.model import ExpressionModel
 
     start, about = checkpoints.load_as(model, ExpressionModel)
+    chosen = chosen.on_backbone(start.recipe)
     reader = replace(reader or Reader(), cache=Cache())
     with working(out, log, resume=resume) as work:
         if head == "emotions":
@@ -175,9 +176,9 @@ def scores(head: str, said: Array, faces: Faces) -> dict[str, Any]:
 
 
 def _recipe(recipe: ExpressionRecipe | str | Path) -> ExpressionRecipe:
-    from duchenne.expression import recipe as expression_recipe
+    from duchenne.expression.recipe import ExpressionRecipe
 
-    return expression_recipe.read(recipe) if isinstance(recipe, str | Path) else recipe
+    return recipe if isinstance(recipe, ExpressionRecipe) else ExpressionRecipe.read(recipe)
 
 
 def _read(faces: Faces, log: Log) -> Faces:

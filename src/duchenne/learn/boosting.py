@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from duchenne.learn import pieces
 from duchenne.learn.calibration import platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
+from duchenne.learn.recipes import Settings, setting
 from duchenne.types import Array
 
 #: Which members may speak, chosen on people left out (see `Tabular.fit`).
@@ -23,22 +24,31 @@ CANDIDATES: dict[str, tuple[bool, bool]] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything `Tabular.fit` may be told; stored in the model file."""
+class Recipe(Settings):
+    """Everything `Tabular.fit` reads; stored in the model file.
 
-    rounds: int = 400
-    depth: int = 3
-    rate: float = 0.04
-    rows: float = 0.5
-    columns: float = 0.1
-    shrink: float = 5.0
-    child: float = 1.0
-    bins: int = 32
-    bag: int = 4
-    penalty: float = 0.001
-    folds: int = 5
-    seed: int = 0
-    members: tuple[str, ...] = tuple(CANDIDATES)
+    n_estimators … max_bin  as XGBoost has them
+    n_boosters    boosters that differ in their seed; their log-odds are averaged
+    C             inverse strength of regularisation of the logistic regression, as scikit-learn has it
+    folds         person-disjoint, in which the members judge people that they had not seen
+    candidates    of which the best on those people is chosen
+    """
+
+    n_estimators: int = setting(400, 1, 1_000_000, was="rounds")
+    max_depth: int = setting(3, 1, 64, was="depth")
+    learning_rate: float = setting(0.04, 1e-12, 10, was="rate")
+    subsample: float = setting(0.5, 1e-6, 1, was="rows")
+    colsample_bytree: float = setting(0.1, 1e-6, 1, was="columns")
+    reg_lambda: float = setting(5.0, 0, 1e6, was="shrink")
+    min_child_weight: float = setting(1.0, 0, 1e6, was="child")
+    max_bin: int = setting(32, 2, 65536, was="bins")
+    n_boosters: int = setting(4, 1, 100, was="bag")
+    C: float = setting(0.001, 1e-12, 1e12, was="penalty")
+    folds: int = setting(5, 2, 1000)
+    seed: int = setting(0, 0, 2**31 - 1)
+    candidates: tuple[str, ...] = setting(
+        tuple(CANDIDATES), choices=tuple(CANDIDATES), lengths=(1, 2, 3), each=str, was="members"
+    )
 
 
 @dataclass
@@ -67,19 +77,21 @@ class Tabular:
         boosted, straight = np.full(len(y), np.nan), np.full(len(y), np.nan)
         for i, (train, test) in enumerate(person_folds(groups, self.recipe.folds, self.recipe.seed), 1):
             boosted[test] = log_odds(boost(x[train], y[train], self.recipe, 0, emphasis), x[test])
-            straight[test] = Linear.fit(x[train], y[train], self.recipe.penalty).logits(x[test])[:, 0]
+            straight[test] = Linear.fit(x[train], y[train], self.recipe.C).logits(x[test])[:, 0]
             pieces.report(f"descriptors: fold {i} of {self.recipe.folds} learnt and judged")
         logits = {
             name: np.mean([z for z, on in zip((boosted, straight), CANDIDATES[name], strict=True) if on], axis=0)
-            for name in self.recipe.members
+            for name in self.recipe.candidates
         }
         fitted = {name: (*platt(z, y), z) for name, z in logits.items()}
         self.chosen = min(fitted, key=lambda name: _log_loss(fitted[name][0] * fitted[name][2] + fitted[name][1], y))
         self.slope, self.intercept, z = fitted[self.chosen]
         self.out_of_fold = sigmoid(self.slope * z + self.intercept)
         with_boosting, with_linear = CANDIDATES[self.chosen]
-        self.boosters = [boost(x, y, self.recipe, i, emphasis) for i in range(self.recipe.bag)] if with_boosting else []
-        self.linear = Linear.fit(x, y, self.recipe.penalty) if with_linear else None
+        self.boosters = (
+            [boost(x, y, self.recipe, i, emphasis) for i in range(self.recipe.n_boosters)] if with_boosting else []
+        )
+        self.linear = Linear.fit(x, y, self.recipe.C) if with_linear else None
         return self
 
     def logit(self, x: Array) -> Array:
@@ -115,7 +127,7 @@ class Tabular:
     def settings(self) -> dict[str, Any]:
         """JSON-ready facts for the model file (arrays and boosters are stored beside it)."""
         return {
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.stored(),
             "members": self.chosen,
             "boosters": len(self.boosters),
             "calibration": {"slope": self.slope, "intercept": self.intercept},
@@ -131,11 +143,12 @@ def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | 
     r = recipe
     # one thread: the order of sums, and so the model, must not depend on the machine's cores
     settings = {
-        "objective": "binary:logistic", "tree_method": "hist", "max_depth": r.depth, "eta": r.rate,
-        "subsample": r.rows, "colsample_bytree": r.columns, "lambda": r.shrink,
-        "min_child_weight": r.child, "max_bin": r.bins, "seed": r.seed * 1000 + index, "nthread": 1, "verbosity": 0,
+        "objective": "binary:logistic", "tree_method": "hist", "max_depth": r.max_depth,
+        "learning_rate": r.learning_rate, "subsample": r.subsample, "colsample_bytree": r.colsample_bytree,
+        "reg_lambda": r.reg_lambda, "min_child_weight": r.min_child_weight, "max_bin": r.max_bin,
+        "seed": r.seed * 1000 + index, "nthread": 1, "verbosity": 0,
     }  # fmt: skip
-    return grow(settings, x, y, r.rounds, emphasis)
+    return grow(settings, x, y, r.n_estimators, emphasis)
 
 
 def grow(settings: dict[str, Any], x: Array, y: Array, rounds: int, emphasis: Array | None = None) -> Any:

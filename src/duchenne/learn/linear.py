@@ -25,19 +25,19 @@ class Linear:
     bias: Array
 
     @classmethod
-    def fit(cls, x: Array, y: Array, penalty: float) -> Linear:
-        """Fit with L2 strength C = `penalty`; y holds class indices (N,)."""
-        return cls(**pieces.once(["linear", penalty], (x, np.asarray(y)), lambda: vars(cls._fit(x, y, penalty))))
+    def fit(cls, x: Array, y: Array, c: float) -> Linear:
+        """Fit with L2 regularisation of inverse strength C = `c`; y holds class indices (N,)."""
+        return cls(**pieces.once(["linear", c], (x, np.asarray(y)), lambda: vars(cls._fit(x, y, c))))
 
     @classmethod
-    def _fit(cls, x: Array, y: Array, penalty: float) -> Linear:
+    def _fit(cls, x: Array, y: Array, c: float) -> Linear:
         from sklearn.linear_model import LogisticRegression
 
         finite = np.where(np.isfinite(x).any(axis=0), x, 0.0)
         low, median, high = np.nanpercentile(finite, [10, 50, 90], axis=0)
         spread = np.maximum((high - low) / 2.56, 1e-6) * 2
         draft = cls(median, spread, np.zeros((1, x.shape[1])), np.zeros(1))
-        model = LogisticRegression(C=penalty, max_iter=2000).fit(draft._squash(x), y)
+        model = LogisticRegression(C=c, max_iter=2000).fit(draft._squash(x), y)
         return cls(*map(as_stored, (median, spread, model.coef_, model.intercept_)))
 
     def logits(self, x: Array) -> Array:

@@ -20,35 +20,37 @@ from duchenne import io
 from duchenne.errors import InputError, ModelError
 from duchenne.progress import Log
 
-Tick = Callable[[dict[str, Any]], None]
+Row = dict[str, Any]
+OnEpoch = Callable[[Row], None]
+KEEPS = ("best", "last")
 
 
 class Diverged(InputError):
-    """A loss, score or weight was no number; the checkpoint of the epoch before stands."""
+    """A loss, score or weight was not finite; the checkpoint of the epoch before stands."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast.
 
-    patience  epochs without a better score before the rates are multiplied by `factor`
-    stop      epochs without a better score before training ends (0: never)
-    last      keep the last epoch whatever the scores say
+    lr_patience  epochs without a better score before the learning rates are multiplied by `lr_factor` (0: never)
+    early_stopping_patience  epochs without a better score before training ends (0: never)
+    keep         the "best" epoch, or the "last" whatever the scores say
     """
 
     epochs: int = 100
-    patience: int = 10
-    factor: float = 0.1
-    stop: int = 0
+    lr_patience: int = 0
+    lr_factor: float = 0.1
+    early_stopping_patience: int = 0
     seed: int = 0
-    last: bool = False
+    keep: str = "best"
 
 
 class Learner(Protocol):
     """What the loop trains."""
 
-    def epoch(self, rng: np.random.Generator, pace: float) -> Iterator[float]:
-        """Go through the data once, stepping after each batch, rates times `pace`; yield each batch's loss."""
+    def epoch(self, rng: np.random.Generator, lr_scale: float) -> Iterator[float]:
+        """Go through the data once, stepping after each batch, learning rates times `lr_scale`; yield each loss."""
         ...
 
     def score(self) -> float:
@@ -64,92 +66,95 @@ class Learner(Protocol):
         ...
 
 
-def fit(
-    learner: Learner, schedule: Schedule, folder: Path | None = None, tick: Tick | None = None
-) -> list[dict[str, Any]]:
+def fit(learner: Learner, schedule: Schedule, folder: Path | None = None, on_epoch: OnEpoch | None = None) -> list[Row]:
     """Train to the end of the schedule and leave the learner at its best epoch; return the learning curve.
 
-    A curve's row has epoch, loss (mean over batches), score, pace and best. With `folder` a checkpoint stands there
-    after each epoch, and training goes on from it. Diverged where the loss, the score or a weight is no number: the
+    A curve's row has epoch, loss (mean over batches), score, lr_scale and best. With `folder` a checkpoint stands there
+    after each epoch, and training goes on from it. Diverged where the loss, the score or a weight is not finite: the
     best epoch so far is restored first, so that nothing is lost. ModelError where a checkpoint is damaged, or of
     another schedule or network.
     """
     curve = _resume(learner, schedule, folder)
     best = _best_state(learner, folder, curve)
     while len(curve) < schedule.epochs and not _over(curve, schedule):
-        number = len(curve)
-        rng, pace = np.random.default_rng([schedule.seed, number]), _pace(curve, schedule)
-        losses = [float(loss) for loss in learner.epoch(rng, pace)]
-        loss = float(np.mean(losses)) if losses else math.nan
-        # the losses were measured before the last step, which may have been the one that broke the weights
-        sound = math.isfinite(loss) and all(bool(tensor.isfinite().all()) for tensor in learner.state().values())
-        score = learner.score() if sound else math.nan
-        if not sound or math.isinf(score):
-            if best is not None:
-                learner.restore(best)
-            kept = "the best epoch before it is kept" if best is not None else "no epoch before it could be kept"
-            raise Diverged(
-                f"Training diverged in epoch {number + 1}: the loss is no number; {kept}. Lower the learning rate."
-            )
-        watched = loss if math.isnan(score) else score
-        record = min((row["watched"] for row in curve), default=math.inf)
-        row = {
-            "epoch": number + 1,
-            "loss": loss,
-            "score": score,
-            "watched": watched,
-            "pace": pace,
-            "best": schedule.last or watched < record,
-        }
+        row = _epoch(learner, schedule, curve)
+        if row is None:
+            raise _diverged(learner, best, len(curve) + 1)
         curve.append(row)
         if row["best"]:
             best = {name: tensor.clone() for name, tensor in learner.state().items()}
         if folder is not None:
             _keep(folder, learner.state(), best, curve, schedule)
-        if tick is not None:
-            tick(row)
+        if on_epoch is not None:
+            on_epoch(row)
     if best is not None:
         learner.restore(best)
     return curve
 
 
-def teller(epochs: int, log: Log, score: str = "people left out", name: str = "") -> Callable[[dict[str, Any]], None]:
-    """What tells `log` of each epoch, in a line that calls the score by its name; `name` or the row's network first."""
+def _epoch(learner: Learner, schedule: Schedule, curve: list[Row]) -> Row | None:
+    """Train for one epoch; its row, or None where anything is not finite."""
+    rng, lr_scale = np.random.default_rng([schedule.seed, len(curve)]), _lr_scale(curve, schedule)
+    losses = [float(loss) for loss in learner.epoch(rng, lr_scale)]
+    loss = float(np.mean(losses)) if losses else math.nan
+    # the losses were measured before the last step, which may have been the one that broke the weights
+    if not math.isfinite(loss) or not all(bool(tensor.isfinite().all()) for tensor in learner.state().values()):
+        return None
+    score = learner.score()
+    if math.isinf(score):
+        return None
+    watched = loss if math.isnan(score) else score
+    best = schedule.keep == "last" or watched < min((row["watched"] for row in curve), default=math.inf)
+    told = {"epoch": len(curve) + 1, "loss": loss, "score": score, "watched": watched}
+    return {**told, "lr_scale": lr_scale, "best": best}
+
+
+def _diverged(learner: Learner, best: dict[str, Any] | None, epoch: int) -> Diverged:
+    if best is not None:
+        learner.restore(best)
+    kept = "the best epoch before it is kept" if best is not None else "no epoch before it could be kept"
+    return Diverged(f"Training diverged in epoch {epoch}: the loss is not finite; {kept}. Lower the learning rate.")
+
+
+def log_epochs(epochs: int, log: Log, score: str = "people left out", name: str = "") -> OnEpoch:
+    """What writes a line to `log` after each epoch: `name`, or the row's network, then loss and score, the latter under
+    the name `score`."""
     began = time.monotonic()
 
-    def tell(row: dict[str, Any]) -> None:
+    def write(row: Row) -> None:
         nonlocal began
         first = f"{found}: " if (found := name or row.get("network", "")) else ""
         held = f", {score} {row['score']:.5f}" if math.isfinite(row["score"]) else ""
-        rate = f", rates x {row['pace']:g}" if row["pace"] < 1 else ""
+        rate = f", learning rate x {row['lr_scale']:g}" if row["lr_scale"] < 1 else ""
         best, seconds = ", kept" if row["best"] else "", time.monotonic() - began
         log(f"{first}epoch {row['epoch']} of {epochs}: loss {row['loss']:.5f}{held}{rate}{best} ({seconds:.0f} s)")
         began = time.monotonic()
 
-    return tell
+    return write
 
 
-def _since_best(curve: list[dict[str, Any]]) -> int:
+def _since_best(curve: list[Row]) -> int:
     at = max((i for i, row in enumerate(curve) if row["best"]), default=-1)
     return len(curve) - 1 - at
 
 
-def _over(curve: list[dict[str, Any]], schedule: Schedule) -> bool:
-    return bool(schedule.stop) and bool(curve) and _since_best(curve) >= schedule.stop
+def _over(curve: list[Row], schedule: Schedule) -> bool:
+    patience = schedule.early_stopping_patience
+    return bool(patience) and bool(curve) and _since_best(curve) >= patience
 
 
-def _pace(curve: list[dict[str, Any]], schedule: Schedule) -> float:
-    """1, times `factor` for every `patience` epochs on end that brought nothing."""
-    pace, idle = 1.0, 0
+def _lr_scale(curve: list[Row], schedule: Schedule) -> float:
+    """1, times `lr_factor` for every `lr_patience` epochs on end that brought nothing."""
+    scale, idle = 1.0, 0
     for row in curve:
         idle = 0 if row["best"] else idle + 1
-        if idle == schedule.patience:
-            pace, idle = pace * schedule.factor, 0
-    return pace
+        if schedule.lr_patience and idle == schedule.lr_patience:
+            scale, idle = scale * schedule.lr_factor, 0
+    return scale
 
 
 def _keep(
-    folder: Path, state: dict[str, Any], best: dict[str, Any] | None, curve: list[dict[str, Any]], schedule: Schedule
+    folder: Path, state: dict[str, Any], best: dict[str, Any] | None, curve: list[Row], schedule: Schedule
 ) -> None:
     """The tensors first, the curve last: a checkpoint whose files are of two epochs is told by its number."""
     from safetensors.torch import save_file
@@ -164,7 +169,7 @@ def _keep(
             old.unlink(missing_ok=True)
 
 
-def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[dict[str, Any]]:
+def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[Row]:
     path = None if folder is None else folder / "curve.json"
     if path is None or not path.is_file():
         return []
@@ -177,7 +182,7 @@ def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[d
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no checkpoint of a training; remove its folder to start anew.") from error
     ours = asdict(schedule)
-    if any(told.get(name) != ours[name] for name in ours if name not in ("epochs", "stop")):
+    if any(told.get(name) != ours[name] for name in ours if name not in ("epochs", "early_stopping_patience")):
         raise ModelError(f"{path} is of a training with other settings; remove its folder to start anew.")
     tensors = path.parent / f"epoch-{len(curve)}.safetensors"
     try:
@@ -187,7 +192,7 @@ def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[d
     return curve
 
 
-def _best_state(learner: Learner, folder: Path | None, curve: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _best_state(learner: Learner, folder: Path | None, curve: list[Row]) -> dict[str, Any] | None:
     return _load(folder / f"epoch-{len(curve)}.safetensors", "best.") if folder is not None and curve else None
 
 

@@ -24,7 +24,17 @@ from torch.nn import functional
 
 from duchenne.errors import InputError, UsageError
 
-__all__ = ["LOSSES", "Weighted", "cross_entropy", "euclidean", "focal", "labelled", "loss", "multilabel_focal"]
+__all__ = [
+    "LOSSES",
+    "Weighted",
+    "class_weights",
+    "cross_entropy",
+    "euclidean",
+    "focal",
+    "labelled",
+    "loss",
+    "multilabel_focal",
+]
 
 WEIGHINGS = ("fixed", "sum", "uncertainty")
 
@@ -143,6 +153,13 @@ class Weighted(nn.Module):
         if self.how == "uncertainty":
             return {name: float(torch.exp(-self.log_variance[name].detach())) for name in self.tasks}
         return self.weights if self.how == "fixed" else dict.fromkeys(self.tasks, 1.0)
+
+
+def class_weights(y: Tensor, classes: int, power: float) -> Tensor:
+    """float32 (K,): weights of classes (N,), frequency^−power, 1 on average over the N; of a class without any 0."""
+    count = torch.bincount(y, minlength=classes).double()
+    weights = torch.where(count > 0, count.clamp(min=1) ** -power, 0.0)
+    return (weights * len(y) / (weights * count).sum()).float()
 
 
 def _shared(z: Tensor, y: Tensor, mask: Tensor | None, each: bool = False) -> tuple[Tensor, Tensor]:

@@ -1,34 +1,15 @@
-"""What every trainer of networks needs of torch: device, precision, the optimiser and its state in a checkpoint."""
+"""What every trainer of networks needs of torch: device, precision, optimiser, learning rate, averaged weights, and
+what a checkpoint holds of them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from duchenne.errors import UsageError
-
-
-def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's tensors by name, for a checkpoint."""
-    return {
-        f"optimiser.{i}.{name}": torch.as_tensor(value)
-        for i, found in optimiser.state_dict()["state"].items()
-        for name, value in found.items()
-        if value is not None
-    }
-
-
-def set_moments(optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
-    """Take up `moments`."""
-    found: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in state.items():
-        if name.startswith("optimiser."):
-            _, i, kind = name.split(".", 2)
-            found.setdefault(int(i), {})[kind] = tensor.clone()
-    optimiser.load_state_dict({"state": found, "param_groups": optimiser.state_dict()["param_groups"]})
-
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def device_of(asked: str) -> torch.device:
@@ -43,9 +24,88 @@ def device_of(asked: str) -> torch.device:
 
 
 def bf16(precision: str, device: torch.device) -> bool:
-    """Whether learning multiplies in bfloat16: where it is asked for, or the hardware does so."""
+    """Whether training multiplies in bfloat16: where it is asked for, or the hardware does so."""
     if precision != "auto" or device.type == "mps":
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())  # without it, it is emulated, and slow
+
+
+def described(device: torch.device) -> str:
+    """The device in words: "cpu", "cuda NVIDIA H100"."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return f"{device.type} {name}".strip()
+
+
+def adamw(
+    parts: Iterable[tuple[Iterable[nn.Parameter], float]], learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """AdamW for (weights, scale of their learning rate); biases and norms, which have one axis, do not decay."""
+    groups = [
+        {"params": some, "weight_decay": weight_decay if decays else 0.0, "lr_scale": scale}
+        for weights, scale in ((list(weights), scale) for weights, scale in parts)
+        for decays in (True, False)
+        if (some := [weight for weight in weights if (weight.ndim > 1) == decays])
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
+    """The rate of the next step, times each group's `lr_scale`."""
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+
+
+def warmup_cosine(learning_rate: float, step: int, steps: int, warmup_steps: int = 0, cosine: bool = True) -> float:
+    """The rate of a step: rising over `warmup_steps`, falling to nothing over `steps` as half a cosine."""
+    ease = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / steps)) if cosine else 1.0
+    return learning_rate * min(1.0, (step + 1) / (warmup_steps + 1)) * ease
+
+
+def descend(loss: Tensor, optimiser: torch.optim.Optimizer, network: nn.Module, max_norm: float = math.inf) -> float:
+    """One step down this loss, the network's gradient no longer than `max_norm`; returns the loss."""
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    if math.isfinite(max_norm):
+        nn.utils.clip_grad_norm_(network.parameters(), max_norm)
+    optimiser.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """average ← average + share · (network − average), share = 1 − min(decay, step / (step + 9)); counts are copied."""
+    share = 1 - min(decay, step / (step + 9))
+    for mean, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(now, share)
+        else:
+            mean.copy_(now)
+
+
+def state(networks: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Tensors from which training can go on: the networks' by name, and the optimiser's moments."""
+    found = {f"{name}.{key}": t.detach() for name, each in networks.items() for key, t in each.state_dict().items()}
+    for i, moments in optimiser.state_dict()["state"].items():
+        found |= {f"optimiser.{i}.{key}": torch.as_tensor(t) for key, t in moments.items() if t is not None}
+    return found
+
+
+def restore(networks: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Take up a `state`, of whatever device."""
+    for name, network in networks.items():
+        network.load_state_dict(_below(f"{name}.", state))
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below("optimiser.", state).items():
+        i, _, key = name.partition(".")
+        found.setdefault(int(i), {})[key] = tensor.clone()
+    optimiser.load_state_dict({"state": found, "param_groups": optimiser.state_dict()["param_groups"]})
+    for weight, moments in optimiser.state.items():
+        for key, tensor in moments.items():
+            if tensor.shape == weight.shape and tensor.ndim:  # in the weight's own order in memory, as they were
+                moments[key] = torch.empty_like(weight).copy_(tensor)
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

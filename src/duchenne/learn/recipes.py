@@ -1,89 +1,154 @@
-"""Settings of a learning as TOML: read, changed by name, checked. An unknown key is an error, not a wish.
+"""Settings as validated dataclasses, which TOML files and `model.json` fill: wrong values, unknown keys and settings
+that nothing reads are errors.
 
-What the settings of one kind of network are, and between which numbers they lie, its own recipe module says.
+What the settings of one system are, and between which numbers they lie, its own recipe module says, field by field.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Container, Mapping
+from dataclasses import Field, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Self
 
 from duchenne import io
 from duchenne.errors import UsageError
 
 _MOST_NAMES = 4096
-R = TypeVar("R")  # a frozen dataclass of settings
 
 
-def shipped(*folders: str) -> dict[str, Path]:
-    """The recipes inside the package, in `folders` below its own: name → TOML."""
-    root = Path(str(files("duchenne"))).joinpath("recipes", *folders)
-    return {path.stem: path for path in sorted(root.glob("*.toml"))}
+class Above(float):
+    """The numbers greater than this one, as a condition of `setting`."""
+
+    def __contains__(self, value: float) -> bool:
+        return value > self
 
 
-def read(name: str | Path, known: Mapping[str, Path], changes: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """(settings, where they stand) of a recipe that is `known` by name, or of a TOML file; `changes` replace single
-    settings (None: as the recipe says). InputError where there is no such file or it is no TOML."""
-    path = known.get(str(name), Path(name))
-    found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(known)}, or a TOML.")
-    return {**found, **{key: value for key, value in changes.items() if value is not None}}, str(path)
+def setting(
+    default: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    choices: Container[Any] = (),
+    lengths: tuple[int, ...] = (),
+    each: type = float,
+    when: Mapping[str, tuple[Any, ...] | Above] | None = None,
+    was: str = "",
+    required: bool = False,
+) -> Any:
+    """A dataclass field of `Settings`.
 
-
-def check_names(usual: Any, settings: Mapping[str, Any], where: str) -> None:
-    """UsageError, beginning with `where`, for a key that `usual` does not have."""
-    known = [field.name for field in fields(usual)]
-    if unknown := [key for key in settings if key not in known]:
-        raise UsageError(f"{where} has the unknown key '{unknown[0]}'; known are: {', '.join(known)}.")
-
-
-def filled(
-    usual: R,
-    settings: Mapping[str, Any],
-    where: str,
-    lengths: Mapping[str, tuple[int, ...]] | None = None,
-    kinds: Mapping[str, type] | None = None,
-) -> R:
-    """`usual` with these settings; UsageError, beginning with `where`, for unknown keys and other kinds of values.
-
-    A list has as many numbers as the usual one, or one of `lengths`, each a float, or one of `kinds`.
+    least, most, choices  what makes sense, of each value where there are several; upper ends only keep mistakes from
+                          filling the memory
+    lengths, each         of a list: how many values it may have, else as many as the default, and their type
+    when                  other settings and the values of them with which this one is read; always, where there is none
+    was                   an earlier name, which is refused with the new one
+    required              whether a file must give it, as its default suits nobody
     """
-    check_names(usual, settings, where)
-    lengths, kinds = lengths or {}, kinds or {}
-
-    def typed(name: str, value: Any) -> Any:
-        default = getattr(usual, name)
-        if not isinstance(default, tuple):
-            if not _is(type(default), value):
-                raise UsageError(f"{where}: {name} must be {type(default).__name__}, found {value!r}.")
-            return type(default)(value)
-        length, each = lengths.get(name, (len(default),)), kinds.get(name, float)
-        if isinstance(value, list | tuple) and len(value) in length and all(_is(each, one) for one in value):
-            return tuple(map(each, value))
-        raise UsageError(f"{where}: {name} must be a list of {length[-1]} numbers, found {value!r}.")
-
-    changed: R = replace(cast(Any, usual), **{name: typed(name, value) for name, value in settings.items()})
-    return changed
+    told = {"least": least, "most": most, "choices": choices, "lengths": lengths, "each": each, "when": when or {}}
+    return field(default=default, metadata={**told, "was": was, "required": required})
 
 
-def check(
-    found: Any,
-    where: str,
-    ranges: Mapping[str, tuple[float, float]],
-    words: Mapping[str, tuple[Any, ...]] | None = None,
-) -> None:
-    """UsageError, beginning with `where`, for numbers outside their `ranges` and choices that are none of `words`."""
-    for name, (least, most) in ranges.items():
-        value = getattr(found, name)
-        if not all(least <= each <= most for each in (value if isinstance(value, tuple) else (value,))):
-            raise UsageError(f"{where}: {name} must lie between {least:g} and {most:g}, found {value!r}.")
-    for name, known in (words or {}).items():
-        if getattr(found, name) not in known:
-            told = ", ".join(map(str, known))
-            raise UsageError(f"{where}: {name} must be one of {told}, found {getattr(found, name)!r}.")
+@dataclass(frozen=True)
+class Settings:
+    """A dataclass whose fields are checked wherever it is made: UsageError names the first that is wrong."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            self._check(each)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], where: str) -> Self:
+        """These settings, all others at their defaults.
+
+        UsageError, beginning with `where`, for unknown keys, wrong types and values, and for what nothing reads.
+        """
+        known = {each.name: each for each in fields(cls)}
+        renamed = {each.metadata.get("was"): each.name for each in fields(cls)}
+        for key in given:
+            if key in renamed:
+                raise UsageError(f"{where}: {key} is now {renamed[key]}; rename it.")
+            if key not in known:
+                raise UsageError(f"{where} has the unknown key '{key}'; known are: {', '.join(known)}.")
+        for name, each in known.items():
+            if each.metadata.get("required") and name not in given:
+                raise UsageError(f"{where} lacks {name}; add it.")
+        try:
+            found = cls(**{name: _typed(known[name], value) for name, value in given.items()})
+            for name in given:
+                found._check_read(name)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from error
+        return found
+
+    def reads(self, name: str) -> bool:
+        """Whether a setting is read, the others being as they are."""
+        return self._unmet(name) is None
+
+    def stored(self) -> dict[str, Any]:
+        """The settings that are read, by name, as `of` takes them."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if self.reads(each.name)}
+
+    def _unmet(self, name: str) -> tuple[str, tuple[Any, ...] | Above] | None:
+        """The setting because of which this one is not read, and the values of it with which it would be."""
+        for other, values in self.__dataclass_fields__[name].metadata.get("when", {}).items():
+            if (unmet := self._unmet(other)) is not None:
+                return unmet
+            if getattr(self, other) not in values:
+                return other, values
+        return None
+
+    def _check_read(self, name: str) -> None:
+        if (unmet := self._unmet(name)) is not None:
+            other, values = unmet
+            known = f"above {values:g}" if isinstance(values, Above) else " or ".join(map(json.dumps, values))
+            found = json.dumps(getattr(self, other))
+            raise UsageError(f"{name} is read only where {other} is {known}, found {found}; leave {name} out.")
+
+    def _check(self, each: Field[Any]) -> None:
+        value, told = getattr(self, each.name), each.metadata
+        values, choices = value if isinstance(value, tuple) else (value,), told.get("choices")
+        if value != each.default:
+            self._check_read(each.name)
+        if choices and not all(one in choices for one in values):
+            raise UsageError(f"{each.name} must be one of {', '.join(map(str, choices))}, found {value!r}.")
+        least, most = told.get("least", -math.inf), told.get("most", math.inf)
+        if (least, most) != (-math.inf, math.inf) and not all(least <= one <= most for one in values):
+            raise UsageError(f"{each.name} must lie between {least:g} and {most:g}, found {value!r}.")
+
+
+@dataclass(frozen=True)
+class Recipe(Settings):
+    """Settings of a training that TOML files hold; those in `folder` of the package's recipes are known by name."""
+
+    folder: ClassVar[str] = ""
+
+    @classmethod
+    def shipped(cls) -> dict[str, Path]:
+        """The recipes inside the package: name → TOML."""
+        root = Path(str(files("duchenne"))) / "recipes" / cls.folder
+        return {path.stem: path for path in sorted(root.glob("*.toml"))}
+
+    @classmethod
+    def read(cls, name: str | Path, **changes: Any) -> Self:
+        """A shipped recipe by name, or a TOML file's; `changes` replace single settings (None: as the recipe says).
+
+        InputError where there is no such file or it is no TOML; UsageError as of `of`.
+        """
+        known = cls.shipped()
+        path = known.get(str(name), Path(name))
+        found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(known)}, or a TOML.")
+        changes = {key: value for key, value in changes.items() if value is not None}
+        also = "".join(f", {key} = {value!r}" for key, value in changes.items() if found.get(key) != value)
+        return cls.of({**found, **changes}, f"{path}{also}")
+
+    def lasting(self) -> dict[str, Any]:
+        """The settings that a training which goes on must share with its beginning: all but how long it goes on."""
+        free = ("epochs", "early_stopping_patience")
+        return {name: value for name, value in self.stored().items() if name not in free}
 
 
 def numbers(told: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -100,6 +165,21 @@ def names(told: Mapping[str, Any], name: str) -> list[str]:
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found) or len(found) > _MOST_NAMES:
         raise ValueError(f"its {name} are no list of names")
     return found
+
+
+def _typed(each: Field[Any], value: Any) -> Any:
+    """A TOML value as the field has it; UsageError for another type."""
+    default: Any = each.default
+    told = each.metadata
+    if not isinstance(default, tuple):
+        if not _is(type(default), value):
+            raise UsageError(f"{each.name} must be {type(default).__name__}, found {value!r}.")
+        return type(default)(value)
+    lengths, kind = told.get("lengths") or (len(default),), told.get("each", float)
+    if isinstance(value, list | tuple) and len(value) in lengths and all(_is(kind, one) for one in value):
+        return tuple(map(kind, value))
+    of = "texts" if kind is str else "numbers"
+    raise UsageError(f"{each.name} must be a list of {lengths[-1]} {of}, found {value!r}.")
 
 
 def _is(kind: type, value: Any) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from duchenne.features.sequences import in_batches, padded
-from duchenne.learn.optim import moments, set_moments
+from duchenne.learn import optim
 from duchenne.lstm_pb.network import LSTMPB, prediction_error
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.types import Array
@@ -27,38 +27,34 @@ class PBLearner:
         self.learnt = np.setdiff1d(np.arange(len(self.sequences)), self.held)
         self.network = LSTMPB(recipe.config)
         self.by_class = recipe.reading == "published-code"
-        self.pb = torch.zeros(2 if self.by_class else len(self.sequences), recipe.pb)
-        weights = self.network.parameters()
+        self.pb = torch.zeros(2 if self.by_class else len(self.sequences), recipe.pb_size)
+        weights, rate = self.network.parameters(), recipe.learning_rate
         self.optimiser: torch.optim.Optimizer = (
-            torch.optim.Adam(weights, lr=recipe.rate)
-            if recipe.adam
-            else torch.optim.SGD(weights, lr=recipe.rate, momentum=recipe.momentum)
+            torch.optim.Adam(weights, lr=rate)
+            if recipe.optimizer == "adam"
+            else torch.optim.SGD(weights, lr=rate, momentum=recipe.momentum)
         )
 
-    def epoch(self, rng: np.random.Generator, pace: float) -> Iterator[float]:
+    def epoch(self, rng: np.random.Generator, lr_scale: float) -> Iterator[float]:
         """One pass over the clips that are learnt from, in batches of about equal length."""
         self.network.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate * pace
-        for rows in in_batches(self.sequences, self.learnt, self.recipe.batch, rng):
-            yield self._step(rows, pace)
+        optim.set_learning_rate(self.optimiser, self.recipe.learning_rate * lr_scale)
+        for rows in in_batches(self.sequences, self.learnt, self.recipe.batch_size, rng):
+            yield self._step(rows, lr_scale)
 
-    def _step(self, rows: Array, pace: float) -> float:
+    def _step(self, rows: Array, lr_scale: float) -> float:
         x, mask = self._tensors(rows)
         which = torch.as_tensor(self.labels[rows] if self.by_class else rows)
         pb = self.pb[which].clone().requires_grad_(True)
         error = prediction_error(self.network(x, pb)[0], x, mask)
-        self.optimiser.zero_grad()
-        error.mean().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
+        loss = optim.descend(error.mean(), self.optimiser, self.network, max_norm=5.0)
         assert pb.grad is not None
         # the mean over the batch is the weights' affair; each PB vector follows its own clip's error
         slope = pb.grad * len(rows) * self.recipe.config.inputs
         step = torch.zeros_like(self.pb).index_add_(0, which, slope)
         count = torch.zeros(len(self.pb)).index_add_(0, which, torch.ones(len(rows))).clamp(min=1)
-        self.pb -= self.recipe.pb_rate * pace * step / count[:, None]
-        return float(error.detach().mean())
+        self.pb -= self.recipe.pb_learning_rate * lr_scale * step / count[:, None]
+        return loss
 
     @torch.no_grad()
     def score(self) -> float:
@@ -66,21 +62,19 @@ class PBLearner:
         found = np.full(len(self.sequences), np.nan)
         for rows in in_batches(self.sequences, self.held, 64, np.random.default_rng(0)) if len(self.held) else ():
             x, mask = self._tensors(rows)
-            found[rows] = prediction_error(self.network(x, x.new_zeros(len(x), self.recipe.pb))[0], x, mask).numpy()
+            found[rows] = prediction_error(
+                self.network(x, x.new_zeros(len(x), self.recipe.pb_size))[0], x, mask
+            ).numpy()
         return float(found[self.held].mean()) if len(self.held) else float("nan")
 
     def state(self) -> dict[str, Tensor]:
         """Weights, PB vectors and the optimiser's moments."""
-        found = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        return found | {"pb": self.pb} | moments(self.optimiser)
+        return optim.state({"network": self.network}, self.optimiser) | {"pb": self.pb}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take up a `state`."""
-        self.network.load_state_dict(
-            {name.removeprefix("network."): t for name, t in state.items() if name.startswith("network.")}
-        )
+        optim.restore({"network": self.network}, self.optimiser, state)
         self.pb.copy_(state["pb"])
-        set_moments(self.optimiser, state)
 
     def _tensors(self, rows: Array) -> tuple[Tensor, Tensor]:
         x, mask = padded([self.sequences[i] for i in rows])

@@ -7,7 +7,7 @@ networks whose PB has an exact solution, so that labels can shape what it means 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -31,7 +31,9 @@ from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.lstm_pb.solved_network import SolvedBag
 from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, Sample
 
-_BOOSTING = Recipe(rounds=200, depth=2, rate=0.05, rows=0.5, columns=0.3, shrink=10.0)
+_BOOSTING = Recipe(
+    n_estimators=200, max_depth=2, learning_rate=0.05, subsample=0.5, colsample_bytree=0.3, reg_lambda=10.0
+)
 
 
 @dataclass
@@ -60,7 +62,7 @@ class PBModel(Classifier):
     out_of_fold: Array | None = None
     facts: Json = field(default_factory=dict)
     curves: dict[str, list[Json]] = field(default_factory=dict)
-    tick: Any = None
+    on_epoch: Any = None
 
     @property
     def reader(self) -> SequenceReader:
@@ -130,11 +132,11 @@ class PBModel(Classifier):
         terms = np.zeros_like(rows)
         for name, scorer in self.scorers.items():
             terms[where[of] == name] = scorer.terms(rows[where[of] == name])
-        return np.asarray(self.slope * terms.reshape(len(x), self.recipe.copies, -1).mean(axis=1))
+        return np.asarray(self.slope * terms.reshape(len(x), self.recipe.augmented_copies, -1).mean(axis=1))
 
     def vectors(self, x: Array, where: Array | None = None) -> Array:
         """float64 (N, pb, of solved bag · pb): each clip's PB vector, without jitter."""
-        plain = replace(self, recipe=replace(self.recipe, copies=1))
+        plain = replace(self, recipe=replace(self.recipe, augmented_copies=1))
         return plain._vectors(x, np.full(len(x), "") if where is None else where, 0)[0]
 
     def recognise(self, track: Sample, network: str = "") -> Array:
@@ -214,26 +216,26 @@ class PBModel(Classifier):
         if len(self.class_pb[name]):
             return self.class_pb[name].clone()
         network = self.networks[name]
-        own = self.recipe.pb * (len(network.members) if isinstance(network, SolvedBag) else 1)
+        own = self.recipe.pb_size * (len(network.members) if isinstance(network, SolvedBag) else 1)
         means = [rows[(where == name) & (y == label), :own].mean(axis=0) for label in (0, 1)]
         return torch.from_numpy(np.array(means, np.float32))
 
     def _learn(self, name: str, x: Array, y: Array, groups: Array) -> Array:
         """Train one network; NaN (n,), as it judges nothing yet."""
         r, held = self.recipe, np.zeros(len(y), bool)
-        if r.held_out:
+        if r.validation_fraction:
             people = np.random.default_rng(r.seed).permutation(np.unique(groups))
-            held = np.isin(groups, people[: max(1, round(r.held_out * len(people)))])
+            held = np.isin(groups, people[: max(1, round(r.validation_fraction * len(people)))])
         learner = PBLearner(r, list(x), y, np.flatnonzero(held))
         self._fit(name, learner, r.seed, list(x), (y, held))
         self.networks[name] = learner.network.eval()
-        self.class_pb[name] = learner.pb.detach() if learner.by_class else torch.zeros(0, r.pb)
+        self.class_pb[name] = learner.pb.detach() if learner.by_class else torch.zeros(0, r.pb_size)
         return np.full(len(y), np.nan)
 
     def _learn_bag(self, name: str, x: Array, y: Array, groups: Array) -> Array:
         """Train a bag; float64 (n,) log-odds by the network that left the person out."""
         r, z, members = self.recipe, np.full(len(y), np.nan), []
-        for i, (train, test) in enumerate(person_folds(groups, min(r.bag, len(np.unique(groups))), r.seed)):
+        for i, (train, test) in enumerate(person_folds(groups, min(r.n_networks, len(np.unique(groups))), r.seed)):
             if len(np.unique(y[train])) < 2:
                 continue
             learner = SolvedLearner(r, list(x), y, test, r.seed + i)
@@ -247,27 +249,29 @@ class PBModel(Classifier):
             )
         bag = SolvedBag(members).eval()
         self.networks[name], self.scorers[name] = bag, Scorer(Plain(*bag.weights))
-        self.class_pb[name] = torch.zeros(0, r.pb)
+        self.class_pb[name] = torch.zeros(0, r.pb_size)
         return z
 
     def _fit(self, name: str, learner: Learner, seed: int, x: list[Array], truth: tuple[Array, ...]) -> None:
-        about = {**asdict(self.recipe), "epochs": 0, "stop": 0, "seed": seed}
+        about = {**self.recipe.lasting(), "seed": seed}
         folder = pieces.place(name or "all", about, [*x, *truth])
-        tick = None if self.tick is None else lambda row: self.tick({**row, "network": name})
-        self.curves[name] = fit(learner, self.recipe.schedule, folder, tick)
+        on_epoch = None if self.on_epoch is None else lambda row: self.on_epoch({**row, "network": name})
+        self.curves[name] = fit(learner, self.recipe.schedule, folder, on_epoch)
 
     def _vectors(self, x: Array, where: Array, seed: int) -> tuple[Array, Array]:
         """(rows (M, D), of (M,)): PB vectors of every copy of every clip, and which clip each is of."""
         r = self.recipe
-        of = np.repeat(np.arange(len(x)), r.copies)
+        of = np.repeat(np.arange(len(x)), r.augmented_copies)
         # the same jitter for every clip: an answer must not depend on which clips are judged beside it
         copies = [
-            x[i] if r.copies == 1 else jittered(x[i], np.random.default_rng([seed, k % r.copies]), r.jitter)
+            x[i]
+            if r.augmented_copies == 1
+            else jittered(x[i], np.random.default_rng([seed, k % r.augmented_copies]), r.jitter)
             for k, i in enumerate(of)
         ]
         # a bag of an emotion that fewer people show is smaller: its rows end with zeros, which nobody reads
         width = max((len(n.members) if isinstance(n, SolvedBag) else 1 for n in self.networks.values()), default=1)
-        rows = np.zeros((len(of), r.pb * width))
+        rows = np.zeros((len(of), r.pb_size * width))
         for name, network in self.networks.items():
             mine = np.flatnonzero(where[of] == name)
             for batch in in_batches(copies, mine, 64, np.random.default_rng(0)) if len(mine) else ():
@@ -282,7 +286,9 @@ class PBModel(Classifier):
             return network.recognise(x, mask)
         if r.reading == "published-code":
             return first_step(network, x)
-        return recognise(network, x, mask, steps=r.recognition, rate=r.pb_rate, momentum=r.momentum)[0]
+        return recognise(network, x, mask, steps=r.recognition_steps, rate=r.pb_learning_rate, momentum=r.pb_momentum)[
+            0
+        ]
 
     def _fit_scorers(self, rows: Array, y: Array, where: Array, train: Array) -> dict[str, Scorer]:
         found = {}
@@ -295,5 +301,5 @@ class PBModel(Classifier):
     def _fit_scorer(self, rows: Array, y: Array) -> Scorer:
         r = self.recipe
         if r.classifier == "boosting":
-            return Scorer(booster=boost(rows, y, replace(_BOOSTING, rounds=r.trees, seed=r.seed)))
+            return Scorer(booster=boost(rows, y, replace(_BOOSTING, n_estimators=r.n_estimators, seed=r.seed)))
         return Scorer(Linear.fit(rows, y, 0.05))

@@ -1,64 +1,82 @@
-"""Recipes of LSTM-PB as TOML: read, checked, changed by name. An unknown key is an error, not a wish."""
+"""How an LSTM-PB is made and trained: see `learn.recipes`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from duchenne.errors import UsageError
-from duchenne.learn import recipes
 from duchenne.learn.loop import Schedule
+from duchenne.learn.recipes import Above, Recipe, setting
+from duchenne.lstm_pb import network
 from duchenne.lstm_pb.network import LSTMPBConfig
 
-READINGS = ("paper", "published-code", "rnnpb", "solved")
+READINGS = (*network.READINGS, "solved")
+_PAPER = {"reading": network.READINGS}
+_SOLVED = {"reading": ("solved",)}
+_RECOGNISED = {"reading": ("paper", "rnnpb")}
 
 
 @dataclass(frozen=True)
-class PBRecipe:
-    """Everything an LSTM-PB may be told.
+class PBRecipe(Recipe):
+    """What is read, the network, then its training.
 
-    head, pose, fps   what is read (`features.sequences.SequenceReader`)
-    per_emotion       one network per emotion, as in the paper, or one for all
-    rate, pb_rate     of the weights and of the PB vectors; `adam` or plain SGD for the weights
-    patience, stop    epochs without gain before the rates are divided by ten, and before training ends
-    held_out          share of the training people on whose prediction error training is stopped; 0: none
-    copies, jitter    jittered copies of a clip, and how far their crop moves (x, y)
-    recognition       steps of recognition
-    classifier        "logistic" or "boosting" on PB vectors, the latter with so many `trees`
-    bag               solved: networks, each of which leaves out other people
-    dropout, decay    solved: against learning clips by heart
-    prediction        solved: weight of the prediction error beside that of the labels
+    head, pose, fps     what is read (`features.sequences.SequenceReader`)
+    per_emotion         one network per emotion, as in the paper, or one for all
+    learning_rate, pb_learning_rate  of the weights and of the PB vectors
+    momentum, pb_momentum  of SGD, and of recognition
+    lr_patience         epochs without gain before the learning rates are divided by ten
+    early_stopping_patience  epochs without gain before training ends; 0: never
+    validation_fraction  share of the training people on whose prediction error training is stopped; 0: none
+    augmented_copies, jitter  jittered copies of a clip, and how far their crop moves (x, y), in halves of a face
+    recognition_steps   steps of recognition
+    classifier          on PB vectors; boosting has `n_estimators` trees
+    n_networks          networks, each of which leaves out other people
+    prediction_weight   weight of the prediction error beside that of the labels
     """
 
-    reading: str = "paper"
-    hidden: int = 128
-    layers: int = 4
-    pb: int = 64
-    context: int = 64
-    fps: float = 12.5
+    folder: ClassVar[str] = "lstm-pb"
+
+    reading: str = setting("paper", choices=READINGS)
+    hidden_size: int = setting(128, 1, 8192, was="hidden")
+    num_layers: int = setting(4, 1, 64, was="layers")
+    pb_size: int = setting(64, 1, 8192, was="pb")
+    context_size: int = setting(64, 1, 8192, was="context")
+    fps: float = setting(12.5, 1, 1000, required=True)
     head: bool = False
     pose: bool = False
     per_emotion: bool = False
-    epochs: int = 30
-    batch: int = 32
-    adam: bool = True
-    rate: float = 2e-3
-    pb_rate: float = 0.9
-    momentum: float = 0.0
-    patience: int = 10
-    stop: int = 0
-    held_out: float = 0.0
-    copies: int = 1
-    jitter: tuple[float, float] = (0.06, 0.03)
-    recognition: int = 20
-    classifier: str = "logistic"
-    trees: int = 200
-    bag: int = 5
-    dropout: float = 0.2
-    decay: float = 0.05
-    prediction: float = 0.3
-    seed: int = 0
+    epochs: int = setting(30, 1, 1_000_000)
+    batch_size: int = setting(32, 1, 1_000_000, was="batch")
+    optimizer: str = setting("adam", choices=("adam", "sgd"), when=_PAPER, was="adam")
+    learning_rate: float = setting(2e-3, 1e-12, 1e6, was="rate")
+    pb_learning_rate: float = setting(0.9, 1e-12, 1e6, when=_PAPER, was="pb_rate")
+    momentum: float = setting(0.0, 0, 0.9999, when={"optimizer": ("sgd",)})
+    pb_momentum: float = setting(0.0, 0, 0.9999, when=_RECOGNISED)
+    lr_patience: int = setting(10, 1, 1_000_000, when=_PAPER, was="patience")
+    early_stopping_patience: int = setting(0, 0, 1_000_000, when=_PAPER, was="stop")
+    validation_fraction: float = setting(0.0, 0, 0.5, when=_PAPER, was="held_out")
+    augmented_copies: int = setting(1, 1, 1_000_000, when=_PAPER, was="copies")
+    jitter: tuple[float, float] = setting((0.06, 0.03), 0, 1, when={"augmented_copies": Above(1)})
+    recognition_steps: int = setting(20, 0, 1_000_000, when=_RECOGNISED, was="recognition")
+    classifier: str = setting("logistic", choices=("logistic", "boosting"), when=_PAPER)
+    n_estimators: int = setting(200, 1, 1_000_000, when={"classifier": ("boosting",)}, was="trees")
+    n_networks: int = setting(5, 2, 100, when=_SOLVED, was="bag")
+    dropout: float = setting(0.2, 0, 0.9, when=_SOLVED)
+    weight_decay: float = setting(0.05, 0, 1e6, when=_SOLVED, was="decay")
+    prediction_weight: float = setting(0.3, 0, 1e6, when=_SOLVED, was="prediction")
+    seed: int = setting(0, 0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head and self.pose:
+            raise UsageError("head and pose both give the head's movement; ask for one of them.")
+
+    @classmethod
+    def of_reading(cls, reading: str, **changes: Any) -> Self:
+        """The shipped recipe of a reading, at a size that a CPU can train; `changes` as of `read`."""
+        name = {"solved": "lstm-pb", "published-code": "lstm-pb-code"}.get(reading, "lstm-pb-small")
+        return cls.read(name, reading=reading, **changes)
 
     @property
     def inputs(self) -> int:
@@ -68,65 +86,14 @@ class PBRecipe:
     @property
     def config(self) -> LSTMPBConfig:
         """The network's sizes, of the readings of the paper."""
-        return LSTMPBConfig(self.reading, self.inputs, self.pb, self.context, self.hidden, self.layers)
+        return LSTMPBConfig(
+            self.reading, self.inputs, self.pb_size, self.context_size, self.hidden_size, self.num_layers
+        )
 
     @property
     def schedule(self) -> Schedule:
         """The training loop's settings."""
         if self.reading == "solved":  # its rate falls by itself and its weights are averages: the last are the best
-            return Schedule(self.epochs, 1, 1.0, 0, self.seed, last=True)
-        return Schedule(self.epochs, self.patience, 0.1, self.stop, self.seed)
-
-
-#: Recipe's number → (least, most) that makes sense; the upper ends only keep mistakes from filling the memory.
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("hidden", "pb", "context"), (1, 8192)),
-    **dict.fromkeys(("epochs", "batch", "patience", "copies", "trees"), (1, 1_000_000)),
-    **dict.fromkeys(("stop", "recognition"), (0, 1_000_000)),
-    **dict.fromkeys(("rate", "pb_rate"), (1e-12, 1e6)),
-    "layers": (1, 64),
-    "fps": (1, 1000),
-    "momentum": (0, 0.9999),
-    "held_out": (0, 0.5),
-    "bag": (2, 100),
-    "dropout": (0, 0.9),
-    **dict.fromkeys(("decay", "prediction"), (0, 1e6)),
-    "seed": (0, 2**31 - 1),
-}
-_WORDS = {"reading": READINGS, "classifier": ("logistic", "boosting")}
-
-
-def shipped() -> dict[str, Path]:
-    """The recipes inside the package: name → TOML."""
-    return recipes.shipped()
-
-
-def read(name: str | Path, **changes: Any) -> PBRecipe:
-    """A shipped recipe by name, or a TOML file's; `changes` replace single settings (None: as the recipe says).
-
-    InputError where there is no such file or it is no TOML; UsageError for unknown keys and impossible values.
-    """
-    return recipe(*recipes.read(name, shipped(), changes))
-
-
-def recipe(given: dict[str, Any], where: str) -> PBRecipe:
-    """The recipe of these settings, all others at their defaults but the rate `fps`, which has none.
-
-    UsageError, beginning with `where`, for unknown keys, wrong kinds and values outside what makes sense.
-    """
-    recipes.check_names(PBRecipe(), given, where)
-    if "fps" not in given:
-        raise UsageError(f"{where} lacks fps, the frames per second that the network is to read; add it.")
-    return check(recipes.filled(PBRecipe(), given, where), where)
-
-
-def check(found: PBRecipe, where: str) -> PBRecipe:
-    """The recipe itself; UsageError, beginning with `where`, for what makes no sense."""
-    recipes.check(found, where, _RANGES, _WORDS)
-    if not all(0 <= each <= 1 for each in found.jitter):
-        raise UsageError(f"{where}: jitter must be two shares of half a face between 0 and 1, found {found.jitter!r}.")
-    if found.head and found.pose:
-        raise UsageError(f"{where}: head and pose tell the head's movement twice; ask for one of them.")
-    if found.reading == "solved" and found.copies > 1:
-        raise UsageError(f"{where}: solved learns from varied takes and judges a clip as it is; set copies to 1.")
-    return found
+            return Schedule(self.epochs, seed=self.seed, keep="last")
+        patience = self.early_stopping_patience
+        return Schedule(self.epochs, self.lr_patience, early_stopping_patience=patience, seed=self.seed)

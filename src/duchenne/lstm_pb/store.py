@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from duchenne.checkpoints import ModelFolder, Store, boosters
 from duchenne.checkpoints import tensors as tensor_file
 from duchenne.learn import recipes as settings
 from duchenne.learn.linear import Linear
-from duchenne.lstm_pb import recipe as recipes
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.network import LSTMPB
 from duchenne.lstm_pb.recipe import PBRecipe
@@ -55,7 +53,7 @@ def save(model: PBModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
         "needs": model.needs,
         "classes": ["posed", "genuine"],
         "emotions": list(model.networks),
-        "recipe": asdict(model.recipe),
+        "recipe": model.recipe.stored(),
         "calibration": {"slope": model.slope, "intercept": model.intercept},
         "margin": model.margin,
     }
@@ -65,7 +63,7 @@ def save(model: PBModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
 def load(folder: ModelFolder) -> PBModel:
     """The model of a folder; ValueError, in words, where its files do not fit what its `model.json` says."""
     about = folder.about
-    recipe = recipes.recipe(dict(about["recipe"]), "model.json")
+    recipe = PBRecipe.of(about["recipe"], "model.json")
     names = [str(name) for name in about["emotions"]]
     if about["fps"] != recipe.fps or about["layout"] != LAYOUT:
         raise ValueError(
@@ -103,7 +101,7 @@ def _members(names: Iterable[str]) -> int:
 def _scorer(path: Path, recipe: PBRecipe, tensors: dict[str, Tensor]) -> Scorer:
     if recipe.classifier == "logistic":
         return Scorer(Linear(*(tensors[f"linear.{key}"].double().numpy() for key in _LINEAR)))
-    return Scorer(booster=boosters.read(path, recipe.pb))
+    return Scorer(booster=boosters.read(path, recipe.pb_size))
 
 
 def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:
@@ -113,11 +111,11 @@ def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:
         with torch.device("meta"):
             network = _network(recipe, number).state_dict()
         mine = {f"network.{key}": tuple(value.shape) for key, value in network.items()}
-        mine |= {"class_pb": (2 if recipe.reading == "published-code" else 0, recipe.pb)}
-        mine |= {"typical": (2, recipe.pb * max(number, 1))}
+        mine |= {"class_pb": (2 if recipe.reading == "published-code" else 0, recipe.pb_size)}
+        mine |= {"typical": (2, recipe.pb_size * max(number, 1))}
         if recipe.reading != "solved" and recipe.classifier == "logistic":
-            mine |= {"linear.median": (recipe.pb,), "linear.spread": (recipe.pb,)}
-            mine |= {"linear.weights": (1, recipe.pb), "linear.bias": (1,)}
+            mine |= {"linear.median": (recipe.pb_size,), "linear.spread": (recipe.pb_size,)}
+            mine |= {"linear.weights": (1, recipe.pb_size), "linear.bias": (1,)}
         shapes |= {f"{i}.{key}": shape for key, shape in mine.items()}
     return shapes
 
@@ -125,8 +123,8 @@ def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:
 def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
     def shapes(found: tensor_file.Shapes) -> tensor_file.Shapes:
         members = [_members(k.removeprefix(f"{i}.") for k in found if k.startswith(f"{i}.")) for i in range(networks)]
-        if recipe.reading == "solved" and not all(0 < number <= recipe.bag for number in members):
-            raise ValueError(f"{path.name} holds {members} networks, expected 1 to {recipe.bag} of each")
+        if recipe.reading == "solved" and not all(0 < number <= recipe.n_networks for number in members):
+            raise ValueError(f"{path.name} holds {members} networks, expected 1 to {recipe.n_networks} of each")
         return _shapes(recipe, members)
 
     tensors = tensor_file.read(path, _made_for(recipe), shapes, most=_MOST)
@@ -137,7 +135,7 @@ def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
 
 def _made_for(recipe: PBRecipe) -> str:
     """What the weights are of."""
-    return json.dumps({"layout": LAYOUT, **asdict(recipe)}, sort_keys=True)
+    return json.dumps({"layout": LAYOUT, **recipe.stored()}, sort_keys=True)
 
 
 STORE = Store(save, load, WEIGHTS)

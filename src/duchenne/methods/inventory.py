@@ -53,22 +53,26 @@ def network(name: str, emotions: int = 6) -> Network:
     """A shipped recipe's network, for so many emotions."""
     import torch
 
-    from duchenne.clipnets import recipe
     from duchenne.clipnets.network import ClipNet
+    from duchenne.clipnets.recipe import ClipRecipe
     from duchenne.learn.flops import flops
 
-    r = recipe.read(name)
+    r = ClipRecipe.read(name)
     with torch.device("meta"):  # shapes alone
         net = ClipNet(r.config(emotions))
     size = sum(each.numel() for each in net.parameters())
     if r.inputs == "points":
-        return Network(name, r.bag * size, None, "none")
+        return Network(name, r.n_networks * size, None, "none")
     c = r.config(emotions)
-    shape = (1, c.channels, r.frames, c.side, c.side) if c.kind == "volume" else (1, c.channels, c.side, c.side)
+    shape = (
+        (1, c.channels, r.frames, c.image_size, c.image_size)
+        if c.kind == "volume"
+        else (1, c.channels, c.image_size, c.image_size)
+    )
     each = sum(flops(trunk, shape) for trunk in net.trunks)
     above = sum(
         p.numel() for key, p in net.named_parameters() if "weight" in key and not key.startswith(("trunk", "scene"))
     )
     # what stands above the trunk multiplies every frame, or in a volume once
     total = each + above if c.kind == "volume" else r.frames * (each + above)
-    return Network(name, r.bag * size, r.bag * total, PUBLISHED[c.backbone])
+    return Network(name, r.n_networks * size, r.n_networks * total, PUBLISHED[c.backbone])

@@ -80,7 +80,16 @@ class AsIs(Classifier):
 def smile_recipe(seed: int = 0) -> Recipe:
     """Settings for about 60 descriptors of about a thousand smiles (experiments/uva_nemo.toml)."""
     return Recipe(
-        rounds=300, depth=4, rate=0.03, rows=0.6, columns=0.3, shrink=3.0, child=3.0, bins=256, penalty=0.3, seed=seed
+        n_estimators=300,
+        max_depth=4,
+        learning_rate=0.03,
+        subsample=0.6,
+        colsample_bytree=0.3,
+        reg_lambda=3.0,
+        min_child_weight=3.0,
+        max_bin=256,
+        C=0.3,
+        seed=seed,
     )
 
 
@@ -90,20 +99,18 @@ def smile_expert(seed: int = 0) -> DescriptorModel:
 
 
 def _lstm_pb(what: str, seed: int) -> PBModel:
-    """The shipped recipe, or the same with another reading, or another recipe: a shipped one's name, or a TOML file."""
-    from duchenne.lstm_pb import model
-    from duchenne.lstm_pb import recipe as recipes
+    """The shipped recipe of a reading, or another recipe: a shipped one's name, or a TOML file."""
+    from duchenne.lstm_pb.model import PBModel
+    from duchenne.lstm_pb.recipe import READINGS, PBRecipe
 
-    if not what or what == "solved":
-        return model.PBModel(recipes.read("lstm-pb", seed=seed))
-    if what in recipes.READINGS:
-        return model.PBModel(recipes.read("lstm-pb-small", reading=what, seed=seed))
-    if what not in recipes.shipped() and not what.endswith(".toml"):
+    if what in ("", *READINGS):
+        return PBModel(PBRecipe.of_reading(what or "solved", seed=seed))
+    if what not in PBRecipe.shipped() and not what.endswith(".toml"):
         raise UsageError(
-            f"There is no method 'lstm-pb:{what}': choose one of {', '.join(recipes.READINGS)} after lstm-pb, "
-            f"or a recipe ({', '.join(recipes.shipped())}, or a TOML)."
+            f"There is no method 'lstm-pb:{what}': choose one of {', '.join(READINGS)} after lstm-pb, "
+            f"or a recipe ({', '.join(PBRecipe.shipped())}, or a TOML)."
         )
-    return model.PBModel(recipes.read(what, seed=seed))
+    return PBModel(PBRecipe.read(what, seed=seed))
 
 
 def _hybrid(what: str, seed: int) -> Classifier:
@@ -115,22 +122,22 @@ def _hybrid(what: str, seed: int) -> Classifier:
 
 def _clip_net(what: str, seed: int, network: str) -> Classifier:
     """The network's recipe, or the one of a TOML in its place; behind an @ the weights that its trunk starts from."""
-    from duchenne.clipnets import recipe as clip_recipe
     from duchenne.clipnets.model import ClipModel
+    from duchenne.clipnets.recipe import ClipRecipe
 
     what, _, weights = what.partition("@")
     if weights and weights not in checkpoints.shipped() and not Path(weights).exists():
         raise InputError(f"There are no weights {weights} for {network} to start from; get them, or leave @ out.")
-    recipe = clip_recipe.read(what or network, seed=seed)
+    recipe = ClipRecipe.read(what or network, seed=seed)
     return ClipModel(recipe, device="auto" if recipe.inputs == "crops" else "cpu", weights=weights or None)
 
 
 def _single_faces(what: str, seed: int, network: str) -> Classifier:
     """Such a network with another backbone."""
-    from duchenne.clipnets import recipe as clip_recipe
     from duchenne.clipnets.model import ClipModel
+    from duchenne.clipnets.recipe import ClipRecipe
 
-    return ClipModel(clip_recipe.read(network, seed=seed, backbone=what or None), device="auto")
+    return ClipModel(ClipRecipe.read(network, seed=seed, backbone=what or None), device="auto")
 
 
 def _two_stage(what: str, seed: int, how: str) -> Classifier:

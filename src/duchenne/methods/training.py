@@ -78,12 +78,13 @@ def train_hybrid(
 
     As `train` otherwise. The folder holds the two as folders of their own, which are models by themselves.
     """
-    from duchenne.lstm_pb import recipe as recipes
     from duchenne.lstm_pb.model import PBModel
+    from duchenne.lstm_pb.recipe import PBRecipe
 
-    recipe = recipes.read("lstm-pb", seed=seed)
+    recipe = PBRecipe.read("lstm-pb", seed=seed)
     model = Hybrid(
-        DescriptorModel.of_family(recipe=Recipe(seed=seed)), PBModel(recipe, tick=loop.teller(recipe.epochs, log))
+        DescriptorModel.of_family(recipe=Recipe(seed=seed)),
+        PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log)),
     )
     with working(out, log, resume=resume) as work:
         corpus = corpora.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
@@ -192,17 +193,16 @@ def train_pb(
     """Train an LSTM-PB on the clips of a manifest CSV (as `train`) and write a model folder with its learning curve.
 
     `recipe` is one, or its name, or a TOML (`lstm_pb.recipe`). Returns the card. `learn.loop.Diverged` where a loss is
-    no number: what is kept can be finished with fewer epochs.
+    not finite: what is kept can be finished with fewer epochs.
     """
-    from duchenne.lstm_pb import recipe as recipes
     from duchenne.lstm_pb.model import PBModel
     from duchenne.lstm_pb.recipe import PBRecipe
 
-    recipe = recipe if isinstance(recipe, PBRecipe) else recipes.read(recipe)
-    model = PBModel(recipe, tick=loop.teller(recipe.epochs, log))
+    recipe = recipe if isinstance(recipe, PBRecipe) else PBRecipe.read(recipe)
+    model = PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log))
     with working(out, log, resume=resume) as work:
         corpus = corpora.read(manifest, (model.reader,), cache_in(None), log=log)
-        pieces.same(work, [asdict(recipe) | {"epochs": 0, "stop": 0}, corpus.about])
+        pieces.same(work, [recipe.lasting(), corpus.about])
         model.fit_table(corpus.x, corpus.y, corpus.people, corpus.emotions)
         assert model.out_of_fold is not None
         p = model.out_of_fold

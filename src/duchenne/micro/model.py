@@ -52,7 +52,7 @@ class MicroModel:
 
     def recognise(self, time: Array, crops: Array) -> dict[str, float]:
         """Class → probability, of the crops uint8 (N, 48, 48) of one movement at their seconds (N,)."""
-        seen = movement(time, self.seeing.features(crops), self.recipe.steps)
+        seen = movement(time, self.seeing.features(crops), self.recipe.frames)
         return dict(zip(self.classes, self.predict(seen[None])[0].tolist(), strict=True))
 
 

@@ -22,34 +22,34 @@ class MicroConfig:
     """What the network is.
 
     classes    names of the outputs, in order
-    inputs     features per moment; `steps` moments per movement
-    hidden     width of the LSTM
+    inputs     features per moment; `frames` moments per movement
+    hidden_size  width of the LSTM
     relative   each movement's first moment is taken from all of it: whose face it is goes, how it moved stays
     dropout    of what is read at each moment and of what is answered from
-    recurrent  of what the LSTM remembers: the same part throughout a movement (Gal & Ghahramani 2016)
+    recurrent_dropout  of what the LSTM remembers: the same part throughout a movement (Gal & Ghahramani 2016)
     """
 
     classes: tuple[str, ...]
     inputs: int
-    steps: int = 24
-    hidden: int = 64
+    frames: int = 24
+    hidden_size: int = 64
     relative: bool = True
     dropout: float = 0.5
-    recurrent: float = 0.25
+    recurrent_dropout: float = 0.25
 
     def __post_init__(self) -> None:
         """UsageError for what makes no network."""
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes) or not all(self.classes):
             raise UsageError(f"A micro-expression network needs two or more classes that differ, found {self.classes}.")
-        if min(self.inputs, self.steps - 1, self.hidden) < 1:
+        if min(self.inputs, self.frames - 1, self.hidden_size) < 1:
             raise UsageError(
-                f"A micro-expression network needs inputs and hidden units and at least 2 steps, found {self.inputs}, "
-                f"{self.hidden} and {self.steps}."
+                f"A micro-expression network needs inputs and hidden units and at least 2 frames, found {self.inputs}, "
+                f"{self.hidden_size} and {self.frames}."
             )
 
 
 class MicroLSTM(nn.Module):
-    """float (B, steps, inputs) → logits (B, classes), read from what the LSTM remembers at the end.
+    """float (B, frames, inputs) → logits (B, classes), read from what the LSTM remembers at the end.
 
     `measure` must have seen the movements that are learnt from before the first `forward`.
     """
@@ -62,19 +62,19 @@ class MicroLSTM(nn.Module):
         self.config = config
         self.register_buffer("mean", torch.zeros(config.inputs))
         self.register_buffer("spread", torch.ones(config.inputs))
-        self.cell = nn.LSTMCell(config.inputs, config.hidden)
+        self.cell = nn.LSTMCell(config.inputs, config.hidden_size)
         self.drop = nn.Dropout(config.dropout)
-        self.head = nn.Linear(config.hidden, len(config.classes))
+        self.head = nn.Linear(config.hidden_size, len(config.classes))
         with torch.no_grad():  # at first it remembers
             assert self.cell.bias_ih is not None
-            self.cell.bias_ih[config.hidden : 2 * config.hidden] = 1.0
+            self.cell.bias_ih[config.hidden_size : 2 * config.hidden_size] = 1.0
 
     def moved(self, x: Tensor) -> Tensor:
-        """(B, steps, inputs): features as the LSTM reads them, before they are scaled; InputError for another shape."""
+        """(B, frames, inputs): features as the LSTM reads them, not yet scaled; InputError for another shape."""
         config = self.config
-        if x.ndim != 3 or tuple(x.shape[1:]) != (config.steps, config.inputs):
+        if x.ndim != 3 or tuple(x.shape[1:]) != (config.frames, config.inputs):
             raise InputError(
-                f"The network reads movements of {config.steps} moments and {config.inputs} features, found "
+                f"The network reads movements of {config.frames} moments and {config.inputs} features, found "
                 f"{'×'.join(map(str, x.shape[1:]))}."
             )
         x = x.float()
@@ -82,7 +82,7 @@ class MicroLSTM(nn.Module):
 
     @torch.no_grad()
     def measure(self, x: Tensor) -> None:
-        """Take mean and spread of each feature from movements (N, steps, inputs), of people who are learnt from."""
+        """Take mean and spread of each feature from movements (N, frames, inputs), of people who are learnt from."""
         flat = self.moved(x).flatten(0, 1).double()
         spread = flat.std(dim=0, correction=0)
         self.mean.copy_(flat.mean(dim=0))
@@ -91,9 +91,9 @@ class MicroLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes)."""
         x = (self.moved(x) - self.mean) / self.spread
-        h = x.new_zeros(len(x), self.config.hidden)
+        h = x.new_zeros(len(x), self.config.hidden_size)
         c = torch.zeros_like(h)
-        keep = 1 - self.config.recurrent
+        keep = 1 - self.config.recurrent_dropout
         mask = torch.ones_like(h)
         if self.training and keep < 1:
             mask = torch.bernoulli(torch.full_like(h, keep)) / keep

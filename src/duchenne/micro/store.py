@@ -16,9 +16,9 @@ from duchenne.checkpoints import ModelFolder, Store
 from duchenne.checkpoints import tensors as tensor_file
 from duchenne.expression.model import ExpressionModel
 from duchenne.learn import recipes
-from duchenne.micro import recipe as micro_recipe
 from duchenne.micro.model import MicroModel
 from duchenne.micro.network import MicroConfig, MicroLSTM
+from duchenne.micro.recipe import MicroRecipe
 
 WEIGHTS = tensor_file.NAME
 MEMBER = "expression"
@@ -33,7 +33,7 @@ def save(model: MicroModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
         "family": "micro-expressions (LSTM over expression features)",
         "classes": list(model.classes),
         "inputs": config.inputs,
-        "recipe": asdict(model.recipe),
+        "recipe": model.recipe.stored(),
         "members": checkpoints.save_members({MEMBER: model.seeing}, folder),
     }
     return about, [WEIGHTS]
@@ -45,7 +45,7 @@ def load(folder: ModelFolder) -> MicroModel:
     if set(about["members"]) != {MEMBER}:
         raise ValueError("it has another part than an expression network")
     seeing = checkpoints.load_as(folder.members[MEMBER], ExpressionModel)[0]
-    recipe = micro_recipe.recipe(dict(about["recipe"]), "model.json")
+    recipe = MicroRecipe.of(about["recipe"], "model.json")
     if about["inputs"] != seeing.network.width:
         raise ValueError(
             f"it reads {about['inputs']!r} features, but its expression network has {seeing.network.width}"

@@ -57,15 +57,15 @@ def train(
     Clips that cannot be read are named and left out. InputError for fewer than two people or classes, also once one
     person is left out; UsageError where the beginning is of other clips or settings.
     """
-    from duchenne.micro import recipe as micro_recipe
     from duchenne.micro.model import MicroModel
+    from duchenne.micro.recipe import MicroRecipe
 
-    recipe = micro_recipe.read(recipe) if isinstance(recipe, str | Path) else recipe
+    recipe = recipe if isinstance(recipe, MicroRecipe) else MicroRecipe.read(recipe)
     network, about = reading.load(seeing, device)
     rows, unnamed = examples(data, classes, rate)
     _enough(rows, str(data))
     with working(out, log, resume=resume) as work:
-        used, movements = _read(rows, network, str(about["sha256"]), recipe.steps, log)
+        used, movements = _read(rows, network, str(about["sha256"]), recipe.frames, log)
         _enough(used, f"What could be read of {data}")
         names = tuple(sorted({each.label for each in used}))
         labels = np.array([names.index(each.label) for each in used])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def learning(
     curves: Mapping[str, Sequence[JsonMap]], names: tuple[str, str] = ("clips learnt from", "people left out")
 ) -> Figure:
-    """One panel per network (name → rows of `learn.loop.fit`: epoch, loss, score, pace, best), one below the other.
+    """One panel per network (name → rows of `learn.loop.fit`: epoch, loss, score, lr_scale, best), one below the other.
 
     `names` are those of loss and score. The ring marks the epoch whose weights were kept, dotted lines the epochs from
     which rates were lower. UsageError where no network has an epoch.
@@ -73,7 +73,7 @@ def _panel(ax: Axes, name: str, rows: Sequence[JsonMap]) -> None:
         ring = BLUE if kept["watched"] == kept["loss"] else VERMILLION
         ax.plot([kept["epoch"]], [kept["watched"]], "o", ms=9, mfc="none", mec=ring, mew=1.8, clip_on=False, gid="kept")
     for before, row in pairwise(rows):
-        if row["pace"] < before["pace"]:
+        if row["lr_scale"] < before["lr_scale"]:
             ax.axvline(row["epoch"], color=GREY, lw=1, ls=(0, (1, 1.6)), gid="slower")
     ax.set_xlim(0.5, max(epochs[-1], 2) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from duchenne.errors import InputError, UsageError
-from duchenne.learn import pieces
+from duchenne.errors import InputError
+from duchenne.learn import optim, pieces
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Schedule, fit
 from duchenne.learn.losses import cross_entropy
-from duchenne.learn.optim import moments, set_moments
+from duchenne.learn.recipes import Settings, setting
 from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import check_columns
@@ -34,23 +34,19 @@ _UNKNOWN = -1  # class of a clip without an emotion, which the losses pass over
 
 
 @dataclass(frozen=True)
-class NetRecipe:
-    """Sizes and settings; `decay` is AdamW's, `stop` the epochs without a better score before training ends."""
+class NetRecipe(Settings):
+    """Sizes and settings; training ends after `early_stopping_patience` epochs without a better score."""
 
-    kind: str = "multi"
-    hidden: int = 64
-    dropout: float = 0.5
-    rate: float = 1e-3
-    decay: float = 0.1
-    epochs: int = 60
-    batch: int = 64
-    stop: int = 10
-    bag: int = 5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UsageError(f"There is no network '{self.kind}' on tables; choose one of: {', '.join(KINDS)}.")
+    kind: str = setting("multi", choices=KINDS)
+    hidden_size: int = setting(64, 1, 8192, was="hidden")
+    dropout: float = setting(0.5, 0, 0.9)
+    learning_rate: float = setting(1e-3, 1e-12, 10, was="rate")
+    weight_decay: float = setting(0.1, 0, 1e3, was="decay")
+    epochs: int = setting(60, 1, 1_000_000)
+    batch_size: int = setting(64, 1, 1_000_000, was="batch")
+    early_stopping_patience: int = setting(10, 0, 1_000_000, was="stop")
+    n_networks: int = setting(5, 2, 100, was="bag")
+    seed: int = setting(0, 0, 2**31 - 1)
 
 
 class TableNet(nn.Module):
@@ -60,10 +56,10 @@ class TableNet(nn.Module):
         super().__init__()
         self.kind = recipe.kind
         self.trunk = nn.Sequential(
-            nn.Dropout(recipe.dropout / 2), nn.Linear(inputs, recipe.hidden), nn.ReLU(), nn.Dropout(recipe.dropout)
+            nn.Dropout(recipe.dropout / 2), nn.Linear(inputs, recipe.hidden_size), nn.ReLU(), nn.Dropout(recipe.dropout)
         )
         width = {"binary": 1, "single": 2 * emotions, "multi": 1 + emotions}[recipe.kind]
-        self.head = nn.Linear(recipe.hidden, width)
+        self.head = nn.Linear(recipe.hidden_size, width)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """float32 (N, D) → "authenticity" (N,); but for `binary` "emotion" (N, E); of `single` "classes" (N, 2E),
@@ -95,21 +91,19 @@ class NetLearner:
         self.x, self.y = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y, dtype=torch.float32)
         self.emotion = torch.as_tensor(emotion, dtype=torch.int64)
         self.network = TableNet(x.shape[1], count, recipe)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
 
-    def epoch(self, rng: np.random.Generator, pace: float) -> Iterator[float]:
+    def epoch(self, rng: np.random.Generator, lr_scale: float) -> Iterator[float]:
         """One pass over the people that are learnt from, in shuffled batches of about equal size."""
         self.network.train()
         torch.manual_seed(int(rng.integers(2**31)))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate * pace
+        optim.set_learning_rate(self.optimiser, self.recipe.learning_rate * lr_scale)
         order = rng.permutation(self.learnt)
-        for rows in np.array_split(order, max(1, round(len(order) / self.recipe.batch))):
+        for rows in np.array_split(order, max(1, round(len(order) / self.recipe.batch_size))):
             loss = self.network.loss(self.network(self.x[rows]), self.y[rows], self.emotion[rows])
-            self.optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-            yield float(loss.detach())
+            yield optim.descend(loss, self.optimiser, self.network)
 
     @torch.no_grad()
     def score(self) -> float:
@@ -120,14 +114,11 @@ class NetLearner:
 
     def state(self) -> dict[str, Tensor]:
         """Weights and the optimiser's moments."""
-        weights = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        return weights | moments(self.optimiser)
+        return optim.state({"network": self.network}, self.optimiser)
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take up a `state`."""
-        own = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
-        self.network.load_state_dict(own)
-        set_moments(self.optimiser, state)
+        optim.restore({"network": self.network}, self.optimiser, state)
 
 
 @dataclass
@@ -187,11 +178,12 @@ class TableNets(Classifier):
         """float64 (N,): log-odds that each clip got from the network that left its person out."""
         r, z = self.recipe, np.full(len(y), np.nan)
         self.networks, self.curves = [], []
-        for number, (train, held) in enumerate(person_folds(groups, r.bag, r.seed)):
+        for number, (train, held) in enumerate(person_folds(groups, r.n_networks, r.seed)):
             if len(np.unique(y[train])) < 2:
                 continue
             learner = NetLearner(r, x, y, classes, len(self.emotion_names), held)
-            schedule = Schedule(r.epochs, patience=r.epochs, stop=r.stop, seed=1000 * r.seed + number)
+            patience = r.early_stopping_patience
+            schedule = Schedule(r.epochs, early_stopping_patience=patience, seed=1000 * r.seed + number)
             of = pieces.place(f"{number + 1}", asdict(r), (x, y, classes, held))
             self.curves.append(fit(learner, schedule, of))
             self.networks.append(learner.network.eval())

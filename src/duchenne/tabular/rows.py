@@ -14,6 +14,7 @@ import numpy as np
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
+from duchenne.learn.recipes import Settings, setting
 from duchenne.types import Array, FaceTrack, Features, JsonMap, Sample
 from duchenne.types import Reader as AnyReader
 
@@ -23,7 +24,7 @@ _PEAK = ("onset_net_amplitude", "onset_total_amplitude_positive")
 
 
 @dataclass(frozen=True)
-class Reader(AnyReader):
+class Reader(Settings, AnyReader):
     """What of a clip is read.
 
     what  a family of `features.descriptors.FAMILIES`; "smile", the smile expert's descriptors; "nothing";
@@ -33,9 +34,10 @@ class Reader(AnyReader):
     """
 
     what: str = "all"
-    fps: float = 25.0
+    fps: float = setting(25.0, 1, 1000)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = (*FAMILIES, "smile", "nothing", "clip length", "peak intensity", "all")
         if self.what not in known:
             raise UsageError(f"There is no kind of descriptors named '{self.what}'; choose one of: {', '.join(known)}.")

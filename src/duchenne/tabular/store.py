@@ -65,7 +65,7 @@ def _save_descriptors(model: DescriptorModel, folder: Path) -> tuple[dict[str, A
 def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
     about, path = folder.about, folder.path
     arrays = {key: value.astype(float) for key, value in io.read_arrays(path / ARRAYS).items()}
-    recipe = Recipe(**{**about["recipe"], "members": tuple(about["recipe"]["members"])})
+    recipe = Recipe.of(about["recipe"], "model.json")
     names, emotions = (tuple(map(str, about[each])) for each in ("names", "emotions"))
     family, fps, scale = str(about["family"]), recipes.numbers(about, "fps", "margin"), about["calibration"]
     if not 1 <= fps["fps"] <= 1000 or names != (EXPERT if family == "smile" else FAMILIES[family].names):
@@ -162,9 +162,7 @@ def _scale(model: TableModel | TableNets) -> dict[str, Any]:
 
 
 def _reader(found: StoredParts) -> Reader:
-    reader = recipes.filled(Reader(), found.settings["reader"], "model.json")
-    recipes.check(reader, "model.json", {"fps": (1, 1000)})
-    return reader
+    return Reader.of(found.settings["reader"], "model.json")
 
 
 # --- networks on rows of numbers --------------------------------------------------------------------------------------
@@ -173,7 +171,7 @@ def _reader(found: StoredParts) -> Reader:
 def _save_nets(model: TableNets, folder: Path) -> tuple[dict[str, Any], list[str]]:
     if not model.networks:
         raise InputError(_NOT_FITTED)
-    said = {"recipe": asdict(model.recipe), "emotions": model.emotion_names, "networks": len(model.networks)}
+    said = {"recipe": model.recipe.stored(), "emotions": model.emotion_names, "networks": len(model.networks)}
     arrays = {
         f"{i}.{key}": value.detach().numpy()
         for i, network in enumerate(model.networks)
@@ -188,8 +186,7 @@ def _load_nets(folder: ModelFolder) -> TableNets:
 
     found = parts.read(folder)
     columns = found.arrays["median"].size
-    recipe = recipes.filled(NetRecipe(), found.settings["recipe"], "model.json")
-    recipes.check(recipe, "model.json", {"hidden": (1, 8192), "bag": (1, 100), "dropout": (0, 0.9)})
+    recipe = NetRecipe.of(found.settings["recipe"], "model.json")
     names = tuple(recipes.names(found.settings, "emotions"))
     scale = {name: found.array(name, columns) for name in ("median", "centre", "spread")}
     if not (scale["spread"] > 0).all():
@@ -213,8 +210,8 @@ def _networks(found: StoredParts, columns: int, names: tuple[str, ...], recipe: 
     from duchenne.tabular.nets import TableNet
 
     count = int(found.settings["networks"])
-    if not 1 <= count <= recipe.bag:
-        raise ValueError(f"it tells of {count} networks, expected 1 to {recipe.bag}")
+    if not 1 <= count <= recipe.n_networks:
+        raise ValueError(f"it tells of {count} networks, expected 1 to {recipe.n_networks}")
     with torch.device("meta"):  # shapes alone
         one = {key: tuple(each.shape) for key, each in TableNet(columns, len(names), recipe).state_dict().items()}
     expected = {f"{i}.{key}": shape for i in range(count) for key, shape in one.items()}

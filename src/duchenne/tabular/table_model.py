@@ -19,7 +19,7 @@ from duchenne.tabular.rows import Reader
 from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question
 
 #: One booster without a bag or a choice of members, for comparing what is read rather than how it is learnt.
-ONE = Recipe(bag=1, members=("boosting",), rounds=200, rate=0.08, folds=3)
+ONE = Recipe(n_boosters=1, candidates=("boosting",), n_estimators=200, learning_rate=0.08, folds=3)
 
 
 def _boosting(x: Array, y: Array, seed: int) -> Scorer:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from duchenne.clipnets import recipe
+from duchenne.clipnets.recipe import ClipRecipe
 
 BENCH = Path(__file__).parents[3] / "benchmarks" / "clip_nets.py"
 
@@ -60,7 +60,7 @@ def test_a_tiny_run_measures_every_network_it_names_and_goes_on_where_it_was(ben
         assert 0 <= row["learning"]["busy"] <= 1 and row["learning"]["of_limit"] > 0
     # the trunk of points-multi: 86 numbers to 64 neurons twice over, then heads for one answer and six emotions, of
     # three faces
-    r = recipe.read("points-multi")
+    r = ClipRecipe.read("points-multi")
     neurons = r.config(6).numbers * r.width + r.width**2 + r.width * (1 + 6)
     assert place["points-multi"]["multiply_adds_per_clip"] == 3 * neurons
     page = tmp_path / "page.md"
@@ -82,7 +82,7 @@ def test_the_page_says_what_the_json_says(bench):
 
 
 def test_clips_are_what_the_networks_read(bench, tmp_path):
-    for name in recipe.shipped():
+    for name in ClipRecipe.shipped():
         r = bench.recipe(name, bench.QUICK)
         (clip,) = bench.clips(r, 1, tmp_path)
         config = r.config(6)

@@ -62,16 +62,18 @@ def rows():
 
 
 def descriptors():
-    recipe = Recipe(rounds=4, bins=8, bag=1, folds=3, penalty=0.1, members=("boosting+linear",))
+    recipe = Recipe(n_estimators=4, max_bin=8, n_boosters=1, folds=3, C=0.1, candidates=("boosting+linear",))
     return DescriptorModel.of_family("movement", recipe=recipe)
 
 
 def pb(**changes):
-    return PBModel(PBRecipe(**{"hidden": 8, "layers": 1, "pb": 4, "context": 4, "epochs": 1, "bag": 2} | changes))
+    return PBModel(
+        PBRecipe(**{"hidden_size": 8, "num_layers": 1, "pb_size": 4, "context_size": 4, "epochs": 1} | changes)
+    )
 
 
 def clip():
-    return ClipModel(ClipRecipe(kind="lstm", inputs="points", hidden=8, frames=6, epochs=1, batch=8))
+    return ClipModel(ClipRecipe(kind="lstm", inputs="points", hidden_size=8, frames=6, epochs=1, batch_size=8))
 
 
 def expression():
@@ -81,7 +83,7 @@ def expression():
 
 
 def micro():
-    recipe = MicroRecipe(steps=5, hidden=6)
+    recipe = MicroRecipe(frames=5, hidden_size=6)
     return MicroModel(MicroLSTM(recipe.config(["happiness", "surprise"], 8)), expression(), recipe)
 
 
@@ -384,7 +386,7 @@ def test_a_pickle_under_a_harmless_name_is_not_read(kept, tmp_path):
 
 
 def test_published_weights_that_run_something_are_not_read(tmp_path):
-    recipe = ClipRecipe(backbone="resnet50", side=16, channels=1, frames=3, hidden=8)
+    recipe = ClipRecipe(backbone="resnet50", image_size=16, channels=1, frames=3, hidden_size=8)
     torch.save({"conv1.weight": Bang(tmp_path / "mark")}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="nothing but tensors"):
         published(tmp_path / "w.pth", recipe)
@@ -440,7 +442,7 @@ def test_a_link_to_a_part_elsewhere_is_refused(kept, tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "setting"),
-    [("lstm-pb", "hidden"), ("clip network", "hidden"), ("expression", "widths"), ("micro", "hidden")],
+    [("lstm-pb", "hidden_size"), ("clip network", "hidden_size"), ("expression", "widths"), ("micro", "hidden_size")],
 )
 def test_a_network_that_would_fill_the_memory_is_refused_before_it_is_made(kind, setting, kept, tmp_path):
     folder = tmp_path / "model"
@@ -458,10 +460,10 @@ def test_a_table_network_that_would_fill_the_memory_is_refused(size, kept, tmp_p
     folder = tmp_path / "model"
     shutil.copytree(kept("table-multi"), folder)
     about = json.loads((folder / "model.json").read_text())
-    about["settings"]["recipe"]["hidden"] = size
+    about["settings"]["recipe"]["hidden_size"] = size
     (folder / "model.json").write_text(json.dumps(about))
     sealed(folder)
-    with pytest.raises(ModelError, match="hidden must"):
+    with pytest.raises(ModelError, match="hidden_size must"):
         checkpoints.load(folder)
 
 

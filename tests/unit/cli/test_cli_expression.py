@@ -19,10 +19,10 @@ from makers import WORDS, class_folders, unit_table
 ROOT = Path(__file__).parents[3]
 TINY = """widths = [4, 4, 8, 8]
 blocks = [1, 1, 1, 1]
-per_image = true
+per_image_standardization = true
 epochs = 4
-batch = 8
-rate = 3e-3
+batch_size = 8
+learning_rate = 3e-3
 precision = "float32"
 """
 
@@ -79,23 +79,23 @@ def test_killed_the_same_command_ends_with_the_same_weights(trained, place, tmp_
 def test_options_take_the_place_of_the_recipes(duchenne, place, tmp_path):
     said = duchenne(
         *("train", "expression", "--data", place / "data", "-o", tmp_path / "model", "--recipe", place / "tiny.toml"),
-        *("--epochs", 2, "--images", 8, "--seed", 5, "--device", "cpu", "--person", "(p[0-9])_"),
+        *("--epochs", 2, "--images-per-epoch", 8, "--seed", 5, "--device", "cpu", "--person", "(p[0-9])_"),
     )
     assert said.code == 0 and "epoch 2 of 2" in said.err and "of 3 people" in said.err and "by person" in said.err
     about = json.loads((tmp_path / "model" / "model.json").read_text())["recipe"]
-    assert (about["epochs"], about["images"], about["seed"], about["rate"]) == (2, 8, 5, 3e-3)
+    assert (about["epochs"], about["images_per_epoch"], about["seed"], about["learning_rate"]) == (2, 8, 5, 3e-3)
 
 
 def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path):
     common = ("--model", trained[0], "--recipe", place / "tiny.toml", "--device", "cpu", "--epochs", 1)
     words = ("finetune", "--data", place / "units.csv", "-o", tmp_path / "units", "--head", "units", "--folds", 2)
-    said = duchenne(*words, *common, "--frozen")
+    said = duchenne(*words, *common, "--freeze-backbone")
     assert (
         said.code == 0 and "units from" in said.out and "mean F1 " in said.out and "person-disjoint 2-fold" in said.out
     )
     assert "fold 2 of 2: epoch 1 of 1" in said.err
     model, _ = checkpoints.load(tmp_path / "units")
-    assert (model.recipe.head, model.recipe.frozen, model.classes) == ("units", True, ("AU1", "AU12"))
+    assert (model.recipe.head, model.recipe.freeze_backbone, model.classes) == ("units", True, ("AU1", "AU12"))
     words = ("finetune", "--data", place / "levels.csv", "-o", tmp_path / "levels", "--head", "intensity")
     said = duchenne(*words, *common, "--folds", 0, "--units", "AU12")
     assert said.code == 0 and "mean ICC(3,1) " in said.out and "fold 1" not in said.err

@@ -15,19 +15,18 @@ from duchenne import checkpoints, io, pipeline
 from duchenne.datasets import simulate
 from duchenne.errors import UsageError
 from duchenne.learn.loop import Diverged
-from duchenne.lstm_pb import recipe as recipes
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import training
 from duchenne.plots import learning
 
 TINY = """reading = "rnnpb"
 fps = 12.5
-hidden = 8
-layers = 2
-pb = 4
-context = 4
+hidden_size = 8
+num_layers = 2
+pb_size = 4
+context_size = 4
 epochs = 6
-batch = 8
-recognition = 4
+batch_size = 8
 """
 
 
@@ -67,7 +66,7 @@ def trained(corpus, tmp_path_factory):
 def solved(corpus, tmp_path_factory):
     """A model of our reading, three networks for all emotions, and what its training said."""
     out, said = tmp_path_factory.mktemp("solved") / "mine", []
-    recipe = recipes.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
+    recipe = PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
     training.train_pb(corpus / "manifest.csv", out, recipe, log=said.append)
     return out, said
 
@@ -76,7 +75,7 @@ def solved(corpus, tmp_path_factory):
 def per_emotion(corpus, tmp_path_factory):
     """A model with a network per emotion."""
     out = tmp_path_factory.mktemp("emotions") / "mine"
-    training.train_pb(corpus / "manifest.csv", out, recipes.read(corpus / "tiny.toml", per_emotion=True), log=str)
+    training.train_pb(corpus / "manifest.csv", out, PBRecipe.read(corpus / "tiny.toml", per_emotion=True), log=str)
     return out
 
 
@@ -137,7 +136,7 @@ def test_of_several_networks_each_tells_its_epochs(solved):
 
 
 def test_several_networks_go_on_where_they_were_broken_off(corpus, solved, tmp_path):
-    out, recipe = tmp_path / "mine", recipes.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
+    out, recipe = tmp_path / "mine", PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
 
     def stop(text):
         if text.startswith("2: epoch 3 of"):
@@ -154,7 +153,7 @@ def test_several_networks_go_on_where_they_were_broken_off(corpus, solved, tmp_p
 
 def test_a_beginning_of_other_settings_is_not_gone_on_with(duchenne, corpus, trained, tmp_path):
     out = tmp_path / "model"
-    recipe = recipes.read(corpus / "tiny.toml")
+    recipe = PBRecipe.read(corpus / "tiny.toml")
 
     def stop(text):
         if "epoch 2 of" in text:
@@ -178,18 +177,22 @@ def test_an_older_models_files_do_not_stay(duchenne, corpus, trained, tmp_path):
 
 def test_options_replace_what_the_recipe_says(duchenne, corpus, tmp_path):
     out = tmp_path / "m"
-    more = ("--reading", "solved", "--per-emotion", "--epochs", 1, "--hidden", 6, "--seed", 3)
+    more = ("--reading", "solved", "--per-emotion", "--epochs", 1, "--hidden-size", 6, "--seed", 3)
     said = duchenne(*words(corpus, out, *more))
     assert said.code == 0 and "by the network that left them out" in said.out and "sadness-5: epoch 1 of 1" in said.err
     model, _ = checkpoints.load(out)
     r = model.recipe
-    assert (r.reading, r.per_emotion, r.epochs, r.hidden, r.seed) == ("solved", True, 1, 6, 3)
+    assert (r.reading, r.per_emotion, r.epochs, r.hidden_size, r.seed) == ("solved", True, 1, 6, 3)
     assert list(model.networks) == ["happiness", "sadness"]
 
 
-def test_divergence_says_what_is_kept_and_it_can_be_finished(corpus, tmp_path):
+def test_divergence_says_what_is_kept_and_it_can_be_finished(corpus, tmp_path, monkeypatch):
+    def wild_rate(optimiser, rate):
+        optimiser.param_groups[0]["lr"] = 1e38
+
+    monkeypatch.setattr("duchenne.learn.optim.set_learning_rate", wild_rate)
     # one step an epoch: the first makes weights near 1e36, whose products in the second are infinite
-    wild = replace(recipes.read(corpus / "tiny.toml"), reading="paper", adam=False, rate=1e38, batch=100)
+    wild = replace(PBRecipe.read(corpus / "tiny.toml"), reading="paper", optimizer="sgd", batch_size=100)
     out, work = tmp_path / "m", tmp_path / ".m.work"
     with pytest.raises(Diverged, match=r"epoch 2: .* repeat with epochs = 1\.") as caught:
         training.train_pb(corpus / "manifest.csv", out, wild, log=str)
@@ -235,7 +238,7 @@ def test_too_poor_a_manifest_is_refused(duchenne, corpus, tmp_path, text, more, 
     ("more", "wanted"),
     [
         (("--reading", "mine"), "reading must be one of paper"),
-        (("--hidden", 0), "hidden must lie"),
+        (("--hidden-size", 0), "hidden_size must lie"),
         (("--epochs", 0), "epochs must lie"),
         (("--reading", "contrast"), "reading must be one of paper, published-code, rnnpb, solved"),
         (("--recipe", "nowhere"), "There is no recipe 'nowhere'"),
@@ -348,12 +351,12 @@ def test_an_unusable_clip_gets_no_judgement_and_one_sentence(trained, solved, pe
 # --- the picture --------------------------------------------------------------------------------------------
 
 
-def row(epoch, loss, score, *, pace=1.0, best=False):
-    return {"epoch": epoch, "loss": loss, "score": score, "watched": score, "pace": pace, "best": best}
+def row(epoch, loss, score, *, lr_scale=1.0, best=False):
+    return {"epoch": epoch, "loss": loss, "score": score, "watched": score, "lr_scale": lr_scale, "best": best}
 
 
 def test_the_curve_shows_both_losses_the_kept_epoch_and_where_rates_fell():
-    rows = [row(1, 3.0, 2.0, best=True), row(2, 2.0, 1.0, best=True), row(3, 1.0, 1.5), row(4, 0.5, 1.6, pace=0.1)]
+    rows = [row(1, 3.0, 2.0, best=True), row(2, 2.0, 1.0, best=True), row(3, 1.0, 1.5), row(4, 0.5, 1.6, lr_scale=0.1)]
     panel, other = learning({"": rows, "fear": [row(1, 1.0, None, best=False)]}).axes
     lines = {line.get_gid(): line for line in panel.lines}
     np.testing.assert_array_equal(lines["loss-all"].get_xydata(), [[1, 3], [2, 2], [3, 1], [4, 0.5]])

@@ -139,7 +139,7 @@ def test_a_published_file_fits_name_by_name_but_for_its_classifier(name):
 
 
 def test_the_expression_networks_own_file_fits_but_for_its_head():
-    whole = ExpressionCNN(ExpressionConfig(("a", "b"), per_image=True))
+    whole = ExpressionCNN(ExpressionConfig(("a", "b"), per_image_standardization=True))
     shapes = {k: v.shape for k, v in whole.state_dict().items() if not k.startswith("head.")}
     assert {k: v.shape for k, v in meta("expression", 1).state_dict().items()} == shapes
 
@@ -367,7 +367,7 @@ def test_a_net_of_other_channels_answers_to_grey_as_the_published_one(name, ours
 
 @torch.no_grad()
 def test_the_expression_networks_weights_carry_its_features_over():
-    whole = scrambled(ExpressionCNN(ExpressionConfig(("a", "b"), per_image=True)))
+    whole = scrambled(ExpressionCNN(ExpressionConfig(("a", "b"), per_image_standardization=True)))
     net = backbone("expression", 1).eval()
     assert load_published(net, whole.state_dict()) == ["head.bias", "head.weight"]
     levels = torch.randint(0, 256, (3, 1, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

@@ -8,16 +8,34 @@ import pytest
 import torch
 
 from duchenne.clipnets.inputs import Pictures
-from duchenne.clipnets.learner import ClipLearner, Loader, Objective, Task
+from duchenne.clipnets.learner import ClipLearner, Objective, Task
+from duchenne.clipnets.loader import Loader
 from duchenne.clipnets.model import ClipModel
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.learn import pieces
 from duchenne.learn.loop import Diverged, fit
 from duchenne.learn.losses import cross_entropy
 
-POINTS = ClipRecipe(inputs="points", fps=25.0, frames=0, width=8, hidden=8, epochs=4, rate=1e-2, batch=4, ema=0.9)
+POINTS = ClipRecipe(
+    inputs="points",
+    fps=25.0,
+    frames=0,
+    width=8,
+    hidden_size=8,
+    epochs=4,
+    learning_rate=1e-2,
+    batch_size=4,
+    ema_decay=0.9,
+)
 CROPS = ClipRecipe(
-    backbone="expression", side=16, channels=1, frames=3, hidden=8, epochs=2, batch=2, precision="float32"
+    backbone="expression",
+    image_size=16,
+    channels=1,
+    frames=4,
+    hidden_size=8,
+    epochs=2,
+    batch_size=2,
+    precision="float32",
 )
 
 
@@ -42,14 +60,14 @@ def task(x, held=()):
 
 def test_several_batches_are_one_step_of_their_mean():
     # this network has no batch norm, so that without dropout only the order of sums differs
-    one = replace(POINTS, batch=12, dropout=0.0, vary=False, epochs=1, ema=0.0)
-    many = replace(one, batch=4, accumulate=3)
+    one = replace(POINTS, batch_size=12, dropout=0.0, augment_movement=False, epochs=1, ema_decay=0.0)
+    many = replace(one, batch_size=4, accumulate_steps=3)
     weights = []
     for recipe in (one, many):
         learner = ClipLearner(recipe, task(points()), 0)
         # Adam's step would be the same for a sum
         learner.optimiser = torch.optim.SGD([{"params": list(learner.network.parameters()), "share": 1.0}], lr=1.0)
-        assert len(list(learner.epoch(np.random.default_rng(0), 1.0))) == 12 // recipe.batch
+        assert len(list(learner.epoch(np.random.default_rng(0), 1.0))) == 12 // recipe.batch_size
         assert learner.step == 1
         weights.append(torch.cat([each.detach().flatten() for each in learner.network.parameters()]))
     torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
@@ -57,7 +75,7 @@ def test_several_batches_are_one_step_of_their_mean():
 
 def test_threads_read_the_same_as_none():
     rows = [np.array([0, 3]), np.array([5, 1, 2]), np.array([4])]
-    recipe = replace(CROPS, kind="frames", taken=2)
+    recipe = replace(CROPS, kind="frames", hidden_size=256, frames_per_step=2)
     found = [list(Loader(recipe, list(crops()), workers)(rows, 7)) for workers in (0, 3)]
     for (a, x, mask), (b, again, same) in zip(*found, strict=True):
         assert a is b and torch.equal(x, again) and torch.equal(mask, same)
@@ -69,7 +87,8 @@ def test_threads_read_the_same_as_none():
 
 @pytest.mark.parametrize("kind", ["lstm", "frames", "context"])
 def test_half_precision_says_about_the_same(kind):
-    recipe = replace(CROPS, kind=kind, dropout=0.0, flip=False)
+    size = 256 if kind == "frames" else CROPS.hidden_size
+    recipe = replace(CROPS, kind=kind, hidden_size=size, dropout=0.0, horizontal_flip=False)
     x = crops()
     if kind == "context":
         x = [Pictures(np.repeat(clip.crops, 2, axis=-1), clip.rows) for clip in x]
@@ -111,22 +130,22 @@ def test_nobody_is_answered_by_an_epoch_that_was_chosen_for_them():
     learner.heard = [np.array([-3.0, 3, 3, -3]), np.array([3.0, -3, -3, 3])]
     people = np.array(["a", "a", "b", "b"])
     assert learner.unseen(people).tolist() == [3, -3, 3, -3]  # each by the epoch that the other chose, wrong for both
-    learner.recipe = replace(learner.recipe, keep="last")
+    learner.recipe = replace(learner.recipe, checkpoint="last")
     assert learner.unseen(people).tolist() == [3, -3, -3, 3]
 
 
 def test_a_training_goes_on_only_with_its_own_clips(tmp_path):
     x, y, people = points(), np.arange(12) % 2, np.array([f"p{i // 2}" for i in range(12)])
-    recipe = replace(POINTS, bag=2)
+    recipe = replace(POINTS, n_networks=2)
     seen = []
     with pieces.keeping(tmp_path):
-        first = ClipModel(recipe, tick=seen.append).fit_table(x, y, people)
+        first = ClipModel(recipe, on_epoch=seen.append).fit_table(x, y, people)
     assert {row["network"] for row in seen} == {"1", "2"} and len(seen) == 8
     assert np.isfinite(first.out_of_fold).all() and len(first.networks) == 2
     with pieces.keeping(tmp_path):
-        again = ClipModel(recipe, tick=seen.append).fit_table(x, y, people)
+        again = ClipModel(recipe, on_epoch=seen.append).fit_table(x, y, people)
         assert len(seen) == 8  # nothing was left to do
-        ClipModel(recipe, tick=seen.append).fit_table(points(seed=1), y, people)
+        ClipModel(recipe, on_epoch=seen.append).fit_table(points(seed=1), y, people)
         assert len(seen) == 16
     np.testing.assert_array_equal(again.predict_table(x), first.predict_table(x))
 
@@ -134,7 +153,7 @@ def test_a_training_goes_on_only_with_its_own_clips(tmp_path):
 def test_of_one_network_only_those_held_back_are_answered_out_of_fold():
     x, y, people = points(), np.arange(12) % 2, np.array([f"p{i // 2}" for i in range(12)])
     x[4] = None
-    model = ClipModel(replace(POINTS, held_out=0.5)).fit_table(x, y, people)
+    model = ClipModel(replace(POINTS, validation_fraction=0.5)).fit_table(x, y, people)
     answered = np.isfinite(model.out_of_fold)
     assert len(np.unique(people[answered])) == 3 and not answered[4] and model.facts["clips"] == 11
     assert model.reader.needs == "points" and model.emotions(x[:1]) == [{}]

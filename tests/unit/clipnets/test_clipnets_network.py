@@ -8,8 +8,8 @@ import torch
 from duchenne.clipnets.network import ClipConfig, ClipNet
 from duchenne.errors import UsageError
 
-POINTS = ClipConfig(inputs="points", numbers=3, width=32, hidden=4, dropout=0.0)
-CROPS = ClipConfig(kind="frames", backbone="expression", channels=1, side=16, dropout=0.0)
+POINTS = ClipConfig(inputs="points", numbers=3, width=32, hidden_size=4, dropout=0.0)
+CROPS = ClipConfig(kind="frames", backbone="expression", channels=1, image_size=16, dropout=0.0)
 ALL = torch.ones(2, 5, dtype=torch.bool)
 
 
@@ -38,7 +38,7 @@ def test_a_clips_answer_is_the_mean_of_its_frames_that_are_there():
 
 
 def test_context_is_read_from_face_and_frame():
-    net = network(replace(CROPS, kind="context", hidden=8))
+    net = network(replace(CROPS, kind="context", hidden_size=8))
     x = torch.randint(0, 256, (2, 5, 2, 16, 16), dtype=torch.uint8)
     said = net(x, ALL)["authenticity"]
     for stream in (0, 1):
@@ -50,10 +50,10 @@ def test_context_is_read_from_face_and_frame():
 
 def test_levels_of_its_own_make_a_picture_the_same_in_any_light():
     x = torch.rand(2, 5, 1, 16, 16) * 100
-    told = network(replace(CROPS, per_image=True))
+    told = network(replace(CROPS, per_image_standardization=True))
     torch.testing.assert_close(told.normalised(x), told.normalised(1.5 * x + 20), rtol=1e-4, atol=1e-4)
     assert told.normalised(torch.full_like(x, 90.0)).abs().max() < 1e-4  # a flat picture stays flat
-    both = network(replace(CROPS, kind="context", per_image=True))
+    both = network(replace(CROPS, kind="context", per_image_standardization=True))
     seen = both.normalised(torch.cat([x, 2 * x], dim=2))  # face and frame each by itself
     torch.testing.assert_close(seen[:, :, :1], seen[:, :, 1:], rtol=1e-4, atol=1e-4)
 
@@ -61,13 +61,13 @@ def test_levels_of_its_own_make_a_picture_the_same_in_any_light():
 @pytest.mark.parametrize("kind", ["lstm", "volume"])
 def test_against_its_own_mean_a_face_may_have_any_proportions(kind):
     x, shift = torch.randn(2, 5, 3), torch.randn(2, 1, 3)
-    said = [network(replace(POINTS, kind=kind, own=own)) for own in (True, False)]
+    said = [network(replace(POINTS, kind=kind, subtract_mean=own)) for own in (True, False)]
     near, far = ((net(x, ALL)["authenticity"] - net(x + shift, ALL)["authenticity"]).abs().max() for net in said)
     assert near < 1e-5 < 1e-3 < far
 
 
 def test_speed_is_what_has_changed_since_the_frame_before():
-    net = network(replace(POINTS, speed=True))
+    net = network(replace(POINTS, velocity=True))
     x = torch.arange(10.0).view(1, 5, 2).square().repeat(2, 1, 1)[..., :1].expand(2, 5, 3)
     found = net.moved(x, ALL)[0]
     assert found[:, 0].tolist() == [0, 4, 16, 36, 64] and found[:, 3].tolist() == [0, 4, 12, 20, 28]
@@ -78,7 +78,7 @@ def test_an_lstm_may_read_backwards_and_be_heard_throughout():
     x = torch.randn(2, 5, 3)
     x[1] = x[0].flip(0)
     for both, pool, width in ((False, "mean", 4), (True, "last", 8), (True, "mean", 8), (True, "mean+peak", 16)):
-        net = network(replace(POINTS, both=both, pool=pool))
+        net = network(replace(POINTS, bidirectional=both, pooling=pool))
         assert net.heads["authenticity"].in_features == width
         said = net(x, ALL)["authenticity"]
         assert (said[0] - said[1]).abs() > 1e-5  # two trunks of one LSTM are not the same

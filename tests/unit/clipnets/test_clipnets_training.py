@@ -17,11 +17,11 @@ import pytest
 
 from conftest import BRIEF, RATE
 from duchenne import checkpoints, judging, pipeline, video
-from duchenne.clipnets import recipe as clip_recipe
 from duchenne.clipnets import training
 from duchenne.clipnets.evidence import still
 from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.learner import ClipLearner, Task
+from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.clips import cache as clips_cache
 from duchenne.clips import crops as clip_crops
 from duchenne.clips import load
@@ -43,14 +43,14 @@ TINY = """
 kind = "lstm"
 backbone = "expression"
 frames = 6
-side = 24
+image_size = 24
 channels = 1
-hidden = 8
+hidden_size = 8
 dropout = 0.0
 epochs = 2
-batch = 4
-held_out = 0.25
-rate = 1e-3
+batch_size = 4
+validation_fraction = 0.25
+learning_rate = 1e-3
 """
 
 
@@ -128,10 +128,10 @@ def test_another_network_follows_nobody_again_and_cuts_only_what_is_new(
     monkeypatch.setattr(clips_cache, "read_faces", lambda *_, **__: pytest.fail("followed again"))
     before = set(cache.glob("*.npy"))
     alone = manifest.write(tmp_path / "some.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
-    other = clip_recipe.read(tiny, kind="frames", hidden=4)
+    other = ClipRecipe.read(tiny, hidden_size=4)
     training.train(alone, tmp_path / "m", other, device="cpu", cache=cache, log=quiet)
     assert set(cache.glob("*.npy")) == before  # of the same framing and moments
-    training.train(alone, tmp_path / "m", replace(other, side=16), device="cpu", cache=cache, log=quiet)
+    training.train(alone, tmp_path / "m", replace(other, image_size=16), device="cpu", cache=cache, log=quiet)
     assert len(set(cache.glob("*.npy")) - before) == 10
 
 
@@ -147,7 +147,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_model(
         training.train(films, out, tiny, device="cpu", cache=cache, log=quiet, tick=kill)
     assert not out.exists()
     with pytest.raises(UsageError, match="of other clips or settings"):
-        training.train(films, out, clip_recipe.read(tiny, hidden=6), device="cpu", cache=cache, log=quiet)
+        training.train(films, out, ClipRecipe.read(tiny, hidden_size=6), device="cpu", cache=cache, log=quiet)
     training.train(films, out, tiny, device="cpu", cache=cache, log=said.append)
     assert any(line.startswith("going on with the training") for line in said)
     weights = "weights.safetensors"
@@ -155,7 +155,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_model(
 
 
 def test_clips_may_be_read_by_several_processes(films: Path, tiny: Path, tmp_path: Path, model: Path) -> None:
-    clips, reader = manifest.read(films)[-2:], clip_recipe.read(tiny).reader
+    clips, reader = manifest.read(films)[-2:], ClipRecipe.read(tiny).reader
     said = list[str]()
     listed = manifest.write(tmp_path / "two.csv", clips)
 
@@ -190,7 +190,7 @@ def test_nothing_to_train_on(films: Path, tiny: Path, tmp_path: Path) -> None:
 
 def test_a_network_of_points_learns_from_packed_tracks(tmp_path: Path) -> None:
     corpus = simulated.corpus(tmp_path / "c", people=5, clips=4, rate=25, seed=0)
-    recipe = clip_recipe.read("points-lstm", epochs=1, bag=2, width=8, hidden=8, fps=25.0, frames=250)
+    recipe = ClipRecipe.read("points-lstm", epochs=1, n_networks=2, width=8, hidden_size=8, fps=25.0, frames=250)
     card = training.train(corpus, tmp_path / "m", recipe, device="cpu", log=quiet)
     assert card["clips"] == 20 and card["judged"] == 20 and "person-disjoint" in card["protocol"]
     assert card["input"] == "250 frames at 25 per second of points"
@@ -203,7 +203,7 @@ def test_a_network_of_points_learns_from_packed_tracks(tmp_path: Path) -> None:
 
 def test_films_are_learnt_alike_however_memory_was_left() -> None:
     """In bfloat16 on a CPU torch 2.13 reads memory that nobody wrote where 2 frames are left: gradients were NaN."""
-    recipe = clip_recipe.read("cnn3d", epochs=1, batch=4, side=32, frames=5)
+    recipe = ClipRecipe.read("cnn3d", epochs=1, batch_size=4, image_size=32, frames=5)
     rng, found = np.random.default_rng(0), set()
     clips = [Pictures(rng.integers(0, 256, (5, 32, 32, 3), np.uint8), np.arange(5)) for _ in range(6)]
     for _ in range(6):
@@ -221,7 +221,7 @@ def test_films_are_learnt_alike_however_memory_was_left() -> None:
 
 def test_every_network_has_its_command(duchenne: Callable[..., Any]) -> None:
     listed = duchenne("train", "--help").out
-    for name in clip_recipe.shipped():
+    for name in ClipRecipe.shipped():
         assert name in listed
         assert name in names.LEARNERS
 
@@ -230,7 +230,7 @@ def test_training_by_command(
     films: Path, tiny: Path, cache: Path, tmp_path: Path, duchenne: Callable[..., Any]
 ) -> None:
     words = ("--manifest", films, "--cache", cache, "--recipe", tiny, "--epochs", 1, "--device", "cpu")
-    said = duchenne("train", "expression-lstm", *words, "-o", tmp_path / "m", "--size", 24, "--frames", 5)
+    said = duchenne("train", "expression-lstm", *words, "-o", tmp_path / "m", "--image-size", 24, "--frames", 5)
     assert said.code == 0, said.err
     assert "5 people, 10 clips; of 2 clips of people left out accuracy" in said.out
     about = json.loads((tmp_path / "m" / "model.json").read_text())
@@ -243,7 +243,7 @@ def test_networks_are_listed_with_what_they_cost(duchenne: Callable[..., Any]) -
     """Sizes against those that torch's own modules have, counted here; and what papers print of ResNet50."""
     said = duchenne("models", "list", "--networks")
     lines = {line.split()[0]: line for line in said.out.splitlines()}
-    assert said.code == 0 and {*lines} == {*clip_recipe.shipped()} and "terms of their own" in said.err
+    assert said.code == 0 and {*lines} == {*ClipRecipe.shipped()} and "terms of their own" in said.err
     assert "20 frames 112×112 RGB" in lines["resnet50-lstm"] and "torchvision's resnet50" in lines["resnet50-lstm"]
     found = inventory.network("resnet50-lstm")
     trunk = 25_557_032 - 2_049_000  # torchvision's resnet50 without its classifier of 1,000 things
@@ -333,16 +333,19 @@ def test_part_of_a_clip_is_judged_by_its_own_frames(model: Path, films: Path) ->
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("context", {"backbone": "expression", "side": 24, "frames": 4, "task": "authenticity"}),
-        ("cnn3d", {"side": 32, "frames": 5}),
-        ("resnet50-single", {"backbone": "expression", "side": 24, "frames": 4, "channels": 3}),
+        (
+            "context",
+            {"backbone": "expression", "image_size": 24, "frames": 4, "task": "authenticity", "hidden_size": 8},
+        ),
+        ("cnn3d", {"image_size": 32, "frames": 5}),
+        ("resnet50-single", {"backbone": "expression", "image_size": 24, "frames": 4, "channels": 3}),
         ("points-cnn", {"width": 8}),
     ],
 )
 def test_every_kind_goes_from_videos_to_a_verdict(
     name: str, changes: dict[str, Any], films: Path, cache: Path, model: Path, tmp_path: Path
 ) -> None:
-    recipe = clip_recipe.read(name, epochs=1, hidden=8, batch=4, **changes)
+    recipe = ClipRecipe.read(name, epochs=1, batch_size=4, **changes)
     card = training.train(films, tmp_path / "m", recipe, device="cpu", cache=cache, log=quiet)
     assert card["clips"] == 10 and card["input"] == training.input_of(recipe.reader)
     (found,) = pipeline.examine(manifest.read(films)[2].path, model=tmp_path / "m")
@@ -390,7 +393,7 @@ def test_networks_are_evaluated_on_videos_beside_other_methods(
 
 def test_a_reader_made_of_several_gives_each_what_it_reads(films: Path, tiny: Path, cache: Path, model: Path) -> None:
     """As a stack of methods has it: descriptors of the whole track beside crops of a few frames."""
-    clip, picture = manifest.read(films)[0], clip_recipe.read(tiny).reader
+    clip, picture = manifest.read(films)[0], ClipRecipe.read(tiny).reader
     both = Together((Reader("dynamics"), picture))
     track = load.read(clip, cache_in(cache).read_faces)
     (row,) = table([clip], [track], both, cache_in(cache))

@@ -18,7 +18,7 @@ from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 
-CROPS = ClipRecipe(backbone="resnet50", side=16, channels=1, frames=3, hidden=8, epochs=1)
+CROPS = ClipRecipe(backbone="resnet50", image_size=16, channels=1, frames=4, hidden_size=8, epochs=1)
 
 
 def task():
@@ -51,7 +51,7 @@ def test_a_trunk_starts_from_published_weights_of_either_kind(weights, tmp_path)
 
 def test_a_frozen_trunk_stays_as_it_was_loaded(weights, tmp_path):
     torch.save(weights, tmp_path / "w.pth")
-    recipe = replace(CROPS, frozen=True)
+    recipe = replace(CROPS, freeze_backbone=True)
     learner = ClipLearner(recipe, task(), 0, start=published(tmp_path / "w.pth", recipe))
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
     list(learner.epoch(np.random.default_rng(0), 1.0))
@@ -64,7 +64,7 @@ def test_a_trunk_starts_from_our_expression_network(tmp_path):
     recipe = ExpressionRecipe()
     network = ExpressionCNN(recipe.config(["anger", "fear"], [120.0], [60.0]))
     checkpoints.save(ExpressionModel(network, recipe), tmp_path / "mine", name="mine")
-    ours = replace(CROPS, backbone="expression", per_image=True)
+    ours = replace(CROPS, backbone="expression", per_image_standardization=True)
     learner = ClipLearner(ours, task(), 0, start=published(tmp_path / "mine", ours))
     assert set(learner.passed_over) == {"head.bias", "head.weight"}
     found = learner.network.trunk.trunk.stem.weight

@@ -319,12 +319,12 @@ def test_what_is_on_disk_is_not_fitted_again_unless_something_changed(tmp_path: 
 SMALL_PB = """
 reading = "rnnpb"
 fps = 12.5
-hidden = 4
-layers = 1
-pb = 2
-context = 2
+hidden_size = 4
+num_layers = 1
+pb_size = 2
+context_size = 2
 epochs = 1
-recognition = 1
+recognition_steps = 1
 """
 
 
@@ -387,7 +387,7 @@ def test_a_model_of_networks_per_emotion_is_told_them(faces: Path, small_pb: str
     before = folds_on_disk(tmp_path / "out")
     judged(manifest, tmp_path / "out", models=(small_pb,))
     assert folds_on_disk(tmp_path / "out") == before and len(before) == 2
-    recipe.write_text(SMALL_PB.replace("hidden = 4", "hidden = 5"))  # the same name, another method
+    recipe.write_text(SMALL_PB.replace("hidden_size = 4", "hidden_size = 5"))  # the same name, another method
     judged(manifest, tmp_path / "out", models=(small_pb,))
     assert len(folds_on_disk(tmp_path / "out")) == 4
 

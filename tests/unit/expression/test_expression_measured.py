@@ -20,7 +20,7 @@ from duchenne.expression.recipe import ExpressionRecipe
 
 ROOT = Path(__file__).parents[3]
 SCRIPT, BENCH = ROOT / "experiments" / "expression.py", ROOT / "benchmarks" / "expression.py"
-TINY = ExpressionRecipe(widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), epochs=2, batch=8, precision="float32", seed=1)
+TINY = ExpressionRecipe(widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), epochs=2, batch_size=8, precision="float32", seed=1)
 
 
 def loaded(path, name):

@@ -13,7 +13,7 @@ from duchenne.expression.network import Block, ExpressionCNN, ExpressionConfig
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 EIGHT = (*SEVEN, "contempt")
-SMALL = {"paper": {"widths": (4, 6, 8), "full": 10}, "ours": {"widths": (4, 6, 8, 10), "blocks": (1, 2, 1, 1)}}
+SMALL = {"paper": {"widths": (4, 6, 8), "fc_size": 10}, "ours": {"widths": (4, 6, 8, 10), "blocks": (1, 2, 1, 1)}}
 X = torch.randint(0, 256, (3, 1, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
@@ -44,7 +44,7 @@ def network(kind, **changes):
     ],
 )
 def test_the_papers_network_has_the_papers_sizes(pad, classes, sides, weights):
-    net = ExpressionCNN(ExpressionConfig(classes, kind="paper", pad=pad))
+    net = ExpressionCNN(ExpressionConfig(classes, kind="paper", padding=pad))
     assert {name: tuple(each.shape) for name, each in net.named_parameters()} == {
         "trunk.conv1.weight": (64, 1, 5, 5),
         "trunk.conv1.bias": (64,),
@@ -196,7 +196,7 @@ def test_colour_and_levels_of_any_kind():
 
 
 def test_each_picture_by_its_own_levels():
-    net = network("paper", per_image=True)
+    net = network("paper", per_image_standardization=True)
     found = net.normalised(X)
     torch.testing.assert_close(found.mean(dim=(1, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.std(dim=(1, 2, 3), correction=0), torch.ones(3))
@@ -222,7 +222,7 @@ def test_each_picture_by_its_own_levels():
         ({"widths": (8, 8, 8)}, "has 4 stages"),
         ({"blocks": (1,)}, "has 4 stages"),
         ({"side": 15}, "15×15 pixels are too small"),
-        ({"kind": "paper", "side": 20, "pad": False}, "too small for the paper network"),
+        ({"kind": "paper", "side": 20, "padding": False}, "too small for the paper network"),
     ],
 )
 def test_what_makes_no_network_is_told_in_a_sentence(changes, fault):

@@ -24,12 +24,12 @@ RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (12, 48, 48)).astype(np.uint8), np.arange(12) % 3
 SIZES = {
     "ours": {"kind": "ours", "widths": (4, 4, 8, 8), "blocks": (1, 1, 1, 1)},
-    "paper": {"kind": "paper", "widths": (4, 6, 8), "full": 16},
+    "paper": {"kind": "paper", "widths": (4, 6, 8), "fc_size": 16},
 }
 
 
 def learnt(kind="ours", **changes):
-    recipe = replace(ExpressionRecipe(), **SIZES[kind], epochs=2, batch=4, precision="float32", **changes)
+    recipe = replace(ExpressionRecipe(), **SIZES[kind], epochs=2, batch_size=4, precision="float32", **changes)
     labels = LABELS if recipe.head == "emotions" else np.column_stack([i == LABELS for i in range(3)])
     images = np.repeat(IMAGES[..., None], 3, axis=3) if recipe.channels == 3 else IMAGES
     return train(recipe, images, labels, NAMES, device="cpu")[0], images
@@ -61,9 +61,9 @@ def as_stored(model):
     ("kind", "changes"),
     [
         ("ours", {}),
-        ("ours", {"per_image": True, "channels": 3}),
-        ("paper", {"pad": False}),
-        ("paper", {"head": "units", "sparse": (0.1, 0.1)}),
+        ("ours", {"per_image_standardization": True, "channels": 3}),
+        ("paper", {"padding": False}),
+        ("paper", {"head": "units", "activity_regularization": (0.1, 0.1)}),
         ("ours", {"head": "intensity"}),
     ],
 )
@@ -99,8 +99,10 @@ def test_half_precision_changes_no_answer_to_real_faces(tmp_path):
     entries = entries[:: len(entries) // 64][:64]
     images = fer2013.images(entries)
     labels = np.array([fer2013.CLASSES.index(entry.clip.emotion) for entry in entries])
-    recipe = ExpressionRecipe(widths=(8, 8, 16, 32), blocks=(1, 1, 1, 1), rate=4e-3, batch=32, epochs=10, images=512)
-    recipe = replace(recipe, dropout=(0.0, 0.0), flip=False, per_image=True, precision="float32")
+    recipe = ExpressionRecipe(
+        widths=(8, 8, 16, 32), blocks=(1, 1, 1, 1), learning_rate=4e-3, batch_size=32, epochs=10, images_per_epoch=512
+    )
+    recipe = replace(recipe, dropout=0.0, horizontal_flip=False, per_image_standardization=True, precision="float32")
     model, _ = train(recipe, images, labels, fer2013.CLASSES, device="cpu")
     loaded = read(checkpoints.save(model, tmp_path / "m", name="m"))
     faces = np.concatenate([images, images[:, :, ::-1]])
@@ -154,7 +156,7 @@ def cut(folder):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-OTHER = asdict(replace(ExpressionRecipe(), **SIZES["ours"], epochs=2, batch=4, precision="float32"))
+OTHER = asdict(replace(ExpressionRecipe(), **SIZES["ours"], epochs=2, batch_size=4, precision="float32"))
 DAMAGE = {
     "a flipped bit": (lambda f: flip(f, -50), "sha256 differs"),
     "cut short": (cut, "sha256 differs"),
@@ -177,7 +179,7 @@ DAMAGE = {
     "another width": (lambda f: rewritten(f, recipe=OTHER | {"widths": [4, 4, 8, 9]}), "does not hold"),
     "a width beyond all memory": (lambda f: rewritten(f, recipe=OTHER | {"widths": [4096] * 4}), "does not hold"),
     "an impossible width": (lambda f: rewritten(f, recipe=OTHER | {"widths": [10**30] * 4}), "must lie between"),
-    "another scale": (lambda f: rewritten(f, recipe=OTHER | {"per_image": True}), "other settings"),
+    "another scale": (lambda f: rewritten(f, recipe=OTHER | {"per_image_standardization": True}), "other settings"),
     "an unknown setting": (lambda f: rewritten(f, recipe=OTHER | {"magic": 1}), "unknown key"),
     "a weight that is no number": (
         lambda f: with_weights(f, lambda t: t | {"head.bias": torch.full((3,), torch.nan)}),

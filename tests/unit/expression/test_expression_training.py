@@ -17,7 +17,7 @@ from duchenne.errors import InputError, UsageError
 from duchenne.expression import data as expression_data
 from duchenne.expression.data import Faces, Reader
 from duchenne.expression.learner import ExpressionLearner
-from duchenne.expression.recipe import ExpressionRecipe, read
+from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.expression.training import finetune, held_back, train
 from duchenne.faces import crops
 from makers import class_folders, pattern, unit_table
@@ -26,11 +26,11 @@ TINY = ExpressionRecipe(
     widths=(4, 4, 8, 8),
     blocks=(1, 1, 1, 1),
     epochs=3,
-    batch=8,
-    rate=3e-3,
+    batch_size=8,
+    learning_rate=3e-3,
     precision="float32",
-    flip=False,
-    per_image=True,
+    horizontal_flip=False,
+    per_image_standardization=True,
 )
 UNITS = replace(TINY, head="units")
 
@@ -98,7 +98,7 @@ def test_fer2013_is_known_in_every_form(tmp_path):
     for data in (packed, table, table / "fer2013.csv", folders):
         found = expression_data.emotions(data)
         assert found.classes == fer2013.CLASSES and found.subjects is None
-        order = [next(i for i, each in enumerate(images) if (each == face).all()) for face in found.images]
+        order = [next(i for i, each in enumerate(images) if (each == face).all()) for face in found.images_per_epoch]
         assert sorted(order) == list(range(9))
         np.testing.assert_array_equal(found.labels, labels[order])
         np.testing.assert_array_equal(found.folds, folds[order])
@@ -175,7 +175,7 @@ def test_a_table_of_units(tmp_path, mark):
     found = expression_data.units(tmp_path / "units.csv")
     assert found.classes == ("AU1", "AU12") and found.subjects.tolist() == ["ann", "bob", "ann"]
     np.testing.assert_array_equal(found.labels, [[1, 0], [math.nan, 1], [0, 0]])
-    np.testing.assert_array_equal(found.images[:, 0, 0], [0, 10, 20])
+    np.testing.assert_array_equal(found.images_per_epoch[:, 0, 0], [0, 10, 20])
     assert found.roles.tolist() == ["train", "test", "train"]
     assert expression_data.units(tmp_path / "units.csv", only=["au1"]).labels.shape == (3, 1)
     with pytest.raises(UsageError, match="has no unit 'AU6'; choose from AU1, AU12"):
@@ -241,7 +241,7 @@ def test_faces_are_found_and_those_without_one_are_told(tmp_path, pictures):
     found = expression_data.units(tmp_path / "units.csv", reader)
     assert read_ == [(1, 3), (2, 3), (3, 3)] and len(found.notes) == 1 and "left out" in found.notes[0]
     expected = [crops.faces(tmp_path / name)[0][0].crop for name in ("smile.png", "rest.png")]
-    np.testing.assert_array_equal(found.images, expected)
+    np.testing.assert_array_equal(found.images_per_epoch, expected)
     assert found.labels.tolist() == [[1], [0]] and found.subjects is None
     # what was found is kept: a face put in its place is taken, and a picture that changed is looked at again
     for kept in (tmp_path / "kept").iterdir():
@@ -294,7 +294,7 @@ def test_disfa(tmp_path, pictures):
     assert found.subjects.tolist() == ["SN001"] * 3 and [file[-3:] for file in found.files] == ["i#1", "#21", "#41"]
     decoded = [frame.grey for frame in video.frames(clip)]
     expected = [crops.find(decoded[i])[0].crop for i in (0, 20, 40)]
-    np.testing.assert_array_equal(found.images, expected)
+    np.testing.assert_array_equal(found.images_per_epoch, expected)
     there = expression_data.units(tmp_path)
     np.testing.assert_array_equal(there.labels, found.labels >= 2)
     for path in (tmp_path / "ActionUnit_Labels" / "SN001").iterdir():
@@ -370,7 +370,7 @@ def test_fer2013_itself(tmp_path):
     root = Path(os.environ.get("DUCHENNE_DATA", ""), "data", "fer2013")
     if not (root / "public_test.npz").is_file() or (root / "private_test.npz").is_file():
         pytest.skip("Set DUCHENNE_DATA to a folder with data/fer2013/train.npz and public_test.npz, no private test.")
-    card = train(root, tmp_path / "out", replace(TINY, epochs=1, images=64), device="cpu", log=str)
+    card = train(root, tmp_path / "out", replace(TINY, epochs=1, images_per_epoch=64), device="cpu", log=str)
     assert (card["images"], card["rows"], card["also_learnt"]) == (28709, 3589, 280)
     assert card["classes"] == list(fer2013.CLASSES) and "3589 images of public_test" in card["protocol"]
     with np.load(root / "public_test.npz") as data:
@@ -395,7 +395,7 @@ def test_a_training_that_is_stopped_ends_the_same(tmp_path):
         train(data, tmp_path / "parted", TINY, device="cpu", log=stop)
     assert (tmp_path / ".parted.work").is_dir() and not (tmp_path / "parted").exists()
     with pytest.raises(UsageError, match="other images or settings"):
-        train(data, tmp_path / "parted", replace(TINY, rate=1e-4), device="cpu", log=str)
+        train(data, tmp_path / "parted", replace(TINY, learning_rate=1e-4), device="cpu", log=str)
     said = []
     train(data, tmp_path / "parted", TINY, device="cpu", log=said.append)
     assert [line.split(":")[0] for line in said if line.startswith("epoch")] == ["epoch 3 of 3"]
@@ -403,7 +403,7 @@ def test_a_training_that_is_stopped_ends_the_same(tmp_path):
     assert weights[0] == weights[1]
     with pytest.raises(Stop):
         train(data, tmp_path / "again", TINY, device="cpu", log=stop)
-    train(data, tmp_path / "again", replace(TINY, epochs=1, rate=1e-4), device="cpu", resume=False, log=str)
+    train(data, tmp_path / "again", replace(TINY, epochs=1, learning_rate=1e-4), device="cpu", resume=False, log=str)
 
 
 def test_another_fold_or_folder_chooses_the_epoch(tmp_path):
@@ -439,7 +439,7 @@ def test_another_set_of_emotions(tmp_path, known):
 def test_the_same_emotions_begin_with_the_same_output(tmp_path, known):
     """Frozen, at a rate of nearly nothing: what is saved answers as the network it began with."""
     data = class_folders(tmp_path / "data", 3, ("sad", "happy", "angry"))
-    recipe = replace(TINY, frozen=True, rate=1e-12, epochs=1)
+    recipe = replace(TINY, freeze_backbone=True, learning_rate=1e-12, epochs=1)
     card = finetune(known, data, tmp_path / "out", recipe=recipe, device="cpu", log=str)
     assert card["classes"] == ["anger", "happiness", "sadness"]
     images = faces_of(np.arange(6) % 3).images
@@ -457,7 +457,9 @@ def test_scores_by_person_are_of_people_who_were_not_learnt_from(tmp_path):
             noisy = (0.9 * own + rng.normal(10, 4, (48, 48))).clip(0, 255).astype(np.uint8)
             cv2.imwrite(str(tmp_path / f"{i}_{j}.png"), noisy)
             rows.append(f"{i}_{j}.png,{i % 2},person{i}")
-    recipe = replace(UNITS, kind="paper", widths=(4, 6, 8), blocks=(), full=32, dropout=(0.0, 0.0), epochs=12)
+    recipe = replace(
+        UNITS, kind="paper", widths=(4, 6, 8), blocks=(), fc_size=32, conv_dropout=0.0, dropout=0.0, epochs=12
+    )
     faces = faces_of(np.arange(24) % 3)
     learner = ExpressionLearner(
         replace(recipe, head="emotions"), faces.images, faces.labels, faces.classes, device="cpu"
@@ -504,7 +506,17 @@ def test_smiles_of_other_rendered_people_are_told_with_frozen_features(tmp_path,
             cv2.imwrite(str(tmp_path / f"{i}.png"), image)
             lines.append(f"{i}.png,{who[i]},{'test' if test[i] else 'train'},{values[i]}")
         (tmp_path / f"{head}.csv").write_text("\n".join(lines))
-        recipe = read(head, frozen=True, epochs=8, images=256, rate=2e-2, batch=32, warm=0, ema=0.0, sparse=[0.0, 0.0])
+        recipe = ExpressionRecipe.read(
+            head,
+            freeze_backbone=True,
+            epochs=8,
+            images_per_epoch=256,
+            learning_rate=2e-2,
+            batch_size=32,
+            warmup_steps=0,
+            ema_decay=0.0,
+            activity_regularization=[0.0, 0.0],
+        )
         card = finetune("expression", tmp_path / f"{head}.csv", tmp_path / head, head=head, recipe=recipe, device="cpu",
                         log=str)  # fmt: skip
         unit = card["per_unit"]["AU12"]

@@ -309,7 +309,7 @@ class Maps(nn.Module):
         return heard[0]
 
 
-@pytest.mark.parametrize("settings", [{"kind": "paper", "widths": (4, 6, 8), "full": 16}, {"widths": (4, 6, 8, 10)}])
+@pytest.mark.parametrize("settings", [{"kind": "paper", "widths": (4, 6, 8), "fc_size": 16}, {"widths": (4, 6, 8, 10)}])
 @pytest.mark.filterwarnings("ignore:Setting backward hooks:UserWarning")
 def test_views_of_the_expression_networks_are_captums(settings):
     from captum.attr import Deconvolution, GuidedBackprop

@@ -9,7 +9,7 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError, UsageError
 from duchenne.features.descriptors import prepare
 from duchenne.features.sequences import HALF_FACE, LEAST, SequenceReader, in_batches, jittered, padded, varied
-from duchenne.lstm_pb import recipe
+from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.preprocess import align
 from duchenne.types import FaceTrack, Features
 
@@ -228,9 +228,9 @@ def test_with_pose_the_longest_piece_is_read_of_points_and_head_alike():
 def test_the_heads_movement_is_told_once(tmp_path):
     (tmp_path / "r.toml").write_text("fps = 12.5\nhead = true\npose = true\n")
     with pytest.raises(UsageError, match=r"r\.toml: head and pose tell the head's movement twice; ask for one of them"):
-        recipe.read(tmp_path / "r.toml")
-    assert recipe.read(tmp_path / "r.toml", head=False).inputs == 86
-    assert recipe.read(tmp_path / "r.toml", pose=False).inputs == 80
+        PBRecipe.read(tmp_path / "r.toml")
+    assert PBRecipe.read(tmp_path / "r.toml", head=False).inputs == 86
+    assert PBRecipe.read(tmp_path / "r.toml", pose=False).inputs == 80
 
 
 # --- other takes ----------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_quantiles_pass_over_missing_cells():
 def test_each_member_learns_and_explains_itself(member):
     x, y = clips()
     groups = np.arange(len(y)) % 12
-    recipe = Recipe(rounds=20, columns=0.5, penalty=0.1, bag=2, members=(member,))
+    recipe = Recipe(n_estimators=20, colsample_bytree=0.5, C=0.1, n_boosters=2, candidates=(member,))
     model = Tabular(tuple("abcdef"), recipe).fit(x, y, groups)
     assert model.chosen == member
     assert bool(model.boosters) == ("boosting" in member) and (model.linear is not None) == ("linear" in member)
@@ -81,7 +81,15 @@ def test_each_member_learns_and_explains_itself(member):
 def test_predictions_for_unseen_people_are_not_those_of_the_fitted_model():
     x, y = np.random.default_rng(3).normal(size=(60, 8)), np.arange(60) % 2  # nothing to learn
     model = Tabular(
-        tuple("abcdefgh"), Recipe(rounds=40, rate=0.05, rows=0.7, columns=1.0, members=("boosting",), bag=1)
+        tuple("abcdefgh"),
+        Recipe(
+            n_estimators=40,
+            learning_rate=0.05,
+            subsample=0.7,
+            colsample_bytree=1.0,
+            candidates=("boosting",),
+            n_boosters=1,
+        ),
     )
     model.fit(x, y, np.arange(60) // 4)
     assert model.out_of_fold is not None

@@ -27,9 +27,9 @@ class Line:
         self.net, self.moment, self.held, self.epochs = torch.nn.Linear(inputs, 1), moment, held, 0
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=0.3)
 
-    def epoch(self, rng, pace):
+    def epoch(self, rng, lr_scale):
         self.epochs += 1
-        self.optimiser.param_groups[0]["lr"] = 0.3 * pace
+        self.optimiser.param_groups[0]["lr"] = 0.3 * lr_scale
         for step in range(4):
             self.moment(self.epochs, step)
             rows = torch.from_numpy(rng.permutation(20)[:10])
@@ -64,10 +64,10 @@ class Scripted:
     """Scores as written; its one weight is the number of the epoch."""
 
     def __init__(self, scores):
-        self.scores, self.weight, self.paces = scores, torch.zeros(1), []
+        self.scores, self.weight, self.lr_scales = scores, torch.zeros(1), []
 
-    def epoch(self, rng, pace):
-        self.paces.append(pace)
+    def epoch(self, rng, lr_scale):
+        self.lr_scales.append(lr_scale)
         self.weight = self.weight + 1
         yield 1.0
 
@@ -85,7 +85,7 @@ class Killed(BaseException):
     """The end of the process, as far as the loop can tell."""
 
 
-SCHEDULE = Schedule(epochs=7, patience=2, factor=0.5, seed=3)
+SCHEDULE = Schedule(epochs=7, lr_patience=2, lr_factor=0.5, seed=3)
 
 
 def as_text(learner, curve):
@@ -164,7 +164,7 @@ def test_killed_before_the_old_tensors_were_removed(tmp_path, unbroken):
 def test_a_process_that_is_killed_outright_while_it_writes_loses_nothing(tmp_path, unbroken):
     """Once as a file is about to take its place (the third epoch's curve), once in the middle of a step."""
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nimport test_fit as t\n"
+        "import os, signal, sys\nfrom pathlib import Path\nimport test_loop as t\n"
         "folder, when = Path(sys.argv[1]), sys.argv[2]\nplace, left = Path.replace, [6]\n"
         "def end(): os.kill(os.getpid(), signal.SIGKILL)\n"
         "def replace(self, target):\n    left[0] -= 1\n    if not left[0]: end()\n    return place(self, target)\n"
@@ -210,7 +210,14 @@ def test_the_folder_holds_one_epoch_as_safetensors_and_the_curve_and_no_pickle(t
     for path in tmp_path.iterdir():
         assert path.read_bytes()[:1] != b"\x80" and b"\x80\x04" not in path.read_bytes()[:64]  # how pickles begin
     told = json.loads((tmp_path / "curve.json").read_text())
-    assert told["schedule"] == {"epochs": 7, "patience": 2, "factor": 0.5, "stop": 0, "seed": 3, "last": False}
+    assert told["schedule"] == {
+        "epochs": 7,
+        "lr_patience": 2,
+        "lr_factor": 0.5,
+        "early_stopping_patience": 0,
+        "seed": 3,
+        "keep": "best",
+    }
     assert told["curve"] == curve
     held = load_file(tmp_path / "epoch-7.safetensors")
     assert set(held) == {f"{kind}.{name}" for kind in ("now", "best") for name in learner.state()}
@@ -218,7 +225,7 @@ def test_the_folder_holds_one_epoch_as_safetensors_and_the_curve_and_no_pickle(t
         assert (held[f"best.{name}"] == tensor.numpy()).all()
 
 
-# --- early stopping and pace ----------------------------------------------------------------------------------------
+# --- early stopping and learning rates -----------------------------------------------------------------------------
 
 
 def test_it_ends_at_its_best_epoch_however_long_it_went_on():
@@ -230,30 +237,33 @@ def test_it_ends_at_its_best_epoch_however_long_it_went_on():
 
 @pytest.mark.parametrize("broken_off", [0, 2, 4])
 def test_it_ends_at_its_last_epoch_if_that_is_wished_for(tmp_path, broken_off):
-    scores, schedule = [1.0, 3.0, 2.0, math.nan, 9.0], Schedule(epochs=5, patience=1, stop=2, last=True)
+    scores, schedule = (
+        [1.0, 3.0, 2.0, math.nan, 9.0],
+        Schedule(epochs=5, lr_patience=1, early_stopping_patience=2, keep="last"),
+    )
     if broken_off:
         fit(Scripted(scores), replace(schedule, epochs=broken_off), tmp_path)
     learner = Scripted(scores)
     curve = fit(learner, schedule, tmp_path)
     assert float(learner.weight) == 5 and len(curve) == 5  # no epoch is without gain, so nothing stops it or slows it
-    assert all(row["best"] and row["pace"] == 1.0 for row in curve)
+    assert all(row["best"] and row["lr_scale"] == 1.0 for row in curve)
 
 
 def test_divergence_leaves_the_epoch_before_where_the_last_is_kept():
     good, learner = Line(), spoil(Line(), 4, 1)
-    fit(good, Schedule(3, 2, 0.5, 0, 3, last=True))
+    fit(good, Schedule(3, 2, 0.5, 0, 3, keep="last"))
     with pytest.raises(InputError, match="diverged in epoch 4"):
-        fit(learner, replace(SCHEDULE, last=True))
+        fit(learner, replace(SCHEDULE, keep="last"))
     assert as_text(learner, []) == as_text(good, [])
 
 
 def test_it_stops_after_so_many_epochs_without_gain(tmp_path):
     scores = [5.0, 3.0, 4.0, 4.0, 2.0, 4.0, 4.0, 4.0, 1.0]
     learner = Scripted(scores)
-    curve = fit(learner, Schedule(epochs=9, stop=3), tmp_path)
+    curve = fit(learner, Schedule(epochs=9, early_stopping_patience=3), tmp_path)
     assert [row["score"] for row in curve] == scores[:8] and float(learner.weight) == 5
     again = Scripted(scores)
-    assert len(fit(again, Schedule(epochs=9, stop=3), tmp_path)) == 8 and again.paces == []
+    assert len(fit(again, Schedule(epochs=9, early_stopping_patience=3), tmp_path)) == 8 and again.lr_scales == []
     assert len(fit(Scripted(scores), Schedule(epochs=9))) == 9  # 0: never
 
 
@@ -261,16 +271,15 @@ def test_it_stops_after_so_many_epochs_without_gain(tmp_path):
 def test_rates_fall_to_a_tenth_after_ten_epochs_on_end_without_gain(tmp_path, resumed):
     """Gains at epochs 1, 2 and 9; the ten idle epochs after it end with 19, the next ten with 29."""
     scores = [5.0, 4.0, *[6.0] * 6, 3.0, *[6.0] * 25]
-    learner, schedule = Scripted(scores), Schedule(epochs=34)
-    assert (schedule.patience, schedule.factor) == (10, 0.1)
+    learner, schedule = Scripted(scores), Schedule(epochs=34, lr_patience=10)
     if resumed:
-        fit(learner, Schedule(epochs=23), tmp_path)
-        first, learner = learner.paces, Scripted(scores)
+        fit(learner, replace(schedule, epochs=23), tmp_path)
+        first, learner = learner.lr_scales, Scripted(scores)
         fit(learner, schedule, tmp_path)
-        learner.paces = first + learner.paces
+        learner.lr_scales = first + learner.lr_scales
     else:
         fit(learner, schedule)
-    assert learner.paces == pytest.approx([1.0] * 19 + [0.1] * 10 + [0.01] * 5, rel=1e-12)
+    assert learner.lr_scales == pytest.approx([1.0] * 19 + [0.1] * 10 + [0.01] * 5, rel=1e-12)
 
 
 def test_without_a_score_the_training_loss_is_watched(tmp_path):
@@ -284,7 +293,7 @@ def test_without_a_score_the_training_loss_is_watched(tmp_path):
 
 def test_each_epoch_is_told_as_it_ends():
     told = []
-    assert fit(Line(), SCHEDULE, tick=told.append) == told
+    assert fit(Line(), SCHEDULE, on_epoch=told.append) == told
     assert [row["epoch"] for row in told] == list(range(1, 8))
 
 
@@ -320,8 +329,8 @@ def test_divergence_is_told_in_a_sentence_and_leaves_the_best_epoch(tmp_path, va
 class LastStep(Line):
     """The very last step of the third epoch breaks the weights: all of its losses were sound."""
 
-    def epoch(self, rng, pace):
-        yield from super().epoch(rng, pace)
+    def epoch(self, rng, lr_scale):
+        yield from super().epoch(rng, lr_scale)
         if self.epochs == 3:
             with torch.no_grad():
                 self.net.bias.fill_(math.nan)
@@ -346,7 +355,7 @@ def test_an_infinite_score_is_divergence():
 
 
 def test_divergence_in_the_first_epoch_says_that_nothing_is_kept(tmp_path):
-    with pytest.raises(InputError, match="diverged in epoch 1: the loss is no number; no epoch before it"):
+    with pytest.raises(InputError, match="diverged in epoch 1: the loss is not finite; no epoch before it"):
         fit(spoil(Line(), 1, 0), SCHEDULE, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -396,10 +405,10 @@ def test_a_curve_cut_short_is_refused(stopped):
     assert "no checkpoint" in refused(stopped)
 
 
-@pytest.mark.parametrize("other", [{"seed": 4}, {"patience": 3}, {"factor": 0.1}, {"last": True}])
+@pytest.mark.parametrize("other", [{"seed": 4}, {"lr_patience": 3}, {"lr_factor": 0.1}, {"keep": "last"}])
 def test_a_checkpoint_of_other_settings_is_refused(stopped, other):
     assert "other settings" in refused(
-        stopped, schedule=Schedule(**{"epochs": 7, "patience": 2, "factor": 0.5, "seed": 3, **other})
+        stopped, schedule=Schedule(**{"epochs": 7, "lr_patience": 2, "lr_factor": 0.5, "seed": 3, **other})
     )
 
 

@@ -22,7 +22,9 @@ from duchenne.plots import sketch
 from duchenne.preprocess import align
 from duchenne.types import LABELS
 
-TINY = PBRecipe(hidden=8, layers=1, pb=4, context=4, epochs=2, batch=4, recognition=2, held_out=0.25)
+SIZES = {"hidden_size": 8, "num_layers": 1, "pb_size": 4, "context_size": 4, "epochs": 2, "batch_size": 4}
+PAPER = {"validation_fraction": 0.25}
+OWN = {"solved": {}, "published-code": PAPER, "paper": PAPER | {"recognition_steps": 2}}
 PEOPLE = 4
 
 
@@ -31,7 +33,9 @@ def learnt(reading, **settings):
     tracks = [simulate.track(simulate.POSED if i % 2 else simulate.SPONTANEOUS, 25.0, seed=i) for i in range(8)]
     labels, people = np.arange(8) % 2, np.array([f"p{i // 2}" for i in range(8)])
     emotions = np.array(["happiness", "sadness"])[np.arange(8) // 4]
-    model = PBModel(replace(TINY, reading=reading, **settings)).fit(tracks, labels, people, emotions)
+    model = PBModel(PBRecipe(reading, **SIZES, **OWN.get(reading, OWN["paper"]), **settings)).fit(
+        tracks, labels, people, emotions
+    )
     for vectors in model.typical.values():  # two epochs leave the classes alike; here they are to differ
         vectors += torch.tensor([[1.0], [-1.0]])
     return model
@@ -193,7 +197,7 @@ def test_what_makes_no_sense(model, settings, sentence):
 
 def test_a_model_that_was_never_fitted():
     with pytest.raises(InputError, match="not been fitted"):
-        move(PBModel(TINY), "posed", 1.0)
+        move(PBModel(PBRecipe()), "posed", 1.0)
 
 
 # --- the drawing ----------------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ import pytest
 from duchenne import checkpoints, io
 from duchenne.clips import load
 from duchenne.datasets import manifest, simulate
-from duchenne.lstm_pb import recipe as recipes
 from duchenne.lstm_pb import space
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import training
 
-TINY = PBRecipe(reading="rnnpb", hidden=8, layers=2, pb=4, context=4, epochs=2, batch=8, recognition=4)
+TINY = PBRecipe(
+    reading="rnnpb", hidden_size=8, num_layers=2, pb_size=4, context_size=4, epochs=2, batch_size=8, recognition_steps=4
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def models(corpus):
     made = {
         "pooled": TINY,
         "emotions": replace(TINY, per_emotion=True),
-        "solved": replace(recipes.read("lstm-pb"), hidden=8, pb=4, context=4, epochs=1, bag=2),
+        "solved": replace(PBRecipe.read("lstm-pb"), hidden_size=8, pb_size=4, context_size=4, epochs=1, n_networks=2),
     }
     for name, recipe in made.items():
         training.train_pb(corpus / "known.csv", corpus / name, recipe, log=str)

@@ -21,7 +21,17 @@ from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.preprocess import align
 
 TINY = PBRecipe(
-    "solved", hidden=8, layers=1, pb=3, context=4, epochs=3, batch=4, rate=1e-2, bag=3, dropout=0.3, head=True
+    "solved",
+    hidden_size=8,
+    num_layers=1,
+    pb_size=3,
+    context_size=4,
+    epochs=3,
+    batch_size=4,
+    learning_rate=1e-2,
+    n_networks=3,
+    dropout=0.3,
+    head=True,
 )
 ALL = np.array([""])
 
@@ -77,7 +87,7 @@ def test_a_training_that_was_broken_off_ends_with_the_same_weights(tmp_path, epo
 
 
 def test_the_kept_weights_are_a_running_average_of_all_steps():
-    it, rng = learner(recipe=replace(TINY, rate=0.1)), np.random.default_rng(0)
+    it, rng = learner(recipe=replace(TINY, learning_rate=0.1)), np.random.default_rng(0)
     mean = {name: weight.detach().clone() for name, weight in it.network.named_parameters()}
     step = 0
     for _ in range(3):
@@ -120,17 +130,17 @@ def test_learning_lowers_the_loss_and_its_last_epoch_is_kept():
     it = learner(recipe=recipe)
     curve = fit(it, recipe.schedule)
     assert np.mean([row["loss"] for row in curve[-3:]]) < 0.9 * np.mean([row["loss"] for row in curve[:3]])
-    assert all(row["best"] and row["pace"] == 1.0 for row in curve) and it.step == 12 * 4
+    assert all(row["best"] and row["lr_scale"] == 1.0 for row in curve) and it.step == 12 * 4
     # the rate falls to nothing along half a cosine
     assert it.optimiser.param_groups[0]["lr"] == pytest.approx(
-        recipe.rate * 1.0 * (0.5 + 0.5 * np.cos(np.pi * 47 / 48)), rel=1e-9
+        recipe.learning_rate * 1.0 * (0.5 + 0.5 * np.cos(np.pi * 47 / 48)), rel=1e-9
     )
 
 
 def test_a_rate_that_is_far_too_high_is_told_as_divergence():
     """The weights are numbers still, but what they make of a clip is none."""
-    recipe = replace(TINY, rate=1e38, batch=100)
-    with pytest.raises(Diverged, match=r"diverged in epoch \d: the loss is no number; .* Lower the learning rate\.$"):
+    recipe = replace(TINY, learning_rate=1e6, weight_decay=1e6, batch_size=100)
+    with pytest.raises(Diverged, match=r"diverged in epoch \d: the loss is not finite; .* Lower the learning rate\.$"):
         fit(learner(recipe=recipe), recipe.schedule)
 
 
@@ -182,7 +192,7 @@ def test_what_generation_starts_from_is_the_mean_pb_vector_of_each_label(model):
 
 def test_fewer_people_than_networks_make_fewer_networks():
     x, y, who = waves(12)
-    model = PBModel(replace(TINY, bag=9, epochs=1)).fit_table(x, y, who)
+    model = PBModel(replace(TINY, n_networks=9, epochs=1)).fit_table(x, y, who)
     assert len(np.unique(who)) == len(model.networks[""].members) == 4
     assert np.isfinite(model.out_of_fold).all() and model.typical[""].shape == (2, 12)
 
@@ -190,7 +200,7 @@ def test_fewer_people_than_networks_make_fewer_networks():
 def test_without_one_who_alone_shows_a_label_there_is_no_network():
     x, _, who = waves(12)
     y = (who == "p2").astype(int) * (np.arange(12) % 2)
-    model = PBModel(replace(TINY, bag=4, epochs=1)).fit_table(x, y, who)
+    model = PBModel(replace(TINY, n_networks=4, epochs=1)).fit_table(x, y, who)
     assert len(model.networks[""].members) == 3
     np.testing.assert_array_equal(np.isnan(model.out_of_fold), who == "p2")
 
@@ -199,7 +209,7 @@ def test_a_bag_for_each_emotion_learns_from_its_own_clips():
     x, y, who = waves(24)
     what = np.array(["fear", "anger"])[np.arange(24) // 2 % 2]
     x[5] = None
-    recipe = replace(TINY, epochs=1, bag=2, per_emotion=True)
+    recipe = replace(TINY, epochs=1, n_networks=2, per_emotion=True)
     model = PBModel(recipe).fit_table(x, y, who, what)
     assert list(model.networks) == ["anger", "fear"] and list(model.curves) == [
         "anger-1",
@@ -221,7 +231,7 @@ def test_a_bag_for_each_emotion_learns_from_its_own_clips():
 def test_an_emotion_that_few_people_show_has_a_smaller_bag(tmp_path):
     x, y, who = waves(27)
     what = np.where(np.isin(who, ["p0", "p1", "p2"]) & (np.arange(27) % 3 < 2), "fear", "joy")
-    recipe = replace(TINY, epochs=1, bag=5, per_emotion=True)
+    recipe = replace(TINY, epochs=1, n_networks=5, per_emotion=True)
     model = PBModel(recipe).fit_table(x, y, who, what)
     assert {name: len(bag.members) for name, bag in model.networks.items()} == {"fear": 3, "joy": 5}
     assert {name: tuple(pb.shape) for name, pb in model.typical.items()} == {"fear": (2, 9), "joy": (2, 15)}

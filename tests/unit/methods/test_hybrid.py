@@ -16,8 +16,19 @@ from duchenne.methods.hybrid import Hybrid, Mix
 from duchenne.tabular.model import DescriptorModel
 from duchenne.types import FaceTrack
 
-SMALL = Recipe(members=("linear",), folds=3, penalty=0.01, rounds=2)
-TINY = PBRecipe("solved", hidden=8, layers=1, pb=3, context=4, epochs=3, batch=8, rate=1e-2, bag=3, pose=True)
+SMALL = Recipe(candidates=("linear",), folds=3, C=0.01, n_estimators=2)
+TINY = PBRecipe(
+    "solved",
+    hidden_size=8,
+    num_layers=1,
+    pb_size=3,
+    context_size=4,
+    epochs=3,
+    batch_size=8,
+    learning_rate=1e-2,
+    n_networks=3,
+    pose=True,
+)
 COLUMNS = 9
 COUNT, EACH = 48, 6  # clips, and of each person
 

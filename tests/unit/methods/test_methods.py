@@ -15,8 +15,7 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
 from duchenne.learn.rank_svm import RankSVM, pairs
-from duchenne.lstm_pb import recipe
-from duchenne.lstm_pb.recipe import READINGS
+from duchenne.lstm_pb.recipe import READINGS, PBRecipe
 from duchenne.methods import names
 from duchenne.methods.hybrid import Hybrid
 from duchenne.methods.stack import Together
@@ -140,13 +139,13 @@ def test_what_a_name_is_made_from_is_told_by_its_content(tmp_path):
 
 def test_lstm_pb_is_the_shipped_recipe_or_another_reading_or_a_recipe_of_one_s_own(tmp_path):
     shipped = names.make("lstm-pb", 7)
-    assert (shipped.recipe, shipped.needs_emotions) == (recipe.read("lstm-pb", seed=7), False)
+    assert (shipped.recipe, shipped.needs_emotions) == (PBRecipe.read("lstm-pb", seed=7), False)
     assert shipped.recipe.reading == "solved" and names.make("lstm-pb:solved", 7).recipe == shipped.recipe
     for reading in set(READINGS) - {"solved"}:
-        small = recipe.read("lstm-pb-small", seed=7)
+        small = PBRecipe.read("lstm-pb-small", seed=7)
         assert names.make(f"lstm-pb:{reading}", 7).recipe == replace(small, reading=reading)
     paper = names.make("lstm-pb:lstm-pb-paper", 7)
-    assert paper.recipe == recipe.read("lstm-pb-paper", seed=7) and paper.needs_emotions
+    assert paper.recipe == PBRecipe.read("lstm-pb-paper", seed=7) and paper.needs_emotions
     (tmp_path / "mine.toml").write_text('reading = "rnnpb"\nfps = 10\nhidden = 8\n')
     mine = names.make(f"lstm-pb:{tmp_path / 'mine.toml'}").recipe
     assert (mine.reading, mine.fps, mine.hidden) == ("rnnpb", 10.0, 8)
@@ -158,7 +157,7 @@ def test_the_default_is_descriptors_beside_the_shipped_recipe():
     made, apart = names.make("default:peak", 7), names.make("descriptors:peak", 7)
     assert isinstance(made, Hybrid) and made.descriptors == apart and isinstance(apart, DescriptorModel)
     assert apart.family == "peak" and apart.recipe.seed == 7 and apart != names.make("descriptors", 7)
-    assert made.pb.recipe == recipe.read("lstm-pb", seed=7)
+    assert made.pb.recipe == PBRecipe.read("lstm-pb", seed=7)
     assert names.make("default").descriptors == names.make("descriptors:dynamics")
     for name in ("default", "descriptors"):
         with pytest.raises(InputError, match="not been fitted"):

@@ -24,7 +24,7 @@ from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.metrics.spotting import iou
-from duchenne.micro import recipe as micro_recipe
+from duchenne.micro.recipe import MicroRecipe
 from duchenne.types import Clip
 from makers import make_video
 
@@ -39,7 +39,7 @@ BRIEF = simulate.SmileKinematics(
     onset=0.14, apex=0.02, offset=0.18, amplitude=0.1, neutral_before=0.7, neutral_after=0.56, peak=2.5,
     offset_peak=2.5, fluctuation=0.0,
 )  # fmt: skip
-RECIPE = micro_recipe.read("ours", hidden=12, steps=8, epochs=25, batch=4)
+RECIPE = MicroRecipe.read("ours", hidden_size=12, frames=8, epochs=25, batch_size=4)
 
 
 def write_images(folder: Path, pictures: list[np.ndarray], name: str, first: int) -> None:
@@ -97,7 +97,7 @@ def samm(tmp_path_factory: pytest.TempPathFactory, casme2: Path) -> Path:
 def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small expression network with the weights that it was born with."""
     torch.manual_seed(0)
-    recipe = ExpressionRecipe(widths=(8, 8, 16, 32), blocks=(1, 1, 1, 1), per_image=True)
+    recipe = ExpressionRecipe(widths=(8, 8, 16, 32), blocks=(1, 1, 1, 1), per_image_standardization=True)
     network = ExpressionCNN(recipe.config(["happiness", "neutral"], [127.5], [60.0]))
     folder = tmp_path_factory.mktemp("seeing") / "tiny"
     return checkpoints.save(ExpressionModel(network, recipe), folder, name="tiny")
@@ -198,7 +198,7 @@ def test_each_person_is_judged_by_a_network_that_did_not_see_them(
 
     rows, _ = micro.examples(casme2)
     network, about = checkpoints.load(seeing)
-    used, x = training._read(rows, network, about["sha256"], RECIPE.steps, lambda text: None)
+    used, x = training._read(rows, network, about["sha256"], RECIPE.frames, lambda text: None)
     y = np.array([row.label == "happiness" for row in used], int)
     out = np.array([row.subject == "sub02" for row in used])
     p = answers(train(RECIPE, x[~out], y[~out], ("disgust", "happiness"))[0], x[out])
@@ -223,12 +223,12 @@ def test_killed_it_goes_on_with_the_same_command(
         micro.train(casme2, out, RECIPE, seeing=seeing, log=kill)
     assert not out.exists() and (tmp_path / ".mine.work" / "without-1").is_dir()
     with pytest.raises(UsageError, match=r"other movements or settings"):
-        micro.train(casme2, out, replace(RECIPE, hidden=5), seeing=seeing, log=lambda text: None)
+        micro.train(casme2, out, replace(RECIPE, hidden_size=5), seeing=seeing, log=lambda text: None)
     micro.train(casme2, out, RECIPE, seeing=seeing, log=lambda text: None)
     same = (out / "weights.safetensors").read_bytes() == (trained[0] / "weights.safetensors").read_bytes()
     assert same and (out / "predictions.csv").read_text() == (trained[0] / "predictions.csv").read_text()
-    micro.train(casme2, out, replace(RECIPE, hidden=5), seeing=seeing, log=lambda text: None)  # in place of the first
-    assert checkpoints.load(out)[0].recipe.hidden == 5
+    micro.train(casme2, out, replace(RECIPE, hidden_size=5), seeing=seeing, log=lambda text: None)
+    assert checkpoints.load(out)[0].recipe.hidden_size == 5
 
 
 def listing(path: Path, rows: list[tuple[object, ...]]) -> Path:
@@ -345,7 +345,7 @@ def test_pictures_that_show_no_movement_are_one_sentence(
 
 def test_training_from_the_command_line(casme2: Path, seeing: Path, tmp_path: Path, duchenne) -> None:
     recipe = tmp_path / "mine.toml"
-    recipe.write_text("hidden = 12\nsteps = 8\nepochs = 25\nbatch = 4\n", encoding="utf-8")
+    recipe.write_text("hidden_size = 12\nframes = 8\nepochs = 25\nbatch_size = 4\n", encoding="utf-8")
     words = ("--data", casme2, "-o", tmp_path / "model", "--features", seeing, "--recipe", recipe, "--device", "cpu")
     said = duchenne("train", "micro-expressions", *words)
     card = json.loads((tmp_path / "model" / "card.json").read_text(encoding="utf-8"))

@@ -19,14 +19,13 @@ from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn.loop import fit
-from duchenne.micro import recipe
 from duchenne.micro.learner import MicroLearner, train
 from duchenne.micro.model import MicroModel, answers, movement
 from duchenne.micro.network import MicroConfig, MicroLSTM
 from duchenne.micro.recipe import MicroRecipe
 
 NAMES = ("happiness", "surprise")
-SMALL = MicroRecipe(steps=5, hidden=6, epochs=4, batch=4, rate=0.01)
+SMALL = MicroRecipe(frames=5, hidden_size=6, epochs=4, batch_size=4, learning_rate=0.01)
 CNN = ExpressionRecipe(widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), precision="float32")
 
 
@@ -53,7 +52,7 @@ def fitted(data):
 
 def test_the_network_is_torchs_lstm_over_scaled_differences_to_the_first_moment(data):
     x = torch.from_numpy(data[0])
-    network = MicroLSTM(MicroConfig(NAMES, 8, steps=5, hidden=6)).eval()
+    network = MicroLSTM(MicroConfig(NAMES, 8, frames=5, hidden_size=6)).eval()
     network.measure(x)
     plain = torch.nn.LSTM(8, 6, batch_first=True)
     cell = {f"{name}_l0": value for name, value in network.cell.state_dict().items()}
@@ -79,7 +78,7 @@ def test_whose_face_it_is_does_not_matter_unless_features_are_read_as_they_are(d
 
 def test_recurrent_dropout_forgets_the_same_part_throughout_a_movement_and_nothing_in_use():
     """With every weight but the forgetting ones 0, what is dropped can be told from what the cell is given."""
-    config = MicroConfig(NAMES, 3, 4, hidden=500, dropout=0.0, recurrent=0.4)
+    config = MicroConfig(NAMES, 3, 4, hidden_size=500, dropout=0.0, recurrent_dropout=0.4)
     network = MicroLSTM(config).train()
     given = []
     network.cell.register_forward_hook(lambda module, args, out: given.append((args[1][0].detach(), out[0].detach())))
@@ -123,7 +122,7 @@ def test_rare_classes_weigh_as_much_as_frequent_ones(data):
     labels = np.array([0] * 9 + [1] * 3)
     weights = MicroLearner(SMALL, data[0], labels, NAMES).weights
     np.testing.assert_allclose(weights, [12 / 2 / 9, 12 / 2 / 3], rtol=1e-6)
-    even = MicroLearner(replace(SMALL, balance=0.0), data[0], labels, NAMES).weights
+    even = MicroLearner(replace(SMALL, class_weight_power=0.0), data[0], labels, NAMES).weights
     np.testing.assert_allclose(even, [1, 1])
 
 
@@ -149,7 +148,7 @@ def test_killed_it_goes_on_and_ends_the_same(data, tmp_path):
 def test_the_beginning_of_another_training_is_not_gone_on_with(data, tmp_path):
     train(SMALL, *data, NAMES, folder=tmp_path)
     with pytest.raises(UsageError, match=r"other movements or settings"):
-        train(replace(SMALL, hidden=7), *data, NAMES, folder=tmp_path)
+        train(replace(SMALL, hidden_size=7), *data, NAMES, folder=tmp_path)
     assert len(train(replace(SMALL, epochs=5), *data, NAMES, folder=tmp_path)[1]) == 5  # longer is no other
 
 
@@ -170,7 +169,7 @@ def test_what_cannot_be_learnt_from(data, change, told):
 def test_another_shape_is_refused(fitted, data):
     with pytest.raises(InputError, match=r"5 moments and 8 features, found 4×8"):
         fitted.predict(data[0][:, :4])
-    for wrong in ({"classes": ("one",)}, {"classes": ("a", "a")}, {"steps": 1}, {"hidden": 0}):
+    for wrong in ({"classes": ("one",)}, {"classes": ("a", "a")}, {"frames": 1}, {"hidden_size": 0}):
         with pytest.raises(UsageError):
             MicroConfig(**{"classes": NAMES, "inputs": 8, **wrong})
 
@@ -179,31 +178,31 @@ def test_another_shape_is_refused(fitted, data):
 
 
 def test_shipped_recipes_say_what_they_set():
-    assert set(recipe.shipped()) == {"ours", "paper"}
-    ours, paper = recipe.read("ours"), recipe.read("paper")
+    assert set(MicroRecipe.shipped()) == {"ours", "paper"}
+    ours, paper = MicroRecipe.read("ours"), MicroRecipe.read("paper")
     assert (ours.relative, paper.relative) == (True, False)
-    assert recipe.read("ours", epochs=3, seed=None) == replace(ours, epochs=3)
+    assert MicroRecipe.read("ours", epochs=3, seed=None) == replace(ours, epochs=3)
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"width": 3}, r"unknown key 'width'"),
-        ({"hidden": 3.5}, r"hidden must be int"),
+        ({"hidden_size": 3.5}, r"hidden_size must be int"),
         ({"relative": 1}, r"relative must be bool"),
-        ({"hidden": True}, r"hidden must be int"),
+        ({"hidden_size": True}, r"hidden_size must be int"),
         ({"dropout": 1}, r"dropout must lie between 0 and 0.9"),
-        ({"steps": 1}, r"steps must lie between 2 and 1000"),
+        ({"frames": 1}, r"frames must lie between 2 and 1000"),
     ],
 )
 def test_recipes_that_make_no_sense(settings, told):
     with pytest.raises(UsageError, match=told):
-        recipe.recipe(settings, "mine.toml")
+        MicroRecipe.of(settings, "mine.toml")
 
 
 def test_a_recipe_that_is_not_there():
     with pytest.raises(InputError, match=r"no recipe 'mine'; choose one of ours, paper"):
-        recipe.read("mine")
+        MicroRecipe.read("mine")
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -258,7 +257,7 @@ def changed(folder, **changes):
         (lambda f: changed(f, classes=["surprise", "happiness"]), r"learnt with other settings or classes"),
         (lambda f: changed(f, classes="ab"), r"no list of names"),
         (lambda f: changed(f, inputs=9), r"it reads 9 features, but its expression network has 8"),
-        (lambda f: changed(f, recipe={"hidden": -1}), r"hidden must lie between"),
+        (lambda f: changed(f, recipe={"hidden_size": -1}), r"hidden_size must lie between"),
         (lambda f: changed(f, members={}), r"another part than an expression network"),
         (lambda f: changed(f, version=2), r"version 2"),
     ],

@@ -31,7 +31,7 @@ Call = Callable[..., Said]
 
 def expert(kind: str = "ours", **changes: object) -> ExpressionModel:
     """A network with drawn weights, its residual blocks and batch norms as after some learning."""
-    sizes = {"widths": (4, 4, 6, 8), "blocks": (1, 1, 1, 1)} if kind == "ours" else {"widths": (3, 4, 5), "full": 8}
+    sizes = {"widths": (4, 4, 6, 8), "blocks": (1, 1, 1, 1)} if kind == "ours" else {"widths": (3, 4, 5), "fc_size": 8}
     recipe = replace(ExpressionRecipe(), kind=kind, **sizes, **changes)
     torch.manual_seed(1)
     network = ExpressionCNN(recipe.config(("joy", "anger"), (127.5,), (64.0,)))

@@ -25,7 +25,9 @@ def clips(n=120, seed=0):
 
 
 def made(kind):
-    return TableNets(Reader("all"), NetRecipe(kind, rate=1e-2, hidden=16, bag=2, epochs=25, batch=16))
+    return TableNets(
+        Reader("all"), NetRecipe(kind, learning_rate=1e-2, hidden_size=16, n_networks=2, epochs=25, batch_size=16)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,9 +90,11 @@ def test_the_loss_is_what_numpy_makes_of_it_and_reaches_every_weight(kind):
 def test_it_learns_eight_clips_by_heart(kind):
     rng = np.random.default_rng(0)
     x, y, what = rng.normal(size=(8, 20)), np.arange(8) % 2, np.arange(8) // 2 % 2
-    learner = NetLearner(NetRecipe(kind, dropout=0.0, rate=1e-2, decay=0.0), x, y, what, 2, np.arange(8))
+    learner = NetLearner(
+        NetRecipe(kind, dropout=0.0, learning_rate=1e-2, weight_decay=0.0), x, y, what, 2, np.arange(8)
+    )
     learner.learnt = np.arange(8)
-    fit(learner, Schedule(60, patience=60))
+    fit(learner, Schedule(60, lr_patience=60))
     assert learner.score() < 0.05
 
 
@@ -102,9 +106,9 @@ def test_training_in_two_goes_ends_with_the_same_weights(tmp_path):
         return NetLearner(NetRecipe("multi"), x, y, what, 3, np.arange(15))
 
     whole, first, second = learner(), learner(), learner()
-    fit(whole, Schedule(6, last=True))
-    fit(first, Schedule(3, last=True), tmp_path)
-    fit(second, Schedule(6, last=True), tmp_path)
+    fit(whole, Schedule(6, keep="last"))
+    fit(first, Schedule(3, keep="last"), tmp_path)
+    fit(second, Schedule(6, keep="last"), tmp_path)
     for name, tensor in whole.network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[name], tensor, rtol=0, atol=0)
 
@@ -119,7 +123,7 @@ def test_numbers_that_are_missing_are_the_training_median():
 
 def test_what_cannot_be_learnt_is_refused():
     x, y, who, what = clips()
-    with pytest.raises(UsageError, match="no network 'triple'"):
+    with pytest.raises(UsageError, match="kind must be one of binary, single, multi, found 'triple'"):
         NetRecipe("triple")
     with pytest.raises(InputError, match="not been fitted"):
         made("multi").predict_table(x)
