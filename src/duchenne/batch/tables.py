@@ -37,7 +37,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 def assemble(
     plan: Plan, state: State, task: str, settings: Mapping[str, Any], card: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write clips.csv, failures.csv, summary.json and of verdicts index.html (`card`: what it tells of the model) from
+    """Write clips.csv, failures.csv, summary.json and of verdicts index.html (`card`: of the model) from
     what is recorded, and return the summary.
 
     Only the clips of the plan count. The same records give the same bytes, in whatever order they were made.

@@ -111,7 +111,7 @@ def run(options: Mapping[str, Any], job: Mapping[str, Any], heartbeat: Heartbeat
 
 def _read(path: str | Path, *, on_frame: Callable[[int], None], **options: Any) -> Iterator[Block]:
     """As `faces.reading.read_faces`; what it gave is kept in the clip's own folder, and goes with the clip."""
-    on_frame(0)  # what is kept is told of in strides, which may begin beyond the last clip's end
+    on_frame(0)  # what is kept is counted in strides, which may begin beyond the last clip's end
     return Cache(Path(path).parent / "followed", LIMIT).read_faces(path, on_frame=on_frame, **options)
 
 

@@ -188,8 +188,8 @@ def serve(settings: Settings, opened: Callable[[str, str], None]) -> None:
     UsageError where the address cannot be listened on.
     """
     token = secrets.token_urlsafe(24)
-    with _listen(settings.host, settings.port) as door:
-        settings = Settings(**{**vars(settings), "port": door.getsockname()[1]})
+    with _listen(settings.host, settings.port) as listener:
+        settings = Settings(**{**vars(settings), "port": listener.getsockname()[1]})
         shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
         base = f"http://{f'[{shown}]' if ':' in shown else shown}:{settings.port}"
         uploads = Uploads()
@@ -201,7 +201,7 @@ def serve(settings: Settings, opened: Callable[[str, str], None]) -> None:
             )  # fmt: skip
             if hasattr(signal, "SIGHUP"):  # a terminal that closes ends the app as well
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-            uvicorn.Server(config).run(sockets=[door])
+            uvicorn.Server(config).run(sockets=[listener])
         finally:
             uploads.close()
 
