@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError
 from duchenne.progress import Log, StepTick
 from duchenne.types import Array, Clip, Reader
+from duchenne.workers.resources import in_order
 
 #: Labels (1 = genuine), people and emotions, (N,) each.
 Truth = tuple[Array, Array, Array]
@@ -96,7 +94,9 @@ def read(
     used: list[Clip] = []
     parts: list[list[Array]] = []
     done = 0
-    for size, found in _parts(clips, readers, cache, jobs):
+    chunks = list(rows.chunks(clips))
+    each = in_order(_read, [(chunk, tuple(readers), cache) for chunk in chunks], jobs)
+    for size, found in zip(map(len, chunks), each, strict=True):
         for part in found:
             if isinstance(part, str):
                 log(f"left out: {part}")
@@ -118,20 +118,6 @@ def read(
     if cache.limit and any(map(load.is_video, used)):
         log(f"what was read of videos is kept in {cache.folder}, people's faces among it; delete it when done")
     return corpus
-
-
-def _parts(
-    clips: Sequence[Clip], readers: Sequence[Reader], cache: Cache, jobs: int
-) -> Iterator[tuple[int, list[_Part]]]:
-    """How many clips were tried at a time, and what was found, in order."""
-    chunks = list(rows.chunks(clips))
-    one = partial(_read, readers=tuple(readers), cache=cache)
-    if jobs == 1:
-        yield from zip(map(len, chunks), map(one, chunks), strict=True)
-        return
-    # not by fork: libraries' threads do not live through one
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from zip(map(len, chunks), pool.map(one, chunks), strict=True)
 
 
 def _read(clips: Sequence[Clip], readers: Sequence[Reader], cache: Cache) -> list[_Part]:

@@ -15,7 +15,7 @@ import pytest
 
 from duchenne import io, pipeline, video
 from duchenne.clips import cache as module
-from duchenne.clips.cache import Cache, usual_folder, usual_limit
+from duchenne.clips.cache import Cache, Mapped, usual_folder, usual_limit
 from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.faces import follow_blocks
 from duchenne.faces.crops import crop
@@ -225,6 +225,40 @@ def test_two_processes_at_once_make_one_entry(smile, tmp_path, kept):
     lines = [line for one in running for line in one.communicate()[0].splitlines()]
     assert [one.returncode for one in running] == [0, 0] and len(lines) == 6 and len(set(lines)) == 1
     assert len(list(kept.folder.iterdir())) == 1 and lines[0].startswith("15 ")
+
+
+# ---- arrays
+
+
+def test_arrays_are_made_once_and_again_where_they_are_damaged(kept):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return {"a": np.arange(3), "0.b": np.ones((2, 2), np.float32)}
+
+    for _ in range(2):
+        found = kept.arrays(["rows", 1.5], make)
+        assert found["a"].tolist() == [0, 1, 2] and found["0.b"].dtype == np.float32
+    assert len(calls) == 1 and kept.info().entries == 1
+    (entry,) = kept.folder.iterdir()
+    entry.write_bytes(entry.read_bytes()[:100])
+    kept.arrays(["rows", 1.5], make)
+    kept.arrays(["rows", 2.5], make)
+    Cache(kept.folder / "off", 0).arrays(["rows", 1.5], make)
+    assert len(calls) == 4 and kept.info().entries == 2
+
+
+def test_what_a_run_reads_where_it_lies_stays_and_more_than_the_limit_lies_in_memory(tmp_path):
+    run = Cache(tmp_path, 25_000)
+    found = [run.stored([i], (10, 1000), lambda i=i: np.full((10, 1000), i)) for i in range(5)]
+    kinds = [isinstance(each, Mapped) for each in found]
+    assert kinds == [True, True, True, False, False]
+    assert [int(np.asarray(each)[0, 0]) for each in found] == [0, 1, 2, 3, 4]
+    other = Cache(tmp_path, 25_000)
+    other._began += 1000  # a run that begins when that one is over
+    other.arrays(["new"], lambda: {"a": np.zeros(100)})
+    assert other.info().size <= 25_000
 
 
 # ---- where it lies, and the command

@@ -1,0 +1,55 @@
+"""What was finished is found again, in the same folder and by all that decides it, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from duchenne.errors import UsageError
+from duchenne.learn import pieces
+from duchenne.learn.boosting import Recipe, boost, log_odds
+from makers import cut
+
+X, Y = np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 2
+
+
+def made(calls, value=1.0):
+    calls.append(value)
+    return {"a": np.array([value])}
+
+
+def test_a_piece_is_made_once_in_its_folder_and_always_outside(tmp_path):
+    calls = []
+    for folder in ("one", "one", "two"):
+        with pieces.keeping(tmp_path / folder):
+            for key, arrays in ((["k"], (X,)), (["k"], (X + 1,)), (["other"], (X,))):
+                assert pieces.once(key, arrays, lambda: made(calls))["a"] == 1
+    assert len(calls) == 6
+    for _ in range(2):
+        pieces.once(["k"], (X,), lambda: made(calls))
+    assert len(calls) == 8 and pieces.place("network", ["k"], (X,)) is None
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5])
+def test_a_piece_that_was_cut_short_is_made_again(part, tmp_path):
+    calls = []
+    pieces.kept(tmp_path, ["k"], lambda: made(calls, 1.0))
+    cut(next(tmp_path.iterdir()), part)
+    assert pieces.kept(tmp_path, ["k"], lambda: made(calls, 2.0))["a"] == 2 and calls == [1.0, 2.0]
+
+
+def test_a_booster_from_its_piece_is_the_booster(tmp_path):
+    plain = boost(X, Y, Recipe(rounds=20))
+    for _ in range(2):
+        with pieces.keeping(tmp_path):
+            again = boost(X, Y, Recipe(rounds=20))
+        assert again.save_raw("ubj") == plain.save_raw("ubj")
+        np.testing.assert_array_equal(log_odds(again, X), log_odds(plain, X))
+    assert len(list((tmp_path / "pieces").iterdir())) == 1
+
+
+def test_other_work_is_not_gone_on_with(tmp_path):
+    pieces.same(tmp_path, {"seed": 1})
+    pieces.same(tmp_path, {"seed": 1})
+    with pytest.raises(UsageError, match=r"of other rows or settings; .* --fresh\.$"):
+        pieces.same(tmp_path, {"seed": 2}, "rows")
