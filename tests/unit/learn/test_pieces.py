@@ -39,10 +39,10 @@ def test_a_piece_that_was_cut_short_is_made_again(part, tmp_path):
 
 
 def test_a_booster_from_its_piece_is_the_booster(tmp_path):
-    plain = boost(X, Y, Recipe(rounds=20))
+    plain = boost(X, Y, Recipe(n_estimators=20))
     for _ in range(2):
         with pieces.keeping(tmp_path):
-            again = boost(X, Y, Recipe(rounds=20))
+            again = boost(X, Y, Recipe(n_estimators=20))
         assert again.save_raw("ubj") == plain.save_raw("ubj")
         np.testing.assert_array_equal(log_odds(again, X), log_odds(plain, X))
     assert len(list((tmp_path / "pieces").iterdir())) == 1
