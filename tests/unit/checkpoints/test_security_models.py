@@ -67,9 +67,9 @@ def descriptors():
 
 
 def pb(**changes):
-    return PBModel(
-        PBRecipe(**{"hidden_size": 8, "num_layers": 1, "pb_size": 4, "context_size": 4, "epochs": 1} | changes)
-    )
+    sizes = {"hidden_size": 8, "num_layers": 1, "pb_size": 4, "context_size": 4, "epochs": 1}
+    own = {"n_networks": 2} if changes.get("reading") == "solved" else {}
+    return PBModel(PBRecipe(**sizes | own | changes))
 
 
 def clip():
@@ -91,7 +91,9 @@ def micro():
 KINDS = {
     "descriptors": lambda: descriptors().fit(*tracks()),
     "lstm-pb": lambda: pb(reading="solved", head=False, pose=True).fit(*tracks()),
-    "boosted pb": lambda: pb(reading="rnnpb", classifier="boosting", trees=4, recognition=2).fit(*tracks()),
+    "boosted pb": lambda: pb(reading="rnnpb", classifier="boosting", n_estimators=4, recognition_steps=2).fit(
+        *tracks()
+    ),
     "hybrid": lambda: Hybrid(descriptors(), pb(reading="solved", head=False, pose=True)).fit(*tracks()),
     "clip network": lambda: clip().fit(*tracks()),
     "expression": expression,

@@ -66,7 +66,7 @@ def trained(corpus, tmp_path_factory):
 def solved(corpus, tmp_path_factory):
     """A model of our reading, three networks for all emotions, and what its training said."""
     out, said = tmp_path_factory.mktemp("solved") / "mine", []
-    recipe = PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
+    recipe = PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, n_networks=3, num_layers=1)
     training.train_pb(corpus / "manifest.csv", out, recipe, log=said.append)
     return out, said
 
@@ -136,7 +136,10 @@ def test_of_several_networks_each_tells_its_epochs(solved):
 
 
 def test_several_networks_go_on_where_they_were_broken_off(corpus, solved, tmp_path):
-    out, recipe = tmp_path / "mine", PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, bag=3, layers=1)
+    out, recipe = (
+        tmp_path / "mine",
+        PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, n_networks=3, num_layers=1),
+    )
 
     def stop(text):
         if text.startswith("2: epoch 3 of"):
