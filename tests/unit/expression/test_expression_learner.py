@@ -422,9 +422,7 @@ def test_frozen_features_stay(stripes, known):
 
 def test_all_that_was_learnt_is_taken_and_may_move(stripes, known):
     images, labels = stripes
-    recipe = replace(
-        TINY, kind="paper", widths=(), fc_size=99
-    )  # of which nothing counts: the weights say what they are
+    recipe = replace(TINY, widths=(), blocks=())  # the weights say what they are
     learner = ExpressionLearner(recipe, 255 - images // 2, labels, NAMES, device="cpu", start=known)
     assert learner.network.config == known.network.config and learner.recipe.per_image_standardization
     assert same(learner.network.state_dict(), known.network.state_dict())
@@ -433,6 +431,8 @@ def test_all_that_was_learnt_is_taken_and_may_move(stripes, known):
     assert not torch.equal(other.network.head.weight, known.network.head.weight)
     fit(other, replace(recipe, epochs=1).schedule)
     assert not same(other.network.trunk.state_dict(), known.network.trunk.state_dict())
+    with pytest.raises(UsageError, match=r"weights to start from have widths .*; leave widths out\.$"):
+        ExpressionLearner(replace(TINY, widths=(4, 4, 8, 9)), images, labels, NAMES, device="cpu", start=known)
     with pytest.raises(UsageError, match="name a model to start from"):
         ExpressionLearner(replace(TINY, freeze_backbone=True), images, labels, NAMES, device="cpu")
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +156,8 @@ def cut(folder):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-OTHER = asdict(replace(ExpressionRecipe(), **SIZES["ours"], epochs=2, batch_size=4, precision="float32"))
+OTHER = replace(ExpressionRecipe(), **SIZES["ours"], epochs=2, batch_size=4, precision="float32").stored()
+PAPER = {key: value for key, value in OTHER.items() if key != "blocks"} | {"kind": "paper", "widths": []}
 DAMAGE = {
     "a flipped bit": (lambda f: flip(f, -50), "sha256 differs"),
     "cut short": (cut, "sha256 differs"),
@@ -175,7 +176,7 @@ DAMAGE = {
     "means of three channels": (lambda f: rewritten(f, mean=[1.0, 2.0, 3.0]), "each with a mean"),
     "another head": (lambda f: rewritten(f, head="units"), "expected emotions of 48"),
     "another size": (lambda f: rewritten(f, side=64), "faces of 64 pixels"),
-    "another kind": (lambda f: rewritten(f, recipe=OTHER | {"kind": "paper", "widths": []}), "does not hold"),
+    "another kind": (lambda f: rewritten(f, recipe=PAPER), "does not hold"),
     "another width": (lambda f: rewritten(f, recipe=OTHER | {"widths": [4, 4, 8, 9]}), "does not hold"),
     "a width beyond all memory": (lambda f: rewritten(f, recipe=OTHER | {"widths": [4096] * 4}), "does not hold"),
     "an impossible width": (lambda f: rewritten(f, recipe=OTHER | {"widths": [10**30] * 4}), "must lie between"),
