@@ -22,7 +22,7 @@ OWN = {"solved": {"n_networks": 3}, "published-code": {}}
 
 def recipe(reading, **changes):
     """A recipe that fits in a second."""
-    return PBRecipe(reading, **SIZES, **OWN.get(reading, {"recognition_steps": 4}) | changes)
+    return PBRecipe(reading, **SIZES | OWN.get(reading, {"recognition_steps": 4}) | changes)
 
 
 @pytest.fixture(scope="module")
