@@ -1,0 +1,277 @@
+"""Every family of models, small, with the clips that one of it learns from: what the contract tests go through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from duchenne.clipnets import recipe as clip_recipe
+from duchenne.clipnets.backbones import LEAST
+from duchenne.clipnets.inputs import Pictures
+from duchenne.clipnets.learner import ClipLearner, Task
+from duchenne.clipnets.model import ClipModel
+from duchenne.clipnets.recipe import ClipRecipe
+from duchenne.datasets import simulate
+from duchenne.expression.learner import ExpressionLearner
+from duchenne.expression.learner import train as learn_expressions
+from duchenne.expression.recipe import ExpressionRecipe
+from duchenne.features.descriptors import FAMILIES as DESCRIPTORS
+from duchenne.features.smile import EXPERT, TABLE_FPS
+from duchenne.learn.boosting import Recipe
+from duchenne.lstm_pb.learner import PBLearner
+from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.recipe import READINGS, PBRecipe
+from duchenne.lstm_pb.solved_learner import SolvedLearner
+from duchenne.methods import names
+from duchenne.methods.hybrid import Hybrid
+from duchenne.methods.stack import Stack
+from duchenne.methods.two_stage import TwoStage
+from duchenne.micro.learner import MicroLearner
+from duchenne.micro.learner import train as learn_movements
+from duchenne.micro.model import MicroModel
+from duchenne.micro.recipe import MicroRecipe
+from duchenne.tabular.model import DescriptorModel
+from duchenne.tabular.nets import KINDS, NetLearner, NetRecipe
+
+SMALL = Recipe(rounds=15, columns=0.5, bins=8, bag=2, folds=4, penalty=0.1)
+PB = {"hidden": 16, "layers": 2, "pb": 8, "context": 8, "epochs": 20, "batch": 8, "rate": 1e-2, "bag": 2}
+FRAMES = 4  # of a clip of noise
+CLIP_NETS = tuple(clip_recipe.shipped())
+CNN = ExpressionRecipe(
+    widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), epochs=30, batch=8, rate=3e-3, precision="float32", flip=False
+)
+MICRO = MicroRecipe(steps=5, hidden=6, epochs=40, batch=4, rate=0.01)
+#: Learners of numbers, and both combinators over them, over one another and over all first stages.
+OF_ROWS = (
+    *("boosting", "linear-svm", "rank-svm", "extra-trees", "table-binary", "table-single", "table-multi"),
+    *("two-stage:linear-svm", "two-stage:boosting/extra-trees", "two-stage:extra-trees/rank-svm"),
+    *("two-stage:table-multi", "conditioned:boosting", "conditioned:linear-svm"),
+    *("stack:linear-svm+rank-svm", "stack:boosting+two-stage:linear-svm"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Clips as the model reads them, x (N, ...), labels, people and emotions; `apart` is how far an answer may lie from
+    the same in company, `learns` whether so few clips and epochs suffice to know them by heart."""
+
+    make: Callable[[], Any]
+    clips: Callable[[], tuple[Any, ...]]
+    apart: float = 1e-9
+    learns: bool = True
+    tracks: bool = False
+
+    def data(self) -> tuple[Any, ...]:
+        """(x, labels, people, emotions)."""
+        x, *truth = self.clips()
+        return (self.make().table(x) if self.tracks else x), *truth
+
+    def fit(self) -> Any:
+        """A fitted model."""
+        return self.make().fit_table(*self.data())
+
+    def answer(self, model: Any, x: Any) -> Any:
+        """float64 (N, K): probabilities."""
+        return model.predict_table(x)
+
+
+# --- clips ------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def tracks(count: int = 8, each: int = 2) -> tuple[Any, ...]:
+    """Tracks far apart in speed, in where they start and in how the head moves: no family is blind to all of it."""
+    posed = replace(simulate.POSED, neutral_before=0.0, onset=0.1, head_motion=4.0)
+    genuine = replace(simulate.SPONTANEOUS, head_motion=0.2)
+    found = [simulate.track(genuine if i % 2 else posed, 25.0, seed=i) for i in range(count)]
+    labels = np.arange(count) % 2
+    emotion = labels if count == 8 else np.arange(count) // 2 % 2
+    return found, labels, np.array([f"p{i // each}" for i in range(count)]), np.array(["happiness", "sadness"])[emotion]
+
+
+@cache
+def rows() -> tuple[Any, ...]:
+    """Column 1 tells the label anywhere, column 0 within a person only."""
+    rng = np.random.default_rng(0)
+    y, who = np.arange(64) % 2, np.arange(64) // 4
+    x = rng.normal(size=(64, 6))
+    x[:, 0] = 50.0 * rng.normal(size=16)[who] + y
+    x[:, 1] += 3 * y
+    x[:, 2] += 4 * (np.arange(64) // 2 % 2)
+    x[5, 3] = np.nan
+    return x, y, np.array([f"p{i}" for i in who]), np.array(["fear", "anger"])[np.arange(64) // 2 % 2]
+
+
+def clip_recipe_of(name: str, **changes: Any) -> ClipRecipe:
+    """The shipped network on four frames of 16 pixels, or of the least that it can learn from; its backbone stays as it
+    is, but for context, which has two."""
+    shipped = clip_recipe.read(name, backbone="expression" if name == "context" else None)
+    small = {"frames": FRAMES, "fps": 0.0, "width": 16, "depth": 2, "hidden": 16, "dropout": 0.0, "ema": 0.0, "warm": 0}
+    plain = {"flip": False, "turn": 0.0, "shift": 0.0, "scale": 0.0, "vary": False, "rest": 0.0, "smoothing": 0.0}
+    small |= {**plain, "accumulate": 1, "batch": 8, "trunk": 1.0, "taken": 0, "stop": 0, "precision": "float32"}
+    return replace(shipped, side=max(16, LEAST[shipped.backbone]), **{**small, **changes})
+
+
+def noise(recipe: ClipRecipe, rng: np.random.Generator, n: int) -> Any:
+    """Pictures uint8 (n, FRAMES, S, S, C), or points float32 (n, FRAMES, F)."""
+    if recipe.inputs == "points":
+        return rng.normal(0, 1, (n, FRAMES, recipe.config(2).numbers)).astype(np.float32)
+    channels = recipe.channels * (2 if recipe.kind == "context" else 1)
+    return rng.integers(0, 256, (n, FRAMES, recipe.side, recipe.side, channels), np.uint8)
+
+
+def table_of(recipe: ClipRecipe, frames: Any) -> Any:
+    """object (n,): frames as a reader gives them."""
+    out = np.empty(len(frames), object)
+    for i, each in enumerate(frames):
+        out[i] = each if recipe.inputs == "points" else Pictures(each, np.arange(len(each)))
+    return out
+
+
+@cache
+def eight(name: str) -> tuple[Any, ...]:
+    """Eight clips of noise as a clip network reads them."""
+    recipe = clip_recipe_of(name)
+    x = table_of(recipe, noise(recipe, np.random.default_rng(0), 8))
+    people = np.array([f"p{i // 2}" for i in range(8)])
+    return x, np.arange(8) % 2, people, np.array(["happiness", "happiness", "sadness", "sadness"] * 2)
+
+
+def clip_task(name: str, held: tuple[int, ...] = ()) -> Task:
+    """The same for a learner."""
+    x, y, _, emotions = eight(name)
+    return Task(list(x), y, (emotions == "sadness").astype(int), 2, np.array(held, int))
+
+
+@cache
+def stripes() -> tuple[Any, ...]:
+    """(images, labels) of 24 noisy patterns of three kinds: stripes across, along, and none."""
+    rng, at = np.random.default_rng(0), np.arange(48)
+    wave = (np.sin(at)[:, None] + np.zeros(48)) * 60
+    images = np.stack([np.array([wave, wave.T, 0 * wave])[i % 3] + rng.normal(128, 20, (48, 48)) for i in range(24)])
+    return images.clip(0, 255).astype(np.uint8), np.arange(24) % 3
+
+
+@cache
+def movements() -> tuple[Any, ...]:
+    """(movements (12, 5, 8), labels (12,)): features that rise or fall, each about a level of its own."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(12) % 2
+    slopes = np.where(labels == 0, 1.0, -1.0)[:, None, None] * np.linspace(0, 1, 5)[:, None] * np.ones(8)
+    return (rng.normal(0, 3, (12, 1, 8)) + slopes + rng.normal(0, 0.05, (12, 5, 8))).astype(np.float32), labels
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+def descriptors(kind: str, recipe: Recipe = SMALL) -> DescriptorModel:
+    """On one of the families, or the smile expert."""
+    if kind == "smile":
+        return DescriptorModel(EXPERT, family="smile", fps=TABLE_FPS, recipe=recipe)
+    return DescriptorModel.of_family(kind, recipe=recipe)
+
+
+def lstm_pb(reading: str, **changes: Any) -> PBModel:
+    """One of the readings."""
+    sizes = {**PB, **changes}
+    return PBModel(PBRecipe(reading, head=reading != "solved", pose=reading == "solved", **sizes))
+
+
+def tiny_pb() -> PBModel:
+    """Smaller still, for combinators."""
+    return lstm_pb("solved", hidden=8, layers=1, pb=4, context=4, epochs=2)
+
+
+def tiny_descriptors() -> DescriptorModel:
+    """Smaller still, for combinators."""
+    return descriptors("movement", Recipe(rounds=8, bins=8, bag=1, folds=3, penalty=0.1))
+
+
+def tiny_clip_net() -> ClipModel:
+    """On points."""
+    sizes = {"hidden": 8, "frames": 6, "epochs": 1, "batch": 8, "bag": 1, "held_out": 0.5}
+    return ClipModel(ClipRecipe(kind="lstm", inputs="points", **sizes))
+
+
+def hybrid() -> Hybrid:
+    """Both small."""
+    return Hybrid(tiny_descriptors(), tiny_pb())
+
+
+def stack() -> Stack:
+    """Of one of each family that reads tracks."""
+    return Stack((tiny_descriptors, tiny_pb, tiny_clip_net, partial(names.make, "rank-svm:movement"), hybrid))
+
+
+def clip_net(name: str, **changes: Any) -> ClipModel:
+    """One epoch of a shipped network, on four frames."""
+    return ClipModel(clip_recipe_of(name, **{"epochs": 1, "bag": 1, "held_out": 0.5, **changes}))
+
+
+class Seeing(Family):
+    """A model that tells emotions or micro-expressions and not genuine from posed; fitted by a function of its own."""
+
+    def fit(self) -> Any:
+        """A fitted model."""
+        x, y = self.data()
+        if x.ndim == 4 or x.shape[1:] == (48, 48):
+            return learn_expressions(CNN, x, y, ("anger", "fear", "happiness"), device="cpu")[0]
+        torch.manual_seed(0)
+        return MicroModel(
+            learn_movements(MICRO, x, y, ("happiness", "surprise"))[0], FAMILIES["expression"].fit(), MICRO
+        )
+
+    def answer(self, model: Any, x: Any) -> Any:
+        """float64 (N, K): probabilities."""
+        return model.predict(x)
+
+
+many = partial(tracks, 24, 4)
+FAMILIES: dict[str, Family] = {
+    **{
+        f"descriptors:{kind}": Family(partial(descriptors, kind), tracks, tracks=True)
+        for kind in (*DESCRIPTORS, "smile")
+    },
+    **{f"lstm-pb:{kind}": Family(partial(lstm_pb, kind), tracks, apart=1e-3, tracks=True) for kind in READINGS},
+    "hybrid": Family(hybrid, partial(tracks, 24, 4), apart=1e-3, tracks=True),
+    "stack of all": Family(stack, partial(tracks, 24, 4), apart=1e-3, tracks=True),
+    "two-stage of lstm-pb": Family(
+        partial(TwoStage, tiny_pb), partial(tracks, 24, 4), apart=1e-3, learns=False, tracks=True
+    ),
+    **{name: Family(partial(names.make, name), rows, apart=1e-6) for name in OF_ROWS},
+    **{name: Family(partial(clip_net, name), partial(eight, name), apart=1e-4, learns=False) for name in CLIP_NETS},
+    "expression": Seeing(tuple, stripes, apart=1e-5),
+    "micro": Seeing(tuple, movements, apart=1e-6),
+}
+#: Those that tell genuine from posed.
+JUDGES = [name for name, family in FAMILIES.items() if not isinstance(family, Seeing)]
+
+
+def table_net(kind: str) -> NetLearner:
+    """A network on the rows."""
+    x, y, _, emotions = rows()
+    held = np.zeros(0, int)
+    return NetLearner(NetRecipe(kind, dropout=0.0), np.nan_to_num(x), y, (emotions == "fear").astype(int), 2, held)
+
+
+def pb_learner(reading: str) -> PBLearner | SolvedLearner:
+    """A network on the sequences of the tracks."""
+    model, (clips, y, *_) = lstm_pb(reading), tracks()
+    x = list(model.table(clips))
+    nobody = np.zeros(0, int)
+    return SolvedLearner(model.recipe, x, y, nobody, 0) if reading == "solved" else PBLearner(model.recipe, x, y)
+
+
+#: What learns a network: name → a learner of `learn.loop` on few clips.
+LEARNERS: dict[str, Callable[[], Any]] = {
+    **{f"lstm-pb:{reading}": partial(pb_learner, reading) for reading in READINGS},
+    **{f"table-{kind}": partial(table_net, kind) for kind in KINDS},
+    **{name: lambda name=name: ClipLearner(clip_recipe_of(name), clip_task(name), 0) for name in CLIP_NETS},
+    "expression": lambda: ExpressionLearner(CNN, *stripes(), ("anger", "fear", "happiness"), device="cpu"),
+    "micro": lambda: MicroLearner(MICRO, *movements(), ("happiness", "surprise")),
+}
