@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from duchenne.clipnets import recipe as clip_recipe
 from duchenne.clipnets.backbones import LEAST
 from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.learner import ClipLearner, Task
@@ -38,14 +37,13 @@ from duchenne.micro.recipe import MicroRecipe
 from duchenne.tabular.model import DescriptorModel
 from duchenne.tabular.nets import KINDS, NetLearner, NetRecipe
 
-SMALL = Recipe(rounds=15, columns=0.5, bins=8, bag=2, folds=4, penalty=0.1)
-PB = {"hidden": 16, "layers": 2, "pb": 8, "context": 8, "epochs": 20, "batch": 8, "rate": 1e-2, "bag": 2}
+SMALL = Recipe(n_estimators=15, colsample_bytree=0.5, max_bin=8, n_boosters=2, folds=4, C=0.1)
+PB = {"hidden_size": 16, "num_layers": 2, "pb_size": 8, "context_size": 8, "epochs": 20, "batch_size": 8}
 FRAMES = 4  # of a clip of noise
-CLIP_NETS = tuple(clip_recipe.shipped())
-CNN = ExpressionRecipe(
-    widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), epochs=30, batch=8, rate=3e-3, precision="float32", flip=False
-)
-MICRO = MicroRecipe(steps=5, hidden=6, epochs=40, batch=4, rate=0.01)
+CLIP_NETS = tuple(ClipRecipe.shipped())
+SIZES = {"widths": (4, 4, 8, 8), "blocks": (1, 1, 1, 1), "epochs": 30, "batch_size": 8}
+CNN = ExpressionRecipe(**SIZES, learning_rate=3e-3, precision="float32", horizontal_flip=False)
+MICRO = MicroRecipe(frames=5, hidden_size=6, epochs=40, batch_size=4, learning_rate=0.01)
 #: Learners of numbers, and both combinators over them, over one another and over all first stages.
 OF_ROWS = (
     *("boosting", "linear-svm", "rank-svm", "extra-trees", "table-binary", "table-single", "table-multi"),
@@ -110,11 +108,15 @@ def rows() -> tuple[Any, ...]:
 def clip_recipe_of(name: str, **changes: Any) -> ClipRecipe:
     """The shipped network on four frames of 16 pixels, or of the least that it can learn from; its backbone stays as it
     is, but for context, which has two."""
-    shipped = clip_recipe.read(name, backbone="expression" if name == "context" else None)
-    small = {"frames": FRAMES, "fps": 0.0, "width": 16, "depth": 2, "hidden": 16, "dropout": 0.0, "ema": 0.0, "warm": 0}
-    plain = {"flip": False, "turn": 0.0, "shift": 0.0, "scale": 0.0, "vary": False, "rest": 0.0, "smoothing": 0.0}
-    small |= {**plain, "accumulate": 1, "batch": 8, "trunk": 1.0, "taken": 0, "stop": 0, "precision": "float32"}
-    return replace(shipped, side=max(16, LEAST[shipped.backbone]), **{**small, **changes})
+    shipped = ClipRecipe.read(name, backbone="expression" if name == "context" else None)
+    small: dict[str, Any] = {"frames": FRAMES, "fps": 0.0, "width": 16, "depth": 2, "hidden_size": 16, "dropout": 0.0}
+    small |= {"image_size": max(16, LEAST[shipped.backbone]), "precision": "float32", "batch_size": 8, "ema_decay": 0.0}
+    plain = ("rotation", "translation", "scale", "label_smoothing", "warmup_steps", "frames_per_step")
+    small |= {**dict.fromkeys(plain, 0), "horizontal_flip": False, "augment_movement": False}
+    small |= {"accumulate_steps": 1, "backbone_lr_scale": 1.0, "early_stopping_patience": 0}
+    found = shipped.stored() | {key: value for key, value in (small | changes).items() if shipped.reads(key)}
+    found.pop("rest", None)  # nothing rests where movement is not augmented
+    return ClipRecipe(**found)
 
 
 def noise(recipe: ClipRecipe, rng: np.random.Generator, n: int) -> Any:
@@ -122,7 +124,7 @@ def noise(recipe: ClipRecipe, rng: np.random.Generator, n: int) -> Any:
     if recipe.inputs == "points":
         return rng.normal(0, 1, (n, FRAMES, recipe.config(2).numbers)).astype(np.float32)
     channels = recipe.channels * (2 if recipe.kind == "context" else 1)
-    return rng.integers(0, 256, (n, FRAMES, recipe.side, recipe.side, channels), np.uint8)
+    return rng.integers(0, 256, (n, FRAMES, recipe.image_size, recipe.image_size, channels), np.uint8)
 
 
 def table_of(recipe: ClipRecipe, frames: Any) -> Any:
@@ -178,23 +180,23 @@ def descriptors(kind: str, recipe: Recipe = SMALL) -> DescriptorModel:
 
 def lstm_pb(reading: str, **changes: Any) -> PBModel:
     """One of the readings."""
-    sizes = {**PB, **changes}
-    return PBModel(PBRecipe(reading, head=reading != "solved", pose=reading == "solved", **sizes))
+    own = {"pose": True, "n_networks": 2} if reading == "solved" else {"head": True}
+    return PBModel(PBRecipe(reading, learning_rate=1e-2, **{**PB, **own, **changes}))
 
 
 def tiny_pb() -> PBModel:
     """Smaller still, for combinators."""
-    return lstm_pb("solved", hidden=8, layers=1, pb=4, context=4, epochs=2)
+    return lstm_pb("solved", hidden_size=8, num_layers=1, pb_size=4, context_size=4, epochs=2)
 
 
 def tiny_descriptors() -> DescriptorModel:
     """Smaller still, for combinators."""
-    return descriptors("movement", Recipe(rounds=8, bins=8, bag=1, folds=3, penalty=0.1))
+    return descriptors("movement", Recipe(n_estimators=8, max_bin=8, n_boosters=1, folds=3, C=0.1))
 
 
 def tiny_clip_net() -> ClipModel:
     """On points."""
-    sizes = {"hidden": 8, "frames": 6, "epochs": 1, "batch": 8, "bag": 1, "held_out": 0.5}
+    sizes = {"hidden_size": 8, "frames": 6, "epochs": 1, "batch_size": 8, "validation_fraction": 0.5}
     return ClipModel(ClipRecipe(kind="lstm", inputs="points", **sizes))
 
 
@@ -210,7 +212,8 @@ def stack() -> Stack:
 
 def clip_net(name: str, **changes: Any) -> ClipModel:
     """One epoch of a shipped network, on four frames."""
-    return ClipModel(clip_recipe_of(name, **{"epochs": 1, "bag": 1, "held_out": 0.5, **changes}))
+    recipe = clip_recipe_of(name, **{"epochs": 1, "n_networks": 1, **changes})
+    return ClipModel(replace(recipe, validation_fraction=0.5))
 
 
 class Seeing(Family):

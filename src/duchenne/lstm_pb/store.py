@@ -15,6 +15,7 @@ from torch import Tensor
 
 from duchenne.checkpoints import ModelFolder, Store, boosters
 from duchenne.checkpoints import tensors as tensor_file
+from duchenne.errors import InputError
 from duchenne.learn import recipes as settings
 from duchenne.learn.linear import Linear
 from duchenne.lstm_pb.model import PBModel
@@ -34,6 +35,8 @@ _LINEAR = ("median", "spread", "weights", "bias")
 
 def save(model: PBModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Write a fitted model's weights and boosters: see `checkpoints.Store`."""
+    if not model.networks:
+        raise InputError("This model has not been fitted; call fit first.")
     tensors: dict[str, Tensor] = {}
     files = [WEIGHTS]
     for i, (network, scorer) in enumerate((network, model.scorers[network]) for network in model.networks):

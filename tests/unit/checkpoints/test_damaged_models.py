@@ -99,7 +99,7 @@ DAMAGE = {
     },
     "a lost column": ("descriptors:movement", lambda f: rewritten(f, lambda a: a["names"].pop())),
     "an unlisted booster": ("descriptors:movement", lambda f: rewritten(f, lambda a: a.update(boosters=50))),
-    "another network": ("points-multi", lambda f: rewritten(f, lambda a: a["recipe"].update(hidden=9))),
+    "another network": ("points-multi", lambda f: rewritten(f, lambda a: a["recipe"].update(hidden_size=9))),
     "another bag": ("points-multi", lambda f: rewritten(f, lambda a: a.update(networks=7))),
     "other emotions": ("points-multi", lambda f: rewritten(f, lambda a: a.update(emotions=["anger", "fear"]))),
     "another layout": ("points-multi", lambda f: rewritten(f, lambda a: a.update(layout="something"))),
