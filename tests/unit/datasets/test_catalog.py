@@ -126,6 +126,15 @@ def test_pedfe_letters(tmp_path: Path) -> None:
     assert report.missing == ("a complete copy has 1458 clips, found 12", "a complete copy has 56 people, found 1")
 
 
+def test_pedfe_landmarks_count_before_the_raw_clips_beside_them(tmp_path: Path) -> None:
+    tree(tmp_path, {"clips/3_ps_1.avi": "a", "clips/9_tg_2.avi": "b"})
+    pack(tmp_path / "points.npz", subject=[3], genuine=[0], emotion=["fear"])
+    raw = {"3_ps_1.avi": ("3", "fear", "posed"), "9_tg_2.avi": ("9", "sadness", "genuine")}
+    assert found("pedfe", tmp_path) == {"points.npz#0": ("3", "fear", "posed")} and catalog.check("pedfe", tmp_path).ok
+    assert found("pedfe", tmp_path / "clips") == raw
+    assert found("pedfe", tmp_path, "videos as released") == {f"clips/{name}": said for name, said in raw.items()}
+
+
 def test_uva_nemo_names(tmp_path: Path) -> None:
     root = tree(tmp_path, {"videos/001_deliberate_smile_2.mp4": "a", "videos/057_spontaneous_smile_3.mp4": "b"})
     assert found("uva-nemo", root) == {
@@ -264,9 +273,9 @@ def test_entries_make_a_manifest_that_is_read_back(tmp_path: Path) -> None:
 def test_wrong_names_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no data set 'ckx' in the catalogue; choose one of: .*pedfe"):
         catalog.load("ckx")
-    with pytest.raises(UsageError, match=r"PEDFE has no layout 'x'; choose one of: videos as released, packed"):
+    with pytest.raises(UsageError, match=r"PEDFE has no layout 'x'; choose one of: packed landmarks, videos as"):
         catalog.entries("pedfe", tmp_path, layout="x")
-    with pytest.raises(InputError, match=r"There is no folder .*gone; expected clips named .*ask its authors"):
+    with pytest.raises(InputError, match=r"no folder .*gone; expected points.npz .*; or clips named .*its authors"):
         catalog.check("pedfe", tmp_path / "gone")
     with pytest.raises(InputError, match=r"other\.npz holds no copy of PEDFE"):
         catalog.entries("pedfe", pack(tmp_path / "other.npz", a=[1]))
