@@ -65,7 +65,7 @@ def folder_of(images: Array, folder: Path) -> Path:
 
 @pytest.mark.parametrize(("kind", "per_image"), [("ours", True), ("ours", False), ("paper", True)])
 def test_layers_answer_what_the_network_itself_says_of_them(kind: str, per_image: bool) -> None:
-    network = expert(kind, per_image=per_image).network
+    network = expert(kind, per_image_standardization=per_image).network
     seeing = Seeing(network)
     names = list(network.layers)
     found = filters.search(seeing, names, (seeing.normalised(IMAGES[i : i + 9]) for i in range(0, 70, 9)), n=3)
@@ -85,7 +85,7 @@ def test_layers_answer_what_the_network_itself_says_of_them(kind: str, per_image
 
 def test_a_unit_sees_its_field_though_pictures_have_their_own_mean() -> None:
     """A stem of 3×3 filters; two more of them behind a pooling see 3 + 1 + 2·2·2 = 12 pixels."""
-    seeing = Seeing(expert(per_image=True).network)
+    seeing = Seeing(expert(per_image_standardization=True).network)
     found = filters.search(seeing, ["stem", "block1a"], [seeing.normalised(IMAGES)], n=2)
     for name, side in (("stem", 3), ("block1a", 12)):
         box = found[name].box[found[name].image >= 0]
