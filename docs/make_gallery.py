@@ -1,6 +1,6 @@
 """Render the gallery: real program, simulated faces. `python docs/make_gallery.py FOLDER`; Sphinx calls `make`.
 
-Each function makes one picture and returns its name; its docstring is what the page says about it.
+Each function makes the images of one section and returns their names; its docstring is the text of the section.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ PAPER = {"width": 688, "height": 1740, "media": "print"}  # px at 96 per inch: A
 KINDS = {"posed": "posed", "genuine": "spontaneous"}
 HEAD = """# Gallery
 
-Every picture on this page was made by the program while these pages were built, from **simulated** faces: a portrait in
-the public domain (NASA) that is bent along smiles drawn from measured distributions. They show what you get, and are no
-evidence about people.
+Every figure on this page was made by duchenne when these pages were built, from **simulated** faces: a public-domain
+portrait (NASA), warped along smiles drawn from measured distributions. They show the output and are not evidence about
+people.
 """
 
 
@@ -48,7 +48,7 @@ def example(name: str) -> ModuleType:
 
 
 class Studio:
-    """The folder that pictures go to, and the two clips that they are made of, each read and judged once."""
+    """The output folder, and the two clips that the figures show, each analyzed once."""
 
     def __init__(self, folder: Path, work: Path) -> None:
         self.folder, self.work = folder, work
@@ -60,25 +60,25 @@ class Studio:
         return simulate.smile_clip(self.work / f"{KINDS[kind]}.mp4", kind, rate=30.0)
 
     @cache  # noqa: B019
-    def judged(self, kind: str):
+    def analyses(self, kind: str):
         from duchenne import pipeline
 
         return pipeline.examine(self.clip(kind))
 
     @cache  # noqa: B019
-    def corpus(self) -> Path:
-        """The manifest of a small simulated corpus of tracks."""
+    def data_set(self) -> Path:
+        """The manifest of a small simulated data set of tracks."""
         from duchenne.datasets import simulated
 
-        return simulated.corpus(self.work / "corpus", people=24, clips=4, rate=25.0, seed=5)
+        return simulated.corpus(self.work / "data", people=24, clips=4, rate=25.0, seed=5)
 
 
 def reports(studio: Studio) -> list[str]:
     """## The report
 
-    What `duchenne analyze clip.mp4 -o out/` leaves, one file that works offline: a smile with the timing of a
-    <a href="spontaneous.html">spontaneous</a> one and one with that of a <a href="posed.html">posed</a> one, as
-    they came out. On paper it is a few quiet pages; `--no-faces` leaves the film out.
+    What `duchenne analyze clip.mp4 -o out/` writes, one file that works offline: a smile with the timing of a
+    <a href="spontaneous.html">spontaneous</a> one and one with that of a <a href="posed.html">posed</a> one. It
+    prints on a few pages; `--no-faces` leaves the video out.
     """
     from duchenne import judging, pipeline
 
@@ -86,7 +86,7 @@ def reports(studio: Studio) -> list[str]:
     shots = []
     for kind, words in KINDS.items():
         out = studio.work / words
-        pipeline.save(studio.judged(kind), out, card)
+        pipeline.save(studio.analyses(kind), out, card)
         shutil.copy(out / "report.html", studio.folder / f"{words}.html")
     page = studio.folder / "spontaneous.html"
     for name, how in (
@@ -98,9 +98,9 @@ def reports(studio: Studio) -> list[str]:
         shots += photograph(page, studio.folder / f"{name}.png", **how)
     if "report-on-paper.png" in shots:
         with Image.open(studio.folder / "report-on-paper.png") as sheet:
-            whole = ImageOps.expand(ImageOps.expand(sheet.convert("RGB"), (53, 57), "white"), 1, "#dcd8ce")
-        whole.save(studio.folder / "report-on-paper.png")
-    pipeline.save(studio.judged("posed"), studio.work / "points", card, faces=False)
+            framed = ImageOps.expand(ImageOps.expand(sheet.convert("RGB"), (53, 57), "white"), 1, "#dcd8ce")
+        framed.save(studio.folder / "report-on-paper.png")
+    pipeline.save(studio.analyses("posed"), studio.work / "points", card, faces=False)
     points = studio.work / "points" / "report.html"
     return shots + photograph(points, studio.folder / "report-without-faces.png")
 
@@ -108,8 +108,8 @@ def reports(studio: Studio) -> list[str]:
 def batches(studio: Studio) -> list[str]:
     """## The page of a batch
 
-    What `duchenne analyze clips/ -o out/` leaves beside its tables: where groups lie, what the faces show, where the
-    model is silent, and every clip with a link to its report.
+    What `duchenne analyze clips/ -o out/` writes beside its tables: P(genuine) per group, emotions, abstentions, and
+    every clip with a link to its report.
     """
     from duchenne.batch import analyze_task, process
     from duchenne.datasets import simulate
@@ -120,12 +120,12 @@ def batches(studio: Studio) -> list[str]:
         shutil.copy(studio.clip(kind), clips / "day1" / f"take{n}.mp4")
         simulate.smile_clip(clips / "day2" / f"take{n}.mp4", kind, rate=25.0)
     (clips / "day2" / "notes.mp4").write_text("no video", encoding="utf-8")
-    process([clips], studio.work / "judged", analyze_task(cache=False), workers=1)
-    return photograph(studio.work / "judged" / "index.html", studio.folder / "batch.png", height=1900)
+    process([clips], studio.work / "results", analyze_task(cache=False), workers=1)
+    return photograph(studio.work / "results" / "index.html", studio.folder / "batch.png", height=1900)
 
 
 def photograph(page: Path, out: Path, *, width: int = 1000, height: int = 1500, **how: Any) -> list[str]:
-    """The name of a picture of a page as headless Chromium shows it; none where that does not work here."""
+    """The name of a screenshot of a page in headless Chromium; empty where Chromium is not available."""
     if any(map(shutil.which, NAMES)):
         with contextlib.suppress(OSError, AssertionError), Browser(width, height) as tab:
             tab.look(width, height, **how)
@@ -137,13 +137,13 @@ def photograph(page: Path, out: Path, *, width: int = 1000, height: int = 1500, 
 def curves(studio: Studio) -> list[str]:
     """## Curves, phases, emotions
 
-    Lip corners, eyes and mouth after the head's pose was taken out, in distances between the eyes; rise, plateau and
-    fall of the smile; and below what the expression network saw, ten times a second.
+    Lip corners, eyes and mouth after head pose was removed, in interocular distances; rise, plateau and fall of the
+    smile; and below the emotions according to the expression network, ten times per second.
     `examples/plot_curves.py` draws it.
     """
     plot = example("plot_curves")
     for kind, words in KINDS.items():
-        plot.draw(studio.judged(kind)[0], f"A simulated smile with {words} timing").savefig(
+        plot.draw(studio.analyses(kind)[0], f"A simulated smile with {words} timing").savefig(
             studio.folder / f"curves-{words}.png", dpi=110
         )
     return [f"curves-{words}.png" for words in KINDS.values()]
@@ -157,11 +157,13 @@ def overlay(studio: Studio) -> list[str]:
     from duchenne import judging, video
     from duchenne.overlay import Painter, running
 
-    (judged,) = studio.judged("genuine")
-    apex = next((phase.apex for phase in judged.verdict.phases if phase.apex is not None), judged.track.duration / 2)
+    (analysis,) = studio.analyses("genuine")
+    apex = next(
+        (phase.apex for phase in analysis.verdict.phases if phase.apex is not None), analysis.track.duration / 2
+    )
     frame = next(f for f in video.frames(studio.clip("genuine")) if f.time >= apex)
     height, width = frame.grey.shape
-    painter = Painter([judged], [running(judged, judging.load_model("default"))], (width, height))
+    painter = Painter([analysis], [running(analysis, judging.load_model("default"))], (width, height))
     picture = painter.paint(frame.bgr[..., ::-1], frame.index, frame.time)
     Image.fromarray(picture).save(studio.folder / "overlay.png")
     return ["overlay.png"]
@@ -171,27 +173,27 @@ def pb(studio: Studio) -> list[str]:
     """## Where clips lie in PB space
 
     `duchenne pb` with the shipped LSTM-PB: the vector under which the network predicts a clip best, for 48 simulated
-    clips, between the vectors typical of the posed and of the genuine clips it learnt from; and for one clip what the
-    network expected beside what came.
+    clips, between the vectors typical of the posed and of the genuine training clips; and for one clip the predicted
+    beside the observed movement.
     """
     from duchenne.datasets import manifest
     from duchenne.lstm_pb import space
 
     out = studio.work / "pb"
-    made = space.pb("lstm-pb", manifest.read(studio.corpus())[:48], out, most=1, log=lambda text: None)
+    result = space.pb("lstm-pb", manifest.read(studio.data_set())[:48], out, most=1, log=lambda text: None)
     names = []
-    for path in (path for path in made["pictures"] if path.suffix == ".png"):
+    for path in (path for path in result["pictures"] if path.suffix == ".png"):
         names.append(f"pb-{len(names)}.png")
         shutil.copy(path, studio.folder / names[-1])
     return names
 
 
 def filters(studio: Studio) -> list[str]:
-    """## What filters look for
+    """## What filters respond to
 
     `duchenne filters` on frames of eight simulated people: for each of the strongest filters of one layer the images
-    that excite it most, and what in them does. All eight share one portrait, so a real set of photographs tells far
-    more; [that page](../filters.md) shows one.
+    that activate it most, and the pixels that do so. All eight share one portrait, so real photographs are far more
+    informative; [that page](../filters.md) explains the views.
     """
     from duchenne.datasets import simulate, simulated
     from duchenne.datasets.kinematics import draw
@@ -205,8 +207,8 @@ def filters(studio: Studio) -> list[str]:
         for k, picture in enumerate(itertools.islice(shown, 6)):
             Image.fromarray(picture).save(faces / f"{person.name}-{k}.png")
     page = studio.work / "filters.html"
-    made = filter_report.report("expression", faces, page, layers=("block3b",), top=4)
-    with Image.open(made["sheets"][0]) as sheet:
+    result = filter_report.report("expression", faces, page, layers=("block3b",), top=4)
+    with Image.open(result["sheets"][0]) as sheet:
         sheet.crop((0, 0, sheet.width, min(sheet.height, round(sheet.width * 0.9)))).resize((1440, 1296)).save(
             studio.folder / "filters.png"
         )
@@ -216,14 +218,14 @@ def filters(studio: Studio) -> list[str]:
 def scores(studio: Studio) -> list[str]:
     """## An evaluation
 
-    `duchenne evaluate` on 96 simulated clips of 24 people, each judged by a model that has not seen that person: ROC,
-    whether the probabilities mean what they say, and what is right if only the surest clips are answered. The clips are
-    drawn from the distributions that posed and spontaneous smiles were measured to have: scores say how far these lie
-    apart, and nothing about how well people can be judged; that is on [another page](../science/measured.md).
+    `duchenne evaluate` on 96 simulated clips of 24 people, each classified by a model that has not seen that person:
+    ROC, reliability, and accuracy when only the most certain clips are answered. The clips are drawn from the measured
+    distributions of posed and spontaneous smiles: the scores show how far these lie apart, and nothing about accuracy
+    on people, which is on [another page](../science/measured.md).
     """
     from duchenne.evaluation import Plan, evaluate
 
-    plan = Plan((str(studio.corpus()),), ("boosting:movement",), folds=4, baselines=False, draws=200)
+    plan = Plan((str(studio.data_set()),), ("boosting:movement",), folds=4, baselines=False, draws=200)
     evaluate(plan, studio.work / "evaluation")
     names = []
     for path in sorted((studio.work / "evaluation").glob("*.png")):
@@ -259,12 +261,12 @@ def _scripts() -> str:
         f"### {path.name}\n\n```{{literalinclude}} ../../examples/{path.name}\n:language: python\n```\n"
         for path in sorted(EXAMPLES.glob("*.py"))
     ]
-    about = "Short scripts to start from, in `examples/`; the tests run them. [A tour](tour.md) is a notebook."
+    about = "Short scripts to start from, in `examples/`; the tests run them. [The tour](tour.md) is a notebook."
     return "\n".join(["## Example scripts\n", about + "\n", *blocks])
 
 
 def notebook(folder: Path, run: bool = True) -> Path:
-    """examples/tour.ipynb as a page, tour.md: every cell with what it says and draws when it is `run` here."""
+    """examples/tour.ipynb as a page, tour.md: every cell with its output and figures if it is `run` here."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -274,18 +276,18 @@ def notebook(folder: Path, run: bool = True) -> Path:
     parts = []
     with tempfile.TemporaryDirectory() as work, contextlib.chdir(work), warnings.catch_warnings(action="ignore"):
         for number, cell in enumerate(json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))["cells"]):
-            text, said = "".join(cell["source"]), io.StringIO()
+            text, output = "".join(cell["source"]), io.StringIO()
             code = cell["cell_type"] == "code"
             parts.append(f"```python\n{text}\n```" if code else text)
             if code and run:
                 pyplot.close("all")
-                with contextlib.redirect_stdout(said):
+                with contextlib.redirect_stdout(output):
                     exec(compile(text, f"cell {number}", "exec"), names)
-                parts += [f"```text\n{said.getvalue()}```"] if said.getvalue() else []
+                parts += [f"```text\n{output.getvalue()}```"] if output.getvalue() else []
                 for figure in pyplot.get_fignums():
                     pyplot.figure(figure).savefig(folder / f"tour-{number}-{figure}.png", dpi=110, bbox_inches="tight")
-                    parts.append(f"![What the cell above draws](tour-{number}-{figure}.png)")
-    about = "*The notebook `examples/tour.ipynb`, run while these pages were built.*"
+                    parts.append(f"![Figure of the cell above](tour-{number}-{figure}.png)")
+    about = "*The notebook `examples/tour.ipynb`, run when these pages were built.*"
     parts.insert(1, about if run else "*The notebook `examples/tour.ipynb`, not run by this build.*")
     (folder / "tour.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return folder / "tour.md"

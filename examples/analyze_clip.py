@@ -1,4 +1,4 @@
-"""Judge one clip and print what the report says: python examples/analyze_clip.py clip.mp4"""
+"""Analyze one clip and print what the report says: python examples/analyze_clip.py clip.mp4"""
 
 import sys
 
@@ -6,16 +6,16 @@ import duchenne
 
 verdict = duchenne.analyze(sys.argv[1])
 if verdict.abstained:
-    print("No judgement.", verdict.reason)
+    print("No verdict:", verdict.reason)
 else:
     print(f"{verdict.label}, P(genuine) = {verdict.p_genuine:.2f}")
 
 emotion = max(verdict.emotion, key=verdict.emotion.__getitem__, default="unknown")
-print(f"shows {emotion}; face seen in {verdict.quality.coverage:.0%} of {verdict.duration:.1f} s")
+print(f"shows {emotion}; face visible in {verdict.quality.coverage:.0%} of {verdict.duration:.1f} s")
 for phase in verdict.phases:
     moments = {name: getattr(phase, name) for name in ("onset", "apex", "offset", "end")}
     known = {name: f"{seconds:.2f} s" for name, seconds in moments.items() if seconds is not None}
-    print("expression:", known, "read from", phase.curve)
+    print("expression:", known, "measured on", phase.curve)
 for item in verdict.evidence[:3]:
     print("because:", item.text)
 for warning in verdict.quality.warnings:

@@ -1,6 +1,6 @@
-"""Judge every video of a folder, one row each: python examples/folder_to_table.py clips/ verdicts.csv
+"""Analyze every video of a folder, one row each: python examples/folder_to_table.py clips/ verdicts.csv
 
-A clip that cannot be read becomes a row with its error; the others are judged all the same.
+A clip that cannot be read becomes a row with its error; the others are still analyzed.
 """
 
 import sys

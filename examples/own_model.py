@@ -1,4 +1,4 @@
-"""A model of your own, judged on people it has not seen: python examples/own_model.py manifest.csv
+"""Your own model, evaluated on people it has not seen: python examples/own_model.py manifest.csv
 
 The manifest has the columns path, subject, emotion, label. Try it on simulated people, which say nothing about real
 ones: duchenne simulate -o simulated/ --people 12 --clips 4
@@ -22,11 +22,11 @@ class RiseModel:
     """Duration, height and mean speed of the rise of the lip corners, and a logistic regression on them."""
 
     def describe(self, track: FaceTrack) -> list[float]:
-        _, curves = prepare(track, fps=50.0)  # frontal, 50 per second, in eye distances
-        found = main_phase(phases(curves, curve="lip_corner_pull"), curves)
-        if found is None or found.onset is None or found.apex is None:
+        _, curves = prepare(track, fps=50.0)  # frontal, 50 per second, in interocular distances
+        smile = main_phase(phases(curves, curve="lip_corner_pull"), curves)
+        if smile is None or smile.onset is None or smile.apex is None:
             return [0.0, 0.0, 0.0]
-        seconds, height = found.apex - found.onset, amplitude(found, curves)
+        seconds, height = smile.apex - smile.onset, amplitude(smile, curves)
         return [seconds, height, height / seconds]
 
     def fit(self, tracks, labels, groups=None, emotions=None):
@@ -45,11 +45,11 @@ if __name__ == "__main__":
     tracks = [read(clip) for clip in clips]
     truth = np.array([clip.label == "genuine" for clip in clips])
     folds = list(splits.by_person([clip.subject for clip in clips], k=4, seed=0))
-    contestants = {
+    methods = {
         "rise of the smile": RiseModel,
         "shipped recipe, movement only": lambda: names.make("boosting:movement"),
         "baseline: clip length": lambda: names.BASELINES["clip length"](0),
     }
-    for name, factory in contestants.items():
+    for name, factory in methods.items():
         p = crossval(factory, tracks, clips, folds).p
         print(f"{name:32} accuracy {metrics.accuracy(p, truth):.3f}   AUC {metrics.auc(p, truth):.3f}")

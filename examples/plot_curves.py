@@ -17,19 +17,19 @@ CURVES = {
     "mouth_opening": ("mouth open", "#56b4e9"),
     "eye_aperture": ("eyes open", "#000000"),
 }
-PHASES = {"rise": "#009e73", "plateau": "#b05c92", "fall": "#c78500"}  # Okabe and Ito's, told apart by all eyes
+PHASES = {"rise": "#009e73", "plateau": "#b05c92", "fall": "#c78500"}  # of Okabe & Ito, safe for colour-blind readers
 
 
 def spans(phase: Phase) -> dict[str, tuple[float, float]]:
-    """rise, plateau and fall as seconds; what lies outside the clip is left out."""
+    """rise, plateau and fall in seconds; those outside the clip are left out."""
     moments = (phase.onset, phase.apex, phase.offset, phase.end)
     pairs = zip(PHASES, pairwise(moments), strict=True)
     return {name: (a, b) for name, (a, b) in pairs if a is not None and b is not None}
 
 
 def draw(analysis: pipeline.Analysis, title: str = "") -> Figure:
-    """Named curves in eye distances over seconds, and below a lane per emotion."""
-    curves, seen = analysis.curves, analysis.emotions
+    """Curves in interocular distances over seconds, and below one row per emotion."""
+    curves, emotions = analysis.curves, analysis.emotions
     figure = Figure(figsize=(9, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for name, (words, colour) in CURVES.items():
@@ -39,13 +39,13 @@ def draw(analysis: pipeline.Analysis, title: str = "") -> Figure:
         for name, (start, end) in spans(phase).items():
             upper.axvspan(start, end, color=PHASES[name], alpha=0.16, lw=0)
             upper.text((start + end) / 2, 1.01, name, transform=upper.get_xaxis_transform(), ha="center", size=9)
-    upper.set(ylabel="change, eye distances")
+    upper.set(ylabel="change, interocular distances")
     upper.set_title(title, loc="left", pad=18)
     upper.legend(frameon=False, loc="upper right")
-    if seen is not None:
-        edges = np.append(seen.time, seen.time[-1] + 0.1)
-        lower.pcolormesh(edges, np.arange(len(seen.names) + 1), seen.values.T, cmap="Blues", vmin=0, vmax=1)
-        lower.set_yticks(np.arange(len(seen.names)) + 0.5, seen.names)
+    if emotions is not None:
+        edges = np.append(emotions.time, emotions.time[-1] + 0.1)
+        lower.pcolormesh(edges, np.arange(len(emotions.names) + 1), emotions.values.T, cmap="Blues", vmin=0, vmax=1)
+        lower.set_yticks(np.arange(len(emotions.names)) + 0.5, emotions.names)
         lower.invert_yaxis()
     lower.set(xlabel="seconds", ylabel="")
     return figure
@@ -53,5 +53,5 @@ def draw(analysis: pipeline.Analysis, title: str = "") -> Figure:
 
 if __name__ == "__main__":
     best = pipeline.examine(sys.argv[1])[0]
-    draw(best, f"{sys.argv[1]}: {best.verdict.label or 'no judgement'}").savefig(sys.argv[2], dpi=130)
+    draw(best, f"{sys.argv[1]}: {best.verdict.label or 'no verdict'}").savefig(sys.argv[2], dpi=130)
     print("written", sys.argv[2])

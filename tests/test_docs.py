@@ -126,7 +126,8 @@ def test_toml_and_json_blocks_are_what_they_say(tmp_path):
             assert experiment.plan(tmp_path / f"{i}.toml", tmp_path).models
 
 
-def test_commands_exist():
+def test_commands_exist(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # narrow help pages abbreviate long options
     wanted: dict[tuple[str, ...], set[str]] = {}
     for words in commands():
         names = [w for w in words[1:3] if re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", w)]
