@@ -302,7 +302,7 @@ def test_from_a_person_s_own_face(duchenne, folder, apart, smile, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--model", "smile"), "Model smile is one without PB vectors"),
+        (("--model", "smile"), "Model smile has no PB vectors"),
         (("--model", "nowhere"), "There is no model 'nowhere'"),
         (("--label", "fake"), "There is no label 'fake'"),
         (("--emotion", "love"), "it has none for 'love'"),
