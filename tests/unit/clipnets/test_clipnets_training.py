@@ -29,7 +29,7 @@ from duchenne.clips.cache import Cache
 from duchenne.clips.rows import table
 from duchenne.datasets import manifest, simulate, simulated
 from duchenne.errors import InputError, UsageError
-from duchenne.evaluation import experiment, work
+from duchenne.evaluation import experiment
 from duchenne.learn.calibration import logit
 from duchenne.methods import inventory, names
 from duchenne.methods.stack import Together
@@ -359,7 +359,7 @@ def test_tracks_without_pictures_are_refused_by_a_model_of_pixels(
     simulated.corpus(tmp_path / "c", people=1, clips=2, rate=25, seed=0)
     said = duchenne("models", "apply", model, next((tmp_path / "c").glob("*.npz")))
     assert said.code == 1 and "reads pixels" in said.sentence and "duchenne analyze" in said.sentence
-    with pytest.raises(UsageError, match="one without PB vectors"):
+    with pytest.raises(UsageError, match="has no PB vectors"):
         from duchenne.lstm_pb import generation
 
         generation.load(model)
@@ -400,7 +400,7 @@ def test_a_reader_made_of_several_gives_each_what_it_reads(films: Path, tiny: Pa
     np.testing.assert_array_equal(row[0], both.readers[0].table([track])[0])
     cut = picture.table([clip_crops.read(clip, picture, cache_in(cache))])[0]
     np.testing.assert_array_equal(row[1].at(np.arange(6)), cut.at(np.arange(6)))
-    assert list(work._of_pixels([both, Reader("dynamics"), picture])) == [picture, picture]
+    assert both.crop_readers == picture.crop_readers == (picture,)
 
 
 def test_a_stack_with_a_network_of_pixels_is_trained_kept_and_asked(
