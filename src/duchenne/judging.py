@@ -1,4 +1,4 @@
-"""A model as a judge of one clip: loaded once with what it is combined with, asked, and heard with the smile expert."""
+"""A loaded classifier and what it is combined with: which device it runs on, and its opinion of one clip."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from duchenne.errors import InputError, UsageError
 from duchenne.tabular.model import DescriptorModel
 from duchenne.types import Array, Classifier, Familiarity, Json, Opinion, Question
 
-_LENT = "; familiarity, and the emotion where no face was seen, are those of the default descriptor model"
+_BORROWED = "; familiarity, and the emotion where no face was seen, are from the default descriptor model"
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A model and what it is combined with, read once.
 
-    descriptors   the model's own descriptor model, or the shipped one, which lends it emotion and familiarity (`lent`)
-    smile         the smile expert, with its share of the log-odds of a smile; None where it has no say
+    descriptors   the model's own descriptor model, or the shipped one for emotion and familiarity
+    smile         the smile expert, which gets `smile_share` of the log-odds of a smile; None where it is not used
     """
 
     model: Classifier
@@ -33,15 +33,15 @@ class Loaded:
     smile_share: float = 0.0
 
     @property
-    def lent(self) -> bool:
+    def borrows_descriptors(self) -> bool:
         """Whether the model has no descriptor model of its own."""
         return self.model.part(DescriptorModel) is None
 
 
 @cache
 def load_model(model: str | Path) -> Loaded:
-    """Load a shipped id or a folder, and the smile expert if the model was combined with it."""
-    main, about = checkpoints.load_judge(model)
+    """Load a shipped model by id, or a folder, with the smile expert if the model was combined with it."""
+    main, about = checkpoints.load_classifier(model)
     card = checkpoints.card(model) | {"reference": reference.read(model)}
     own = main.part(DescriptorModel)
     if own is None:
@@ -51,48 +51,43 @@ def load_model(model: str | Path) -> Loaded:
 
 
 def resolve_device(device: str, loaded: Loaded) -> str:
-    """The device that will really be used: a clip network goes where it is asked to, other models run on the CPU only.
-
-    UsageError for a device that cannot be used.
-    """
+    """Move the model to a device and return its name; UsageError if the model cannot run there."""
     used = loaded.model.on(device)
     if used == "cpu" and device not in ("auto", "cpu"):
         raise UsageError(f"Device '{device}' cannot be used: this model runs on the CPU; pass auto or cpu.")
     return used
 
 
-def ask(loaded: Loaded, question: Question) -> Opinion:
-    """What a model says of one clip, the smile expert having its share.
-
-    InputError for a model of pixels where there are none.
-    """
+def opinion(loaded: Loaded, question: Question) -> Opinion:
+    """The model's opinion of one clip, mixed with the smile expert's; InputError if it needs pixels and has none."""
     model, name = loaded.model, str(loaded.about["id"])
     if model.reader.crop_readers and question.crops is None:
         raise InputError(
-            f"Model {name} reads pixels, and {question.track.source or 'this track'} has none; pass the video itself "
-            "to `duchenne analyze`."
+            f"Model {name} reads pixels, found only landmarks in {question.track.source or 'this track'}; pass the "
+            "video to `duchenne analyze`."
         )
     if question.given:
         model = model.with_emotion(question.given)
-    opinion = model.opinion(replace(question, model=name, expert=_expert(loaded, question)))
-    if not loaded.lent:
-        return opinion
-    *others, last = opinion.steps
-    return replace(opinion, steps=(*others, last + _LENT))
+    found = model.opinion(replace(question, model=name, expert=_expert(loaded, question)))
+    if not loaded.borrows_descriptors:
+        return found
+    return replace(found, steps=(*found.steps[:-1], found.steps[-1] + _BORROWED))
 
 
 def familiarity(loaded: Loaded, row: Array) -> tuple[Familiarity | None, tuple[str, ...]]:
-    """(how much a clip with these descriptors (D,) is like the training clips, warnings): as the default model sees it,
-    where it is lent, and then of other people's clips a warning and no reason to be silent."""
+    """(familiarity of a clip with these descriptors (D,), warnings).
+
+    With the default descriptor model in place of its own, an unfamiliar clip gives a warning and no reason to abstain.
+    """
     found = loaded.descriptors.familiarity(row)
-    if found is None or not loaded.lent:
+    if found is None or not loaded.borrows_descriptors:
         return found, ()
     doubts = () if found.familiar else (f"Unlike anything the default model was trained on: {found.text}",)
     return replace(found, text=f"By the default descriptor model: {found.text}"), doubts
 
 
 def _expert(loaded: Loaded, question: Question) -> tuple[float, float] | None:
-    """(log-odds of genuine by the smile expert, its share), of a smile that it can read."""
+    """(log-odds of genuine by the smile expert, its share); None if the clip is not a smile or cannot be read."""
     if loaded.smile is None or question.named.get("happiness", 0.0) <= 0.5:
         return None
     row = loaded.smile.table([question.track])

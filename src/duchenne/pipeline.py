@@ -212,7 +212,7 @@ def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -
     if Path(source).suffix.lower() not in (".csv", ".npz") and Path(source).is_file():
         raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; for a video use `duchenne analyze`.")
     loaded = load_model(model)
-    table = None if loaded.lent else _descriptor_table(loaded.descriptors, Path(source))
+    table = None if loaded.borrows_descriptors else _descriptor_table(loaded.descriptors, Path(source))
     if table is None:
         found = [judge(track, loaded, explain=False) for track in io.load_tracks(source, rate=rate)]
         rows = [

@@ -353,7 +353,7 @@ class Reader(Protocol):
         """Those that read crops: itself, or readers of which it is made."""
         return ()
 
-    def fed(self, cut: Cutter) -> Reader:
+    def with_cutter(self, cut: Cutter) -> Reader:
         """The same for whole tracks: its `crop_readers` are given what `cut` makes of them."""
         return self
 

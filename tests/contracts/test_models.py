@@ -173,11 +173,11 @@ def test_every_learner_is_held_to_this_contract():
 @pytest.mark.parametrize("name", KINDS)
 def test_a_saved_descriptor_model_explains_the_same(name, tmp_path):
     model, x, *_ = fitted(name)
-    loaded = checkpoints.load_judge(checkpoints.save(model, tmp_path / "model", name="mine"))[0]
+    loaded = checkpoints.load_classifier(checkpoints.save(model, tmp_path / "model", name="mine"))[0]
     inputs = model.inputs(x)
     np.testing.assert_array_equal(loaded.fitted.contributions(loaded.inputs(x)), model.fitted.contributions(inputs))
-    assert loaded.emotions(x) == model.emotions(x) and loaded.strange_limit == model.strange_limit
-    for mine, theirs in zip(loaded.strange(x), model.strange(x), strict=True):
+    assert loaded.emotions(x) == model.emotions(x) and loaded.familiar_limit == model.familiar_limit
+    for mine, theirs in zip(loaded.unfamiliarity(x), model.strange(x), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     rest = model.fitted.logit(inputs) - model.fitted.contributions(inputs).sum(axis=1)
     np.testing.assert_allclose(rest, rest[0], atol=1e-4)  # contributions and a constant are the answer
@@ -190,7 +190,7 @@ def test_a_clip_without_descriptors_gets_a_finite_answer(name):
     assert np.isfinite(model.predict_table(nothing)).all()
     assert np.isfinite(model.fitted.contributions(model.inputs(nothing))).all()
     assert sum(model.emotions(nothing)[0].values()) == pytest.approx(1)
-    assert model.strange(nothing)[0] == 0.0  # what is not measured cannot lie outside
+    assert model.unfamiliarity(nothing)[0] == 0.0  # what is not measured cannot lie outside
     assert model.table([]).shape == (0, len(model.names))
 
 
@@ -221,7 +221,7 @@ def test_lstm_pb_per_emotion_needs_both_labels_of_each():
 def test_what_is_loaded_learns_no_more_and_rows_with_other_columns_are_refused(tmp_path):
     for name in ("two-stage:linear-svm", "stack:linear-svm+rank-svm"):
         model, *data = fitted(name)
-        loaded = checkpoints.load_judge(checkpoints.save(model, tmp_path / name, name="x"))[0]
+        loaded = checkpoints.load_classifier(checkpoints.save(model, tmp_path / name, name="x"))[0]
         with pytest.raises(UsageError, match="finished"):
             loaded.fit_table(*data)
     for name in ("linear-svm", "table-multi", "two-stage:linear-svm"):
@@ -234,7 +234,7 @@ def test_what_is_loaded_learns_no_more_and_rows_with_other_columns_are_refused(t
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_model_is_whole_and_works(name):
-    model, about = checkpoints.load_judge(name)
+    model, about = checkpoints.load_classifier(name)
     folder, clips = checkpoints.locate(name), tracks()[0]
     numbers_only(folder)
     assert about["id"] == name and len(about["sha256"]) == 64
@@ -260,7 +260,7 @@ def test_the_shipped_expression_network_is_whole_and_says_how_good_it_is():
     low, high = card["accuracy_interval"]
     assert 0.5 < low < card["accuracy"] < high < 1 and card["images"] > 1000 and card["limits"]
     with pytest.raises(ModelError, match="genuine from posed"):
-        checkpoints.load_judge("expression")
+        checkpoints.load_classifier("expression")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

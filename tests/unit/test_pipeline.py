@@ -235,7 +235,7 @@ def test_a_face_unlike_all_training_faces_is_not_judged():
     odd[:, 48:, 1] += 3.0 * (odd[:, 48:, 1] - odd[:, 33:34, 1])  # a mouth far below the chin
     v = judged(replace(face, points=odd))
     assert v.abstained and "Unlike anything" in v.reason and not v.familiarity.familiar
-    assert v.familiarity.outside > MODEL.descriptors.strange_limit
+    assert v.familiarity.outside > MODEL.descriptors.familiar_limit
 
 
 def test_a_call_too_close_is_not_made():

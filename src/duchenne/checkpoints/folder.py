@@ -162,7 +162,7 @@ def load_as(model: str | Path | ModelFolder, kind: type[M]) -> tuple[M, dict[str
     return found, facts
 
 
-def load_judge(model: str | Path | ModelFolder) -> tuple[Classifier, dict[str, Any]]:
+def load_classifier(model: str | Path | ModelFolder) -> tuple[Classifier, dict[str, Any]]:
     """As `load`, where a model must tell genuine from posed."""
     found, facts = load(model)
     if not isinstance(found, Classifier):

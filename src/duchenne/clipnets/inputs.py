@@ -89,7 +89,7 @@ class ClipReader(CropReader):
         """Itself, if it reads crops."""
         return (self,) if self.needs == "crops" else ()
 
-    def fed(self, cut: Cutter) -> Reader:
+    def with_cutter(self, cut: Cutter) -> Reader:
         """Itself, given crops on the way if it reads them."""
         return Cutting(self, cut) if self.needs == "crops" else self
 

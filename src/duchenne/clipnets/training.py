@@ -17,9 +17,9 @@ from duchenne import limits, plots
 from duchenne.errors import InputError
 from duchenne.learn import loop, pieces
 from duchenne.progress import Log, StepTick
-from duchenne.training import corpus as corpora
+from duchenne.training import data
 from duchenne.training import folder as folders
-from duchenne.training.corpus import Corpus, cache_in
+from duchenne.training.data import TrainingData, cache_in
 from duchenne.training.work import working
 from duchenne.types import Json
 
@@ -68,14 +68,14 @@ def train(
     if weights is not None:
         published(weights, chosen)
     with working(out, log, resume=resume) as work:
-        corpus = _read(manifest, chosen.reader, cache, jobs, log, tick)
-        pieces.same(work, [chosen.lasting(), str(weights or ""), corpus.about])
+        dataset = _read(manifest, chosen.reader, cache, jobs, log, tick)
+        pieces.same(work, [chosen.lasting(), str(weights or ""), dataset.about])
         log(f"training on {used.type}; kept in {work}")
         model = ClipModel(
             chosen, device=device, weights=weights, workers=workers, on_epoch=_log_epochs(chosen, log, tick)
         )
-        model.fit_table(corpus.x, corpus.y, corpus.people, corpus.emotions)
-        card = _card(model, corpus, Path(manifest))
+        model.fit_table(dataset.x, dataset.y, dataset.people, dataset.emotions)
+        card = _card(model, dataset, Path(manifest))
         for note in card["limits"][len(limits.CLIP_NETWORK) :]:
             log(note)
         p = model.out_of_fold
@@ -87,22 +87,22 @@ def train(
             card,
             curves=model.curves,
             figure=plots.learning(curves, ("loss, learnt from", "log loss, people left out")),
-            more=lambda part: folders.note_answers(part, p, corpus.truth, paired=None),
+            more=lambda part: folders.save_out_of_fold(part, p, dataset.truth, paired=None),
         )
 
 
 def _read(
     manifest: str | Path, reader: ClipReader, cache: str | Path | None, jobs: int, log: Log, tick: StepTick
-) -> Corpus:
+) -> TrainingData:
     """What is read of the clips that have a label; those that cannot be read are named."""
-    corpus = corpora.read(manifest, (reader,), cache_in(cache), jobs=jobs, log=log, tick=tick)
-    there = np.array([item is not None for item in corpus.x], bool)
-    for clip, seen in zip(corpus.clips, there, strict=True):
+    dataset = data.read(manifest, (reader,), cache_in(cache), jobs=jobs, log=log, tick=tick)
+    there = np.array([item is not None for item in dataset.x], bool)
+    for clip, seen in zip(dataset.clips, there, strict=True):
         if not seen:
             log(f"left out: {clip.path} shows too few frames of a face.")
     if not there.any():
         raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
-    return corpus.of(there)
+    return dataset.of(there)
 
 
 def _log_epochs(recipe: ClipRecipe, log: Log, tick: StepTick) -> Callable[[Json], None]:
@@ -116,19 +116,19 @@ def _log_epochs(recipe: ClipRecipe, log: Log, tick: StepTick) -> Callable[[Json]
     return both
 
 
-def _card(model: ClipModel, corpus: Corpus, manifest: Path) -> Json:
+def _card(model: ClipModel, dataset: TrainingData, manifest: Path) -> Json:
     """Facts, scores on clips whose answer was found without their person, and speed."""
     p, r = model.out_of_fold, model.recipe
     assert p is not None
     seen = np.isfinite(p)
-    judged = corpus.of(seen)
+    judged = dataset.of(seen)
     asked = len(np.unique(judged.people))
     few = f"Only {asked} people calibrated it: its answers may be far too sure; add people, or leave out more of them."
     if r.n_networks > 1:
         protocol = "person-disjoint, each person judged by the network that left them out"
     else:
         protocol = f"{asked} people held back; the epoch that judges half of them was chosen by the other half"
-    some = corpus.x[:_TIMED]
+    some = dataset.x[:_TIMED]
     began = time.perf_counter()
     model.predict_table(some)
     speed = len(some) / (time.perf_counter() - began)
@@ -141,7 +141,7 @@ def _card(model: ClipModel, corpus: Corpus, manifest: Path) -> Json:
         "input": input_of(r.reader),
         "protocol": protocol,
         "judged": int(seen.sum()),
-        **folders.scored(p[seen], judged.truth, model.margin),
+        **folders.card_scores(p[seen], judged.truth, model.margin),
         "clips_per_second": round(speed, 2),
         "waited_for_clips": None if np.isnan(model.waited) else round(model.waited, 4),
         "licence": mine if start is None else f"{mine}, and those of {start}, from which it started",

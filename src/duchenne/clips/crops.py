@@ -63,7 +63,7 @@ def read(clip: Clip, reader: CropReader, cache: Cache) -> FaceTrack:
 
 @dataclass(frozen=True)
 class Cutting(Reader):
-    """A reader of crops that is given whole tracks: `how` gives them crops on the way, see `Reader.fed`."""
+    """A reader of crops that is given whole tracks: `how` gives them crops on the way, see `Reader.with_cutter`."""
 
     reader: CropReader
     how: Cutter = field(compare=False)

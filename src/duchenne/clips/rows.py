@@ -29,7 +29,7 @@ def chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
 def table(clips: Sequence[Clip], samples: Sequence[Sample], reader: Reader, cache: Cache) -> Array:
     """`reader.table(samples)` of what was read of `clips`, (N, ...), with crops where the reader wants them."""
     if reader.crop_readers:  # which are kept themselves
-        return reader.fed(lambda i, sample, each: crops.kept(clips[i], sample, each, cache)).table(samples)
+        return reader.with_cutter(lambda i, sample, each: crops.kept(clips[i], sample, each, cache)).table(samples)
     key = ["table", type(reader).__qualname__, repr(reader), [load.named(clip) for clip in clips]]
     return _unpacked(cache.arrays(key, lambda: _packed(reader.table(samples))))
 

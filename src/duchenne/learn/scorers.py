@@ -16,7 +16,7 @@ from duchenne.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Straight:
+class LinearScorer:
     """w·(x − mean) / scale + b: arrays (D,), weights (1, D), bias (1,)."""
 
     mean: Array
@@ -34,7 +34,7 @@ class Straight:
 
 
 @dataclass(frozen=True, eq=False)
-class Squashed(Linear):
+class LinearEmotions(Linear):
     """`learn.linear.Linear` as a namer."""
 
     def __call__(self, rows: Array) -> Array:
@@ -145,11 +145,11 @@ class Constant:
 
 
 _SIDES = ("left", "right")
-Scorer = Straight | Boosted | Trees | Constant
-Namer = Squashed | Boosted | Trees
+Scorer = LinearScorer | Boosted | Trees | Constant
+EmotionScorer = LinearEmotions | Boosted | Trees
 KINDS: dict[str, type[Any]] = {
-    "straight": Straight,
-    "squashed": Squashed,
+    "straight": LinearScorer,
+    "squashed": LinearEmotions,
     "boosted": Boosted,
     "trees": Trees,
     "constant": Constant,

@@ -67,7 +67,7 @@ def load(model: str | Path) -> PBModel:
     """An LSTM-PB, alone or in a hybrid, by a shipped id or a folder; UsageError for a model that generates nothing."""
     from duchenne.lstm_pb.model import PBModel
 
-    found = checkpoints.load_judge(model)[0].part(PBModel)
+    found = checkpoints.load_classifier(model)[0].part(PBModel)
     if found is None:
         raise UsageError(f"Model {model} has no PB vectors; pass one of `duchenne train lstm-pb`.")
     return found

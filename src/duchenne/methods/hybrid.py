@@ -133,11 +133,8 @@ class Hybrid(Classifier):
         if self.mix is None:
             raise InputError("This model has not been fitted; call fit first.")
         z, share, row = self.descriptors.log_odds(question)
-        why = self.descriptors.reasons(question, row)
-        x, step = (
-            self.pb.table([question.track]),
-            "descriptors alone, as the clip is too short for the LSTM-PB beside them",
-        )
+        why = self.descriptors.explain(question, row)
+        x, step = self.pb.table([question.track]), "descriptors alone: the clip is too short for the LSTM-PB"
         if x[0] is not None:
             other = float(logit(self.pb.predict_table(x)[0, 1]))
             more = self.pb.evidence(x)[:MOST_REGIONS] if why else ()
@@ -145,7 +142,9 @@ class Hybrid(Classifier):
             z, share = float(self.mix(np.array(z), np.array(other))), share * self.mix.descriptors
             step = f"log-odds of descriptors x {self.mix.descriptors:.2f} and of an LSTM-PB x {self.mix.pb:.2f}"
         turn = turning(self.descriptors, row, question.seen, z, share) if why else {}
-        return Opinion(float(sigmoid(np.array(z))), self.descriptors.silence(row), why, (f"judge: {step}",), turn)
+        return Opinion(
+            float(sigmoid(np.array(z))), self.descriptors.abstain_reason(row), why, (f"judge: {step}",), turn
+        )
 
     def _parts(self, x: Array) -> tuple[Array, Array]:
         sequences = np.empty(len(x), object)

@@ -43,7 +43,7 @@ class AsIs(Classifier):
     out_of_fold: Array | None = None
 
     def __post_init__(self) -> None:
-        self.model, self.facts = checkpoints.load_judge(self.name)
+        self.model, self.facts = checkpoints.load_classifier(self.name)
 
     @property
     def reader(self) -> AnyReader:

@@ -35,13 +35,13 @@ FOLDS = 4  # in which a member that keeps no such answers is asked about people 
 Make = Callable[[], Classifier]
 
 
-def no_more() -> Classifier:
+def refuse_refit() -> Classifier:
     """What makes the parts of a model that was loaded; UsageError, as it is finished."""
     raise UsageError("A loaded model is finished; learn another with `duchenne train method`.")
 
 
 @dataclass(frozen=True)
-class Together(Reader):
+class CombinedReader(Reader):
     """What several readers read of a clip; where all are one, simply what that one reads."""
 
     readers: tuple[Reader, ...]
@@ -51,9 +51,9 @@ class Together(Reader):
         """Those of its readers."""
         return tuple(each for reader in self.readers for each in reader.crop_readers)
 
-    def fed(self, cut: Cutter) -> Together:
+    def with_cutter(self, cut: Cutter) -> CombinedReader:
         """All readers given crops on the way that read them."""
-        return Together(tuple(reader.fed(cut) for reader in self.readers))
+        return CombinedReader(tuple(reader.with_cutter(cut) for reader in self.readers))
 
     def table(self, samples: Sequence[Sample]) -> Array:
         """object (N,): a tuple with what each reader reads, None where none of them can; or one reader's own table."""
@@ -90,7 +90,7 @@ def _column(cells: list[Any]) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class FittedMember:
     """A fitted model and what models like it said of each training clip without having seen its person: P(genuine)
     and scores of pairs, float64 (N,) each, NaN where nothing; `rank` None where P(genuine) ranks pairs."""
 
@@ -99,7 +99,7 @@ class Asked:
     rank: Array | None
 
 
-def ask(make: Make, x: Array, y: Array, groups: Array, emotions: Array | None, seed: int = 0) -> Asked:
+def fit_member(make: Make, x: Array, y: Array, groups: Array, emotions: Array | None, seed: int = 0) -> FittedMember:
     """Fit a model that `make` makes on all rows of `x`, and ask others of its kind about the people they left out.
 
     A model that keeps its own `out_of_fold` answers is fitted once only, unless it is one to `refit_in_stack`.
@@ -112,7 +112,7 @@ def ask(make: Make, x: Array, y: Array, groups: Array, emotions: Array | None, s
     model, p, rank = fitted(use), np.full(len(y), np.nan), np.full(len(y), np.nan)
     if model.out_of_fold is not None and not model.refit_in_stack:
         p[use] = model.out_of_fold
-        return Asked(model, p, None)
+        return FittedMember(model, p, None)
     ranks = False
     for train, test in person_folds(groups[use], FOLDS, seed):
         if len(np.unique(y[use[train]])) < 2:
@@ -122,7 +122,7 @@ def ask(make: Make, x: Array, y: Array, groups: Array, emotions: Array | None, s
         scores = other.rank_table(x[rows])
         if scores is not None:
             rank[rows], ranks = scores, True
-    return Asked(model, p, rank if ranks else None)
+    return FittedMember(model, p, rank if ranks else None)
 
 
 @dataclass
@@ -146,12 +146,12 @@ class Stack(Classifier):
     out_of_fold: Array | None = field(default=None, repr=False)
     facts: Json = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    reader: Together = field(init=False)
+    reader: CombinedReader = field(init=False)
     recipe: tuple[object, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         drafts = self.members or [make() for make in self.makes]
-        self.reader = Together(tuple(draft.reader for draft in drafts))
+        self.reader = CombinedReader(tuple(draft.reader for draft in drafts))
         self.recipe = tuple(draft.recipe for draft in drafts)
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
@@ -161,7 +161,7 @@ class Stack(Classifier):
         y, groups = np.asarray(labels, int), np.asarray(groups)
         emotions = None if emotions is None else np.asarray(emotions)
         asked = [
-            ask(make, part, y, groups, emotions, self.seed)
+            fit_member(make, part, y, groups, emotions, self.seed)
             for make, part in zip(self.makes, self.reader.parts(x), strict=True)
         ]
         self.members = [each.model for each in asked]
@@ -177,7 +177,7 @@ class Stack(Classifier):
         self._fit_pairs(asked, y, groups, emotions)
         return self
 
-    def _fit_pairs(self, asked: Sequence[Asked], y: Array, groups: Array, emotions: Array | None) -> None:
+    def _fit_pairs(self, asked: Sequence[FittedMember], y: Array, groups: Array, emotions: Array | None) -> None:
         """Logistic regression on differences, without an intercept, as both orders of a pair are the same pair."""
         from sklearn.linear_model import LogisticRegression
 
@@ -203,7 +203,7 @@ class Stack(Classifier):
     def evidence(self, x: Array) -> tuple[Evidence, ...]:
         """What its members say alone of one clip, in their weights."""
         found = []
-        for number, (p, weight) in enumerate(zip(self.said(x), self.weights, strict=True), 1):
+        for number, (p, weight) in enumerate(zip(self.member_answers(x), self.weights, strict=True), 1):
             if np.isfinite(p[0]):
                 what = self.names[number - 1] if len(self.names) == len(self.members) else f"number {number}"
                 text = f"The part {what} alone says P(genuine) = {p[0]:.2f}; its log-odds count {weight:.2f} times."
@@ -221,7 +221,7 @@ class Stack(Classifier):
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN where no member has an answer. InputError before `fit`."""
-        z = np.column_stack([logit(p) for p in self.said(x)])
+        z = np.column_stack([logit(p) for p in self.member_answers(x)])
         p = np.where(np.isfinite(z).any(axis=1), sigmoid(self._mixed(z)), np.nan)
         return np.column_stack([1 - p, p])
 
@@ -230,12 +230,12 @@ class Stack(Classifier):
         if self.pair_weights is None:
             return None
         columns = []
-        for member, part, p in zip(self.members, self.reader.parts(x), self.said(x), strict=True):
+        for member, part, p in zip(self.members, self.reader.parts(x), self.member_answers(x), strict=True):
             scores = member.rank_table(part)
             columns.append(logit(p) if scores is None else scores)
         return np.asarray(np.nan_to_num(np.column_stack(columns)) @ self.pair_weights)
 
-    def said(self, x: Array) -> list[Array]:
+    def member_answers(self, x: Array) -> list[Array]:
         """P(genuine), (N,), of each member, NaN where it cannot read a clip."""
         if not self.members:
             raise InputError("This stack has not been fitted; call fit first.")

@@ -14,7 +14,7 @@ from duchenne.errors import InputError
 from duchenne.learn import recipes
 from duchenne.methods.hybrid import Hybrid, Mix
 from duchenne.methods.names import AsIs
-from duchenne.methods.stack import Stack, no_more
+from duchenne.methods.stack import Stack, refuse_refit
 from duchenne.methods.two_stage import Stages, TwoStage
 from duchenne.tabular.model import DescriptorModel
 from duchenne.types import LABELS
@@ -59,12 +59,12 @@ def _save_two_stage(model: TwoStage, folder: Path) -> tuple[dict[str, Any], list
     both = model.stages
     if both is None:
         raise InputError(_NOT_FITTED)
-    members, asked = _members(list(both.judges.values()))
+    members, asked = _members(list(both.classifiers.values()))
     scale = {name: vars(model)[name] for name in ("slope", "intercept", "margin")}
     settings = {"first": model.first, "how": model.how, "names": both.names, "columns": both.columns, **scale}
-    judges = dict(zip(both.judges, asked, strict=True))
+    judges = dict(zip(both.classifiers, asked, strict=True))
     held = Parts({**settings, "sharpness": both.sharpness, "judges": judges})
-    held.add("namer", both.namer)
+    held.add("namer", both.emotion_scorer)
     return parts.save(model, held, folder, members=members)
 
 
@@ -99,7 +99,7 @@ def _load_stack(folder: ModelFolder) -> Stack:
     if not members:
         raise ValueError("it is made of no models")
     return Stack(
-        (no_more,) * len(members),
+        (refuse_refit,) * len(members),
         members=members,
         names=tuple(map(str, found.settings["names"])),
         weights=found.array("weights", len(members)),
@@ -112,7 +112,7 @@ def _load_stack(folder: ModelFolder) -> Stack:
 def _member(folder: ModelFolder, name: Any) -> Any:
     if name not in folder.members:
         raise ValueError(f"it has no part {name}")
-    return checkpoints.load_judge(folder.members[name])[0]
+    return checkpoints.load_classifier(folder.members[name])[0]
 
 
 HYBRID = Store(_save_hybrid, _load_hybrid, "")

@@ -23,9 +23,9 @@ from duchenne.methods import names
 from duchenne.methods.hybrid import Hybrid
 from duchenne.progress import Log
 from duchenne.tabular.model import DescriptorModel
-from duchenne.training import corpus as corpora
+from duchenne.training import data
 from duchenne.training import folder as folders
-from duchenne.training.corpus import Corpus, Truth, cache_in
+from duchenne.training.data import TrainingData, Truth, cache_in
 from duchenne.training.work import working
 from duchenne.types import Array, Classifier, Json, readable
 
@@ -54,15 +54,15 @@ def train(
         raise UsageError(f"There is no descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
     with working(out, log, resume=resume) as work:
-        corpus = corpora.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
-        pieces.same(work, [family, asdict(model.recipe), corpus.about])
-        model.fit_table(corpus.x, corpus.y, corpus.people, corpus.named_emotions)
+        dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
+        pieces.same(work, [family, asdict(model.recipe), dataset.about])
+        model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
         model.facts["smile_share"] = smile_share
-        usable = readable(corpus.x)
+        usable = readable(dataset.x)
         protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
         assert model.out_of_fold is not None
-        p, truth = model.out_of_fold[usable], corpus.of(usable).truth
-        return _finish(model, out, p, truth, protocol, moved=_moved(corpus))
+        p, truth = model.out_of_fold[usable], dataset.of(usable).truth
+        return _finish(model, out, p, truth, protocol, moved=_moved(dataset))
 
 
 def train_hybrid(
@@ -87,15 +87,15 @@ def train_hybrid(
         PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log)),
     )
     with working(out, log, resume=resume) as work:
-        corpus = corpora.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
-        pieces.same(work, [asdict(model.descriptors.recipe), asdict(recipe), corpus.about])
-        model.fit_table(corpus.x, corpus.y, corpus.people, corpus.named_emotions)
+        dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
+        pieces.same(work, [asdict(model.descriptors.recipe), asdict(recipe), dataset.about])
+        model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
         model.facts["smile_share"] = smile_share
         assert model.out_of_fold is not None
         seen = np.isfinite(model.out_of_fold)
         protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
-        p, truth = model.out_of_fold[seen], corpus.of(seen).truth
-        return _finish(model, out, p, truth, protocol, moved=_moved(corpus))
+        p, truth = model.out_of_fold[seen], dataset.of(seen).truth
+        return _finish(model, out, p, truth, protocol, moved=_moved(dataset))
 
 
 def train_method(
@@ -118,10 +118,10 @@ def train_method(
         raise UsageError(f"{name} is a finished model, which learns nothing; name a method.")
     model = names.make(name, seed)
     with working(out, log, resume=resume) as work:
-        corpus = corpora.read(manifest, (model.reader,), cache_in(cache), log=log)
-        pieces.same(work, [name, seed, names.sources(name), corpus.about])
-        model.fit_table(corpus.x, corpus.y, corpus.people, corpus.named_emotions)
-        p, known = model.out_of_fold, corpus.of(readable(corpus.x))
+        dataset = data.read(manifest, (model.reader,), cache_in(cache), log=log)
+        pieces.same(work, [name, seed, names.sources(name), dataset.about])
+        model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
+        p, known = model.out_of_fold, dataset.of(readable(dataset.x))
         assert p is not None
         counts = {"people": len(np.unique(known.people)), "clips": len(known.clips), "genuine": int(known.y.sum())}
         model.facts = {**model.facts, **counts, "method": name}
@@ -131,11 +131,11 @@ def train_method(
         protocol = "person-disjoint: each clip judged without its person; calibration and mixing saw these answers"
         finished = f"; {names.AS_IS} parts judged whomever they had learnt from" if names.AS_IS in name else ""
         shared = "; networks of another LSTM-PB than solved learnt from everybody" if "lstm-pb:" in name else ""
-        return _finish(model, out, p[seen], corpus.of(seen).truth, protocol + finished + shared)
+        return _finish(model, out, p[seen], dataset.of(seen).truth, protocol + finished + shared)
 
 
-def _moved(corpus: Corpus) -> Json:
-    return reference.movements(corpus.tables[1], *corpus.truth)
+def _moved(dataset: TrainingData) -> Json:
+    return reference.movements(dataset.tables[1], *dataset.truth)
 
 
 def _finish(
@@ -149,9 +149,9 @@ def _finish(
     moved: Json | None = None,
 ) -> Json:
     """Write the folder of a model whose answers `p` are of people left out."""
-    card = {**model.facts, "protocol": protocol, **folders.scored(p, truth, model.margin)}
+    card = {**model.facts, "protocol": protocol, **folders.card_scores(p, truth, model.margin)}
     return folders.write(
-        model, out, card, more=lambda part: folders.note_answers(part, p, truth, paired=paired, moved=moved)
+        model, out, card, more=lambda part: folders.save_out_of_fold(part, p, truth, paired=paired, moved=moved)
     )
 
 
@@ -201,22 +201,22 @@ def train_pb(
     recipe = recipe if isinstance(recipe, PBRecipe) else PBRecipe.read(recipe)
     model = PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log))
     with working(out, log, resume=resume) as work:
-        corpus = corpora.read(manifest, (model.reader,), cache_in(None), log=log)
-        pieces.same(work, [recipe.lasting(), corpus.about])
-        model.fit_table(corpus.x, corpus.y, corpus.people, corpus.emotions)
+        dataset = data.read(manifest, (model.reader,), cache_in(None), log=log)
+        pieces.same(work, [recipe.lasting(), dataset.about])
+        model.fit_table(dataset.x, dataset.y, dataset.people, dataset.emotions)
         assert model.out_of_fold is not None
         p = model.out_of_fold
         return folders.write(
             model,
             out,
-            _pb_card(model, corpus),
+            _pb_card(model, dataset),
             curves=model.curves,
             figure=plots.learning(model.curves),
-            more=lambda part: folders.note_answers(part, p, corpus.truth),
+            more=lambda part: folders.save_out_of_fold(part, p, dataset.truth),
         )
 
 
-def _pb_card(model: PBModel, corpus: Corpus) -> Json:
+def _pb_card(model: PBModel, dataset: TrainingData) -> Json:
     """Facts and scores on clips whose answer was found without their person, and what the networks had seen of them."""
     p, reading = model.out_of_fold, model.recipe.reading
     assert p is not None
@@ -226,5 +226,5 @@ def _pb_card(model: PBModel, corpus: Corpus) -> Json:
     else:
         told = "with labels, which flatters" if reading == "published-code" else "without labels"
         protocol = f"person-disjoint 5-fold of the classifier on PB vectors; the networks learnt from everybody, {told}"
-    scores = folders.scored(p[seen], corpus.of(seen).truth, model.margin)
+    scores = folders.card_scores(p[seen], dataset.of(seen).truth, model.margin)
     return {**model.facts, "reading": reading, "protocol": protocol, **scores}

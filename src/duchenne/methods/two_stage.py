@@ -19,8 +19,8 @@ from duchenne.learn.boosting import grow
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
-from duchenne.learn.scorers import Boosted, Namer, Squashed, Trees
-from duchenne.methods.stack import Make, Together, no_more
+from duchenne.learn.scorers import Boosted, EmotionScorer, LinearEmotions, Trees
+from duchenne.methods.stack import CombinedReader, Make, refuse_refit
 from duchenne.tabular import evidence
 from duchenne.tabular.model import EMOTION_PENALTY
 from duchenne.tabular.rows import Reader
@@ -30,11 +30,11 @@ from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question,
 FOLDS = 3
 
 
-def _linear(x: Array, classes: Array, seed: int) -> Namer:
-    return Squashed(**vars(Linear.fit(x, classes, EMOTION_PENALTY)))
+def _linear(x: Array, classes: Array, seed: int) -> EmotionScorer:
+    return LinearEmotions(**vars(Linear.fit(x, classes, EMOTION_PENALTY)))
 
 
-def _boosting(x: Array, classes: Array, seed: int) -> Namer:
+def _boosting(x: Array, classes: Array, seed: int) -> EmotionScorer:
     count = int(classes.max()) + 1
     settings = {
         "objective": "multi:softprob", "num_class": count, "tree_method": "hist", "max_depth": 3,
@@ -44,7 +44,7 @@ def _boosting(x: Array, classes: Array, seed: int) -> Namer:
     return Boosted(grow(settings, x, classes, 100), count)
 
 
-def _extra_trees(x: Array, classes: Array, seed: int) -> Namer:
+def _extra_trees(x: Array, classes: Array, seed: int) -> EmotionScorer:
     from sklearn.ensemble import ExtraTreesClassifier
 
     trees = ExtraTreesClassifier(300, max_features=0.3, random_state=seed).fit(np.nan_to_num(x), classes)
@@ -52,7 +52,7 @@ def _extra_trees(x: Array, classes: Array, seed: int) -> Namer:
 
 
 #: First stages: name → fit on rows (N, D) and classes (N,) 0 … K − 1.
-FIRST: dict[str, Callable[[Array, Array, int], Namer]] = {
+FIRST: dict[str, Callable[[Array, Array, int], EmotionScorer]] = {
     "linear": _linear,
     "boosting": _boosting,
     "extra-trees": _extra_trees,
@@ -84,22 +84,22 @@ class Stages:
     """Both stages, fitted: judges by emotion, or the one under ""; the first reads so many `columns`."""
 
     names: tuple[str, ...]
-    namer: Namer
+    emotion_scorer: EmotionScorer
     sharpness: float
     columns: int
-    judges: Mapping[str, Classifier]
+    classifiers: Mapping[str, Classifier]
 
     def emotions(self, rows: Array) -> Array:
         """float64 (N, E): what the first stage says of `rows`, as sure as it was right about people left out."""
         check_columns(rows, self.columns)
-        return sharpened(self.namer(rows), self.sharpness)
+        return sharpened(self.emotion_scorer(rows), self.sharpness)
 
     def p(self, rows: Array, x: Array) -> Array:
         """float64 (N,): P(genuine) of clips with `rows` (N, D) for the first stage and `x` (N, ...) for the second."""
         emotions = self.emotions(rows)
-        if set(self.judges) == {""}:
-            return np.asarray(self.judges[""].predict_table(np.hstack([x, emotions]))[:, 1])
-        said = np.column_stack([self.judges[name].predict_table(x)[:, 1] for name in self.names])
+        if set(self.classifiers) == {""}:
+            return np.asarray(self.classifiers[""].predict_table(np.hstack([x, emotions]))[:, 1])
+        said = np.column_stack([self.classifiers[name].predict_table(x)[:, 1] for name in self.names])
         seen = np.isfinite(said)
         with np.errstate(invalid="ignore"):
             return np.asarray((emotions * np.where(seen, said, 0.0)).sum(axis=1) / (emotions * seen).sum(axis=1))
@@ -118,7 +118,7 @@ class TwoStage(Classifier):
 
     format: ClassVar[str] = "duchenne-method/two-stage"
 
-    make: Make = no_more
+    make: Make = refuse_refit
     first: str = "linear"
     how: str = "apart"
     seed: int = 0
@@ -128,20 +128,20 @@ class TwoStage(Classifier):
     margin: float = 0.0
     out_of_fold: Array | None = field(default=None, repr=False)
     facts: Json = field(default_factory=dict)
-    reader: Together = field(init=False)
+    reader: CombinedReader = field(init=False)
     recipe: tuple[object, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.first not in FIRST:
             raise UsageError(f"There is no first stage '{self.first}'; choose one of: {', '.join(FIRST)}.")
-        draft = self.make() if self.stages is None else next(iter(self.stages.judges.values()))
+        draft = self.make() if self.stages is None else next(iter(self.stages.classifiers.values()))
         rows = isinstance(draft.reader, Reader)
         if self.how == "conditioned" and not draft.any_columns:
             raise UsageError(
                 "Only a method that reads any columns, such as boosting or linear-svm, can be told the emotion in "
                 "columns of its own; choose one, or two-stage, which fits one judge per emotion."
             )
-        self.reader = Together((draft.reader if rows else Reader(), draft.reader))
+        self.reader = CombinedReader((draft.reader if rows else Reader(), draft.reader))
         self.recipe = (self.first, self.how, FOLDS, draft.recipe)
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
@@ -194,8 +194,8 @@ class TwoStage(Classifier):
         if self.stages is None or emotion not in self.stages.names:
             return self
         n, sure = self.stages.columns, 40.0 * (np.array(self.stages.names) == emotion)
-        knowing = Squashed(np.zeros(n), np.ones(n), np.zeros((len(sure), n)), sure)
-        return replace(self, stages=replace(self.stages, namer=knowing, sharpness=1.0))
+        knowing = LinearEmotions(np.zeros(n), np.ones(n), np.zeros((len(sure), n)), sure)
+        return replace(self, stages=replace(self.stages, emotion_scorer=knowing, sharpness=1.0))
 
     def emotions(self, x: Array) -> Array:
         """float64 (N, E): what the first stage says of rows of `table`, emotions in alphabetical order."""
@@ -209,7 +209,7 @@ class TwoStage(Classifier):
         rows, seen = self.reader.parts(x)
         if self.how == "apart":
             return self._of_judges(self.stages, rows, seen)
-        judge, names = self.stages.judges[""], self.stages.names
+        judge, names = self.stages.classifiers[""], self.stages.names
         if not isinstance(judge, TableModel):
             return ()
         found = judge.evidence(np.hstack([seen, self.stages.emotions(rows)]), names)
@@ -218,7 +218,7 @@ class TwoStage(Classifier):
     def _of_judges(self, stages: Stages, rows: Array, seen: Array) -> tuple[Evidence, ...]:
         found = []
         for emotion, share in zip(stages.names, stages.emotions(rows)[0], strict=True):
-            p = stages.judges[emotion].predict_table(seen)[:, 1]
+            p = stages.classifiers[emotion].predict_table(seen)[:, 1]
             if np.isfinite(p[0]):
                 text = f"P({emotion}) = {share:.2f}; its judge says P(genuine) = {p[0]:.2f}."
                 title, key, pull = (

@@ -95,7 +95,7 @@ def expert_evidence(z: float, share: float) -> Evidence:
 
 def opinion(model: Classifier, question: Question) -> Opinion:
     """What any model says of one clip: its answer, and its evidence or the answer itself."""
-    x = model.reader.fed(lambda _, __, reader: question.cut(reader)).table([question.track])
+    x = model.reader.with_cutter(lambda _, __, reader: question.cut(reader)).table([question.track])
     p = float(model.predict_table(x)[0, 1]) if readable(x)[0] else np.nan
     name = str(model.facts.get("method", question.model))
     steps = (f"judge: method '{name}' of model '{question.model}'",)

@@ -133,8 +133,8 @@ class DescriptorModel(Classifier):
         """How much a clip's descriptors (D,) are like those of the training clips; None where there are none."""
         if not np.isfinite(row).any():
             return None
-        share, percentile = self.strange(row[None])
-        limit = self.strange_limit
+        share, percentile = self.unfamiliarity(row[None])
+        limit = self.familiar_limit
         text = (
             f"{100 * share[0]:.1f} % of the measurements lie outside what 99 % of the training clips show; "
             f"up to {100 * limit:.1f} % is usual for people the model has not seen."
@@ -151,7 +151,7 @@ class DescriptorModel(Classifier):
         expert, share = question.expert
         return (1 - share) * z + share * expert, 1 - share, row
 
-    def silence(self, row: Array) -> str | None:
+    def abstain_reason(self, row: Array) -> str | None:
         """Why a clip with these descriptors (D,) cannot be judged, in a sentence."""
         found = self.familiarity(row)
         if found is None:
@@ -159,7 +159,7 @@ class DescriptorModel(Classifier):
             return f"Nothing to judge: the clip shows {what}."
         return None if found.familiar else f"Unlike anything the model was trained on: {found.text}"
 
-    def reasons(self, question: Question, row: Array) -> tuple[Evidence, ...]:
+    def explain(self, question: Question, row: Array) -> tuple[Evidence, ...]:
         """What of the clip, with these descriptors (D,), and of the smile expert moved `log_odds`, if that is asked."""
         if not question.explain or not np.isfinite(row).any():
             return ()
@@ -169,11 +169,11 @@ class DescriptorModel(Classifier):
     def opinion(self, question: Question) -> Opinion:
         """What it says of one clip, together with the smile expert where that is asked."""
         z, share, row = self.log_odds(question)
-        why = self.reasons(question, row)
+        why = self.explain(question, row)
         turning = evidence.turning(self, row, question.seen, z, share) if why else {}
-        return Opinion(float(sigmoid(np.array(z))), self.silence(row), why, turning=turning)
+        return Opinion(float(sigmoid(np.array(z))), self.abstain_reason(row), why, turning=turning)
 
-    def strange(self, x: Array) -> tuple[Array, Array]:
+    def unfamiliarity(self, x: Array) -> tuple[Array, Array]:
         """(share, percentile), each (N,): share of descriptors outside what 99 % of training clips show, and
         the percentage of unseen people's clips that stay below that share."""
         assert self.envelope is not None and self.strangeness is not None
@@ -204,7 +204,7 @@ class DescriptorModel(Classifier):
         self.envelope = as_stored(quantiles(x, _ENVELOPE))
 
     @property
-    def strange_limit(self) -> float:
+    def familiar_limit(self) -> float:
         """Share of descriptors outside the envelope above which a clip is unlike the training clips."""
         assert self.strangeness is not None
         return float(np.interp(_STRANGE, np.linspace(0, 1, len(self.strangeness)), self.strangeness))

@@ -13,7 +13,7 @@ from duchenne.learn.boosting import Recipe, boost
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import RankSVM
-from duchenne.learn.scorers import Boosted, Constant, Scorer, Straight, Trees
+from duchenne.learn.scorers import Boosted, Constant, LinearScorer, Scorer, Trees
 from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader
 from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question
@@ -32,7 +32,7 @@ def _linear_svm(x: Array, y: Array, seed: int) -> Scorer:
 
     scaler = StandardScaler().fit(x)
     model = LinearSVC(C=0.003, dual="auto", max_iter=20000, random_state=seed).fit(scaler.transform(x), y)
-    return Straight(scaler.mean_, scaler.scale_, model.coef_, model.intercept_)
+    return LinearScorer(scaler.mean_, scaler.scale_, model.coef_, model.intercept_)
 
 
 def _extra_trees(x: Array, y: Array, seed: int) -> Scorer:
@@ -133,7 +133,7 @@ class TableModel(Classifier):
     def terms(self, x: Array) -> Array | None:
         """float64 (N, D): what each number of rows (N, D) adds to the log-odds of genuine; None of a forest, which does
         not add up."""
-        if not isinstance(self.scorer, Straight | Boosted):
+        if not isinstance(self.scorer, LinearScorer | Boosted):
             return None
         return np.asarray(self.slope * self.scorer.terms(self._filled(x)))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from duchenne import checkpoints, io, metrics, plots
 from duchenne.checkpoints import pairs, reference
-from duchenne.training.corpus import Truth
+from duchenne.training.data import Truth
 from duchenne.types import Array, Json
 
 _ON_THE_CARD = (
@@ -17,7 +17,7 @@ _ON_THE_CARD = (
 )
 
 
-def scored(p: Array, truth: Truth, margin: float) -> Json:
+def card_scores(p: Array, truth: Truth, margin: float) -> Json:
     """A card's scores: of P(genuine) (N,) of people left out, and their (labels, people, emotions), (N,) each."""
     labels, people, emotions = truth
     scores = metrics.score(p, labels, people, emotions, n=500)
@@ -25,7 +25,7 @@ def scored(p: Array, truth: Truth, margin: float) -> Json:
     return {**{key: scores[key] for key in _ON_THE_CARD}, "abstain_band": band}
 
 
-def note_answers(
+def save_out_of_fold(
     folder: Path, p: Array, truth: Truth, *, paired: bool | None = True, moved: Json | None = None
 ) -> None:
     """Beside a saved model: what was said of people left out, where the training people lie (`moved`: as

@@ -142,7 +142,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
 
 def test_a_kept_method_on_numbers_does_not_load_torch(tmp_path):
     folder = checkpoints.save(fitted("two-stage:linear-svm"), tmp_path / "mine", name="mine")
-    code = f"import sys; from duchenne import checkpoints; checkpoints.load_judge({str(folder)!r})\n"
+    code = f"import sys; from duchenne import checkpoints; checkpoints.load_classifier({str(folder)!r})\n"
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)
 
 

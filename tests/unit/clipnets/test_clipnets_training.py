@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from duchenne.training.corpus import cache_in
 
 from conftest import BRIEF, RATE
 from duchenne import checkpoints, judging, pipeline, video
@@ -32,10 +33,9 @@ from duchenne.errors import InputError, UsageError
 from duchenne.evaluation import experiment
 from duchenne.learn.calibration import logit
 from duchenne.methods import inventory, names
-from duchenne.methods.stack import Together
+from duchenne.methods.stack import CombinedReader
 from duchenne.tabular.rows import Reader
 from duchenne.training import corpus as corpora
-from duchenne.training.corpus import cache_in
 from duchenne.types import LABELS, Clip
 from makers import make_video
 
@@ -277,7 +277,7 @@ def test_a_verdict_is_what_the_network_says_of_what_it_was_taught_to_read(
     clip = manifest.read(films)[0]
     (found,) = pipeline.examine(clip.path, model=model)
     loaded = judging.load_model(model)
-    assert loaded.lent
+    assert loaded.borrows_descriptors
     sample = clip_crops.read(clip, loaded.model.reader, cache_in(cache))
     x = loaded.model.table([sample])
     assert found.p_raw == pytest.approx(float(loaded.model.predict_table(x)[0, 1]), abs=1e-6)
@@ -394,7 +394,7 @@ def test_networks_are_evaluated_on_videos_beside_other_methods(
 def test_a_reader_made_of_several_gives_each_what_it_reads(films: Path, tiny: Path, cache: Path, model: Path) -> None:
     """As a stack of methods has it: descriptors of the whole track beside crops of a few frames."""
     clip, picture = manifest.read(films)[0], ClipRecipe.read(tiny).reader
-    both = Together((Reader("dynamics"), picture))
+    both = CombinedReader((Reader("dynamics"), picture))
     track = load.read(clip, cache_in(cache).read_faces)
     (row,) = table([clip], [track], both, cache_in(cache))
     np.testing.assert_array_equal(row[0], both.readers[0].table([track])[0])

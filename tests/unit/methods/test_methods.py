@@ -18,7 +18,7 @@ from duchenne.learn.rank_svm import RankSVM, pairs
 from duchenne.lstm_pb.recipe import READINGS, PBRecipe
 from duchenne.methods import names
 from duchenne.methods.hybrid import Hybrid
-from duchenne.methods.stack import Together
+from duchenne.methods.stack import CombinedReader
 from duchenne.tabular.model import DescriptorModel
 from duchenne.tabular.rows import Reader
 from duchenne.types import Features
@@ -85,7 +85,7 @@ def test_a_rank_svm_without_pairs_says_so():
 def test_every_method_learns_from_a_table_and_gives_probabilities(name):
     made = names.BASELINES[name](0) if name in names.BASELINES else names.make(name)
     x, y, who, what = people()
-    rows = isinstance(made.reader, Reader | Together)
+    rows = isinstance(made.reader, Reader | CombinedReader)
     if name in ("descriptors", "smile", "stack") or not rows:  # they name their columns, or read sequences or pictures
         pytest.skip("tests/contracts holds these")
     x[3, 2] = np.nan  # a number that is missing

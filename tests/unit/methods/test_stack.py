@@ -14,7 +14,7 @@ from duchenne.learn.calibration import logit
 from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import pairs
 from duchenne.methods import names
-from duchenne.methods.stack import FOLDS, Stack, Together
+from duchenne.methods.stack import FOLDS, CombinedReader, Stack
 from duchenne.tabular.rows import Reader
 from duchenne.types import Features
 
@@ -79,9 +79,9 @@ def test_names_may_hold_families_with_a_plus():
 
 def test_readers_of_one_kind_share_one_table():
     rows = [Features(np.arange(3.0) + i, ("a", "b", "c"), f"t#{i}") for i in range(2)]
-    same = Together((Reader("all"), Reader("all")))
+    same = CombinedReader((Reader("all"), Reader("all")))
     np.testing.assert_array_equal(same.table(rows), Reader("all").table(rows))
-    other = Together((Reader("all"), Reader("nothing")))
+    other = CombinedReader((Reader("all"), Reader("nothing")))
     whole, nothing = other.parts(other.table(rows))
     np.testing.assert_array_equal(whole, Reader("all").table(rows))
     np.testing.assert_array_equal(nothing, np.zeros((2, 1)))

@@ -12,7 +12,7 @@ from duchenne.learn.calibration import logit, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
 from duchenne.methods import names
-from duchenne.methods.stack import Together
+from duchenne.methods.stack import CombinedReader
 from duchenne.methods.two_stage import FIRST, FOLDS, sharpened, sharpness
 from duchenne.tabular.model import EMOTION_PENALTY
 
@@ -91,7 +91,7 @@ def test_an_emotion_that_is_told_takes_the_place_of_the_guess():
     made = names.make("two-stage:linear-svm").fit_table(x, y, who, what)
     told = made.with_emotion("fear")
     np.testing.assert_allclose(told.emotions(x), np.tile([0.0, 1.0], (len(x), 1)), atol=1e-5)
-    z = logit(made.stages.judges["fear"].predict_table(x)[:, 1])
+    z = logit(made.stages.classifiers["fear"].predict_table(x)[:, 1])
     np.testing.assert_allclose(told.predict_table(x)[:, 1], sigmoid(made.slope * z + made.intercept), atol=1e-4)
     assert roc_auc_score(y[what == "anger"], told.predict_table(x)[what == "anger", 1]) < 0.1  # the wrong judge
     assert made.with_emotion("contempt") is made  # which no judge learnt
@@ -101,7 +101,7 @@ def test_an_emotion_that_is_told_takes_the_place_of_the_guess():
 def test_a_stack_passes_an_emotion_that_is_told_on():
     x, y, who, what = turned()
     made = names.make("stack:linear-svm+two-stage:linear-svm").fit_table(x, y, who, what)
-    said, told = made.said(x), made.with_emotion("fear").said(x)
+    said, told = made.member_answers(x), made.with_emotion("fear").member_answers(x)
     np.testing.assert_array_equal(said[0], told[0])
     np.testing.assert_array_equal(told[1], made.members[1].with_emotion("fear").predict_table(x)[:, 1])
     assert np.abs(said[1] - told[1]).max() > 0.1
@@ -112,7 +112,7 @@ def test_an_emotion_of_too_few_people_is_judged_by_all():
     what = np.where(np.arange(len(y)) < 3, "disgust", what)
     made = names.make("two-stage:linear-svm").fit_table(x, y, np.where(what == "disgust", "p0", who), what)
     everyone = names.make("linear-svm").fit_table(x, y, np.where(what == "disgust", "p0", who), what)
-    np.testing.assert_allclose(made.stages.judges["disgust"].predict_table(x), everyone.predict_table(x))
+    np.testing.assert_allclose(made.stages.classifiers["disgust"].predict_table(x), everyone.predict_table(x))
 
 
 def test_a_clip_that_cannot_be_read_gets_no_answer():
@@ -149,4 +149,4 @@ def test_a_judge_of_sequences_gets_sequences_and_the_first_stage_rows():
     np.testing.assert_array_equal(rows, made.reader.readers[0].table(tracks))
     for mine, theirs in zip(sequences, made.reader.readers[1].table(tracks), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert isinstance(made.reader, Together) and hash(made.reader) == hash(names.make("two-stage:lstm-pb").reader)
+    assert isinstance(made.reader, CombinedReader) and hash(made.reader) == hash(names.make("two-stage:lstm-pb").reader)

@@ -354,7 +354,7 @@ def test_training_from_the_command_line(casme2: Path, seeing: Path, tmp_path: Pa
     wrong = duchenne("train", "micro-expressions", "--data", tmp_path, "-o", tmp_path / "other", "--features", seeing)
     assert "holds no copy of CASME II" in wrong.sentence
     with pytest.raises(ModelError):
-        checkpoints.load_judge(tmp_path / "model")
+        checkpoints.load_classifier(tmp_path / "model")
 
 
 def test_spotting_is_scored_over_long_clips(brief: Path, empty_room: Path, tmp_path: Path) -> None:

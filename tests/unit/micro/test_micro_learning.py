@@ -236,7 +236,7 @@ def test_other_models_are_none_and_it_is_none_of_theirs(folder):
     with pytest.raises(ModelError, match=r"is a duchenne-expression model, expected duchenne-micro"):
         checkpoints.load_as(folder / "expression", MicroModel)
     with pytest.raises(ModelError, match=r"does not tell genuine from posed"):
-        checkpoints.load_judge(folder)
+        checkpoints.load_classifier(folder)
     with pytest.raises(ModelError, match=r"is a duchenne-micro model, expected duchenne-expression"):
         checkpoints.load_as(folder, ExpressionModel)
 

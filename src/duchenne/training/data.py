@@ -25,7 +25,7 @@ _Part = tuple[Sequence[Clip], list[Array]] | str
 
 
 @dataclass(frozen=True, eq=False)
-class Corpus:
+class TrainingData:
     """N clips that have a label and could be read, and what each reader read of them: tables (N, ...)."""
 
     clips: tuple[Clip, ...]
@@ -66,7 +66,7 @@ class Corpus:
         """What tells these clips from others, wherever they lie."""
         return [[load.named(clip), clip.subject, clip.emotion, clip.label] for clip in self.clips]
 
-    def of(self, use: Array) -> Corpus:
+    def of(self, use: Array) -> TrainingData:
         """The clips for which `use` (N,) is true."""
         clips = tuple(clip for clip, wanted in zip(self.clips, use, strict=True) if wanted)
         return replace(self, clips=clips, tables=tuple(table[use] for table in self.tables))
@@ -85,7 +85,7 @@ def read(
     jobs: int = 1,
     log: Log = print,
     tick: StepTick = lambda *_: None,
-) -> Corpus:
+) -> TrainingData:
     """What the readers make of the clips that have a label, from `jobs` processes; others are named and left out.
 
     InputError where none can be read, or some are tracks and others rows of tables.
@@ -113,11 +113,11 @@ def read(
         raise InputError(
             f"{manifest} names clips of different kinds, such as tracks and rows of tables; train them apart."
         )
-    corpus = Corpus(tuple(used), tuple(map(np.concatenate, zip(*parts, strict=True))))
-    log(f"{len(used)} of {len(clips)} clips read, of {len(np.unique(corpus.people))} people")
+    dataset = TrainingData(tuple(used), tuple(map(np.concatenate, zip(*parts, strict=True))))
+    log(f"{len(used)} of {len(clips)} clips read, of {len(np.unique(dataset.people))} people")
     if cache.limit and any(map(load.is_video, used)):
         log(f"what was read of videos is kept in {cache.folder}, people's faces among it; delete it when done")
-    return corpus
+    return dataset
 
 
 def _read(clips: Sequence[Clip], readers: Sequence[Reader], cache: Cache) -> list[_Part]:
