@@ -1,4 +1,7 @@
-"""One video, start to end: read the face, judge it, say why, or say why not."""
+"""The story of one clip: read the faces, measure quality, focus on the expression, ask the model, give a verdict, save.
+
+`examine` reads a video; `judge` decides on one face track; `save` writes the results; `apply` runs a model on tables.
+"""
 
 from __future__ import annotations
 
@@ -41,19 +44,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: (track, reader) → the rows of the track that are read, with crops.
-Pictures = Callable[[FaceTrack, CropReader], FaceTrack]
-#: `read_faces`, or a cache of what it answers.
-Read = Callable[..., Iterator[io.Block]]
+#: (track, reader) → the frames of the track that are read, with crops.
+CutCrops = Callable[[FaceTrack, CropReader], FaceTrack]
+#: `read_faces`, or a cache of its results.
+ReadFaces = Callable[..., Iterator[io.Block]]
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named).
 
-    `p_raw` is the model's P(genuine) whether or not the verdict abstains from using it. `emotions`: probabilities of
-    what the face shows over time, by the expression network; None where only a track was judged. `turning`: what would
-    change the verdict (`tabular.evidence.turning`).
+    p_raw     the model's P(genuine), also where the verdict abstains
+    emotions  probabilities over time by the expression network; None where only a track was judged
+    turning   what would change the verdict (`tabular.evidence.turning`)
     """
 
     verdict: Verdict
@@ -64,12 +67,11 @@ class Analysis:
     turning: Json = field(default_factory=dict)
 
     def to_dict(self) -> Json:
-        """The verdict as `Verdict.to_dict` gives it, and after its evidence `turning`: None where there is nothing to
-        turn, as it abstained, or nothing could be asked."""
-        turn = None if self.verdict.abstained else self.turning or None
+        """As `Verdict.to_dict`, with `turning` after the evidence; None for an abstention or without explanation."""
+        turning = None if self.verdict.abstained else self.turning or None
         out: Json = {}
         for name, value in self.verdict.to_dict().items():
-            out |= {name: value, "turning": turn} if name == "evidence" else {name: value}
+            out |= {name: value, "turning": turning} if name == "evidence" else {name: value}
         return out
 
 
@@ -91,60 +93,53 @@ def examine(
     end: float | None = None,
     allow_truncated: bool = False,
     on_frame: Tick | None = None,
-    read: Read = read_faces,
+    read: ReadFaces = read_faces,
 ) -> list[Analysis]:
-    """Every asked-for face of a video with its verdict, the most prominent first.
+    """The analysis of the most prominent face of a video, or with `all_faces` of each, the most prominent first.
 
-    `emotion` tells what the clip shows instead of letting the model guess; `rate` (frames/s) is needed for a
-    folder of images and for nothing else; `start` and `end` are seconds; `read` gives the faces' blocks. InputError
-    when the file cannot be read or shows no face; UsageError on unknown names.
+    `emotion` replaces the model's own estimate; `rate` (frames/s) is for a folder of images only; `start` and `end`
+    are seconds; `read` yields the faces in blocks. InputError when the file cannot be read or shows no face;
+    UsageError on unknown names.
     """
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
     loaded = load_model(model)
-    used = judging.resolve_device(device, loaded)
+    used_device = judging.resolve_device(device, loaded)
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
     blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
-    listener = reading.Listener(reading.load()[0])
-    found = join(listener.listen(blocks), source=str(path))
-    if not any(track.seen.any() for track in found.tracks):
-        raise InputError(
-            f"{path} shows no face: none was found in {len(found.time)} frames; "
-            "a clip must show one face from the front, ideally over 80 px high."
-        )
+    faces, emotions = _read(blocks, path)
 
-    def pictures(track: FaceTrack, reader: CropReader) -> FaceTrack:
-        """A second reading of the file, as which frames are judged is known after the first alone."""
+    def cut_crops(track: FaceTrack, reader: CropReader) -> FaceTrack:
+        # reads the file a second time: which frames are judged is known only after the first
         return crops.cut(track, video.frames(path, **options), reader)
 
-    return [
-        _analysis(track, loaded, emotion, used, found, index, pictures, listener)
-        for index, track in enumerate(found.tracks)
-        if track.seen.any()
-    ]
+    analyses = []
+    for face, track in enumerate(faces.tracks):
+        if track.seen.any():
+            blur = faces.sharpness[face] if np.isfinite(faces.sharpness[face]) else None
+            found = judge(track, loaded, emotion=emotion, emotions=emotions[face], blur=blur, cut_crops=cut_crops)
+            step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions[face].time)} moments"
+            verdict = replace(found.verdict, face=face, device=used_device, history=(*found.verdict.history, step))
+            analyses.append(replace(found, verdict=verdict))
+    return analyses
 
 
-def _analysis(
-    track: FaceTrack,
-    loaded: Loaded,
-    emotion: str | None,
-    device: str,
-    found: Followed,
-    index: int,
-    pictures: Pictures,
-    listener: reading.Listener,
-) -> Analysis:
-    blur = found.sharpness[index]
-    _, about = reading.load()
-    seen = listener.signals(index, found.looks[index].time)
-    # a hand before the mouth is no expression
-    trusted = np.isin(seen.time, track.time[clean.distrust(track).seen])
-    seen = replace(seen, time=seen.time[trusted], values=seen.values[trusted])
-    sharp = blur if np.isfinite(blur) else None
-    analysis = judge(track, loaded, emotion=emotion, emotions=seen, blur=sharp, pictures=pictures)
-    step = f"expressions: network '{about['id']}' at {len(seen.time)} moments"
-    verdict = analysis.verdict
-    return replace(analysis, verdict=replace(verdict, face=index, device=device, history=(*verdict.history, step)))
+def _read(blocks: Iterator[io.Block], path: str | Path) -> tuple[Followed, list[Signals]]:
+    """The faces of a video, and of each face its emotions over time, where its landmarks can be trusted."""
+    listener = reading.Listener(reading.load()[0])
+    faces = join(listener.listen(blocks), source=str(path))
+    if not any(track.seen.any() for track in faces.tracks):
+        raise InputError(
+            f"{path} shows no face: none was found in {len(faces.time)} frames; "
+            "record one face from the front, ideally over 80 px high."
+        )
+    emotions = []
+    for face, track in enumerate(faces.tracks):
+        signals = listener.signals(face, faces.looks[face].time)
+        # a hand before the mouth is not an expression
+        trusted = np.isin(signals.time, track.time[clean.distrust(track).seen])
+        emotions.append(replace(signals, time=signals.time[trusted], values=signals.values[trusted]))
+    return faces, emotions
 
 
 def judge(
@@ -155,24 +150,26 @@ def judge(
     emotions: Signals | None = None,
     blur: float | None = None,
     explain: bool = True,
-    pictures: Pictures | None = None,
+    cut_crops: CutCrops | None = None,
 ) -> Analysis:
-    """Verdict on one track in pixels: phases, descriptors, probability, evidence, or the reason to abstain.
+    """Verdict on one track in pixels: quality, the part that is judged, the model's opinion, or a reason to abstain.
 
-    What the clip shows is named by the user (`emotion`), or seen (`emotions`, of which the seconds that are judged
-    count), or guessed from the movement. `pictures` cuts the crops that a model of pixels reads (`clips.crops.cut`);
-    InputError where it is one and there is none.
+    The emotion is the user's (`emotion`), or that of `emotions` during the part that is judged, or estimated from the
+    movement. `cut_crops` cuts what a model of pixels reads (`clips.crops.cut`); InputError if it is needed and None.
     """
     face, curves = prepare(track, gates.FPS)
     quality = gates.quality(track, curves, blur)
     window = gates.focus(track, curves)
-    row = loaded.descriptors.table([window])[0]
-    seen = _shown(emotion, emotions, window)
-    named = seen or loaded.descriptors.named(row)
-    opinion = judging.ask(loaded, Question(window, "", seen, named, emotion, pictures, explain=explain))
-    familiarity, doubts = judging.familiarity(loaded, row)
-    reason = gates.too_poor(quality, gates.within(curves, window)) or opinion.reason
-    reason = reason or gates.too_close(opinion.p, loaded.model.margin)
+    descriptors = loaded.descriptors.table([window])[0]
+    shown = _shown(emotion, emotions, window)
+    named = shown or loaded.descriptors.named(descriptors)
+    opinion = judging.opinion(loaded, Question(window, "", shown, named, emotion, cut_crops, explain=explain))
+    reason = (
+        gates.too_poor(quality, gates.within(curves, window))
+        or opinion.reason
+        or gates.too_close(opinion.p, loaded.model.margin)
+    )
+    familiarity, warnings = judging.familiarity(loaded, descriptors)
     verdict = Verdict(
         p_genuine=None if reason else opinion.p,
         label=None if reason else "genuine" if opinion.p >= 0.5 else "posed",
@@ -181,7 +178,7 @@ def judge(
         emotion=named,
         phases=expression_phases(curves, emotion),
         evidence=strongest(opinion.evidence, len(opinion.evidence)),
-        quality=replace(quality, warnings=(*quality.warnings, *doubts)),
+        quality=replace(quality, warnings=(*quality.warnings, *warnings)),
         familiarity=familiarity,
         model=loaded.about,
         frames=len(track),
@@ -194,34 +191,89 @@ def judge(
 
 
 def _shown(emotion: str | None, emotions: Signals | None, window: FaceTrack) -> dict[str, float]:
-    """Emotion → probability as the user names it, or as it was seen in what is judged; empty where neither."""
+    """Emotion → probability as the user gives it, or as seen in the part that is judged; empty where neither."""
     seen = reading.clip_emotion(gates.within(emotions, window)) if emotions is not None and len(window) else {}
     return dict.fromkeys(seen or EMOTIONS, 0.0) | {emotion: 1.0} if emotion else seen
 
 
-def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -> pd.DataFrame:
-    """Run a model without video on a table of its descriptors or on saved tracks, row for row.
+def save(
+    analyses: list[Analysis],
+    folder: str | Path,
+    card: Json,
+    *,
+    rate: float | None = None,
+    start: float | None = None,
+    page: bool = True,
+    faces: bool = True,
+    thumb: bool = False,
+) -> Path:
+    """Write verdict.json, frames.csv, emotions.csv and a report.html per face into `folder`: all or none.
 
-    `source` is a CSV with the model's descriptor columns (the smile expert also takes the column names of the
+    page   write reports; faces  show images of the face in them, not only points
+    thumb  write a small image, thumb.jpg, beside each report that shows one
+    """
+    first, *others = analyses
+    content = first.to_dict()
+    if others:
+        content["faces"] = [a.to_dict() for a in analyses]
+    with io.staged(folder) as part:
+        for n, a in enumerate(analyses if page else ()):
+            window = gates.focus(a.track, a.curves)
+            judged = (float(window.time[0]), float(window.time[-1])) if len(window) else None
+            shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
+            html = report.render(
+                a.verdict, a.track, a.curves, shown, Card.of(card), a.emotions, judged=judged, turning=a.turning
+            )
+            report.write(part / f"{pages.named(n)}.html", html)
+            if thumb and (picture := report.thumbnail(shown.keyframes)):
+                (part / f"{pages.named(n, 'thumb')}.jpg").write_bytes(picture)
+        io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
+        if (emotions := _emotions_table(analyses)) is not None:
+            io.write_table(part / "emotions.csv", emotions)
+        io.write_json(part / "verdict.json", content)
+    return Path(folder) / "verdict.json"
+
+
+def _emotions_table(analyses: list[Analysis]) -> pd.DataFrame | None:
+    """Columns face, time (s), a probability per emotion; None where only tracks were judged."""
+    import pandas as pd
+
+    tables = [
+        pd.DataFrame(a.emotions.values.round(4), columns=list(a.emotions.names)).assign(
+            face=a.verdict.face, time=a.emotions.time.round(6)
+        )
+        for a in analyses
+        if a.emotions is not None
+    ]
+    if not tables:
+        return None
+    table = pd.concat(tables, ignore_index=True)
+    return table[["face", "time", *table.columns[:-2]]]
+
+
+def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -> pd.DataFrame:
+    """Run a model on a table of its descriptors or on saved tracks, row for row.
+
+    `source` is a CSV with the model's descriptor columns (the smile expert also reads the column names of the
     public UvA-NEMO lip table), a frames.csv, a table of OpenFace or py-feat (`rate` in frames/s where it holds
     no times), an .npz of tracks, or a folder of them. Columns: row, source, p_genuine (also where a verdict
-    would abstain; empty where an LSTM-PB cannot read the clip), label, abstained, reason, emotion.
+    would abstain; empty where the model cannot read the clip), label, abstained, reason, emotion.
     """
     import pandas as pd
 
     if Path(source).suffix.lower() not in (".csv", ".npz") and Path(source).is_file():
-        raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; for a video use `duchenne analyze`.")
+        raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; use `duchenne analyze` for a video.")
     loaded = load_model(model)
     table = None if loaded.borrows_descriptors else _descriptor_table(loaded.descriptors, Path(source))
     if table is None:
-        found = [judge(track, loaded, explain=False) for track in io.load_tracks(source, rate=rate)]
+        analyses = [judge(track, loaded, explain=False) for track in io.load_tracks(source, rate=rate)]
         rows = [
             (i, a.track.source, a.p_raw, a.verdict.reason, a.verdict.to_row()["emotion"] or "")
-            for i, a in enumerate(found)
+            for i, a in enumerate(analyses)
         ]
     elif rate is not None:
-        raise UsageError(f"{source} holds descriptors, which have no frames; leave out the rate.")
-    else:  # of a hybrid its descriptors judge alone
+        raise UsageError(f"{source} holds descriptors, which have no frame rate; leave out the rate.")
+    else:  # a hybrid's descriptor model alone
         margin, p = loaded.descriptors.margin, loaded.descriptors.predict_table(table)[:, 1]
         rows = [(i, "", v, None if abs(v - 0.5) >= margin else "Too close to call.", "") for i, v in enumerate(p)]
     out = pd.DataFrame(rows, columns=["row", "source", "p_genuine", "reason", "emotion"])
@@ -241,59 +293,3 @@ def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be read as a CSV table ({error}); pass descriptors or tracks.") from error
     return model.from_columns({name: table[name] for name in table.columns}, str(source))
-
-
-def save(
-    analyses: list[Analysis],
-    folder: str | Path,
-    card: Json,
-    *,
-    rate: float | None = None,
-    start: float | None = None,
-    page: bool = True,
-    faces: bool = True,
-    thumb: bool = False,
-) -> Path:
-    """Write verdict.json, frames.csv, emotions.csv and report.html (one more report per further face; none without
-    `page`, and without `faces` of points only, with no picture) into `folder`: all or none. `thumb` adds to every
-    report that has a picture a small one, thumb.jpg, for a table of clips."""
-    first, *others = analyses
-    content = first.to_dict()
-    if others:
-        content["faces"] = [a.to_dict() for a in analyses]
-    with io.staged(folder) as part:
-        for n, a in enumerate(analyses if page else ()):
-            judged = _span(gates.focus(a.track, a.curves))
-            shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
-            html = report.render(
-                a.verdict, a.track, a.curves, shown, Card.of(card), a.emotions, judged=judged, turning=a.turning
-            )
-            report.write(part / f"{pages.named(n)}.html", html)
-            if thumb and (picture := report.thumbnail(shown.keyframes)):
-                (part / f"{pages.named(n, 'thumb')}.jpg").write_bytes(picture)
-        io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
-        if (seen := _emotions_table(analyses)) is not None:
-            io.write_table(part / "emotions.csv", seen)
-        io.write_json(part / "verdict.json", content)
-    return Path(folder) / "verdict.json"
-
-
-def _span(track: FaceTrack) -> tuple[float, float] | None:
-    return (float(track.time[0]), float(track.time[-1])) if len(track) else None
-
-
-def _emotions_table(analyses: list[Analysis]) -> pd.DataFrame | None:
-    """One row per look at a face: face, time (s), a probability per emotion; None where only tracks were judged."""
-    import pandas as pd
-
-    tables = [
-        pd.DataFrame(a.emotions.values.round(4), columns=list(a.emotions.names)).assign(
-            face=a.verdict.face, time=a.emotions.time.round(6)
-        )
-        for a in analyses
-        if a.emotions is not None
-    ]
-    if not tables:
-        return None
-    table = pd.concat(tables, ignore_index=True)
-    return table[["face", "time", *table.columns[:-2]]]
