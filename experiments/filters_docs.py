@@ -26,7 +26,7 @@ from duchenne.datasets import people, simulate
 from duchenne.datasets.kinematics import smile_curve
 from duchenne.expression import filters
 from duchenne.expression.filter_units import filter_units
-from duchenne.expression.layers import Seeing
+from duchenne.expression.layers import FeatureExtractor
 from duchenne.faces import crops
 from duchenne.plots.filters import contact_sheet
 from duchenne.report import filters_page
@@ -59,18 +59,18 @@ def rendered() -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), np.array(labels)
 
 
-def searched(seeing: Seeing, layers: list[str], images: np.ndarray) -> dict[str, filters.Excited]:
-    batches = (seeing.normalised(images[i : i + 64]) for i in range(0, len(images), 64))
-    return filters.search(seeing, layers, batches, n=TOP)
+def searched(extractor: FeatureExtractor, layers: list[str], images: np.ndarray) -> dict[str, filters.Excited]:
+    batches = (extractor.normalised(images[i : i + 64]) for i in range(0, len(images), 64))
+    return filters.search(extractor, layers, batches, n=TOP)
 
 
-def of_rendered(seeing: Seeing, layer: str, name: str) -> dict[str, Any]:
+def of_rendered(extractor: FeatureExtractor, layer: str, name: str) -> dict[str, Any]:
     """The picture, and what the table of action units says."""
     images, smiles = rendered()
-    found = searched(seeing, [layer], images)[layer]
+    found = searched(extractor, [layer], images)[layer]
     units = filter_units(found.image, smiles[:, None], ("AU12",), draws=2000, seed=SEED)
     best = filters_page.order(found)[:SHOWN]
-    tiles = filters_page.tiles(found, filters.views_of(seeing, found, best), units)
+    tiles = filters_page.tiles(found, filters.views_of(extractor, found, best), units)
     note = f"The {SHOWN} strongest of {len(found.active)} filters, on {len(images)} rendered faces."
     with tempfile.TemporaryDirectory() as folder:
         sheet = contact_sheet(Path(folder) / "sheet.png", tiles, f"{name}, layer {layer}", note, across=4, most=3)
@@ -90,12 +90,12 @@ def of_rendered(seeing: Seeing, layer: str, name: str) -> dict[str, Any]:
     }
 
 
-def of_fer2013(seeing: Seeing, layers: list[str], images: np.ndarray) -> dict[str, Any]:
+def of_fer2013(extractor: FeatureExtractor, layers: list[str], images: np.ndarray) -> dict[str, Any]:
     """Dead filters and the sanity check: medians and quartiles of the rank correlations."""
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(images))[:COUNT])
     out: dict[str, Any] = {"images": len(chosen), "layers": {}}
-    for layer, found in searched(seeing, layers, images[chosen]).items():
-        steps = filters.randomise(seeing, found, seed=SEED)
+    for layer, found in searched(extractor, layers, images[chosen]).items():
+        steps = filters.randomise(extractor, found, seed=SEED)
         out["layers"][layer] = {
             "filters": len(found.active),
             "dead": int(found.dead.sum()),
@@ -151,16 +151,16 @@ def main() -> None:
     parser.add_argument("--texts", action="store_true", help="only put the figures into the page")
     if not parser.parse_args().texts:
         model, facts = checkpoints.load("expression")
-        seeing = Seeing(model.network)
-        layers = seeing.choose(())
+        extractor = FeatureExtractor(model.network)
+        layers = extractor.choose(())
         images = np.load(Path(os.environ["DUCHENNE_DATA"]) / "data" / "fer2013" / "public_test.npz")["images"]
         found = {
             "duchenne": __version__,
             "model": {key: facts[key] for key in ("id", "sha256")},
             "top": TOP,
             "seed": SEED,
-            "fer2013": of_fer2013(seeing, layers, images),
-            "rendered": of_rendered(seeing, layers[-1], facts["id"]),
+            "fer2013": of_fer2013(extractor, layers, images),
+            "rendered": of_rendered(extractor, layers[-1], facts["id"]),
         }
         io.write_json(OUT, found)
     texts(json.loads(OUT.read_text(encoding="utf-8")))

@@ -1,10 +1,9 @@
-"""What the filters of a convolutional network see: the images that excite each most, and views of what in them does.
+"""What the filters of a convolutional network respond to: the images that excite each most, and views of them.
 
 For any torch network of convolutions, ReLU, pooling, batch norm and linear layers, residual or not, whose ReLUs may be
 modules or function calls. A layer is named as the network itself names it in a dictionary `layers` (see
-`expression.layers`), else as in `net.named_modules()`; its filters' responses are what that module puts out, followed
-through the batch norm and the ReLU where these come directly behind it; so a convolution and its own ReLU name the
-same layer.
+`expression.layers`), else as in `net.named_modules()`; its filters' responses are the output of that module, after the
+batch norm and the ReLU where these follow directly; so a convolution and its own ReLU name the same layer.
 
 Deconvnet: Zeiler and Fergus (2014), doi 10.1007/978-3-319-10590-1_53. Guided backprop: Springenberg et al. (2015),
 arXiv 1412.6806. Randomisation: Adebayo et al. (2018), arXiv 1810.03292.
@@ -14,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,17 @@ from scipy.stats import rankdata
 from torch import nn
 
 from duchenne.errors import InputError, UsageError
-from duchenne.expression.passes import FILTERS, Rule, boxes, forward, hear, named, still, tensor
+from duchenne.expression.passes import (
+    FILTERS,
+    ReLURule,
+    boxes,
+    eval_mode,
+    hooks,
+    listed_layers,
+    own_layers,
+    run_to,
+    tensor,
+)
 from duchenne.types import Array
 
 _BATCH = 64  # images that run at once: bounds the memory whatever the caller's batches are
@@ -36,7 +45,7 @@ class Excited:
     value  float32 (C, N)     response of the filter's strongest unit; NaN where fewer than N images excite it
     image  int64 (C, N)       which image, counted from 0 as they came; -1 where there is none
     place  int64 (C, N, 2)    row and column of that unit in the filter's map; 0 0 in a layer without maps
-    box    int64 (C, N, 4)    top, left, bottom, right of what the unit can see, in pixels, ends exclusive
+    box    int64 (C, N, 4)    top, left, bottom, right of the unit's receptive field, in pixels, ends exclusive
     peak   float32 (C,)       highest response to any image, also where it is not above 0
     mean   float64 (C,)       mean over all images of the response of the filter's strongest unit, at least 0
     active float64 (C,)       share of the images that excite the filter: with a response above 0 anywhere
@@ -61,7 +70,7 @@ class Excited:
 
     @property
     def stands_out(self) -> Array:
-        """float64 (C,): how many times its mean over all images a filter answers to those shown; NaN where dead."""
+        """float64 (C,): mean response to the images shown, as a multiple of that to all images; NaN where dead."""
         strongest = np.where(self.image < 0, 0.0, self.value).sum(axis=1) / np.maximum((self.image >= 0).sum(axis=1), 1)
         return np.asarray(np.divide(strongest, self.mean, out=np.full(len(strongest), np.nan), where=~self.dead))
 
@@ -70,7 +79,7 @@ class Excited:
 class Views:
     """What in each image excites one unit: float32 (B, c, H, W) each, signed, per unit of the unit's response.
 
-    Positive where brighter pixels speak for the unit, negative where darker ones do, 0 where it cannot see.
+    Positive where brighter pixels raise the response, negative where darker ones do, 0 outside the receptive field.
     """
 
     deconvnet: Array
@@ -79,9 +88,8 @@ class Views:
 
 @dataclass(frozen=True)
 class Randomised:
-    """How alike views stay when `layers` have lost what they learnt: Spearman's rank correlations (B,) with the views
-    before, over the pixels that the unit can see; NaN where a view is blank. `_size` without the signs: where a view
-    is strong, whichever way."""
+    """How similar views stay when the weights of `layers` are shuffled: Spearman's rank correlations (B,) with the
+    views before, inside the receptive field; NaN where a view is blank. `_size` is of the absolute values."""
 
     layers: tuple[str, ...]
     deconvnet: Array
@@ -91,23 +99,13 @@ class Randomised:
 
 
 def layers(net: nn.Module, image: Array) -> dict[str, tuple[int, ...]]:
-    """The layers in the order in which they run for `image` (c, H, W), each with the shape of what it puts out,
-    (C, h, w) or (C,): those that the network itself names, else its convolutions and linear layers."""
-    found: dict[str, tuple[int, ...]] = {}
-
-    def seen(name: str) -> Callable[..., None]:
-        return lambda _module, _given, out: found.update({name: tuple(out.shape[1:])})
-
-    own = isinstance(getattr(net, "layers", None), dict)
-    wanted = {name: m for name, m in named(net).items() if own or isinstance(m, FILTERS)}
-    hooks = [m.register_forward_hook(seen(name)) for name, m in wanted.items()]
-    try:
-        with still(net), torch.no_grad():
-            net(tensor(net, image[None]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    """The layers in the order in which they run for `image` (c, H, W), each with the shape of its output, (C, h, w) or
+    (C,): those that the network itself names, else its convolutions and linear layers."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    record = hooks(listed_layers(net), lambda name, out: shapes.update({name: tuple(out.shape[1:])}))
+    with record, eval_mode(net), torch.no_grad():
+        net(tensor(net, image[None]))
+    return shapes
 
 
 def excite(net: nn.Module, layer: str, batches: Iterable[Array], *, n: int = 9) -> Excited:
@@ -130,8 +128,8 @@ def search(net: nn.Module, layers: Sequence[str], batches: Iterable[Array], *, n
     for batch in batches:
         pixels = np.asarray(batch, np.float32)
         if pixels.ndim != 4 or (shape and pixels.shape[1:] != shape):
-            wanted = f"images of the first one's shape {shape}" if shape else "batches of shape (B, c, H, W)"
-            raise InputError(f"Expected {wanted}, found {pixels.shape}; bring all images to one size.")
+            expected = f"images of the first one's shape {shape}" if shape else "batches of shape (B, c, H, W)"
+            raise InputError(f"Expected {expected}, found {pixels.shape}; bring all images to one size.")
         shape = pixels.shape[1:]
         for start in range(0, len(pixels), _BATCH):
             part = pixels[start : start + _BATCH]
@@ -139,9 +137,9 @@ def search(net: nn.Module, layers: Sequence[str], batches: Iterable[Array], *, n
             for layer, response in _responses(net, layers, part).items():
                 if layer not in tops:
                     tops[layer] = _Top(response, n)
-                tops[layer].take(response, part, prints)
+                tops[layer].add(response, part, prints)
     if not tops:
-        raise InputError("No images came in; give at least one to search for what excites the filters.")
+        raise InputError("There are no images to search; give at least one.")
     return {layer: _excited(net, layer, tops[layer], shape) for layer in layers}
 
 
@@ -156,32 +154,35 @@ def _excited(net: nn.Module, layer: str, top: _Top, shape: tuple[int, ...]) -> E
 def views(net: nn.Module, layer: str, images: Array, filters: Sequence[int] | Array, places: Array) -> Views:
     """Both views of one unit per image: `images` float (B, c, H, W), its filter (B,) and place (B, 2) in the map.
 
-    The unit's signal of 1, all others 0, goes back to the pixels: through the transposed filters, through max-pooling
-    to the recorded place of each maximum, and at each ReLU only where the signal itself is positive (deconvnet), or
-    also the forward activation was (guided). The unit's own ReLU is passed over: whoever asks for it knows that it is
-    on. ModelError for another activation than ReLU on the way, for which the rules say nothing.
+    The unit's signal of 1, all others 0, is propagated back to the pixels: through the transposed filters, through
+    max-pooling to the recorded place of each maximum, and at each ReLU only where the signal itself is positive
+    (deconvnet), or also the forward activation was (guided). The unit's own ReLU is skipped. ModelError for another
+    activation than ReLU on the way, for which the rules are not defined.
     """
-    found: list[tuple[Array, Array]] = []
+    parts: list[Views] = []
     pixels, index, at = np.asarray(images, np.float32), np.asarray(filters, np.int64), np.asarray(places, np.int64)
     for start in range(0, len(pixels), _BATCH):
         part = slice(start, start + _BATCH)
         x = tensor(net, pixels[part]).requires_grad_()
-        rule = Rule()
-        with still(net), torch.enable_grad():
-            out = forward(net, layer, x, rule.relu).at
+        rule = ReLURule()
+        with eval_mode(net), torch.enable_grad():
+            out = run_to(net, [layer], x, rule.relu)[layer].pre
         unit = (torch.arange(len(x)), torch.from_numpy(index[part]))
         unit += tuple(torch.from_numpy(at[part]).T) if out.ndim > 2 else ()
-        sides = []
+        signals = []
         for rule.guided in (False, True):
             (signal,) = torch.autograd.grad(out[unit].sum(), x, retain_graph=not rule.guided)
-            sides.append(signal.float().cpu().numpy())
-        found.append((sides[0], sides[1]))
-    both = [np.concatenate(side) if side else np.zeros_like(pixels) for side in zip(*found, strict=True)]
-    return Views(*both) if both else Views(pixels, pixels)
+            signals.append(signal.float().cpu().numpy())
+        parts.append(Views(*signals))
+    if not parts:
+        return Views(pixels, pixels)
+    return Views(
+        *(np.concatenate(side) for side in zip(*((each.deconvnet, each.guided) for each in parts), strict=True))
+    )
 
 
 def views_of(net: nn.Module, excited: Excited, filters: Iterable[int] | None = None) -> Iterator[tuple[int, Views]]:
-    """Both views of every image that excites a filter, filter by filter (all that are not dead unless told)."""
+    """Both views of every image that excites a filter, filter by filter (by default all that are not dead)."""
     for j in np.flatnonzero(~excited.dead).tolist() if filters is None else filters:
         rows = excited.image[j] >= 0
         if rows.any():
@@ -190,68 +191,64 @@ def views_of(net: nn.Module, excited: Excited, filters: Iterable[int] | None = N
 
 
 def randomise(net: nn.Module, excited: Excited, *, most: int = 32, seed: int = 0) -> list[Randomised]:
-    """The sanity check: views of each filter's most exciting image (of the first `most` filters alive) before and
-    after the layers, each with its norm, lose what they learnt, from `excited.layer` down to the pixels, one more at
-    each step.
+    """The sanity check: views of each filter's most exciting image (of the first `most` filters that are not dead)
+    before and after the layers, each with its norm, are shuffled, from `excited.layer` down to the pixels, one more
+    at each step.
 
-    A layer's weights are shuffled among themselves, so their sizes stay and their pattern goes. A view that stays the
-    same shows the image, not what the network has learnt. `net` itself is not changed.
+    A layer's weights are shuffled among themselves. A view that stays the same shows the image, not what the network
+    has learnt. `net` itself is not changed.
     """
     chosen = np.flatnonzero(~excited.dead)[:most]
     if not len(chosen):
         return []
     images = np.stack([excited.images[i] for i in excited.image[chosen, 0].tolist()])
-    given = (excited.layer, images, chosen, excited.place[chosen, 0])
-    twin, rng = copy.deepcopy(net), np.random.default_rng(seed)
-    before, done, steps = views(twin, *given), [], []
-    for names, modules in reversed(_stages(twin, excited.layer, images[:1])):
+    units = (excited.layer, images, chosen, excited.place[chosen, 0])
+    shuffled, rng = copy.deepcopy(net), np.random.default_rng(seed)
+    before, done, steps = views(shuffled, *units), [], []
+    for names, modules in reversed(_stages(shuffled, excited.layer, images[:1])):
         for module in reversed(modules):
             with torch.no_grad():
                 for weights in module.parameters(recurse=False):
                     order = torch.from_numpy(rng.permutation(weights.numel())).to(weights.device)
                     weights.copy_(weights.flatten()[order].view_as(weights))
         done += names
-        after = views(twin, *given)
+        after = views(shuffled, *units)
         pairs = [(before.deconvnet, after.deconvnet), (before.guided, after.guided)]
         pairs += [(np.abs(a), np.abs(b)) for a, b in pairs]
-        steps.append(Randomised(tuple(done), *(_alike(a, b, excited.box[chosen, 0]) for a, b in pairs)))
+        steps.append(Randomised(tuple(done), *(_correlation(a, b, excited.box[chosen, 0]) for a, b in pairs)))
     return steps
 
 
-def _alike(before: Array, after: Array, box: Array) -> Array:
+def _correlation(before: Array, after: Array, box: Array) -> Array:
     """Spearman's correlation (B,) of two views inside the boxes (B, 4)."""
-    found = []
+    correlations = []
     for one, two, (top, left, bottom, right) in zip(before, after, box.tolist(), strict=True):
         ranks = [rankdata(view[:, top:bottom, left:right]) for view in (one, two)]
         flat = any(np.ptp(rank) == 0 for rank in ranks)
-        found.append(float("nan") if flat else float(np.corrcoef(ranks)[0, 1]))
-    return np.array(found)
+        correlations.append(np.nan if flat else np.corrcoef(ranks)[0, 1])
+    return np.array(correlations, float)
 
 
 def _stages(net: nn.Module, layer: str, images: Array) -> list[tuple[list[str], list[nn.Module]]]:
-    """What `layer` rests on, in the order in which it runs: (names, the modules with weights that go together).
+    """What `layer` depends on, in the order in which it runs: (names, the modules with weights that go together).
 
     A layer that the network names has all that runs after the one before it; else filters go with their norm.
     """
-    own = getattr(net, "layers", None)
-    names = {module: name for name, module in own.items()} if isinstance(own, dict) else {}
+    own = own_layers(net)
+    names = {module: name for name, module in (own or {}).items()}
     paths = {m: path for path, m in net.named_modules() if next(m.parameters(recurse=False), None) is not None}
     ran: list[nn.Module] = []
-    hooks = [m.register_forward_hook(lambda m, *_: ran.append(m)) for m in dict.fromkeys([*paths, *names])]
-    try:
-        with still(net), torch.no_grad():
-            forward(net, layer, tensor(net, images))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    watched = {str(i): m for i, m in enumerate(dict.fromkeys([*paths, *names]))}
+    with hooks(watched, lambda i, _: ran.append(watched[i])), eval_mode(net), torch.no_grad():
+        run_to(net, [layer], tensor(net, images))
     stages: list[tuple[list[str], list[nn.Module]]] = []
-    loose: list[nn.Module] = []
+    pending: list[nn.Module] = []
     for module in dict.fromkeys(ran):
-        if names:
-            loose += [module] * (module in paths)
+        if own is not None:
+            pending += [module] * (module in paths)
             if module in names:
-                stages.append(([names[module]], loose))
-                loose = []
+                stages.append(([names[module]], pending))
+                pending = []
         elif isinstance(module, FILTERS) or not stages:
             stages.append(([paths[module]], [module]))
         else:
@@ -264,14 +261,14 @@ def _stages(net: nn.Module, layer: str, images: Array) -> list[tuple[list[str], 
 
 
 def _responses(net: nn.Module, layers: Sequence[str], images: Array) -> dict[str, Array]:
-    """Layer → float32 (B, C, h, w) or (B, C): what its filters answer."""
-    with still(net), torch.no_grad():
-        heard = hear(net, layers, tensor(net, images))
-        return {layer: np.asarray(heard[layer].out.float().cpu().numpy()) for layer in layers}
+    """Layer → float32 (B, C, h, w) or (B, C): its filters' responses."""
+    with eval_mode(net), torch.no_grad():
+        outputs = run_to(net, layers, tensor(net, images))
+        return {layer: np.asarray(outputs[layer].post.float().cpu().numpy()) for layer in layers}
 
 
 class _Top:
-    """The best so far of C filters, and the images among them."""
+    """The strongest responses so far of C filters, and their images."""
 
     def __init__(self, response: Array, n: int) -> None:
         filters = response.shape[1]
@@ -284,7 +281,7 @@ class _Top:
         self.peak = np.full(filters, -np.inf, np.float32)
         self.fired, self.total = np.zeros(filters, np.int64), np.zeros(filters)
 
-    def take(self, response: Array, images: Array, prints: Array) -> None:
+    def add(self, response: Array, images: Array, prints: Array) -> None:
         flat = response.reshape(*response.shape[:2], -1)
         unit = flat.argmax(axis=2)
         value = np.take_along_axis(flat, unit[..., None], axis=2)[..., 0]  # (B, C)
@@ -294,17 +291,18 @@ class _Top:
         self.peak = np.maximum(self.peak, value.max(axis=0))
         self.fired += (value > 0).sum(axis=0)
         self.total += np.maximum(value, 0).sum(axis=0, dtype=float)
-        again = np.ones(len(images), bool)
-        again[np.unique(prints, return_index=True)[1]] = False
-        kept = (self.copies[:, :, None] == prints) & (self.image >= 0)[:, :, None]
-        out = (value.T <= 0) | again | kept.any(axis=1)
+        repeated = np.ones(len(images), bool)
+        repeated[np.unique(prints, return_index=True)[1]] = False
+        known = (self.copies[:, :, None] == prints) & (self.image >= 0)[:, :, None]
+        out = (value.T <= 0) | repeated | known.any(axis=1)
         number = np.where(out, -1, self.seen + np.arange(len(images)))
         place = np.stack(np.unravel_index(unit.T, self.size), axis=-1)
         self._merge(np.where(out, -np.inf, value.T), number, place, np.broadcast_to(prints, out.shape))
-        now = dict(enumerate(images, self.seen))
-        wanted = np.unique(self.image[self.image >= 0]).tolist()
         # copied, for a view would keep its whole batch alive
-        self.images = {i: self.images[i] if i in self.images else now[i].copy() for i in wanted}
+        self.images = {
+            i: self.images[i] if i in self.images else images[i - self.seen].copy()
+            for i in np.unique(self.image[self.image >= 0]).tolist()
+        }
         self.seen += len(images)
 
     def _merge(self, value: Array, image: Array, place: Array, copies: Array) -> None:
@@ -314,11 +312,8 @@ class _Top:
         def best(old: Array, new: Array) -> Array:
             return np.take_along_axis(np.concatenate([old, new], axis=1), order, axis=1)
 
-        self.value, self.image, self.copies = (
-            best(self.value, value),
-            best(self.image, image),
-            best(self.copies, copies),
-        )
+        self.value, self.image = best(self.value, value), best(self.image, image)
+        self.copies = best(self.copies, copies)
         self.place = np.stack([best(self.place[..., i], place[..., i]) for i in (0, 1)], axis=-1)
         self.place[self.image < 0] = 0
 

@@ -1,6 +1,6 @@
-"""An expression network as its filters are looked at: from normalised pictures on, its layers by their own names.
+"""An expression network for the inspection of its filters: from normalised images on, its layers by their own names.
 
-The normalisation stays outside: where each picture is brought to its own mean, every unit would depend on every pixel.
+The normalisation stays outside: standardising each image by its own mean would make every unit depend on every pixel.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from duchenne.expression.network import ExpressionCNN
 from duchenne.types import Array
 
 
-class Seeing(nn.Module):
-    """Normalised pictures (B, 1, side, side) → features; what `expression.filters` takes as a network.
+class FeatureExtractor(nn.Module):
+    """Normalised images (B, 1, side, side) → features; what `expression.filters` takes as a network.
 
-    ModelError for a network that reads colour: faces are found in grey.
+    ModelError for a network that reads colour: faces are cropped in grey levels.
     """
 
     def __init__(self, network: ExpressionCNN) -> None:
         super().__init__()
         if network.config.channels != 1:
-            raise ModelError(
-                "The model reads colour, and its filters can be shown for grey faces only; choose another."
-            )
+            raise ModelError("The model reads colour, and filters are shown for grey faces only; choose another.")
         self.network = network
 
     @property
@@ -46,13 +44,13 @@ class Seeing(nn.Module):
             found: Array = self.network.normalised(x.to(self.network.mean.device)).cpu().numpy()
         return found
 
-    def choose(self, asked: Sequence[str]) -> list[str]:
-        """Names of layers in the order in which they run: those asked for, "all", or by default the last two that hold
-        maps and end a stage. UsageError for a layer that is not there."""
+    def choose(self, requested: Sequence[str]) -> list[str]:
+        """Names of layers in the order in which they run: those requested, "all", or by default the last two that hold
+        maps and end a stage. UsageError for an unknown layer."""
         known = list(self.layers)
-        if "all" in asked:
+        if "all" in requested:
             return known
-        if unknown := [name for name in asked if name not in known]:
+        if unknown := [name for name in requested if name not in known]:
             raise UsageError(f"The network has no layer '{unknown[0]}'; choose from {', '.join(known)}, or all.")
         outer = [name for name in known if name != "full" and not name.endswith(".inner")]
-        return [name for name in known if name in (asked or outer[-2:])]
+        return [name for name in known if name in (requested or outer[-2:])]

@@ -15,7 +15,7 @@ from duchenne.datasets import fer2013
 from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.expression import filters
 from duchenne.expression.filter_units import FilterUnits, filter_units
-from duchenne.expression.layers import Seeing
+from duchenne.expression.layers import FeatureExtractor
 from duchenne.faces import crops
 from duchenne.io import Table, check_folder, read_arrays, shown, write_text
 from duchenne.plots.filters import contact_sheet
@@ -173,7 +173,7 @@ def report(
 ) -> Json:
     """Write the page `out` and a contact sheet (PNG) per layer; what was found comes back.
 
-    layers  see `Seeing.choose`; top  images per filter, 1 to 16
+    layers  see `FeatureExtractor.choose`; top  images per filter, 1 to 16
     sheet   the PNG to write, with each layer's name in it where there are several; by default beside the page
     tick    called with how many images have been read, and of how many
 
@@ -186,19 +186,19 @@ def report(
     from duchenne.expression.model import ExpressionModel
 
     loaded, facts = checkpoints.load_as(model, ExpressionModel)
-    seeing = Seeing(loaded.on(device).network)
-    chosen = seeing.choose(layers)
+    extractor = FeatureExtractor(loaded.on(device).network)
+    chosen = extractor.choose(layers)
     sheets = _places(out, sheet, chosen, Path(images))
     source = faces(images, is_aligned=is_aligned)
     names, coded = read_units(units, source) if units is not None else ((), np.empty((0, 0)))
     stream = source.batches((lambda i: tick(i, source.count)) if tick else None)
-    found = filters.search(seeing, chosen, (seeing.normalised(batch) for batch in stream), n=top)
+    found = filters.search(extractor, chosen, (extractor.normalised(batch) for batch in stream), n=top)
     tables = _tables(found, coded[source.came], names) if names else {}
     sections = []
     for layer, excited in found.items():
-        views = filters.views_of(seeing, excited, filters_page.order(excited))
+        views = filters.views_of(extractor, excited, filters_page.order(excited))
         tiles = filters_page.tiles(excited, views, tables.get(layer))
-        steps = filters.randomise(seeing, excited)
+        steps = filters.randomise(extractor, excited)
         sections.append(filters_page.section(excited, tiles, units=tables.get(layer), sanity=steps))
         if tiles:
             contact_sheet(sheets[layer], tiles[:_SHEET], f"{facts['id']}, layer {layer}", _told(excited))

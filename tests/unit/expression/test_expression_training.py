@@ -98,7 +98,7 @@ def test_fer2013_is_known_in_every_form(tmp_path):
     for data in (packed, table, table / "fer2013.csv", folders):
         found = expression_data.emotions(data)
         assert found.classes == fer2013.CLASSES and found.subjects is None
-        order = [next(i for i, each in enumerate(images) if (each == face).all()) for face in found.images_per_epoch]
+        order = [next(i for i, each in enumerate(images) if (each == face).all()) for face in found.images]
         assert sorted(order) == list(range(9))
         np.testing.assert_array_equal(found.labels, labels[order])
         np.testing.assert_array_equal(found.folds, folds[order])
@@ -175,7 +175,7 @@ def test_a_table_of_units(tmp_path, mark):
     found = expression_data.units(tmp_path / "units.csv")
     assert found.classes == ("AU1", "AU12") and found.subjects.tolist() == ["ann", "bob", "ann"]
     np.testing.assert_array_equal(found.labels, [[1, 0], [math.nan, 1], [0, 0]])
-    np.testing.assert_array_equal(found.images_per_epoch[:, 0, 0], [0, 10, 20])
+    np.testing.assert_array_equal(found.images[:, 0, 0], [0, 10, 20])
     assert found.roles.tolist() == ["train", "test", "train"]
     assert expression_data.units(tmp_path / "units.csv", only=["au1"]).labels.shape == (3, 1)
     with pytest.raises(UsageError, match="has no unit 'AU6'; choose from AU1, AU12"):
@@ -241,7 +241,7 @@ def test_faces_are_found_and_those_without_one_are_told(tmp_path, pictures):
     found = expression_data.units(tmp_path / "units.csv", reader)
     assert read_ == [(1, 3), (2, 3), (3, 3)] and len(found.notes) == 1 and "left out" in found.notes[0]
     expected = [crops.faces(tmp_path / name)[0][0].crop for name in ("smile.png", "rest.png")]
-    np.testing.assert_array_equal(found.images_per_epoch, expected)
+    np.testing.assert_array_equal(found.images, expected)
     assert found.labels.tolist() == [[1], [0]] and found.subjects is None
     # what was found is kept: a face put in its place is taken, and a picture that changed is looked at again
     for kept in (tmp_path / "kept").iterdir():
@@ -294,7 +294,7 @@ def test_disfa(tmp_path, pictures):
     assert found.subjects.tolist() == ["SN001"] * 3 and [file[-3:] for file in found.files] == ["i#1", "#21", "#41"]
     decoded = [frame.grey for frame in video.frames(clip)]
     expected = [crops.find(decoded[i])[0].crop for i in (0, 20, 40)]
-    np.testing.assert_array_equal(found.images_per_epoch, expected)
+    np.testing.assert_array_equal(found.images, expected)
     there = expression_data.units(tmp_path)
     np.testing.assert_array_equal(there.labels, found.labels >= 2)
     for path in (tmp_path / "ActionUnit_Labels" / "SN001").iterdir():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression.filters import Excited, excite, layers, randomise, views, views_of
-from duchenne.expression.layers import Seeing
+from duchenne.expression.layers import FeatureExtractor
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
 from duchenne.expression.passes import boxes
 
@@ -228,8 +228,8 @@ def test_what_a_unit_of_the_papers_network_can_see() -> None:
     assert layers(net, images[0]) == {"0": (2, 48, 40), "3": (3, 24, 20), "6": (2, 12, 10)}
     found = excite(net, "6", [images], n=9)
     for (y, z), box in zip(found.place[found.image >= 0], found.box[found.image >= 0], strict=True):
-        wanted = [max(0, 4 * y - 14), max(0, 4 * z - 14), min(48, 4 * y + 18), min(40, 4 * z + 18)]
-        assert box.tolist() == wanted
+        expected = [max(0, 4 * y - 14), max(0, 4 * z - 14), min(48, 4 * y + 18), min(40, 4 * z + 18)]
+        assert box.tolist() == expected
     whole = excite(blocks(), "9", [IMAGES], n=2).box
     assert (whole[excite(blocks(), "9", [IMAGES], n=2).image >= 0] == [0, 0, 12, 12]).all()
 
@@ -249,7 +249,7 @@ def test_the_field_is_all_that_a_response_ever_depends_on() -> None:
 @pytest.mark.parametrize(
     ("batches", "sentence"),
     [
-        ([], "No images came in"),
+        ([], "There are no images to search"),
         ([IMAGES[:2], IMAGES[:2, :, :10]], r"first one's shape \(1, 12, 12\), found \(2, 1, 10, 12\)"),
         ([IMAGES[0]], r"batches of shape \(B, c, H, W\), found \(1, 12, 12\)"),
         ([IMAGES[:3], np.full((2, 1, 12, 12), np.nan)], r"Image 3 \(from 0\) gives a response that is not"),
@@ -323,14 +323,14 @@ def test_views_of_the_expression_networks_are_captums(settings):
     for _ in range(20):
         net.trunk(torch.from_numpy(images))  # batch norms see data
     net.eval()
-    x, seeing = torch.from_numpy(images).requires_grad_(), Seeing(net)
+    x, extractor = torch.from_numpy(images).requires_grad_(), FeatureExtractor(net)
     for layer in list(net.layers)[1:3]:
         maps = Maps(net, layer)
         on = (maps(x)[..., 1, 3] > 0).numpy()
         place = (int(on.sum(axis=0).argmax()), 1, 3)  # filter, row, column
         alive = on[:, place[0]]
         assert alive.sum() >= 3
-        found = views(seeing, layer, images, [place[0]] * 16, np.array([place[1:]] * 16))
+        found = views(extractor, layer, images, [place[0]] * 16, np.array([place[1:]] * 16))
         for mine, other in ((found.deconvnet, Deconvolution), (found.guided, GuidedBackprop)):
             theirs = other(maps).attribute(x, target=place).detach().numpy()
             assert np.abs(theirs[alive]).max() > 0

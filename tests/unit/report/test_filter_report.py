@@ -17,7 +17,7 @@ from PIL import Image
 from conftest import Said
 from duchenne import checkpoints
 from duchenne.expression import filters
-from duchenne.expression.layers import Seeing
+from duchenne.expression.layers import FeatureExtractor
 from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
@@ -66,9 +66,9 @@ def folder_of(images: Array, folder: Path) -> Path:
 @pytest.mark.parametrize(("kind", "per_image"), [("ours", True), ("ours", False), ("paper", True)])
 def test_layers_answer_what_the_network_itself_says_of_them(kind: str, per_image: bool) -> None:
     network = expert(kind, per_image_standardization=per_image).network
-    seeing = Seeing(network)
+    extractor = FeatureExtractor(network)
     names = list(network.layers)
-    found = filters.search(seeing, names, (seeing.normalised(IMAGES[i : i + 9]) for i in range(0, 70, 9)), n=3)
+    found = filters.search(extractor, names, (extractor.normalised(IMAGES[i : i + 9]) for i in range(0, 70, 9)), n=3)
     with torch.no_grad():
         maps = network.maps(torch.from_numpy(IMAGES[:, None]))
     for name in names:
@@ -80,37 +80,37 @@ def test_layers_answer_what_the_network_itself_says_of_them(kind: str, per_image
         ratio = wanted.sum(1) / (wanted > 0).sum(1).clip(1) / strongest.mean(0).numpy().clip(1e-9)
         np.testing.assert_allclose(found[name].stands_out[alive], ratio[alive], rtol=1e-3)
         assert found[name].layer == name
-    assert list(filters.layers(seeing, seeing.normalised(IMAGES[:1])[0])) == names
+    assert list(filters.layers(extractor, extractor.normalised(IMAGES[:1])[0])) == names
 
 
 def test_a_unit_sees_its_field_though_pictures_have_their_own_mean() -> None:
     """A stem of 3×3 filters; two more of them behind a pooling see 3 + 1 + 2·2·2 = 12 pixels."""
-    seeing = Seeing(expert(per_image_standardization=True).network)
-    found = filters.search(seeing, ["stem", "block1a"], [seeing.normalised(IMAGES)], n=2)
+    extractor = FeatureExtractor(expert(per_image_standardization=True).network)
+    found = filters.search(extractor, ["stem", "block1a"], [extractor.normalised(IMAGES)], n=2)
     for name, side in (("stem", 3), ("block1a", 12)):
         box = found[name].box[found[name].image >= 0]
         assert (box[:, 2:] - box[:, :2]).max() == side
 
 
 def test_layers_lose_their_weights_by_their_own_names() -> None:
-    seeing = Seeing(expert().network)
-    found = filters.excite(seeing, "block2a", [seeing.normalised(IMAGES)], n=1)
-    before = {name: value.clone() for name, value in seeing.state_dict().items()}
-    steps = filters.randomise(seeing, found, seed=2)
+    extractor = FeatureExtractor(expert().network)
+    found = filters.excite(extractor, "block2a", [extractor.normalised(IMAGES)], n=1)
+    before = {name: value.clone() for name, value in extractor.state_dict().items()}
+    steps = filters.randomise(extractor, found, seed=2)
     down = ["block2a", "block2a.inner", "block1a", "block1a.inner", "stem"]
     assert [step.layers for step in steps] == [tuple(down[: k + 1]) for k in range(5)]
-    assert all(torch.equal(value, before[name]) for name, value in seeing.state_dict().items())
-    own = filters.randomise(seeing, replace(found, layer="block1a.inner"), seed=2)
+    assert all(torch.equal(value, before[name]) for name, value in extractor.state_dict().items())
+    own = filters.randomise(extractor, replace(found, layer="block1a.inner"), seed=2)
     assert len(own) == 2
     assert np.nanmedian(steps[-1].deconvnet) < np.nanmedian(steps[0].deconvnet) < 1
     assert (np.abs(steps[-1].guided_size) <= 1).all() and not np.allclose(steps[-1].guided_size, steps[-1].guided)
 
 
 def test_the_default_is_the_last_maps_of_both_kinds() -> None:
-    assert Seeing(expert().network).choose(()) == ["block3a", "block4a"]
-    assert Seeing(expert("paper").network).choose(()) == ["conv2", "conv3"]
-    assert Seeing(expert("paper").network).choose(["full", "conv1"]) == ["conv1", "full"]
-    assert Seeing(expert().network).choose(["all"]) == [*OURS, "block4a"]
+    assert FeatureExtractor(expert().network).choose(()) == ["block3a", "block4a"]
+    assert FeatureExtractor(expert("paper").network).choose(()) == ["conv2", "conv3"]
+    assert FeatureExtractor(expert("paper").network).choose(["full", "conv1"]) == ["conv1", "full"]
+    assert FeatureExtractor(expert().network).choose(["all"]) == [*OURS, "block4a"]
 
 
 # --- the page -----------------------------------------------------------------------------------------------
@@ -131,8 +131,8 @@ def test_a_page_and_a_sheet_per_layer(duchenne: Call, model: Path, packed: Path,
     assert not re.search(r"<script|https?://|src=\"(?!data:)", page)
     assert page.index('id="stem"') < page.index('id="block4a"') and "no lie detector" in page
     anchors = re.findall(r'id="stem-(\d+)"', page)
-    seeing = Seeing(checkpoints.load(model)[0].network)
-    found = filters.excite(seeing, "stem", [seeing.normalised(IMAGES)], n=5)
+    extractor = FeatureExtractor(checkpoints.load(model)[0].network)
+    found = filters.excite(extractor, "stem", [extractor.normalised(IMAGES)], n=5)
     strength = np.nanmean(found.value, axis=1)
     assert [int(j) for j in anchors] == np.flatnonzero(~found.dead)[np.argsort(-strength[~found.dead])].tolist()
     assert "AU12" in page and "AU4" in page and "permutations" in page and "only its own" in page
