@@ -122,8 +122,8 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
         (("finetune", "--data", "units.csv", "-o", "x"), 1, "units.csv lacks the column emotion"),
         (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units chooses among action units"),
         (("finetune", "--data", "units.csv", "-o", "x", "--head", "units"), 1, "shows 4 people, 5 folds need as many"),
-        (("finetune", "--data", "levels.csv", "-o", "x", "--head", "units"), 1, "line 4, has '3' as AU1"),
-        (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is no copy of CK+ or DISFA"),
+        (("finetune", "--data", "levels.csv", "-o", "x", "--head", "units"), 1, "(not coded) as AU1, found '3'"),
+        (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is not a known copy of CK+ or DISFA"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_learnt(duchenne, place, monkeypatch, words, code, fault):

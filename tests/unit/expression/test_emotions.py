@@ -24,6 +24,7 @@ from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.faces import crops
 from duchenne.faces.follow import follow
+from duchenne.faces.reading import read_faces
 from duchenne.types import Array, FaceTrack, Signals
 from duchenne.video import images as pictures
 from makers import cut, make_video
@@ -314,7 +315,7 @@ def test_frames_are_not_kept(model: Path, smile: Path) -> None:
         alive.append(sum(type(each) is video.Frame for each in gc.get_objects()))
 
     gc.collect()
-    wish = emotions._Wish(all_faces=False, is_aligned=False, every=0.4, allow_truncated=False)
+    wish = emotions._Wish(all_faces=False, is_aligned=False, every=0.4, allow_truncated=False, read=read_faces)
     tally = emotions._Tally(lambda done: count() if done % 10 == 0 else None)
     for _ in emotions._all([smile], wish, tally):
         count()
