@@ -241,7 +241,7 @@ BASELINES = {
 }
 PEDFE = {
     "descriptors": "descriptors alone (nested; mean of five assignments, as below)",
-    "boosting:dynamics": "one booster, not told what it guesses of the emotion",
+    "boosting:dynamics": "one booster, not given its own emotion estimate",
     "boosting:dynamics+activity": "… and facial activity descriptors",
     "boosting:activity": "facial activity descriptors alone",
     "rank-svm:activity": "… rank SVM for pairs, linear SVM for single clips",
@@ -280,7 +280,7 @@ TASKS = {
     "table-single": "small network, twelve classes (single task)",
     "table-multi": "small network, two heads (multi-task)",
     "two-stage:linear-svm": "two stages, a linear SVM per emotion",
-    "conditioned:linear-svm": "one linear SVM, told the guessed emotion",
+    "conditioned:linear-svm": "one linear SVM, given the predicted emotion",
 }
 SASE = {
     "linear-svm": "linear SVM",
@@ -328,7 +328,7 @@ def pedfe_table(ours: dict[str, Any], run: dict[str, Any], cuts: dict[str, Any])
     first = [
         row("**default** (nested; one assignment to ten folds)", default["score"]),
         f"| default, only where it does not abstain, answers {sure['coverage']:.0%} | {sure['accuracy']:.3f} | {sure['auc']:.3f} | – | – |",
-        row(f"descriptors, told the emotion (other folds; {untold['accuracy']:.3f} untold)", told),
+        row(f"descriptors, given the emotion (other folds; {untold['accuracy']:.3f} without)", told),
     ]
     last = [
         f"| people: a single rater | {human['single_rater_accuracy']:.3f} | – | – | – |",
