@@ -110,7 +110,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 def split(net: LSTMPB) -> dict[str, Any]:
     """The network's weights as leaves of their own, as a port has them: one matrix for each input of an LSTM."""
-    h, grid = net.config.hidden, net.grid
+    h, grid = net.config.hidden_size, net.grid
 
     def leaf(tensor: Tensor) -> Tensor:
         return tensor.detach().clone().requires_grad_(True)
@@ -148,9 +148,9 @@ def naive_lstm(weight: tuple[Tensor, ...], first: Tensor, second: Tensor, memory
 def naive_error(config: LSTMPBConfig, weights: dict[str, Any], x: Tensor, pb: Tensor) -> Tensor:
     """Mean squared error of one sequence's (1, T, inputs) predictions, frame by frame, left to autograd."""
     linear = torch.nn.functional.linear
-    hidden = [x.new_zeros(1, config.hidden) for _ in weights["time"]]
+    hidden = [x.new_zeros(1, config.hidden_size) for _ in weights["time"]]
     memory = [each.clone() for each in hidden]
-    context, total = x.new_zeros(1, config.context), x.new_zeros(())
+    context, total = x.new_zeros(1, config.context_size), x.new_zeros(())
     for t in range(x.shape[1] - 1):
         seen = linear(x[:, t], *weights["x"])
         if config.reading == "rnnpb":
@@ -175,9 +175,9 @@ def naive_error(config: LSTMPBConfig, weights: dict[str, Any], x: Tensor, pb: Te
 def made(sizes: Sizes, reading: str, batch: int, frames: int | None = None) -> tuple[LSTMPB, Tensor, Tensor, Tensor]:
     """(network, x (B, T, 80), mask, PB (B, 64)) from a fixed seed."""
     torch.manual_seed(0)
-    net = LSTMPB(LSTMPBConfig(reading, hidden=sizes.hidden, layers=sizes.layers))
+    net = LSTMPB(LSTMPBConfig(reading, hidden_size=sizes.hidden, num_layers=sizes.layers))
     x = torch.tanh(torch.randn(batch, frames or sizes.frames, net.config.inputs).cumsum(dim=1) / 10)
-    return net, x, torch.ones(x.shape[:2], dtype=torch.bool), torch.randn(batch, net.config.pb) * 0.1
+    return net, x, torch.ones(x.shape[:2], dtype=torch.bool), torch.randn(batch, net.config.pb_size) * 0.1
 
 
 def same_mathematics(sizes: Sizes) -> dict[str, float]:
@@ -221,8 +221,8 @@ def flops(config: LSTMPBConfig, frames: int, learn: bool = True) -> float:
 
     Each layer has two LSTMs of 4H gates on 2H inputs; beside them the context's two ways and the ways in and out.
     """
-    h, c, n = config.hidden, config.context, config.inputs
-    per_frame = 2 * (config.layers * 2 * 4 * h * 2 * h + 2 * c * h + 2 * n * h)
+    h, c, n = config.hidden_size, config.context_size, config.inputs
+    per_frame = 2 * (config.num_layers * 2 * 4 * h * 2 * h + 2 * c * h + 2 * n * h)
     return (3.0 if learn else 2.0) * frames * per_frame
 
 

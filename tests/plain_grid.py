@@ -30,7 +30,7 @@ def frame(
     depth = grid.context_in @ context + (0 if below is None else below)
     depth_memory = torch.zeros_like(depth)
     new_hidden, new_memory = [], []
-    for layer in range(grid.layers):
+    for layer in range(grid.num_layers):
         h, m = lstm(grid.time_weight[layer], grid.time_bias[layer], depth, hidden[layer], memory[layer])
         depth, depth_memory = lstm(grid.depth_weight, grid.depth_bias, h, depth, depth_memory)
         new_hidden.append(h)
@@ -61,9 +61,9 @@ def run_pb(model: LSTMPB, x: Tensor, pb: Tensor) -> Tensor:
     """Predictions (T, inputs) of one clip x (T, inputs) where every frame has a PB vector of its own, (T, pb)."""
     grid, reading = model.grid, model.config.reading
     zero = x.new_zeros
-    hidden = [zero(grid.hidden) for _ in range(grid.layers)]
-    memory = [zero(grid.hidden) for _ in range(grid.layers)]
-    context, rows = zero(grid.context), []
+    hidden = [zero(grid.hidden_size) for _ in range(grid.num_layers)]
+    memory = [zero(grid.hidden_size) for _ in range(grid.num_layers)]
+    context, rows = zero(grid.context_size), []
     for t in range(len(x)):
         seen = model.from_x.weight @ x[t] + model.from_x.bias
         if reading == "rnnpb":

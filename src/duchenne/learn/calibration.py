@@ -46,6 +46,14 @@ def abstention_margin(p: Array, y: Array, target: float) -> float:
     return 0.0 if keep == len(y) - 1 else float(sure[order][keep])
 
 
+def calibrate(z: Array, y: Array) -> tuple[float, float, float, Array]:
+    """(slope, intercept, abstention margin, P(genuine) (N,)) from log-odds z (N,) of people left out; NaN: unknown."""
+    known = np.isfinite(z)
+    slope, intercept = platt(z[known], y[known])
+    p = sigmoid(slope * z + intercept)
+    return slope, intercept, abstention_margin(p[known], y[known], TARGET_ACCURACY), p
+
+
 def logit(p: Array) -> Array:
     """Log-odds of probabilities, which may be 0 or 1."""
     p = np.clip(p, 1e-6, 1 - 1e-6)

@@ -1,4 +1,4 @@
-"""Why an LSTM-PB leans to genuine or posed, in words: what went otherwise than expected, or numbers of a PB vector."""
+"""Evidence of an LSTM-PB: movement that the network did not expect, or numbers of a PB vector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from duchenne.plots.text import toward
 from duchenne.types import Array, Evidence
 
 _MOST = 4  # numbers of a PB vector that are shown
-#: What a frame's numbers are of, two per point (`features.points40`), then the head's six (`align.HEAD_NAMES`).
+#: The regions of a frame's numbers, two per point (`features.points40`), then the head's six (`align.HEAD_NAMES`).
 REGIONS = {
     "Brows": range(20),
     "Nose": range(20, 32),
@@ -20,39 +20,40 @@ REGIONS = {
 
 
 def of_regions(shares: Array, fps: float) -> tuple[Evidence, ...]:
-    """The regions of the face: shares (T, D) of every number of every frame in the log-odds, `fps` frames/s."""
-    found = [_region(name, shares[:, list(at)], fps) for name, at in REGIONS.items() if at[-1] < shares.shape[1]]
-    return tuple(sorted(found, key=lambda item: -abs(item.contribution)))
+    """Evidence by region of the face: shares (T, D) of the log-odds by frame and number, `fps` frames/s."""
+    items = [_region(name, shares[:, list(at)], fps) for name, at in REGIONS.items() if at[-1] < shares.shape[1]]
+    return tuple(sorted(items, key=lambda item: -abs(item.contribution)))
 
 
 def _region(name: str, shares: Array, fps: float) -> Evidence:
     over_time = shares.sum(axis=1)
     pull, at = float(over_time.sum()), int(np.argmax(np.sign(over_time.sum()) * over_time))
     text = (
-        f"How the {name.lower()} went on, against what the networks expect of any face, speaks for {toward(pull)}, "
-        f"most at {at / fps:.1f} s of what was judged."
+        f"How the {name.lower()} moved, compared with what the networks expect of any face, speaks for {toward(pull)}, "
+        f"most at {at / fps:.1f} s."
     )
     feature, key = f"{name}: movement against expectation", f"lstm-pb.{name.lower()}"
     return Evidence(feature=feature, descriptor=key, value=pull, contribution=pull, text=text)
 
 
-def of_numbers(values: Array, shares: Array, typical: Array | None, judge: str) -> tuple[Evidence, ...]:
-    """The numbers of a PB vector that weighed most, which mean nothing that a person could name: values (D,), shares
-    (D,) of the log-odds, `typical` (2, D) of posed and spontaneous training clips; None where the vector was read from
-    the first two frames. `judge` says what judged them."""
+def of_numbers(values: Array, shares: Array, typical: Array | None, classifier: str) -> tuple[Evidence, ...]:
+    """The numbers of a PB vector with the largest shares; they have no meaning on the face. values (D,), shares (D,)
+    of the log-odds, `typical` (2, D) of posed and spontaneous training clips, None where the vector was read from the
+    first two frames; `classifier` in words."""
     order = [int(i) for i in np.argsort(-np.abs(shares), kind="stable")[:_MOST]]
     return tuple(
-        _number(i, float(values[i]), float(shares[i]), None if typical is None else typical[:, i], judge) for i in order
+        _number(i, float(values[i]), float(shares[i]), None if typical is None else typical[:, i], classifier)
+        for i in order
     )
 
 
-def _number(i: int, value: float, pull: float, typical: Array | None, judge: str) -> Evidence:
+def _number(i: int, value: float, pull: float, typical: Array | None, classifier: str) -> Evidence:
     basis = "read from the clip's first two frames alone"
     if typical is not None:
         basis = (
             f"the value with which the network predicts this clip best; {typical[0]:.3g} on average in the posed "
             f"training clips and {typical[1]:.3g} in the spontaneous ones"
         )
-    text = f"{value:.3g}, {basis}. It was judged by {judge} and speaks for {toward(pull)}."
+    text = f"{value:.3g}, {basis}. It is weighed by {classifier} and speaks for {toward(pull)}."
     feature = f"Parametric bias, number {i + 1}"
     return Evidence(feature=feature, descriptor=f"lstm-pb.{i}", value=value, contribution=pull, text=text)

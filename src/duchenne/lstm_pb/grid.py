@@ -1,15 +1,15 @@
-"""2D Grid LSTM with a context loop, over whole sequences, with its gradient written out.
+"""2D Grid LSTM with a context loop, over whole sequences, with a hand-written gradient.
 
 Kalchbrenner, Danihelka & Graves, "Grid Long Short-Term Memory", arXiv:1507.01526 (2015). A frame passes L layers. In
 each, a time LSTM reads the depth state from below and its own state of the frame before; then a depth LSTM reads the
-*new* time state and the depth state from below, and hands its state upwards. The depth weights are one set for all
-layers. What goes in at the bottom is a_t = V_t + W_c c_{t-1}; the top's state g_t adds to U_t; the context is read
-from the sum, c_t = W_k (U_t + g_t), or from the rectified grid alone, c_t = W_k relu(g_t) (see `lstm_pb`).
+*new* time state and the depth state from below, and passes its state upwards. All layers share the depth weights. The
+input at the bottom is a_t = V_t + W_c c_{t-1}; the top's state g_t adds to U_t; the context is read from the sum,
+c_t = W_k (U_t + g_t), or from the rectified grid alone, c_t = W_k relu(g_t) (see `lstm_pb.network`).
 
 Autograd over 8 small products per frame spends its time on rank-one updates of 10 million weights. Here each gate
-block is one product with [below; own], taken by the kernel that is quickest for its size, and the weights' gradients
-of many frames are one product. All slopes of the gates are made for a block of frames at once, so that going back
-through a cell is two products and a few multiplications. Everything that is fed in is differentiable once.
+block is one product with [below; own], by the fastest kernel for its size, and the weights' gradients of many frames
+are one product. The gates' derivatives are computed for a block of frames at once, so that the backward pass of a cell
+is two products and a few multiplications. All inputs are differentiable once.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: Rows (frames times clips) whose gate gradients are held before they become one product per layer; bounds the backward
-#: pass's memory. And the gates' slopes that are made at once, which should stay in the cache until they are used.
+#: Rows (frames times clips) whose gate gradients are collected for one product per layer; bounds the backward pass's
+#: memory. And the derivatives of gates that are computed at once, which should stay in the CPU's cache until used.
 _BLOCK, _SLOPES = 2048, 2**19
-#: Weights of at least so many numbers are worth a kernel of their own, and repacking or turning for so many frames.
+#: Weights of at least so many numbers get a special kernel, and are repacked or transposed for at least so many frames.
 _BIG, _LONG = 2**19, 24
-#: From here on a sigmoid and three passes are quicker than torch's tanh.
+#: From here on a sigmoid and three passes are faster than torch's tanh.
 _WIDE, _MINUS = 2**13, torch.tensor(-1.0)
 #: torch's own compiler uses these two; where a build lacks them the products are ordinary ones.
 _ONEDNN = torch.ops.mkldnn
 
 
 class GridLSTM(nn.Module):
-    """The recurrence of L layers of width H and a context of C numbers; no inputs and no outputs of its own."""
+    """The recurrence of L layers of width H and a context of C numbers, without input and output layers."""
 
-    def __init__(self, hidden: int = 512, layers: int = 4, context: int = 64) -> None:
+    def __init__(self, hidden_size: int = 512, num_layers: int = 4, context_size: int = 64) -> None:
         super().__init__()
-        self.hidden, self.layers, self.context = hidden, layers, context
-        self.time_weight = nn.Parameter(torch.empty(layers, 4 * hidden, 2 * hidden))  # gates i, f, o, g
-        self.time_bias = nn.Parameter(torch.empty(layers, 4 * hidden))
-        self.depth_weight = nn.Parameter(torch.empty(4 * hidden, 2 * hidden))
-        self.depth_bias = nn.Parameter(torch.empty(4 * hidden))
-        self.context_in = nn.Parameter(torch.empty(hidden, context))
-        self.context_out = nn.Parameter(torch.empty(context, hidden))
+        h, self.hidden_size, self.num_layers, self.context_size = hidden_size, hidden_size, num_layers, context_size
+        self.time_weight = nn.Parameter(torch.empty(num_layers, 4 * h, 2 * h))  # gates i, f, o, g
+        self.time_bias = nn.Parameter(torch.empty(num_layers, 4 * h))
+        self.depth_weight = nn.Parameter(torch.empty(4 * h, 2 * h))
+        self.depth_bias = nn.Parameter(torch.empty(4 * h))
+        self.context_in = nn.Parameter(torch.empty(h, context_size))
+        self.context_out = nn.Parameter(torch.empty(context_size, h))
         self.reset()
 
     def reset(self) -> None:
         """Uniform in ±1/sqrt(fan-in); the forget gates of the time LSTMs start at bias 1."""
         for weight in self.parameters():
-            bound = 1 / math.sqrt(weight.shape[-1] if weight.dim() > 1 else 2 * self.hidden)
+            bound = 1 / math.sqrt(weight.shape[-1] if weight.dim() > 1 else 2 * self.hidden_size)
             nn.init.uniform_(weight, -bound, bound)
         with torch.no_grad():
             self.time_bias.zero_()
             self.depth_bias.zero_()
-            self.time_bias[:, self.hidden : 2 * self.hidden] = 1.0
+            self.time_bias[:, self.hidden_size : 2 * self.hidden_size] = 1.0
 
     def start(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Zero state: time hidden (L, H, B), time memory (L, H, B), context (C, B)."""
         like = self.time_weight
-        states = like.new_zeros(2, self.layers, self.hidden, batch)
-        return states[0], states[1], like.new_zeros(self.context, batch)
+        states = like.new_zeros(2, self.num_layers, self.hidden_size, batch)
+        return states[0], states[1], like.new_zeros(self.context_size, batch)
 
     def forward(
         self,
@@ -75,8 +75,8 @@ class GridLSTM(nn.Module):
         """(hidden sequence (T, H, B), state after it).
 
         `below` is V and `beside` is U, each (T, H, B) or None for zero. `through` reads the context from U + g, else
-        from relu(g) alone, which then is the hidden sequence too. No gradient flows into `state`, so that a long
-        sequence can be learnt piece by piece.
+        from relu(g) alone, which then is the hidden sequence too. No gradient flows into `state`, as in truncated
+        backpropagation through time.
         """
         h, m, c = state if state is not None else self.start(batch)
         out, h, m, c = _Recurrence.apply(  # type: ignore[no-untyped-call]
@@ -87,8 +87,8 @@ class GridLSTM(nn.Module):
 
 
 class _Recurrence(torch.autograd.Function):
-    """Inside, states lie as rows (B, H), and x holds [h_t; depth state from below; h_{t-1}] of each time LSTM, so that
-    what either LSTM of a layer reads is one piece of it."""
+    """Inside, states are rows (B, H), and x holds [h_t; depth state from below; h_{t-1}] of each time LSTM, so that the
+    input of either LSTM of a layer is one slice of it."""
 
     @staticmethod
     def forward(ctx: Any, below: Any, beside: Any, *rest: Any) -> Any:
@@ -97,7 +97,7 @@ class _Recurrence(torch.autograd.Function):
         keep, learn = any(ctx.needs_input_grad), any(ctx.needs_input_grad[2:8])
 
         def frames(kept: bool, *shape: int) -> Tensor:
-            """One entry per frame and one more; all of them the same one where none is kept."""
+            """One entry per frame and one more; views of a single one where none is kept."""
             made: Tensor = time_weight.new_empty(steps + 1 if kept else 1, *shape)
             return made.expand(steps + 1, *shape)
 
@@ -150,7 +150,7 @@ class _Recurrence(torch.autograd.Function):
         sums = _Sums(time_weight, depth_weight, context_in, context_out) if learn else None
         time = [_product(weight.T, batch, steps) for weight in time_weight]
         depth = _product(depth_weight.T, batch, steps)
-        d_below, d_beside = (made(grad.shape) if wanted else None for wanted in ctx.needs_input_grad[:2])
+        d_below, d_beside = (made(grad.shape) if needed else None for needed in ctx.needs_input_grad[:2])
         few = max(1, min(steps, _SLOPES // (8 * layers * batch * size)))
         block = max(few, min(steps, _BLOCK // batch)) if learn else few
         z = grad.new_empty(2 * layers, block, batch, 4 * size)
@@ -185,21 +185,18 @@ class _Recurrence(torch.autograd.Function):
                 d_below[start:end] = bottoms[:n]
             if sums is not None:
                 sums.add(z[:, :n], x[:, start:end], bottoms[:n], contexts[start:end], ups[:n], read[start:end])
-        weights = sums.found() if sums is not None else (None,) * 6
+        weights = sums.gradients() if sums is not None else (None,) * 6
         d_below, d_beside = (None if d is None else d.transpose(1, 2) for d in (d_below, d_beside))
         return d_below, d_beside, *weights, None, None, None, None, None, None
 
 
 class _Sums:
-    """Gradients of the weights, gathered over blocks of frames."""
+    """Gradients of the weights, summed over blocks of frames."""
 
     def __init__(self, time_weight: Tensor, depth_weight: Tensor, context_in: Tensor, context_out: Tensor) -> None:
         self.time, self.depth = torch.zeros_like(time_weight), torch.zeros_like(depth_weight)
-        self.time_bias, self.depth_bias = (
-            time_weight.new_zeros(time_weight.shape[:2]),
-            depth_weight.new_zeros(len(depth_weight)),
-        )
-        self.inside, self.outside = torch.zeros_like(context_in), torch.zeros_like(context_out)
+        self.time_bias, self.depth_bias = torch.zeros_like(time_weight[..., 0]), torch.zeros_like(depth_weight[:, 0])
+        self.context_in, self.context_out = torch.zeros_like(context_in), torch.zeros_like(context_out)
 
     def add(self, z: Tensor, x: Tensor, bottoms: Tensor, contexts: Tensor, ups: Tensor, read: Tensor) -> None:
         """One product over all frames and clips of a block, per LSTM."""
@@ -211,23 +208,23 @@ class _Sums:
             ):
                 total.addmm_(to.T, part)
                 bias += to.sum(dim=0)
-        self.inside.addmm_(bottoms.flatten(0, 1).T, contexts.flatten(0, 1))
-        self.outside.addmm_(ups.flatten(0, 1).T, read.flatten(0, 1))
+        self.context_in.addmm_(bottoms.flatten(0, 1).T, contexts.flatten(0, 1))
+        self.context_out.addmm_(ups.flatten(0, 1).T, read.flatten(0, 1))
 
-    def found(self) -> tuple[Tensor, ...]:
-        return self.time, self.time_bias, self.depth, self.depth_bias, self.inside, self.outside
+    def gradients(self) -> tuple[Tensor, ...]:
+        return self.time, self.time_bias, self.depth, self.depth_bias, self.context_in, self.context_out
 
 
 def _product(weight: Tensor, batch: int, steps: int) -> Callable[..., Tensor]:
-    """(x (B, K), bias or None) → x @ weight.T + bias (B, N), as quick as torch can be made to be.
+    """(x (B, K), bias or None) → x @ weight.T + bias (B, N), by the fastest kernel of torch for these sizes.
 
-    One row is a matter of reading the weights: a batched product over slices of them, its vector's strides as below,
-    reads nearly as fast as the memory can and with a thread per slice; torch's matrix-vector product takes twice as
-    long, on one. With more rows oneDNN is half as quick again as the BLAS if its weights are packed beforehand.
+    One row is limited by reading the weights: a batched product over slices of them, with the vector's strides as
+    below, reads nearly at memory bandwidth with a thread per slice; torch's matrix-vector product takes twice as long,
+    on one thread. With more rows oneDNN is 1.5 times as fast as the BLAS if its weights are packed beforehand.
     """
-    (n, k), torn = weight.shape, not weight.is_contiguous()
+    (n, k), strided = weight.shape, not weight.is_contiguous()
     big, long = weight.numel() >= _BIG and weight.device.type == "cpu", steps >= _LONG
-    if big and batch == 1 and (long or not torn):
+    if big and batch == 1 and (long or not strided):
         slices = 4 if n % 4 == 0 else 2
         parts = weight.contiguous().view(slices, n // slices, k)
 
@@ -243,7 +240,7 @@ def _product(weight: Tensor, batch: int, steps: int) -> Callable[..., Tensor]:
 
 
 def _mix(rows: Tensor | None, t: int, context: Tensor, weight: Tensor, out: Tensor) -> None:
-    """What goes in at the bottom: out = rows[t] + context @ weight.T."""
+    """The input at the bottom: out = rows[t] + context @ weight.T."""
     if rows is None:
         torch.mm(context, weight.T, out=out)
     else:
@@ -271,9 +268,9 @@ def _cell(y: Tensor, gate: Tensor, before: Tensor, memory: Tensor, bent: Tensor,
 
 
 def _slopes(kept: tuple[Tensor, ...], start: int, z: Tensor, slopes: Tensor) -> None:
-    """For the frames from `start` on, of all LSTMs: into `z` (2L, T, B, 4H) what the gradient at the memory (i, f, g)
-    or at the hidden state (o) times is that at the gates' inputs; into `slopes` (2L, T, B, H) what the gradient at the
-    hidden state times is that at the memory. `kept`: gates, tanh of the memories, memories of time and of depth."""
+    """Derivatives for the frames from `start` on, of all LSTMs: into `z` (2L, T, B, 4H) of the memory (i, f, g) or the
+    hidden state (o) by the gates' inputs; into `slopes` (2L, T, B, H) of the hidden state by the memory. `kept`: gates,
+    tanh of the memories, memories of time and of depth."""
     size, part = slopes.shape[-1], slice(start, start + z.shape[1])
     gate, bent, time_m, depth_m = (v[part].transpose(0, 1) for v in kept)
     s, to_g = gate[..., : 3 * size], z[..., 3 * size :]
@@ -291,7 +288,7 @@ def _slopes(kept: tuple[Tensor, ...], start: int, z: Tensor, slopes: Tensor) -> 
 
 
 def _back(z: Tensor, slope: Tensor, gate: Tensor, d_hidden: Tensor, d_memory: Tensor) -> None:
-    """`z` (B, 4H), as `_slopes` left it, becomes the gradient at the gates' inputs; `d_memory` that of the memory
+    """`z` (B, 4H), filled by `_slopes`, becomes the gradient at the gates' inputs; `d_memory` that of the memory
     before."""
     size = d_memory.shape[1]
     to_i, to_f, to_o, to_g = z.view(-1, 4, size).unbind(1)

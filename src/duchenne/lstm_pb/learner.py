@@ -1,7 +1,8 @@
-"""Learning one network of `lstm_pb.network` and the PB vectors of its clips."""
+"""Training one network of `lstm_pb.network` and the PB vectors of its clips."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,15 +17,15 @@ from duchenne.types import Array
 
 
 class PBLearner:
-    """A network and the PB vectors it is learnt with: one per clip, or one per class (published-code)."""
+    """A network and the PB vectors trained with it: one per clip, or one per class (published-code)."""
 
     def __init__(
-        self, recipe: PBRecipe, sequences: Sequence[Array], labels: Array, held: Sequence[int] | Array = ()
+        self, recipe: PBRecipe, sequences: Sequence[Array], labels: Array, held_out: Sequence[int] | Array = ()
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.sequences, self.labels = recipe, list(sequences), np.asarray(labels, int)
-        self.held = np.asarray(held, int)
-        self.learnt = np.setdiff1d(np.arange(len(self.sequences)), self.held)
+        self.held_out = np.asarray(held_out, int)
+        self.train = np.setdiff1d(np.arange(len(self.sequences)), self.held_out)
         self.network = LSTMPB(recipe.config)
         self.by_class = recipe.reading == "published-code"
         self.pb = torch.zeros(2 if self.by_class else len(self.sequences), recipe.pb_size)
@@ -36,10 +37,10 @@ class PBLearner:
         )
 
     def epoch(self, rng: np.random.Generator, lr_scale: float) -> Iterator[float]:
-        """One pass over the clips that are learnt from, in batches of about equal length."""
+        """One pass over the training clips, in batches of about equal length."""
         self.network.train()
         optim.set_learning_rate(self.optimiser, self.recipe.learning_rate * lr_scale)
-        for rows in in_batches(self.sequences, self.learnt, self.recipe.batch_size, rng):
+        for rows in in_batches(self.sequences, self.train, self.recipe.batch_size, rng):
             yield self._step(rows, lr_scale)
 
     def _step(self, rows: Array, lr_scale: float) -> float:
@@ -49,9 +50,9 @@ class PBLearner:
         error = prediction_error(self.network(x, pb)[0], x, mask)
         loss = optim.descend(error.mean(), self.optimiser, self.network, max_norm=5.0)
         assert pb.grad is not None
-        # the mean over the batch is the weights' affair; each PB vector follows its own clip's error
-        slope = pb.grad * len(rows) * self.recipe.config.inputs
-        step = torch.zeros_like(self.pb).index_add_(0, which, slope)
+        # the weights follow the mean over the batch, each PB vector its own clip's error
+        gradient = pb.grad * len(rows) * self.recipe.config.inputs
+        step = torch.zeros_like(self.pb).index_add_(0, which, gradient)
         count = torch.zeros(len(self.pb)).index_add_(0, which, torch.ones(len(rows))).clamp(min=1)
         self.pb -= self.recipe.pb_learning_rate * lr_scale * step / count[:, None]
         return loss
@@ -59,20 +60,20 @@ class PBLearner:
     @torch.no_grad()
     def score(self) -> float:
         """Prediction error on the people held out, with PB at zero; NaN where there are none."""
-        found = np.full(len(self.sequences), np.nan)
-        for rows in in_batches(self.sequences, self.held, 64, np.random.default_rng(0)) if len(self.held) else ():
+        if not len(self.held_out):
+            return math.nan
+        error = np.zeros(len(self.sequences))
+        for rows in in_batches(self.sequences, self.held_out, 64, np.random.default_rng(0)):
             x, mask = self._tensors(rows)
-            found[rows] = prediction_error(
-                self.network(x, x.new_zeros(len(x), self.recipe.pb_size))[0], x, mask
-            ).numpy()
-        return float(found[self.held].mean()) if len(self.held) else float("nan")
+            error[rows] = prediction_error(self.network(x, torch.zeros(len(x), self.pb.shape[1]))[0], x, mask).numpy()
+        return float(error[self.held_out].mean())
 
     def state(self) -> dict[str, Tensor]:
         """Weights, PB vectors and the optimiser's moments."""
         return optim.state({"network": self.network}, self.optimiser) | {"pb": self.pb}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up a `state`."""
+        """Load a `state`."""
         optim.restore({"network": self.network}, self.optimiser, state)
         self.pb.copy_(state["pb"])
 

@@ -1,14 +1,14 @@
-"""LSTM-PB as a method: learn to predict movement, recognise a clip's parametric bias, tell genuine from posed by it.
+"""LSTM-PB as a classifier: predict the movement, recognise a clip's parametric bias (PB), classify the PB vector.
 
-Huynh & Kim (ICCV Workshops 2017) train one network per emotion and tell the PB vectors of augmented copies apart by
+Huynh & Kim (ICCV Workshops 2017) train one network per emotion and classify the PB vectors of augmented copies by
 boosting. The readings `paper`, `published-code` and `rnnpb` are those of `lstm_pb.network`. `solved` is ours: a bag of
-networks whose PB has an exact solution, so that labels can shape what it means (`solved_network`, `solved_learner`).
+networks whose PB has a closed-form solution, so that labels can shape it (`solved_network`, `solved_learner`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,18 +18,18 @@ from duchenne.errors import InputError
 from duchenne.features.sequences import LEAST, SequenceReader, in_batches, jittered, padded
 from duchenne.learn import pieces
 from duchenne.learn.boosting import Recipe, boost
-from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
+from duchenne.learn.calibration import calibrate, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
-from duchenne.learn.loop import Learner, fit
+from duchenne.learn.loop import Learner, OnEpoch, Row, fit
 from duchenne.lstm_pb import evidence
 from duchenne.lstm_pb.learner import PBLearner
 from duchenne.lstm_pb.network import LSTMPB, first_step, recognise
 from duchenne.lstm_pb.recipe import PBRecipe
-from duchenne.lstm_pb.scorer import Plain, Scorer, score_rows
+from duchenne.lstm_pb.scorer import NetworkHead, Scorer, score_rows
 from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.lstm_pb.solved_network import SolvedBag
-from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, Sample
+from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, Sample, readable
 
 _BOOSTING = Recipe(
     n_estimators=200, max_depth=2, learning_rate=0.05, subsample=0.5, colsample_bytree=0.3, reg_lambda=10.0
@@ -40,13 +40,13 @@ _BOOSTING = Recipe(
 class PBModel(Classifier):
     """LSTM-PB networks, and scorers of the PB vectors that they recognise.
 
-    networks, scorers  by emotion, "" for the ones of all emotions: PB vectors of two networks cannot be compared
-    class_pb           float32 (2, pb) of each network: PB vectors learnt for posed and genuine; (0, pb) for readings
-                       that learn none
-    typical            float32 (2, D) of each network: what generation starts from, `class_pb` or the mean PB vectors
-                       of the posed and of the genuine training clips
-    out_of_fold        P(genuine) of the clips given to `fit_table`, by a scorer that had not seen the person (and of
-                       solved by a network that had not either); NaN where there is none
+    networks, scorers  by emotion, or "" for all emotions: PB vectors of two networks are not comparable
+    class_pb           float32 (2, pb) per network: PB vectors trained for posed and genuine; (0, pb) for readings
+                       without them
+    typical            float32 (2, D) per network: where generation starts, `class_pb` or the mean PB vectors of the
+                       posed and of the genuine training clips
+    out_of_fold        P(genuine) of the clips given to `fit_table`, by a scorer (and with solved by a network) trained
+                       on other people; NaN where there is none
     """
 
     format: ClassVar[str] = "duchenne-lstm-pb"
@@ -61,65 +61,66 @@ class PBModel(Classifier):
     margin: float = 0.0
     out_of_fold: Array | None = None
     facts: Json = field(default_factory=dict)
-    curves: dict[str, list[Json]] = field(default_factory=dict)
-    on_epoch: Any = None
+    curves: dict[str, list[Row]] = field(default_factory=dict)
+    on_epoch: OnEpoch | None = None
 
     @property
     def reader(self) -> SequenceReader:
         """What is read of a clip."""
         return SequenceReader(self.recipe.fps, self.recipe.head, self.recipe.pose)
 
+    @property
+    def needs_emotions(self) -> bool:
+        """Of networks per emotion."""
+        return self.recipe.per_emotion
+
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on sequences (N,) of float32 (T, D), None where a clip is too short. InputError with too few people."""
-        usable = np.array([each is not None for each in x])
+        usable = readable(x)
+        where = self._network_names(len(x), emotions)[usable]
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
-        what = np.full(len(y), "") if emotions is None else np.asarray(emotions).astype(str)[usable]
-        where = what if self.recipe.per_emotion else np.full(len(y), "")
         self._check(y, groups, where)
         z = np.full(len(y), np.nan)
+        fit_one = self._fit_bag if self.recipe.reading == "solved" else self._fit_network
         for name in np.unique(where).tolist():
-            mine = np.flatnonzero(where == name)
-            learn = self._learn_bag if self.recipe.reading == "solved" else self._learn
-            z[mine] = learn(name, x[mine], y[mine], groups[mine])
-        rows, of = self._vectors(x, where, self.recipe.seed)
-        self.typical = {name: self._typical(name, rows, y[of], where[of]) for name in self.networks}
+            rows = np.flatnonzero(where == name)
+            z[rows] = fit_one(name, x[rows], y[rows], groups[rows])
+        vectors, of = self._vectors(x, where, self.recipe.seed)
+        self.typical = {name: self._typical(name, vectors, y[of], where[of]) for name in self.networks}
         if self.recipe.reading != "solved":
-            z = self._judged_without_them(rows, of, y, groups, where)
-            self.scorers = self._fit_scorers(rows, y[of], where[of], np.ones(len(of), bool))
-        judged = np.isfinite(z)  # a fold may have had one class only of an emotion
-        self.slope, self.intercept = platt(z[judged], y[judged])
-        p = sigmoid(self.slope * z + self.intercept)
-        self.margin = abstention_margin(p[judged], y[judged], TARGET_ACCURACY)
+            z = self._cross_validate(vectors, of, y, groups, where)
+            self.scorers = self._fit_scorers(vectors, y[of], where[of])
+        self.slope, self.intercept, self.margin, p = calibrate(z, y)  # NaN: a fold without both labels of an emotion
         self.out_of_fold = np.full(len(usable), np.nan)
         self.out_of_fold[usable] = p
         self.facts = {**self.facts, "people": len(np.unique(groups)), "clips": len(y), "genuine": int(y.sum())}
         return self
 
-    def _judged_without_them(self, rows: Array, of: Array, y: Array, groups: Array, where: Array) -> Array:
-        """float64 (N,): log-odds of each clip by scorers of other people's PB vectors."""
+    def _network_names(self, n: int, emotions: Array | None) -> Array:
+        """(n,): which network each clip is for."""
+        return np.full(n, "") if emotions is None or not self.recipe.per_emotion else np.asarray(emotions).astype(str)
+
+    def _cross_validate(self, vectors: Array, of: Array, y: Array, groups: Array, where: Array) -> Array:
+        """float64 (N,): log-odds of each clip by scorers fitted on the PB vectors of other people."""
         z = np.full(len(y), np.nan)
         for train, test in person_folds(groups, 5, self.recipe.seed):
-            here = np.isin(of, test)
-            scorers = self._fit_scorers(rows, y[of], where[of], np.isin(of, train))
-            score = score_rows(scorers, rows[here], where[of[here]])
-            z[test] = np.bincount(of[here], score, minlength=len(y))[test] / np.bincount(of)[test]
+            fitted, scored = np.isin(of, train), np.isin(of, test)
+            scorers = self._fit_scorers(vectors[fitted], y[of][fitted], where[of][fitted])
+            score = score_rows(scorers, vectors[scored], where[of[scored]])
+            z[test] = np.bincount(of[scored], score, minlength=len(y))[test] / np.bincount(of)[test]
         return z
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
-        """float64 (N, 2): P(posed), P(genuine); NaN for clips that are too short. A model of networks per emotion must
-        be told the `emotions` (N,); an emotion that it has no network for is not answered. InputError before `fit`."""
+        """float64 (N, 2): P(posed), P(genuine); NaN for clips that are too short, and for emotions without a network:
+        networks per emotion need `emotions` (N,). InputError before `fit`."""
         if not self.networks:
             raise InputError("This model has not been fitted; call fit or load a trained one.")
         out = np.full((len(x), 2), np.nan)
-        where = (
-            np.full(len(x), "") if not self.recipe.per_emotion or emotions is None else np.asarray(emotions).astype(str)
-        )
-        usable = np.flatnonzero(
-            [each is not None and name in self.networks for each, name in zip(x, where, strict=True)]
-        )
+        where = self._network_names(len(x), emotions)
+        usable = np.flatnonzero(readable(x) & np.isin(where, list(self.networks)))
         if len(usable):
-            rows, of = self._vectors(x[usable], where[usable], self.recipe.seed + 1)
-            z = np.bincount(of, score_rows(self.scorers, rows, where[usable][of])) / np.bincount(of)
+            vectors, of = self._vectors(x[usable], where[usable], self.recipe.seed + 1)
+            z = np.bincount(of, score_rows(self.scorers, vectors, where[usable][of])) / np.bincount(of)
             p = sigmoid(self.slope * z + self.intercept)
             out[usable] = np.column_stack([1 - p, p])
         return out
@@ -128,10 +129,10 @@ class PBModel(Classifier):
         """float64 (N, D): what each number of `vectors` adds to the log-odds, mean over the copies of each clip;
         `where` (N,) are names of networks."""
         where = np.full(len(x), "") if where is None else where
-        rows, of = self._vectors(x, where, self.recipe.seed + 1)
-        terms = np.zeros_like(rows)
+        vectors, of = self._vectors(x, where, self.recipe.seed + 1)
+        terms = np.zeros_like(vectors)
         for name, scorer in self.scorers.items():
-            terms[where[of] == name] = scorer.terms(rows[where[of] == name])
+            terms[where[of] == name] = scorer.terms(vectors[where[of] == name])
         return np.asarray(self.slope * terms.reshape(len(x), self.recipe.augmented_copies, -1).mean(axis=1))
 
     def vectors(self, x: Array, where: Array | None = None) -> Array:
@@ -141,48 +142,47 @@ class PBModel(Classifier):
 
     def recognise(self, track: Sample, network: str = "") -> Array:
         """float64 (pb,): the PB vector of one track, by the network of that name. InputError where it is too short."""
-        return np.asarray(self.vectors(self._one(track), np.array([network]))[0])
+        return np.asarray(self.vectors(self.sequence(track), np.array([network]))[0])
 
     def predictions(self, track: Sample, network: str = "") -> tuple[Array, Array]:
-        """(x, predicted), float64 (T, D) each, as `plots.prediction` takes them: what is read of a track, and, in row
-        t, what the network with the PB vector that it recognised expected of frame t + 1."""
-        x, which = self._one(track), self.networks[network]
+        """(x, predicted), float64 (T, D) each, for `plots.prediction`: what is read of a track, and, in row t, frame
+        t + 1 as the network predicts it with the PB vector that it recognised."""
+        x, net = self.sequence(track), self.networks[network]
         values, mask = map(torch.from_numpy, padded(list(x)))
-        if isinstance(which, SolvedBag):
-            said = which.predict(values, mask)
+        if isinstance(net, SolvedBag):
+            predicted = net.predict(values, mask)
         else:
             pb = torch.from_numpy(self.vectors(x, np.array([network]))).float()  # recognition needs gradients
             with torch.no_grad():
-                said = which(values, pb)[0]
-        return x[0].astype(float), said[0].double().numpy()
+                predicted = net(values, pb)[0]
+        return x[0].astype(float), predicted[0].double().numpy()
 
-    def _one(self, track: Sample) -> Array:
+    def sequence(self, track: Sample) -> Array:
+        """object (1,): `table` of one track; InputError where it is too short."""
         x = self.table([track])
         if x[0] is None:
-            raise InputError(f"{track.source} is too short: {LEAST / self.recipe.fps:.2g} s without a gap are needed.")
+            raise InputError(
+                f"{track.source} is too short: expected {LEAST / self.recipe.fps:.2g} s without a gap; use a longer "
+                "clip."
+            )
         return x
-
-    @property
-    def needs_emotions(self) -> bool:
-        """Of networks per emotion."""
-        return self.recipe.per_emotion
 
     def evidence(self, x: Array, network: str = "") -> tuple[Evidence, ...]:
         """Of one clip, x object (1,), by the network of that name.
 
-        Reading solved: the regions of the face, with their exact shares of the log-odds and when they spoke; the
-        others: the numbers of the PB vector that weighed most.
+        Reading solved: the regions of the face, with their exact shares of the log-odds; the others: the numbers of
+        the PB vector with the largest contributions.
         """
         net, where, r = self.networks[network], np.array([network]), self.recipe
         if isinstance(net, SolvedBag):
             shares = net.shares(*map(torch.from_numpy, padded(list(x))))[0].double().numpy()
             return evidence.of_regions(self.slope * shares, r.fps)
         typical = None if r.reading == "published-code" else self.typical[network].numpy()
-        judge = "boosted trees" if r.classifier == "boosting" else "a linear model"
-        return evidence.of_numbers(self.vectors(x, where)[0], self.contributions(x, where)[0], typical, judge)
+        classifier = "boosted trees" if r.classifier == "boosting" else "a linear model"
+        return evidence.of_numbers(self.vectors(x, where)[0], self.contributions(x, where)[0], typical, classifier)
 
     def opinion(self, question: Question) -> Opinion:
-        """What it says of one clip; a model of networks per emotion by the network of what the clip shows."""
+        """See `Classifier.opinion`; with networks per emotion, by that of the emotion which the clip shows."""
         r, named = self.recipe, question.named
         steps = (f"judge: LSTM-PB '{question.model}', reading {r.reading}, at {r.fps:g} frames/s",)
         x = self.table([question.track])
@@ -193,7 +193,7 @@ class PBModel(Classifier):
         network = emotion if r.per_emotion else ""
         if network not in self.networks:
             known = ", ".join(sorted(self.networks))
-            reason = f"This model judges {known}; the clip shows {emotion or 'nothing that has a name'}."
+            reason = f"This model covers {known}; the clip shows {emotion or 'no known emotion'}."
             return Opinion(np.nan, reason, steps=steps)
         p = float(self.predict_table(x, np.array([network]))[0, 1])
         return Opinion(p, None, self.evidence(x, network) if question.explain else (), steps)
@@ -205,80 +205,76 @@ class PBModel(Classifier):
                 f"LSTM-PB needs usable clips of both labels from at least 4 people, found {people} people and "
                 f"{int(y.sum())} genuine of {len(y)} clips; add to the manifest."
             )
-        for name in np.unique(where).tolist():
-            if self.recipe.per_emotion and (not name or len(np.unique(y[where == name])) < 2):
-                what = f"clips of {name} of one label only" if name else "clips without an emotion"
+        for name in np.unique(where).tolist() if self.recipe.per_emotion else ():
+            if not name or len(np.unique(y[where == name])) < 2:
+                found = f"clips of {name} with one label only" if name else "clips without an emotion"
                 raise InputError(
-                    f"A network per emotion cannot be learnt: there are {what}; mend the manifest or pool."
+                    f"A network per emotion needs clips of both labels for each emotion, found {found}; correct the "
+                    "manifest or set per_emotion = false."
                 )
 
-    def _typical(self, name: str, rows: Array, y: Array, where: Array) -> Tensor:
+    def _typical(self, name: str, vectors: Array, y: Array, where: Array) -> Tensor:
         if len(self.class_pb[name]):
             return self.class_pb[name].clone()
-        network = self.networks[name]
-        own = self.recipe.pb_size * (len(network.members) if isinstance(network, SolvedBag) else 1)
-        means = [rows[(where == name) & (y == label), :own].mean(axis=0) for label in (0, 1)]
+        size = self.recipe.pb_size * _n_members(self.networks[name])
+        means = [vectors[(where == name) & (y == label), :size].mean(axis=0) for label in (0, 1)]
         return torch.from_numpy(np.array(means, np.float32))
 
-    def _learn(self, name: str, x: Array, y: Array, groups: Array) -> Array:
-        """Train one network; NaN (n,), as it judges nothing yet."""
-        r, held = self.recipe, np.zeros(len(y), bool)
+    def _fit_network(self, name: str, x: Array, y: Array, groups: Array) -> Array:
+        """Train one network; NaN (n,), as no score is known yet."""
+        r, held_out = self.recipe, np.zeros(len(y), bool)
         if r.validation_fraction:
             people = np.random.default_rng(r.seed).permutation(np.unique(groups))
-            held = np.isin(groups, people[: max(1, round(r.validation_fraction * len(people)))])
-        learner = PBLearner(r, list(x), y, np.flatnonzero(held))
-        self._fit(name, learner, r.seed, list(x), (y, held))
+            held_out = np.isin(groups, people[: max(1, round(r.validation_fraction * len(people)))])
+        learner = PBLearner(r, list(x), y, np.flatnonzero(held_out))
+        self._train(name, learner, r.seed, list(x), (y, held_out))
         self.networks[name] = learner.network.eval()
         self.class_pb[name] = learner.pb.detach() if learner.by_class else torch.zeros(0, r.pb_size)
         return np.full(len(y), np.nan)
 
-    def _learn_bag(self, name: str, x: Array, y: Array, groups: Array) -> Array:
+    def _fit_bag(self, name: str, x: Array, y: Array, groups: Array) -> Array:
         """Train a bag; float64 (n,) log-odds by the network that left the person out."""
         r, z, members = self.recipe, np.full(len(y), np.nan), []
-        for i, (train, test) in enumerate(person_folds(groups, min(r.n_networks, len(np.unique(groups))), r.seed)):
+        for i, (train, test) in enumerate(person_folds(groups, r.n_networks, r.seed)):
             if len(np.unique(y[train])) < 2:
                 continue
             learner = SolvedLearner(r, list(x), y, test, r.seed + i)
-            self._fit(f"{name}-{i + 1}".lstrip("-"), learner, r.seed + i, list(x), (y, test))
-            members.append(learner.kept)
-            z[test] = learner.answers(test)
+            self._train(f"{name}-{i + 1}".lstrip("-"), learner, r.seed + i, list(x), (y, test))
+            members.append(learner.average)
+            z[test] = learner.logits(test)
         if not members:
             what = f"Clips of {name}" if name else "Clips"
-            raise InputError(
-                f"{what} of both labels are needed from more than one person, so that one can be left out; add some."
-            )
+            raise InputError(f"{what} with both labels are needed from two people or more; add some.")
         bag = SolvedBag(members).eval()
-        self.networks[name], self.scorers[name] = bag, Scorer(Plain(*bag.weights))
+        self.networks[name], self.scorers[name] = bag, Scorer(NetworkHead(*bag.weights))
         self.class_pb[name] = torch.zeros(0, r.pb_size)
         return z
 
-    def _fit(self, name: str, learner: Learner, seed: int, x: list[Array], truth: tuple[Array, ...]) -> None:
-        about = {**self.recipe.lasting(), "seed": seed}
-        folder = pieces.place(name or "all", about, [*x, *truth])
-        on_epoch = None if self.on_epoch is None else lambda row: self.on_epoch({**row, "network": name})
+    def _train(self, name: str, learner: Learner, seed: int, x: list[Array], truth: tuple[Array, ...]) -> None:
+        folder = pieces.place(name or "all", {**self.recipe.lasting(), "seed": seed}, [*x, *truth])
+        callback = self.on_epoch
+        on_epoch = None if callback is None else lambda row: callback({**row, "network": name})
         self.curves[name] = fit(learner, self.recipe.schedule, folder, on_epoch)
 
     def _vectors(self, x: Array, where: Array, seed: int) -> tuple[Array, Array]:
-        """(rows (M, D), of (M,)): PB vectors of every copy of every clip, and which clip each is of."""
+        """(vectors (M, D), of (M,)): PB vectors of every copy of every clip, and the clip of each."""
         r = self.recipe
-        of = np.repeat(np.arange(len(x)), r.augmented_copies)
-        # the same jitter for every clip: an answer must not depend on which clips are judged beside it
+        n = r.augmented_copies
+        of = np.repeat(np.arange(len(x)), n)
+        # the same jitter for every clip: its score must not depend on the other clips of the batch
         copies = [
-            x[i]
-            if r.augmented_copies == 1
-            else jittered(x[i], np.random.default_rng([seed, k % r.augmented_copies]), r.jitter)
-            for k, i in enumerate(of)
+            x[i] if n == 1 else jittered(x[i], np.random.default_rng([seed, k % n]), r.jitter) for k, i in enumerate(of)
         ]
-        # a bag of an emotion that fewer people show is smaller: its rows end with zeros, which nobody reads
-        width = max((len(n.members) if isinstance(n, SolvedBag) else 1 for n in self.networks.values()), default=1)
-        rows = np.zeros((len(of), r.pb_size * width))
+        # the bag of an emotion that few people show is smaller: its rows end with zeros, which nothing reads
+        width = max(map(_n_members, self.networks.values()), default=1)
+        vectors = np.zeros((len(of), r.pb_size * width))
         for name, network in self.networks.items():
-            mine = np.flatnonzero(where[of] == name)
-            for batch in in_batches(copies, mine, 64, np.random.default_rng(0)) if len(mine) else ():
+            rows = np.flatnonzero(where[of] == name)
+            for batch in in_batches(copies, rows, 64, np.random.default_rng(0)) if len(rows) else ():
                 values, mask = map(torch.from_numpy, padded([copies[i] for i in batch]))
                 found = self._recognise(network, values, mask).double().numpy()
-                rows[batch, : found.shape[1]] = found
-        return rows, of
+                vectors[batch, : found.shape[1]] = found
+        return vectors, of
 
     def _recognise(self, network: LSTMPB | SolvedBag, x: Tensor, mask: Tensor) -> Tensor:
         r = self.recipe
@@ -286,20 +282,19 @@ class PBModel(Classifier):
             return network.recognise(x, mask)
         if r.reading == "published-code":
             return first_step(network, x)
-        return recognise(network, x, mask, steps=r.recognition_steps, rate=r.pb_learning_rate, momentum=r.pb_momentum)[
-            0
-        ]
+        rate, momentum = r.pb_learning_rate, r.pb_momentum
+        return recognise(network, x, mask, steps=r.recognition_steps, learning_rate=rate, momentum=momentum)[0]
 
-    def _fit_scorers(self, rows: Array, y: Array, where: Array, train: Array) -> dict[str, Scorer]:
-        found = {}
-        for name in self.networks:
-            mine = train & (where == name)
-            if len(np.unique(y[mine])) == 2:
-                found[name] = self._fit_scorer(rows[mine], y[mine])
-        return found
+    def _fit_scorers(self, vectors: Array, y: Array, where: Array) -> dict[str, Scorer]:
+        rows = {name: where == name for name in self.networks}
+        return {name: self._fit_scorer(vectors[r], y[r]) for name, r in rows.items() if len(np.unique(y[r])) == 2}
 
-    def _fit_scorer(self, rows: Array, y: Array) -> Scorer:
+    def _fit_scorer(self, vectors: Array, y: Array) -> Scorer:
         r = self.recipe
         if r.classifier == "boosting":
-            return Scorer(booster=boost(rows, y, replace(_BOOSTING, n_estimators=r.n_estimators, seed=r.seed)))
-        return Scorer(Linear.fit(rows, y, 0.05))
+            return Scorer(booster=boost(vectors, y, replace(_BOOSTING, n_estimators=r.n_estimators, seed=r.seed)))
+        return Scorer(Linear.fit(vectors, y, 0.05))
+
+
+def _n_members(network: LSTMPB | SolvedBag) -> int:
+    return len(network.members) if isinstance(network, SolvedBag) else 1

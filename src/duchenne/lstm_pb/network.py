@@ -1,4 +1,4 @@
-"""LSTM with parametric bias: a network that predicts the next frame, and a vector per sequence that tells it which.
+"""LSTM with parametric bias: a network that predicts the next frame, conditioned on one vector per sequence.
 
 Huynh & Kim, "Discrimination between genuine versus fake emotion using long-short term memory with parametric bias and
 facial landmarks", ICCV Workshops 2017. The parametric bias (PB) stays the same over a sequence. Three readings share
@@ -6,8 +6,8 @@ this file:
 
 paper           h_t = relu(W_x x_t + b_x) + relu(W_p p + b_p) + grid(c_{t-1}), c_t read from h_t: landmarks and PB reach
                 the recurrence through the context (figure 3 and section 2.3).
-published-code  c_t is read from the rectified grid alone, as the authors' program computes it: neither landmarks nor PB
-                ever enter the recurrence, so its trace is the same for every video and is computed once.
+published-code  c_t is read from the rectified grid alone, as in the authors' program: neither landmarks nor PB enter
+                the recurrence, so its trace is the same for every video and is computed once.
 rnnpb           x_t and p enter the recurrence itself, and p = sigmoid(ρ/ζ) of an internal value ρ (Tani, Neural
                 Networks 16, 2003; Ito & Tani, Adaptive Behavior 12, 2004).
 
@@ -34,10 +34,10 @@ class LSTMPBConfig:
 
     reading: str = "paper"
     inputs: int = 80
-    pb: int = 64
-    context: int = 64
-    hidden: int = 512
-    layers: int = 4
+    pb_size: int = 64
+    context_size: int = 64
+    hidden_size: int = 512
+    num_layers: int = 4
     steepness: float = 1.0
 
     def __post_init__(self) -> None:
@@ -51,39 +51,38 @@ class LSTMPB(nn.Module):
     def __init__(self, config: LSTMPBConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or LSTMPBConfig()
-        self.grid = GridLSTM(c.hidden, c.layers, c.context)
-        self.from_x = nn.Linear(c.inputs, c.hidden)
-        # without a bias PB could never leave zero, where it starts: the slope of relu is zero there
-        self.from_pb = nn.Linear(c.pb, c.hidden, bias=c.reading != "rnnpb")
-        self.out = nn.Linear(c.hidden, c.inputs)
+        self.grid = GridLSTM(c.hidden_size, c.num_layers, c.context_size)
+        self.from_x = nn.Linear(c.inputs, c.hidden_size)
+        # without a bias PB could never leave zero, where it starts: the gradient of relu is zero there
+        self.from_pb = nn.Linear(c.pb_size, c.hidden_size, bias=c.reading != "rnnpb")
+        self.out = nn.Linear(c.hidden_size, c.inputs)
         for layer in (self.from_x, self.from_pb, self.out):  # uniform, as in the paper
             bound = 1 / math.sqrt(layer.in_features)
             nn.init.uniform_(layer.weight, -bound, bound)
         nn.init.zeros_(self.out.bias)
-        if c.reading != "rnnpb":  # as the authors' program: the context has a bias, the time LSTMs' gates start at 1
-            self.context_bias = nn.Parameter(torch.empty(c.hidden, 1).uniform_(-(c.context**-0.5), c.context**-0.5))
+        if c.reading != "rnnpb":  # as in the authors' program: the context has a bias, the time LSTMs' gates start at 1
+            bound = c.context_size**-0.5
+            self.context_bias = nn.Parameter(torch.empty(c.hidden_size, 1).uniform_(-bound, bound))
             nn.init.ones_(self.grid.time_bias)
 
     def forward(self, x: Tensor, pb: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(predictions (B, T, inputs), state after the last frame, to go on from). No gradient flows into `state`."""
+        """(predictions (B, T, inputs), state after the last frame). No gradient flows into `state`."""
         batch, steps, _ = x.shape
         into = self.from_x(x).permute(1, 2, 0)  # (T, H, B)
         bias = self.from_pb(self.bias(pb)).T  # (H, B)
         if self.config.reading == "rnnpb":
             hidden, state = self.grid(into + bias, None, steps=steps, batch=batch, state=state)
-        else:
-            beside = into.relu() + bias.relu()
-            wide = batch if self.config.reading == "paper" else 1
-            below = self.context_bias.expand(steps, -1, wide)
-            if self.config.reading == "paper":
-                hidden, state = self.grid(below, beside, steps=steps, batch=batch, state=state)
-            else:  # one trace for all: nothing of a video enters
-                trace, state = self.grid(below, None, steps=steps, batch=1, through=False, state=state)
-                hidden = trace + beside
+        elif self.config.reading == "paper":
+            below = self.context_bias.expand(steps, -1, batch)
+            hidden, state = self.grid(below, into.relu() + bias.relu(), steps=steps, batch=batch, state=state)
+        else:  # one trace for all videos, as nothing of a video enters
+            below = self.context_bias.expand(steps, -1, 1)
+            trace, state = self.grid(below, None, steps=steps, batch=1, through=False, state=state)
+            hidden = trace + (into.relu() + bias.relu())
         return torch.tanh(self.out(hidden.permute(2, 0, 1))), state
 
     def bias(self, pb: Tensor) -> Tensor:
-        """What the PB nodes send: in `rnnpb` the sigmoid of their internal value, else the value itself."""
+        """The output of the PB nodes: in `rnnpb` the sigmoid of their internal value, else the value itself."""
         return torch.sigmoid(self.config.steepness * pb) if self.config.reading == "rnnpb" else pb
 
     def start(self, batch: int) -> State:
@@ -117,50 +116,50 @@ def recognise(
     mask: Tensor,
     *,
     steps: int = 50,
-    rate: float = 0.9,
+    learning_rate: float = 0.9,
     momentum: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """(PB (B, pb), error of every step (steps + 1, B)): recognition, the weights fixed and PB from zero.
+    """(PB (B, pb), error of every step (steps + 1, B)): recognition, with fixed weights and PB from zero.
 
-    Equations 1 and 2: p ← p + δp, δp the mean over frames of the error that reaches the PB nodes, which is descent on
-    the mean prediction error. A step that raises a sequence's error is taken back and its rate halved, so
-    the error never rises. For `published-code` use `first_step`.
+    Equations 1 and 2: p ← p + δp, δp the mean over frames of the error at the PB nodes: gradient descent on the mean
+    prediction error. A step that raises a sequence's error is undone and its learning rate halved, so the error
+    never rises. For `published-code` use `first_step`.
     """
-    pb = x.new_zeros(len(x), model.config.pb)
-    speed = torch.zeros_like(pb)
-    pace = x.new_full((len(x), 1), rate)
-    error, slope = _slope(model, x, mask, pb)
+    pb = x.new_zeros(len(x), model.config.pb_size)
+    velocity = torch.zeros_like(pb)
+    rates = x.new_full((len(x), 1), learning_rate)
+    error, gradient = _pb_gradient(model, x, mask, pb)
     errors = [error]
     for _ in range(steps):
-        push = -slope * model.config.inputs  # the error at the output nodes is a sum over them
-        speed = momentum * speed + pace * push
-        tried = pb + speed
-        new, new_slope = _slope(model, x, mask, tried)
-        better = (new <= error).unsqueeze(1)
-        pb = torch.where(better, tried, pb)
-        slope, error = torch.where(better, new_slope, slope), torch.minimum(new, error)
-        speed = torch.where(better, speed, torch.zeros_like(speed))
-        pace = torch.where(better, pace * 1.1, pace * 0.5)
+        direction = -gradient * model.config.inputs  # the error at the output nodes is a sum over them
+        velocity = momentum * velocity + rates * direction
+        new_pb = pb + velocity
+        new_error, new_gradient = _pb_gradient(model, x, mask, new_pb)
+        better = (new_error <= error).unsqueeze(1)
+        pb, gradient = torch.where(better, new_pb, pb), torch.where(better, new_gradient, gradient)
+        error = torch.minimum(new_error, error)
+        velocity = torch.where(better, velocity, torch.zeros_like(velocity))
+        rates = torch.where(better, rates * 1.1, rates * 0.5)
         errors.append(error)
     return pb, torch.stack(errors)
 
 
-def _slope(model: LSTMPB, x: Tensor, mask: Tensor, pb: Tensor) -> tuple[Tensor, Tensor]:
-    """(error (B,), its gradient at the PB nodes (B, pb)), the weights left alone."""
-    learns = [weight.requires_grad for weight in model.parameters()]
+def _pb_gradient(model: LSTMPB, x: Tensor, mask: Tensor, pb: Tensor) -> tuple[Tensor, Tensor]:
+    """(error (B,), its gradient at the PB nodes (B, pb)); the weights take no gradient."""
+    trainable = [weight.requires_grad for weight in model.parameters()]
     model.requires_grad_(False)
     try:
         free = pb.detach().requires_grad_(True)
         error = prediction_error(model(x, free)[0], x, mask)
-        (slope,) = torch.autograd.grad(error.sum(), free)
+        (gradient,) = torch.autograd.grad(error.sum(), free)
     finally:
-        for weight, learn in zip(model.parameters(), learns, strict=True):
-            weight.requires_grad_(learn)
-    return error.detach(), slope
+        for weight, trains in zip(model.parameters(), trainable, strict=True):
+            weight.requires_grad_(trains)
+    return error.detach(), gradient
 
 
 def first_step(model: LSTMPB, x: Tensor) -> Tensor:
-    """(B, pb): the PB vector as the published program finds it: one step, of size 1, up the gradient of the prediction
-    error of the *first* frame alone. It depends on the first two frames of a video and on nothing else."""
+    """(B, pb): PB as in the published program: one step of size 1 up the gradient of the first frame's prediction
+    error. It depends on the first two frames of a video and on nothing else."""
     mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)[:, :2]
-    return _slope(model, x[:, :2], mask, x.new_zeros(len(x), model.config.pb))[1]
+    return _pb_gradient(model, x[:, :2], mask, x.new_zeros(len(x), model.config.pb_size))[1]

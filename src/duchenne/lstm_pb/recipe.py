@@ -1,4 +1,4 @@
-"""How an LSTM-PB is made and trained: see `learn.recipes`."""
+"""Settings of an LSTM-PB and its training: see `learn.recipes`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from duchenne.learn.loop import Schedule
 from duchenne.learn.recipes import Above, Recipe, setting
 from duchenne.lstm_pb import network
 from duchenne.lstm_pb.network import LSTMPBConfig
+from duchenne.lstm_pb.solved_network import SolvedPBConfig
 
 READINGS = (*network.READINGS, "solved")
 _PAPER = {"reading": network.READINGS}
@@ -19,20 +20,20 @@ _RECOGNISED = {"reading": ("paper", "rnnpb")}
 
 @dataclass(frozen=True)
 class PBRecipe(Recipe):
-    """What is read, the network, then its training.
+    """Input, network, then training.
 
-    head, pose, fps     what is read (`features.sequences.SequenceReader`)
+    head, pose, fps     see `features.sequences.SequenceReader`
     per_emotion         one network per emotion, as in the paper, or one for all
     learning_rate, pb_learning_rate  of the weights and of the PB vectors
     momentum, pb_momentum  of SGD, and of recognition
-    lr_patience         epochs without gain before the learning rates are divided by ten
-    early_stopping_patience  epochs without gain before training ends; 0: never
-    validation_fraction  share of the training people on whose prediction error training is stopped; 0: none
+    lr_patience         epochs without improvement before the learning rates are divided by ten
+    early_stopping_patience  epochs without improvement before training ends; 0: never
+    validation_fraction  share of the training people whose prediction error stops training; 0: none
     augmented_copies, jitter  jittered copies of a clip, and how far their crop moves (x, y), in halves of a face
     recognition_steps   steps of recognition
-    classifier          on PB vectors; boosting has `n_estimators` trees
+    classifier          of PB vectors; boosting has `n_estimators` trees
     n_networks          networks, each of which leaves out other people
-    prediction_weight   weight of the prediction error beside that of the labels
+    prediction_weight   weight of the prediction error in the loss, beside the labels
     """
 
     folder: ClassVar[str] = "lstm-pb"
@@ -70,11 +71,11 @@ class PBRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.head and self.pose:
-            raise UsageError("head and pose both give the head's movement; ask for one of them.")
+            raise UsageError("head and pose both give the head's movement; set one of them.")
 
     @classmethod
     def of_reading(cls, reading: str, **changes: Any) -> Self:
-        """The shipped recipe of a reading, at a size that a CPU can train; `changes` as of `read`."""
+        """The shipped recipe of a reading, at a size that a CPU can train; `changes` as in `read`."""
         name = {"solved": "lstm-pb", "published-code": "lstm-pb-code"}.get(reading, "lstm-pb-small")
         return cls.read(name, reading=reading, **changes)
 
@@ -85,15 +86,21 @@ class PBRecipe(Recipe):
 
     @property
     def config(self) -> LSTMPBConfig:
-        """The network's sizes, of the readings of the paper."""
+        """The network's sizes, for all readings but solved."""
         return LSTMPBConfig(
             self.reading, self.inputs, self.pb_size, self.context_size, self.hidden_size, self.num_layers
         )
 
     @property
+    def solved_config(self) -> SolvedPBConfig:
+        """The network's sizes, for the reading solved."""
+        sizes = self.inputs, self.pb_size, self.context_size, self.hidden_size, self.num_layers
+        return SolvedPBConfig(*sizes, dropout=self.dropout)
+
+    @property
     def schedule(self) -> Schedule:
         """The training loop's settings."""
-        if self.reading == "solved":  # its rate falls by itself and its weights are averages: the last are the best
+        if self.reading == "solved":  # its rate decays and its weights are averaged: the last is the best
             return Schedule(self.epochs, seed=self.seed, keep="last")
         patience = self.early_stopping_patience
         return Schedule(self.epochs, self.lr_patience, early_stopping_patience=patience, seed=self.seed)

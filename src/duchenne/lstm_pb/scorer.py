@@ -1,4 +1,4 @@
-"""How PB vectors are told apart: a linear model or boosting on rows of numbers."""
+"""Classifiers of PB vectors: linear or boosted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from duchenne.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Plain:
-    """Log-odds w·x + b as a network has learnt them: weights (D,), bias; columns of x beyond D are no part of it."""
+class NetworkHead:
+    """Log-odds w·x + b by the last layer of a network: weights (D,), bias; columns of x beyond D are not read."""
 
     weights: Array
     bias: float
@@ -32,7 +32,7 @@ class Plain:
 class Scorer:
     """Uncalibrated log-odds of genuine of rows (N, D): linear or boosted."""
 
-    linear: Linear | Plain | None = None
+    linear: Linear | NetworkHead | None = None
     booster: Any = None
 
     def __call__(self, rows: Array) -> Array:
@@ -47,14 +47,13 @@ class Scorer:
             return self.linear.terms(rows)
         import xgboost
 
-        found = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
-        return np.asarray(found[:, :-1], float)
+        terms = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
+        return np.asarray(terms[:, :-1], float)  # the last is the bias
 
 
 def score_rows(scorers: dict[str, Scorer], rows: Array, where: Array) -> Array:
     """float64 (N,): NaN where no scorer was fitted."""
     out = np.full(len(rows), np.nan)
     for name, scorer in scorers.items():
-        mine = where == name
-        out[mine] = scorer(rows[mine])
+        out[where == name] = scorer(rows[where == name])
     return out

@@ -1,22 +1,22 @@
-"""A parametric bias that is solved for: prediction is linear in PB, so recognition is one small least-squares problem.
+"""A parametric bias in closed form: prediction is linear in PB, so recognition is a small least-squares problem.
 
-Ours, after Huynh & Kim (2017) and Tani (2003): as there, a network predicts how a face goes on, one vector p per
-sequence bends its predictions, and a clip is recognised by the p under which they are best. Only here p enters the
-predictions linearly, through gates that the recurrence opens and closes:
+Ours, after Huynh & Kim (2017) and Tani (2003): as there, a network predicts the movement of a face, one vector p per
+sequence changes its predictions, and a clip is recognised by the p under which they are best. Here p enters the
+predictions linearly, through gates computed by the recurrence:
 
-    r_t ≈ a(h_t) + g(h_t) ⊙ (M p)          r_t: how far each part of the face goes within `ahead` frames of frame t
+    r_t ≈ a(h_t) + g(h_t) ⊙ (M p)          r_t: how far each part of the face moves within `ahead` frames of frame t
     p = argmin mean_t |r_t − a(h_t) − g(h_t) ⊙ M p|² + λ|p|²
 
-The minimum is exact, costs one solve of `pb` numbers and has a gradient. So the network can be told, while it learns,
-that the p which predicts best shall also tell posed from genuine: labels shape what PB means, and finding PB never
-looks at them. As p is linear in the r_t, a judgement w·p is a sum over frames and parts (`shares`).
+The minimum is exact, costs one solve of `pb_size` numbers and is differentiable. So training can ask that the p which
+predicts best also separates posed from genuine: labels shape PB, while recognition does not read them. As p is linear
+in the r_t, the log-odds w·p are a sum over frames and parts (`shares`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,20 +29,20 @@ from duchenne.types import Array
 
 @dataclass(frozen=True)
 class SolvedPBConfig:
-    """Sizes. `parts` principal directions of movement stand for the face; `ahead` are horizons in frames, from 1."""
+    """Sizes. `parts` principal directions of movement represent the face; `ahead` are horizons in frames, from 1."""
 
     inputs: int = 80
-    pb: int = 16
-    hidden: int = 64
-    layers: int = 1
-    context: int = 32
+    pb_size: int = 16
+    context_size: int = 32
+    hidden_size: int = 64
+    num_layers: int = 1
     parts: int = 30
     ahead: tuple[int, ...] = (1, 4)
     dropout: float = 0.2
 
 
 class Solved(NamedTuple):
-    """pb (B, pb); error and still (B,): mean squared error of the predictions, and of expecting that nothing moves."""
+    """pb (B, pb); error and still (B,): mean squared error of the predictions, and of predicting no movement."""
 
     pb: Tensor
     error: Tensor
@@ -60,22 +60,22 @@ class SolvedPB(nn.Module):
         super().__init__()
         self.config = c = config or SolvedPBConfig()
         targets = c.parts * len(c.ahead)
-        self.from_x = nn.Linear(2 * c.inputs, c.hidden)
-        self.grid = GridLSTM(c.hidden, c.layers, c.context)
-        self.expect = nn.Linear(c.hidden, targets)
-        self.gate = nn.Linear(c.hidden, targets)
-        mix = torch.empty(targets, c.pb)
-        # where shapes alone are asked for: to draw numbers for "meta", torch loads its compiler, which takes a second
+        self.from_x = nn.Linear(2 * c.inputs, c.hidden_size)
+        self.grid = GridLSTM(c.hidden_size, c.num_layers, c.context_size)
+        self.expect = nn.Linear(c.hidden_size, targets)
+        self.gate = nn.Linear(c.hidden_size, targets)
+        mix = torch.empty(targets, c.pb_size)
+        # on "meta", for shapes alone: to draw numbers there, torch loads its compiler, which takes a second
         self.mix = nn.Parameter(mix if mix.is_meta else mix.normal_() * 0.3)
         self.log_ridge = nn.Parameter(torch.tensor(-2.0))
-        self.judge = nn.Linear(c.pb, 1)
+        self.judge = nn.Linear(c.pb_size, 1)
         self.register_buffer("basis", torch.zeros(c.inputs, c.parts).fill_diagonal_(1))
         self.register_buffer("inputs_scale", torch.ones(2 * c.inputs))
         self.register_buffer("targets_scale", torch.ones(len(c.ahead)))
 
     @torch.no_grad()
     def measure(self, sequences: Sequence[Array]) -> None:
-        """Set, from the training sequences (T, inputs), the directions in which faces move and how far they go."""
+        """Set principal directions and scales of movement from the training sequences (T, inputs)."""
         far = np.concatenate([s - s[:1] for s in sequences]).astype(float)
         fast = np.concatenate([np.diff(s, axis=0) for s in sequences]).astype(float)
         _, directions = np.linalg.eigh(far.T @ far)
@@ -88,7 +88,7 @@ class SolvedPB(nn.Module):
             self.targets_scale[i] = 1 / max(spread, 1e-6)
 
     def forward(self, x: Tensor, mask: Tensor) -> Solved:
-        """Recognition: the PB vectors that predict best, and how well they do."""
+        """Recognition: the PB vectors that predict best, and their errors."""
         targets, expected, gates, weight = self._terms(x, mask)
         rest = targets - expected
         pb = self._solve(gates, rest, weight)
@@ -96,27 +96,23 @@ class SolvedPB(nn.Module):
         return Solved(pb, *((each.square() * weight).sum(dim=1).mean(dim=-1) for each in (missed, targets)))
 
     def logit(self, pb: Tensor) -> Tensor:
-        """(B,): log-odds of genuine that PB (B, pb) speaks for."""
-        found: Tensor = self.judge(pb)[:, 0]
-        return found
+        """(B,): log-odds of genuine from PB (B, pb)."""
+        return torch.as_tensor(self.judge(pb)[:, 0])
 
     @torch.no_grad()
     def shares(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, inputs): what each frame and coordinate adds to `logit`; with the bias of `judge` they sum to it.
-
-        A coordinate is told how far it went, less how far it was expected to go without PB.
-        """
+        """(B, T, inputs): contribution of each frame and coordinate to `logit`; with the bias of `judge` they sum to
+        it. It is proportional to the movement less what is expected without PB."""
         targets, expected, gates, weight = self._terms(x, mask)
         through = torch.linalg.solve(self._normal(gates, weight), self.judge.weight[0].expand(len(x), -1))
         pull = gates * weight * (through @ self.mix.T)[:, None]
         parts = (len(self.config.ahead), self.config.parts)
         pull, rest = (each.unflatten(2, parts) @ self.basis.T for each in (pull, targets - expected))
-        found: Tensor = (pull * rest).sum(dim=2)
-        return found
+        return torch.as_tensor((pull * rest).sum(dim=2))
 
     @torch.no_grad()
     def predict(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, inputs): where the solved PB expects the face to be `ahead[0]` frames after each."""
+        """(B, T, inputs): the face `ahead[0]` frames after each, as predicted with the solved PB."""
         targets, expected, gates, weight = self._terms(x, mask)
         return x + self._step(expected, gates, self._solve(gates, targets - expected, weight))
 
@@ -146,13 +142,13 @@ class SolvedPB(nn.Module):
         return drop(hidden.permute(2, 0, 1), self.config.dropout, self.training), state
 
     def _terms(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(targets, what is expected of them without PB, gates, each (B, T, N); weight of each frame (B, T, 1))."""
+        """(targets, their expectation without PB, gates, each (B, T, N); weight of each frame (B, T, 1))."""
         moved = torch.cat([x - x[:, :1], torch.diff(x, dim=1, prepend=x[:, :1])], dim=-1)
         hidden, _ = self._hidden(moved)
         z, last = x @ self.basis, mask.sum(dim=1, keepdim=True) - 1
         gone = []
         for k, scale in zip(self.config.ahead, self.targets_scale, strict=True):
-            # the face stays as it is in the last frame: a clip's end is no movement
+            # the face stays as in the last frame: the end of a clip is not a movement
             then = torch.minimum(torch.arange(x.shape[1], device=x.device) + k, last)[..., None]
             gone.append((z.gather(1, then.expand(-1, -1, z.shape[2])) - z) * scale)
         weight = mask.to(x.dtype) / mask.sum(dim=1, keepdim=True)
@@ -160,46 +156,46 @@ class SolvedPB(nn.Module):
 
     def _normal(self, gates: Tensor, weight: Tensor) -> Tensor:
         power = (gates.square() * weight).sum(dim=1)
-        ridge = self.log_ridge.exp() * torch.eye(self.config.pb, dtype=gates.dtype, device=gates.device)
+        ridge = self.log_ridge.exp() * torch.eye(self.config.pb_size, dtype=gates.dtype, device=gates.device)
         return self.mix.T @ (power[..., None] * self.mix) + ridge
 
     def _solve(self, gates: Tensor, rest: Tensor, weight: Tensor) -> Tensor:
         pull = (gates * rest * weight).sum(dim=1) @ self.mix
-        found: Tensor = torch.linalg.solve(self._normal(gates, weight), pull)
-        return found
+        return torch.as_tensor(torch.linalg.solve(self._normal(gates, weight), pull))
 
 
 class SolvedBag(nn.Module):
-    """Several `SolvedPB`: their PB vectors lie side by side, and a judgement is the mean of theirs."""
+    """Several `SolvedPB`: their PB vectors are concatenated, their log-odds averaged."""
 
     def __init__(self, members: Sequence[SolvedPB]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
     @property
+    def _networks(self) -> list[SolvedPB]:
+        return [member for member in self.members if isinstance(member, SolvedPB)]
+
+    @property
     def weights(self) -> tuple[Array, float]:
         """(w (bag · pb,), b): log-odds of genuine are w·PB + b."""
-        each: Any = [member.judge for member in self.members]
-        w = torch.cat([judge.weight[0] for judge in each]).detach().double().numpy() / len(each)
-        return w, float(np.mean([float(judge.bias.detach()) for judge in each]))
+        heads = [network.judge for network in self._networks]
+        w = torch.cat([head.weight[0] for head in heads]).detach().double().numpy() / len(heads)
+        return w, float(np.mean([float(head.bias.detach()) for head in heads]))
 
     @torch.no_grad()
     def recognise(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, bag · pb): the PB vectors that predict best, each of its own network."""
-        return torch.cat([member(x, mask).pb for member in self.members], dim=1)
+        """(B, bag · pb): the PB vector that predicts best, of each network."""
+        return torch.cat([network(x, mask).pb for network in self._networks], dim=1)
 
     def shares(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, inputs): what each frame and coordinate adds to the log-odds; see `SolvedPB.shares`."""
-        each: Any = self.members
-        return torch.stack([member.shares(x, mask) for member in each]).mean(dim=0)
+        """(B, T, inputs): the mean of `SolvedPB.shares`."""
+        return torch.stack([network.shares(x, mask) for network in self._networks]).mean(dim=0)
 
     def predict(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, inputs): the mean of the networks' predictions; see `SolvedPB.predict`."""
-        each: Any = self.members
-        return torch.stack([member.predict(x, mask) for member in each]).mean(dim=0)
+        """(B, T, inputs): the mean of `SolvedPB.predict`."""
+        return torch.stack([network.predict(x, mask) for network in self._networks]).mean(dim=0)
 
     def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
         """Closed loop of the first network with its part of `pb` (B, bag · pb)."""
-        first: Any = self.members[0]
-        found: Tensor = first.generate(pb[:, : first.config.pb], seed, steps)
-        return found
+        first = self._networks[0]
+        return first.generate(pb[:, : first.config.pb_size], seed, steps)

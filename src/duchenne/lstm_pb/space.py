@@ -1,4 +1,4 @@
-"""PB vectors of clips, as a table and as pictures: where a clip lies, and what the network expected of it."""
+"""PB vectors of clips, as a table and as figures, and the network's predictions."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 TABLE = "pb.csv"
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Row:
-    """A clip that was read, by which network, and (x, predicted) where that is to be drawn."""
+    """A clip, the name of its network, its sequence object (1,), and (x, predicted) where that is drawn."""
 
     clip: Clip
     network: str
-    sequence: Array
-    foreseen: tuple[Array, Array] | None
-    vector: Array | None = None
+    x: Array
+    predicted: tuple[Array, Array] | None
 
 
 def pb(
@@ -50,38 +49,33 @@ def pb(
 
     pb.csv              a row per clip: clip, subject, label, emotion, (network,) pb_0, pb_1, …
     pb_space.png/.svg   `plots.pb_space`, beside the PB vectors typical of posed and of genuine training clips; one
-                        per network, named after it, where several were used, as their PB vectors cannot be compared
+                        per network, named after it, where several were used, as their PB vectors are not comparable
     prediction-NAME     .png/.svg of `plots.prediction` for the first `most` clips, or for all
 
-    `emotion` chooses the network of a model with one per emotion; otherwise that of the clip's own emotion is taken.
-    `log` is told which clips are left out and why, `tick` how many are done. Returns table, pictures (paths), clips
-    and networks (lists of N), vectors float64 (N, D; NaN where another network has more of them). UsageError for a
-    model or an emotion that has no network, InputError where no clip can be read (of a single one its own).
+    `emotion` chooses the network of a model with one per emotion; the default is the clip's own emotion. `log` gets a
+    line for each clip that is left out, `tick` the number done. Returns table, pictures (paths), clips and networks
+    (lists of N), vectors float64 (N, D; NaN where another network has more of them). UsageError for a model without PB
+    vectors or an emotion without a network, InputError where no clip can be read (for a single one, its own error).
     """
-    from duchenne.lstm_pb.generate import class_vectors
+    from duchenne.lstm_pb.movement import class_vectors
 
     out, loaded = Path(out), generation.load(model)
     named = [clip if isinstance(clip, Clip) else Clip(str(clip)) for clip in clips]
     io.check_folder(out)
     if emotion or not any(clip.emotion for clip in named):
-        class_vectors(loaded, emotion)  # there is such a network
+        class_vectors(loaded, emotion)  # raises where there is no such network
         if emotion and not loaded.recipe.per_emotion:
-            log(f"This model has one network for all emotions: {emotion} is read as any other.")
+            log(f"This model has one network for all emotions; --emotion {emotion} changes nothing.")
     rows = _read(loaded, named, emotion, len(named) if most is None else most, log, tick)
-    for network in sorted({row.network for row in rows}):
-        mine = [row for row in rows if row.network == network]
-        where = np.full(len(mine), network)
-        for row, vector in zip(mine, loaded.vectors(_sequences(mine), where), strict=True):
-            row.vector = vector
-    vectors = np.full((len(rows), max(len(_vector(row)) for row in rows)), np.nan)
-    for i, row in enumerate(rows):
-        vectors[i, : len(_vector(row))] = row.vector
+    vectors = loaded.vectors(np.concatenate([row.x for row in rows]), np.array([row.network for row in rows]))
+    sizes = np.array([loaded.typical[row.network].shape[1] for row in rows])
+    vectors = np.where(np.arange(vectors.shape[1]) < sizes[:, None], vectors, np.nan)[:, : sizes.max()]
     with io.staged(out) as part:
         io.write_text(part / TABLE, _table(rows, vectors, loaded.recipe.per_emotion))
-        drawn = [*_draw_spaces(loaded, rows, part), *_draw_predictions(loaded, rows, part)]
+        figures = [*_draw_spaces(loaded, rows, vectors, part), *_draw_predictions(loaded, rows, part)]
     return {
         "table": out / TABLE,
-        "pictures": [out / file.name for file in drawn],
+        "pictures": [out / file.name for file in figures],
         "clips": [row.clip for row in rows],
         "networks": [row.network for row in rows],
         "vectors": vectors,
@@ -107,7 +101,7 @@ def _read(
         if tick is not None:
             tick(i + 1)
     if not rows:
-        raise InputError(f"None of {len(clips)} clips could be read; there is nothing to show.")
+        raise InputError(f"None of {len(clips)} clips could be read; see the notes above.")
     return rows
 
 
@@ -115,30 +109,15 @@ def _read_one(model: PBModel, clip: Clip, emotion: str | None, draw: bool) -> _R
     network = (emotion or clip.emotion or "") if model.recipe.per_emotion else ""
     if network not in model.networks:
         known, what = ", ".join(sorted(model.networks)), f"shows {network}" if network else "has no emotion"
-        raise InputError(f"{clip.path} {what}, and the model has networks for {known} only; say which (--emotion).")
+        raise InputError(f"{clip.path} {what}, and the model has networks for {known} only; choose one with --emotion.")
     sample = load.read(clip)
-    sequence = model.table([sample])[0]
-    if sequence is None:
-        model.recognise(sample, network)  # says what is needed
-    return _Row(clip, network, sequence, model.predictions(sample, network) if draw else None)
-
-
-def _vector(row: _Row) -> Array:
-    assert row.vector is not None
-    return row.vector
-
-
-def _sequences(rows: Sequence[_Row]) -> Array:
-    out = np.empty(len(rows), object)
-    for i, row in enumerate(rows):
-        out[i] = row.sequence
-    return out
+    return _Row(clip, network, model.sequence(sample), model.predictions(sample, network) if draw else None)
 
 
 def _table(rows: Sequence[_Row], vectors: Array, per_emotion: bool) -> str:
-    """CSV; with the network where there are several, and start and end where a clip is a stretch of its file."""
-    stretch = any(row.clip.start is not None or row.clip.end is not None for row in rows)
-    about = ["clip", *["start", "end"] * stretch, "subject", "label", "emotion", *["network"] * per_emotion]
+    """CSV; with the network if there is one per emotion, and start and end where a clip is a part of its file."""
+    partial = any(row.clip.start is not None or row.clip.end is not None for row in rows)
+    about = ["clip", *["start", "end"] * partial, "subject", "label", "emotion", *["network"] * per_emotion]
     table: list[list[object]] = [[*about, *(f"pb_{i}" for i in range(vectors.shape[1]))]]
     for row, vector in zip(rows, vectors, strict=True):
         facts = vars(row.clip) | {"clip": row.clip.path, "network": row.network}
@@ -147,40 +126,40 @@ def _table(rows: Sequence[_Row], vectors: Array, per_emotion: bool) -> str:
     return io.rows_csv(table)
 
 
-def _draw_spaces(model: PBModel, rows: Sequence[_Row], folder: Path) -> list[Path]:
-    drawn: list[Path] = []
+def _draw_spaces(model: PBModel, rows: Sequence[_Row], vectors: Array, folder: Path) -> list[Path]:
+    files: list[Path] = []
     networks = sorted({row.network for row in rows})
     for network in networks:
-        mine = [row for row in rows if row.network == network]
-        clips = [row.clip for row in mine]
+        own = [i for i, row in enumerate(rows) if row.network == network]
+        clips = [rows[i].clip for i in own]
         figure = plots.pb_space(
-            np.array([_vector(row) for row in mine]),
+            vectors[own, : model.typical[network].shape[1]],
             [None if clip.label is None else LABELS.index(clip.label) for clip in clips],
             [clip.subject for clip in clips],
             f"PB space of {network}" if network else "PB space",
             typical=model.typical[network].numpy(),
-            of_typical="learnt for {}" if len(model.class_pb[network]) else "{} training clips’ mean",
+            of_typical="trained for {}" if len(model.class_pb[network]) else "{} training clips’ mean",
             names=["" if clip.subject else Path(clip.path).name for clip in clips],
         )
         name = f"pb_space-{network}" if len(networks) > 1 else "pb_space"
-        drawn += plots.save(figure, folder / name)
-    return drawn
+        files += plots.save(figure, folder / name)
+    return files
 
 
 def _draw_predictions(model: PBModel, rows: Sequence[_Row], folder: Path) -> list[Path]:
-    drawn: list[Path] = []
+    files: list[Path] = []
     taken: set[str] = set()
     for row in rows:
-        if row.foreseen is not None:
-            x, predicted = row.foreseen
+        if row.predicted is not None:
+            x, predicted = row.predicted
             time = np.arange(len(x)) / model.recipe.fps
             figure = plots.prediction(x, predicted, time, title=Path(row.clip.path).name)
-            drawn += plots.save(figure, folder / f"prediction-{_free(row.clip.path, taken)}")
-    return drawn
+            files += plots.save(figure, folder / f"prediction-{_unique_name(row.clip.path, taken)}")
+    return files
 
 
-def _free(path: str, taken: set[str]) -> str:
-    """A name for the files of a clip that no clip before has, "smile" of "a/smile.mp4" and "a-3" of "a.npz#3"."""
+def _unique_name(path: str, taken: set[str]) -> str:
+    """A file name for a clip, not yet in `taken`: "smile" for "a/smile.mp4", "a-3" for "a.npz#3"."""
     file, which = manifest.split_path(path)
     stem = Path(file).stem + (f"-{which}" if which is not None else "")
     stem = re.sub(r"[^\w.-]+", "_", stem)[:80] or "clip"

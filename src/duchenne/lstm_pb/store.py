@@ -1,14 +1,13 @@
-"""LSTM-PB on disk: `model.json`, `weights.safetensors` and boosters. What it says of itself is checked before use.
+"""LSTM-PB on disk: `model.json`, `weights.safetensors` and boosters, checked before use.
 
-Weights stay float32, so that a saved model answers bit for bit the same.
+Weights stay float32, so that a saved model predicts bit for bit the same.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,24 +15,24 @@ from torch import Tensor
 from duchenne.checkpoints import ModelFolder, Store, boosters
 from duchenne.checkpoints import tensors as tensor_file
 from duchenne.errors import InputError
-from duchenne.learn import recipes as settings
+from duchenne.learn import recipes
 from duchenne.learn.linear import Linear
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.network import LSTMPB
 from duchenne.lstm_pb.recipe import PBRecipe
-from duchenne.lstm_pb.scorer import Plain, Scorer
-from duchenne.lstm_pb.solved_learner import config
+from duchenne.lstm_pb.scorer import NetworkHead, Scorer
 from duchenne.lstm_pb.solved_network import SolvedBag, SolvedPB
+from duchenne.types import Json
 
-#: What the 80 numbers of a frame are (`features.sequences`); a model of other points reads nothing here.
+#: The 80 numbers of a frame (`features.sequences`); models of other points are refused.
 LAYOUT = "points40 of dlib68"
 WEIGHTS = tensor_file.NAME
-_MOST = 2**30  # bytes of weights: eight times the paper's six networks of 512 would still fit
+_MOST = 2**30  # bytes of weights: eight times the paper's six networks of 512
 _MOST_NAMES = 100
 _LINEAR = ("median", "spread", "weights", "bias")
 
 
-def save(model: PBModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
+def save(model: PBModel, folder: Path) -> tuple[Json, list[str]]:
     """Write a fitted model's weights and boosters: see `checkpoints.Store`."""
     if not model.networks:
         raise InputError("This model has not been fitted; call fit first.")
@@ -42,7 +41,7 @@ def save(model: PBModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
     for i, (network, scorer) in enumerate((network, model.scorers[network]) for network in model.networks):
         tensors |= {f"{i}.network.{key}": value for key, value in model.networks[network].state_dict().items()}
         tensors |= {f"{i}.class_pb": model.class_pb[network], f"{i}.typical": model.typical[network]}
-        if isinstance(scorer.linear, Linear):  # a plain one is part of its network
+        if isinstance(scorer.linear, Linear):  # a `NetworkHead` is part of its network
             tensors |= {f"{i}.linear.{key}": torch.from_numpy(getattr(scorer.linear, key)) for key in _LINEAR}
         if scorer.booster is not None:
             files.append(f"scorer-{i}{boosters.SUFFIX}")
@@ -64,7 +63,7 @@ def save(model: PBModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def load(folder: ModelFolder) -> PBModel:
-    """The model of a folder; ValueError, in words, where its files do not fit what its `model.json` says."""
+    """The model of a folder; ValueError where its files do not fit its `model.json`."""
     about = folder.about
     recipe = PBRecipe.of(about["recipe"], "model.json")
     names = [str(name) for name in about["emotions"]]
@@ -73,31 +72,35 @@ def load(folder: ModelFolder) -> PBModel:
             f"it reads {about['layout']} at {about['fps']} frames/s, expected {LAYOUT} at {recipe.fps:g} frames/s"
         )
     if not 0 < len(names) <= _MOST_NAMES or len(set(names)) < len(names) or (not recipe.per_emotion and names != [""]):
-        raise ValueError(f"it names the networks {names[:9]}")
+        raise ValueError(f"its networks are named {names[:9]}")
     tensors = _tensors(folder.path / WEIGHTS, recipe, len(names))
-    scale = settings.numbers(about["calibration"], "slope", "intercept") | settings.numbers(about, "margin")
+    scale = recipes.numbers(about["calibration"], "slope", "intercept") | recipes.numbers(about, "margin")
     model = PBModel(recipe, **scale, facts=dict(about["facts"]))
     for i, name in enumerate(names):
-        mine = {key.removeprefix(f"{i}."): value for key, value in tensors.items() if key.startswith(f"{i}.")}
-        network = _network(recipe, _members(mine))
-        network.load_state_dict({k.removeprefix("network."): v for k, v in mine.items() if k.startswith("network.")})
+        own = _below(f"{i}.", tensors)
+        network = _network(recipe, _members(own))
+        network.load_state_dict(_below("network.", own))
         model.networks[name] = network.eval()
-        model.class_pb[name], model.typical[name] = mine["class_pb"], mine["typical"]
+        model.class_pb[name], model.typical[name] = own["class_pb"], own["typical"]
         if isinstance(network, SolvedBag):
-            model.scorers[name] = Scorer(Plain(*network.weights))
+            model.scorers[name] = Scorer(NetworkHead(*network.weights))
         else:
-            model.scorers[name] = _scorer(folder.path / f"scorer-{i}{boosters.SUFFIX}", recipe, mine)
+            model.scorers[name] = _scorer(folder.path / f"scorer-{i}{boosters.SUFFIX}", recipe, own)
     return model
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _network(recipe: PBRecipe, members: int) -> LSTMPB | SolvedBag:
     if recipe.reading == "solved":
-        return SolvedBag([SolvedPB(config(recipe)) for _ in range(members)])
+        return SolvedBag([SolvedPB(recipe.solved_config) for _ in range(members)])
     return LSTMPB(recipe.config)
 
 
 def _members(names: Iterable[str]) -> int:
-    """How many networks of a bag there are tensors of: a few people make fewer than were asked for."""
+    """How many networks of a bag the tensors belong to: few people make fewer than `n_networks`."""
     return len({name.split(".")[2] for name in names if name.startswith("network.members.")})
 
 
@@ -108,18 +111,18 @@ def _scorer(path: Path, recipe: PBRecipe, tensors: dict[str, Tensor]) -> Scorer:
 
 
 def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:
-    """The tensors that a model of this recipe must have, without making them; so many members of each network."""
+    """Shapes of the tensors of a model of this recipe, without making them; `members` per network."""
     shapes: dict[str, tuple[int, ...]] = {}
     for i, number in enumerate(members):
         with torch.device("meta"):
             network = _network(recipe, number).state_dict()
-        mine = {f"network.{key}": tuple(value.shape) for key, value in network.items()}
-        mine |= {"class_pb": (2 if recipe.reading == "published-code" else 0, recipe.pb_size)}
-        mine |= {"typical": (2, recipe.pb_size * max(number, 1))}
+        own = {f"network.{key}": tuple(value.shape) for key, value in network.items()}
+        own |= {"class_pb": (2 if recipe.reading == "published-code" else 0, recipe.pb_size)}
+        own |= {"typical": (2, recipe.pb_size * max(number, 1))}
         if recipe.reading != "solved" and recipe.classifier == "logistic":
-            mine |= {"linear.median": (recipe.pb_size,), "linear.spread": (recipe.pb_size,)}
-            mine |= {"linear.weights": (1, recipe.pb_size), "linear.bias": (1,)}
-        shapes |= {f"{i}.{key}": shape for key, shape in mine.items()}
+            own |= {"linear.median": (recipe.pb_size,), "linear.spread": (recipe.pb_size,)}
+            own |= {"linear.weights": (1, recipe.pb_size), "linear.bias": (1,)}
+        shapes |= {f"{i}.{key}": shape for key, shape in own.items()}
     return shapes
 
 
@@ -132,12 +135,12 @@ def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
 
     tensors = tensor_file.read(path, _made_for(recipe), shapes, most=_MOST)
     if not all(value.dtype == torch.float32 for value in tensors.values()):
-        raise ValueError(f"{path.name} holds weights that are no float32 numbers")
+        raise ValueError(f"{path.name} holds weights that are not float32")
     return tensors
 
 
 def _made_for(recipe: PBRecipe) -> str:
-    """What the weights are of."""
+    """What the weights belong to."""
     return json.dumps({"layout": LAYOUT, **recipe.stored()}, sort_keys=True)
 
 

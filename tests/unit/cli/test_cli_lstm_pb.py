@@ -303,7 +303,7 @@ def test_a_model_per_emotion_reads_the_network_that_it_is_told(duchenne, per_emo
              for e in ("happiness", "sadness", "anger")]  # fmt: skip
     values = [[item["value"] for item in face["evidence"]] for face in faces]
     assert values[0] != values[1] and values[2] == []
-    assert faces[2]["abstained"] and "judges happiness, sadness; the clip shows anger" in faces[2]["reason"]
+    assert faces[2]["abstained"] and "covers happiness, sadness; the clip shows anger" in faces[2]["reason"]
 
 
 def test_it_is_applied_to_tracks_row_for_row(duchenne, trained, tmp_path):

@@ -14,8 +14,8 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.features.points40 import points40
 from duchenne.features.sequences import HALF_FACE, SequenceReader
-from duchenne.lstm_pb.generate import STRAY, Movement, move, neutral
 from duchenne.lstm_pb.model import PBModel
+from duchenne.lstm_pb.movement import STRAY, Movement, move, neutral
 from duchenne.lstm_pb.recipe import READINGS, PBRecipe
 from duchenne.lstm_pb.solved_network import SolvedBag
 from duchenne.plots import sketch
@@ -66,7 +66,7 @@ def following(network, x, pb):
         return network(x, pb)[0][:, -1]
     first = network.members[0]
     _, expected, gates, _ = first._terms(x, torch.ones(x.shape[:2], dtype=torch.bool))
-    ahead = (expected + gates * (pb[:, : first.config.pb] @ first.mix.T)[:, None])[:, -1, : first.config.parts]
+    ahead = (expected + gates * (pb[:, : first.config.pb_size] @ first.mix.T)[:, None])[:, -1, : first.config.parts]
     return x[:, -1] + ahead / first.targets_scale[0] @ first.basis.T
 
 
@@ -154,14 +154,14 @@ def test_a_loop_that_diverges_says_so_in_a_sentence():
             weight.zero_()
         network.out.bias.fill_(20.0)
     (note,) = move(model, "posed", 1.0).notes
-    assert note.startswith("The closed loop diverges after 0.08 s: a point strays ") and note.endswith(".")
+    assert note.startswith("The closed loop diverges after 0.08 s: a point moves ") and note.endswith(".")
     with torch.no_grad():  # every prediction is the first frame
         network.out.bias.copy_(torch.atanh(torch.from_numpy(neutral(model.reader))))
     still = move(model, "posed", 1.0)
     assert still.notes == () and still.farthest < 1e-5 < STRAY
     with torch.no_grad():
         network.out.bias[3] = np.nan
-    with pytest.raises(ModelError, match="weights are spoilt"):
+    with pytest.raises(ModelError, match="weights are damaged"):
         move(model, "posed", 1.0)
 
 
@@ -172,10 +172,10 @@ def test_emotions(model, apart):
         np.testing.assert_allclose(found.points, by_hand(network, pb, neutral(apart.reader), 5), atol=2e-5)
         assert not any("one network" in note for note in found.notes)
     (note,) = [note for note in move(model, "posed", 0.5, emotion="fear").notes if "one network" in note]
-    assert note == "This model has one network for all emotions: its face is not of fear in particular."
-    with pytest.raises(UsageError, match=r"each of happiness, sadness; it has none for 'fear'\."):
+    assert note == "This model has one network for all emotions; the generated face is not specific to fear."
+    with pytest.raises(UsageError, match=r"each of happiness, sadness, found 'fear'; set --emotion\."):
         move(apart, "posed", 1.0, emotion="fear")
-    with pytest.raises(UsageError, match=r"each of happiness, sadness; say which one"):
+    with pytest.raises(UsageError, match=r"each of happiness, sadness, found no emotion; set --emotion"):
         move(apart, "posed", 1.0)
 
 
@@ -183,9 +183,9 @@ def test_emotions(model, apart):
     ("settings", "sentence"),
     [
         ({"label": "fake"}, "no label 'fake'; choose one of: posed, genuine"),
-        ({"seconds": 0.0}, "Between 0 and 600 seconds can be generated, not 0"),
-        ({"seconds": float("nan")}, "Between 0 and 600"),
-        ({"seconds": 1e9}, "Between 0 and 600"),
+        ({"seconds": 0.0}, "seconds must lie between 0 and 600, found 0"),
+        ({"seconds": float("nan")}, "between 0 and 600"),
+        ({"seconds": 1e9}, "between 0 and 600"),
         ({"mix": 1.5}, "mix must lie between 0"),
         ({"mix": float("nan")}, "mix must lie between 0"),
     ],
@@ -305,12 +305,12 @@ def test_from_a_person_s_own_face(duchenne, folder, apart, smile, tmp_path):
         (("--model", "smile"), "Model smile has no PB vectors"),
         (("--model", "nowhere"), "There is no model 'nowhere'"),
         (("--label", "fake"), "There is no label 'fake'"),
-        (("--emotion", "love"), "it has none for 'love'"),
-        (("--seconds", "0"), "Between 0 and 600 seconds"),
-        (("--rate", "0"), "needs 1 to 240 frames per second, not 0"),
-        (("--rate", "nan"), "needs 1 to 240 frames per second"),
-        (("--out", "out.avi"), "let its name end in .mp4"),
-        (("--seed-clip", "out.mp4"), "would be written over the clip to start from"),
+        (("--emotion", "love"), "found 'love'; set --emotion"),
+        (("--seconds", "0"), "seconds must lie between 0 and 600"),
+        (("--rate", "0"), "between 1 and 240 frames per second, found 0"),
+        (("--rate", "nan"), "between 1 and 240 frames per second"),
+        (("--out", "out.avi"), ".mp4"),
+        (("--seed-clip", "out.mp4"), "out.mp4"),
         (("--seed-clip", "none.mp4"), "none.mp4"),
     ],
 )

@@ -177,7 +177,7 @@ def test_one_step_of_recognition_is_equations_1_and_2(reading, rate):
     (back,) = torch.autograd.grad(-squares, nodes)
     assert not back[8].any()  # nothing comes after the last frame's prediction: 8 frames have an error
     delta = back[:8].mean(dim=0)
-    found, errors = recognise(net, x[None], whole(x[None]), steps=1, rate=rate)
+    found, errors = recognise(net, x[None], whole(x[None]), steps=1, learning_rate=rate)
     assert errors[1] < errors[0]
     torch.testing.assert_close(found[0], rate * delta, rtol=1e-9, atol=1e-14)
 
@@ -197,7 +197,7 @@ def test_recognition_never_raises_the_error_and_comes_to_rest(reading):
 
 def test_a_step_that_is_far_too_long_is_taken_back():
     net, (x, mask) = network("paper"), batch(clips(12, 7))
-    found, errors = recognise(net, x, mask, steps=60, rate=1e4, momentum=0.9)
+    found, errors = recognise(net, x, mask, steps=60, learning_rate=1e4, momentum=0.9)
     assert (errors.diff(dim=0) <= 0).all() and torch.isfinite(found).all()
     assert (errors[1] == errors[0]).any(), "the step was not too long"
     assert (errors[-1] < errors[0]).all()

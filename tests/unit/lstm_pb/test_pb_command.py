@@ -131,8 +131,8 @@ def test_a_model_of_one_network_says_that_it_knows_no_emotion(duchenne, models, 
         (("{corpus}/tracks.npz#99", "-m", "{pooled}"), 1, "no row '99'"),
         (("{corpus}/tracks.npz#0", "-m", "smile"), 2, "lstm-pb"),
         (("{corpus}/tracks.npz#0", "-m", "nowhere"), 1, "no model 'nowhere'"),
-        (("{corpus}/tracks.npz#0", "-m", "{emotions}"), 2, "say which one (--emotion)"),
-        (("{corpus}/tracks.npz#0", "-m", "{emotions}", "--emotion", "fear"), 2, "none for 'fear'"),
+        (("{corpus}/tracks.npz#0", "-m", "{emotions}"), 2, "set --emotion"),
+        (("{corpus}/tracks.npz#0", "-m", "{emotions}", "--emotion", "fear"), 2, "found 'fear'"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(

@@ -21,7 +21,7 @@ FOUND = json.loads((ROOT / "experiments" / "published_code.json").read_text(enco
 
 def network(reading):
     torch.manual_seed(0)
-    return LSTMPB(LSTMPBConfig(reading, inputs=80, pb=4, context=4, hidden=8, layers=2))
+    return LSTMPB(LSTMPBConfig(reading, inputs=80, pb_size=4, context_size=4, hidden_size=8, num_layers=2))
 
 
 def clips(*lengths):

@@ -97,14 +97,14 @@ def test_the_kept_weights_are_a_running_average_of_all_steps():
             for name, weight in it.network.named_parameters():
                 mean[name] = old * mean[name] + (1 - old) * weight.detach()
     assert step == 12
-    for name, weight in it.kept.named_parameters():
+    for name, weight in it.average.named_parameters():
         torch.testing.assert_close(weight.detach(), mean[name], rtol=1e-5, atol=1e-6)
     assert any((mean[name] - weight).abs().max() > 1e-3 for name, weight in it.network.named_parameters())
     # and it is they that answer and that are judged
     x, y, _ = waves()
     rows = np.array([3, 0, 2, 1])
-    np.testing.assert_allclose(it.answers(rows), logits(it.kept, x[rows]), atol=1e-5)
-    assert it.score() == pytest.approx(1 - roc_auc_score(y[:4], logits(it.kept, x[:4])))
+    np.testing.assert_allclose(it.logits(rows), logits(it.average, x[rows]), atol=1e-5)
+    assert it.score() == pytest.approx(1 - roc_auc_score(y[:4], logits(it.average, x[:4])))
 
 
 def test_what_is_held_out_changes_no_weight():
@@ -122,7 +122,7 @@ def test_what_is_held_out_changes_no_weight():
     plain, held, other = learnt(()), learnt((0, 1, 2, 3)), learnt((4,))
     assert bits(plain.state()) == bits(held.state())
     assert bits(plain.state()) != bits(other.state())
-    assert np.abs(held.answers(np.arange(4)) - plain.answers(np.arange(4))).max() > 1e-3  # but judged they are
+    assert np.abs(held.logits(np.arange(4)) - plain.logits(np.arange(4))).max() > 1e-3  # but judged they are
 
 
 def test_learning_lowers_the_loss_and_its_last_epoch_is_kept():
@@ -244,7 +244,7 @@ def test_an_emotion_that_few_people_show_has_a_smaller_bag(tmp_path):
     np.testing.assert_array_equal(loaded.predict_table(x, what)[:, 1], p)
     np.testing.assert_array_equal(loaded.contributions(x, what), model.contributions(x, what))
     # of one person alone nobody could be judged
-    with pytest.raises(InputError, match="Clips of fear of both labels are needed from more than one person"):
+    with pytest.raises(InputError, match="Clips of fear with both labels are needed from two people or more"):
         PBModel(recipe).fit_table(x, y, who, np.where(who == "p0", "fear", "joy"))
 
 
@@ -283,7 +283,7 @@ def test_too_short_a_track_has_no_pb_vector(posed):
     model, face = posed
     short = replace(face, **{name: getattr(face, name)[:3] for name in ("time", "points", "confidence", "box")})
     for ask in (model.recognise, model.predictions):
-        with pytest.raises(InputError, match=r"is too short: 0\.32 s without a gap are needed\.$"):
+        with pytest.raises(InputError, match=r"is too short: expected 0\.32 s without a gap; use a longer clip\.$"):
             ask(short)
 
 

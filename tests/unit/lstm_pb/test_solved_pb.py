@@ -10,7 +10,9 @@ import torch
 from duchenne.lstm_pb.solved_network import SolvedPB, SolvedPBConfig
 from plain_grid import run_grid
 
-CONFIG = SolvedPBConfig(inputs=6, pb=3, hidden=7, layers=2, context=4, parts=4, ahead=(1, 3), dropout=0.4)
+CONFIG = SolvedPBConfig(
+    inputs=6, pb_size=3, hidden_size=7, num_layers=2, context_size=4, parts=4, ahead=(1, 3), dropout=0.4
+)
 TARGETS = CONFIG.parts * len(CONFIG.ahead)
 
 
@@ -42,12 +44,12 @@ def batch(sequences, dtype=torch.float64):
 @torch.no_grad()
 def plain(net, x):
     """What is expected without PB and the gates, each float64 (T, N), of one clip (T, inputs), frame by frame."""
-    hidden, rows = net.grid.hidden, []
+    hidden, rows = net.grid.hidden_size, []
     for t in range(len(x)):
         moved = np.concatenate([x[t] - x[0], x[t] - x[max(t - 1, 0)]]) * net.inputs_scale.numpy()
         rows.append((net.from_x.weight @ torch.from_numpy(moved) + net.from_x.bias).clamp(min=0))
-    zero = torch.zeros(net.grid.layers, hidden, dtype=torch.float64)
-    state = (zero, zero, torch.zeros(net.grid.context, dtype=torch.float64))
+    zero = torch.zeros(net.grid.num_layers, hidden, dtype=torch.float64)
+    state = (zero, zero, torch.zeros(net.grid.context_size, dtype=torch.float64))
     found, _ = run_grid(net.grid, torch.stack(rows), None, len(x), True, state)
     return tuple((each.weight @ found.T + each.bias[:, None]).T.numpy() for each in (net.expect, net.gate))
 
@@ -65,10 +67,10 @@ def goes(net, x):
 def ridge(net, x):
     """PB by least squares on the rows (frame, part) · (pb), with λ as `pb` rows more."""
     expected, gates = plain(net, x)
-    a = (gates[:, :, None] * net.mix.detach().double().numpy()).reshape(-1, CONFIG.pb) / math.sqrt(len(x))
+    a = (gates[:, :, None] * net.mix.detach().double().numpy()).reshape(-1, CONFIG.pb_size) / math.sqrt(len(x))
     b = (goes(net, x) - expected).ravel() / math.sqrt(len(x))
-    a = np.vstack([a, math.exp(float(net.log_ridge.detach()) / 2) * np.eye(CONFIG.pb)])
-    return np.linalg.lstsq(a, np.append(b, np.zeros(CONFIG.pb)), rcond=None)[0]
+    a = np.vstack([a, math.exp(float(net.log_ridge.detach()) / 2) * np.eye(CONFIG.pb_size)])
+    return np.linalg.lstsq(a, np.append(b, np.zeros(CONFIG.pb_size)), rcond=None)[0]
 
 
 def squares(net, x, p):
@@ -103,9 +105,9 @@ def test_any_other_pb_predicts_worse_or_is_longer(seed):
     least, rng = squares(net, x, pb), np.random.default_rng(seed)
     for size in (1e-3, 0.1, 1.0):
         for _ in range(20):
-            step = rng.normal(size=CONFIG.pb)
+            step = rng.normal(size=CONFIG.pb_size)
             assert squares(net, x, pb + size * step / np.linalg.norm(step)) > least
-    assert squares(net, x, np.zeros(CONFIG.pb)) > least
+    assert squares(net, x, np.zeros(CONFIG.pb_size)) > least
 
 
 def test_batching_padding_and_what_comes_after_the_end_change_nothing():
@@ -242,7 +244,7 @@ def test_a_prediction_is_the_frame_that_the_solved_pb_makes_next():
 @pytest.mark.parametrize("seeds", [1, 4])
 def test_generation_feeds_each_prediction_back(seeds):
     """The same as reading the whole sequence anew for every frame, without carrying a state."""
-    net, pb = network(), torch.from_numpy(np.random.default_rng(0).normal(size=(2, CONFIG.pb)))
+    net, pb = network(), torch.from_numpy(np.random.default_rng(0).normal(size=(2, CONFIG.pb_size)))
     sequences = clips(seeds, seeds)
     made = net.generate(pb, torch.from_numpy(np.stack(sequences)), 6)
     for i, grown in enumerate(sequences):
@@ -267,7 +269,7 @@ def test_generation_reproduces_the_movement_of_its_pb_vector():
     """Learnt by prediction error alone; from the first frame, which both share, PB alone says where to."""
     torch.manual_seed(0)
     x, mask = movements(), torch.ones(2, FRAMES, dtype=torch.bool)
-    net = SolvedPB(SolvedPBConfig(6, 2, 16, 1, 4, parts=2, ahead=(1,), dropout=0.0))
+    net = SolvedPB(SolvedPBConfig(6, 2, 4, 16, 1, parts=2, ahead=(1,), dropout=0.0))
     net.measure(list(x.numpy()))
     optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(250):

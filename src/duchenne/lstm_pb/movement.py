@@ -1,13 +1,12 @@
-"""Generation: the landmark stream of an LSTM-PB, each frame from the one before, as its PB vector tells it.
+"""Closed-loop generation of landmarks by an LSTM-PB under a fixed PB vector.
 
-Huynh & Kim (ICCV Workshops 2017) and Tani (Neural Networks 16, 2003): the weights and the PB vector stay fixed and the
-network's prediction is its next input.
+Huynh & Kim (ICCV Workshops 2017) and Tani (Neural Networks 16, 2003): each prediction of the network is its next input.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,8 @@ from duchenne.types import LABELS, Array, FaceTrack
 if TYPE_CHECKING:
     from duchenne.lstm_pb.model import PBModel
 
-#: Eye distances that no point goes from where it began in 150 clips of PEDFE (0.46, with the head's movement 0.63).
+#: Eye distances; in 150 clips of PEDFE no point moves farther from its place in the first frame than 0.46, with the
+#: head's movement 0.63.
 STRAY = 1.0
 _LIMIT = 1.2  # of a coordinate, in the network's scale
 _EYES = (slice(16, 22), slice(22, 28))
@@ -33,7 +33,7 @@ class Movement:
     """Landmarks over time: `time` float64 (T,), seconds from 0, and `points` float64 (T, 40, 2), those of
     `features.points40` in eye distances of the first frame, x right, y down, origin between its eyes.
 
-    `notes` are sentences about what came out otherwise than one would expect.
+    `notes` are warnings, in sentences.
     """
 
     time: Array
@@ -42,11 +42,11 @@ class Movement:
 
     @property
     def farthest(self) -> float:
-        """Eye distances that the point which moved most went from its place in the first frame."""
+        """Largest distance of a point from its place in the first frame, in eye distances."""
         return float(np.linalg.norm(self.points - self.points[:1], axis=2).max())
 
     def at(self, rate: float, seconds: float) -> Movement:
-        """The same movement in round(seconds · rate) frames, by monotone cubics between those that there are."""
+        """The same movement resampled to round(seconds · rate) frames by monotone cubics."""
         from scipy.interpolate import PchipInterpolator
 
         time = np.arange(max(1, round(seconds * rate))) / rate
@@ -64,17 +64,17 @@ def class_vectors(model: PBModel, emotion: str | None) -> tuple[str, Tensor, tup
         raise InputError("This model has not been fitted; call fit or load a trained one.")
     name = "" if "" in names else emotion or ""
     if name not in names:
-        told = f"it has none for '{emotion}'" if emotion else "say which one (--emotion)"
-        raise UsageError(f"This model has a network for each of {', '.join(names)}; {told}.")
+        found = f"'{emotion}'" if emotion else "no emotion"
+        raise UsageError(f"This model has a network for each of {', '.join(names)}, found {found}; set --emotion.")
     vectors = model.typical[name].detach()
     if not torch.isfinite(vectors).all():
-        raise ModelError("This model's PB vectors are no numbers; train it again.")
-    one = f"This model has one network for all emotions: its face is not of {emotion} in particular."
-    return name, vectors, (one,) * bool(emotion and not name)
+        raise ModelError("This model's PB vectors are not finite; train it again.")
+    note = f"This model has one network for all emotions; the generated face is not specific to {emotion}."
+    return name, vectors, (note,) * bool(emotion and not name)
 
 
 def neutral(reader: SequenceReader) -> Array:
-    """float32 (D,): the mean face (`align.template`), still and from the front, as `reader` reads it of a track."""
+    """float32 (D,): the mean face (`align.template`), still and frontal, as `reader` reads it."""
     n, size = 2 * LEAST, 100.0  # frames, and px between the eyes
     points = np.repeat(align.template()[None, :, :2] * size + 3 * size, n, axis=0)
     box = np.repeat([[*points[0].min(axis=0), *points[0].max(axis=0)]], n, axis=0)
@@ -91,40 +91,38 @@ def move(
     mix: float = 0.0,
     seed: Array | None = None,
 ) -> Movement:
-    """Let a fitted model move a face for `seconds`, at the model's own rate; frame 0 is the face that it starts from.
+    """Generate `seconds` of movement at the model's own frame rate; frame 0 is the seed.
 
-    `mix` goes from the PB vector of `label` (0) to that of the other class (1); `seed` float (D,) is the frame to
-    start from in the network's scale, by default `neutral`. UsageError as in `class_vectors` and for what makes no
-    sense.
+    `mix` goes from the PB vector of `label` (0) to that of the other class (1); `seed` float (D,) is the first frame in
+    the network's scale, by default `neutral`. UsageError as in `class_vectors` and for an invalid argument.
     """
     if label not in LABELS:
         raise UsageError(f"There is no label '{label}'; choose one of: {', '.join(LABELS)}.")
     if not 0 < seconds <= 600:
-        raise UsageError(f"Between 0 and 600 seconds can be generated, not {seconds:g}.")
+        raise UsageError(f"seconds must lie between 0 and 600, found {seconds:g}.")
     if not 0 <= mix <= 1:
-        raise UsageError(f"mix must lie between 0 (the label itself) and 1 (the other one), not {mix:g}.")
+        raise UsageError(f"mix must lie between 0 (the label itself) and 1 (the other one), found {mix:g}.")
     name, vectors, notes = class_vectors(model, emotion)
     own = LABELS.index(label)
     pb = (1 - mix) * vectors[own] + mix * vectors[1 - own]
     start = neutral(model.reader) if seed is None else np.asarray(seed, np.float32)
     steps = max(1, math.ceil(round(seconds * model.recipe.fps, 6)))
-    made = model.networks[name].generate(pb[None], torch.from_numpy(start)[None, None], steps)[0].double().numpy()
-    if not np.isfinite(made).all():
-        raise ModelError("The generated movement is no number: the model's weights are spoilt; train it again.")
-    raw = np.concatenate([start[None].astype(float), made])[:, :80].reshape(-1, 40, 2)
+    frames = model.networks[name].generate(pb[None], torch.from_numpy(start)[None, None], steps)[0].double().numpy()
+    if not np.isfinite(frames).all():
+        raise ModelError("The generated movement is not finite, the model's weights are damaged; train it again.")
+    raw = np.concatenate([start[None].astype(float), frames])[:, :80].reshape(-1, 40, 2)
     left, right = (raw[0, eye].mean(axis=0) for eye in _EYES)
     points = (raw - (left + right) / 2) / np.linalg.norm(right - left)
-    found = Movement(np.arange(steps + 1) / model.recipe.fps, points, notes)
-    return Movement(found.time, points, (*notes, *_diverged(found, raw)))
+    movement = Movement(np.arange(steps + 1) / model.recipe.fps, points, notes)
+    return replace(movement, notes=(*notes, *_divergence(movement, raw)))
 
 
-def _diverged(movement: Movement, raw: Array) -> list[str]:
-    gone = movement.farthest
-    if np.abs(raw[1:]).max() <= _LIMIT and gone <= STRAY:
+def _divergence(movement: Movement, raw: Array) -> list[str]:
+    if np.abs(raw[1:]).max() <= _LIMIT and movement.farthest <= STRAY:
         return []
     far = np.linalg.norm(movement.points - movement.points[:1], axis=2).max(axis=1)
     first = int(np.argmax((far > STRAY) | (np.abs(raw).max(axis=(1, 2)) > _LIMIT)))
     return [
-        f"The closed loop diverges after {movement.time[first]:.2f} s: a point strays {gone:.2f} eye distances from "
-        f"where it began, and recorded faces stay below {STRAY:g}; another mix, seed clip or training may help."
+        f"The closed loop diverges after {movement.time[first]:.2f} s: a point moves {movement.farthest:.2f} eye "
+        f"distances, and in recorded faces less than {STRAY:g}; try another mix, seed clip or training."
     ]
