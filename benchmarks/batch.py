@@ -2,10 +2,10 @@
 
     python benchmarks/batch.py [--clips 500] [--seed 1] [--quick] [-o benchmarks/batch.json]
 
-Clips of simulated smiles, each with a smile, a light and a noise of its own, are followed by `duchenne extract
---no-cache`: with one process; with eight; on a Dask scheduler with two workers, all processes on loopback; in shards
-1/3, 2/3 and 3/3, at the same time, and the run that merges them. Files are compared by sha256, the state left out.
-Seconds are of a machine that may be busy: they are there to see what a run costs, not to compare. --quick: 6 clips.
+Clips of simulated smiles, each with its own movement, brightness and noise, are processed by `duchenne extract
+--no-cache`: with one process; with eight; on a Dask scheduler with two workers, all on loopback; in shards 1/3, 2/3 and
+3/3 at the same time, and the run that merges them. Files are compared by sha256, without the state folder. Seconds come
+from a machine that may be busy: they show the cost of a run, not a comparison. --quick: 6 clips.
 """
 
 from __future__ import annotations
@@ -33,45 +33,45 @@ RATE = 15.0
 
 
 def main() -> None:
-    wanted = options(__doc__, __file__, 500)
-    clips = 6 if wanted.quick else wanted.clips
-    with tempfile.TemporaryDirectory() as place:
-        result = {"clips": clips, "seed": wanted.seed, **measure(Path(place), clips, wanted.seed)}
-    wanted.out.write_text(json.dumps(result, indent=1) + "\n")
+    args = options(__doc__, __file__, 500)
+    clips = 6 if args.quick else args.clips
+    with tempfile.TemporaryDirectory() as work:
+        result = {"clips": clips, "seed": args.seed, **measure(Path(work), clips, args.seed)}
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
     sys.exit(0 if result["identical"] else 1)
 
 
 def options(doc: str | None, script: str, clips: int) -> argparse.Namespace:
-    """What a benchmark of so many clips is asked for."""
-    words = argparse.ArgumentParser(description=(doc or "").split("\n\n", 1)[0])
-    words.add_argument("--clips", type=int, default=clips)
-    words.add_argument("--seed", type=int, default=1)
-    words.add_argument("--quick", action="store_true")
-    words.add_argument("-o", "--out", type=Path, default=Path(script).with_suffix(".json"))
-    return words.parse_args()
+    """The options of a benchmark that makes `clips` clips."""
+    parser = argparse.ArgumentParser(description=(doc or "").split("\n\n", 1)[0])
+    parser.add_argument("--clips", type=int, default=clips)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("-o", "--out", type=Path, default=Path(script).with_suffix(".json"))
+    return parser.parse_args()
 
 
-def measure(place: Path, clips: int, seed: int) -> dict[str, Any]:
-    """Digest of all files, faces, frames and seconds of each way."""
-    folder = make(place / "clips", clips, seed)
+def measure(work: Path, clips: int, seed: int) -> dict[str, Any]:
+    """Digest of all files, counts and seconds of each way."""
+    folder = make(work / "clips", clips, seed)
     ways: dict[str, Any] = {}
     for name, words in {"one process": ["--workers", "1"], "eight processes": ["--workers", "8"]}.items():
-        ways[name] = told(place / name, lambda out, words=words: extract(folder, out, *words).wait())  # type: ignore[misc]
-    with cluster(place) as address:
-        ways["Dask"] = told(place / "dask", lambda out: extract(folder, out, "--cluster", address).wait())
+        ways[name] = outcome(work / name, lambda out, words=words: extract(folder, out, *words).wait())  # type: ignore[misc]
+    with cluster(work) as address:
+        ways["Dask"] = outcome(work / "dask", lambda out: extract(folder, out, "--cluster", address).wait())
 
     def shards(out: Path) -> None:
         for process in [extract(folder, out, "--workers", "1", "--shard", f"{k}/3") for k in (1, 2, 3)]:
             process.wait()
         extract(folder, out).wait()
 
-    ways["shards"] = told(place / "shards", shards)
+    ways["shards"] = outcome(work / "shards", shards)
     return {"ways": ways, "identical": len({way["sha256"] for way in ways.values()}) == 1}
 
 
 def make(folder: Path, clips: int, seed: int) -> Path:
-    """Clips of 0.8 s in folders of fifty, made from a few rendered smiles: every one has other bytes."""
+    """Clips of 0.8 s in folders of fifty, made from a few rendered smiles; no two have the same bytes."""
     chance = np.random.default_rng(seed)
     kinds = [simulate.POSED, simulate.SPONTANEOUS]
     smiles = [
@@ -93,8 +93,8 @@ def extract(folder: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def told(out: Path, run: Any) -> dict[str, Any]:
-    """What a run left: digest, counts, seconds."""
+def outcome(out: Path, run: Any) -> dict[str, Any]:
+    """The outcome of a run: digest, counts, seconds."""
     began = time.monotonic()
     run(out)
     seconds = time.monotonic() - began
@@ -111,9 +111,9 @@ def told(out: Path, run: Any) -> dict[str, Any]:
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     """A Dask scheduler with two workers on loopback."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{door.getsockname()[1]}"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     host, port = address.removeprefix("tcp://").split(":")
     start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", host, "--port", port]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]

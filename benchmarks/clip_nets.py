@@ -1,20 +1,20 @@
-"""How many clips per second each clip network answers and learns at its own input, beside its multiply-adds, and how
-long it waits for them to be read.
+"""Clips per second of each clip network in inference and training at its own input, beside its multiply-adds, and the
+time it waits for data.
 
     python benchmarks/clip_nets.py [--threads 1 2] [--networks NAME ...] [--workers 2] [--quick] [-o FILE]
     python benchmarks/clip_nets.py --texts
 
-Clips are files of random pictures, as `clip_crops` keeps them, read through the same loader and learnt by the same
-learner as a training's; speed does not ask what is seen. `of_limit` is the share of the best square product of the same
-run, in the precision of the row, that the network's multiply-adds reach; in learning they count three times, once
-forward and twice back (a trunk that stays frozen, once). `loader` tells what the files give when nobody computes, and
-`busy` the share of the learning's time in which the network worked and did not wait for them. Files come from the
-system's memory after the first reading: a corpus that does not fit there is read as fast as its disk.
+Clips are files of random images in the format of the crop cache, read by the same loader and trained by the same
+learner as in a real training; the content does not affect speed. `of_limit` is the share of the best square matrix
+product of the same run, in the precision of the row, that the network's multiply-adds reach; in training they count
+three times, once forward and twice backward (a frozen backbone, once). `loader` is the rate of reading alone, and
+`busy` the share of the training time in which the network did not wait for data. After the first pass files come from
+the page cache: a data set that does not fit there is read at the speed of the disk.
 
-Each network is measured in a process of its own, on more than one thread only while nothing else computes, and on a GPU
-where torch sees one. Writes clip_nets.json beside itself after each: a run that was killed goes on, and a network that
-stands there is not measured again (remove the file to begin anew). --texts fills the table of docs/clip-networks.md
-from it; --quick tries three small networks at sizes that say nothing, and writes only where -o says so.
+Each network is measured in a separate process, with more than one thread only on an idle machine, and on a GPU if torch
+sees one. Writes clip_nets.json after each: a killed run resumes, and networks in the file are not measured again
+(remove it to start over). --texts fills the table of docs/clip-networks.md from it; --quick tries three small networks
+at meaningless sizes, and writes only with -o.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from duchenne.clipnets.inputs import Pictures
 from duchenne.clipnets.learner import ClipLearner, Task, answers
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.clipnets.training import input_of
-from duchenne.clips.crops import Kept
+from duchenne.clips.cache import Mapped
 from duchenne.learn.flops import counted
 
 PAGE = Path(__file__).parents[1] / "docs" / "clip-networks.md"
@@ -49,15 +49,15 @@ SECONDS_OF_POINTS = 4.0  # a clip of points
 class Sizes:
     """What is measured."""
 
-    seconds: float = 3.0  # for which at least is answered, and learnt
-    batches: int = 6  # of clips that there are; two of them are answered at a time
+    seconds: float = 3.0  # minimum time of inference and of training
+    batches: int = 6  # of clips; inference takes two at a time
     gemm: tuple[int, ...] = (1024, 2048)
-    side: int = 0  # 0: the recipe's own, as are the next two
+    image_size: int = 0  # 0: the recipe's own, as are the next two
     frames: int = 0
     batch: int = 0
 
 
-QUICK = Sizes(0.0, 2, (64,), 32, 3, 2)
+QUICK = Sizes(0.0, 2, (64,), 32, 4, 2)
 QUICK_NETWORKS = ("expression-lstm", "cnn3d", "points-multi")
 ON_GPU = Sizes(5.0, 16, (4096, 8192))
 
@@ -70,7 +70,7 @@ def recipe(name: str, sizes: Sizes) -> ClipRecipe:
         "batch_size": sizes.batch,
         "frames_per_step": min(found.frames_per_step, sizes.frames),
     }
-    small["side"] = sizes.side if found.inputs == "crops" else 0
+    small["image_size"] = sizes.image_size if found.inputs == "crops" else 0
     return replace(found, **{key: value for key, value in small.items() if value})
 
 
@@ -85,7 +85,7 @@ def clips(recipe: ClipRecipe, count: int, folder: Path) -> list[Any]:
     for i in range(count):
         path = folder / f"{i}.npy"
         np.save(path, rng.integers(0, 256, shape, np.uint8))
-        found.append(Pictures(Kept(str(path), shape), np.arange(recipe.frames)))
+        found.append(Pictures(Mapped(str(path), shape), np.arange(recipe.frames)))
     return found
 
 
@@ -100,10 +100,10 @@ def measured(name: str, sizes: Sizes, device: torch.device, workers: int) -> dic
         learner = ClipLearner(r, task, 0, device=device.type, workers=workers)
         work, taken = multiply_adds(learner), min(1.0, r.frames_per_step / len(task.x[0])) or 1.0
         used = use(learner, sizes)
-        learnt, busy = learn(learner, sizes)
+        trained, busy = learn(learner, sizes)
         alone = reading(learner)
     of_limit = 2 * work / 1e9 / peak["float32"]
-    # `use` answers in float32, as a model that is loaded does; a frozen trunk is not carried back
+    # `use` computes in float32, as a loaded model does; a frozen backbone has no backward pass
     back = (
         of_limit * taken * (1 if r.freeze_backbone else 3) * (peak["float32"] / peak["bfloat16"] if learner.bf16 else 1)
     )
@@ -116,8 +116,8 @@ def measured(name: str, sizes: Sizes, device: torch.device, workers: int) -> dic
         "multiply_adds_per_clip": work,
         "precision_of_learning": "bfloat16" if learner.bf16 else "float32",
         "use": {"clips_per_second": used, "of_limit": used * of_limit},
-        "learning": {"clips_per_second": learnt, "of_limit": learnt * back, "busy": busy},
-        "loader": {"clips_per_second": alone, "times_learning": alone / learnt},
+        "learning": {"clips_per_second": trained, "of_limit": trained * back, "busy": busy},
+        "loader": {"clips_per_second": alone, "times_learning": alone / trained},
     }
 
 
@@ -197,29 +197,29 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=tuple(ClipRecipe.shipped()), default=[])
     parser.add_argument("--workers", type=int, default=2, help="threads that read ahead")
     parser.add_argument("--texts", action="store_true", help="fill the table of docs/clip-networks.md, measure nothing")
-    told = parser.parse_args()
-    networks = told.networks or list(QUICK_NETWORKS if told.quick else ClipRecipe.shipped())
-    sizes = QUICK if told.quick else ON_GPU if told.place == "cuda" else Sizes()
-    if told.place:
-        torch.set_num_threads(told.threads[0])
-        print(json.dumps(measured(networks[0], sizes, torch.device(told.place), told.workers)))
+    args = parser.parse_args()
+    networks = args.networks or list(QUICK_NETWORKS if args.quick else ClipRecipe.shipped())
+    sizes = QUICK if args.quick else ON_GPU if args.place == "cuda" else Sizes()
+    if args.place:
+        torch.set_num_threads(args.threads[0])
+        print(json.dumps(measured(networks[0], sizes, torch.device(args.place), args.workers)))
         return
-    output = told.output or (None if told.quick else Path(__file__).with_suffix(".json"))
+    output = args.output or (None if args.quick else Path(__file__).with_suffix(".json"))
     found: dict[str, Any] = {"places": {}, "left_out": []}
     if output is not None and output.is_file():
         found |= json.loads(output.read_text(encoding="utf-8")) | {"left_out": []}
-    if told.texts:
+    if args.texts:
         text = PAGE.read_text(encoding="utf-8")
         io.write_text(
             PAGE, re.sub(r"(<!-- speed -->\n).*?(?=<!-- /speed -->)", lambda m: m[1] + table(found), text, flags=re.S)
         )
         return
-    for place, words, threads in machine.places(told.threads, found["left_out"]):
+    for place, words, threads in machine.places(args.threads, found["left_out"]):
         rows = found["places"].setdefault(place, {})
         for name in networks:
             if name in rows:
                 continue
-            words_of = [*words, "--networks", name, "--workers", f"{told.workers}", *["--quick"] * told.quick]
+            words_of = [*words, "--networks", name, "--workers", f"{args.workers}", *["--quick"] * args.quick]
             # one thread is not bound: threads that read would be bound to its core with it
             rows[name] = machine.in_process(__file__, words_of, threads, bound=threads > 1)
             print(f"{place} {name}: {json.dumps(rows[name])}", file=sys.stderr, flush=True)

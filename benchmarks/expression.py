@@ -1,17 +1,17 @@
-"""How many faces per second the expression networks answer and learn, ours and the paper's, against a plain version.
+"""Faces per second of the expression networks in inference and training, ours and the paper's, against a plain version.
 
     python benchmarks/expression.py [--threads 1 2] [--quick] [-o FILE]
 
-Plain is what one writes first: float32, contiguous NCHW, eager, no autocast. Beside it every mix of float32 and
-bfloat16 with NCHW and channels_last, and what the library does: `ExpressionModel.predict` in use, `ExpressionLearner`
-in learning (with augmentation, Adam and averaged weights; the plain version augments and steps by the same Adam). All
-are taken in one run, in turns, and checked before to answer alike. The limit is the best square product of the same
-run, in the precision of the row, over the network's multiplications and additions.
+Plain is the simplest version: float32, contiguous NCHW, eager, no autocast. Beside it every combination of float32 and
+bfloat16 with NCHW and channels_last, and the library's own: `ExpressionModel.predict` for inference,
+`ExpressionLearner` for training (with augmentation, Adam and weight averaging; the plain version has the same
+augmentation and Adam). All are timed in one run, in turns, after a check that they predict the same. The limit is the
+best square matrix product of the same run, in the precision of the row, divided by the network's multiplications and
+additions.
 
-Every number of threads is measured in a process of its own with threads bound to cores; more than one thread only
-while nothing else computes, as two unpinned threads beside a busy one are many times slower than one. A GPU is measured
-where torch sees one. Writes expression.json beside itself; --quick tries everything at sizes that say nothing, and
-writes only where -o says so.
+Each number of threads is measured in a separate process with threads bound to cores; more than one thread only on an
+idle machine, as two unpinned threads beside a busy one are many times slower than one. A GPU is measured if torch sees
+one. Writes expression.json; --quick tries everything at meaningless sizes, and writes only with -o.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Sizes:
     learn: int = 128
     repeats: int = 5
     gemm: tuple[int, ...] = (512, 1024, 2048, 4096)
-    seconds: float = 0.5  # each call is repeated for at least so long and the quickest taken
+    seconds: float = 0.5  # each call is repeated for at least this long, and the fastest counts
     thin: bool = False
 
 
@@ -76,7 +76,7 @@ def recipe(kind: str, sizes: Sizes) -> ExpressionRecipe:
 
 
 def faces(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random grey pictures and labels: speed does not ask what is seen."""
+    """Random grey images and labels: the content does not affect speed."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, 48, 48), np.uint8), np.arange(count) % len(CLASSES)
 
@@ -94,12 +94,12 @@ def laid(x: Tensor, last: bool) -> Tensor:
 
 
 def cast(device: torch.device, bf16: bool) -> Any:
-    """bfloat16 where asked for."""
+    """bfloat16 if `bf16`."""
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def flops(kind: str, sizes: Sizes, learn: bool) -> float:
-    """Multiplications and additions of one face, forward, and backward where it learns."""
+    """Multiplications and additions of one face, forward, and backward in training."""
     network = network_of(kind, sizes, torch.device("cpu"), last=False)
     x = torch.rand(2, 1, 48, 48)
     with FlopCounterMode(display=False) as counter:
@@ -109,23 +109,23 @@ def flops(kind: str, sizes: Sizes, learn: bool) -> float:
     return counter.get_total_flops() / 2
 
 
-def rows(spent: dict[str, float], count: int, work: float, peak: dict[str, float], house: bool) -> dict[str, Any]:
-    """Faces per second, how many times plain's that is, and the share of the limit that the precision sets.
+def rows(timings: dict[str, float], count: int, work: float, peak: dict[str, float], house: bool) -> dict[str, Any]:
+    """Faces per second, the ratio to plain, and the share of the limit at that precision.
 
-    `house` says whether the library's own way, which is none of `WAYS`, computes in bfloat16.
+    `house`: whether the library's own version, which is not in `WAYS`, computes in bfloat16.
     """
-    told = {}
-    for name, seconds in spent.items():
+    result = {}
+    for name, seconds in timings.items():
         precision = "bfloat16" if WAYS.get(name, (house,))[0] else "float32"
         limit = peak[precision] * 1e9 / work
-        told[name] = {
+        result[name] = {
             "faces_per_second": count / seconds,
-            "times_plain": spent["plain"] / seconds,
+            "times_plain": timings["plain"] / seconds,
             "precision": precision,
             "limit": limit,
             "of_limit": count / seconds / limit,
         }
-    return told
+    return result
 
 
 # --- in use --------------------------------------------------------------------------------------------------------
@@ -245,17 +245,17 @@ def measured(sizes: Sizes, device: torch.device) -> dict[str, Any]:
 
 def main() -> None:
     """Measure every place, one after the other."""
-    told = machine.parser(__doc__, (1, 2)).parse_args()
-    if told.place:
-        torch.set_num_threads(told.threads[0])
-        sizes = QUICK if told.quick else ON_GPU if told.place == "cuda" else Sizes()
-        print(json.dumps(measured(sizes, torch.device(told.place))))
+    args = machine.parser(__doc__, (1, 2)).parse_args()
+    if args.place:
+        torch.set_num_threads(args.threads[0])
+        sizes = QUICK if args.quick else ON_GPU if args.place == "cuda" else Sizes()
+        print(json.dumps(measured(sizes, torch.device(args.place))))
         return
     found: dict[str, Any] = {"places": {}, "left_out": []}
-    for name, words, threads in machine.places(told.threads, found["left_out"]):
-        words += ["--quick"] if told.quick else []
+    for name, words, threads in machine.places(args.threads, found["left_out"]):
+        words += ["--quick"] if args.quick else []
         found["places"][name] = machine.in_process(__file__, words, threads)
-    output = told.output or (None if told.quick else Path(__file__).with_suffix(".json"))
+    output = args.output or (None if args.quick else Path(__file__).with_suffix(".json"))
     if output is not None:
         io.write_json(output, found)
     print(json.dumps(found, indent=1))

@@ -1,24 +1,24 @@
-"""From a video to 68 points: how fast, beside decoding alone and beside plainer chains of the same parts.
+"""Speed from video to 68 landmarks, compared with decoding alone and with plain pipelines of the same parts.
 
     DUCHENNE_DATA=FOLDER python benchmarks/extract.py [--clip FILE] [--runs 5] [--quick] [-o FILE]
 
-The clip (FOLDER/clips/WolfgangLanger_Pexels.mp4, 472 frames, hands before the face in the middle) is measured at
+The clip (FOLDER/clips/WolfgangLanger_Pexels.mp4, 472 frames, hands in front of the face in the middle) is measured at
 640x360 and, enlarged, at 1920x1080. All chains of one size run in one process and take turns, some hundred frames each,
-so that whatever else the machine does slows them alike; what counts is each one's own CPU time, its one detection
-included and the loading of models left out. Ratios are medians over the runs, with the lowest and the highest.
+so that other load slows them equally; counted is the CPU time of each, with its one detection and without the loading
+of models. Ratios are medians over the runs, with minimum and maximum.
 
     decode     PyAV alone, one thread: the limit
-    read       duchenne.video.reader: the same with timestamps checked and the luma plane at hand
-    floor      decode, and dlib's points in one box: what any chain of these parts costs at least
+    read       duchenne.video.reader: the same with checked timestamps and the luma plane
+    floor      decode, and dlib's points in one box: the lower bound for any chain of these parts
     plain      decode to luma, Haar once, OpenCV's MOSSE on the whole frame, dlib's points on the whole frame
     plain_bgr  the same on colour pictures
     hog        decode, dlib's HOG detector and its points on every frame
     mediapipe  Face Landmarker, where the package is installed and DUCHENNE_MEDIAPIPE names its model
     duchenne   faces.follow
 
-Then two processes of `duchenne extract` against one, the first clip of each left out, beside what two plain loops reach
-there; how far the tracks are from the plain chain's; and what judging and reporting a clip costs. Writes extract.json
-beside itself; --quick measures a few frames, which says nothing, and writes only where -o says so.
+Then two processes of `duchenne extract` against one, without the first clip of each, beside two independent plain
+loops; the distance of the tracks from the plain chain's; and the cost of verdict and report. Writes extract.json;
+--quick measures a few frames, which is meaningless, and writes only with -o.
 """
 
 from __future__ import annotations
@@ -252,8 +252,8 @@ def likeness(path: Path, frames: int, results: dict[str, Any]) -> dict[str, Any]
         "ours_from_plain_worst_tenth": shared(np.nanquantile(distance(ours, theirs), 0.9), unit),
         "plain_from_itself_one_pixel_away": shared([np.median(distance(other, theirs)) for other in moved], unit),
         "plain_worst_tenth": shared([np.quantile(distance(other, theirs), 0.9) for other in moved], unit),
-        "trembling_ours": shared(trembling(ours), unit),
-        "trembling_plain": shared(trembling(theirs), unit),
+        "trembling_ours": shared(jitter(ours), unit),
+        "trembling_plain": shared(jitter(theirs), unit),
     }
 
 
@@ -261,7 +261,7 @@ def distance(a: Array, b: Array) -> Array:
     return np.asarray(np.sqrt(((a - b) ** 2).sum(-1).mean(-1)))
 
 
-def trembling(points: Array) -> Array:
+def jitter(points: Array) -> Array:
     """RMS second difference of the points, of every frame: how far one is from the middle of its neighbours, twice."""
     return distance(points[2:] + points[:-2], 2 * points[1:-1])
 

@@ -1,19 +1,19 @@
-"""Thousands of damaged videos through the chain that reads videos: what becomes of each, and of the process.
+"""Thousands of damaged videos through the video reader and the face tracker: the outcome for each, and for the process.
 
     python benchmarks/fuzz.py [--cases 2400] [--quick] [--only CONTAINER:SEED [--keep FILE]]
                               [--again FILE] [-o FILE]
 
-Small clips of a simulated face are coded in six containers and mutated by seed: flipped bits, overwritten runs,
-cut ends, shuffled and doubled blocks, zeros, header fields at their extremes, two files in one. Each is decoded to its
-end and the face in it followed, in a child process that is watched from outside. What becomes of a file:
+Small clips of a simulated face are encoded in six containers and mutated by seed: flipped bits, overwritten runs, cut
+ends, shuffled and duplicated blocks, zeros, header fields at their extremes, two files in one. Each is decoded to its
+end and the face in it tracked, in a monitored child process. The outcome for a file:
 
-read       frames came out; refused: one sentence (`DuchenneError`) said why not
+read       frames came out; refused: rejected with one sentence (`DuchenneError`)
 traceback  any other exception; crash: a signal ended the child; hang: longer than `STALL` seconds; memory: more than
            `MEMORY` MB above what the child needs by itself
 
-The last four are faults of ours, and make the exit status 1. Seeds are the same on every machine; the bytes of the
-clips depend on the encoders of the installed PyAV, so a case is kept with `--keep`. Writes fuzz.json beside itself;
---quick tries some 60 files and writes only where -o says so.
+The last four are bugs, and make the exit status 1. Seeds are the same on every machine; the bytes of the
+clips depend on the encoders of the installed PyAV, so a case is kept with `--keep`. Writes fuzz.json; --quick
+tries some 60 files and writes only with -o.
 """
 
 from __future__ import annotations
@@ -265,8 +265,8 @@ def child(clips: Path) -> None:
         more = _megabytes("self", "VmHWM") - base
         if more > MEMORY:
             found = {"verdict": "memory", "why": f"{more:.0f} MB; {found.get('why', 'read')}"}
-        told = {**found, "case": case, "seconds": round(took, 3), "megabytes": round(max(more, 0)), "done": done}
-        print(json.dumps(told), file=answers)
+        outcome = {**found, "case": case, "seconds": round(took, 3), "megabytes": round(max(more, 0)), "done": done}
+        print(json.dumps(outcome), file=answers)
 
 
 # --- from outside ---------------------------------------------------------------------------------------------------
@@ -274,24 +274,24 @@ def child(clips: Path) -> None:
 
 @dataclass
 class Child:
-    """The watched process, begun anew where it has ended."""
+    """The monitored process, restarted after it has ended."""
 
     clips: Path
     process: subprocess.Popen[str] | None = None
     answers: queue.Queue[str] = field(default_factory=queue.Queue)
-    listener: threading.Thread | None = None
+    receiver: threading.Thread | None = None
     base: float = 0.0
 
     def start(self) -> None:
         words = [sys.executable, str(Path(__file__).resolve()), "--child", str(self.clips)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process, self.answers = subprocess.Popen(words, text=True, **pipes), queue.Queue()
-        self.listener = threading.Thread(target=self._listen, args=(self.process, self.answers), daemon=True)
-        self.listener.start()
+        self.receiver = threading.Thread(target=self._receive, args=(self.process, self.answers), daemon=True)
+        self.receiver.start()
         self.base = float(json.loads(self.answers.get(timeout=300))["ready"])
 
     @staticmethod
-    def _listen(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:
+    def _receive(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
@@ -299,12 +299,12 @@ class Child:
         answers.put("")  # it has ended
 
     def ask(self, case: str) -> dict[str, Any]:
-        """The child's own answer, or how it ended."""
+        """The child's result, or how it ended."""
         if self.process is None:
             self.start()
         process = self.process
         assert process is not None and process.stdin is not None
-        begun, hungriest, verdict = time.monotonic(), 0.0, ""
+        begun, peak_mb, verdict = time.monotonic(), 0.0, ""
         process.stdin.write(f"{case}\n")
         process.stdin.flush()
         while not verdict:
@@ -314,24 +314,29 @@ class Child:
                 verdict = "crash"
             except queue.Empty:
                 with contextlib.suppress(OSError):
-                    hungriest = max(hungriest, _megabytes(process.pid, "VmRSS") - self.base)
-                verdict = "memory" if hungriest > 2 * MEMORY else ""
+                    peak_mb = max(peak_mb, _megabytes(process.pid, "VmRSS") - self.base)
+                verdict = "memory" if peak_mb > 2 * MEMORY else ""
                 verdict = verdict or ("hang" if time.monotonic() - begun > STALL else "")
         process.kill() if verdict != "crash" else None
         status = self.close()
         why = signal.Signals(-status).name if verdict == "crash" and status < 0 else f"ended with {status}"
         done = mutated(self.clips, case)[1]
-        told = {"case": case, "seconds": round(time.monotonic() - begun, 3), "megabytes": round(hungriest)}
-        return {**told, "verdict": verdict, "why": why if verdict == "crash" else "killed from outside", "done": done}
+        outcome = {"case": case, "seconds": round(time.monotonic() - begun, 3), "megabytes": round(peak_mb)}
+        return {
+            **outcome,
+            "verdict": verdict,
+            "why": why if verdict == "crash" else "killed from outside",
+            "done": done,
+        }
 
     def close(self) -> int:
-        """How the child ended, which it does when nobody asks it any more."""
+        """End the child; its exit status."""
         process, self.process = self.process, None
-        if process is None or process.stdin is None or self.listener is None:
+        if process is None or process.stdin is None or self.receiver is None:
             return 0
         with contextlib.suppress(OSError):
             process.stdin.close()
-        self.listener.join()
+        self.receiver.join()
         return process.wait()
 
 
@@ -370,7 +375,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
         "by container": counts(lambda each: [each["case"].partition(":")[0]]),
         "by mutation": counts(lambda each: sorted(set(each["done"]))),
         "slowest": most("seconds"),
-        "hungriest": most("megabytes"),
+        "peak_mb": most("megabytes"),
         "faults": [each for each in found if each["verdict"] in FAULTS],
         "versions": {"python": platform.python_version(), "av": av.__version__, "ffmpeg": av.library_versions},
         "clips": {kind: [way[0] for way in ways] for kind, ways in CONTAINERS.items()},
@@ -384,30 +389,30 @@ def main() -> int:
     parser.add_argument("--only", metavar="CONTAINER:SEED", nargs="+", help="these cases")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write the file of the only case")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE")
-    parser.add_argument("--again", type=Path, metavar="FILE", help="ask the faults of a run once more")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="repeat the failures of a run")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        child(given.child)
+    args = parser.parse_args()
+    if args.child:
+        child(args.child)
         return 0
-    if given.again:
-        kept = json.loads(given.again.read_text())
-        given.only, given.out = [fault["case"] for fault in kept["faults"]], None
-    each = (60 if given.quick else given.cases) // len(CONTAINERS)
-    cases = given.only or [f"{kind}:{seed}" for seed in range(each) for kind in CONTAINERS]
+    if args.again:
+        kept = json.loads(args.again.read_text())
+        args.only, args.out = [fault["case"] for fault in kept["faults"]], None
+    each = (60 if args.quick else args.cases) // len(CONTAINERS)
+    cases = args.only or [f"{kind}:{seed}" for seed in range(each) for kind in CONTAINERS]
     with tempfile.TemporaryDirectory() as name:
         make_clips(Path(name))
-        if given.keep and given.only:
-            given.keep.write_bytes(mutated(Path(name), given.only[0])[0])
+        if args.keep and args.only:
+            args.keep.write_bytes(mutated(Path(name), args.only[0])[0])
         found = run(cases, Path(name))
-    told = summary(found)
-    if given.again:
-        given.again.write_text(json.dumps({**kept, "again": found}, indent=1) + "\n")
-    out = given.out or (None if given.quick or given.only else Path(__file__).with_suffix(".json"))
+    result = summary(found)
+    if args.again:
+        args.again.write_text(json.dumps({**kept, "again": found}, indent=1) + "\n")
+    out = args.out or (None if args.quick or args.only else Path(__file__).with_suffix(".json"))
     if out:
-        out.write_text(json.dumps(told, indent=1, default=str) + "\n")
-    print(json.dumps(found if given.only else told["by container"], indent=1))
-    return 1 if told["faults"] else 0
+        out.write_text(json.dumps(result, indent=1, default=str) + "\n")
+    print(json.dumps(found if args.only else result["by container"], indent=1))
+    return 1 if result["faults"] else 0
 
 
 if __name__ == "__main__":

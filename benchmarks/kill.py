@@ -2,11 +2,11 @@
 
     python benchmarks/kill.py [--clips 8] [--rounds 20] [--seed 1] [--quick] [--out benchmarks/kill.json]
 
-Small clips of a simulated smile, a text that is no video and a cut file are followed by `duchenne extract` with two
+Small clips of a simulated smile, a text file and a truncated video are processed by `duchenne extract` with two
 processes. First undisturbed. Then, in every round, from an empty folder: up to a second after a random number of clips
-is done the parent, one of its descendants, or the whole process group gets SIGKILL, and the command is given again. At
-last one folder gets as many kills one after the other as there were rounds. Every file but the state is compared with
-the undisturbed run's by sha256. --quick: one round on two clips, for the tests. Linux only.
+is done, the parent, one of its descendants or the whole process group gets SIGKILL, and the command is run again. At
+last one run is killed as many times as there were rounds. All files except the state folder are compared with those of
+the undisturbed run by sha256. --quick: one round on two clips, for the tests. Linux only.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ VICTIMS = ("parent", "child", "group")
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words.add_argument("--clips", type=int, default=8)
-    words.add_argument("--rounds", type=int, default=20)
-    words.add_argument("--seed", type=int, default=1)
-    words.add_argument("--quick", action="store_true")
-    words.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    wanted = words.parse_args()
-    clips, rounds = (2, 1) if wanted.quick else (wanted.clips, wanted.rounds)
-    with tempfile.TemporaryDirectory() as place:
-        found = measure(Path(place), clips, rounds, random.Random(wanted.seed))
-    result = {"clips": clips + 2, "rounds": rounds, "seed": wanted.seed, **found}
-    wanted.out.write_text(json.dumps(result, indent=1) + "\n")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
+    clips, rounds = (2, 1) if args.quick else (args.clips, args.rounds)
+    with tempfile.TemporaryDirectory() as work:
+        outcome = measure(Path(work), clips, rounds, random.Random(args.seed))
+    result = {"clips": clips + 2, "rounds": rounds, "seed": args.seed, **outcome}
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({name: value for name, value in result.items() if name != "kills"}))
     sys.exit(0 if result["identical"] == result["compared"] else 1)
 
 
-def measure(place: Path, clips: int, rounds: int, chance: random.Random) -> dict[str, Any]:
-    """How often the bytes were the same, and every kill."""
-    folder = make(place / "clips", clips)
-    run(folder, place / "undisturbed").wait()
-    wanted = tree(place / "undisturbed")
-    assert len(wanted) == clips + 3, sorted(wanted)
+def measure(work: Path, clips: int, rounds: int, chance: random.Random) -> dict[str, Any]:
+    """How often the bytes were the same, and all kills."""
+    folder = make(work / "clips", clips)
+    run(folder, work / "undisturbed").wait()
+    expected = tree(work / "undisturbed")
+    assert len(expected) == clips + 3, sorted(expected)
     kills: list[dict[str, Any]] = []
     same = 0
     for n in range(rounds):
-        out = place / f"round{n}"
+        out = work / f"round{n}"
         kills.append(disturb(folder, out, VICTIMS[n % 3], chance, clips + 2))
-        same += finish(folder, out, wanted)
-        print(f"round {n + 1}: {kills[-1]}, {same} the same", file=sys.stderr)
-    out = place / "often"
+        same += finish(folder, out, expected)
+        print(f"round {n + 1}: {kills[-1]}, {same} identical", file=sys.stderr)
+    out = work / "often"
     kills += [disturb(folder, out, VICTIMS[n % 3], chance, clips + 2) for n in range(rounds)]
-    same += finish(folder, out, wanted)
-    return {"compared": rounds + 1, "identical": same, "files": len(wanted), "kills": kills}
+    same += finish(folder, out, expected)
+    return {"compared": rounds + 1, "identical": same, "files": len(expected), "kills": kills}
 
 
 def make(folder: Path, clips: int) -> Path:
@@ -76,9 +76,9 @@ def make(folder: Path, clips: int) -> Path:
     for i in range(clips):
         first = i * 5 % (len(pictures) - 25)
         video.write(folder / f"clip{i}.mp4", pictures[first : first + 25], RATE)
-    whole = video.write(folder / "cut.mp4", pictures[:25], RATE).read_bytes()
-    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.mp4").write_text("This is no video.\n")
+    intact = video.write(folder / "cut.mp4", pictures[:25], RATE).read_bytes()
+    (folder / "cut.mp4").write_bytes(intact[: len(intact) // 2])
+    (folder / "text.mp4").write_text("This is not a video.\n")
     return folder
 
 
@@ -88,7 +88,7 @@ def run(folder: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 def disturb(folder: Path, out: Path, victim: str, chance: random.Random, clips: int) -> dict[str, Any]:
-    """Start a run and kill `victim` at a random moment; a run that goes on is waited for."""
+    """Start a run and kill `victim` at a random moment; a run that continues is waited for."""
     before, pause, number = chance.randrange(clips), chance.random(), chance.randrange(3)
     process = run(folder, out)
     while recorded(out) < before and process.poll() is None:
@@ -114,15 +114,15 @@ def recorded(out: Path) -> int:
 
 
 def descendants(pid: int) -> list[int]:
-    """The process of which those that read clips are copied, and they."""
+    """The fork server and the workers."""
     files = Path(f"/proc/{pid}/task").glob("*/children")
     return [n for file in files for child in map(int, file.read_text().split()) for n in (child, *descendants(child))]
 
 
-def finish(folder: Path, out: Path, wanted: dict[str, str]) -> bool:
-    """Run to the end and say whether the files are those of the undisturbed run."""
+def finish(folder: Path, out: Path, expected: dict[str, str]) -> bool:
+    """Run to the end; whether the files are those of the undisturbed run."""
     code = run(folder, out).wait()
-    return code == 1 and tree(out) == wanted  # 1: two of the clips are no videos
+    return code == 1 and tree(out) == expected  # 1: two of the files are not videos
 
 
 def tree(out: Path) -> dict[str, str]:

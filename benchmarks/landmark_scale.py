@@ -26,7 +26,7 @@ from duchenne.types import Array, FaceTrack
 
 HEIGHTS = (100, 150, 200, 300, 400, 600)
 FACE = 150  # pixels, as in a 480-line video
-MEANT = 400
+USED = 400
 
 
 def main() -> None:
@@ -53,12 +53,12 @@ def reduced(path: Path) -> tuple[list[Array], FaceTrack]:
 def fit_all(greys: list[Array], boxes: Array, height: int) -> tuple[Array, float]:
     """(points (T, 68, 2), median ms per frame) with the face box scaled to `height` px."""
     landmarker = Dlib68(face_height=height)
-    points, spent = [], []
+    points, milliseconds = [], []
     for grey, box in zip(greys, boxes, strict=True):
         start = time.process_time()
         points.append(landmarker.fit(grey, box))
-        spent.append(1000 * (time.process_time() - start))
-    return np.stack(points), float(np.median(spent))
+        milliseconds.append(1000 * (time.process_time() - start))
+    return np.stack(points), float(np.median(milliseconds))
 
 
 def interocular(points: Array) -> float:
@@ -77,17 +77,17 @@ def summary(track: FaceTrack, fits: dict[int, tuple[Array, float]]) -> dict[str,
     """Everything in % of the interocular distance; jitter is the |second difference| of a point;
     cost is the time of a fit as a ratio to that at the height that duchenne uses, in the same run.
 
-    Its mean tells more than its median: with coarse steps most points stand still and some leap.
+    Its mean is more informative than its median: with coarse steps most points stand still and some jump.
     """
-    unit = interocular(fits[MEANT][0]) / 100
-    width = np.linalg.norm(fits[MEANT][0][:, 48] - fits[MEANT][0][:, 54], axis=1)
+    unit = interocular(fits[USED][0]) / 100
+    width = np.linalg.norm(fits[USED][0][:, 48] - fits[USED][0][:, 54], axis=1)
     calm = quiet(width)
     side = float(np.median(track.box[:, 3] - track.box[:, 1]))
     rows = []
     for height, (points, ms) in fits.items():
         jump = np.linalg.norm(points[2:] - 2 * points[1:-1] + points[:-2], axis=2)[calm] / unit
         row = {"face_height": height, "jitter": jump.mean(), "jitter_median": np.median(jump)}
-        row |= {"step": side / height / unit, "cost": ms / fits[MEANT][1]}
+        row |= {"step": side / height / unit, "cost": ms / fits[USED][1]}
         rows.append({k: round(float(v), 3) for k, v in row.items()})
     rise = np.diff(np.convolve(width, np.ones(3) / 3, mode="valid")).max()
     return {
@@ -115,7 +115,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axis.plot(x, [r["step"] for r in rows], "s--", label="step: one pixel of the crop")
     rise = result["fastest_rise_each_lip_corner_per_frame"]
     axis.axhline(rise, color="grey", lw=1, label="a lip corner in the smile's fastest frame")
-    axis.axvline(MEANT, color="black", lw=0.5, ls=":")
+    axis.axvline(USED, color="black", lw=0.5, ls=":")
     axis.set(xlabel="height of the face box in the crop (px)", ylabel="% of interocular distance", ylim=(0, None))
     axis.set_title(f"dlib's points on a {FACE} px face", loc="left")
     axis.legend(frameon=False)

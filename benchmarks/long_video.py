@@ -1,12 +1,12 @@
-"""How much memory it takes to turn a long video into a table of points, as the video grows.
+"""Memory needed to turn a long video into a table of landmarks, by its length.
 
     python benchmarks/long_video.py [--minutes 120] [--quick] [-o FILE]
 
 Makes one minute of a rendered face (160x120, 25 frames/s), repeats its packets with rising timestamps to the length
-that is asked for, and in a process of its own does `extract`'s job: decode, follow, keep an entry in a cache, write the
-frames table block by block, measure the track. That process reports the most resident memory it has had (VmHWM of
-/proc/self/status, so Linux only) after 1, 10, 30 and 120 minutes of video and at its end. Writes long_video.json beside
-itself; `--quick` takes 10 seconds of video in all, says nothing about memory, and prints only.
+requested, and in a separate process does the work of `extract`: decode, track, write a cache entry and, block by block,
+the frames table, measure the track. That process reports its peak resident memory (VmHWM of
+/proc/self/status, so Linux only) after 1, 10, 30 and 120 minutes of video and at its end. Writes
+long_video.json; `--quick` takes 10 seconds of video, which says nothing about memory, and prints only.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ MARKS = (1, 10, 30, 120)  # minutes
 
 
 def main() -> None:
-    """Make the video, have it read, and put down how much memory that took."""
+    """Make the video, read it, and write the memory needed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--quick", action="store_true", help="ten seconds, to see that it runs; writes no file")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--read", nargs=2, type=Path, metavar=("VIDEO", "TABLE"), help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.read:
-        read(*told.read)
+    args = parser.parse_args()
+    if args.read:
+        read(*args.read)
         return
-    seconds = 10.0 if told.quick else 60.0 * told.minutes
+    seconds = 10.0 if args.quick else 60.0 * args.minutes
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         once = video.write(folder / "once.mp4", pictures(seconds=min(seconds / 2, 60.0)), RATE)
         result = measure(repeat(once, folder / "long.mp4", seconds), seconds)
     print(json.dumps(result, indent=2))
-    if not told.quick:
-        io.write_json(told.output, result)
+    if not args.quick:
+        io.write_json(args.output, result)
 
 
 def pictures(seconds: float) -> Any:
@@ -86,7 +86,7 @@ def repeat(source: Path, target: Path, seconds: float) -> Path:
 
 
 def measure(clip: Path, seconds: float) -> dict[str, Any]:
-    """Peak resident memory in MB after so many minutes of video, of a process that reads the clip."""
+    """Peak resident memory in MB, after the minutes of `MARKS`, of a process that reads the clip."""
     command = [sys.executable, __file__, "--read", str(clip), str(clip.with_suffix(".csv"))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
@@ -107,13 +107,13 @@ def read(clip: Path, table: Path) -> None:
             if n == round(60 * minutes * RATE):
                 peaks[f"{minutes} min"] = peak()
 
-    importlib.import_module("pandas")  # which the table needs at the end: the first minute shall have it too
+    importlib.import_module("pandas")  # needed by the table at the end: import it before the first minute
     before = peak()
     os.environ |= {"DUCHENNE_CACHE": str(clip.parent / "cache"), "DUCHENNE_CACHE_LIMIT": "5 GB"}
-    told = {"detector": "haar", "all_faces": False, "allow_truncated": False, "format": "csv", "cache": True}
+    options = {"detector": "haar", "all_faces": False, "allow_truncated": False, "format": "csv", "cache": True}
     root = str(clip.parent)
-    job = work.Job(0, "extract", root, str(clip), clip.name, root, table.name, root, options=told)
-    rows = work.extract_clip(job, tick)
+    job = work.ClipJob(root, str(clip), clip.name, root, table.name, root)
+    rows = work.extract_clip(job, options, tick)
     peaks["end"] = peak()
     ratio = peaks["end"] / peaks.get("1 min", peaks["end"])
     facts = {"frames": frames, "rows": rows, "imported_mb": before}
@@ -121,7 +121,7 @@ def read(clip: Path, table: Path) -> None:
 
 
 def peak(process: int | str = "self") -> float:
-    """MB: the most resident memory that a process has had. OSError or AssertionError where there is none."""
+    """MB: peak resident memory of a process. OSError or AssertionError if it has ended."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     assert found is not None
     return round(int(found[1]) / 1000, 1)

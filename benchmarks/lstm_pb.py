@@ -1,11 +1,12 @@
-"""How fast LSTM-PB learns and recognises, against a plain per-frame port of the same mathematics on the same machine.
+"""Speed of LSTM-PB in training and recognition, against a plain per-frame port of the same equations on the same
+machine.
 
     OMP_PROC_BIND=true python benchmarks/lstm_pb.py [--threads 2] [--small] [-o FILE]
 
 Sequences of 200 frames of 80 numbers, float32, the paper's sizes (hidden 512, 4 layers, 10.7 million weights); all
 ratios are of times taken in the same run. The port is first checked to give the same loss and gradients. Writes
-lstm_pb.json beside itself; `--small` tries everything in about a minute at sizes that say nothing, and prints only.
-Nothing else should run meanwhile: with a competing process two threads are many times slower than one.
+lstm_pb.json beside itself; `--small` tries everything in about a minute at meaningless sizes, and prints only.
+Run it on an idle machine: beside another process two threads are many times slower than one.
 """
 
 from __future__ import annotations
@@ -66,20 +67,20 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that it runs; writes no file")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--memory", nargs=3, metavar=("FRAMES", "PIECE", "SIZES"), help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    torch.set_num_threads(told.threads)
-    sizes = SMALL if told.small else Sizes()
-    if told.memory:
-        frames, piece, hidden = map(int, told.memory)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    sizes = SMALL if args.small else Sizes()
+    if args.memory:
+        frames, piece, hidden = map(int, args.memory)
         print(json.dumps(long_clip(replace(sizes, hidden=hidden), frames, piece)))
         return
-    result: dict[str, Any] = {"machine": machine(told.threads), "sizes": vars(sizes)}
+    result: dict[str, Any] = {"machine": machine(args.threads), "sizes": vars(sizes)}
     parts: dict[str, Callable[[], Any]] = {
         "same_mathematics": lambda: same_mathematics(sizes),
         "gemm": lambda: gemm(sizes),
         "training": lambda: training(sizes),
         "recognition": lambda: recognition(sizes),
-        "memory": lambda: memory(sizes, told.threads, told.small),
+        "memory": lambda: memory(sizes, args.threads, args.small),
         "optimisation_path": lambda: optimisation_path(sizes),
     }
     for name, part in parts.items():
@@ -87,8 +88,8 @@ def main() -> None:
         print(f"{name}: {json.dumps(result[name])}", file=sys.stderr, flush=True)
     result["goals"] = goals(result, sizes)
     text = json.dumps(result, indent=1) + "\n"
-    if not told.small:
-        told.output.write_text(text)
+    if not args.small:
+        args.output.write_text(text)
     print(text)
 
 
@@ -182,7 +183,7 @@ def made(sizes: Sizes, reading: str, batch: int, frames: int | None = None) -> t
 
 def same_mathematics(sizes: Sizes) -> dict[str, float]:
     """Greatest difference between the port's and our loss and gradients, against each gradient's own size; stops the
-    benchmark where it is more than rounding."""
+    benchmark if it exceeds rounding."""
     worst = {}
     for reading in READINGS:
         net, x, mask, pb = made(sizes, reading, 1, 20)
@@ -313,13 +314,12 @@ def recognition(sizes: Sizes) -> dict[str, Any]:
 
 
 def memory(sizes: Sizes, threads: int, small: bool) -> dict[str, Any]:
-    """Peak memory of processes that learn one clip at once, by frames, and of one that learns a long clip in pieces."""
+    """Peak memory of training on one clip at once, by frames, and on a long clip in pieces."""
 
     def run(frames: int, piece: int) -> dict[str, float]:
         words = [sys.executable, __file__, "--threads", str(threads), *(["--small"] if small else [])]
         words += ["--memory", str(frames), str(piece), str(sizes.hidden)]
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        return dict(json.loads(said))
+        return dict(json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout))
 
     whole = {frames: run(frames, frames) for frames in sizes.lengths}
     slope, base = np.polyfit(list(whole), [row["peak_mb"] for row in whole.values()], 1)
@@ -332,7 +332,8 @@ def memory(sizes: Sizes, threads: int, small: bool) -> dict[str, Any]:
 
 
 def long_clip(sizes: Sizes, frames: int, piece: int) -> dict[str, float]:
-    """Learn one clip once, in pieces that hand their state on and add up their gradients; peak MB of this process."""
+    """One training step on one clip, in pieces that pass on their state and sum their gradients; peak MB of this
+    process."""
     net, x, _, pb = made(sizes, "paper", 1, frames)
     start, state, total = peak_mb(), None, 0.0
     free = pb.requires_grad_(True)
@@ -349,9 +350,9 @@ def long_clip(sizes: Sizes, frames: int, piece: int) -> dict[str, float]:
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held, in MB."""
+    """Peak memory of this process in MB."""
     status = Path("/proc/self/status")
-    if status.is_file():  # getrusage would tell the most of this process or the one that started it
+    if status.is_file():  # getrusage includes the process that started this one
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 1e3
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -366,7 +367,7 @@ def optimisation_path(sizes: Sizes) -> dict[str, Any]:
     larger steps, but a thirty-second as many in an epoch; they get as many more epochs as take about the same time.
 
     The best batch-1 run is compared with the best loss of batches of 32 after as many sequences, and after as many
-    seconds; and the seconds and epochs that they took to reach its loss are told (None where they did not).
+    seconds; and the seconds and epochs until they reached its loss are reported (None if they did not).
     """
     kinds = (simulate.POSED, simulate.SPONTANEOUS)
     tracks = [simulate.track(kinds[i % 2], 25.0, i, jitter=0.3) for i in range(sizes.path_clips)]
@@ -407,7 +408,7 @@ def path(sequences: list[Any], batch: int, rate: float, epochs: int) -> dict[str
 
 
 def goals(result: dict[str, Any], sizes: Sizes) -> dict[str, Any]:
-    """What was aimed at, and what was found."""
+    """Goals and results."""
     largest = result["training"]["paper"][f"batch_{sizes.batches[-1]}"]
     return {
         "training_times_naive": {"aim": "at least 30", "found": largest["times_naive"]},

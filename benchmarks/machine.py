@@ -1,5 +1,5 @@
-"""What the benchmarks share: what they run on, how busy that is, its best matrix product, and runs in processes of
-their own, as threads are bound to cores before anything is loaded."""
+"""Shared by the benchmarks: the machine, its load, its best matrix product, and runs in separate processes, as threads
+are bound to cores before anything is loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUSY = 0.15  # share of one core that others may use while more than one thread 
 
 
 def parser(doc: str | None, threads: Sequence[int]) -> argparse.ArgumentParser:
-    """The options of every such benchmark."""
+    """The common options."""
     found = argparse.ArgumentParser(description=(doc or "").split("\n\n", 1)[0])
     found.add_argument("--threads", type=int, nargs="+", default=list(threads))
     found.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
@@ -44,19 +44,19 @@ def places(threads: Sequence[int], left_out: list[str]) -> Iterator[tuple[str, l
 
 
 def in_process(script: str, words: Sequence[str], threads: int, bound: bool = True) -> dict[str, Any]:
-    """What a run of a script with so many threads, each `bound` to a core, prints."""
-    told = {"OMP_NUM_THREADS": f"{threads}", "MKL_NUM_THREADS": f"{threads}"}
-    told |= {"OMP_PROC_BIND": "true"} if bound else {}
+    """The JSON that a run of a script prints, with so many threads, each `bound` to a core."""
+    limits = {"OMP_NUM_THREADS": f"{threads}", "MKL_NUM_THREADS": f"{threads}"}
+    limits |= {"OMP_PROC_BIND": "true"} if bound else {}
     done = subprocess.run(
-        [sys.executable, script, *words], env={**os.environ, **told}, stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, script, *words], env={**os.environ, **limits}, stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        sys.exit(f"The run with {threads} threads failed; what it said stands above.")
+        sys.exit(f"The run with {threads} threads failed; see its output above.")
     return dict(json.loads(done.stdout))
 
 
 def about(device: torch.device) -> dict[str, Any]:
-    """What it runs on, and how busy that was already."""
+    """The machine and its load."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
@@ -69,15 +69,15 @@ def about(device: torch.device) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name where the system tells it."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    """The name of the processor, if the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
 
 
 def others(seconds: float = 1.0) -> float | None:
-    """Cores that are busy while this process sleeps; None where the system does not tell."""
+    """Cores that are busy while this process sleeps; None if the system does not report it."""
     stat = Path("/proc/stat")
     if not stat.is_file():
         return None
@@ -88,12 +88,12 @@ def others(seconds: float = 1.0) -> float | None:
 
     ticks, before, start = os.sysconf("SC_CLK_TCK"), idle(), time.perf_counter()
     time.sleep(seconds)
-    spent = time.perf_counter() - start
-    return round(max(0.0, (os.cpu_count() or 1) - (idle() - before) / ticks / spent), 2)
+    elapsed = time.perf_counter() - start
+    return round(max(0.0, (os.cpu_count() or 1) - (idle() - before) / ticks / elapsed), 2)
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of one call, to its end."""
+    """Seconds of one call, until it has finished."""
     wait: Callable[[], Any] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     start = time.perf_counter()
@@ -103,8 +103,8 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def least(works: dict[str, Callable[[], Any]], device: torch.device, repeats: int, seconds: float) -> dict[str, float]:
-    """Seconds of the quickest call of each, called for at least `seconds` after a call that is not counted; they take
-    turns, so that what slows the machine slows all."""
+    """Seconds of the fastest call of each, called for at least `seconds` after a warm-up call; they take turns, so that
+    other load slows all equally."""
     best = dict.fromkeys(works, float("inf"))
     for work in works.values():
         work()
@@ -119,12 +119,12 @@ def least(works: dict[str, Callable[[], Any]], device: torch.device, repeats: in
 
 
 def gemm(sides: Sequence[int], device: torch.device, repeats: int = 5, seconds: float = 0.5) -> dict[str, float]:
-    """GFLOP/s of the best square product in float32 and in bfloat16."""
+    """GFLOP/s of the best square matrix product in float32 and in bfloat16."""
     found: dict[str, float] = {}
     torch.backends.cuda.matmul.allow_tf32 = True  # as convolutions are by default
     for kind, name in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
         for n in sides:
             a, b, out = (torch.randn(n, n, device=device).to(kind) for _ in range(3))
-            spent = least({name: partial(torch.mm, a, b, out=out)}, device, repeats, seconds)[name]
-            found[name] = max(found.get(name, 0.0), 2 * n**3 / spent / 1e9)
+            best = least({name: partial(torch.mm, a, b, out=out)}, device, repeats, seconds)[name]
+            found[name] = max(found.get(name, 0.0), 2 * n**3 / best / 1e9)
     return found

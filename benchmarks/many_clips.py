@@ -1,4 +1,4 @@
-"""How much memory a batch takes, as clips are done.
+"""Memory of a batch, by the number of processed clips.
 
     python benchmarks/many_clips.py [--clips 10000] [--seed 1] [--quick] [-o benchmarks/many_clips.json]
 
@@ -26,11 +26,11 @@ MADE = 400
 
 
 def main() -> None:
-    wanted = options(__doc__, __file__, MARKS[-1])
-    clips = 20 if wanted.quick else wanted.clips
+    args = options(__doc__, __file__, MARKS[-1])
+    clips = 20 if args.quick else args.clips
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        made = sorted(make(place / "made", min(MADE, clips), wanted.seed).rglob("*.mp4"))
+        made = sorted(make(place / "made", min(MADE, clips), args.seed).rglob("*.mp4"))
         for n in range(clips):
             link = place / "clips" / f"day{n // 100}" / f"clip{n}.mp4"
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ def main() -> None:
         summary = json.loads((place / "out" / "summary.json").read_text())
     result = {"clips": clips, "done": summary["done"], "frames": summary["frames"], "memory": rows}
     print(json.dumps(result, indent=1))
-    if not wanted.quick:
-        wanted.out.write_text(json.dumps(result, indent=1) + "\n")
+    if not args.quick:
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(0 if summary["done"] == clips else 1)
 
 

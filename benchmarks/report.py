@@ -2,10 +2,10 @@
 
     python benchmarks/report.py [CLIPS] [--opens 5] [-o FILE]
 
-Judges the first ten seconds of every video in a folder (by default $DUCHENNE_DATA/clips) that shows a face, at its own
-size, and opens each report in a fresh headless Chromium so many times: from the start of the navigation to the load
-event or the film's first decoded frame, whichever comes later, by the page's own clock. Writes report.json beside
-itself. That a report stays under 15 MB is tested; what a browser takes depends on the machine, and is measured here.
+Analyzes the first ten seconds of every video in a folder (by default $DUCHENNE_DATA/clips) that shows a face, at full
+size, and opens each report several times in a new headless Chromium: from the start of navigation to the load event or
+the video's first decoded frame, whichever is later, by the page's clock. Writes report.json. A test checks that a
+report stays under 15 MB; the time to open it depends on the machine and is measured here.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ TIMES = "[performance.getEntriesByType('navigation')[0].loadEventEnd / 1e3, wind
 
 
 def main() -> None:
-    """Measure every clip, and put it down."""
+    """Measure every clip and write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("clips", type=Path, nargs="?", default=Path(os.environ.get("DUCHENNE_DATA", ".")) / "clips")
     parser.add_argument("--opens", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
-    told = parser.parse_args()
+    args = parser.parse_args()
     if not any(map(shutil.which, browser.NAMES)):
         sys.exit(f"A browser is needed: install one of {', '.join(browser.NAMES)}.")
     about = machine.about(torch.device("cpu"))
-    found = sorted(path for path in told.clips.glob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
-    rows = [row for path in found if (row := measure(path, told.opens))]
+    found = sorted(path for path in args.clips.glob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    rows = [row for path in found if (row := measure(path, args.opens))]
     if not rows:
-        sys.exit(f"{told.clips} holds no video that shows a face; name a folder of clips.")
+        sys.exit(f"{args.clips} holds no video that shows a face; give a folder of clips.")
     print(json.dumps(result := {"machine": about, "clips": rows}, indent=2))
-    io.write_json(told.output, result)
+    io.write_json(args.output, result)
 
 
 def measure(path: Path, opens: int) -> dict[str, Any] | None:
-    """What the report of a clip's first seconds weighs and takes; None where no face is seen."""
+    """Size and opening time of the report of a clip's first seconds; None if no face is found."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             (analysis,) = pipeline.examine(path, end=SECONDS)
@@ -65,7 +65,7 @@ def measure(path: Path, opens: int) -> dict[str, Any] | None:
             return None
         pipeline.save([analysis], folder, judging.load_model("default").card)
         page = Path(folder) / "report.html"
-        film = re.search(r"data:video/mp4;base64,([\w+/=]*)", page.read_text(encoding="utf-8"))
+        embedded = re.search(r"data:video/mp4;base64,([\w+/=]*)", page.read_text(encoding="utf-8"))
         times = [opened(page) for _ in range(opens)]
         size, about = page.stat().st_size, video.info(path)
     return {
@@ -74,7 +74,7 @@ def measure(path: Path, opens: int) -> dict[str, Any] | None:
         "seconds": round(analysis.track.duration, 2),
         "frames": len(analysis.track),
         "bytes": size,
-        "bytes_of_film": len(film[1]) if film else 0,
+        "bytes_of_film": len(embedded[1]) if embedded else 0,
         "load_event_s": [round(load, 3) for load, _ in times],
         "first_frame_s": [round(frame, 3) for _, frame in times],
         "opens_in_s": round(statistics.median(map(max, times)), 3),
@@ -82,7 +82,7 @@ def measure(path: Path, opens: int) -> dict[str, Any] | None:
 
 
 def opened(page: Path) -> tuple[float, float]:
-    """Seconds from the start of the navigation to the load event, and to the film's first frame."""
+    """Seconds from the start of the navigation to the load event, and to the video's first frame."""
     with browser.Browser() as tab:
         tab.send("Page.addScriptToEvaluateOnNewDocument", source=NOTE)
         tab.send("Page.navigate", url=page.resolve().as_uri())

@@ -1,10 +1,10 @@
-"""What it takes to start: `duchenne --help`, and `duchenne analyze` of a clip of half a second, beside their floors.
+"""Start-up time of `duchenne --help` and of `duchenne analyze` on a clip of half a second, beside their lower bounds.
 
     python benchmarks/startup.py [--turns 7] [-o benchmarks/startup.json]
 
 Whole processes take turns: Python alone; `--help`; the imports of the heavy packages that a verdict needs, and dlib's
 trees read from the disk; `analyze` of a rendered clip of 12 frames. Their own CPU seconds (user + system) and wall
-seconds are put down as medians, ratios turn by turn. Only an idle machine says anything in seconds.
+seconds are written as medians, ratios turn by turn. Seconds are only meaningful on an idle machine.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ dlib.shape_predictor(str(find_model()))
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
-    words.add_argument("--turns", type=int, default=7)
-    words.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    wanted = words.parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
     python = [sys.executable, "-c"]
     with tempfile.TemporaryDirectory() as name:
         pictures = list(simulate.frames(simulate.POSED, rate=24.0, size=(240, 180)))[12:24]
@@ -49,7 +49,7 @@ def main() -> None:
             "imports": [*python, IMPORTS],
             "analyze": [*duchenne, "analyze", str(clip), "-o", f"{name}/out"],
         }
-        turns = [{way: timed(command) for way, command in ways.items()} for _ in range(wanted.turns + 1)][1:]
+        turns = [{way: timed(command) for way, command in ways.items()} for _ in range(args.turns + 1)][1:]
     seconds = {
         way: {kind: round(statistics.median(turn[way][kind] for turn in turns), 3) for kind in ("cpu", "wall")}
         for way in ways
@@ -58,13 +58,13 @@ def main() -> None:
         f"{a} / {b}": {kind: spread([turn[a][kind] / turn[b][kind] for turn in turns]) for kind in ("cpu", "wall")}
         for a, b in (("help", "python"), ("analyze", "imports"))
     }
-    result = {"machine": about(torch.device("cpu")), "turns": wanted.turns, "seconds": seconds, "ratios": ratios}
+    result = {"machine": about(torch.device("cpu")), "turns": args.turns, "seconds": seconds, "ratios": ratios}
     print(json.dumps(result, indent=1))
-    io.write_json(wanted.out, result)
+    io.write_json(args.out, result)
 
 
 def timed(command: list[str]) -> dict[str, float]:
-    """CPU and wall seconds of a whole process; the run ends where it fails."""
+    """CPU and wall seconds of a whole process; exits if it fails."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)

@@ -1,9 +1,9 @@
-"""PEDFE, cut otherwise than its makers cut it: what descriptors, all and two families that see less, reach then.
+"""PEDFE clips cut differently: scores of all descriptors and of two smaller families.
 
     DUCHENNE_DATA=<folder with data/pedfe/points.npz> python experiments/cuts.py [--seeds 5]
 
-Writes experiments/cuts.json, with what people reach on these clips. Folds are person-disjoint and whatever is chosen
-is chosen on training people, as in experiments/pedfe.toml, which compares methods on whole clips.
+Writes experiments/cuts.json, with the human scores on these clips. Folds are person-disjoint and everything is selected
+on training people, as in experiments/pedfe.toml, which compares methods on whole clips.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CUTS = ("whole", "start_0.2s_cut", "ends_cut_0-25%", "start_30%_cut", "rest_1.5s
 
 
 def trims(values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Ways in which a stranger's clip may be cut otherwise than the data set's clips are."""
+    """Ways in which other clips may be cut differently from the data set's."""
     n = len(values)
     a, b = int(rng.uniform(0, 0.25) * n), n - int(rng.uniform(0, 0.25) * n)
     cuts = {
@@ -45,13 +45,13 @@ def trims(values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]
 
 
 def rest(values: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """The face as in the first frames, with slow unrest of 0.7 % of the eye distance (or of a degree)."""
+    """The face as in the first frames, with slow movement of 0.7 % of the interocular distance (or of a degree)."""
     unrest = activity.lowpass(rng.normal(0, 0.012, (round(seconds * FPS), values.shape[1])), FPS, 4.0)
     return values[:3].mean(axis=0) + unrest
 
 
 def load(root: Path) -> dict[str, np.ndarray]:
-    """Descriptors of every clip under every cut, and what is known about the clips."""
+    """Descriptors of every clip under every cut, and the facts about the clips."""
     file = root / "data" / "pedfe" / "points.npz"
     with np.load(file) as stored:
         data = {
@@ -72,7 +72,7 @@ def load(root: Path) -> dict[str, np.ndarray]:
 
 
 def columns(family: str) -> list[int]:
-    """Where a family's descriptors stand in the widest table."""
+    """Columns of a family's descriptors in the widest table."""
     where = {name: i for i, name in enumerate(FAMILIES["dynamics"].names)}
     return [where[name] for name in FAMILIES[family].names]
 
@@ -91,8 +91,8 @@ def one_seed(d: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
         model.fit_table(d["x:whole"][train][:, cols], y[train], subject[train], d["emotion"][train])
         x = d["x:whole"][test][:, cols]
         p = model.fitted.predict_proba(model.inputs(x))[:, 1]
-        told = [model.inputs(row[None], {emotion: 1.0}) for row, emotion in zip(x, d["emotion"][test], strict=True)]
-        put("descriptors, told the emotion", test, model.fitted.predict_proba(np.vstack(told))[:, 1])
+        given = [model.inputs(row[None], {emotion: 1.0}) for row, emotion in zip(x, d["emotion"][test], strict=True)]
+        put("descriptors, told the emotion", test, model.fitted.predict_proba(np.vstack(given))[:, 1])
         put("descriptors", test, p)
         for cut in CUTS[1:]:
             z = model.inputs(d[f"x:{cut}"][test][:, cols])

@@ -1,18 +1,17 @@
-"""How good the expression network is: FER2013's public test, its labels and its doubles, calibration, half precision.
+"""Evaluation of the expression network: FER2013's public test, its labels and duplicates, calibration, half precision.
 
     DUCHENNE_DATA=<folder with data/fer2013> python experiments/expression.py [--model ID|FOLDER] [--training FOLDER]
                                                             [--paper FOLDER] [--pictures FOLDER] [--texts]
 
-Writes expression.json beside itself, the figures of docs/expression and, between their markers, the tables of
+Writes expression.json, the figures of docs/expression and, between their markers, the tables of
 docs/expression.md and docs/science/measured.md, and the model's card. With --texts nothing is measured: texts and figures are made
-from the JSON, of this script and of benchmarks/expression.py. --training is the folder of `learn.loop` in which the
-network learnt: its curve goes into the JSON, and its float32 weights are compared with what half precision keeps of
-them. --paper is the model folder of `duchenne train expression --recipe paper`, of which scores and curve stand beside
-ours. --pictures writes the surest mistakes for looking at, to a folder outside of the repository: images of the
-collection may not be passed on.
+from the JSON of this script and of benchmarks/expression.py. --training is the training folder (`learn.loop`) of the
+network: its curve goes into the JSON, and its float32 weights are compared with half precision. --paper is the model
+folder of `duchenne train expression --recipe paper`, whose scores and curve are shown beside ours. --pictures writes the
+most confident errors to a folder outside the repository: images of FER2013 may not be redistributed.
 
-The best epoch was chosen by the public test, so its figures are a little too kind. Nobody knows who is seen in FER2013:
-intervals draw images, not people.
+The best epoch was chosen on the public test, so its figures are slightly optimistic. FER2013 does not identify people:
+intervals resample images.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from duchenne.plots import expression as pictures
 
 ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).with_suffix(".json")
-SURE = 0.8  # P of another class from which a label is said to look wrong
+SURE = 0.8  # P of another class above which a label looks wrong
 BINS, FOLDS, DRAWS, WORST = 10, 10, 1000, 40
 #: Correlation of thumbnails (12×12, mean and size taken out) from which two images are one photograph. Of 7 pairs drawn
 #: from each hundredth and looked at, all from .95 upwards were, 6 from .94 to .95, and fewer below.
@@ -55,7 +54,7 @@ BLANK = 2.0  # grey levels: an image whose levels spread less shows nothing
 
 
 def fold(root: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8 (N, 48, 48), labels (N,)) of a fold of FER2013 as packed; InputError where it is not there."""
+    """(images uint8 (N, 48, 48), labels (N,)) of a fold of FER2013 as packed; InputError if it is missing."""
     entries = [entry for entry in fer2013.packed(root) if entry.clip.fold == name]
     if not entries:
         raise InputError(f"There is no {name}.npz in {root}; set DUCHENNE_DATA to the folder with data/fer2013.")
@@ -63,8 +62,8 @@ def fold(root: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     return fer2013.images(entries), np.array(labels, np.int64)
 
 
-def judged(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """Scores of probabilities (N, 7) against labels (N,); each image is drawn by itself for the intervals."""
+def evaluated(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Scores of probabilities (N, 7) against labels (N,); intervals resample images."""
     names = np.array(fer2013.CLASSES)
     return score_classes(names[p.argmax(1)], names[y], range(len(y)), classes=fer2013.CLASSES, n=DRAWS)
 
@@ -82,13 +81,13 @@ def cooled(p: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fitted(p: np.ndarray, y: np.ndarray) -> float:
-    """The temperature with which p is likeliest."""
+    """The maximum-likelihood temperature of p."""
     found = minimize_scalar(lambda t: log_loss(cooled(p, np.exp(t)), y).mean(), bounds=(-2, 2), method="bounded")
     return float(np.exp(found.x))
 
 
 def trust(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """ECE of the answer's P, log loss, Brier score (sum over classes), and the bins of the picture."""
+    """ECE of the predicted class's P, log loss, Brier score (sum over classes), and the bins of the figure."""
     sure, right = p.max(1), (p.argmax(1) == y).astype(int)
     count, claimed, share, ece = plots.calibration(sure, right, BINS)
     rows = [{"images": int(n), "claimed": c, "right": r} for n, c, r in zip(count, claimed, share, strict=True)]
@@ -97,7 +96,7 @@ def trust(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 
 def calibration(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """As answered, and by a temperature that is fitted on nine tenths of the images and tried on the last tenth."""
+    """As predicted, and with a temperature fitted on nine tenths of the images and applied to the last."""
     part = np.random.default_rng(0).permutation(len(y)) % FOLDS
     after, found = np.empty_like(p), []
     for each in range(FOLDS):
@@ -117,7 +116,7 @@ def calibration(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
-    """float32 (N, 144): each image at a quarter of its size, mean taken out, of length 1 (0 where it is flat)."""
+    """float32 (N, 144): each image at a quarter of its size, mean removed, of length 1 (0 if it is flat)."""
     small = images.reshape(-1, 12, 4, 12, 4).mean((2, 4), dtype=np.float32).reshape(len(images), -1)
     small -= small.mean(axis=1, keepdims=True)
     return np.asarray(small / np.linalg.norm(small, axis=1, keepdims=True).clip(1e-6))
@@ -133,9 +132,9 @@ def near(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def doubles(pairs: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """Of the photographs that a fold holds several times, how often their labels differ; `pairs` as of (fold, fold).
+    """How often the labels of a fold's duplicate photographs differ; `pairs` as of (fold, fold).
 
-    `surely_wrong` counts the labels that are not their photograph's commonest: at least so many must be wrong.
+    `surely_wrong` counts labels that are not the most common of their photograph: a lower bound of wrong labels.
     """
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(y), len(y)))
@@ -156,10 +155,10 @@ def doubles(pairs: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 
 def leaked(pairs: np.ndarray, p: np.ndarray, y: np.ndarray, train_y: np.ndarray) -> dict[str, Any]:
-    """Test images that also lie among the training images, and the accuracy without them."""
+    """Test images that are also among the training images, and the accuracy without them."""
     seen = np.isin(np.arange(len(y)), pairs[:, 1])
     hit, other = p.argmax(1) == y, train_y[pairs[:, 0]] != y[pairs[:, 1]]
-    clean = judged(p[~seen], y[~seen]) if not seen.all() else {"accuracy": None, "accuracy_interval": None}
+    clean = evaluated(p[~seen], y[~seen]) if not seen.all() else {"accuracy": None, "accuracy_interval": None}
     return {
         "pairs": len(pairs),
         "pairs_of_two_labels": int(other.sum()),
@@ -170,7 +169,7 @@ def leaked(pairs: np.ndarray, p: np.ndarray, y: np.ndarray, train_y: np.ndarray)
 
 
 def looks_wrong(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """Share of the images of which the network is at least `SURE` that they show another class than labelled."""
+    """Share of the images with P ≥ `SURE` for another class than the label."""
     sure = p.max(1) >= SURE
     other = sure & (p.argmax(1) != y)
     most = [other & (y == label) for label in range(len(fer2013.CLASSES))]
@@ -185,7 +184,7 @@ def looks_wrong(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 
 def in_bfloat16(model: ExpressionModel, images: np.ndarray, y: np.ndarray, p: np.ndarray) -> dict[str, Any]:
-    """What answering in bfloat16 would change."""
+    """The effect of inference in bfloat16."""
     with torch.autocast(model.network.mean.device.type, torch.bfloat16):
         other = model.predict(images, flips=True)
     return changed(other, p, y)
@@ -201,17 +200,17 @@ def changed(other: np.ndarray, p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     }
 
 
-def learnt(folder: Path) -> dict[str, Any]:
-    """The learning curve of a training's folder, as plain rows."""
+def learning_curve(folder: Path) -> dict[str, Any]:
+    """The learning curve of a training folder, as plain rows."""
     try:
-        told = json.loads((folder / "curve.json").read_text(encoding="utf-8"))
-        return {"epochs_planned": told["schedule"]["epochs"], "rows": curve(told["curve"])}
+        saved = json.loads((folder / "curve.json").read_text(encoding="utf-8"))
+        return {"epochs_planned": saved["schedule"]["epochs"], "rows": curve(saved["curve"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} holds no learning curve of a training (curve.json); name another.") from error
 
 
 def curve(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A curve as `learn.loop` tells it, as a picture takes it."""
+    """A curve from `learn.loop`, as the figure takes it."""
     return [
         {"epoch": row["epoch"], "loss": row["loss"], "accuracy": None if row["score"] is None else 1 - row["score"]}
         for row in rows
@@ -219,19 +218,20 @@ def curve(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def as_the_paper(folder: Path, images: Any, y: Any) -> dict[str, Any]:
-    """How far the paper's network came in the model folder of a training: scores and curve."""
+    """Scores and curve of the paper's network, from its model folder."""
     network = checkpoints.load(folder)[0]
     rows = json.loads((folder / "curve.json").read_text(encoding="utf-8"))["expression"]
     return {
         "rows": curve(rows),
         "public_test": {
-            name: judged(network.predict(images, flips=flips), y) for name, flips in (("plain", False), ("flips", True))
+            name: evaluated(network.predict(images, flips=flips), y)
+            for name, flips in (("plain", False), ("flips", True))
         },
     }
 
 
 def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: Any, y: Any) -> dict[str, Any]:
-    """A training's best averaged weights in float32 against what `expression.store` keeps of them."""
+    """The best averaged weights of a training in float32 against those that `expression.store` saves."""
     try:
         stored = load_file(str(folder / f"epoch-{epochs}.safetensors"))
         network = copy.deepcopy(model.network)
@@ -253,7 +253,7 @@ def half_precision(model: ExpressionModel, folder: Path, epochs: int, images: An
 
 
 def measure(model: str, training: Path | None, paper: Path | None, shown: Path | None) -> dict[str, Any]:
-    """Everything that the JSON holds; writes the picture of mistakes to the folder `shown`."""
+    """The content of the JSON; writes the image of errors to the folder `shown`."""
     root = Path(os.environ.get("DUCHENNE_DATA", ".")) / "data" / "fer2013"
     network, about = checkpoints.load(model)
     if network.classes != fer2013.CLASSES:
@@ -270,7 +270,7 @@ def measure(model: str, training: Path | None, paper: Path | None, shown: Path |
         },
         "protocol": "FER2013's public test, by which the best epoch was chosen: a little too kind",
         "train_images": len(train_y),
-        "public_test": {"plain": judged(plain, y), "flips": judged(p, y)},
+        "public_test": {"plain": evaluated(plain, y), "flips": evaluated(p, y)},
         "calibration": calibration(p, y),
         "looks_wrong": looks_wrong(p, y),
     }
@@ -283,7 +283,7 @@ def measure(model: str, training: Path | None, paper: Path | None, shown: Path |
     }
     found["bfloat16"] = in_bfloat16(network, images, y, p)
     if training is not None:
-        found["learning"] = learnt(training)
+        found["learning"] = learning_curve(training)
         epochs = len(found["learning"]["rows"])
         found["half_precision"] = half_precision(network, training, epochs, images, y)
     if paper is not None:
@@ -305,14 +305,16 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--texts", action="store_true")
     parser.add_argument("-o", "--output", type=Path, default=OUT)
-    told = parser.parse_args()
-    if told.pictures is not None and told.pictures.resolve().is_relative_to(ROOT.resolve()):
-        sys.exit(f"{told.pictures} lies in the repository, where images of the collection may not lie; choose another.")
+    args = parser.parse_args()
+    if args.pictures is not None and args.pictures.resolve().is_relative_to(ROOT.resolve()):
+        sys.exit(
+            f"{args.pictures} is in the repository, where images of FER2013 are not allowed; choose another folder."
+        )
     try:
-        if not told.texts:
-            io.write_json(told.output, measure(told.model, told.training, told.paper, told.pictures))
-        found = json.loads(told.output.read_text(encoding="utf-8"))
-        if told.output == OUT:
+        if not args.texts:
+            io.write_json(args.output, measure(args.model, args.training, args.paper, args.pictures))
+        found = json.loads(args.output.read_text(encoding="utf-8"))
+        if args.output == OUT:
             expression_texts.write(found, ROOT)
     except DuchenneError as error:
         sys.exit(str(error))

@@ -42,8 +42,10 @@ def headline(found: dict[str, Any]) -> str:
     ]
     for leaks, words in ((exact, "equal in all pixels"), (near_leaks, "the same photograph, cropped or lit anew")):
         if leaks["accuracy_without"] is not None:
-            told = f"| … without the {leaks['test_images']} images that are also in training ({words}) | "
-            rows.append(told + f"{spread({k[:-8]: v for k, v in leaks.items() if k.endswith('_without')})} | – | – |")
+            sentence = f"| … without the {leaks['test_images']} images that are also in training ({words}) | "
+            rows.append(
+                sentence + f"{spread({k[:-8]: v for k, v in leaks.items() if k.endswith('_without')})} | – | – |"
+            )
     if "paper" in found:
         words = f"The paper's network, as far as it came: {len(found['paper']['rows'])} epochs"
         for key, name in (("flips", f"{words}, with flips"), ("plain", "… without flips")):
@@ -54,7 +56,7 @@ def headline(found: dict[str, Any]) -> str:
 
 
 def class_table(found: dict[str, Any]) -> str:
-    """Per class, with the commonest mistake."""
+    """Per class, with the most common error."""
     score = found["public_test"]["flips"]
     rows = ["| emotion | images | recall | precision | F1 | taken most often for |", "|---|---|---|---|---|---|"]
     for i, (name, s) in enumerate(score["per_class"].items()):
@@ -67,7 +69,7 @@ def class_table(found: dict[str, Any]) -> str:
 
 
 def trust_table(found: dict[str, Any]) -> str:
-    """Calibration, and what a temperature would do."""
+    """Calibration, and the effect of a temperature."""
     c = found["calibration"]
     rows = ["| public test, with flips | ECE | log loss | Brier | mean P of the answer |", "|---|---|---|---|---|"]
     for key, words in (("as_answered", "as answered"), ("with_temperature", "with a temperature, cross-validated")):
@@ -75,12 +77,12 @@ def trust_table(found: dict[str, Any]) -> str:
         rows.append(f"| {words} | {s['ece']:.3f} | {s['log_loss']:.3f} | {s['brier']:.3f} | {s['mean_p']:.3f} |")
     low, high = c["log_loss_change_interval"]
     verdict = "It helps" if c["temperature_helps"] else "It does not help"
-    told = f"The temperature is {c['temperature']['all']:.2f}. {verdict}: log loss {c['log_loss_change']:+.4f} (95 % {low:+.4f} to {high:+.4f})."
-    return "\n".join(rows) + f"\n\n{told}\n"
+    sentence = f"The temperature is {c['temperature']['all']:.2f}. {verdict}: log loss {c['log_loss_change']:+.4f} (95 % {low:+.4f} to {high:+.4f})."
+    return "\n".join(rows) + f"\n\n{sentence}\n"
 
 
 def label_table(found: dict[str, Any]) -> str:
-    """What can be told of the labels."""
+    """Label noise."""
     exact, close, wrong = found["doubles"]["exact"], found["doubles"]["near"], found["looks_wrong"]
     rows = ["| what the labels are worth | equal in all pixels | the same photograph |", "|---|---|---|"]
     lines = (
@@ -98,16 +100,16 @@ def label_table(found: dict[str, Any]) -> str:
     rows.append(
         "| public-test images that are also in training | " + " | ".join(f"{s['test_images']:,}" for s in leaks) + " |"
     )
-    told = (
+    sentence = (
         f"\nOf {wrong['share']:.1%} of the public test the network is at least {wrong['p_from']:.0%} sure that they show another "
         f"emotion than labelled; it is that sure of {wrong['sure']:.0%} of all"
     )
     right = f", and right in {wrong['right_where_sure']:.1%} of these" if wrong["right_where_sure"] is not None else ""
-    return "\n".join(rows) + f"\n{told}{right}.\n"
+    return "\n".join(rows) + f"\n{sentence}{right}.\n"
 
 
 def size_table(found: dict[str, Any]) -> str:
-    """What less precise numbers cost."""
+    """The cost of lower precision."""
     rows = ["| public test, with flips | accuracy | change | answers that change |", "|---|---|---|---|"]
     for key, words in (("half_precision", "weights stored in half precision"), ("bfloat16", "answered in bfloat16")):
         if s := found.get(key):
@@ -138,7 +140,7 @@ def speed_row(words: str, ways: dict[str, Any], key: str) -> str:
 
 
 def put(text: str, name: str, table: str) -> str:
-    """Replace what stands between the markers of `name`; a text without them stays as it is."""
+    """Replace the text between the markers of `name`; a text without them is unchanged."""
     return re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + table + m[2], text, flags=re.DOTALL)
 
 
@@ -179,7 +181,7 @@ picture of 48×48 pixels, cropped as FER2013's are, and answers with a probabili
 
 
 def write(found: dict[str, Any], root: Path) -> None:
-    """Fill the texts below `root` from the JSON, draw the figures, and give the shipped network its card."""
+    """Fill the texts below `root` from the JSON, draw the figures, and write the card of the shipped network."""
     page, parts = (
         root / "docs" / "expression.md",
         {"expression": headline(found), "expression-classes": class_table(found)},

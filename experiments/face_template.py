@@ -3,8 +3,8 @@
     DUCHENNE_DATA=<folder with data/pedfe/points.npz> python experiments/face_template.py
 
 x and y: symmetrised mean of the points after aligning every frame to the mean by its stable points. z: how far a point
-moves against the stable points per unit of yaw (in x) and pitch (in y), by alternating least squares on what is left of
-every frame after its clip's median is taken out; scaled so that nose tip and eye corners are 0.5 interocular distances
+moves against the stable points per unit of yaw (in x) and pitch (in y), by alternating least squares on every frame
+minus its clip's median; scaled so that nose tip and eye corners are 0.5 interocular distances
 apart in depth. Writes src/duchenne/preprocess/face_template.json.
 """
 
@@ -28,7 +28,7 @@ MIRROR = [
 
 
 def similar(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Every frame (T, 68, 2) turned, scaled and moved so that its stable points lie on the target's."""
+    """Every frame (T, 68, 2) rotated, scaled and shifted so that its stable points match the target's."""
     centre, middle = points[:, STABLE].mean(axis=1, keepdims=True), target[STABLE].mean(axis=0)
     q, t = points[:, STABLE] - centre, target[STABLE] - middle
     zq, zt = q[..., 0] + 1j * q[..., 1], t[:, 0] + 1j * t[:, 1]

@@ -2,12 +2,12 @@
 
     DUCHENNE_DATA=<folder with data/fer2013/public_test.npz> python experiments/fer_framing.py
 
-Public-test images are enlarged eightfold, given a margin (dlib's detector wants to see a whole head), and searched for
-a face as any picture is. The constants are medians: the collection is not aligned, and some of its images are cropped
-otherwise. `scale` and `centre` say how well each candidate tells where the image's own frame lies: robust spread (1.4826
+Public-test images are enlarged eightfold, given a margin (dlib's detector needs the whole head), and searched for
+a face like any image. The constants are medians: the data set is not aligned, and some of its images are cropped
+differently. `scale` and `centre` measure how well each candidate predicts the image's own frame: robust spread (1.4826
 × the median absolute deviation) of the log of the frame's side over the candidate, and of the frame's centre, across
 and along the face, in frame sides. `blind_…` compares the images in which a face was found with the others, whose points
-are less to be trusted: they are framed a tenth tighter, which is as far apart as the frames of one kind lie. Writes experiments/fer_framing.json; takes about a minute and a half.
+are less reliable: they are framed a tenth tighter, which is the spread of frames within a group. Writes experiments/fer_framing.json; takes about a minute and a half.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def points_of(image: np.ndarray) -> np.ndarray | None:
 
 
 def blind(image: np.ndarray) -> np.ndarray:
-    """The same without looking for a face: dlib's points from the whole image as the box, taken three times."""
+    """The same without face detection: dlib's points from the whole image as the box, three times."""
     large = cv2.resize(image, (SIDE * LARGER, SIDE * LARGER), interpolation=cv2.INTER_CUBIC)
     large = cv2.copyMakeBorder(large, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE)
     box, fit = np.array([MARGIN, MARGIN, MARGIN + SIDE * LARGER, MARGIN + SIDE * LARGER], float), Dlib68().fit
@@ -57,7 +57,7 @@ def spread(points: np.ndarray) -> np.ndarray:
 
 
 def framing(points: np.ndarray, labels: np.ndarray) -> dict[str, object]:
-    """Everything that is said of points (N, 68, 2) in image sides."""
+    """The result for points (N, 68, 2) in image sides."""
     eyes, size, roll = (np.array(column) for column in zip(*map(measure, points), strict=True))
     along = np.stack([np.cos(roll), np.sin(roll)], axis=1)
     down = np.stack([-along[:, 1], along[:, 0]], axis=1)

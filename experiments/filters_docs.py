@@ -1,10 +1,10 @@
-"""The figures and the picture of docs/filters.md, from the shipped expression model.
+"""The figures and the image of docs/filters.md, from the shipped expression model.
 
     DUCHENNE_DATA=<folder with data/fer2013/public_test.npz> python experiments/filters_docs.py [--texts]
 
-The picture and the table of action units come from rendered faces (`datasets.simulate`, one public-domain portrait bent
-into made-up people who smile), so that no image of a data set is shown. Dead filters and the check by shuffled weights are
-of 1,000 images of FER2013's public test, drawn once; only numbers of them are kept. Writes experiments/filters_docs.json,
+The image and the table of action units come from rendered faces (`datasets.simulate`, one public-domain portrait warped
+into synthetic people who smile), so that no image of a data set is shown. Dead filters and the check by shuffled weights
+use 1,000 images of FER2013's public test, drawn once; only numbers are stored. Writes experiments/filters_docs.json,
 docs/filters.jpg and the tables in docs/filters.md; with --texts the tables alone. A few minutes on one core.
 """
 
@@ -41,7 +41,7 @@ PEOPLE, RATE, COUNT, TOP, SHOWN, SEED = 60, 2.5, 1000, 9, 8, 0
 
 
 def rendered() -> tuple[np.ndarray, np.ndarray]:
-    """(faces uint8 (N, 48, 48), AU12 there or not float (N,)): there at the smile's height, of which one frame in four is
+    """(faces uint8 (N, 48, 48), AU12 present or absent float (N,)): present at the smile's height, of which one frame in four is
     taken, so that smiles are rarer than rest; frames between are left out."""
     images, labels = [], []
     for i in range(PEOPLE):
@@ -50,9 +50,9 @@ def rendered() -> tuple[np.ndarray, np.ndarray]:
         frames = simulate.frames(kin, rate=RATE, size=(320, 240), seed=i, person=someone)
         height = smile_curve(kin, np.arange(round(kin.duration * RATE)) / RATE) / kin.amplitude
         high = np.flatnonzero(height > 0.9)
-        wanted = {*high[::4].tolist(), *np.flatnonzero(height < 0.05).tolist()}
+        sampled = {*high[::4].tolist(), *np.flatnonzero(height < 0.05).tolist()}
         for k, picture in enumerate(frames):
-            found = crops.find(picture.mean(axis=2).round().astype(np.uint8)) if k in wanted else []
+            found = crops.find(picture.mean(axis=2).round().astype(np.uint8)) if k in sampled else []
             if found:
                 images.append(found[0].crop)
                 labels.append(float(k in high))
@@ -65,7 +65,7 @@ def searched(extractor: FeatureExtractor, layers: list[str], images: np.ndarray)
 
 
 def of_rendered(extractor: FeatureExtractor, layer: str, name: str) -> dict[str, Any]:
-    """The picture, and what the table of action units says."""
+    """The image, and the result of the table of action units."""
     images, smiles = rendered()
     found = searched(extractor, [layer], images)[layer]
     units = filter_units(found.image, smiles[:, None], ("AU12",), draws=2000, seed=SEED)
@@ -113,7 +113,7 @@ def _quartiles(step: filters.Randomised) -> dict[str, Any]:
 
 
 def texts(found: dict[str, Any]) -> None:
-    """Put the figures into the page."""
+    """Write the figures into the page."""
     page = PAGE.read_text(encoding="utf-8")
     fer, seen = found["fer2013"], found["rendered"]
     rows = ["| layer | filters | dead | stand out (median) | fire on (median) |", "|---|---|---|---|---|"]
@@ -132,13 +132,13 @@ def texts(found: dict[str, Any]) -> None:
             cells = [f"{step[kind][1]:.2f}" for kind in ("deconvnet", "guided", "deconvnet_size", "guided_size")]
             rows.append(f"| {label} | {' | '.join(cells)} |")
     page = _between(page, "sanity", rows)
-    told = (
+    sentence = (
         f"On {seen['faces']} rendered faces of {seen['people']} made-up people, {seen['base_rate']:.0%} of which smile, all "
         f"{TOP} most exciting images of {seen['unanimous']} of the {seen['filters']} filters of {seen['layer']} smile "
         f"(luck would give {seen['by_luck']:.2g}); "
         f"{seen['hold_up']} filters hold up after correction."
     )
-    PAGE.write_text(_between(page, "units", [told]), encoding="utf-8")
+    PAGE.write_text(_between(page, "units", [sentence]), encoding="utf-8")
 
 
 def _between(page: str, name: str, lines: list[str]) -> str:

@@ -1,9 +1,9 @@
-"""Reading `paper` at the paper's own size (10.7 million weights) on one person-disjoint fold of PEDFE, beside the small one.
+"""Reading `paper` at the paper's own size (10.7 million weights) on one person-disjoint fold of PEDFE, and the small one.
 
     DUCHENNE_DATA=<folder with data/pedfe> python experiments/full_size.py
 
-One fold, because learning takes minutes an epoch on a CPU. Same clips, fold, epochs and recognition for both; writes
-full_size.json beside itself.
+One fold, because training takes minutes per epoch on a CPU. Same clips, fold, epochs and recognition for both; writes
+full_size.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIZES = {
 
 
 def main() -> None:
-    """Fit both on four fifths of the people and judge the others."""
+    """Fit both on four fifths of the people and test on the others."""
     root = Path(os.environ["DUCHENNE_DATA"]) / "data" / "pedfe"
     with np.load(root / "points.npz") as stored:
         people, y = stored["subject"].astype(str), stored["genuine"].astype(int)

@@ -1,9 +1,9 @@
-"""What tells one clip twice from two takes: thresholds of duchenne.evaluation.leaks and faces.identity on real data.
+"""Telling duplicate clips from two takes: thresholds of duchenne.evaluation.leaks and faces.identity on real data.
 
     DUCHENNE_DATA=<folder with data/ and clips/> python experiments/leaks.py
 
 Writes experiments/leaks.json: the nearest real pairs of PEDFE, how many planted copies are found after each kind of
-change, rows that stand in public tables twice, and how far faces of one and of several people are apart.
+change, duplicate rows of public tables, and distances between faces of the same and of different people.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def mirrored(track: FaceTrack) -> FaceTrack:
 
 
 def takes(tracks: list[FaceTrack], subject: np.ndarray) -> dict[str, object]:
-    """The nearest pairs of the whole corpus."""
+    """The nearest pairs of the data set."""
     pairs = leaks.near_duplicates(tracks, threshold=0.99)
     rows = [
         {
@@ -114,7 +114,7 @@ def takes(tracks: list[FaceTrack], subject: np.ndarray) -> dict[str, object]:
 
 
 def planted(tracks: list[FaceTrack], copies: int = 200) -> dict[str, object]:
-    """Copies of some clips, changed and put among all others: how many are found, and what else is."""
+    """Changed copies of some clips among all others: how many are found, and what else is."""
     rng = np.random.default_rng(0)
     long = [k for k, t in enumerate(tracks) if len(t) >= 13]
     chosen = rng.choice(long, copies, replace=False).tolist()
@@ -131,7 +131,7 @@ def planted(tracks: list[FaceTrack], copies: int = 200) -> dict[str, object]:
 
 
 def _twin(pair: leaks.Pair, chosen: list[int], count: int, twins: set[int]) -> bool:
-    """Whether both come from the one clip that PEDFE holds twice."""
+    """Whether both come from the one duplicate clip of PEDFE."""
     return {k if k < count else chosen[k - count] for k in (pair.i, pair.j)} <= twins
 
 
@@ -157,7 +157,7 @@ def followed(path: Path) -> FaceTrack:
 
 
 def real_files(root: Path, tmp: Path) -> dict[str, object]:
-    """Two real videos, encoded again and followed again; and whose faces they are."""
+    """Two real videos, re-encoded and tracked again; and the distances between their faces."""
     encodings, people = {}, {}
     for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4"):
         path = root / "clips" / name
@@ -193,11 +193,11 @@ def tables(root: Path) -> dict[str, object]:
         x, about = z["features"], {k: z[k] for k in ("subject", "emotion", "genuine")}
     names = tuple(map(str, range(x.shape[1])))
     pairs = leaks.near_duplicates([Features(row, names) for row in x])
-    told = [
+    duplicates = [
         [f"person {about['subject'][k]}, {about['emotion'][k]}, genuine {about['genuine'][k]}" for k in (p.i, p.j)]
         for p in pairs
     ]
-    out["sase_fe_features"] = {"rows": len(x), "twins": told, "standardised": leaks.standardised_before_split(x)}
+    out["sase_fe_features"] = {"rows": len(x), "twins": duplicates, "standardised": leaks.standardised_before_split(x)}
     for part in ("lip", "eye"):
         x = pd.read_csv(root / "data" / "uva_nemo" / f"{part}.csv").iloc[:, 4:].to_numpy(float)
         pairs = leaks.near_duplicates([Features(row, tuple(map(str, range(x.shape[1])))) for row in x])

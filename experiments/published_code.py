@@ -2,9 +2,9 @@
 
     DUCHENNE_DATA=<folder with data/pedfe/points.npz> python experiments/published_code.py [--texts]
 
-Networks of readings `published-code` and `paper`, of the small recipe's size, learn from half of PEDFE's open people for a
-few epochs; what their PB vectors and their recurrence depend on is measured on the other half. AUCs are of five person-disjoint
-folds, the `published-code` network and classifier learnt anew on each; those of `paper` are in
+Networks of readings `published-code` and `paper`, of the small recipe's size, are trained on half of PEDFE's open people for
+a few epochs; what their PB vectors and their recurrence depend on is measured on the other half. AUCs are of five person-disjoint
+folds, the `published-code` network and classifier trained on each; those of `paper` are in
 experiments/lstm_pb.toml. Writes experiments/published_code.json and the table in docs/lstm-pb.md;
 with --texts the table alone.
 """
@@ -40,14 +40,14 @@ EPOCHS, FOLDS, PAIRS, SEED = 8, 5, 40, 0
 
 
 def model(reading: str) -> PBModel:
-    """Of the small recipe's size, not yet fitted."""
+    """Of the small recipe's size, unfitted."""
     changes = {"epochs": EPOCHS, "batch_size": 32, "lr_patience": 5}
     changes |= {} if reading == "published-code" else {"recognition_steps": 20}
     return PBModel(PBRecipe.of_reading(reading, seed=SEED, **changes))
 
 
 def partners(subject: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(N,): for every clip the number of a clip of somebody else."""
+    """(N,): for every clip the index of a clip of another person."""
     return np.array([rng.choice(np.flatnonzero(subject != who)) for who in subject])
 
 
@@ -97,8 +97,8 @@ def eta_squared(rows: np.ndarray, group: np.ndarray) -> dict[str, float]:
 
 
 def predicted_share(x: np.ndarray, rows: np.ndarray, subject: np.ndarray) -> float:
-    """R² of rows (N, D), summed over columns, as a ridge regression on x (N, F) predicts them for people that it has not
-    seen; 0 is what the mean of the people that it has seen would reach."""
+    """R² of rows (N, D), summed over columns, of a ridge regression on x (N, F) for unseen people; 0 is the
+    score of the training people's mean."""
     missed = total = 0.0
     for train, test in splits.by_person(subject, FOLDS, SEED):
         centre, spread = x[train].mean(axis=0), x[train].std(axis=0) + 1e-9
@@ -136,7 +136,7 @@ def dependence(data: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def answers(data: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """(what is read, P(genuine) (N,) for people left out)."""
+    """(input, P(genuine) (N,) for held-out people)."""
     x, y, subject = data["x"], data["genuine"], data["subject"]
     cuts = list(splits.by_person(subject, FOLDS, SEED))
     p = np.full(len(y), np.nan)
@@ -165,7 +165,7 @@ def published_score() -> dict[str, Any]:
 
 
 def load() -> dict[str, np.ndarray]:
-    """Sequences of all open clips that are long enough, and what is known about them."""
+    """Sequences of all open clips that are long enough, and the facts about them."""
     file = Path(os.environ["DUCHENNE_DATA"]) / "data" / "pedfe" / "points.npz"
     x = model("paper").table(io.load_tracks(file))
     usable = np.array([each is not None for each in x])
@@ -175,7 +175,7 @@ def load() -> dict[str, np.ndarray]:
 
 
 def rounded(value: Any) -> Any:
-    """Numbers with four digits after the point (zero stays an exact zero)."""
+    """Numbers rounded to four decimals (an exact zero stays zero)."""
     if isinstance(value, dict):
         return {key: rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -230,7 +230,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def write_page(found: dict[str, Any]) -> None:
-    """Put the table between its markers."""
+    """Write the table between its markers."""
     text = PAGE.read_text(encoding="utf-8")
     marks = r"(<!-- published-code -->\n).*?(<!-- /published-code -->)"
     io.write_text(PAGE, re.sub(marks, lambda m: m[1] + table(found) + m[2], text, flags=re.DOTALL))

@@ -1,4 +1,4 @@
-"""Which of two clips of one person is the genuine one: what decides it best, and how sure it may be.
+"""Which of two clips of one person is the genuine one: the best method, and its calibration.
 
     duchenne run experiments/default.toml -o DEFAULT
     duchenne run experiments/lstm_pb.toml -o LSTM_PB
@@ -6,9 +6,9 @@
     python experiments/ranking.py --default DEFAULT --lstm-pb LSTM_PB --pedfe PEDFE [--ship]
     python experiments/ranking.py --texts
 
-Reads the answers about people left out that these runs wrote (predictions.csv, first assignment of people to folds) and
-writes experiments/ranking.json. What is fitted here (a slope, weights of a mix) is fitted to the pairs of the people of
-other folds. With --ship how sure `default` may be is written into the shipped model. With --texts only the tables of
+Reads the predictions for held-out people of these runs (predictions.csv, first assignment of people to folds) and
+writes experiments/ranking.json. What is fitted here (a slope, weights) is fitted on pairs of the people of other
+folds. With --ship the calibration of `default` on pairs is written into the shipped model. With --texts only the tables of
 docs/ranking.md, docs/two-stage.md and docs/clip-networks.md are written, from ranking.json, two_stage.json, sase_fe.json
 and points.json.
 """
@@ -61,17 +61,17 @@ SURE = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
 def answers(folder: Path, method: str) -> pd.DataFrame:
-    """A method's answers in the first repeat, one row per clip in one order for all runs."""
+    """A method's predictions in the first repeat, one row per clip in the same order for all runs."""
     table = pd.read_csv(folder / "predictions.csv", dtype={"subject": str, "fold": str}, low_memory=False)
     table = table[(table["method"] == method) & (table["repeat"] == 0)]
     if table.empty:
-        raise SystemExit(f"{folder} holds no answers of {method}.")
+        raise SystemExit(f"{folder} has no predictions of {method}.")
     number = table["video"].str.extract(r"#(\d+)$")[0].astype(int)
     return table.assign(number=number).sort_values("number").reset_index(drop=True)
 
 
 def columns(default: Path, lstm_pb: Path, pedfe: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """(what is known of each clip, what each method says of it, higher = more genuine)."""
+    """(facts of each clip, scores of each method, higher = more genuine)."""
     truth = answers(default, "default")
     found = {
         "default": truth,
@@ -84,13 +84,13 @@ def columns(default: Path, lstm_pb: Path, pedfe: Path) -> tuple[pd.DataFrame, di
     for name, table in found.items():
         same = [(table[key] == truth[key]).all() for key in ("number", "label", "subject", "emotion")]
         if not all(same):
-            raise SystemExit(f"The answers of {name} are about other clips.")
+            raise SystemExit(f"The predictions of {name} are for other clips.")
     z = {name: logit(table["score"].to_numpy(float)) for name, table in found.items()}
     return truth, z | {"rank": found["svm"]["pair_score"].to_numpy(float)}
 
 
 def mixed(x: np.ndarray, truth: pd.DataFrame) -> np.ndarray:
-    """float64 (N,): log-odds of pairs lie in differences of it; weights from the pairs of the other folds' people."""
+    """float64 (N,): differences are log-odds of pairs; weights are fitted on pairs of the other folds' people."""
     y, who, what = (truth[key].to_numpy() for key in ("label", "subject", "emotion"))
     better, worse = rank_svm.pairs(y == "genuine", who, what)
     gaps, fold = x[better] - x[worse], truth["fold"].to_numpy()
@@ -106,7 +106,7 @@ def mixed(x: np.ndarray, truth: pd.DataFrame) -> np.ndarray:
 
 
 def row(score: np.ndarray, best: np.ndarray, truth: pd.DataFrame) -> dict[str, Any]:
-    """Pairs right, how well their probabilities are calibrated, and the difference to `best`, over people."""
+    """Accuracy on pairs, calibration, and the difference to `best`, over people."""
     y, who, what = (truth[key].to_numpy() for key in ("label", "subject", "emotion"))
     y = (y == "genuine").astype(int)
     p = 1 / (1 + np.exp(-score))
@@ -175,7 +175,7 @@ def texts() -> None:
 
 
 def task_table(run: dict[str, Any], head: str, names: dict[str, str]) -> str:
-    """Single clips and pairs apart, with intervals over people."""
+    """Single clips and pairs separately, with intervals over people."""
     rows = [f"| {head} | single clips: accuracy | AUC | ECE | forced pairs |", "|---|---|---|---|---|"]
     for key, words in names.items():
         s = run["methods"][key]["score"]
@@ -202,15 +202,15 @@ def main() -> None:
 
 
 def measure(runs: dict[str, Path]) -> dict[str, Any]:
-    """Write ranking.json; return how sure `default` may be of each kind of pair."""
-    truth, said = columns(**runs)
-    scores = {name: mixed(np.column_stack([said[c] for c in used]), truth) for name, used in MIXES.items()}
+    """Write ranking.json; return the calibration of `default` for each kind of pair."""
+    truth, scored = columns(**runs)
+    scores = {name: mixed(np.column_stack([scored[c] for c in used]), truth) for name, used in MIXES.items()}
     y, who, what = (truth[key].to_numpy() for key in ("label", "subject", "emotion"))
     scales = pairs.calibrated(truth["score"].to_numpy(float), (y == "genuine").astype(int), who, what)
     better, worse = rank_svm.pairs(y == "genuine", who, what)
     gaps = scores["default"][better] - scores["default"][worse]
     gaps = gaps[np.isfinite(gaps)]
-    told = np.abs(1 / (1 + np.exp(-gaps)) - 0.5) >= scales["one_emotion"]["margin"]
+    answered = np.abs(1 / (1 + np.exp(-gaps)) - 0.5) >= scales["one_emotion"]["margin"]
     found = {
         "data": "PEDFE, open part",
         "protocol": "pairs of a genuine and a posed clip of one person and emotion; answers about people left out (ten "
@@ -222,7 +222,7 @@ def measure(runs: dict[str, Path]) -> dict[str, Any]:
         },
         "methods": {name: row(score, scores["default"], truth) for name, score in scores.items()},
         "scales": scales,
-        "answered": {"coverage": float(told.mean()), "forced_pairs": float((gaps[told] > 0).mean())},
+        "answered": {"coverage": float(answered.mean()), "forced_pairs": float((gaps[answered] > 0).mean())},
     }
     io.write_json(HERE / "ranking.json", found)
     return scales

@@ -1,10 +1,10 @@
-"""Write where the training people of the shipped models lie (`reference.json`), and change nothing else of them.
+"""Write `reference.json` of the shipped models, the distributions of their training people; nothing else changes.
 
     DUCHENNE_DATA=<folder with data/> python experiments/reference.py --runs <folder>
 
 <folder> holds what `duchenne run experiments/default.toml` and `… lstm_pb.toml` wrote, as `default` and `lstm_pb`;
-their predictions must be those that the JSON here was made of. Answers are of people whom the model of the fold had not
-seen. The smile expert is fitted again, must come out as it is shipped, and leaves its own answers.
+their predictions must be those of the JSON here. They are for held-out people. The smile expert is fitted again, must
+equal the shipped one, and gives its own predictions.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from duchenne.datasets import catalog
 from duchenne.methods import training
 
 HERE = Path(__file__).parent
-#: Shipped model → the experiment whose answers it has.
+#: Shipped model → the experiment with its predictions.
 RUNS = {"default": "default", "descriptors": "lstm_pb", "lstm-pb": "lstm_pb"}
 
 
 def answers(model: str, runs: Path) -> dict[str, Any]:
-    """Quantiles of a method's answers in an evaluation."""
+    """Quantiles of a method's predictions in an evaluation."""
     name = RUNS[model]
     file, expected = runs / name / "predictions.csv", json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
     if io.sha256(file) != expected["predictions"]["sha256"]:
@@ -44,7 +44,7 @@ def answers(model: str, runs: Path) -> dict[str, Any]:
 
 
 def movements(folder: Path) -> dict[str, Any]:
-    """How the training people of PEDFE move."""
+    """Movements of the training people of PEDFE."""
     clips = [entry.clip for entry in catalog.entries("pedfe", folder)]
     rows = reference.Movements().table([load.read(clip) for clip in clips])
     labels = np.array([clip.label == "genuine" for clip in clips], int)
@@ -53,7 +53,7 @@ def movements(folder: Path) -> dict[str, Any]:
 
 
 def smile(table: Path) -> None:
-    """Fit again what is shipped and keep what it says of people left out."""
+    """Fit the shipped model again and store its predictions for held-out people."""
     folder = checkpoints.locate("smile")
     with tempfile.TemporaryDirectory() as place:
         again = Path(place) / "smile"

@@ -4,8 +4,8 @@
 
 The JSON of experiments/pedfe.toml, uva_nemo.toml, sase_fe.toml (`duchenne run`, its results.json), cuts.py and
 smile_share.py holds every figure that is written here.
-With --texts the models stay as they are and only cards and tables are written. Where the training people lie
-(reference.json) is written by reference.py afterwards, from the same evaluations.
+With --texts only cards and tables are written. The distributions of the training people (reference.json) are written by
+reference.py afterwards, from the same evaluations.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def result(name: str) -> dict[str, Any]:
 
 
 def train() -> None:
-    """The commands that made what is shipped."""
+    """The commands that made the shipped models."""
     data = Path(os.environ["DUCHENNE_DATA"]).resolve() / "data"
     share = str(result("smile_share")["chosen"])
     with tempfile.TemporaryDirectory() as folder:
@@ -99,14 +99,14 @@ def cards() -> None:
 
 
 def scores(run: dict[str, Any], s: dict[str, Any]) -> dict[str, Any]:
-    """What a card says of an experiment's best-guarded row."""
+    """The scores on a card."""
     keys = ("accuracy", "accuracy_interval", "auc", "auc_interval", "ece", "brier")
     extra = {k: s[k] for k in ("forced_pairs", "per_emotion", "risk_coverage") if s.get(k) is not None}
     return {"protocol": run["protocol"], **{k: s[k] for k in keys}, **extra}
 
 
 def made(name: str, about: dict[str, Any]) -> tuple[str, str]:
-    """(what it reads, how it was made)."""
+    """(its input, how it was made)."""
     if name == "default":
         mix = about["mix"]
         return (
@@ -167,7 +167,7 @@ lost, a clip too short or too still, or an input unlike the training clips.
 
 
 def tables() -> dict[str, dict[str, str]]:
-    """Page → marker → the table that belongs between its marks."""
+    """Page → marker → the table between its markers."""
     default, pedfe, uva, sase, cuts = (result(n) for n in ("default", "pedfe", "uva_nemo", "sase_fe", "cuts"))
     pb = table(result("lstm_pb"), "PEDFE, unseen people, one assignment to 5 folds", "person", LSTM_PB)
     return {
@@ -219,7 +219,7 @@ def speed_table() -> str:
 
 
 def put(text: str, name: str, table: str) -> str:
-    """Replace what stands between the markers of `name`."""
+    """Replace the text between the markers of `name`."""
     pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
     if not re.search(pattern, text, re.DOTALL):
         raise SystemExit(f"There are no markers for {name} in the text.")
@@ -320,15 +320,15 @@ def row(words: str, s: dict[str, Any]) -> str:
 
 
 def pedfe_table(ours: dict[str, Any], run: dict[str, Any], cuts: dict[str, Any]) -> str:
-    """Every method on PEDFE, with the default's abstaining and people's own figures."""
+    """Every method on PEDFE, with the default's abstention and the human figures."""
     default, human = ours["methods"]["default"], cuts["human"]
     lines = table(run, "PEDFE, unseen people", "person", PEDFE).splitlines()
-    sure, told = default["answered"], cuts["methods"]["descriptors, told the emotion"]
-    untold = cuts["methods"]["descriptors"]
+    answered, given = default["answered"], cuts["methods"]["descriptors, told the emotion"]
+    without = cuts["methods"]["descriptors"]
     first = [
         row("**default** (nested; one assignment to ten folds)", default["score"]),
-        f"| default, only where it does not abstain, answers {sure['coverage']:.0%} | {sure['accuracy']:.3f} | {sure['auc']:.3f} | – | – |",
-        row(f"descriptors, given the emotion (other folds; {untold['accuracy']:.3f} without)", told),
+        f"| default, only where it does not abstain, answers {answered['coverage']:.0%} | {answered['accuracy']:.3f} | {answered['auc']:.3f} | – | – |",
+        row(f"descriptors, given the emotion (other folds; {without['accuracy']:.3f} without)", given),
     ]
     last = [
         f"| people: a single rater | {human['single_rater_accuracy']:.3f} | – | – | – |",
@@ -346,7 +346,7 @@ def emotion_table(run: dict[str, Any]) -> str:
 
 
 def cut_table(run: dict[str, Any]) -> str:
-    """What other ways of cutting the clips do to three families."""
+    """The effect of cutting the clips on three families."""
     cuts = ("whole", "start_0.2s_cut", "ends_cut_0-25%", "start_30%_cut", "rest_1.5s_before")
     heads = (
         "as cut by PEDFE",

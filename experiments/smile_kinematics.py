@@ -1,14 +1,14 @@
-"""Measure from which distributions the simulator draws its smiles and its people.
+"""Measure the distributions from which the simulator draws smiles and people.
 
     DUCHENNE_DATA=<folder> python experiments/smile_kinematics.py
 
 From the open UvA-NEMO lip table, per class: medians, spreads and correlations of a smile's six numbers on the log
-scale, robustly: half the way from the 16th to the 84th percentile, and 2 sin(πρ/6) of Spearman's ρ, which is Pearson's
+scale, robustly: half the distance from the 16th to the 84th percentile, and 2 sin(πρ/6) of Spearman's ρ, which is Pearson's
 correlation under a normal copula. The table names no people, and its left-right difference is in raw units. So from
-the happy clips of PEDFE's open people: asymmetry, how differently head and face stir by themselves, which share of
+the happy clips of PEDFE's open people: asymmetry, spontaneous movement of head and face, which share of
 the variance lies between people (one-way analysis of variance, classes centred, outer 5 % winsorised), and how much
 people's proportions differ. Writes experiments/smile_kinematics.json: aggregates only, no row of either set.
-`found` is what the same code measures in tracks of 400 drawn smiles per class: how true the simulator is.
+`found` has the same measures on tracks of 400 simulated smiles per class, as a check of the simulator.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def numbers(plain: Mapping[str, Array]) -> Array:
 
 
 def spread(x: Array) -> Array:
-    """float64 (K,): half the way from the 16th to the 84th percentile of each column."""
+    """float64 (K,): half the distance from the 16th to the 84th percentile of each column."""
     low, high = np.nanpercentile(x, [16, 84], axis=0)
     return np.asarray((high - low) / 2)
 
@@ -76,7 +76,7 @@ def between(x: Array, who: Array, kind: Array) -> float:
 
 
 def clip(track: FaceTrack) -> tuple[Array, Array, Array]:
-    """(6,) numbers, (3,) asymmetry and log of how head and face stir, (6,) proportions in the first 0.1 s."""
+    """(6,) numbers, (3,) asymmetry and log of head and face movement, (6,) proportions in the first 0.1 s."""
     face, curves = prepare(track, smile.TABLE_FPS)
     plain, phase = smile.describe(face)
     uneven = np.nan
@@ -114,7 +114,7 @@ def measure(tracks: list[FaceTrack]) -> tuple[Array, Array, Array]:
 
 
 def pedfe(file: Path) -> dict[str, object]:
-    """What the table cannot tell, from the happy clips of PEDFE's open people."""
+    """What the table lacks, from the happy clips of PEDFE's open people."""
     with np.load(file) as data:
         happy = np.flatnonzero(data["emotion"] == "happiness")
         who, kind = data["subject"][happy], data["genuine"][happy]
@@ -136,7 +136,7 @@ def pedfe(file: Path) -> dict[str, object]:
 
 
 def drawn(kind: str, count: int = 400) -> dict[str, object]:
-    """The same measures on tracks of drawn smiles."""
+    """The same measures on simulated tracks."""
     rng = np.random.default_rng(0)
     x, others, _ = measure([simulate.track(draw(kind, rng), 30.0, seed) for seed in range(count)])
     found = distribution(x)

@@ -1,10 +1,10 @@
-"""Do the smile descriptors that we measure in clips match the table that the smile expert learnt from?
+"""Do the smile descriptors that we measure in clips match the table that the smile expert was trained on?
 
     DUCHENNE_DATA=<folder with data/> python experiments/smile_match.py
 
 For every descriptor: medians of posed and genuine in the UvA-NEMO lip table and in PEDFE's happiness clips as measured
-by our code, and the Kolmogorov–Smirnov distance per class. The people and the films differ, so a perfect match is not to
-be expected. The length of the median filter and the margins around a phase were chosen with these distances in view (see
+by our code, and the Kolmogorov–Smirnov distance per class. The people and the videos differ, so a perfect match is not
+expected. The length of the median filter and the margins around a phase were chosen with these distances in view (see
 features/smile.py), so the match is partly fitted. Writes experiments/smile_match.json.
 """
 

@@ -1,11 +1,11 @@
-"""How much the smile expert should say in the verdict on a smile, decided on PEDFE people nobody trained on.
+"""The share of the smile expert in the verdict on a smile, chosen on held-out people of PEDFE.
 
     DUCHENNE_DATA=<folder> python experiments/cuts.py --keep oof.npz
     DUCHENNE_DATA=<folder> python experiments/smile_share.py oof.npz
 
 Log-odds of a smile = (1 − share) · default + share · expert. The expert comes from UvA-NEMO people only; the
-default's predictions are those for people left out. Clips count as smiles when the default model (also of people
-left out) takes them for happiness and a smile is found in them; parts of it that lie outside the clip are missing
+default's predictions are for held-out people. Clips count as smiles when the default model (also held-out) predicts
+happiness and a smile is found; parts of it that lie outside the clip are missing
 values. Writes experiments/smile_share.json.
 """
 

@@ -1,4 +1,4 @@
-"""benchmarks/clip_nets.py: a tiny run of it, and its multiply-adds by hand."""
+"""benchmarks/clip_nets.py: a tiny run, and its multiply-adds by hand."""
 
 import importlib.util
 import json
@@ -17,15 +17,15 @@ BENCH = Path(__file__).parents[3] / "benchmarks" / "clip_nets.py"
 @pytest.fixture(scope="module")
 def bench():
     spec = importlib.util.spec_from_file_location("bench_clip_nets", BENCH)
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = found  # which dataclasses ask for
-    spec.loader.exec_module(found)
-    return found
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses need it
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
 def run(bench, monkeypatch, capsys):
-    """The script with these words, its runs in other processes made in this one; returns the networks measured."""
+    """Runs the script with these arguments, its subprocesses in this process; returns the measured networks."""
     threads, measured = torch.get_num_threads(), []
 
     def script(*words):
@@ -46,7 +46,7 @@ def run(bench, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_tiny_run_measures_every_network_it_names_and_goes_on_where_it_was(bench, run, monkeypatch, tmp_path):
+def test_a_tiny_run_measures_every_network_it_names_and_resumes(bench, run, monkeypatch, tmp_path):
     path = tmp_path / "x.json"
     assert run("--quick", "-o", path, "--networks", "cnn3d") == ("cnn3d",)
     first = json.loads(path.read_text(encoding="utf-8"))["places"]["1 thread"]["cnn3d"]
@@ -58,11 +58,11 @@ def test_a_tiny_run_measures_every_network_it_names_and_goes_on_where_it_was(ben
         for part in ("use", "learning", "loader"):
             assert row[part]["clips_per_second"] > 0
         assert 0 <= row["learning"]["busy"] <= 1 and row["learning"]["of_limit"] > 0
-    # the trunk of points-multi: 86 numbers to 64 neurons twice over, then heads for one answer and six emotions, of
-    # three faces
+    # the backbone of points-multi: 86 numbers to 64 neurons twice over, then heads for one answer and six emotions, of
+    # four faces
     r = ClipRecipe.read("points-multi")
     neurons = r.config(6).numbers * r.width + r.width**2 + r.width * (1 + 6)
-    assert place["points-multi"]["multiply_adds_per_clip"] == 3 * neurons
+    assert place["points-multi"]["multiply_adds_per_clip"] == 4 * neurons
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n", encoding="utf-8")
     monkeypatch.setattr(bench, "PAGE", page)
@@ -74,7 +74,7 @@ def test_a_tiny_run_measures_every_network_it_names_and_goes_on_where_it_was(ben
     assert shown in text and "old" not in text and f"torch {torch.__version__}" in text
 
 
-def test_the_page_says_what_the_json_says(bench):
+def test_the_page_matches_the_json(bench):
     page, known = bench.PAGE.read_text(encoding="utf-8"), BENCH.with_suffix(".json")
     assert (
         bench.table(json.loads(known.read_text(encoding="utf-8"))) if known.is_file() else "Not measured yet"
@@ -87,12 +87,12 @@ def test_clips_are_what_the_networks_read(bench, tmp_path):
         (clip,) = bench.clips(r, 1, tmp_path)
         config = r.config(6)
         if r.inputs == "points":
-            assert clip.shape == (3, config.numbers) and clip.dtype == np.float32
+            assert clip.shape == (4, config.numbers) and clip.dtype == np.float32
         else:
             streams = 2 if r.kind == "context" else 1
-            assert clip.at(np.arange(3)).shape == (3, 32, 32, streams * config.channels)
+            assert clip.at(np.arange(4)).shape == (4, 32, 32, streams * config.channels)
 
 
-def test_how_busy_others_are_lies_between_none_and_all_cores(bench):
+def test_the_load_of_others_is_not_negative(bench):
     found = bench.machine.others(0.05)
     assert found is None or found >= 0

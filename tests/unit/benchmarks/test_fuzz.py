@@ -1,4 +1,4 @@
-"""Damaged videos, by the fuzzer of benchmarks: no traceback, no crash, no hang, and the fuzzer itself can tell."""
+"""Damaged videos, by the fuzzer of benchmarks: no traceback, no crash, no hang; and that the fuzzer detects each."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def test_sixty_damaged_videos_are_read_or_refused(tmp_path):
     assert found["verdicts"]["read"] > 5 and found["verdicts"]["refused"] > 5
 
 
-def test_the_same_seed_is_the_same_file_and_another_is_another(fuzz, tmp_path):
+def test_a_seed_determines_the_file(fuzz, tmp_path):
     fuzz.make_clips(tmp_path)
     assert len(list(tmp_path.iterdir())) == sum(map(len, fuzz.CONTAINERS.values()))
     once, again = (fuzz.mutated(tmp_path, "mkv:7") for _ in range(2))
     assert once == again and once[0] != fuzz.mutated(tmp_path, "mkv:8")[0]
-    sound = {path.read_bytes() for path in tmp_path.iterdir()}
-    changed = [fuzz.mutated(tmp_path, f"mp4:{seed}")[0] not in sound for seed in range(40)]
+    undamaged = {path.read_bytes() for path in tmp_path.iterdir()}
+    changed = [fuzz.mutated(tmp_path, f"mp4:{seed}")[0] not in undamaged for seed in range(40)]
     assert np.mean(changed) > 0.9
 
 
-#: A stand-in for the chain: what a file's reader does wrong → the verdict.
+#: Verdict → code of a faulty reader.
 WRONG = {
     "traceback": "raise KeyError('x')",
     "crash": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
@@ -54,17 +54,17 @@ WRONG = {
 
 
 @pytest.mark.parametrize("verdict", WRONG)
-def test_every_kind_of_fault_is_seen_from_outside(verdict, fuzz, tmp_path, monkeypatch):
-    """The child of this test goes wrong at its first case; the next is read, by another where it had to end."""
+def test_every_kind_of_fault_is_detected(verdict, fuzz, tmp_path, monkeypatch):
+    """The child fails at its first case; the next case is read, by a new child if the first has ended."""
     child = tmp_path / "child.py"
     child.write_text(
         f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
         "import fuzz\nfrom pathlib import Path\nfrom duchenne import video\nfuzz.MEMORY, info = 100, video.info\n"
-        "def spoilt(path):\n"
+        "def damaged(path):\n"
         f"    if path.name.startswith('case'):\n        video.info = info\n        {WRONG[verdict]}\n"
         "    return info(path)\n"
-        "if not Path(sys.argv[2], 'spoilt').exists():\n    video.info = spoilt\n"
-        "Path(sys.argv[2], 'spoilt').touch()\n"
+        "if not Path(sys.argv[2], 'damaged').exists():\n    video.info = damaged\n"
+        "Path(sys.argv[2], 'damaged').touch()\n"
         "fuzz.child(Path(sys.argv[2]))\n"
     )
     monkeypatch.setattr(fuzz, "__file__", str(child))
@@ -76,11 +76,11 @@ def test_every_kind_of_fault_is_seen_from_outside(verdict, fuzz, tmp_path, monke
     first, second = fuzz.run(["avi:0", "avi:1"], clips, tell=False)
     assert first["verdict"] == verdict and first["case"] == "avi:0" and first["why"]
     assert second["verdict"] in ("read", "refused")
-    told = fuzz.summary([first, second])
-    assert [each["case"] for each in told["faults"]] == ["avi:0"]
+    result = fuzz.summary([first, second])
+    assert [each["case"] for each in result["faults"]] == ["avi:0"]
 
 
-def test_the_results_that_are_kept_are_those_of_a_whole_run_whose_faults_are_mended():
+def test_the_published_results_are_of_a_full_run_whose_faults_are_fixed():
     found = json.loads(SCRIPT.with_suffix(".json").read_text())
     assert found["cases"] >= 2000 and len(found["by container"]) == 6
     again = {each["case"]: each["verdict"] for each in found.get("again", ())}
@@ -97,7 +97,7 @@ def test_an_interrupt_leaves_no_child(tmp_path):
         os.sched_yield()
     process.send_signal(signal.SIGINT)
     process.wait(120)
-    patience = time.monotonic() + 60.0  # whoever adopts an orphan takes a moment to bury it
-    while (left := [pid for pid in found if Path(f"/proc/{pid}").exists()]) and time.monotonic() < patience:
+    deadline = time.monotonic() + 60.0  # the process that adopts an orphan takes a moment to reap it
+    while (left := [pid for pid in found if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert found and not left

@@ -1,10 +1,10 @@
-"""What it does to verdicts that stage 2 hears the emotion from the expression network and not from the movement.
+"""The effect on verdicts of reading the emotion from the expression network instead of estimating it from movement.
 
-    DUCHENNE_DATA=<folder with data/pedfe and data/fer2013> python experiments/heard.py
+    DUCHENNE_DATA=<folder with data/pedfe and data/fer2013> python experiments/given_emotion.py
 
-PEDFE's faces are not public, only their points: the network cannot look at these clips. Instead each clip is told what
-the network says of a photograph of its emotion, drawn from FER2013's public test, mistakes and all. Writes
-experiments/heard.json: descriptors on PEDFE, person-disjoint in ten folds, whatever they are told.
+PEDFE's faces are not public, only their landmarks: the network cannot read these clips. Instead each clip is given the
+network's prediction, errors included, for a photograph of its emotion from FER2013's public test. Writes
+experiments/given_emotion.json: descriptors on PEDFE, person-disjoint in ten folds, with each source of the emotion.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from duchenne.types import EMOTIONS
 
 
 def photographs(root: Path, emotions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """float64 (N, 7): the network's answer to a photograph of each clip's emotion."""
+    """float64 (N, 7): the network's prediction for a photograph of each clip's emotion."""
     with np.load(root / "data" / "fer2013" / "public_test.npz") as stored:
         images, labels = stored["images"], np.array(CLASSES)[stored["labels"]]
     rows = [rng.choice(np.flatnonzero(labels == emotion)) for emotion in emotions]
@@ -38,19 +38,19 @@ def main() -> None:
     y, subject, emotion = d["genuine"].astype(int), d["subject"], d["emotion"]
     seen = photographs(root, emotion, rng)
     wrong = [rng.choice([name for name in EMOTIONS if name != own]) for own in emotion]
-    told = {
+    given = {
         "guessed from the movement": [None] * len(y),
         "seen by the network": [dict(zip(CLASSES, row, strict=True)) for row in seen],
         "told rightly": [{name: 1.0} for name in emotion],
         "told wrongly": [{name: 1.0} for name in wrong],
     }
-    p = {name: np.full(len(y), np.nan) for name in told}
+    p = {name: np.full(len(y), np.nan) for name in given}
     cols = columns("dynamics")
     for train, test in splits.by_person(subject, 10, 0):
         model = DescriptorModel.of_family("dynamics", recipe=Recipe(seed=0))
         model.fit_table(d["x:whole"][train][:, cols], y[train], subject[train], emotion[train])
-        for name, said in told.items():
-            rows = [model.inputs(d["x:whole"][i, cols][None], said[i]) for i in test]
+        for name, emotions in given.items():
+            rows = [model.inputs(d["x:whole"][i, cols][None], emotions[i]) for i in test]
             p[name][test] = model.fitted.predict_proba(np.vstack(rows))[:, 1]
     base = p["guessed from the movement"]
     found = {
