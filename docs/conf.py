@@ -33,12 +33,13 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1f5f8b", "color-brand-content": "#1f5f8b"},
     "dark_css_variables": {"color-brand-primary": "#7fc1ea", "color-brand-content": "#7fc1ea"},
 }
-OPTIONAL = ("batch", "speed", "app", "security")  # pages that are linked where they exist
-PAGES = "gallery"  # folder of what the build renders, below docs/ and again below the built pages
+
+PAGES = "gallery"  # folder of rendered figures, below docs/ and below the built pages
 
 
 def docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """The house's docstrings as reStructuredText: columns and indented lines stay as written, marks are no markup."""
+    """Plain docstrings as reStructuredText: columns and indented lines stay as written, special characters are
+    escaped."""
     blocks = "\n".join(lines).strip("\n").split("\n\n")
     lines[:] = "\n\n".join(_block(block) for block in blocks).splitlines()
 
@@ -71,33 +72,25 @@ def signature(app: Any, what: str, name: str, thing: Any, options: Any, args: st
 
 
 def render(app: Any) -> None:
-    """Make the gallery anew where the program or the script that makes it changed since; or leave a page that says why
-    there is none."""
+    """Render the gallery if the source has changed since, or write a page that says why there is none."""
     import make_gallery
 
     folder, root = HERE / PAGES, HERE.parent
     index = folder / "index.md"
     sources = [HERE / "make_gallery.py", *root.glob("examples/*"), *root.glob("src/duchenne/**/*.py")]
-    fresh = any(folder.glob("*.png")) and index.stat().st_mtime > max(path.stat().st_mtime for path in sources)
-    if app.config.render_gallery and not fresh:
+    current = any(folder.glob("*.png")) and index.stat().st_mtime > max(path.stat().st_mtime for path in sources)
+    if app.config.render_gallery and not current:
         make_gallery.make(folder)
         return
     folder.mkdir(exist_ok=True)
     if not index.exists():
-        index.write_text("# Gallery\n\nThis build was told not to render it.\n", encoding="utf-8")
+        index.write_text("# Gallery\n\nThis build does not render it (render_gallery=0).\n", encoding="utf-8")
     if not (folder / "tour.md").exists():
         make_gallery.notebook(folder, run=False)
 
 
-def linked(app: Any, page: str, source: list[str]) -> None:
-    """Pages that are not there yet are left out of the table of contents."""
-    if page == "index":
-        missing = [name for name in OPTIONAL if not (HERE / f"{name}.md").exists()]
-        source[0] = re.sub(rf"^({'|'.join(missing)})\n", "", source[0], flags=re.M) if missing else source[0]
-
-
 def copy_pages(app: Any, error: Exception | None) -> None:
-    """Reports that the gallery links to lie beside its page."""
+    """Copy the reports that the gallery links to."""
     for page in sorted((HERE / PAGES).glob("*.html")) if error is None and app.builder.format == "html" else ():
         shutil.copy(page, Path(app.outdir) / PAGES / page.name)
 
@@ -107,5 +100,4 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", docstring)
     app.connect("autodoc-process-signature", signature)
     app.connect("builder-inited", render)
-    app.connect("source-read", linked)
     app.connect("build-finished", copy_pages)

@@ -1,4 +1,4 @@
-"""`duchenne app` started as a person starts it, for the tests of its server and of its page."""
+"""`duchenne app` as a process, for the tests of its server and of its page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Server:
-    """A running `duchenne app` and the folder in which it makes its own."""
+    """A running `duchenne app` and its temporary folder."""
 
     process: subprocess.Popen[str]
     url: str
@@ -37,10 +37,10 @@ class Server:
         headers: dict[str, str] | None = None,
         token: str | None = None,
     ) -> tuple[int, dict[str, str], str]:
-        """Status, headers and text of an answer; as the page itself would ask, but for what `headers` change."""
+        """Status, headers and text of the response to a request like the page's own, except for `headers`."""
         origin = {"Origin": f"http://127.0.0.1:{self.port}"} if method != "GET" else {}
         wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        with closing(wire):  # also where the server hangs up on what is too large
+        with closing(wire):  # also if the server closes the connection on a large upload
             wire.request(
                 method, f"/{self.token if token is None else token}/{path}", body, {**origin, **(headers or {})}
             )
@@ -52,13 +52,13 @@ class Server:
         return list(self.temporary.glob("duchenne-app-*"))
 
     def stored(self) -> list[Path]:
-        """Uploads on the disk; folders may go while they are looked at."""
+        """Uploads on disk; folders may disappear during the walk."""
         walk = os.walk(self.temporary)
         return [Path(folder) / name for folder, _, names in walk for name in names if name.startswith("clip")]
 
 
 def start(temporary: Path, *words: object) -> Server:
-    """`duchenne app` as a person starts it, on a free port."""
+    """Start `duchenne app` on a free port."""
     process = subprocess.Popen(
         [sys.executable, "-m", "duchenne", "app", "--no-browser", "--port", "0", *map(str, words)],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Clips that are made once for all tests, and the command line called as a person calls it."""
+"""Clips that all tests share, and the command line as a user calls it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from makers import make_video
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
-os.environ["DUCHENNE_CACHE_LIMIT"] = "0"  # every test reads its clips anew, and nothing lands in a person's home
+os.environ["DUCHENNE_CACHE_LIMIT"] = "0"  # no cache: clips are read, nothing is written to the user's home
 
 RATE = 25
-#: A smile of 2.4 s in small pictures: as little as can be judged.
+#: A smile of 2.4 s in small frames: about the shortest that gets a verdict.
 BRIEF = replace(simulate.POSED, neutral_before=0.6, onset=0.5, apex=0.4, offset=0.5, neutral_after=0.4)
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command said and how it ended."""
+class Completed:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -38,7 +38,7 @@ class Said:
 
     @property
     def sentence(self) -> str:
-        """The one line on stderr of a command that failed; asserts that it is one, and no traceback."""
+        """The message of a failed command; asserts that stderr is one line, and not a traceback."""
         assert self.code in (1, 2), (self.code, self.err)
         assert "Traceback" not in self.err
         lines = self.err.splitlines()
@@ -47,10 +47,10 @@ class Said:
 
 
 @pytest.fixture
-def duchenne(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+def duchenne(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Completed]:
     """Call the command line in this process: `duchenne("analyze", path)`."""
 
-    def call(*words: object) -> Said:
+    def call(*words: object) -> Completed:
         monkeypatch.setattr(sys, "argv", ["duchenne", *map(str, words)])
         capsys.readouterr()
         code: object = 0
@@ -60,32 +60,32 @@ def duchenne(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
             code = end.code or 0
         out, err = capsys.readouterr()
         assert isinstance(code, int)
-        return Said(code, out, err)
+        return Completed(code, out, err)
 
     return call
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which this session's clips lie."""
+    """The folder of this session's clips."""
     return tmp_path_factory.mktemp("clips")
 
 
 @pytest.fixture(scope="session")
 def pictures() -> list[Array]:
-    """The frames of one brief smile, uint8 (240, 320, 3) RGB; of this seed, as it lies far from every threshold."""
+    """The frames of one brief smile, uint8 (240, 320, 3) RGB; with this seed it is far from every threshold."""
     return list(simulate.frames(BRIEF, rate=RATE, size=(320, 240), seed=4))
 
 
 @pytest.fixture(scope="session")
 def smile(clips: Path, pictures: list[Array]) -> Path:
-    """A sound clip of that smile."""
+    """An intact clip of that smile."""
     return make_video(clips / "smile.mp4", pictures, rate=RATE)
 
 
 @pytest.fixture(scope="session")
 def empty_room(clips: Path) -> Path:
-    """A sound clip without a face."""
+    """An intact clip without a face."""
     shade = np.linspace(40, 160, 160).astype(np.uint8)
     picture = np.repeat(np.tile(shade, (120, 1))[..., None], 3, axis=2)
     return make_video(clips / "empty_room.mp4", [picture] * 10, rate=RATE)

@@ -1,4 +1,4 @@
-"""Makers of small real videos, pictures and tables for tests; each returns the path that it wrote."""
+"""Make small real videos, images and tables for tests; each function returns the path."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from duchenne.types import Array
 
 
 def corner_picture(width: int = 64, height: int = 48, level: int = 200) -> Array:
-    """uint8 (H, W, 3) RGB: black, with the top left quarter at `level`: shows which way up a picture is."""
+    """uint8 (H, W, 3) RGB: black, with the top left quarter at `level`, to detect rotation."""
     picture = np.zeros((height, width, 3), np.uint8)
     picture[: (height + 1) // 2, : (width + 1) // 2] = level
     return picture
 
 
 def noise_pictures(count: int, width: int = 64, height: int = 48, seed: int = 0) -> list[Array]:
-    """`count` uint8 (H, W, 3) RGB pictures of noise: every frame is different and takes many bytes."""
+    """`count` uint8 (H, W, 3) RGB images of noise: every frame is different and large."""
     return list(np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8))
 
 
@@ -55,7 +55,7 @@ def make_video(
 
 
 def make_image(path: Path, picture: Array, pix_fmt: str = "rgb24") -> Path:
-    """One image in the format that the file ending names (.png or .jpg)."""
+    """One image in the format of the file extension (.png or .jpg)."""
     codec, pix_fmt = ("png", pix_fmt) if path.suffix == ".png" else ("mjpeg", "yuvj420p")
     context = av.CodecContext.create(codec, "w")
     height, width = picture.shape[:2]
@@ -71,7 +71,7 @@ def make_image(path: Path, picture: Array, pix_fmt: str = "rgb24") -> Path:
 
 
 def make_audio(path: Path, seconds: float = 0.2) -> Path:
-    """A silent sound file (AAC in the container that the file ending names)."""
+    """A silent sound file (AAC in the container of the file extension)."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, int(44100 * seconds)), np.float32), "fltp", "mono")
@@ -82,7 +82,7 @@ def make_audio(path: Path, seconds: float = 0.2) -> Path:
 
 
 def make_retimed(path: Path, stamps: Sequence[tuple[int, int]]) -> Path:
-    """FFV1 in Matroska whose packets carry `stamps` (dts, pts) in milliseconds, however wrong they are."""
+    """FFV1 in Matroska whose packets carry `stamps` (dts, pts) in milliseconds, valid or not."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -106,7 +106,7 @@ def turn_mp4(path: Path, matrix: tuple[int, int, int, int]) -> Path:
 
 
 def skip_in_mp4(path: Path, ticks: int) -> Path:
-    """Let an MP4's edit list begin `ticks` of the track's timescale later, so that frames are not played."""
+    """Start an MP4's edit list `ticks` (of the track's timescale) later, so that the first frames are not shown."""
     data = bytearray(path.read_bytes())
     at = data.index(b"elst") + 16  # type 4, version and flags 4, count 4, duration 4
     (begin,) = struct.unpack(">i", data[at : at + 4])
@@ -122,12 +122,12 @@ def cut(path: Path, part: float) -> Path:
     return path
 
 
-#: Classes of `class_folders`, as users name them.
+#: Classes of `class_folders`, in everyday words.
 WORDS = ("angry", "happy", "sad")
 
 
 def pattern(kind: int, rng: np.random.Generator) -> Array:
-    """uint8 (48, 48): stripes across, along, or none, in noise."""
+    """uint8 (48, 48): horizontal, vertical or no stripes, in noise."""
     wave = (np.sin(np.arange(48))[:, None] + np.zeros(48)) * 60
     return np.clip((wave, wave.T, 0 * wave)[kind % 3] + rng.normal(128, 20, (48, 48)), 0, 255).astype(np.uint8)
 
@@ -143,7 +143,7 @@ def class_folders(root: Path, count: int = 6, words: Sequence[str] = WORDS, seed
 
 
 def unit_table(path: Path, rows: Sequence[str], header: str = "file,subject,AU1,AU12") -> Path:
-    """A table, and a pattern for each of its files."""
+    """A table, and a pattern image for each of its files."""
     rng = np.random.default_rng(1)
     for row in rows:
         cells = row.split(",")

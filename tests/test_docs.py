@@ -1,5 +1,5 @@
-"""README's and the pages' examples run: Python blocks as they stand, cheap commands on files made here, the rest as far
-as their names and options go; TOML and JSON are read, and the pages are built where Sphinx is installed."""
+"""The examples of README and pages run: Python blocks, and cheap commands on files made here; of other commands the
+names and options are checked. TOML and JSON are parsed, and the pages are built if Sphinx is installed."""
 
 import contextlib
 import io
@@ -29,10 +29,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-    if "gallery" not in path.parts  # which a build makes, and runs
+    if "gallery" not in path.parts  # made and run by a build
 }
-#: Commands of the pages that are run as they stand, in this order, in one folder. All others need a corpus, learn for
-#: minutes, or do once more what one of these does.
+#: Commands of the pages that are run, in this order, in one folder. The others need a data set, train for minutes, or
+#: repeat one of these.
 RUN = """
 duchenne doctor
 duchenne models list
@@ -62,8 +62,8 @@ duchenne emotions portrait.jpg
 duchenne emotions clip.mp4 --every 0.2 -o clip.csv
 duchenne micro-expressions clip.mp4 -o spotted.csv
 """
-#: Pages on which every command is one of those; `demo` is run by the tests of the command line.
-WHOLE = ("docs/start.md", "docs/howto/own-data.md", "docs/howto/import.md")
+#: Pages whose commands are all in `RUN`; the tests of the command line run `demo`.
+COMPLETE = ("docs/start.md", "docs/howto/own-data.md", "docs/howto/import.md")
 
 
 def blocks(language: str) -> list[str]:
@@ -77,7 +77,7 @@ def commands(page: str = "") -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     for name, kind in (("a.mp4", "posed"), ("b.mp4", "genuine")):
         simulate.smile_clip(folder / name, kind, rate=15.0)
@@ -105,19 +105,19 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_python_blocks_run(place):
-    """Each with names of its own; in one process, so that torch comes once."""
-    found = [block for block in blocks("python") if "torchvision" not in block]  # no dependency, and no weights at hand
+def test_python_blocks_run(files):
+    """Each in its own namespace; in one process, so that torch is imported once."""
+    found = [block for block in blocks("python") if "torchvision" not in block]  # not a dependency
     assert found
     each = (
         "import json, sys\nfor block in json.load(sys.stdin):\n    print(block)\n    exec(block, {'__name__': 'block'})"
     )
     words = [sys.executable, "-u", "-c", each]
-    done = subprocess.run(words, input=json.dumps(found), cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, input=json.dumps(found), cwd=files, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr}"
 
 
-def test_toml_and_json_blocks_are_what_they_say(tmp_path):
+def test_toml_and_json_blocks_parse(tmp_path):
     for block in blocks("json"):
         json.loads(block)
     for i, block in enumerate(blocks("toml")):
@@ -128,53 +128,53 @@ def test_toml_and_json_blocks_are_what_they_say(tmp_path):
 
 def test_commands_exist(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")  # narrow help pages abbreviate long options
-    wanted: dict[tuple[str, ...], set[str]] = {}
+    used: dict[tuple[str, ...], set[str]] = {}
     for words in commands():
         names = [w for w in words[1:3] if re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", w)]
         depth = 2 if names[0] in ("models", "train", "datasets") and len(names) > 1 else 1
-        wanted.setdefault(tuple(names[:depth]), set()).update(w for w in words if w.startswith("--"))
-    assert len(wanted) >= 20
-    for names, options in wanted.items():
-        code, said = command([*names, "--help"])
-        assert code == 0, (names, said)
-        assert not [option for option in options if option not in said], names
+        used.setdefault(tuple(names[:depth]), set()).update(w for w in words if w.startswith("--"))
+    assert len(used) >= 20
+    for names, options in used.items():
+        code, output = command([*names, "--help"])
+        assert code == 0, (names, output)
+        assert not [option for option in options if option not in output], names
 
 
 def command(words: list[str]) -> tuple[object, str]:
-    """Exit code and output of the command line, as its entry point gives them, in this process: torch comes once."""
+    """Exit code and output of the command line in this process, so that torch is imported once."""
     from duchenne.cli import main
 
-    said = io.StringIO()
+    output = io.StringIO()
     before, sys.argv = sys.argv, ["duchenne", *words]
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             main()
         code: object = 0
     except SystemExit as leave:
         code = leave.code or 0
     finally:
         sys.argv = before
-    return code, said.getvalue()
+    return code, output.getvalue()
 
 
 @pytest.mark.slow
-def test_commands_of_the_pages_run(place, tmp_path, monkeypatch):
-    ground = shutil.copytree(place, tmp_path / "ground")
-    monkeypatch.chdir(ground)
-    wanted = [shlex.split(line) for line in RUN.split("\n") if line]
-    for words in wanted:
-        assert words in commands(), f"{shlex.join(words)} stands on no page"
-        code, said = command(words[1:])
-        assert code == 0, f"{shlex.join(words)}\n{said}"
-        assert said.strip()
+def test_commands_of_the_pages_run(files, tmp_path, monkeypatch):
+    work = shutil.copytree(files, tmp_path / "work")
+    monkeypatch.chdir(work)
+    run = [shlex.split(line) for line in RUN.split("\n") if line]
+    for words in run:
+        assert words in commands(), f"{shlex.join(words)} is not on any page"
+        code, output = command(words[1:])
+        assert code == 0, f"{shlex.join(words)}\n{output}"
+        assert output.strip()
         if "-o" in words:
-            assert (ground / words[words.index("-o") + 1]).exists(), words
-    left = [words for page in WHOLE for words in commands(page) if words not in wanted and words[1] != "demo"]
+            assert (work / words[words.index("-o") + 1]).exists(), words
+    left = [words for page in COMPLETE for words in commands(page) if words not in run and words[1] != "demo"]
     assert not left
-    assert {p.name for p in (ground / "out").iterdir()} == {"verdict.json", "frames.csv", "emotions.csv", "report.html"}
+    assert {p.name for p in (work / "out").iterdir()} == {"verdict.json", "frames.csv", "emotions.csv", "report.html"}
 
 
-def test_the_tables_are_those_of_their_json(monkeypatch):
+def test_tables_match_their_json(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     import expression_texts
     import ship
@@ -184,10 +184,10 @@ def test_the_tables_are_those_of_their_json(monkeypatch):
     tables["docs/science/measured.md"]["expression"] = expression_texts.headline(known)
     for page, parts in tables.items():
         for name, table in parts.items():
-            assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}, {name}: fill it by script"
+            assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}, {name}: run the script"
 
 
-def test_smile_table_is_that_of_its_json():
+def test_smile_table_matches_its_json():
     source = json.loads((ROOT / "experiments/smile_kinematics.json").read_text(encoding="utf-8"))["uva_nemo"]
     table = PAGES["docs/science/smiles.md"].split("<!-- smiles -->")[1]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
@@ -200,14 +200,14 @@ def test_smile_table_is_that_of_its_json():
 
 
 def test_everything_of_the_package_is_on_an_api_page():
-    told = "".join(text for name, text in PAGES.items() if name.startswith("docs/api/"))
+    listed = "".join(text for name, text in PAGES.items() if name.startswith("docs/api/"))
     for name in set(duchenne.__all__) - {"__version__"}:
-        assert re.search(rf":: (duchenne|duchenne\.\w+)\.{name}\n", told), name
+        assert re.search(rf":: (duchenne|duchenne\.\w+)\.{name}\n", listed), name
 
 
 @pytest.mark.slow
 def test_pages_build_without_a_warning(tmp_path):
-    pytest.importorskip("furo", reason='the pages need pip install ".[docs]"')
+    pytest.importorskip("furo", reason='building the pages needs pip install ".[docs]"')
     words = ["-m", "sphinx", "-q", "-W", "-b", "html", "-D", "render_gallery=0", "-d", tmp_path / "trees"]
     done = subprocess.run(
         [sys.executable, *words, ROOT / "docs", tmp_path / "html"], capture_output=True, text=True, check=False
@@ -220,12 +220,12 @@ def test_pages_build_without_a_warning(tmp_path):
     assert "0.734" in (tmp_path / "html/science/measured.html").read_text(encoding="utf-8")
 
 
-def test_the_share_of_false_alarms_is_what_the_arithmetic_says():
+def test_the_share_of_false_alarms_is_computed_right():
     right, false = 0.01 * 0.8, 0.99 * 0.2
     assert f"{round(100 * false / (right + false))} % of alarms are false" in " ".join(README.replace(">", "").split())
 
 
-def test_limits_are_said_everywhere():
+def test_limits_of_use_are_stated_everywhere():
     """Lie detection, hiring, schooling and policing are ruled out in README, cards, command line and report."""
     from duchenne import checkpoints
     from duchenne.limits import VERDICT
@@ -242,7 +242,7 @@ def test_limits_are_said_everywhere():
             assert word in flat, (where, word)
 
 
-def test_files_that_the_pages_name_are_there():
+def test_files_named_on_the_pages_exist():
     found = {
         name
         for page in PAGES.values()
@@ -252,18 +252,18 @@ def test_files_that_the_pages_name_are_there():
     assert not [name for name in sorted(found) if not (ROOT / name).exists()]
 
 
-def test_the_house_is_drawn_as_it_stands():
+def test_the_documented_house_matches_its_test():
     rows = re.findall(r"^\| \d+ \| (.*?) \|", PAGES["docs/decisions/0010-house.md"], re.MULTILINE)
     assert [tuple(re.findall(r"`(\w+)`", row)) for row in rows] == list(HOUSE)
-    told = set(
+    listed = set(
         re.findall(r"`(\w+)/?`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## What a change")[0])
     )
-    assert {room for floor in HOUSE for room in floor if not room.startswith("__")} <= told
+    assert {room for floor in HOUSE for room in floor if not room.startswith("__")} <= listed
 
 
-def test_links_lead_somewhere():
+def test_links_resolve():
     for page in ("README.md", "CONTRIBUTING.md", *PAGES):
         text = (ROOT / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)\s#:]+\.\w+)(?:#[^)]*)?\)", text):
             there = (ROOT / page).parent / target
-            assert there.exists() or "gallery/" in target, f"{page}: {target}"  # the gallery is made by a build
+            assert there.exists() or "gallery/" in target, f"{page}: {target}"  # made by a build

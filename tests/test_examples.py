@@ -1,4 +1,4 @@
-"""The example scripts run as their first lines say, on rendered clips; the notebook runs from its top to its end."""
+"""The example scripts run as their docstrings say, on rendered clips; the notebook runs from start to end."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from duchenne.datasets import simulate, simulated
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
-#: What each must say, as far as it is known before: a word of its answer.
-SAYS = {
+#: A part of the expected output of each.
+EXPECTED = {
     "analyze_clip.py": "Not for lie detection",
     "compare_clips.py": "more genuine",
     "folder_to_table.py": "bad.mp4",
@@ -28,7 +28,7 @@ SAYS = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
     (folder / "clips").mkdir()
     for name, kind in (("a.mp4", "posed"), ("b.mp4", "genuine")):
@@ -45,45 +45,45 @@ def place(tmp_path_factory):
     return folder
 
 
-def run(words, place):
+def run(words, work):
     env = os.environ | {"MPLBACKEND": "Agg"}
-    done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=work, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_scripts_run_as_they_say(name, place):
+def test_scripts_run(name, work):
     usage = next(
         line.split("python ")[1]
         for line in (EXAMPLES / name).read_text(encoding="utf-8").splitlines()
         if f"python examples/{name}" in line
     )
     words = shlex.split(usage.rstrip('"'))[1:]
-    assert SAYS[name] in run([sys.executable, EXAMPLES / name, *words], place)
+    assert EXPECTED[name] in run([sys.executable, EXAMPLES / name, *words], work)
 
 
-def test_the_folder_becomes_a_table(place):
-    if not (place / "verdicts.csv").exists():  # by the test above
-        run([sys.executable, EXAMPLES / "folder_to_table.py", "clips", "verdicts.csv"], place)
-    table = pd.read_csv(place / "verdicts.csv").set_index("clip")
+def test_the_folder_becomes_a_table(work):
+    if not (work / "verdicts.csv").exists():  # by the test above
+        run([sys.executable, EXAMPLES / "folder_to_table.py", "clips", "verdicts.csv"], work)
+    table = pd.read_csv(work / "verdicts.csv").set_index("clip")
     assert "is a text file" in table.loc["bad.mp4", "error"]
     assert table.loc["good.mp4", "seconds"] == pytest.approx(simulate.KINDS["posed"].duration, abs=0.07)
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(place):
+def test_the_notebook_runs(work):
     notebook = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
     words = "import sys; sys.path.insert(0, sys.argv[1]); import make_gallery as m; print(m.notebook(m.Path('.')))"
-    page = Path(run([sys.executable, "-c", words, EXAMPLES.parent / "docs"], place).strip()).read_text(encoding="utf-8")
+    page = Path(run([sys.executable, "-c", words, EXAMPLES.parent / "docs"], work).strip()).read_text(encoding="utf-8")
     for cell in notebook["cells"]:
         assert "".join(cell["source"]) in page
     assert "P(genuine) = " in page or "Too close" in page
     assert re.search(r"```text\nAUC, 95 % over people: 0\.\d\d to [01]\.\d\d\n```", page)
     pictures = re.findall(r"!\[.+\]\((tour-.+\.png)\)", page)
-    assert len(pictures) == 1 and (place / pictures[0]).stat().st_size > 5000
+    assert len(pictures) == 1 and (work / pictures[0]).stat().st_size > 5000

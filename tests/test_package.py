@@ -1,4 +1,4 @@
-"""What a release holds and says of itself."""
+"""The contents and metadata of a release."""
 
 import tomllib
 from pathlib import Path
@@ -23,13 +23,13 @@ def test_types_are_declared():
     assert "Typing :: Typed" in ABOUT["project"]["classifiers"]
 
 
-def test_the_source_release_holds_no_experiments_and_no_pictures():
-    held = ABOUT["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"]
-    assert all((ROOT / name).exists() for name in held)
-    assert not {"experiments", "benchmarks", "docs"} & {Path(name).parts[0] for name in held}
+def test_the_source_release_has_no_experiments_and_no_images():
+    included = ABOUT["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"]
+    assert all((ROOT / name).exists() for name in included)
+    assert not {"experiments", "benchmarks", "docs"} & {Path(name).parts[0] for name in included}
 
 
-def test_the_citation_has_what_its_format_requires():
+def test_the_citation_is_valid():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(cited) and cited["cff-version"] == "1.2.0"
     assert cited["license"] == ABOUT["project"]["license"] and "version" not in cited

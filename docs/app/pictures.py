@@ -1,4 +1,4 @@
-"""The pictures of docs/app.md, taken anew: `python docs/app/pictures.py [FOLDER]` (needs playwright and Chromium)."""
+"""Take the screenshots of docs/app.md: `python docs/app/pictures.py [FOLDER]` (needs playwright and Chromium)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"
 
 
 def shoot(page: Page, path: Path) -> None:
-    """A small PNG of what is in view."""
+    """A small PNG of the viewport."""
     page.wait_for_timeout(400)
     page.screenshot(path=path)
     Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -55,7 +55,7 @@ def take(page: Page, folder: Path, clips: list[Path]) -> None:
 
 
 def webcam(clip: Path, target: Path) -> Path:
-    """A clip as Motion JPEG, which Chromium takes for a webcam."""
+    """A clip as Motion JPEG, which Chromium reads as a webcam."""
     from duchenne import video
 
     with target.open("wb") as file:
@@ -66,10 +66,10 @@ def webcam(clip: Path, target: Path) -> Path:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as work:
         kinds = {"ann-film.mp4": "genuine", "ann-told.mp4": "posed"}
-        clips = [simulate.smile_clip(Path(place) / name, kind) for name, kind in kinds.items()]
-        seen = webcam(clips[0], Path(place) / "face.mjpeg")
+        clips = [simulate.smile_clip(Path(work) / name, kind) for name, kind in kinds.items()]
+        camera = webcam(clips[0], Path(work) / "face.mjpeg")
         words = [sys.executable, "-m", "duchenne", "app", "--no-browser", "--port", "0"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as app:
             assert app.stdout is not None
@@ -78,7 +78,7 @@ def main(folder: Path) -> None:
                 with sync_playwright() as drive:
                     browser = drive.chromium.launch(
                         executable_path=shutil.which("chromium"),
-                        args=["--no-sandbox", *CAMERA, f"--use-file-for-fake-video-capture={seen}"],
+                        args=["--no-sandbox", *CAMERA, f"--use-file-for-fake-video-capture={camera}"],
                     )
                     page = browser.new_page(viewport={"width": 1120, "height": 900})
                     page.goto(url)

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import Said
+from conftest import Completed
 from duchenne import io, pipeline, video
 from duchenne.datasets import catalog, manifest, simulate
 from duchenne.types import FaceTrack, Signals
 
-Command = Callable[..., Said]
+Command = Callable[..., Completed]
 DATA = Path(os.environ.get("DUCHENNE_DATA", ""))
 shared = pytest.mark.skipif("DUCHENNE_DATA" not in os.environ, reason="DUCHENNE_DATA does not name the shared data")
 #: Corpus → folder of the shared data, clips, people (None: nobody is named), a line that its check must print.

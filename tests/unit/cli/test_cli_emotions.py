@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from conftest import Said
+from conftest import Completed
 from duchenne.datasets import fer2013
 from duchenne.types import Array
 
-Call = Callable[..., Said]
+Call = Callable[..., Completed]
 PAGE = (Path(__file__).parents[3] / "docs" / "emotions.md").read_text(encoding="utf-8")
 PHOTO = astronaut()
 COLUMNS = ["file", "face", "emotion", *fer2013.CLASSES, "problem"]

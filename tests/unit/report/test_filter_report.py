@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Said
+from conftest import Completed
 from duchenne import checkpoints
 from duchenne.expression import filters
 from duchenne.expression.layers import FeatureExtractor
@@ -26,7 +26,7 @@ from duchenne.types import Array
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 48, 48)).astype(np.uint8)
 OURS = ("stem", "block1a.inner", "block1a", "block2a.inner", "block2a", "block3a.inner", "block3a", "block4a.inner")
-Call = Callable[..., Said]
+Call = Callable[..., Completed]
 
 
 def expert(kind: str = "ours", **changes: object) -> ExpressionModel:

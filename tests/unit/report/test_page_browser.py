@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from browser import CONTRAST, NAMELESS, Browser
-from conftest import RATE, Said
+from conftest import RATE, Completed
 from duchenne import judging, pipeline
 from duchenne.types import Array
 from makers import make_video
@@ -212,7 +212,7 @@ def test_page_tells_its_story_without_any_script(made: tuple[Path, Any]) -> None
     assert " controls " in text
 
 
-def test_the_command_leaves_faces_out(duchenne: Callable[..., Said], smile: Path, tmp_path: Path) -> None:
+def test_the_command_leaves_faces_out(duchenne: Callable[..., Completed], smile: Path, tmp_path: Path) -> None:
     """The option reaches the page: a report without a film is the smaller one, and holds no picture at all."""
     for name, words in (("with", ()), ("without", ("--no-faces",))):
         assert duchenne("analyze", smile, "-o", tmp_path / name, *words).code == 0
