@@ -40,7 +40,7 @@ def headline(found: dict[str, Any]) -> str:
         f"{flips['rows']:,} images, with flips | **{spread(flips)}** | {flips['uf1']:.3f} | {flips['uar']:.3f} |",
         f"| … without flips | {spread(test['plain'])} | {test['plain']['uf1']:.3f} | {test['plain']['uar']:.3f} |",
     ]
-    for leaks, words in ((exact, "equal in all pixels"), (near_leaks, "the same photograph, cropped or lit anew")):
+    for leaks, words in ((exact, "equal in all pixels"), (near_leaks, "the same photograph, cropped or lit differently")):
         if leaks["accuracy_without"] is not None:
             sentence = f"| … without the {leaks['test_images']} images that are also in training ({words}) | "
             rows.append(
@@ -101,8 +101,8 @@ def label_table(found: dict[str, Any]) -> str:
         "| public-test images that are also in training | " + " | ".join(f"{s['test_images']:,}" for s in leaks) + " |"
     )
     sentence = (
-        f"\nOf {wrong['share']:.1%} of the public test the network is at least {wrong['p_from']:.0%} sure that they show another "
-        f"emotion than labelled; it is that sure of {wrong['sure']:.0%} of all"
+        f"\nFor {wrong['share']:.1%} of the public test the network gives another emotion than the label a probability of at least "
+        f"{wrong['p_from']:.0%}; it is that certain for {wrong['sure']:.0%} of all"
     )
     right = f", and right in {wrong['right_where_sure']:.1%} of these" if wrong["right_where_sure"] is not None else ""
     return "\n".join(rows) + f"\n{sentence}{right}.\n"
@@ -161,18 +161,18 @@ def card(found: dict[str, Any], folder: Path) -> None:
     io.write_json(folder / "card.json", facts)
     text = f"""# Model card: `{model["id"]}`
 
-**What it does.** Says which of seven emotions a face seems to show: {", ".join(CLASSES)}. It reads one grey
-picture of 48×48 pixels, cropped as FER2013's are, and answers with a probability for each.
+**What it does.** Predicts which of seven emotions a face shows: {", ".join(CLASSES)}. It reads one grey
+image of 48×48 pixels, cropped as in FER2013, and gives a probability for each.
 
-**How it was made.** `duchenne train expression`, recipe in `model.json`; {model["weights"]:,} weights, kept in half precision.
+**How it was made.** `duchenne train expression`, recipe in `model.json`; {model["weights"]:,} weights, stored in half precision.
 
-**Data.** {facts["data"]}. {found["train_images"]:,} images; nobody knows of whom.
+**Data.** {facts["data"]}. {found["train_images"]:,} images of unidentified people.
 
-**How good.** {found["protocol"][0].upper()}{found["protocol"][1:]}.
+**Accuracy.** {found["protocol"][0].upper()}{found["protocol"][1:]}.
 
 {headline(found)}
 {class_table(found)}
-**Human figure.** None is published for these images that we could check.
+**Human figure.** No verifiable one is published for these images.
 
 **Limits.**
 

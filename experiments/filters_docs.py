@@ -133,10 +133,10 @@ def texts(found: dict[str, Any]) -> None:
             rows.append(f"| {label} | {' | '.join(cells)} |")
     page = _between(page, "sanity", rows)
     sentence = (
-        f"On {seen['faces']} rendered faces of {seen['people']} made-up people, {seen['base_rate']:.0%} of which smile, all "
-        f"{TOP} most exciting images of {seen['unanimous']} of the {seen['filters']} filters of {seen['layer']} smile "
-        f"(luck would give {seen['by_luck']:.2g}); "
-        f"{seen['hold_up']} filters hold up after correction."
+        f"On {seen['faces']} rendered faces of {seen['people']} synthetic people, {seen['base_rate']:.0%} of which smile, all "
+        f"{TOP} top images of {seen['unanimous']} of the {seen['filters']} filters of {seen['layer']} smile "
+        f"(chance would give {seen['by_luck']:.2g}); "
+        f"{seen['hold_up']} filters are significant after correction."
     )
     PAGE.write_text(_between(page, "units", [sentence]), encoding="utf-8")
 

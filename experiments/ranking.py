@@ -149,7 +149,7 @@ def texts() -> None:
         rows.append(
             f"| {name} | {shown} | {each['log_loss']:.3f} | {each['ece']:.3f} | {change} |".replace("-0.", "−0.")
         )
-    sure = ["| as sure as | pairs | right |", "|---|---|---|"]
+    sure = ["| probability | pairs | right |", "|---|---|---|"]
     sure += [
         f"| {each['from']:.2f} to {each['to']:.2f} | {each['pairs']} | {each['right']:.3f} |"
         for each in found["methods"]["default"]["by_sureness"]

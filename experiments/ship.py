@@ -82,8 +82,8 @@ def cards() -> None:
     }
     pb = result("lstm_pb")
     for name, title in (
-        ("descriptors", "descriptors of movement, the first of the two that `default` mixes"),
-        ("lstm-pb", "LSTM with parametric bias, reading `solved`, the second of the two that `default` mixes"),
+        ("descriptors", "descriptors of movement, the first of the two that `default` combines"),
+        ("lstm-pb", "LSTM with parametric bias, reading `solved`, the second of the two that `default` combines"),
     ):
         run = result("pedfe") if name == "descriptors" else pb
         same = {key: facts["default"][key] for key in ("data", "human")}
@@ -110,21 +110,21 @@ def made(name: str, about: dict[str, Any]) -> tuple[str, str]:
     if name == "default":
         mix = about["mix"]
         return (
-            f"It mixes the log-odds of `descriptors` (x {mix['descriptors']:.2f}) and of `lstm-pb` (x {mix['pb']:.2f}); no pixels",
-            "`duchenne train hybrid` (`experiments/ship.py` holds the exact call): both learnt alone, then mixed by a\n"
-            "logistic regression on what they said of people whom they had not seen; of smiles the model `smile` has a share",
+            f"It combines the log-odds of `descriptors` (x {mix['descriptors']:.2f}) and of `lstm-pb` (x {mix['pb']:.2f}); no pixels",
+            "`duchenne train hybrid` (`experiments/ship.py` holds the exact call): both trained separately, then combined by a\n"
+            "logistic regression on their predictions for held-out people; for smiles the model `smile` contributes",
         )
     if name == "lstm-pb":
         return (
-            "It reads 40 facial points, head pose taken out, and the head's own movement, at 12.5 frames per second. Five\n"
-            "networks predict how the face goes on; the PB vector with which each predicts best is solved for and judged",
-            "`duchenne train hybrid`, or alone `duchenne train lstm-pb` (`src/duchenne/recipes/lstm-pb.toml`): each network\n"
+            "It reads 40 facial points, head pose removed, and the head's movement, at 12.5 frames per second. Five\n"
+            "networks predict how the face moves on; the PB vector with which each predicts best is solved for and classified",
+            "`duchenne train hybrid`, or alone `duchenne train lstm-pb` (`src/duchenne/recipes/lstm-pb/lstm-pb.toml`): each network\n"
             "leaves out a fifth of the people and is calibrated on them",
         )
     return (
         f"It reads {len(about['names'])} movement descriptors made from 68 facial points; no pixels",
         f"`experiments/ship.py` holds the exact call: {about['members']},\n"
-        f"{about['boosters']} boosters, probabilities scaled on people that the members had not seen",
+        f"{about['boosters']} boosters, probabilities calibrated on people that the members had not seen",
     )
 
 
@@ -139,26 +139,26 @@ def card_text(name: str, card: dict[str, Any], about: dict[str, Any]) -> str:
     human = (
         f"**Human figure.** {card['human']['text'][0].upper()}{card['human']['text'][1:]}.\n"
         if card["human"]
-        else ("**Human figure.** None is published for this table's clips that we could check.\n")
+        else ("**Human figure.** No verifiable one is published for the clips of this table.\n")
     )
     what, how = made(name, about)
     low, high = card["accuracy_interval"]
     alow, ahigh = card["auc_interval"]
     return f"""# Model card: `{name}`
 
-**What it does.** Says whether an expression moves like the posed or like the spontaneous clips of its training
-people: {card["title"]}. {what}.
+**What it does.** Estimates whether an expression moves more like the posed or the spontaneous training
+clips: {card["title"]}. {what}.
 
 **How it was made.** {how}.
 
 **Data.** {card["data"]}. {card["people"]} {people}, {card["clips"]} clips, {card["genuine"]} of them genuine.
 
-**How good, on people it has not seen.** Accuracy {card["accuracy"]:.3f} (95 % by person {low:.3f}–{high:.3f}),
+**Accuracy on people it has not seen.** Accuracy {card["accuracy"]:.3f} (95 % by person {low:.3f}–{high:.3f}),
 AUC {card["auc"]:.3f} ({alow:.3f}–{ahigh:.3f}), calibration error (ECE, 10 bins) {card["ece"]:.3f}.
 Protocol: {card["protocol"]}.
 {table}
 {human}
-**When it abstains.** P(genuine) between {card["abstain_band"][0]} and {card["abstain_band"][1]}, a face too small or
+**It abstains** for P(genuine) between {card["abstain_band"][0]} and {card["abstain_band"][1]}, a face too small or
 lost, a clip too short or too still, or an input unlike the training clips.
 
 **Limits.**
@@ -211,7 +211,7 @@ def speed_table() -> str:
         f"| share of the machine's best float32 product, 32 at once | {share[0]:.0%} | {share[1]:.0%} | shared |"
     )
     text = (
-        f"\nMemory grows by {found['memory']['mb_per_frame']:.2f} MB a frame; a clip of {pieces['frames']} frames is learnt in "
+        f"\nMemory grows by {found['memory']['mb_per_frame']:.2f} MB a frame; a clip of {pieces['frames']} frames is trained on in "
         f"pieces of {pieces['piece']} in {pieces['peak_mb']:.0f} MB. A batch of 32 reaches {path['ratio_at_equal_time']:.2f} times "
         f"the loss of one at a time in equal time, and {path['ratio_at_equal_sequences']:.1f} times in equal passes.\n"
     )
