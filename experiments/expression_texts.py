@@ -40,7 +40,10 @@ def headline(found: dict[str, Any]) -> str:
         f"{flips['rows']:,} images, with flips | **{spread(flips)}** | {flips['uf1']:.3f} | {flips['uar']:.3f} |",
         f"| … without flips | {spread(test['plain'])} | {test['plain']['uf1']:.3f} | {test['plain']['uar']:.3f} |",
     ]
-    for leaks, words in ((exact, "equal in all pixels"), (near_leaks, "the same photograph, cropped or lit differently")):
+    for leaks, words in (
+        (exact, "equal in all pixels"),
+        (near_leaks, "the same photograph, cropped or lit differently"),
+    ):
         if leaks["accuracy_without"] is not None:
             sentence = f"| … without the {leaks['test_images']} images that are also in training ({words}) | "
             rows.append(
