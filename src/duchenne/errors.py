@@ -1,4 +1,4 @@
-"""Errors that a person reads: one sentence that says what was expected, what was found and what to do."""
+"""Errors for users: one sentence with what was expected, what was found and what to do."""
 
 
 class DuchenneError(Exception):
@@ -11,11 +11,11 @@ class DuchenneError(Exception):
 
 
 class InputError(DuchenneError):
-    """A clip, table or folder cannot be read or holds something else than it should."""
+    """A clip, table or folder cannot be read or holds something unexpected."""
 
 
 class UsageError(DuchenneError):
-    """An option or argument makes no sense (unknown name, contradictory options)."""
+    """An option or argument is invalid (unknown name, contradictory options)."""
 
     exit_code = 2
 

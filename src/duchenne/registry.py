@@ -1,36 +1,26 @@
-"""Names for interchangeable parts: a name maps to `"module:object"`, imported only when it is asked for."""
+"""Names for interchangeable parts: a name maps to `"module:object"`, imported only when it is requested."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from duchenne.errors import UsageError
 
 
-class Registry(Mapping[str, str]):
-    """A family of parts by name; `registry.load(name)` imports and returns the object behind it."""
+class Registry(dict[str, str]):
+    """Parts of one kind by name; `registry.load(name)` imports and returns the object."""
 
-    def __init__(self, family: str, entries: dict[str, str]) -> None:
-        self.family = family
-        self._entries = dict(entries)
-
-    def __getitem__(self, name: str) -> str:
-        return self._entries[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
+    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+        super().__init__(entries)
+        self.kind = kind
 
     def load(self, name: str) -> Any:
-        """Import and return the object registered under `name`; UsageError names the known ones."""
-        if name not in self._entries:
-            known = ", ".join(sorted(self._entries))
-            raise UsageError(f"There is no {self.family} named '{name}'; choose one of: {known}.")
-        module, _, attribute = self._entries[name].partition(":")
+        """Import and return the object registered under `name`; UsageError, with the known names, for another."""
+        if name not in self:
+            raise UsageError(f"There is no {self.kind} named '{name}'; choose one of: {', '.join(sorted(self))}.")
+        module, _, attribute = self[name].partition(":")
         return getattr(import_module(module), attribute)
 
 

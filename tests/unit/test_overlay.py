@@ -98,13 +98,13 @@ def test_nothing_is_left_where_reading_fails(tmp_path: Path) -> None:
 
 
 def test_a_target_that_makes_no_sense_is_refused_before_any_work(smile: Path, tmp_path: Path, duchenne) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UsageError, match=r"let its name end in \.mp4"):
+    with pytest.raises(UsageError, match=r"use a name that ends in \.mp4"):
         video.check_target(smile, tmp_path / "out.avi")
     with pytest.raises(UsageError, match="the clip itself"):
         video.check_target(smile, smile)
     said = duchenne("overlay", str(smile), "-o", str(tmp_path / "o.gif"))
     assert said.code == 2
-    assert "end in .mp4" in said.err
+    assert "ends in .mp4" in said.err
 
 
 @pytest.fixture(scope="module")

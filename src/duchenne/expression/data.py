@@ -23,6 +23,7 @@ from duchenne.faces import crops
 from duchenne.progress import TickOf
 from duchenne.types import ALL_EMOTIONS, Array
 from duchenne.video import images as image_files
+from duchenne.video.folders import class_folders
 
 #: A class, or the levels of action units.
 Label = str | tuple[float, ...]
@@ -287,7 +288,7 @@ def _class_folders(data: Path, person: str | None, classes: Sequence[str] | None
         raise InputError(f"{data} has {', '.join(folds)}, but no folder train; add it.")
     trained: set[str] = set()
     for fold, folder in sorted((folds or {"": data}).items(), key=lambda item: ROLES.get(item[0], "train") != "train"):
-        rows = image_files.class_folders(folder, words, tuple(classes or ()))
+        rows = class_folders(folder, words, tuple(classes or ()))
         names = [EMOTION_WORDS.get(name.lower(), name) for _, name in rows]
         trained |= {*names} if ROLES.get(fold, "train") == "train" else set()
         if unknown := next((name for name in names if name not in trained), None):

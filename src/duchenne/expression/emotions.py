@@ -19,7 +19,7 @@ from duchenne.faces import crops, join
 from duchenne.faces.reading import read_faces
 from duchenne.progress import Log, Tick
 from duchenne.types import Array
-from duchenne.video import images
+from duchenne.video import folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def table(
         raise UsageError("There is nothing to read; name pictures, videos or folders of pictures.")
     if not (every >= 0 and math.isfinite(every)):
         raise UsageError(f"--every must be a number of seconds, or 0 for every frame, not {every}.")
-    videos = [path for path in inputs if not path.is_dir() and path.suffix.lower() not in images.SUFFIXES]
+    videos = [path for path in inputs if not path.is_dir() and path.suffix.lower() not in folders.SUFFIXES]
     if videos and is_aligned:
         raise UsageError(f"--aligned is for pictures that are cropped faces, and {videos[0]} is none; leave it out.")
     network, about = reading.load(model, device)
@@ -154,7 +154,7 @@ def _all(inputs: list[Path], wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row,
         try:
             files = list(_pictures(path)) if path.is_dir() else [path]
             if not files:
-                known = " ".join(sorted(images.SUFFIXES))
+                known = " ".join(sorted(folders.SUFFIXES))
                 raise InputError(
                     f"{path} is a folder without pictures; expected files in {known}, or name videos one by one."
                 )
@@ -165,7 +165,7 @@ def _all(inputs: list[Path], wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row,
             continue
         for file in files:
             name = file.relative_to(path).as_posix() if alone and file != path else str(file)
-            read = _of_picture if path.is_dir() or file.suffix.lower() in images.SUFFIXES else _of_video
+            read = _of_picture if path.is_dir() or file.suffix.lower() in folders.SUFFIXES else _of_video
             try:
                 yield from read(file, name, wish, tally)
             except InputError as error:
@@ -186,7 +186,7 @@ def _pictures(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Pa
         if path.is_dir():
             if path.resolve() not in above | {here}:  # a link may lead back
                 yield from _pictures(path, above | {here})
-        elif path.suffix.lower() in images.SUFFIXES and path.is_file():
+        elif path.suffix.lower() in folders.SUFFIXES and path.is_file():
             yield path
 
 

@@ -1,4 +1,1 @@
-"""Numbers that describe how a face moves: curves, phases, descriptors, point sequences.
-
-Nothing here is fitted.
-"""
+"""Numbers that describe how a face moves: curves, phases, descriptors, point sequences. Nothing is fitted."""

@@ -1,7 +1,7 @@
 """Facial activity descriptors: statistics of a curve, its velocity and its acceleration (Saxen et al. 2017).
 
 Saxen, Werner, Al-Hamadi, "Real vs. Fake Emotion Challenge: Learning to Rank Authenticity From Facial
-Activity Descriptors", ICCV Workshops 2017. Their curves are action-unit intensities; any curve may stand in.
+Activity Descriptors", ICCV Workshops 2017. They use action-unit intensities; any curve will do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def lowpass(values: Array, fps: float, cutoff: float) -> Array:
     """Zero-phase first-order Butterworth low-pass of float64 (T, F) at `cutoff` Hz; ends are held."""
     if len(values) < 2 or cutoff >= fps / 2:
         return values
-    from scipy.signal import butter, sosfiltfilt  # a slow import: before the first frame is read there is no need of it
+    from scipy.signal import butter, sosfiltfilt  # a slow import, not needed before the first frame is read
 
     sos = butter(1, cutoff, fs=fps, output="sos")
     return np.asarray(sosfiltfilt(sos, values, axis=0, padlen=min(len(values) - 1, round(fps)), padtype="constant"))
@@ -33,8 +33,7 @@ def derivatives(values: Array, fps: float, cutoff: float = 1.0) -> tuple[Array, 
     """(s, v, a): smoothed curves, velocity and acceleration, per second, each low-passed at `cutoff` Hz."""
     s = lowpass(values, fps, cutoff)
     v = lowpass(np.diff(s, axis=0) * fps, fps, cutoff)
-    a = lowpass(np.diff(v, axis=0) * fps, fps, cutoff)
-    return s, v, a
+    return s, v, lowpass(np.diff(v, axis=0) * fps, fps, cutoff)
 
 
 def statistics(x: Array, fps: float) -> Array:
@@ -73,5 +72,4 @@ def activity(values: Array, fps: float, cutoff: float = 1.0) -> Array:
 
 def _segments(mask: Array) -> Array:
     """float64 (F,): stretches above, as half the number of crossings, rounded up."""
-    crossings = (mask[1:] != mask[:-1]).sum(axis=0)
-    return np.asarray(np.ceil(crossings / 2))
+    return np.asarray(np.ceil((mask[1:] != mask[:-1]).sum(axis=0) / 2))

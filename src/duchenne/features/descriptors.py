@@ -1,4 +1,4 @@
-"""A clip as one row of named numbers: how far, how fast and when each curve of the face and head moved."""
+"""A clip as one row of named descriptors: how far, how fast and when each curve of the face and head moved."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from duchenne.features.signals import SIGNAL_NAMES, face_signals, join
 from duchenne.preprocess import align, clean
 from duchenne.types import Array, FaceTrack, Signals
 
-#: Gaps up to this long are bridged before anything is measured.
+#: Gaps up to this many seconds are interpolated before anything is measured.
 MAX_GAP = 0.2
 CURVES: tuple[str, ...] = (*SIGNAL_NAMES, *align.HEAD_NAMES)
 #: The face's own curves without the left-right differences.
 FACE = [i for i, name in enumerate(CURVES) if "asymmetry" not in name and not name.startswith("head_")]
-#: See `around_movement`; chosen on people left out (experiments/LOG.md).
+#: See `around_movement`; chosen on held-out people (experiments/LOG.md).
 QUIET, LEAD = 0.25, 0.4
 
-#: What each statistic is called in a sentence, and its unit when the curve's unit is u ("" = none).
+#: Statistic → its name in a sentence, and its unit for a curve of unit u ("" = none).
 STATISTICS: dict[str, tuple[str, str]] = {
     "p05": ("lowest level", "u"),
     "p25": ("lower-quartile level", "u"),
@@ -58,8 +58,8 @@ STATISTICS: dict[str, tuple[str, str]] = {
         )
     },
 }
-#: Statistics that read where the clip was cut: its first or last frames, or how long after its start a thing
-#: happens. They and the levels are what a movement-only model may not see (experiments/LOG.md).
+#: Statistics that depend on where the clip was cut: its first or last frames, or the time since its start. A
+#: movement-only model uses neither them nor the levels (experiments/LOG.md).
 CUT = ("first", "last", "first_median", "last_median", "last_first", "first_low", "high_first", "last_low",
        "fastest_at_quick", "fastest_at_calm")  # fmt: skip
 LEVELS = ("p05", "p25", "p50", "p75", "p95")
@@ -67,7 +67,7 @@ LEVELS = ("p05", "p25", "p50", "p75", "p95")
 
 @dataclass(frozen=True)
 class Family:
-    """A named choice of descriptors; a model file stores the family's name and its column names."""
+    """A choice of descriptors; a model file stores the family's name and its column names."""
 
     statistics: tuple[str, ...]
     with_activity: bool = False
@@ -94,30 +94,31 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-@lru_cache(maxsize=2)  # several models, and the curves of a report, read the same track one after the other
-def prepare(track: FaceTrack, fps: float) -> tuple[FaceTrack, Signals]:
-    """The one preparation, in training and in use: distrusted rows out, short gaps closed, even grid of `fps`,
-    frontal, named curves.
+def even(track: FaceTrack, fps: float) -> FaceTrack:
+    """The track without distrusted rows, short gaps filled, on an even grid of `fps`."""
+    return clean.resample(clean.repair(clean.distrust(track), max_gap=MAX_GAP), fps=fps)
 
-    Returns the frontal track and its curves (T, 30), NaN where the face was not seen.
-    """
-    even = clean.resample(clean.repair(clean.distrust(track), max_gap=MAX_GAP), fps=fps)
-    face, head = align.frontal(even)
+
+@lru_cache(maxsize=2)  # several models, and the curves of a report, read the same track in turn
+def prepare(track: FaceTrack, fps: float) -> tuple[FaceTrack, Signals]:
+    """The preparation for training and use: the frontal track on an even grid of `fps`, and its curves (T, 30), NaN
+    where the face was not seen."""
+    face, head = align.frontal(even(track, fps))
     return face, join(face_signals(face), head)
 
 
 def longest_seen(curves: Signals) -> Array:
-    """float64 (t, F): the rows of the longest stretch without a gap; empty when there is none."""
-    stretches = clean.runs(np.asarray(np.isfinite(curves.values).all(axis=1)))
-    start, stop = max(stretches, key=lambda s: s[1] - s[0], default=(0, 0))
+    """float64 (t, F): the rows of the longest stretch without a gap; empty where there is none."""
+    start, stop = clean.longest_run(np.asarray(np.isfinite(curves.values).all(axis=1)))
     return curves.values[start:stop]
 
 
 def around_movement(values: Array, fps: float) -> Array:
-    """float64 (t, F): gap-free curves (T, 30) from `LEAD` s before the face first moves to as long after it last does.
+    """float64 (t, F): gap-free curves (T, 30) from `LEAD` s before the first movement of the face to `LEAD` s after
+    the last.
 
-    It moves where its speed, over all curves of the face and up to 2 Hz, exceeds `QUIET` of its greatest. So it
-    matters little how long before and after the expression the camera ran.
+    The face moves where its speed, over all its curves and up to 2 Hz, exceeds `QUIET` of its maximum; so recording
+    time before and after the expression matters little.
     """
     if len(values) < 12:
         return values
@@ -133,22 +134,19 @@ def around_movement(values: Array, fps: float) -> Array:
 def describe(values: Array, fps: float, family: str = "dynamics") -> Array:
     """float64 (D,): descriptors of gap-free curves (T, 30) at `fps`, in the order of the family's names.
 
-    NaN throughout for fewer than 8 rows. Levels are in the curves' units, speeds and accelerations per
-    second, on a log scale where their spread is.
+    All NaN for fewer than 8 rows. Levels are in the curves' units; speeds and accelerations are per second, and logs
+    where they vary on a log scale.
     """
     chosen = FAMILIES[family]
     if len(values) < 8:
         return np.full(len(chosen.names), np.nan)
-    x = values[:, [CURVES.index(curve) for curve in chosen.curves]]
-    parts = [_statistics(x, fps)[list(_wanted(chosen))].ravel()] if chosen.statistics else []
+    x, order = values[:, [CURVES.index(curve) for curve in chosen.curves]], list(STATISTICS)
+    parts = []
+    if chosen.statistics:
+        parts.append(_statistics(x, fps)[[order.index(each) for each in chosen.statistics]].ravel())
     if chosen.with_activity:
         parts.append(activity.activity(x, fps))
     return np.concatenate(parts)
-
-
-def _wanted(family: Family) -> list[int]:
-    order = list(STATISTICS)
-    return [order.index(statistic) for statistic in family.statistics]
 
 
 def _statistics(x: Array, fps: float) -> Array:

@@ -1,8 +1,8 @@
-"""The few numbers of an expression that a person understands: how long it rose, how far and how fast, and what the
-eyes, the brows and the head did meanwhile.
+"""Measures of an expression for people: how long it rose, how far and how fast, and the movement of eyes, brows and
+head meanwhile.
 
-They explain; no model reads them. They are taken the same way of a clip that is judged and of the training clips that
-it is set beside (`checkpoints.reference`).
+They explain, and no model reads them. Clips and the training clips of a reference (`checkpoints.reference`) are
+measured in the same way.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from duchenne.features.phases import ACTIVITY, SMILE, amplitude, main_phase, phases, smoothed
 from duchenne.types import Array, Phase, Signals
 
-#: What an expression is measured in: the lip corners where they part as in a smile, and the face as a whole.
+#: The curves that expressions are measured in: the lip corners where they part as in a smile, and the whole face.
 KINDS: dict[str, str] = {"lip_corner_pull": "the lip corners", ACTIVITY: "the face as a whole"}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number in words: `title` as a heading, `text` a sentence with {what}, a `KINDS` text, and {value}."""
+    """A number in words: `title` is a heading, `text` a sentence with {what}, a `KINDS` text, and {value}."""
 
     title: str
     unit: str
     text: str
 
 
-#: In the order that they are told; shares are of the distance between the eyes unless `text` says otherwise.
+#: In the order of a report; shares are of the distance between the eyes unless `text` says otherwise.
 MEASURES: dict[str, Measure] = {
     "rise": Measure("Rise, onset to apex", "s", "{what} took {value} to rise"),
     "plateau": Measure("Plateau, apex to offset", "s", "{what} stayed up for {value}"),
@@ -64,7 +64,8 @@ def measure(curves: Signals, phase: Phase) -> dict[str, float]:
     rest = onset if np.isfinite(onset) else end
     top = apex if np.isfinite(apex) else offset
     lids, brows, uneven = (
-        _change(curves, name, rest, top) for name in ("eye_aperture", "brow_height", "lip_pull_asymmetry")
+        _level(curves, name, top) - _level(curves, name, rest)
+        for name in ("eye_aperture", "brow_height", "lip_pull_asymmetry")
     )
     rest_lids = _level(curves, "eye_aperture", rest)
     return {
@@ -90,10 +91,6 @@ def _level(curves: Signals, name: str, at: float) -> float:
     return float(np.median(near)) if near.size else np.nan
 
 
-def _change(curves: Signals, name: str, rest: float, top: float) -> float:
-    return _level(curves, name, top) - _level(curves, name, rest)
-
-
 def _between(curves: Signals, name: str, first: float, last: float) -> tuple[Array, Array]:
     """Times and values of a curve from one moment to another, where it was seen."""
     if name not in curves.names or not first < last:
@@ -104,13 +101,13 @@ def _between(curves: Signals, name: str, first: float, last: float) -> tuple[Arr
 
 
 def _range(curves: Signals, name: str, first: float, last: float) -> float:
-    """From the 5th to the 95th percentile, so that a slip of the landmarks does not count."""
+    """From the 5th to the 95th percentile, so that outliers of the landmarks do not count."""
     values = _between(curves, name, first, last)[1]
     return float(np.ptp(np.percentile(values, [5, 95]))) if values.size > 4 else np.nan
 
 
 def _fastest(curves: Signals, curve: str, onset: float, apex: float) -> float:
-    """Greatest speed of the smoothed curve in the rise, per second; NaN of the whole face, which is no one curve."""
+    """Greatest speed of the smoothed curve in the rise, per second; NaN for the whole face, which is not one curve."""
     time, values = _between(curves, curve, onset, apex)
     if time.size < 4:
         return np.nan

@@ -10,9 +10,9 @@ import numpy as np
 
 from duchenne.types import Array
 
-#: Which of dlib's 68 points (from 0) are kept as they are …
+#: dlib's points (from 0) that are used as they are …
 KEPT = (*range(17, 27), *range(30, 36), *range(36, 48), 48, 50, 51, 52, 54, 56, 57, 58)
-#: … and the pairs whose midpoints are added: brow ends and cheeks.
+#: … and pairs whose midpoints are added: brow ends and cheeks.
 MIDPOINTS = ((0, 17), (26, 16), (2, 29), (14, 29))
 
 

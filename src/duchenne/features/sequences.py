@@ -1,4 +1,4 @@
-"""A clip as the sequence of 40 points that the LSTM-PB paper reads, on an even grid and in one scale."""
+"""A clip as the sequence of 40 points of the LSTM-PB paper, on an even grid and in one scale."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from duchenne.errors import InputError
-from duchenne.features.descriptors import MAX_GAP, prepare
+from duchenne.features.descriptors import even, prepare
 from duchenne.features.points40 import points40
 from duchenne.preprocess import clean
 from duchenne.preprocess.align import HEAD_NAMES
 from duchenne.types import Array, FaceTrack, Reader, Sample
 
-#: Half the width of a frontal face with brows and jaw, in eye distances: it brings the points to about [-1, 1].
+#: Half the width of a frontal face in interocular distances: scales the points to about [-1, 1].
 HALF_FACE = 1.6
 LEAST = 4  # frames
 
@@ -25,9 +25,9 @@ class SequenceReader(Reader):
     """What a sequence model reads of a clip: the longest seen stretch, float32 (T, 80), x0 y0 x1 y1 …
 
     fps   frames per second
-    head  with the head's own movement: points in the first face box of the stretch, as the paper has them;
-          otherwise head pose is taken out (`preprocess.align.frontal`)
-    pose  beside the frontal points the head's own six curves (`preprocess.align.HEAD_NAMES`), float32 (T, 86)
+    head  include head movement: points in the first face box of the stretch, as in the paper; otherwise head pose is
+          removed (`preprocess.align.frontal`)
+    pose  append the six head curves (`preprocess.align.HEAD_NAMES`) to the frontal points, float32 (T, 86)
     """
 
     fps: float = 12.5
@@ -35,7 +35,7 @@ class SequenceReader(Reader):
     pose: bool = False
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """object (N,): float32 (T, 80 or 86) per clip, None where less than `LEAST` frames are seen in one piece."""
+        """object (N,): float32 (T, 80 or 86) per clip, None where fewer than `LEAST` consecutive frames are seen."""
         out = np.empty(len(samples), object)
         for i, sample in enumerate(samples):
             if not isinstance(sample, FaceTrack):
@@ -44,28 +44,24 @@ class SequenceReader(Reader):
         return out
 
     def _sequence(self, track: FaceTrack) -> Array | None:
-        if self.head:
-            even = clean.resample(clean.repair(clean.distrust(track), max_gap=MAX_GAP), fps=self.fps)
-        else:
-            even, curves = prepare(track, self.fps)
-        stretches = clean.runs(np.asarray(even.seen))
-        start, stop = max(stretches, key=lambda s: s[1] - s[0], default=(0, 0))
+        face, curves = (even(track, self.fps), None) if self.head else prepare(track, self.fps)
+        start, stop = clean.longest_run(face.seen)
         if stop - start < LEAST:
             return None
-        points = points40(even.points[start:stop].astype(float))
+        points = points40(face.points[start:stop].astype(float))
         if self.head:
             low, high = points[0].min(axis=0), points[0].max(axis=0)
             points = (points - (low + high) / 2) / ((high - low).max() * 0.75)
         else:
             points = points / HALF_FACE
-        found = points.reshape(stop - start, 80)
-        if self.pose:
-            found = np.column_stack([found, curves.values[start:stop, -len(HEAD_NAMES) :] / _POSE])
-        return np.asarray(found, np.float32)
+        sequence = points.reshape(stop - start, 80)
+        if self.pose and curves is not None:
+            sequence = np.column_stack([sequence, curves.values[start:stop, -len(HEAD_NAMES) :] / _POSE])
+        return np.asarray(sequence, np.float32)
 
 
 def padded(sequences: Sequence[Array]) -> tuple[Array, Array]:
-    """(x float32 (B, T, D), mask bool (B, T)): sequences side by side, the shorter ones held at their last frame."""
+    """(x float32 (B, T, D), mask bool (B, T)): a batch of sequences, shorter ones padded with their last frame."""
     longest = max(map(len, sequences))
     x = np.stack([np.concatenate([s, np.repeat(s[-1:], longest - len(s), axis=0)]) for s in sequences])
     mask = np.arange(longest) < np.array([len(s) for s in sequences])[:, None]
@@ -73,7 +69,7 @@ def padded(sequences: Sequence[Array]) -> tuple[Array, Array]:
 
 
 def in_batches(sequences: Sequence[Array], rows: Array, size: int, rng: np.random.Generator) -> Iterator[Array]:
-    """Rows in batches of about equal length, in random order: padding is work for nothing."""
+    """Rows in random batches of about equal length, to save padding."""
     length = np.array([len(sequences[i]) for i in rows]) * rng.uniform(0.9, 1.1, len(rows))
     parts = np.array_split(rows[np.argsort(length)], max(1, round(len(rows) / size)))
     for i in rng.permutation(len(parts)):
@@ -81,15 +77,15 @@ def in_batches(sequences: Sequence[Array], rows: Array, size: int, rng: np.rando
 
 
 def jittered(sequence: Array, rng: np.random.Generator, spread: tuple[float, float]) -> Array:
-    """A copy as from another crop of the face: all frames shifted alike by up to ± `spread` (x, y), and scaled to fit,
-    as the paper's augmentation trims the detected face's edges."""
+    """A copy as from another crop of the face: all frames shifted by the same offset up to ± `spread` (x, y), and
+    scaled, like the paper's augmentation, which trims the edges of the detected face."""
     dx, dy = rng.uniform(-1, 1, 2) * spread
     scale = 1 + rng.uniform(-1, 1) * max(spread) / 2
     points = sequence[:, :80].reshape(-1, 40, 2) * scale + np.array([dx, dy])
     return np.asarray(np.column_stack([points.reshape(-1, 80), sequence[:, 80:]]), np.float32)
 
 
-#: Places of the 40 points in a mirror (`features.points40`).
+#: Indices of the 40 points (`features.points40`) in a mirror image.
 _MIRROR = (
     *(9, 8, 7, 6, 5, 4, 3, 2, 1, 0),  # brows
     *(10, 15, 14, 13, 12, 11),  # nose: tip, then its base from left to right
@@ -98,17 +94,14 @@ _MIRROR = (
     *(37, 36, 39, 38),  # midpoints
 )
 
-
-#: Of the head's curves, which turn their sign in a mirror; and what brings them to the size of a face's movements.
-_TURNS = np.array([-1, 1, -1, -1, 1, 1])
-_RESTS = 0.25  # share of takes: without them rest before a clip turns three verdicts in ten (experiments/LOG.md)
-_POSE = np.array([25, 25, 15, 0.15, 0.15, 0.2])  # degrees, eye distances, log
+_TURNS = np.array([-1, 1, -1, -1, 1, 1])  # signs of the head's curves in a mirror image
+_POSE = np.array([25, 25, 15, 0.15, 0.15, 0.2])  # scales of the head's curves: degrees, interocular distances, log
+_RESTS = 0.25  # probability; without it rest before a clip changes three verdicts in ten (experiments/LOG.md)
 
 
 def varied(sequence: Array, rng: np.random.Generator, rest: int = 0) -> Array:
-    """A clip as another take could have been: cut by up to a sixth at each end, played 0.85 to 1.18 times as long,
-    mirrored half of the time, on a face of slightly other proportions, with the landmarks' trembling; now and then the
-    face rests up to `rest` frames before it begins."""
+    """Augmentation: cut by up to a sixth at each end, 0.85 to 1.18 times as long, mirrored half of the time, with
+    slightly different proportions and landmark jitter; sometimes up to `rest` frames of rest are put before it."""
     n = len(sequence)
     if n >= 12:
         sequence = sequence[rng.integers(0, n // 6 + 1) : n - rng.integers(0, n // 6 + 1)]
@@ -117,8 +110,8 @@ def varied(sequence: Array, rng: np.random.Generator, rest: int = 0) -> Array:
     share = (at - low)[:, None]
     sequence = sequence[low] * (1 - share) + sequence[low + 1] * share
     if rest > 2 and rng.random() < _RESTS:
-        unrest = gaussian_filter1d(rng.normal(0, 0.003, (rng.integers(2, rest), sequence.shape[1])), 2.0, axis=0)
-        sequence = np.concatenate([sequence[:3].mean(axis=0) + unrest, sequence])
+        noise = gaussian_filter1d(rng.normal(0, 0.003, (rng.integers(2, rest), sequence.shape[1])), 2.0, axis=0)
+        sequence = np.concatenate([sequence[:3].mean(axis=0) + noise, sequence])
     points, head = sequence[:, :80].reshape(-1, 40, 2), sequence[:, 80:]
     if rng.random() < 0.5:
         points, head = points[:, _MIRROR] * np.array([-1, 1]), head * _TURNS[: head.shape[1]]

@@ -73,7 +73,7 @@ def face_signals(track: FaceTrack) -> Signals:
 
 
 def join(*parts: Signals) -> Signals:
-    """Put curves on the same time axis side by side."""
+    """Curves on the same time axis side by side."""
     return Signals(
         parts[0].time,
         np.column_stack([part.values for part in parts]),

@@ -1,4 +1,4 @@
-"""Results out and face tracks in: whole files or none, plain formats, no pickle."""
+"""Read and write files: atomically, in plain formats, without pickle, untrusted input bounded."""
 
 from duchenne.io.bounded import parse_json, read_arrays, read_bytes, read_json
 from duchenne.io.export import to_openface, to_pyfeat, write_as

@@ -1,14 +1,14 @@
-"""Tracks and action units written as tables of OpenFace and py-feat.
+"""Write tracks and action units as tables of OpenFace and py-feat.
 
-What duchenne does not measure (gaze, pose, …) is left out of the table, never invented, and action units
-are not turned from one scale into the other: a probability is no intensity.
+Quantities that duchenne does not measure (gaze, pose, …) are left out, never invented, and action units are not
+converted between scales: a probability is not an intensity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,10 +29,9 @@ _SUFFIX = {"openface": {"0-5": "_r", "0/1": ""}, "py-feat": {"0-1": ""}}
 def to_openface(tracks: Sequence[FaceTrack], units: Sequence[Signals] | None = None) -> pd.DataFrame:
     """The tracks of one clip as OpenFace writes several faces: a row per frame (from 1) and `face_id`.
 
-    `units`: per track the action units at the same times, names and units as `action_units` gives them
-    ("0-5" becomes AUxx_r, "0/1" AUxx_c). An unseen frame has success 0 and zeros, as OpenFace writes it.
-    Confidence is written where the track's lies between 0 and 1, else left empty. Pixels have 2 decimals.
-    Raises UsageError for tracks of different times or not in pixels, and for units of another scale.
+    `units`: per track the action units at the same times, names and units as from `action_units` ("0-5" becomes
+    AUxx_r, "0/1" AUxx_c). Unseen frames have success 0 and zeros, as in OpenFace. Confidences outside 0 to 1 are left
+    empty; pixels have 2 decimals. UsageError for tracks of different times or not in pixels, and for other units.
     """
     _same_clip(tracks)
     curves = _curves("openface", tracks, units)
@@ -50,18 +49,17 @@ def to_openface(tracks: Sequence[FaceTrack], units: Sequence[Signals] | None = N
         for name in curves[face]:
             if np.isnan(part[name]).any():
                 when = track.time[np.isnan(part[name])][0]
-                raise UsageError(f"{name} is missing at {when:g} s, where the face is seen: OpenFace cannot say that.")
+                raise UsageError(f"{name} is missing at {when:g} s, where the face is seen; OpenFace cannot store it.")
         blocks.append(part)
     columns = ("frame", "face_id", *OPENFACE[1:], *POINTS)
     return _stack(blocks, (*columns, *sorted(curves[0] if curves else (), key=lambda n: (n[-1] == "c", n))))
 
 
 def to_pyfeat(tracks: Sequence[FaceTrack], units: Sequence[Signals] | None = None) -> pd.DataFrame:
-    """The tracks of one clip as a py-feat table: a row per frame (from 0) and face, unseen is empty.
+    """The tracks of one clip as a py-feat table: a row per frame (from 0) and face, empty where unseen.
 
-    `units`: per track the action units at the same times, unit "0-1". `approx_time` is written as
-    "MM:SS.ffffff", so that no rate is needed to read it back. FaceScore is the track's confidence where that
-    lies between 0 and 1, else empty. Pixels have 2 decimals. Raises UsageError as `to_openface` does.
+    `units`: per track the action units at the same times, unit "0-1". `approx_time` is "MM:SS.ffffff", so that no rate
+    is needed to read it back; FaceScore is the confidence where that lies between 0 and 1. UsageError as `to_openface`.
     """
     _same_clip(tracks)
     curves = _curves("py-feat", tracks, units)
@@ -106,7 +104,7 @@ def _same_clip(tracks: Sequence[FaceTrack]) -> None:
             raise UsageError(f"A table of landmarks holds pixels, but the track of {track.source} is in {track.unit}.")
         if not np.array_equal(track.time, tracks[0].time):
             raise UsageError(
-                "The tracks have different times, so they are not of one clip; write a table for each clip."
+                "The tracks have different times, so they are not from one clip; write one table per clip."
             )
 
 
@@ -115,31 +113,28 @@ def _pixels(track: FaceTrack, unseen: float) -> dict[str, Array]:
     return dict(zip(POINTS, np.hstack([points[..., 0], points[..., 1]]).T, strict=True))
 
 
-def _curves(who: str, tracks: Sequence[FaceTrack], units: Sequence[Signals] | None) -> list[dict[str, Array]]:
+def _curves(dialect: str, tracks: Sequence[FaceTrack], units: Sequence[Signals] | None) -> list[dict[str, Array]]:
     """Per track: the dialect's column name → values (T,)."""
     if units is None:
         return [{} for _ in tracks]
     if len(units) != len(tracks):
-        raise UsageError(f"There are {len(tracks)} tracks but action units of {len(units)}; give one for each.")
-    found = []
+        raise UsageError(f"Expected action units for each of {len(tracks)} tracks, found {len(units)}; give one each.")
+    suffix, per_track = _SUFFIX[dialect], []
     for track, curves in zip(tracks, units, strict=True):
         if curves.names != units[0].names or curves.units != units[0].units:
-            raise UsageError("The faces have different action units; give the same names and units for each.")
+            raise UsageError("The faces have different action units; give the same names and units for all.")
         if not np.array_equal(track.time, curves.time):
             raise UsageError("The action units and their track have different times; give both at the same times.")
-        for name, unit in zip(curves.names, curves.units, strict=True):
-            column = name + _SUFFIX[who].get(unit, "?")
-            if not AU[who].fullmatch(column) or column.endswith("_c") != (unit == "0/1"):
-                kind = "AUxx in 0-5 and AUxx_c in 0/1" if who == "openface" else "AUxx in 0-1 (probability)"
-                raise UsageError(
-                    f"{name} in {unit} has no place in a table of {who}, which holds {kind}; leave it out."
-                )
-        columns = [n + _SUFFIX[who][u] for n, u in zip(curves.names, curves.units, strict=True)]
-        found.append(dict(zip(columns, curves.values.T, strict=True)))
-    return found
+        columns = [name + suffix.get(unit, "?") for name, unit in zip(curves.names, curves.units, strict=True)]
+        for name, unit, column in zip(curves.names, curves.units, columns, strict=True):
+            if not AU[dialect].fullmatch(column) or column.endswith("_c") != (unit == "0/1"):
+                kind = "AUxx in 0-5 and AUxx_c in 0/1" if dialect == "openface" else "AUxx in 0-1 (probability)"
+                raise UsageError(f"{name} in {unit} does not fit a table of {dialect} ({kind}); leave it out.")
+        per_track.append(dict(zip(columns, curves.values.T, strict=True)))
+    return per_track
 
 
-def _stack(blocks: Sequence[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+def _stack(blocks: Sequence[Mapping[str, object]], columns: tuple[str, ...]) -> pd.DataFrame:
     import pandas as pd
 
     if not blocks:

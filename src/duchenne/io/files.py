@@ -1,4 +1,4 @@
-"""Results out: whole files or none. Settings (TOML) in."""
+"""Write result files atomically; read TOML."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ import numpy as np
 
 from duchenne.errors import InputError, OutputError
 from duchenne.io.bounded import read_bytes
+from duchenne.types import Json
 
 _MOST_TOML = 2**20  # bytes
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path` (made if need be) that takes its place on success.
+    """A temporary path in the folder of `path` (created if needed) that replaces `path` on success.
 
-    On any error the temporary file is removed and what stood at `path` stays as it was. An OSError inside
-    becomes OutputError: only write in here, read before.
+    On any error the temporary file is removed and `path` stays as it was. An OSError inside becomes OutputError, so
+    read input before.
     """
     target = Path(path)
     part = target.parent / f".{uuid4().hex}.part"
@@ -51,13 +52,13 @@ def staged(folder: str | Path) -> Iterator[Path]:
         part.mkdir(parents=True)
         yield part
         target.mkdir(exist_ok=True)
-        for file in sorted(found for found in part.rglob("*") if found.is_file()):  # a folder cannot replace a folder
-            place = target / file.relative_to(part)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(place)
+        for file in sorted(path for path in part.rglob("*") if path.is_file()):  # a folder cannot replace a folder
+            destination = target / file.relative_to(part)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(destination)
     except OSError as error:
         raise _unwritable(target, error) from error
-    except OutputError as error:  # names a file in a folder that nobody asked for
+    except OutputError as error:  # it names a file in the temporary folder
         raise (_unwritable(target, error.__cause__) if isinstance(error.__cause__, OSError) else error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -70,50 +71,50 @@ def sha256(path: Path) -> str:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raise OutputError, before any work is done, where `folder` is no folder and cannot become one."""
-    place = Path(folder).absolute()
+    """Raise OutputError, before any work is done, unless `folder` is a writable folder or can become one."""
+    parent = Path(folder).absolute()
     try:
-        while not place.exists():
-            place = place.parent
-        if not place.is_dir():
-            raise OutputError(f"Results cannot be written to {folder}: {place} is a file; choose a folder.")
-        probe = place / f".{uuid4().hex}.part"
-        probe.mkdir()  # asking for permissions would not tell of read-only or special file systems
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir():
+            raise OutputError(f"Results cannot be written to {folder}: {parent} is a file; choose a folder.")
+        probe = parent / f".{uuid4().hex}.part"
+        probe.mkdir()  # permission bits say nothing about read-only or special file systems
         probe.rmdir()
     except OSError as error:
         raise _unwritable(folder, error) from error
 
 
 def _unwritable(target: str | Path, error: OSError) -> OutputError:
-    fault = f"A result cannot be written to {target} ({error.strerror or error})"
-    return OutputError(f"{fault}; choose a folder that you may write to and that has space.")
+    reason = error.strerror or error
+    return OutputError(f"{target} cannot be written ({reason}); choose a writable folder with free space.")
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text in one step; OutputError where it cannot."""
+    """Write UTF-8 text atomically; OutputError where it cannot."""
     with atomic(path) as part:
         # File names that are not UTF-8 reach Python as lone surrogates, which cannot be encoded.
         part.write_bytes(text.encode("utf-8", "replace"))
     return Path(path)
 
 
-def read_toml(path: Path, missing: str) -> dict[str, Any]:
-    """What a TOML file holds; InputError saying `missing` where there is none, or why it is no TOML."""
+def read_toml(path: Path, missing: str) -> Json:
+    """What a TOML file holds; InputError with the text `missing` where there is no file, and for invalid TOML."""
     if not path.exists():
         raise InputError(missing)
     try:
         return tomllib.loads(read_bytes(path, _MOST_TOML).decode())
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no TOML ({error}); mend it.") from error
+        raise InputError(f"{path} is not valid TOML ({error}); correct it.") from error
 
 
-def write_json(path: str | Path, obj: Any) -> Path:
-    """Write `obj` as JSON in one step: numpy becomes plain, NaN and infinity become null, order is kept."""
+def write_json(path: str | Path, obj: object) -> Path:
+    """Write `obj` as JSON atomically, as `plain` makes it; order is kept."""
     return write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: arrays and tuples become lists, paths strings, NaN and infinities None."""
+    """`value` as JSON can hold it: arrays and tuples become lists, paths strings, NaN and infinity None."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, float):

@@ -1,12 +1,11 @@
-"""Followed faces in blocks of finished rows, and the file that keeps them: flat memory, whatever a video's length.
+"""Tracked faces in blocks of finished rows, and the file that stores them, in constant memory for any video length.
 
-The file is a ZIP archive (CRC-32 on every member, its index at the end, so that one cut short is known at once)
-without pickle. Block `i` of it holds little-endian arrays, named `i/<field>`, R rows of seen faces in T frames, L of
-them with a crop:
+The file is a ZIP archive without pickle (CRC-32 per member, index at the end, so that truncation is noticed at once).
+Block `i` holds little-endian arrays named `i/<field>`: R rows of seen faces in T frames, L of them with a crop:
 
 time        float64 (T,)         s from clip start, of every decoded frame
 frame       int64 (R,)           from 0, within the clip     confidence  float32 (R,)
-face        int32 (R,)           from 0, in order of sight   box         float32 (R, 4)  x0 y0 x1 y1
+face        int32 (R,)           from 0, first seen first    box         float32 (R, 4)  x0 y0 x1 y1
 points      float32 (R, 68, 2)   pixels                      looked      int64 (L,)      which of the rows have crops
 crops       uint8 (L, S, S)
 `end` is JSON: format, version, blocks, side (S), looks, frame_size, and per face sharpness (null = unknown), history.
@@ -22,12 +21,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from duchenne.errors import InputError
-from duchenne.types import Array, FaceTrack
+from duchenne.types import Array, FaceTrack, Json
 
 _FORMAT, _VERSION = "duchenne-followed", 1
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is written
@@ -46,7 +45,7 @@ _FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
 class End:
     """What is known of a clip only after its last frame; one item of `sharpness` and `history` per face.
 
-    frame_size  (width, height) in pixels      looks  whether crops were asked for
+    frame_size  (width, height) in pixels      looks  whether crops were requested
     sharpness   see `faces.Followed`; NaN where it could not be measured
     """
 
@@ -58,10 +57,9 @@ class End:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """All that will ever be said of the frames `first` to `first + T - 1`: one row per face and frame it is seen in.
+    """The final rows of the frames `first` to `first + T - 1`: one per frame and face seen in it.
 
-    Arrays as in this module's head. `crops` is None where a reader has taken them off; `end` is given with a clip's
-    last block and with no other.
+    Arrays as in the module's docstring. `crops` is None where they were dropped; only a clip's last block has an `end`.
     """
 
     first: int
@@ -87,7 +85,7 @@ def spread(
     histories: Sequence[tuple[str, ...]],
     source: str,
 ) -> list[FaceTrack]:
-    """Blocks that follow one another as tracks with a row for every frame, NaN where a face is not seen."""
+    """Consecutive blocks as tracks with a row for every frame, NaN where a face is not seen."""
     first, time = blocks[0].first, np.concatenate([block.time for block in blocks])
     points = np.full((faces, len(time), 68, 2), np.nan, np.float32)
     confidence = np.full((faces, len(time)), np.nan, np.float32)
@@ -102,7 +100,7 @@ def spread(
 
 
 class Writer:
-    """Writes blocks into an open binary file as they come; it is whole only after the block that has the `end`."""
+    """Writes blocks into an open binary file as they come; the file is complete after the block with the `end`."""
 
     def __init__(self, file: IO[bytes], *, compress: bool = True) -> None:
         self._archive = zipfile.ZipFile(file, "w")
@@ -110,7 +108,7 @@ class Writer:
         self._blocks = self._side = 0
 
     def add(self, block: Block) -> None:
-        """Write one block, and with the last the end. OSError where it cannot be written."""
+        """Write one block, and after the last the end. OSError where it cannot be written."""
         for name, (kind, _) in _FIELDS.items():
             self._put(f"{self._blocks}/{name}", np.ascontiguousarray(getattr(block, name), kind).tobytes())
         if block.crops is not None and len(block.crops):
@@ -128,16 +126,16 @@ class Writer:
         self._archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, self._compress, compresslevel=1)
 
     def drop(self) -> None:
-        """Leave a file that is not whole, before it is closed; of one that is whole nothing changes."""
+        """Close an incomplete archive before its file is closed; a complete one is not changed."""
         with suppress(OSError, ValueError):
             self._archive.close()
 
 
 class Stored:
-    """The blocks in a file that `Writer` made, to be read again and again, one at a time.
+    """The blocks in a file that `Writer` made, read one at a time, repeatedly.
 
-    `end` and the number of `blocks` are known at once. Raises InputError where the file is damaged: on opening where
-    it was cut short, on reading a block where its bytes have changed.
+    `end` and the number of `blocks` are known at once. InputError for a damaged file: on opening where it was cut
+    short, on reading a block where its bytes have changed.
     """
 
     def __init__(self, file: Path | IO[bytes]) -> None:
@@ -164,17 +162,16 @@ class Stored:
             yield block
 
     def _block(self, number: int, first: int) -> Block:
-        found = {
+        arrays = {
             name: np.frombuffer(self._archive.read(f"{number}/{name}"), kind).reshape(-1, *shape)
             for name, (kind, shape) in _FIELDS.items()
         }
-        looks, side = len(found["looked"]), self._side
+        looks, side = len(arrays["looked"]), self._side
         data = self._archive.read(f"{number}/crops") if looks else b""
         crops = np.frombuffer(data, "u1").reshape((looks, side, side) if looks else (0, 0, 0))
-        return Block(first, **found, crops=crops, end=self.end if number == self.blocks - 1 else None)
+        return Block(first, **arrays, crops=crops, end=self.end if number == self.blocks - 1 else None)
 
     def close(self) -> None:
-        """Let the file go."""
         self._archive.close()
 
     def __enter__(self) -> Stored:
@@ -184,7 +181,7 @@ class Stored:
         self.close()
 
 
-def _end(about: dict[str, Any]) -> End:
+def _end(about: Json) -> End:
     width, height = about["frame_size"]
     sharpness = tuple(math.nan if value is None else float(value) for value in about["sharpness"])
     return End((width, height), sharpness, tuple(map(str, about["history"])), bool(about["looks"]))
@@ -192,7 +189,7 @@ def _end(about: dict[str, Any]) -> End:
 
 @contextmanager
 def _damage(name: str) -> Iterator[None]:
-    """Whatever goes wrong in here is a file that is damaged."""
+    """Whatever goes wrong inside means that the file is damaged."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
@@ -200,11 +197,11 @@ def _damage(name: str) -> Iterator[None]:
 
 
 def pieces(block: Block, frames: int) -> Iterator[Block]:
-    """The block cut into blocks of at most `frames` frames, the last of which has its end; crops are left out."""
+    """The block split into blocks of at most `frames` frames, the last of which has its end; crops are left out."""
     for start in range(0, max(1, len(block.time)), frames):
         time = block.time[start : start + frames]
         first = block.first + start
         rows = (block.frame >= first) & (block.frame < first + len(time))
-        kept = {name: getattr(block, name)[rows] for name in ("frame", "face", "points", "confidence", "box")}
+        arrays = {name: getattr(block, name)[rows] for name in ("frame", "face", "points", "confidence", "box")}
         end = block.end if start + frames >= len(block.time) else None
-        yield Block(first, time, **kept, looked=np.empty(0, np.int64), crops=None, end=end)
+        yield Block(first, time, **arrays, looked=np.empty(0, np.int64), crops=None, end=end)

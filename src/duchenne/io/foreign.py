@@ -1,17 +1,15 @@
-"""Tables of OpenFace and py-feat, read as tracks and action units.
+"""Read tables of OpenFace and py-feat as tracks and action units.
 
-OpenFace (FeatureExtraction, FaceLandmarkVidMulti): `frame` from 1, `timestamp` in seconds, `success` 0 or 1,
-`face_id` where there may be several faces (an id may pass to another person when a face was lost),
-`AUxx_r` intensity 0–5, `AUxx_c` presence 0/1. In a frame without success it writes zeros or a guess: both
-are read as unseen. See https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format.
+OpenFace (FeatureExtraction, FaceLandmarkVidMulti): `frame` from 1, `timestamp` in seconds, `success` 0 or 1, `face_id`
+where there may be several faces (an id may pass to another person when a face was lost), `AUxx_r` intensity 0–5,
+`AUxx_c` presence 0/1. Frames without success hold zeros or a guess: both are read as unseen. See
+https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format.
 
-py-feat (a Fex saved as CSV): `frame` from 0, `AUxx` probability 0–1, `FaceRectX`, … `FaceScore`, several
-rows per frame for several faces. Faces are told apart by `Identity` where every face has one that is
-its own within its frame, else by their order from the left, which mixes up people who swap places.
-`approx_time` in whole seconds ("00:01") is too coarse to be used: then a rate has to be given.
+py-feat (a Fex saved as CSV): `frame` from 0, `AUxx` probability 0–1, `FaceRectX`, … `FaceScore`, one row per frame and
+face. Faces are distinguished by `Identity` where it is unique within every frame, else by their order from the left,
+which confuses people who swap places. `approx_time` in whole seconds ("00:01") is too coarse: give a rate then.
 
-A frame without a row becomes an unseen frame, so that no gap is bridged unnoticed; neither dialect holds
-everything: what a table does not say is NaN.
+A frame without a row becomes an unseen frame, so that no gap is bridged unnoticed; what a table lacks is NaN.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ import numpy as np
 
 from duchenne.errors import InputError, UsageError
 from duchenne.io.frames import tracks_from_table
-from duchenne.io.table import read_table
+from duchenne.io.table import check_columns, read_table
 from duchenne.types import Array, FaceTrack, Signals
 
 if TYPE_CHECKING:
@@ -36,6 +34,10 @@ POINTS = (*(f"x_{i}" for i in range(68)), *(f"y_{i}" for i in range(68)))
 RECT = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
 OPENFACE = ("frame", "timestamp", "confidence", "success")
 _PYFEAT = (*RECT, "FaceScore", "frame")
+_USED = {
+    *(*OPENFACE, "face_id", *_PYFEAT, *POINTS),
+    *("x_68", "input", "approx_time", "Identity", "FrameWidth", "FrameHeight"),
+}
 #: Dialect → columns that no other dialect has together.
 _SIGNS = {
     "duchenne": {"frame", "face", "seen"},
@@ -43,33 +45,33 @@ _SIGNS = {
     "py-feat": {"FaceRectX", "FaceScore"},
 }
 AU = {"openface": re.compile(r"AU\d\d_[rc]"), "py-feat": re.compile(r"AU\d\d")}
-#: More rows than this come from frame numbers that leap, not from a clip (37 hours of one face at 30 frames/s).
+#: More rows than this come from frame numbers that jump, not from a clip (37 hours of one face at 30 frames/s).
 _MOST_ROWS = 4_000_000
 _HOW_RATE = "give the clip's frames per second (rate=… in Python, --rate on the command line)"
 
 
 def dialect(columns: Iterable[str]) -> str | None:
-    """Who wrote a table with this header: "duchenne", "openface", "py-feat" or None (none of them)."""
+    """The program that wrote a table with this header: "duchenne", "openface", "py-feat", or None for others."""
     names = {str(name).strip() for name in columns}
-    return next((who for who, signs in _SIGNS.items() if signs <= names), None)
+    return next((each for each, signs in _SIGNS.items() if signs <= names), None)
 
 
 def load_table(path: Path, *, rate: float | None = None) -> list[FaceTrack]:
     """The tracks of a CSV of any of the three dialects; see `load_tracks`."""
-    who, table = _read(path)
-    if who == "duchenne":
+    kind, table = _read(path)
+    if kind == "duchenne":
         if rate is not None:
             raise UsageError(f"{path} holds its own times; leave out the rate.")
         return tracks_from_table(table, str(path))
-    return (tracks_from_openface if who == "openface" else tracks_from_pyfeat)(table, str(path), rate=rate)
+    return (tracks_from_openface if kind == "openface" else tracks_from_pyfeat)(table, str(path), rate=rate)
 
 
 def tracks_from_openface(table: pd.DataFrame, source: str = "", *, rate: float | None = None) -> list[FaceTrack]:
     """The tracks of an OpenFace table, one per `face_id` in rising order, all on the table's frames.
 
-    Time is `timestamp`, or (frame - 1) / `rate` where a rate (frames/s) is given. The table says nothing of
-    boxes (NaN) and picture size ((0, 0)). Raises InputError, with the line, for missing columns, text or
-    gaps among numbers, rows that come twice, and timestamps that do not rise with `frame`.
+    Time is `timestamp`, or (frame - 1) / `rate` where a rate (frames/s) is given. The table has no boxes (NaN) and no
+    frame size ((0, 0)). Raises InputError, with the line, for missing columns, text or gaps among numbers, repeated
+    rows, and timestamps that do not rise with `frame`.
     """
     faces = _openface(_Sheet.of(table, source, (*OPENFACE, *POINTS)), rate)
     return _tracks(faces, f"read OpenFace table: frames from 1, AU 0–5 intensity, {faces.note}")
@@ -78,40 +80,40 @@ def tracks_from_openface(table: pd.DataFrame, source: str = "", *, rate: float |
 def tracks_from_pyfeat(table: pd.DataFrame, source: str = "", *, rate: float | None = None) -> list[FaceTrack]:
     """The tracks of a py-feat table, one per `Identity` (else from left to right), all on the table's frames.
 
-    Time is frame / `rate` (frames/s), or `approx_time` where that has fractions of a second; UsageError where
-    neither is there. Confidence is `FaceScore`. Raises InputError, with the line, for missing columns, text
-    or gaps among numbers, several inputs in one table, and landmarks other than the 68.
+    Time is frame / `rate` (frames/s), or `approx_time` where that has fractions of a second; UsageError where both are
+    missing. Confidence is `FaceScore`. Raises InputError, with the line, for missing columns, text or gaps among
+    numbers, several inputs in one table, and landmarks other than the 68.
     """
     faces = _pyfeat(_Sheet.of(table, source, (*_PYFEAT, *POINTS)), rate)
     return _tracks(faces, f"read py-feat table: frames from 0, AU 0–1 probability, {faces.note}")
 
 
 def action_units(source: str | Path | pd.DataFrame, *, rate: float | None = None) -> list[Signals]:
-    """The action units of an OpenFace or py-feat table: one Signals per face, as `load_tracks` orders them.
+    """The action units of an OpenFace or py-feat table: one Signals per face, ordered as by `load_tracks`.
 
-    OpenFace: "AU01" (unit "0-5") and "AU01_c" (unit "0/1"); py-feat: "AU01" (unit "0-1"). NaN where the face
-    was not found. No landmarks are needed. Raises as the tracks' readers do, and for values off the scale.
+    OpenFace: "AU01" (unit "0-5") and "AU01_c" (unit "0/1"); py-feat: "AU01" (unit "0-1"). NaN where the face was not
+    found. Needs no landmarks. Raises as the tracks' readers do, and for values outside the scale.
     """
-    who, table = (dialect(source.columns), source) if hasattr(source, "columns") else _read(Path(source))
-    name = "" if hasattr(source, "columns") else str(source)
-    found = [c.strip() for c in table.columns if who in AU and AU[who].fullmatch(c.strip())]
-    if who not in AU or not found:
+    kind, table = _read(Path(source)) if isinstance(source, str | Path) else (dialect(source.columns), source)
+    name = str(source) if isinstance(source, str | Path) else ""
+    columns = [c.strip() for c in table.columns if kind in AU and AU[kind].fullmatch(c.strip())]
+    if kind not in AU or not columns:
         raise InputError(f"{name or 'The table'} holds no action units; expected a table of OpenFace or py-feat.")
-    sheet = _Sheet.of(table, name, (*(OPENFACE if who == "openface" else _PYFEAT), *found))
-    faces = _openface(sheet, rate) if who == "openface" else _pyfeat(sheet, rate)
-    units = ["0-1" if who == "py-feat" else "0-5" if c.endswith("_r") else "0/1" for c in found]
-    values = np.where(faces.seen[:, None], sheet.numbers(found), np.nan)
-    if who == "openface":
-        sheet.refuse(np.isnan(values) & faces.seen[:, None], found, "is empty in a frame with a face")
+    sheet = _Sheet.of(table, name, (*(OPENFACE if kind == "openface" else _PYFEAT), *columns))
+    faces = _openface(sheet, rate) if kind == "openface" else _pyfeat(sheet, rate)
+    units = ["0-1" if kind == "py-feat" else "0-5" if c.endswith("_r") else "0/1" for c in columns]
+    values = np.where(faces.seen[:, None], sheet.numbers(columns), np.nan)
+    if kind == "openface":
+        sheet.reject(np.isnan(values) & faces.seen[:, None], columns, "is empty in a frame with a face")
     top = np.array([5.0 if unit == "0-5" else 1.0 for unit in units])
-    sheet.refuse((values < 0) | (values > top), found, "is off its scale (OpenFace 0 to 5 or 0/1, py-feat 0 to 1)")
-    names = tuple(c.removesuffix("_r") for c in found)
+    sheet.reject((values < 0) | (values > top), columns, "is off its scale (OpenFace 0 to 5 or 0/1, py-feat 0 to 1)")
+    names = tuple(c.removesuffix("_r") for c in columns)
     return [Signals(faces.time, _take(values, at), names, tuple(units)) for at in faces.rows]
 
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A table whose columns are there, and where it came from: so that every fault names its line."""
+    """A table that has the needed columns, and its source, so that every error names its line."""
 
     table: pd.DataFrame
     source: str
@@ -119,54 +121,56 @@ class _Sheet:
     @classmethod
     def of(cls, table: pd.DataFrame, source: str, needed: Sequence[str]) -> _Sheet:
         table, what = table.rename(columns=lambda c: str(c).strip()), source or "The table"
-        if missing := [name for name in needed if name not in table.columns]:
-            more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
-            raise InputError(f"{what} lacks the columns {', '.join(missing[:6])}{more}; write it with all of them.")
+        check_columns(table, needed, what, "write it with all of them")
         if not table.columns.is_unique:
-            twice = table.columns[table.columns.duplicated()][0]
-            raise InputError(f"{what} has two columns {twice}; keep one.")
+            duplicate = table.columns[table.columns.duplicated()][0]
+            raise InputError(f"{what} has two columns {duplicate}; keep one.")
         if not len(table):
             raise InputError(f"{what} has a header but no rows; expected one per frame.")
         return cls(table, source)
 
-    def line(self, row: int) -> str:
-        return f"{self.source or 'The table'}, line {row + 2}"
+    @property
+    def name(self) -> str:
+        return self.source or "The table"
 
-    def refuse(self, bad: Array, names: Sequence[str], fault: str) -> None:
+    def line(self, row: int) -> str:
+        return f"{self.name}, line {row + 2}"
+
+    def reject(self, bad: Array, names: Sequence[str], fault: str) -> None:
         """InputError for the first True of `bad` (R, len(names))."""
         if bad.any():
             row, column = np.argwhere(bad)[0]
             value = self.table[names[column]].iloc[row]
-            said = "" if isinstance(value, float) and np.isnan(value) else f" ({value})"
-            raise InputError(f"{self.line(row)}: {names[column]}{said} {fault}; write the table again.")
+            quoted = "" if isinstance(value, float) and np.isnan(value) else f" ({value})"
+            raise InputError(f"{self.line(row)}: {names[column]}{quoted} {fault}; write the table again.")
 
     def numbers(self, names: Sequence[str], *, whole: bool = False) -> Array:
-        """float64 (R, len(names)); empty is NaN, or refused where the numbers must be `whole`, 0 or more."""
+        """float64 (R, len(names)); empty is NaN, or an error where the numbers must be `whole`, 0 or more."""
         import pandas as pd
 
         part = self.table[list(names)]
         try:
-            values = np.array(part.to_numpy(float, na_value=np.nan))  # its own, as points() writes to it
+            values = np.array(part.to_numpy(float, na_value=np.nan))  # a copy, as points() writes to it
         except (ValueError, TypeError):  # some cell is text
             values = np.column_stack([pd.to_numeric(part[c], errors="coerce").to_numpy(float) for c in names])
-        self.refuse((np.isnan(values) & part.notna().to_numpy()) | np.isinf(values), names, "is no number")
+        self.reject((np.isnan(values) & part.notna().to_numpy()) | np.isinf(values), names, "is not a number")
         if whole:
             good = (values >= 0) & (values < 2**53) & (values == np.floor(values))
-            self.refuse(~good, names, "is no whole number from 0 on")
+            self.reject(~good, names, "is not a whole number from 0")
         return values
 
     def points(self) -> Array:
-        """float64 (R, 68, 2); a face at 68 times (0, 0) is none."""
+        """float64 (R, 68, 2); 68 times (0, 0) means no face."""
         flat = self.numbers(POINTS)
         gaps = np.isnan(flat)
-        self.refuse(gaps & ~gaps.all(axis=1, keepdims=True), POINTS, "is empty, and the row seems cut off")
+        self.reject(gaps & ~gaps.all(axis=1, keepdims=True), POINTS, "is empty, and the row seems cut off")
         flat[(flat == 0).all(axis=1)] = np.nan
         return np.stack([flat[:, :68], flat[:, 68:]], axis=-1)
 
 
 @dataclass(frozen=True)
 class _Faces:
-    """Which row of a sheet shows which face when."""
+    """Which row of a sheet shows which face at what time."""
 
     sheet: _Sheet
     time: Array  # (T,) s
@@ -204,15 +208,15 @@ def _take(values: Array, at: Array) -> Array:
 
 def _openface(sheet: _Sheet, rate: float | None) -> _Faces:
     frame, success = sheet.numbers(["frame", "success"], whole=True).T
-    sheet.refuse(frame[:, None] < 1, ["frame"], "is below 1, from where OpenFace counts")
-    sheet.refuse(success[:, None] > 1, ["success"], "is neither 0 nor 1")
+    sheet.reject(frame[:, None] < 1, ["frame"], "is below 1, where OpenFace begins to count")
+    sheet.reject(success[:, None] > 1, ["success"], "is neither 0 nor 1")
     several = "face_id" in sheet.table.columns
     ids = sheet.numbers(["face_id"], whole=True)[:, 0] if several else np.zeros(len(frame))
     faces = np.unique(ids, return_inverse=True)[1]
     order = np.lexsort((faces, frame))
-    again = order[1:][(np.diff(frame[order]) == 0) & (np.diff(faces[order]) == 0)]
-    if len(again):
-        raise InputError(f"{sheet.line(again[0])} shows the same face in the same frame as another; keep one.")
+    repeated = order[1:][(np.diff(frame[order]) == 0) & (np.diff(faces[order]) == 0)]
+    if len(repeated):
+        raise InputError(f"{sheet.line(repeated[0])} repeats a face in the same frame; keep one row.")
     seconds = None if rate else sheet.numbers(["timestamp"])[:, 0]
     time, rows, note = _grid(sheet, frame, faces, seconds, rate, base=1)
     box = np.full((len(frame), 4), np.nan)
@@ -223,18 +227,18 @@ def _openface(sheet: _Sheet, rate: float | None) -> _Faces:
 def _pyfeat(sheet: _Sheet, rate: float | None) -> _Faces:
     columns = sheet.table.columns
     if "x_68" in columns:
-        raise InputError(f"{sheet.source or 'The table'} holds a mesh of more than 68 points; use py-feat's Detector.")
+        raise InputError(f"{sheet.name} holds a mesh of more than 68 points; use py-feat's Detector.")
     if "input" in columns and (count := sheet.table["input"].nunique()) > 1:
-        raise InputError(f"{sheet.source or 'The table'} holds {count} inputs; write one table per `input`.")
+        raise InputError(f"{sheet.name} holds {count} inputs; write one table per `input`.")
     frame = sheet.numbers(["frame"], whole=True)[:, 0]
     rect = sheet.numbers(RECT)
     seen = np.asarray(np.isfinite(rect).all(axis=1))
     if set(POINTS) <= set(columns):
         seen = np.asarray(seen | np.isfinite(sheet.points()).all(axis=(1, 2)))
-    faces, told = _who(sheet, frame, rect[:, 0], seen)
+    faces, how = _identify(sheet, frame, rect[:, 0], seen)
     seconds = _seconds(sheet.table["approx_time"]) if "approx_time" in columns and not rate else None
     if seconds is None and rate is None:
-        raise UsageError(f"{sheet.source or 'The table'} holds no exact times, as py-feat writes it; {_HOW_RATE}.")
+        raise UsageError(f"{sheet.name} holds no exact times, as py-feat writes it; {_HOW_RATE}.")
     time, rows, note = _grid(sheet, frame, faces, seconds, rate, base=0)
     box = np.hstack([rect[:, :2], rect[:, :2] + rect[:, 2:]])
     size = (0, 0)
@@ -242,11 +246,11 @@ def _pyfeat(sheet: _Sheet, rate: float | None) -> _Faces:
         sizes = sheet.numbers(["FrameWidth", "FrameHeight"])
         known = sizes[np.isfinite(sizes).all(axis=1)]
         size = (int(known[0, 0]), int(known[0, 1])) if len(known) else size
-    return _Faces(sheet, time, rows, seen, sheet.numbers(["FaceScore"])[:, 0], box, size, f"{told}, {note}")
+    return _Faces(sheet, time, rows, seen, sheet.numbers(["FaceScore"])[:, 0], box, size, f"{how}, {note}")
 
 
-def _who(sheet: _Sheet, frame: Array, left: Array, seen: Array) -> tuple[Array, str]:
-    """Number of the face in each row (-1: none), and how faces were told apart."""
+def _identify(sheet: _Sheet, frame: Array, left: Array, seen: Array) -> tuple[Array, str]:
+    """Number of the face in each row (-1: none), and how faces were distinguished."""
     import pandas as pd
 
     faces = np.full(len(frame), -1)
@@ -260,13 +264,12 @@ def _who(sheet: _Sheet, frame: Array, left: Array, seen: Array) -> tuple[Array, 
     if not np.isfinite(left[rows]).all():
         left = sheet.points()[..., 0].min(axis=1)
     rows = rows[np.lexsort((left[rows], frame[rows]))]
-    first = np.searchsorted(frame[rows], frame[rows])
-    faces[rows] = np.arange(len(rows)) - first
+    faces[rows] = np.arange(len(rows)) - np.searchsorted(frame[rows], frame[rows])
     return faces, "faces from left to right"
 
 
 def _seconds(column: pd.Series) -> Array | None:
-    """`approx_time` as float64 (R,) seconds, from numbers or "MM:SS.fff"; None where it has whole seconds only."""
+    """`approx_time` as float64 (R,) seconds, from numbers or "MM:SS.fff"; None where it has only whole seconds."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column):
@@ -285,14 +288,15 @@ def _grid(
 ) -> tuple[Array, Array, str]:
     """time (T,), rows (faces, T) and a note: every frame from the first to the last in the table's own step."""
     if rate is not None and not (np.isfinite(rate) and rate > 0):
-        raise UsageError(f"A rate of {rate:g} makes no sense; {_HOW_RATE}.")
-    found, first = np.unique(frame.astype(np.int64), return_index=True)
-    step = int(np.gcd.reduce(np.diff(found))) if len(found) > 1 else 1
-    total, count = int(found[-1] - found[0]) // step + 1, max(1, int(faces.max()) + 1)
+        raise UsageError(f"A rate must be above 0 frames per second, found {rate:g}; {_HOW_RATE}.")
+    numbers, first = np.unique(frame.astype(np.int64), return_index=True)
+    step = int(np.gcd.reduce(np.diff(numbers))) if len(numbers) > 1 else 1
+    total, count = int(numbers[-1] - numbers[0]) // step + 1, max(1, int(faces.max()) + 1)
     if total * count > max(_MOST_ROWS, 2 * len(frame)):
-        leap = int(np.argmax(np.diff(found))) + 1
-        raise InputError(f"{sheet.line(first[leap])}: `frame` leaps from {found[leap - 1]} to {found[leap]}; mend it.")
-    grid = found[0] + step * np.arange(total)
+        jump = int(np.argmax(np.diff(numbers))) + 1
+        between = f"from {numbers[jump - 1]} to {numbers[jump]}"
+        raise InputError(f"{sheet.line(first[jump])}: `frame` jumps {between}; correct it.")
+    grid = numbers[0] + step * np.arange(total)
     if rate is not None:
         time, note = (grid - base) / rate, f"{rate:g} frames/s as given"
     else:
@@ -301,41 +305,38 @@ def _grid(
         if len(late) or not np.isfinite(known[0]):
             line = sheet.line(first[late[0] + 1] if len(late) else first[0])
             raise InputError(f"{line}: the time does not rise from frame to frame; {_HOW_RATE}.")
-        time, note = np.interp(grid, found, known), "times of the table"
+        time, note = np.interp(grid, numbers, known), "times of the table"
     rows = np.full((count, total), -1)
     at = np.flatnonzero(faces >= 0)
-    rows[faces[at], (frame[at].astype(np.int64) - found[0]) // step] = at
-    lost = total - len(found)
+    rows[faces[at], (frame[at].astype(np.int64) - numbers[0]) // step] = at
+    lost = total - len(numbers)
     return time, rows, note + (f", frames without a row: {lost}" if lost else "")
 
 
 def _read(path: Path) -> tuple[str, pd.DataFrame]:
-    """Dialect and table of a CSV, of foreign ones only the columns that are used; InputError for other files."""
+    """Dialect and table of a CSV, of other programs only the columns that are used; InputError for other files."""
     expected = "expected a frames.csv written by duchenne, or a table of OpenFace or py-feat"
     try:
         header = list(read_table(path, nrows=0, skipinitialspace=True).columns)
-        who = dialect(header)
-        if who is None:
+        kind = dialect(header)
+        if kind is None:
             listed = ", ".join(map(str, header[:8])) + (", …" if len(header) > 8 else "")
-            raise InputError(f"{path} is no table of face tracks, its columns are {listed}; {expected}.")
-        if who == "openface":
+            raise InputError(f"{path} is not a table of face tracks, its columns are {listed}; {expected}.")
+        if kind == "openface":
             _check_widths(path, len(header))
-        more = {*OPENFACE, "face_id", *_PYFEAT, *POINTS, "x_68", "input", "approx_time", "Identity"}
-        more |= {"FrameWidth", "FrameHeight"}
-        used = [c for c in header if who == "duchenne" or c.strip() in more or AU[who].fullmatch(c.strip())]
-        # blank lines are kept while reading, so that a row's place tells its line
+        used = [c for c in header if kind == "duchenne" or c.strip() in _USED or AU[kind].fullmatch(c.strip())]
+        # blank lines are kept while reading, so that a row's number gives its line
         table = read_table(
             path, usecols=used, index_col=False, low_memory=False, skipinitialspace=True, skip_blank_lines=False
         )
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as CSV ({str(error).strip()}); {expected}.") from error
     filled = np.flatnonzero(table.notna().to_numpy().any(axis=1))
-    table = table.iloc[: int(filled[-1]) + 1 if len(filled) else 0]
-    return who, table
+    return kind, table.iloc[: int(filled[-1]) + 1 if len(filled) else 0]
 
 
 def _check_widths(path: Path, width: int) -> None:
-    """Refuse rows of OpenFace, which fills every cell and quotes none, that have lost cells or have too many."""
+    """InputError for rows with too few or too many cells: OpenFace fills every cell and quotes none."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip() and line.count(b",") != width - 1:

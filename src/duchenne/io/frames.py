@@ -1,7 +1,7 @@
 """Frames tables (`frames.csv`, `.parquet`): one row per decoded frame and face, in duchenne's own columns.
 
 A Parquet file has the column `file` first (dictionary of strings), then `FRAME_COLUMNS`: `frame` int64, `time` float64,
-`face` int32, `seen` bool, all others float32; missing is null. Values are rounded as in CSV, so that both say the same.
+`face` int32, `seen` bool, all others float32; missing is null. Values are rounded as in CSV, so that both are equal.
 A row group holds at most 1000 rows; zstd, level 3; the same rows give the same bytes.
 """
 
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
 from duchenne.io.files import atomic
 from duchenne.io.followed import Block, End, Stored, Writer, pieces
-from duchenne.io.table import table_csv
+from duchenne.io.table import check_columns, table_csv
 from duchenne.types import Array, FaceTrack
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ FRAME_COLUMNS: tuple[str, ...] = (
     *(f"x_{i}" for i in range(68)),
     *(f"y_{i}" for i in range(68)),
 )
-_AT_ONCE = 1000  # rows that are made at once: frames times faces
+_CHUNK = 1000  # rows converted at once: frames times faces
 
 
 def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
@@ -47,18 +47,12 @@ def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
         if t.unit != "px":
             raise UsageError(f"A frames table holds pixels, but the track of {t.source} is in {t.unit}.")
         pixels = np.hstack([t.box, t.points[..., 0], t.points[..., 1]]).astype(float).round(2)
-        left = [
-            np.arange(first, first + len(t)),
-            t.time.round(6),
-            np.full(len(t), face),
-            t.seen,
-            t.confidence.astype(float).round(3),
-        ]
-        blocks.append(np.column_stack([*left, pixels]))
+        confidence = t.confidence.astype(float).round(3)
+        frame = np.arange(first, first + len(t))
+        blocks.append(np.column_stack([frame, t.time.round(6), np.full(len(t), face), t.seen, confidence, pixels]))
     rows = np.concatenate(blocks)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
-    whole = dict.fromkeys(("frame", "face", "seen"), int)
-    return pd.DataFrame(rows, columns=list(FRAME_COLUMNS)).astype(whole)
+    return pd.DataFrame(rows, columns=list(FRAME_COLUMNS)).astype(dict.fromkeys(("frame", "face", "seen"), int))
 
 
 def write_frames(
@@ -67,28 +61,28 @@ def write_frames(
     file: str = "",
     watch: Callable[[list[FaceTrack]], None] = lambda _: None,
 ) -> End:
-    """Write the frames table of one clip as its blocks come, as CSV or, where `path` ends in .parquet, as Parquet.
+    """Write the frames table of one clip as its blocks come: Parquet where `path` ends in .parquet, else CSV.
 
-    The rows are those of `frames_table`, in memory that does not grow with the clip; `file` is what Parquet's column of
-    that name says, and `watch` is shown each piece of every face. The file appears when it is complete. How many faces
-    there are is known after the last frame alone, so the blocks wait in an unnamed file beside it. Raises OutputError
-    where nothing can be written, UsageError where pyarrow is missing.
+    The rows are those of `frames_table`, in constant memory; `file` fills Parquet's column of that name, and `watch`
+    is called with the tracks of each piece. The number of faces is known only after the last frame, so the blocks wait
+    in an unnamed file beside `path`, which appears when it is complete. Raises OutputError where nothing can be
+    written, UsageError where pyarrow is missing.
     """
     path = Path(path)
-    opened = _parquet if path.suffix.lower() == ".parquet" else _csv
-    if opened is _parquet:
+    open_table = _parquet if path.suffix.lower() == ".parquet" else _csv
+    if open_table is _parquet:
         check_parquet()
-    with atomic(path) as part, tempfile.TemporaryFile(dir=path.absolute().parent) as waiting:
-        spool = Writer(waiting, compress=False)
+    with atomic(path) as part, tempfile.TemporaryFile(dir=path.absolute().parent) as buffer:
+        spool = Writer(buffer, compress=False)
         try:
             for block in blocks:
                 spool.add(block)
         finally:
             spool.drop()
-        with Stored(waiting) as stored, opened(part, file) as put:
+        with Stored(buffer) as stored, open_table(part, file) as put:
             faces = len(stored.end.history)
             for block in stored:
-                for piece in pieces(block, max(1, _AT_ONCE // max(1, faces))):
+                for piece in pieces(block, max(1, _CHUNK // max(1, faces))):
                     tracks = piece.tracks(faces)
                     watch(tracks)
                     put(frames_table(tracks, piece.first))
@@ -98,31 +92,30 @@ def write_frames(
 def check_parquet() -> None:
     """Raise UsageError, before any work is done, where Parquet cannot be written."""
     if find_spec("pyarrow") is None:
-        raise UsageError("Parquet needs the package pyarrow, which is not there; pip install pyarrow, or choose CSV.")
+        raise UsageError("Parquet needs the package pyarrow, which is missing; pip install pyarrow, or choose CSV.")
 
 
 @contextmanager
-def _csv(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], Any]]:
+def _csv(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], object]]:
     with path.open("w", encoding="utf-8", newline="") as out:
         out.write(",".join(FRAME_COLUMNS) + "\n")
         yield lambda table: out.write(table_csv(table, header=False))
 
 
 @contextmanager
-def _parquet(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], Any]]:
+def _parquet(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], object]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"frame": pa.int64(), "time": pa.float64(), "face": pa.int32(), "seen": pa.bool_()}
-    names = pa.dictionary(pa.int32(), pa.string())
-    fields = [pa.field("file", names, nullable=False)]
-    fields += [pa.field(name, kinds.get(name, pa.float32()), nullable=name not in kinds) for name in FRAME_COLUMNS]
+    types = {"frame": pa.int64(), "time": pa.float64(), "face": pa.int32(), "seen": pa.bool_()}
+    fields = [pa.field("file", pa.dictionary(pa.int32(), pa.string()), nullable=False)]
+    fields += [pa.field(name, types.get(name, pa.float32()), nullable=name not in types) for name in FRAME_COLUMNS]
     schema = pa.schema(fields)
 
     def put(table: pd.DataFrame) -> None:
-        same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), pa.array([file], pa.string()))
+        names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), pa.array([file], pa.string()))
         columns = [pa.array(table[f.name].to_numpy(f.type.to_pandas_dtype()), from_pandas=True) for f in fields[1:]]
-        writer.write_table(pa.Table.from_arrays([same, *columns], schema=schema))
+        writer.write_table(pa.Table.from_arrays([names, *columns], schema=schema))
 
     options = {"compression": "zstd", "compression_level": 3, "use_dictionary": ["file"], "version": "2.6"}
     with pq.ParquetWriter(path, schema, **options) as writer:
@@ -132,13 +125,11 @@ def _parquet(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], Any]]:
 def tracks_from_table(table: pd.DataFrame, source: str = "") -> list[FaceTrack]:
     """The tracks of a frames table, one per `face` in rising order; further columns are ignored.
 
-    The table does not say how large the picture was: frame_size is (0, 0). Raises InputError for missing
-    columns, text among numbers, and times that do not rise with `frame`.
+    The table does not hold the frame size, which becomes (0, 0). Raises InputError for missing columns, text among
+    numbers, and times that do not rise with `frame`.
     """
     what = source or "The frames table"
-    if missing := [name for name in FRAME_COLUMNS if name not in table.columns]:
-        listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-        raise InputError(f"{what} lacks the columns {listed}; expected a frames.csv written by duchenne.")
+    check_columns(table, FRAME_COLUMNS, what, "expected a frames.csv written by duchenne")
     try:
         rows = table[list(FRAME_COLUMNS)].to_numpy(float, na_value=np.nan)
         if not np.isfinite(rows[:, :3]).all():
@@ -146,7 +137,7 @@ def tracks_from_table(table: pd.DataFrame, source: str = "") -> list[FaceTrack]:
         faces = [rows[rows[:, 2] == face] for face in np.unique(rows[:, 2])]
         return [_from_rows(face[np.argsort(face[:, 0], kind="stable")], source) for face in faces]
     except (ValueError, TypeError) as error:
-        raise InputError(f"{what} is not a sound frames table ({error}); write it again.") from error
+        raise InputError(f"{what} is not a valid frames table ({error}); write it again.") from error
 
 
 def _from_rows(rows: Array, source: str) -> FaceTrack:

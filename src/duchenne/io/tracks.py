@@ -1,15 +1,14 @@
-"""Face tracks in files, plain and without pickle.
+"""Face tracks in files, without pickle.
 
-A tracks file (`.npz`) packs many tracks: rows of all tracks one after another, track i in rows
-`offset[i]:offset[i + 1]`.
+A tracks file (`.npz`) packs many tracks one after another, track i in rows `offset[i]:offset[i + 1]`.
 
 points      float32 (R, 68, 2)   pixels              confidence  float32 (R,)
 time        float64 (R,)         s from clip start   box         float32 (R, 4)  x0 y0 x1 y1
 offset      int64 (N + 1,)                           frame_size  int64 (N, 2)    width, height
 source      str (N,)                                 meta        str, JSON: format, version and, per track,
                                                                  layout, unit and history
-Without `meta` it is read as a bare packed corpus: `points`, `offset` and `fps` (N,) frames/s; `clip` (N,)
-names, `box` as x y width height, and `frame_size` if there.
+Without `meta` it is read as packed points: `points`, `offset` and `fps` (N,) frames/s; optional `clip` (N,) names,
+`box` as x y width height, and `frame_size`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,16 @@ from duchenne.errors import InputError, UsageError
 from duchenne.io.bounded import parse_json, read_arrays
 from duchenne.io.files import atomic
 from duchenne.io.foreign import load_table
-from duchenne.types import Array, FaceTrack
+from duchenne.types import Array, FaceTrack, Json
 
 _FORMAT, _VERSION = "duchenne-tracks", 1
 _KEYS = ("points", "offset", "time", "fps", "confidence", "box", "frame_size", "source", "clip", "meta")
-_OURS = frozenset(_KEYS) - {"fps", "clip"}
+_WRITTEN = frozenset(_KEYS) - {"fps", "clip"}  # by `save_tracks`
 _EXPECTED = "expected an .npz of tracks with points, offset and fps, or one written by duchenne"
 
 
 def save_tracks(path: str | Path, tracks: Sequence[FaceTrack]) -> Path:
-    """Write tracks into one compressed tracks file in one step; crops are not kept."""
+    """Write tracks into one compressed tracks file atomically; crops are not stored."""
 
     def pack(parts: list[Array], *shape: int) -> Array:
         return np.concatenate([np.empty((0, *shape), np.float32), *parts])
@@ -57,13 +57,12 @@ def save_tracks(path: str | Path, tracks: Sequence[FaceTrack]) -> Path:
 
 
 def load_tracks(path: str | Path, *, rate: float | None = None) -> list[FaceTrack]:
-    """All tracks of a tracks file, a bare packed corpus, a table (.csv), or a folder of .npz files.
+    """All tracks of a tracks file, of packed points, a table (.csv), or a folder of .npz files in order of name.
 
-    A table may be a frames.csv or one written by OpenFace or py-feat; its header tells. `rate` (frames/s)
-    is for the latter two, where it counts time from the frame numbers (see `duchenne.io.foreign`). A
-    folder's files are read in order of name. Of a bare corpus confidence is NaN, time is frame / fps, the
-    source is the clip's name (else "file.npz#i"), and what it lacks is NaN (box) or (0, 0) (frame size).
-    Raises InputError where `path` holds anything else, UsageError for a rate that is missing or has no use.
+    A table may be a frames.csv or one written by OpenFace or py-feat, recognised by its header; `rate` (frames/s) is
+    for the latter two and makes time from frame numbers (see `duchenne.io.foreign`). Of packed points confidence is
+    NaN, time is frame / fps, the source is the clip's name (else "file.npz#i"), and a missing box is NaN, a missing
+    frame size (0, 0). Raises InputError where `path` holds anything else, UsageError for a missing or useless rate.
     """
     path = Path(path)
     if not path.exists():
@@ -77,63 +76,60 @@ def load_tracks(path: str | Path, *, rate: float | None = None) -> list[FaceTrac
         return load_table(path, rate=rate)
     if rate is not None:
         raise UsageError(f"{path} holds its own times; leave out the rate.")
-    found = _arrays(path)
+    arrays = _arrays(path)
     try:
-        return _unpack(path, found)
+        return _unpack(path, arrays)
     except (ValueError, LookupError, TypeError, OverflowError) as error:
-        raise InputError(f"{path} is not a sound tracks file ({error}); write it again.") from error
+        raise InputError(f"{path} is not a valid tracks file ({error}); write it again.") from error
 
 
 def _arrays(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
-                raise InputError(f"{path} is no .npz archive; {_EXPECTED}.")
-        held = read_arrays(path)
-        found = {key: held[key] for key in _KEYS if key in held}
+                raise InputError(f"{path} is not an .npz archive; {_EXPECTED}.")
+        arrays = read_arrays(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); {_EXPECTED}.") from error
-    needed = _OURS if "meta" in found else {"points", "offset", "fps"}
-    if missing := sorted(needed - found.keys()):
-        listed = ", ".join(sorted(held)[:12]) or "nothing"
+    needed = _WRITTEN if "meta" in arrays else {"points", "offset", "fps"}
+    if missing := sorted(needed - arrays.keys()):
+        listed = ", ".join(sorted(arrays)[:12]) or "nothing"
         raise InputError(f"{path} lacks {', '.join(missing)}, it holds {listed}; {_EXPECTED}.")
-    return found
+    return {key: arrays[key] for key in _KEYS if key in arrays}
 
 
-def _unpack(path: Path, found: dict[str, Array]) -> list[FaceTrack]:
-    ours = "meta" in found
-    points, offset = found["points"], found["offset"]
+def _unpack(path: Path, arrays: dict[str, Array]) -> list[FaceTrack]:
+    written = "meta" in arrays
+    points, offset = arrays["points"], arrays["offset"]
     rows, count = len(points), len(offset) - 1
     shapes: dict[str, tuple[int, ...]] = {"points": (rows, 68, 2), "offset": (count + 1,), "fps": (count,)}
     shapes |= {"time": (rows,), "confidence": (rows,), "box": (rows, 4), "frame_size": (count, 2)}
     shapes |= {"source": (count,), "clip": (count,)}
-    for name, array in found.items():
+    for name, array in arrays.items():
         if name in shapes and array.shape != shapes[name]:
             raise ValueError(f"{name} must have shape {shapes[name]}, found {array.shape}")
         if name in shapes and name not in ("source", "clip") and array.dtype.kind not in "fiu":
             raise ValueError(f"{name} must be numbers, found {array.dtype}")
     if offset.dtype.kind not in "iu" or offset[0] != 0 or offset[-1] != rows or (offset[1:] < offset[:-1]).any():
         raise ValueError(f"offset must rise in whole numbers from 0 to the {rows} rows of points")
-    meta = _meta(found["meta"], count) if ours else _bare(found)
-    names = found["source"] if ours else found.get("clip", [f"{path.name}#{i}" for i in range(count)])
-    size = found.get("frame_size", np.zeros((count, 2), np.int64))
-    tracks = []
-    for i, (a, b) in enumerate(zip(offset[:-1].tolist(), offset[1:].tolist(), strict=True)):
-        tracks.append(
-            FaceTrack(
-                **{name: found[name][a:b] for name in ("time", "points", "confidence", "box")},
-                frame_size=(int(size[i][0]), int(size[i][1])),
-                source=str(names[i]),
-                layout=meta["layout"][i],
-                unit=meta["unit"][i],
-                history=tuple(meta["history"][i]),
-            )
+    meta = _meta(arrays["meta"], count) if written else _complete(arrays)
+    names = arrays["source"] if written else arrays.get("clip", [f"{path.name}#{i}" for i in range(count)])
+    size = arrays.get("frame_size", np.zeros((count, 2), np.int64))
+    return [
+        FaceTrack(
+            **{name: arrays[name][a:b] for name in ("time", "points", "confidence", "box")},
+            frame_size=(int(size[i][0]), int(size[i][1])),
+            source=str(names[i]),
+            layout=meta["layout"][i],
+            unit=meta["unit"][i],
+            history=tuple(meta["history"][i]),
         )
-    return tracks
+        for i, (a, b) in enumerate(pairwise(offset.tolist()))
+    ]
 
 
-def _meta(text: Array, count: int) -> dict[str, Any]:
-    meta: dict[str, Any] = parse_json(str(text))
+def _meta(text: Array, count: int) -> Json:
+    meta: Json = parse_json(str(text))
     if meta["format"] != _FORMAT or meta["version"] != _VERSION:
         raise ValueError(f"format {_FORMAT} {_VERSION} expected, found {meta['format']} {meta['version']}")
     if any(len(meta[name]) != count for name in ("layout", "unit", "history")):
@@ -141,14 +137,14 @@ def _meta(text: Array, count: int) -> dict[str, Any]:
     return meta
 
 
-def _bare(found: dict[str, Array]) -> dict[str, Any]:
-    """Give a bare corpus, in place, the arrays that a tracks file has; return the `meta` it lacks."""
-    lengths, fps = np.diff(found["offset"].astype(np.int64)), found["fps"].astype(float)
-    rows, count = len(found["points"]), len(fps)
+def _complete(arrays: dict[str, Array]) -> Json:
+    """Give packed points, in place, the arrays that a tracks file has; return the `meta` it lacks."""
+    lengths, fps = np.diff(arrays["offset"].astype(np.int64)), arrays["fps"].astype(float)
+    rows, count = len(arrays["points"]), len(fps)
     if not (np.isfinite(fps) & (fps > 0)).all():
         raise ValueError("fps must be above 0 everywhere")
-    found["time"] = np.concatenate([np.empty(0), *(np.arange(n) / f for n, f in zip(lengths, fps, strict=True))])
-    found["confidence"] = np.full(rows, np.nan, np.float32)
-    box = found.get("box", np.full((rows, 4), np.nan)).astype(np.float32)
-    found["box"] = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
+    arrays["time"] = np.concatenate([np.empty(0), *(np.arange(n) / f for n, f in zip(lengths, fps, strict=True))])
+    arrays["confidence"] = np.full(rows, np.nan, np.float32)
+    box = arrays.get("box", np.full((rows, 4), np.nan)).astype(np.float32)
+    arrays["box"] = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
     return {"layout": ["dlib68"] * count, "unit": ["px"] * count, "history": [()] * count}

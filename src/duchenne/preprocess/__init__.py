@@ -1,4 +1,1 @@
-"""Tracks made fit to be measured: quality, gaps, even time grids (`clean`) and frontal faces (`align`).
-
-Nothing here is fitted, and nothing here opens a file.
-"""
+"""Prepare tracks for measurement: quality, gaps and even time grids (`clean`), frontal faces (`align`)."""

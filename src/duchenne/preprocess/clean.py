@@ -1,4 +1,4 @@
-"""Judge a track's quality, close its short gaps, put it on an even time grid. Seconds everywhere."""
+"""Assess a track's quality, fill its short gaps, resample it to an even time grid. Seconds everywhere."""
 
 from __future__ import annotations
 
@@ -7,62 +7,59 @@ from functools import lru_cache
 
 import numpy as np
 
+from duchenne.preprocess.align import STABLE
 from duchenne.types import Array, FaceTrack, Quality
 
-#: From here on `assess` warns: what is advised for reading fine movement from 68 points.
+#: Where `assess` begins to warn: what is advised for fine movement from 68 points.
 MIN_COVERAGE = 0.95  # share of frames with a face
 MAX_GAP = 0.2  # s without a face, or without a frame
 MIN_FACE_SIZE = 40.0  # px between the eye centres
 MIN_RATE = 20.0  # frames/s
 MIN_DURATION = 1.0  # s
 MAX_JITTER = 5.0  # % of the interocular distance
-#: Points that expressions hardly move: nose bridge and base, eye corners.
-_STABLE = np.r_[27:36, 36, 39, 42, 45]
 
-#: Trembling (see `distrust`) that no face was seen to make of itself for half a second: % of the eye distance …
-TREMBLE = 3.0
-#: … and how many times that of the eyes.
-TREMBLE_RATIO = 1.3
+#: Jitter (see `distrust`) that no real face showed for half a second: % of the interocular distance …
+_JITTER = 3.0
+#: … and the ratio to that of the eyes.
+_JITTER_RATIO = 1.3
 
 
 def assess(track: FaceTrack, *, blur: float | None = None) -> Quality:
-    """How well a clip shows its face, and `blur` as given; the pose is not measured here but by `align`."""
+    """How well a clip shows its face; `blur` is passed on, and head pose is measured by `align`."""
     gauge = Gauge()
     gauge.add(track)
     return gauge.result(blur)
 
 
 class Gauge:
-    """`assess` of a track that comes in pieces, one after another: of each frame only what is measured is kept."""
+    """`assess` of a track that comes in consecutive pieces; only measurements are stored per frame."""
 
     def __init__(self) -> None:
         self.px = True
         self.seen_frames = 0
         self._last = np.empty((0, 68, 2))
-        self._kept: list[tuple[Array, ...]] = []
+        self._parts: list[tuple[Array, ...]] = []
 
     def add(self, piece: FaceTrack) -> None:
         """The next frames."""
         points = np.concatenate([self._last, piece.points.astype(float)])
         eyes = points[:, 36:42].mean(axis=1) - points[:, 42:48].mean(axis=1)
         between = np.hypot(eyes[:, 0], eyes[:, 1])
-        bend = np.hypot(*np.moveaxis(np.diff(points[:, _STABLE], 2, axis=0), -1, 0))
+        bend = np.hypot(*np.moveaxis(np.diff(points[:, STABLE], 2, axis=0), -1, 0))
         jitter = 100 * bend / np.where(between > 0, between, np.nan)[1:-1, None]
-        new = slice(len(self._last), None)
-        self._kept.append(
-            (piece.time, piece.seen, between[new], jitter[np.isfinite(jitter)].astype(np.float32), piece.confidence)
-        )
+        jitter = jitter[np.isfinite(jitter)].astype(np.float32)
+        self._parts.append((piece.time, piece.seen, between[len(self._last) :], jitter, piece.confidence))
         self._last = points[-2:]
         self.px = piece.unit == "px"
         self.seen_frames += int(piece.seen.sum())
 
     def result(self, blur: float | None = None) -> Quality:
-        """What `assess` says of all pieces together."""
-        time, seen, between, jitter, confidence = (np.concatenate(part) for part in zip(*self._kept, strict=True))
+        """The quality of all pieces together."""
+        time, seen, between, jitter, confidence = (np.concatenate(part) for part in zip(*self._parts, strict=True))
         step = float(np.median(np.diff(time))) if len(time) > 1 else None
         duration = 0.0 if step is None else float(time[-1] - time[0] + step)
         lost = _lost(time, seen, duration)
-        found = Quality(
+        quality = Quality(
             frames=len(time),
             seen_frames=self.seen_frames,
             coverage=float(seen.mean()) if len(time) else 0.0,
@@ -75,7 +72,7 @@ class Gauge:
             confidence=_median(confidence),
             blur=blur,
         )
-        return replace(found, warnings=_warnings(found, np.diff(time)))
+        return replace(quality, warnings=_warnings(quality, np.diff(time)))
 
 
 def _lost(time: Array, seen: Array, duration: float) -> tuple[tuple[float, float], ...]:
@@ -92,17 +89,15 @@ def _median(values: Array) -> float | None:
 
 
 def _warnings(q: Quality, steps: Array) -> tuple[str, ...]:
-    """One plain sentence with numbers for each thing that makes a verdict less sure."""
+    """A sentence with numbers for everything that makes a verdict less certain."""
     if not q.seen_frames:
         return (f"No face was found: 0 of {q.frames} frames show one.",)
     notes = []
     if q.longest_gap > MAX_GAP or q.coverage < MIN_COVERAGE:
         total, count = sum(end - start for start, end in q.lost), len(q.lost)
         start, end = max(q.lost, key=lambda stretch: stretch[1] - stretch[0])
-        where = f", from {start:.2f} s to {end:.2f} s"
-        if count > 1:
-            where = f" in {count} stretches; the longest from {start:.2f} s to {end:.2f} s"
-        notes.append(f"The face was lost for {total:.2f} s{where}.")
+        where = f" in {count} stretches; the longest" if count > 1 else ","
+        notes.append(f"The face was lost for {total:.2f} s{where} from {start:.2f} s to {end:.2f} s.")
     if q.frames == 1:
         notes.append("There is a single frame: movement cannot be judged from it.")
     elif q.duration < MIN_DURATION:
@@ -113,20 +108,20 @@ def _warnings(q: Quality, steps: Array) -> tuple[str, ...]:
     if q.rate is not None and q.rate < MIN_RATE:
         notes.append(f"Only {q.rate:.3g} frames per second; {MIN_RATE:.0f} or more is advised.")
     if len(steps) and steps.max() > max(MAX_GAP, 2.5 * np.median(steps)):
-        notes.append(f"Frames are missing: up to {steps.max():.2f} s lie between two frames on end.")
+        notes.append(f"Frames are missing: up to {steps.max():.2f} s lie between two consecutive frames.")
     if q.jitter is not None and q.jitter > MAX_JITTER:
-        shake = f"{q.jitter:.1f} % of the distance between the eyes"
-        notes.append(f"The points tremble by {shake}; up to {MAX_JITTER:.0f} % is usual.")
+        jitter = f"{q.jitter:.1f} % of the distance between the eyes"
+        notes.append(f"The points jitter by {jitter}; up to {MAX_JITTER:.0f} % is usual.")
     return tuple(notes)
 
 
-@lru_cache(maxsize=2)  # the quality, the curves and every model ask it of one track
+@lru_cache(maxsize=2)  # called for one track by the quality, the curves and every model
 def distrust(track: FaceTrack) -> FaceTrack:
-    """Take out stretches in which the points of the lower face tremble far more than those of the eyes.
+    """Remove stretches in which the points of the lower face jitter far more than those of the eyes.
 
-    dlib places a mouth also on the hand before it, and neither its own answer nor the tracker's tells; but
-    such points jump about. Judged per half second: the median second difference of both mouth and jaw points
-    above `TREMBLE` % of the eye distance and above `TREMBLE_RATIO` times that of the eyes.
+    dlib also places a mouth on a hand that covers it, and neither its score nor the tracker's shows that; but such
+    points jump. Per half second: the median second difference of both mouth and jaw points above `_JITTER` % of the
+    interocular distance and above `_JITTER_RATIO` times that of the eyes.
     """
     covered = _covered(track)
     if not covered:
@@ -134,28 +129,28 @@ def distrust(track: FaceTrack) -> FaceTrack:
     points = track.points.copy()
     for start, stop in covered:
         points[start:stop] = np.nan
-    said = ", ".join(f"{track.time[a]:.2f}–{track.time[b - 1]:.2f} s" for a, b in covered)
-    return track.evolve(f"distrust: points trembled too much in {said}", points=points)
+    stretches = ", ".join(f"{track.time[a]:.2f}–{track.time[b - 1]:.2f} s" for a, b in covered)
+    return track.evolve(f"distrust: points trembled too much in {stretches}", points=points)
 
 
 def _covered(track: FaceTrack) -> list[tuple[int, int]]:
-    """Half-open row ranges that `distrust` takes out."""
+    """Half-open row ranges that `distrust` removes."""
     if len(track) < 5:
         return []
     points, step = track.points.astype(float), float(np.median(np.diff(track.time)))
     between = np.linalg.norm(points[:, 36:42].mean(axis=1) - points[:, 42:48].mean(axis=1), axis=1)
     if step > 0.1 or not np.isfinite(between).any():
-        return []  # below 10 frames per second any movement looks like trembling
+        return []  # below 10 frames per second any movement looks like jitter
     bend = 100 * np.linalg.norm(np.diff(points, 2, axis=0), axis=2) / np.nanmedian(between)
     mouth, jaw, eyes = (
         _rolling_median(np.median(bend[:, part], axis=1), round(0.5 / step))
         for part in (slice(48, 68), slice(4, 13), slice(36, 48))
     )
     lower = np.minimum(mouth, jaw)
-    trembles = np.pad((lower > TREMBLE) & (lower > TREMBLE_RATIO * eyes), 1)
+    jitters = np.pad((lower > _JITTER) & (lower > _JITTER_RATIO * eyes), 1)
     least, margin = round(0.4 / step), round(0.25 / step)
     wide = np.zeros(len(track), bool)
-    for start, stop in runs(trembles):
+    for start, stop in runs(jitters):
         if stop - start >= max(least, 3):
             wide[max(0, start - margin) : stop + margin] = True
     return runs(wide)
@@ -173,7 +168,7 @@ def _rolling_median(x: Array, width: int) -> Array:
 
 
 def repair(track: FaceTrack, *, max_gap: float) -> FaceTrack:
-    """Fill unseen stretches of at most `max_gap` seconds by straight lines; longer ones stay NaN."""
+    """Interpolate unseen stretches of at most `max_gap` seconds linearly; longer ones stay NaN."""
     seen = track.seen
     if seen.all() or seen.sum() < 2:
         return track
@@ -195,19 +190,23 @@ def runs(mask: Array) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
-    """Put a track on an even grid of `fps` per second by linear interpolation of seen neighbours.
+def longest_run(mask: Array) -> tuple[int, int]:
+    """(start, stop) of the longest run of True; (0, 0) where there is none."""
+    return max(runs(mask), key=lambda run: run[1] - run[0], default=(0, 0))
 
-    Frames of a faster clip are averaged over one grid step first, so that nothing folds down. A grid point
-    between a seen and an unseen frame is NaN.
+
+def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
+    """Resample a track to an even grid of `fps` per second by linear interpolation of seen neighbours.
+
+    Frames of a faster clip are averaged over one grid step first, against aliasing. A grid point between a seen and an
+    unseen frame is NaN.
     """
     if len(track) < 2:
         return track
     grid = np.arange(track.time[0], track.time[-1] + 1e-9, 1.0 / fps)
     rows = np.column_stack([track.points.reshape(len(track), -1), track.box, track.confidence]).astype(float)
     step = float(np.median(np.diff(track.time)))
-    width = round(1.0 / fps / step)
-    if width > 1:
+    if (width := round(1.0 / fps / step)) > 1:
         rows = _box_mean(rows, width)
     at = np.clip(np.searchsorted(track.time, grid, side="right") - 1, 0, len(track) - 2)
     left, right = track.time[at], track.time[at + 1]
@@ -225,11 +224,11 @@ def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
 
 
 def _box_mean(rows: Array, width: int) -> Array:
-    """Centred moving mean over `width` rows; NaN spreads only where no row in the window is finite."""
+    """Centred moving mean over `width` rows of what is finite; NaN stays NaN."""
     good = np.isfinite(rows)
     # an even width would lag by half a frame: split its last weight over both ends
     kernel = np.ones(width) if width % 2 else np.r_[0.5, np.ones(width - 1), 0.5]
-    # not "same", which is as long as the kernel where that is the longer
+    # not mode="same", whose result is as long as the kernel where that is longer
     middle = slice(len(kernel) // 2, len(kernel) // 2 + len(rows))
     total = np.apply_along_axis(np.convolve, 0, np.where(good, rows, 0.0), kernel)[middle]
     count = np.apply_along_axis(np.convolve, 0, good.astype(float), kernel)[middle]

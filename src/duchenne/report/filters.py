@@ -22,7 +22,7 @@ from duchenne.plots.filters import contact_sheet
 from duchenne.progress import Tick, TickOf
 from duchenne.report import filters_page
 from duchenne.types import Array, Json
-from duchenne.video import images as pictures
+from duchenne.video import folders
 
 MOST = 16  # images per filter that a page has room for
 _SHEET = 60  # filters that a contact sheet has room for
@@ -88,7 +88,7 @@ def faces(source: str | Path, *, is_aligned: bool = False) -> Faces:
         names = {f"{form}#{i}": i for i in range(len(packed)) for form in (str(root), root.name)}
         return Faces(str(root), names, len(packed), lambda i: (packed[i], 1))
     try:
-        paths = pictures.listing(root)
+        paths = folders.listing(root)
     except InputError:
         entries = next(filter(None, (form(root) for form in (fer2013.packed, fer2013.table, fer2013.folders))), None)
         if entries is None:

@@ -1,18 +1,7 @@
-"""Pixels in and out: frames with their true timestamps, still images, and videos written.
+"""Read and write pixels: frames with their true timestamps, still images, and videos."""
 
-Only this room imports PyAV; it knows no faces.
-"""
-
-from duchenne.video.reader import (
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    Frame,
-    VideoInfo,
-    frames,
-    image_files,
-    info,
-    natural,
-)
+from duchenne.video.folders import IMAGE_SUFFIXES, image_files, natural
+from duchenne.video.reader import MAX_PIXELS, Frame, VideoInfo, frames, info
 from duchenne.video.writer import check_target, encode, redraw, write
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""Video in: frames one at a time, upright, with their true timestamps; only one frame is held.
+"""Read video: frames one at a time, upright, with their true timestamps, one in memory.
 
-Reads whatever FFmpeg reads, a single image (a clip of one frame) and a folder of numbered images.
-Limits: of a display matrix or EXIF orientation that mirrors, only the angle is applied; a transport stream
-that ends early cannot be told from a whole one, as it declares no length; `start` decodes all before it.
+Reads whatever FFmpeg reads, a single image (a clip of one frame) and a folder of numbered images. Limits: of a
+mirroring display matrix or EXIF orientation only the angle is applied; a truncated transport stream looks complete, as
+it declares no length; `start` decodes everything before it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +28,32 @@ from av.video.stream import VideoStream
 
 from duchenne.errors import InputError, UsageError
 from duchenne.types import Array
+from duchenne.video.folders import IMAGE_SUFFIXES, image_files
 
-#: File endings that count as images of a sequence.
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-#: A byte that no text has. FFmpeg takes some tables for sound, a .txt for terminal art and opens playlists.
+#: A byte that no text has. FFmpeg reads some tables as sound and a .txt as terminal art, and opens playlists.
 _NOT_TEXT = re.compile(rb"[^\t-\r\x1b -\xff]")
-#: Containers whose header says how long the whole recording is (others estimate it from what is there).
-_HEADER_TELLS_LENGTH = frozenset({"flv", "matroska,webm"})
-#: A header's duration and the last packet's end agree to rounding and one audio packet in a whole file.
+#: Containers whose header holds the length of the whole recording (others estimate it from what is there).
+_HEADER_HAS_LENGTH = frozenset({"flv", "matroska,webm"})
+#: In a complete file a header's duration and the last packet's end agree up to rounding and one audio packet.
 _LENGTH_TOLERANCE = 0.25
 #: Pixel formats whose first plane is the luma itself, least significant bits first.
 _LUMA_FIRST = re.compile(r"(yuv[aj]?4\d\dp|nv\d\d|gray)\d*(le|be)?")
-#: Twice 8K; a few kilobytes can ask for four times as many, each a gigabyte and seconds to look at.
+#: Twice 8K; a few kilobytes can declare four times as many, which take a gigabyte and seconds per frame.
 MAX_PIXELS = 2**26
 _REENCODE = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4)"
-_NO_FRAME = "{} holds no whole frame that can be decoded; copy it again."
+_NO_FRAME = "{} holds no complete frame that can be decoded; copy it again."
 
 _Timed = Generator[tuple[float, av.VideoFrame], None, None]
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself. Width and height are those of the upright picture, in pixels.
+    """What a file declares. Width and height are those of the upright frames, in pixels.
 
-    rotation         degrees counter-clockwise that turn the stored picture upright (0, 90, 180, 270)
+    rotation         degrees counter-clockwise that turn the stored frames upright (0, 90, 180, 270)
     rate             average frames/s, None for images; frames need not be evenly spaced
-    declared_frames  what the container claims; an edit list may play fewer
-    duration         seconds, None where the file does not say
+    declared_frames  according to the container; an edit list may play fewer
+    duration         seconds, None where the file does not declare it
     """
 
     path: str
@@ -67,7 +67,7 @@ class VideoInfo:
 
 
 class _PerThread(threading.local):
-    """One pixel converter per thread: a fresh one for each frame costs megabytes, a shared one would race."""
+    """One pixel converter per thread: one per frame costs megabytes, and a shared one is not thread-safe."""
 
     def __init__(self) -> None:
         self.converter = VideoReformatter()
@@ -77,29 +77,22 @@ _PER_THREAD = _PerThread()
 
 
 class Frame:
-    """One upright picture. `index` counts from 0, `time` is seconds from the first frame of the clip."""
+    """One upright frame. `index` counts from 0, `time` is seconds from the first frame of the clip."""
 
     def __init__(self, index: int, time: float, image: av.VideoFrame) -> None:
         self.index = index
         self.time = time
         self._image = image
-        self._grey: Array | None = None
-        self._bgr: Array | None = None
 
-    @property
+    @cached_property
     def grey(self) -> Array:
         """uint8 (H, W): luma, read-only where it is a YUV video's own Y plane (in its own range), else converted."""
-        if self._grey is None:
-            self._grey = _upright(_luma(self._image), _rotation(self._image))
-        return self._grey
+        return _upright(_luma(self._image), self._image)
 
-    @property
+    @cached_property
     def bgr(self) -> Array:
         """uint8 (H, W, 3): blue, green, red, converted on first use; an alpha channel is dropped."""
-        if self._bgr is None:
-            picture = _PER_THREAD.converter.reformat(self._image, format="bgr24").to_ndarray()
-            self._bgr = _upright(picture, _rotation(self._image))
-        return self._bgr
+        return _upright(_PER_THREAD.converter.reformat(self._image, format="bgr24").to_ndarray(), self._image)
 
 
 def info(path: str | Path) -> VideoInfo:
@@ -112,14 +105,14 @@ def info(path: str | Path) -> VideoInfo:
         image = next(images, None)
         if image is None:
             raise InputError(_NO_FRAME.format(path))
-        turn, codec = _rotation(image), stream.codec_context.name
-        width, height = (image.width, image.height)[:: -1 if turn % 180 else 1]
+        rotation, codec = _rotation(image), stream.codec_context.name
+        width, height = (image.width, image.height)[:: -1 if rotation % 180 else 1]
         if _is_still(container):
-            return VideoInfo(str(path), width, height, turn, codec, None, 1, None)
+            return VideoInfo(str(path), width, height, rotation, codec, None, 1, None)
         rate = float(stream.average_rate) if stream.average_rate else None
         length = (stream.duration or 0) * Fraction(stream.time_base or 0) or _declared_length(container)
         declared, duration = stream.frames or None, float(length) or None
-        return VideoInfo(str(path), width, height, turn, codec, rate, declared, duration)
+        return VideoInfo(str(path), width, height, rotation, codec, rate, declared, duration)
 
 
 def frames(
@@ -132,18 +125,21 @@ def frames(
 ) -> Iterator[Frame]:
     """Yield every frame of a video, image or folder of images, one at a time, in order of display.
 
-    rate             frames/s of a folder of images; a video keeps its own timestamps and refuses one
+    rate             frames/s of a folder of images; a video has its own timestamps
     start, end       seconds from the file's first frame: only frames with start <= time < end are yielded,
                      and their index and time count from the first of them
-    allow_truncated  what can be decoded of a cut or damaged file is enough; otherwise its end raises
+    allow_truncated  accept what can be decoded of a cut or damaged file; otherwise its end raises
 
-    Raises UsageError for contradictory arguments at once. While iterating, raises InputError where the input
-    is missing, no video, cut short, changes its picture size, or has missing or falling timestamps.
+    Raises UsageError for contradictory arguments at once. While iterating, raises InputError where the input is
+    missing, not a video, cut short, changes its frame size, or has missing or falling timestamps.
     """
     path = Path(path)
-    _check_stretch(start, end)
+    if start is not None and not (start >= 0 and math.isfinite(start)):
+        raise UsageError(f"--start must be 0 seconds or later, found {start}; correct it.")
+    if end is not None and not end > (start or 0.0):
+        raise UsageError(f"--end must be later than --start ({start or 0.0} s), found {end} s; correct one of them.")
     if rate is not None and not (rate > 0 and math.isfinite(rate)):
-        raise UsageError(f"--rate must be a positive number of frames per second, not {rate}.")
+        raise UsageError(f"--rate must be a positive number of frames per second, found {rate}; correct it.")
     if not path.is_dir():
         if rate is not None and path.suffix.lower() not in IMAGE_SUFFIXES:
             raise UsageError(f"{path} has its own timestamps; --rate is for folders of images only.")
@@ -151,28 +147,6 @@ def frames(
     if rate is None:
         raise UsageError(f"{path} is a folder of images, which have no timestamps; pass --rate (frames/s).")
     return _stretch(path, _folder(path, rate, allow_truncated), start, end)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The images of a sequence, `2.png` before `10.png`; hidden files and other endings are left out."""
-    names = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."]
-    if not names:
-        known = " ".join(sorted(IMAGE_SUFFIXES))
-        raise InputError(f"{folder} is a folder without images; expected a video file or files in {known}.")
-    return sorted(names, key=natural)
-
-
-def natural(path: Path) -> tuple[list[str | int], str]:
-    """Key of natural order: numbers by their value, letters without their case; equal ones by their exact name."""
-    parts = re.split(r"([0-9]+)", path.name.lower())
-    return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
-
-
-def _check_stretch(start: float | None, end: float | None) -> None:
-    if start is not None and not (start >= 0 and math.isfinite(start)):
-        raise UsageError(f"A clip starts at 0 seconds or later, not at {start}.")
-    if end is not None and not end > (start or 0.0):
-        raise UsageError(f"A clip must end after it starts: start is {start or 0.0} s and end is {end} s.")
 
 
 def _stretch(path: Path, source: _Timed, start: float | None, end: float | None) -> Generator[Frame, None, None]:
@@ -187,8 +161,8 @@ def _stretch(path: Path, source: _Timed, start: float | None, end: float | None)
                 yield Frame(index, time - first, image)
                 index += 1
     if index == 0:
-        upto = "its end" if end is None else f"{end} s"
-        span = f"between {start or 0.0} s and {upto} (a frame is at {time:.3f} s)"
+        until = "its end" if end is None else f"{end} s"
+        span = f"between {start or 0.0} s and {until} (a frame is at {time:.3f} s)"
         raise InputError(f"{path} has no frame {span}; check the clip's start and end.")
 
 
@@ -198,7 +172,7 @@ def _folder(path: Path, rate: float, allow_truncated: bool) -> _Timed:
         with closing(_file(file, allow_truncated)) as images:
             _, image = next(images)
         size = size or (image.width, image.height)
-        _check_size(f"{file}", image, size, "bring all images to one size")
+        _check_size(f"{file}", image, size, "resize all images to one size")
         yield index / rate, image
 
 
@@ -206,7 +180,7 @@ def _file(path: Path, allow_truncated: bool) -> _Timed:
     """Seconds from the first frame, and the frame; raises at the end of a file that is cut short."""
     with _open(path) as (container, stream):
         if _is_still(container) and not allow_truncated:
-            # Otherwise what is missing of a JPEG is filled with grey and nothing is said.
+            # otherwise FFmpeg silently fills what is missing of a JPEG with grey
             stream.codec_context.options = {"err_detect": "explode"}
         tally = _Tally()
         base, origin, last = Fraction(stream.time_base or 0), 0, -math.inf
@@ -221,15 +195,15 @@ def _file(path: Path, allow_truncated: bool) -> _Timed:
             origin = origin if number else image.pts
             time = (image.pts - origin) * base.numerator / base.denominator  # rounds once, as a float of the fraction
             if time <= last:
-                fall = f"is at {time:.3f} s, but the frame before it is at {last:.3f} s"
-                raise InputError(f"{path}: frame {number} {fall}; timestamps must rise: {_REENCODE}.")
+                fall = f"frame {number} is at {time:.3f} s, but the frame before it is at {last:.3f} s"
+                raise InputError(f"{path}: timestamps must rise, {fall}; {_REENCODE}.")
             last = time
             yield time, image
         if tally.frames == 0:
             raise InputError(_NO_FRAME.format(path))
         fault = _fault(container, stream, tally)
         if fault and not allow_truncated:
-            hint = "copy it again, or pass --allow-truncated to judge what is there"
+            hint = "copy it again, or pass --allow-truncated to analyze what is there"
             raise InputError(f"{path} is {fault} could be decoded; {hint}.")
 
 
@@ -240,13 +214,14 @@ def _check_pixels(path: Path, width: int, height: int) -> None:
 
 def _check_size(what: str, image: av.VideoFrame, size: tuple[int, int], cure: str) -> None:
     if (image.width, image.height) != size:
-        found = f"{image.width}x{image.height} pixels while the first is {size[0]}x{size[1]}"
-        raise InputError(f"{what} is {found}; {cure}.")
+        raise InputError(
+            f"{what} is {image.width}x{image.height} pixels while the first is {size[0]}x{size[1]}; {cure}."
+        )
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first moving picture; InputError where there is none."""
+    """The container and its first video stream; InputError where there is none."""
     if not path.exists():
         raise InputError(f"There is no file {path}; check the path.")
     try:
@@ -259,38 +234,37 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = _demuxer(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    except (ValueError, EOFError, MemoryError, av.FFmpegError) as error:  # "invalid data", or sizes beyond all memory
+    except (ValueError, EOFError, MemoryError, av.FFmpegError) as error:  # invalid data, or sizes beyond all memory
         fault = "is not a video or image that can be read; expected for example .mp4 or .mov"
         if head[4:8] in {b"ftyp", b"mdat", b"moov", b"wide"}:
             fault = "is cut short: the index of its frames (moov) is missing or damaged; copy it again"
         raise InputError(f"{path} {fault}.") from error
     with container:
         streams = [s for s in container.streams if not s.disposition & Disposition.attached_pic]
-        pictures = [s for s in streams if isinstance(s, VideoStream)]
-        if not pictures:
+        stream = next((s for s in streams if isinstance(s, VideoStream)), None)
+        if stream is None:
             kinds = " and ".join(sorted({s.type for s in streams})) or "nothing that can be played"
             raise InputError(f"{path} holds {kinds} but no video; expected a video.")
-        stream = pictures[0]
         if not stream.codec_context:
-            raise InputError(f"{path} is coded in a way that cannot be decoded here; {_REENCODE}.")
+            raise InputError(f"{path} uses a codec that cannot be decoded; {_REENCODE}.")
         _check_pixels(path, stream.codec_context.width, stream.codec_context.height)
-        # One thread: many clips run side by side, and a damaged file then fails at the same frame each time.
+        # one thread: many clips run side by side, and a damaged file then fails at the same frame each time
         stream.codec_context.thread_count = 1
         yield container, stream
 
 
 def _demuxer(path: Path) -> InputContainer:
-    # An absolute path cannot be taken for a protocol ("a:b.mp4"), nor with "none" for a pattern ("a%d.png").
+    # an absolute path cannot be mistaken for a protocol ("a:b.mp4"), nor with "none" for a pattern ("a%d.png")
     name, options = str(path.absolute()), {"pattern_type": "none"}
     try:
         return av.open(name, options=options)
-    except UnicodeDecodeError:  # a title or comment that is not UTF-8; nobody reads it here
+    except UnicodeDecodeError:  # a title or comment that is not UTF-8, and not used
         return av.open(name, options=options, metadata_encoding="latin-1")
 
 
 @dataclass
 class _Tally:
-    """What came out of a file so far: video packets, frames, packets that could not be decoded."""
+    """Counts of a file so far: video packets, decoded frames, damaged packets; `end` in seconds."""
 
     packets: int = 0
     frames: int = 0
@@ -300,7 +274,7 @@ class _Tally:
 
 
 def _images(container: InputContainer, stream: VideoStream, tally: _Tally) -> Generator[av.VideoFrame, None, None]:
-    """Every frame that can be decoded, in order of display; troubles go into `tally`."""
+    """Every frame that can be decoded, in order of display; failures are counted in `tally`."""
     packets = container.demux(*container.streams.video, *container.streams.audio)
     while True:
         try:
@@ -311,7 +285,7 @@ def _images(container: InputContainer, stream: VideoStream, tally: _Tally) -> Ge
             break
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None and packet.size == 0:
-            continue  # PyAV's own mark for "flush"
+            continue  # PyAV's "flush"
         if stamp is not None:
             base = packet.time_base
             tally.end = max(tally.end, (stamp + (packet.duration or 0)) * base.numerator / base.denominator)
@@ -323,7 +297,7 @@ def _images(container: InputContainer, stream: VideoStream, tally: _Tally) -> Ge
 
 def _decode(stream: VideoStream, packet: Packet[Any] | None, tally: _Tally) -> Iterator[av.VideoFrame]:
     images: list[av.VideoFrame] = []
-    bad = packet is not None and packet.is_corrupt  # only part of it could be read
+    bad = packet is not None and packet.is_corrupt  # read in part
     if packet is None or (packet.size and not bad):
         try:
             images = stream.decode(packet)
@@ -331,7 +305,7 @@ def _decode(stream: VideoStream, packet: Packet[Any] | None, tally: _Tally) -> I
             bad = True
     if packet is not None:
         tally.cut = bad
-    # A broadcast recording begins amid a group of pictures: what fails before the first frame is no damage.
+    # a broadcast recording begins within a group of pictures: failures before the first frame are not damage
     tally.damaged += bad and tally.frames > 0
     for image in images:
         tally.frames += 1
@@ -341,13 +315,13 @@ def _decode(stream: VideoStream, packet: Packet[Any] | None, tally: _Tally) -> I
 def _fault(container: InputContainer, stream: VideoStream, tally: _Tally) -> str | None:
     """What is wrong with a file that was read to its end: "cut short: 40 of 72 frames", or None.
 
-    Packets are counted, not frames: an edit list or an open group of pictures lawfully yields fewer frames
-    than packets, but a whole file has all its packets. Where packets are not listed, time is compared.
+    Packets are counted, not frames: an edit list or an open group of pictures may yield fewer frames than packets, but
+    a complete file has all its packets. Where packets are not listed, time is compared.
     """
     mov, avi = container.format.name.startswith("mov"), container.format.name == "avi"
     samples = list(stream.index_entries) if mov else []
     playable = sum(not sample.is_discard for sample in samples) or stream.frames
-    length = _declared_length(container) if container.format.name in _HEADER_TELLS_LENGTH else 0.0
+    length = _declared_length(container) if container.format.name in _HEADER_HAS_LENGTH else 0.0
     if avi and stream.average_rate:
         length = float(stream.frames / stream.average_rate)
     early = tally.end < length - _LENGTH_TOLERANCE
@@ -371,12 +345,13 @@ def _rotation(image: av.VideoFrame) -> int:
     return round(image.rotation / 90) * 90 % 360
 
 
-def _upright(picture: Array, rotation: int) -> Array:
-    return np.ascontiguousarray(np.rot90(picture, rotation // 90)) if rotation else picture
+def _upright(pixels: Array, image: av.VideoFrame) -> Array:
+    rotation = _rotation(image)
+    return np.ascontiguousarray(np.rot90(pixels, rotation // 90)) if rotation else pixels
 
 
 def _luma(image: av.VideoFrame) -> Array:
-    """uint8 (h, w): the luma plane as stored (a view of it at 8 bits), or luma weighed from colour (ITU-R BT.601)."""
+    """uint8 (h, w): the luma plane as stored (a view of it at 8 bits), or luma from colour (ITU-R BT.601)."""
     plane, bits = image.planes[0], image.format.components[0].bits
     if not _LUMA_FIRST.fullmatch(image.format.name) or plane.line_size <= 0 or not 8 <= bits <= 16:
         return _PER_THREAD.converter.reformat(image, format="gray").to_ndarray()
@@ -385,5 +360,5 @@ def _luma(image: av.VideoFrame) -> Array:
     rows = rows[: image.height, : image.width]
     if bits > 8:
         return np.asarray(rows >> (bits - 8), np.uint8)
-    rows.flags.writeable = False  # the decoder still reads it, to make the next frames
+    rows.flags.writeable = False  # the decoder still needs it for the next frames
     return rows

@@ -392,7 +392,7 @@ def test_openface_without_times_needs_a_rate(duchenne: Command, face: FaceTrack,
         ("0.npz", "x.csv", ("--rate", "25"), 2, "leave out the rate"),
         ("none.npz", "x.csv", (), 1, "There is no file"),
         ("none.npz#1", "x.csv", (), 1, "There is no file"),
-        ("text.csv", "x.csv", (), 1, "no table of face tracks"),
+        ("text.csv", "x.csv", (), 1, "not a table of face tracks"),
         ("0.npz", "text.csv/x.csv", (), 1, "cannot be written"),
     ],
 )

@@ -187,7 +187,7 @@ def test_a_bad_file_is_one_sentence_and_exit_code_1(duchenne, tmp_path, command,
 
 @pytest.mark.parametrize("command", ["score", "compare"])
 def test_a_path_that_is_no_file_is_said(duchenne, tmp_path, command):
-    for path, words in ((tmp_path / "gone.csv", "There is no file"), (tmp_path, "it is no file")):
+    for path, words in ((tmp_path / "gone.csv", "There is no file"), (tmp_path, "it is not a file")):
         said = duchenne(command, *[path] * (1 + (command == "compare")))
         assert said.code == 1 and words in said.sentence and str(path) in said.sentence
 

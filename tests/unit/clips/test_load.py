@@ -100,7 +100,7 @@ def test_a_row_of_a_feature_archive(tmp_path: Path):
         ("words.csv", b"name,label\na,b\n", "has no column of measurements"),
         ("empty.csv", b"", "cannot be read as a CSV table"),
         ("bytes.csv", b"\xff\xfe\x00a,b\n1,2\n", "cannot be read as a CSV table"),
-        ("text.npz", b"no archive", r"is no \.npz archive"),
+        ("text.npz", b"no archive", r"is not an \.npz archive"),
         ("gone.npz", None, "There is no file or folder"),
         ("gone.csv", None, "cannot be read as a CSV table"),
     ],

@@ -163,7 +163,7 @@ def test_packed_files_that_are_cut_or_no_archives(tmp_path: Path) -> None:
             fer2013.packed(tmp_path)
     np.save(tmp_path / "one.npy", PICTURES)
     (tmp_path / "one.npy").rename(path)
-    with pytest.raises(InputError, match="no sound archive of arrays"):
+    with pytest.raises(InputError, match="not a valid archive of arrays"):
         fer2013.packed(tmp_path)
     np.savez(path, images=PICTURES)
     with pytest.raises(InputError, match="must hold the arrays images and labels"):

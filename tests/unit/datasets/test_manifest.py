@@ -100,7 +100,7 @@ def test_what_is_no_manifest(tmp_path: Path) -> None:
     for path, message in {
         "m.csv": "not UTF-8",
         "gone.csv": "There is no manifest",
-        ".": "is no file",
+        ".": "is not a file",
     }.items():
         with pytest.raises(InputError, match=message):
             read(tmp_path / path)

@@ -176,7 +176,7 @@ def test_what_is_no_file(tmp_path):
         answers.load(tmp_path / "gone.csv")
     with pytest.raises(InputError, match=r"There is no file .*gone\.json; expected a results\.json"):
         answers.load(tmp_path / "gone.json")
-    with pytest.raises(InputError, match=r"it is no file"):
+    with pytest.raises(InputError, match=r"it is not a file"):
         answers.load(tmp_path)
 
 

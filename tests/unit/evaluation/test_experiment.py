@@ -201,14 +201,14 @@ def test_what_an_experiment_may_not_say(
 def test_no_experiment(table: Path, duchenne: Callable[..., Any]):
     for path, says in (
         (table / "gone.toml", "There is no experiment"),
-        (toml(table, "title = 'a' 'b'"), "x.toml is no TOML (Expected newline"),
-        (table / "lists", "is no TOML"),
+        (toml(table, "title = 'a' 'b'"), "x.toml is not valid TOML (Expected newline"),
+        (table / "lists", "is not valid TOML"),
     ):
         said = duchenne("run", path, "-o", table / "out")
         assert says in said.sentence and str(path) in said.sentence
         assert said.code == 1 and not (table / "out").exists()
     (table / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"bytes\.toml is no TOML"):
+    with pytest.raises(InputError, match=r"bytes\.toml is not valid TOML"):
         experiment.plan(table / "bytes.toml", table)
 
 

@@ -235,8 +235,8 @@ def test_what_is_wrong_in_a_folder_stands_beside_what_is_right(model: Path, tmp_
     assert np.isnan(numbers(table)[[1, 2]]).all() and np.isfinite(numbers(table)[[0, 3]]).all()
     assert list(table["face"].isna()) == [False, True, True, False]
     problems = table["problem"].dropna().tolist()
-    assert "2.jpg is a picture that is cut short or damaged" in problems[0] and "3.png shows no face" in problems[1]
-    assert len(said) == 2 and "on cpu" in said[0] and "4.gif holds several pictures; the first was taken." in said[1]
+    assert "2.jpg is an image that is cut short or damaged" in problems[0] and "3.png shows no face" in problems[1]
+    assert len(said) == 2 and "on cpu" in said[0] and "4.gif holds several images; the first was used." in said[1]
     for name, words in (("2.jpg", "cut short"), ("3.png", "shows no face"), ("none.png", "There is no file")):
         with pytest.raises(InputError, match=words):
             emotions.table(tmp_path / name, model=model)

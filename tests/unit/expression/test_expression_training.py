@@ -128,8 +128,8 @@ def test_other_emotions_keep_their_names(tmp_path):
 @pytest.mark.parametrize(
     ("make", "fault"),
     [
-        (lambda root: class_folders(root, 2, ("angry", "bored")), "bored is named after no known class"),
-        (lambda root: class_folders(root, 2, ("angry",)), "pictures of one class only, anger"),
+        (lambda root: class_folders(root, 2, ("angry", "bored")), "bored is not named after a known class"),
+        (lambda root: class_folders(root, 2, ("angry",)), "images of one class only, anger"),
         (
             lambda root: (class_folders(root / "train", 2), class_folders(root / "more", 2)),
             "more lies beside the folds",
@@ -140,7 +140,7 @@ def test_other_emotions_keep_their_names(tmp_path):
             "has the class happiness, which the folder train does not have",
         ),
         (lambda root: None, "There is no folder"),
-        (lambda root: (class_folders(root, 2), (root / "sad" / "p9.png").write_bytes(b"text")), "is not a picture"),
+        (lambda root: (class_folders(root, 2), (root / "sad" / "p9.png").write_bytes(b"text")), "is not an image"),
         (
             lambda root: (
                 class_folders(root, 2),

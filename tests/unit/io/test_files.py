@@ -34,7 +34,7 @@ def test_atomic_says_where_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     for target in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
-        with pytest.raises(OutputError, match=r"cannot be written to .*; choose a folder"):
+        with pytest.raises(OutputError, match=r"cannot be written.*; choose a"):
             io.write_text(target, "x")
     assert names(tmp_path) == ["file", "folder"]
 
@@ -42,7 +42,7 @@ def test_atomic_says_where_it_cannot_write(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match=r"No space left.*has space"),
+        pytest.raises(OutputError, match=r"No space left.*free space"),
         io.atomic(tmp_path / "a"),
         Path("/dev/full").open("w") as full,
     ):

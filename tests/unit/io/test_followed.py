@@ -161,7 +161,7 @@ def at_once(shape):
 @pytest.mark.parametrize("rows", [1000, 16])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_csv_written_in_blocks_is_the_one_written_at_once(shape, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(frames_module, "_AT_ONCE", rows)
+    monkeypatch.setattr(frames_module, "_CHUNK", rows)
     end = io.write_frames(tmp_path / "deep" / "blocks.csv", made(*SHAPES[shape]))
     whole = io.write_table(tmp_path / "whole.csv", at_once(shape))
     assert (tmp_path / "deep" / "blocks.csv").read_bytes() == whole.read_bytes()

@@ -172,7 +172,7 @@ def test_a_giant_manifest_is_not_read(tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "m.csv")
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="not a file"):
         manifest.read(tmp_path / "m.csv")
 
 
@@ -268,7 +268,7 @@ def test_the_meta_of_tracks_is_bounded_as_well(text, tmp_path):
     arrays = {"points": np.zeros((2, 68, 2), np.float32), "time": np.arange(2.0), "box": np.zeros((2, 4), np.float32)}
     arrays |= {"confidence": np.zeros(2, np.float32), "offset": np.array([0, 2]), "frame_size": np.array([[9, 9]])}
     np.savez(tmp_path / "t.npz", **arrays, source=np.array(["a"]), meta=np.array(text))
-    with pytest.raises(InputError, match="not a sound tracks file"):
+    with pytest.raises(InputError, match="not a valid tracks file"):
         io.load_tracks(tmp_path / "t.npz")
 
 
@@ -297,7 +297,7 @@ def test_json_that_is_some(tmp_path):
 def test_toml_that_is_none_is_told_in_one_sentence(text, tmp_path):
     path = tmp_path / "x.toml"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(InputError, match="is no TOML") as caught:
+    with pytest.raises(InputError, match="is not valid TOML") as caught:
         io.read_toml(path, "There is none.")
     assert "\n" not in str(caught.value)
 

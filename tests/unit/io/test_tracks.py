@@ -109,7 +109,7 @@ def test_folder_is_read_in_order_of_name(tmp_path: Path) -> None:
         ({"offset": np.array([0, 4, 3, 5]), "fps": np.ones(3), "clip": None}, "offset must rise"),
         ({"offset": np.array([0, 3, 6])}, "offset must rise in whole numbers from 0 to the 5 rows"),
         ({"offset": np.array([0.0, 3.0, 5.0])}, "whole numbers"),
-        ({"offset": np.array(3)}, "not a sound tracks file"),
+        ({"offset": np.array(3)}, "not a valid tracks file"),
         ({"fps": np.array([25.0, 0.0])}, "fps must be above 0"),
         ({"fps": np.array([25.0])}, r"fps must have shape \(2,\)"),
         ({"box": np.zeros((4, 4))}, r"box must have shape \(5, 4\)"),
@@ -126,8 +126,8 @@ def test_unsound_corpus_is_refused(tmp_path: Path, changes: dict[str, Any], mess
     ("changes", "message"),
     [
         ({"time": np.array([0.0, 0.2, 0.1])}, "strictly increasing"),
-        ({"meta": np.array("no json")}, "not a sound tracks file"),
-        ({"meta": np.array("[]")}, "not a sound tracks file"),
+        ({"meta": np.array("no json")}, "not a valid tracks file"),
+        ({"meta": np.array("[]")}, "not a valid tracks file"),
         ({"meta": np.array('{"format": "duchenne-tracks", "version": 2}')}, "tracks 1 expected, found .* 2"),
     ],
 )
@@ -153,7 +153,7 @@ def test_what_is_no_tracks_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "void").mkdir()
     for name, message in {
         "other.npz": "lacks fps, offset, points, it holds a.txt",
-        "one.npy": "is no .npz archive",
+        "one.npy": "is not an .npz archive",
         "void": "holds no .npz",
         "gone": "There is no file",
     }.items():
@@ -208,7 +208,7 @@ def test_unsound_frames_table_is_refused(tmp_path: Path) -> None:
         "lacks the columns time, x_3;": table.drop(columns=["time", "x_3"]),
         "and 136 more": table.iloc[:, :3],
         "strictly increasing": table.assign(time=0.0),
-        "not a sound frames table": table.assign(x_0="left"),
+        "not a valid frames table": table.assign(x_0="left"),
         "must not be empty": table.assign(face=np.nan),
     }
     for message, bad in cases.items():

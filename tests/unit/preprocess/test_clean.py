@@ -83,7 +83,7 @@ def test_lost_time_adds_up_on_uneven_clips(steps: list[float], unseen: set[int])
         (make_track([0.0]), "There is a single frame: movement cannot be judged from it."),
         (
             make_track(np.r_[grid(2), 2.5 + grid(2)]),
-            "Frames are missing: up to 0.54 s lie between two frames on end.",
+            "Frames are missing: up to 0.54 s lie between two consecutive frames.",
         ),
     ],
 )
@@ -97,7 +97,7 @@ def test_jitter_is_the_second_difference_in_percent() -> None:
     expected = 100 * 0.3 * np.sqrt(6 * 2 * np.log(2)) / 60
     assert quality.jitter == pytest.approx(expected, rel=0.03) and quality.warnings == ()
     (note,) = clean.assess(make_track(grid(40), noise=3.0)).warnings
-    assert note.startswith("The points tremble by 14")
+    assert note.startswith("The points jitter by 14")
 
 
 def test_even_movement_is_no_jitter() -> None:

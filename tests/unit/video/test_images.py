@@ -18,7 +18,8 @@ from duchenne.datasets.manifest import EMOTION_WORDS
 from duchenne.errors import InputError, UsageError
 from duchenne.types import Array
 from duchenne.video import images
-from duchenne.video.images import class_folders, listing, read
+from duchenne.video.folders import class_folders, listing
+from duchenne.video.images import read
 
 #: 40×30, different in every corner and in every row and column.
 GREY = (np.arange(30)[:, None] * 3 + np.arange(40) * 4).astype(np.uint8)
@@ -152,7 +153,7 @@ def test_of_several_pictures_the_first_is_taken_and_it_is_said(tmp_path: Path, e
     path = save(tmp_path / f"a.{ending}", GREY, save_all=True, append_images=later, **options)
     picture = read(path)
     np.testing.assert_allclose(picture.grey.astype(int), GREY, atol=1)
-    assert picture.notes == (f"{path} holds several pictures; the first was taken.",)
+    assert picture.notes == (f"{path} holds several images; the first was used.",)
 
 
 def test_what_a_file_is_its_bytes_say_not_its_ending(tmp_path: Path) -> None:
@@ -180,13 +181,13 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path: Path, monkeypatch: pytest.Mon
         assert picture.grey.shape == (100, 400) and "1600×400 pixels and was read at 400×100" in picture.notes[0]
         np.testing.assert_allclose(picture.grey, np.tile(wide[0].reshape(400, 4).mean(1), (100, 1)), atol=4)
         # libjpeg holds all of one that comes in several scans
-        assert "1600×400 pixels, and at most" in refusal(save(tmp_path / f"{mode}.jpg", image, progressive=True))
+        assert "1600×400 pixels, expected at most" in refusal(save(tmp_path / f"{mode}.jpg", image, progressive=True))
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(20_000, 20_000))
     assert refusal(tmp_path / "a.png").endswith(
-        "has 20000×20000 pixels, and at most 50 million can be read of its kind; save it smaller."
+        "has 20000×20000 pixels, expected at most 50 million in this format; save it smaller."
     )
     (tmp_path / "several_scans.jpg").write_bytes(resized_jpeg(20_000, 20_000, progressive=True))
     assert "20000×20000" in refusal(tmp_path / "several_scans.jpg")
@@ -217,7 +218,7 @@ def test_twenty_thousand_pixels_each_way_are_read_in_little_memory(tmp_path: Pat
 def test_a_file_too_long_for_a_picture_is_not_opened(tmp_path: Path) -> None:
     path = save(tmp_path / "a.webp", GREY)
     os.truncate(path, 2**29 + 1)  # a hole, which takes no room on the disk
-    assert "more than a picture needs" in refusal(path)
+    assert "more than an image needs" in refusal(path)
 
 
 # ---- what is refused
@@ -260,7 +261,7 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     assert "expected PNG, JPEG, WebP, GIF, BMP or TIFF" in refusal(tmp_path / "notes.jpg")
     # PIL would hand a PostScript file to another program
     (tmp_path / "a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
-    assert "not a picture" in refusal(tmp_path / "a.eps")
+    assert "not an image" in refusal(tmp_path / "a.eps")
     assert "no file" in refusal(tmp_path / "none.png")
     (tmp_path / "folder.png").mkdir()
     assert "is a folder" in refusal(tmp_path / "folder.png")
@@ -287,7 +288,7 @@ def test_a_folder_is_listed_as_people_count(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is a folder without pictures; expected files in \.bmp \.gif"):
+    with pytest.raises(InputError, match=r"is a folder without images; expected files in \.bmp \.gif"):
         listing(tmp_path)
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "a.png").touch()
@@ -330,11 +331,11 @@ def test_class_folders_that_cannot_be_learnt_from_are_told_by_their_names(tmp_pa
         return str(caught.value)
 
     strange = told(make(tmp_path / "a", happy="1.png", bored="1.png"))
-    assert "bored is named after no known class; expected anger, contempt, disgust" in strange
+    assert "bored is not named after a known class; expected anger, contempt, disgust" in strange
     beyond = told(make(tmp_path / "b", happy="1.png", contempt="1.png"), ("happiness", "anger"))
-    assert "contempt is named after no known class; expected happiness, anger:" in beyond
+    assert "contempt is not named after a known class; expected happiness, anger:" in beyond
     assert "one class only, happiness" in told(make(tmp_path / "c", happy="1.png", joy="2.png"))
-    assert "sad is a class without pictures" in told(make(tmp_path / "d", happy="1.png", sad="notes.txt"))
+    assert "sad is a class without images" in told(make(tmp_path / "d", happy="1.png", sad="notes.txt"))
     (tmp_path / "f").mkdir()
     assert "has no folders" in told(tmp_path / "f")
     root = make(tmp_path / "g", happy="1.png", sad="1.png")

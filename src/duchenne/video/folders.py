@@ -1,0 +1,94 @@
+"""Folders of images: in natural order, hidden files left out; one clip, a listing, or one folder per class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from duchenne.errors import InputError, UsageError
+
+#: File endings that count as images of a sequence.
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+#: File endings that count as single images; the format is decided by a file's first bytes.
+SUFFIXES = IMAGE_SUFFIXES | {".gif"}
+
+
+def natural(path: Path) -> tuple[list[str | int], str]:
+    """Key of natural order: numbers by value, letters regardless of case; ties by the exact name."""
+    parts = re.split(r"([0-9]+)", path.name.lower())
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a sequence, `2.png` before `10.png`; InputError where there is none."""
+    if files := _images(folder, IMAGE_SUFFIXES):
+        return files
+    known = " ".join(sorted(IMAGE_SUFFIXES))
+    raise InputError(f"{folder} is a folder without images; expected a video file or files in {known}.")
+
+
+def listing(folder: str | Path) -> list[Path]:
+    """The images of a folder in natural order; InputError where there is no folder, or no image in it."""
+    folder = Path(folder)
+    if files := _images(folder):
+        return files
+    if inner := [each for each in _folders(folder) if _images(each)]:
+        raise InputError(f"{folder} has images only in its subfolders; name one, such as {inner[0]}.")
+    raise InputError(f"{folder} is a folder without images; expected files in {' '.join(sorted(SUFFIXES))}.")
+
+
+def class_folders(
+    root: str | Path, words: Mapping[str, str] | None = None, classes: tuple[str, ...] = ()
+) -> list[tuple[Path, str]]:
+    """(image, class) of a data set with one folder for each class, by class folder and in natural order.
+
+    words    folder names, in lower case → class; None: any name is its own class
+    classes  the expected ones; empty: whatever is there. UsageError where `words` has none of that name
+
+    Reads only names, so it can be called before any work. Raises InputError for a missing folder, images beside the
+    class folders, a name that is not an expected class, a class folder without images, a single class.
+    """
+    root = Path(root)
+    known = {name: name for name in classes} if words is None else dict(words)
+    if unknown := sorted({*classes} - {*known.values()}):
+        raise UsageError(f"There is no class '{unknown[0]}'; choose from {', '.join(sorted({*known.values()}))}.")
+    folders = _folders(root)
+    if not folders:
+        raise InputError(f"{root} has no folders; expected one folder of images for each class.")
+    if loose := _images(root):
+        raise InputError(f"{loose[0]} lies beside the class folders of {root}; move it into the folder of its class.")
+    rows: list[tuple[Path, str]] = []
+    for folder in folders:
+        name = folder.name.strip()
+        label = name if words is None and not classes else known.get(name.lower(), known.get(name))
+        if label is None or (classes and label not in classes):
+            expected = ", ".join(classes or sorted({*known.values()}))
+            raise InputError(f"{folder} is not named after a known class; expected {expected}: rename or remove it.")
+        files = _images(folder)
+        if not files:
+            raise InputError(f"{folder} is a class without images; add some, or remove the folder.")
+        rows += [(file, label) for file in files]
+    if len(present := {label for _, label in rows}) < 2:
+        raise InputError(f"{root} has images of one class only, {present.pop()}; training needs at least two.")
+    return rows
+
+
+def _images(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    return [p for p in _visible(folder) if p.suffix.lower() in suffixes and p.is_file()]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [p for p in _visible(folder) if p.is_dir()]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What a folder holds in natural order, without hidden files and the unreadable copies in archives from a Mac."""
+    try:
+        return sorted((p for p in folder.iterdir() if p.name[0] != "." and p.name != "__MACOSX"), key=natural)
+    except NotADirectoryError as error:
+        raise InputError(f"{folder} is a file; expected a folder.") from error
+    except FileNotFoundError as error:
+        raise InputError(f"There is no folder {folder}; check the path.") from error
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}); check its permissions.") from error
