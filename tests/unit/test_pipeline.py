@@ -143,7 +143,7 @@ def test_what_would_turn_a_verdict_stands_beside_its_evidence():
         ({"model": "no such"}, ModelError, "default"),
         ({"rate": 25.0}, UsageError, "own timestamps"),
         ({"start": 9.0}, InputError, "no frame"),
-        ({"start": 2.0, "end": 1.0}, UsageError, "end after"),
+        ({"start": 2.0, "end": 1.0}, UsageError, "end must be later"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(smile, options, error, words):
