@@ -136,8 +136,8 @@ def test_a_bad_folder_is_refused(make, words, code, duchenne, pictures, tmp_path
         (["--device", "cuda"], "Device 'cuda' cannot be used", 2),
         (["--detector", "magic"], "no detector named 'magic'", 2),
         (["--rate", "30"], "--rate is for folders of images only", 2),
-        (["--start", "-1"], "starts at 0 seconds or later", 2),
-        (["--start", "3", "--end", "2"], "must end after it starts", 2),
+        (["--start", "-1"], "must be 0 seconds or later", 2),
+        (["--start", "3", "--end", "2"], "must be later than --start", 2),
         (["--start", "60"], "has no frame between", 1),
     ],
 )
