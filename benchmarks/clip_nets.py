@@ -33,8 +33,8 @@ import numpy as np
 import torch
 
 from duchenne import io
-from duchenne.clipnets.inputs import Pictures
-from duchenne.clipnets.learner import ClipLearner, Task, answers
+from duchenne.clipnets.inputs import FaceCrops
+from duchenne.clipnets.learner import ClipLearner, Task, predict
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.clipnets.training import input_of
 from duchenne.clips.cache import Mapped
@@ -85,7 +85,7 @@ def clips(recipe: ClipRecipe, count: int, folder: Path) -> list[Any]:
     for i in range(count):
         path = folder / f"{i}.npy"
         np.save(path, rng.integers(0, 256, shape, np.uint8))
-        found.append(Pictures(Mapped(str(path), shape), np.arange(recipe.frames)))
+        found.append(FaceCrops(Mapped(str(path), shape), np.arange(recipe.frames)))
     return found
 
 
@@ -136,9 +136,9 @@ def use(learner: ClipLearner, sizes: Sizes) -> float:
     rows, r = np.arange(2 * learner.recipe.batch_size), learner.recipe
 
     def work() -> Any:
-        return answers(learner.network, learner.loader, rows, r)
+        return predict(learner.network, learner.loader, rows, r)
 
-    answers(learner.network, learner.loader, rows[:1], r)
+    predict(learner.network, learner.loader, rows[:1], r)
     times = [machine.timed(work, learner.device)]
     while sum(times) < sizes.seconds:
         times.append(machine.timed(work, learner.device))

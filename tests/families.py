@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from duchenne.clipnets.backbones import LEAST
-from duchenne.clipnets.inputs import Pictures
+from duchenne.clipnets.inputs import FaceCrops
 from duchenne.clipnets.learner import ClipLearner, Task
 from duchenne.clipnets.model import ClipModel
 from duchenne.clipnets.recipe import ClipRecipe
@@ -120,7 +120,7 @@ def clip_recipe_of(name: str, **changes: Any) -> ClipRecipe:
 
 
 def noise(recipe: ClipRecipe, rng: np.random.Generator, n: int) -> Any:
-    """Pictures uint8 (n, FRAMES, S, S, C), or points float32 (n, FRAMES, F)."""
+    """Crops uint8 (n, FRAMES, S, S, C), or points float32 (n, FRAMES, F)."""
     if recipe.inputs == "points":
         return rng.normal(0, 1, (n, FRAMES, recipe.config(2).numbers)).astype(np.float32)
     channels = recipe.channels * (2 if recipe.kind == "context" else 1)
@@ -131,7 +131,7 @@ def table_of(recipe: ClipRecipe, frames: Any) -> Any:
     """object (n,): frames as a reader gives them."""
     out = np.empty(len(frames), object)
     for i, each in enumerate(frames):
-        out[i] = each if recipe.inputs == "points" else Pictures(each, np.arange(len(each)))
+        out[i] = each if recipe.inputs == "points" else FaceCrops(each, np.arange(len(each)))
     return out
 
 

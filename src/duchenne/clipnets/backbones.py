@@ -1,19 +1,18 @@
-"""Trunks under clip networks: from normalised pictures, or short films, to one vector of features each.
+"""Backbones of clip networks: from normalised images, or short clips, to one feature vector each.
 
 | name         | reads           | features | after                                                                 |
 |--------------|-----------------|----------|-----------------------------------------------------------------------|
 | vgg16        | (N, C, H, W)    | 512      | Simonyan & Zisserman 2015, arXiv:1409.1556, configuration D           |
-| resnet50     | (N, C, H, W)    | 2048     | He et al. 2016, arXiv:1512.03385; halving in the 3×3 filters          |
-| se-resnet50  | (N, C, H, W)    | 2048     | Hu et al. 2018, arXiv:1709.01507; halving in the first 1×1 filters    |
+| resnet50     | (N, C, H, W)    | 2048     | He et al. 2016, arXiv:1512.03385; stride in the 3×3 convolutions      |
+| se-resnet50  | (N, C, H, W)    | 2048     | Hu et al. 2018, arXiv:1709.01507; stride in the first 1×1 convolutions |
 | expression   | (N, C, H, W)    | 256      | `expression.network`, the kind "ours"                              |
-| cnn3d        | (N, C, T, H, W) | 256      | four layers of 3D filters, ours; after Tran et al. 2015, arXiv:1412.0767 |
+| cnn3d        | (N, C, T, H, W) | 256      | four 3D convolutions, ours; after Tran et al. 2015, arXiv:1412.0767 |
 | resnet3d-18  | (N, C, T, H, W) | 512      | Tran et al. 2018, arXiv:1711.11248 ("R3D-18")                         |
 
-Weights carry the names and shapes under which others publish them, so that whoever has such a file can start from it:
-torchvision's for vgg16, resnet50 and resnet3d-18, those of the port in `pretrainedmodels` (timm's `legacy_seresnet50`)
-for se-resnet50, our own for expression. What stands above the features there, the classifier of 1,000 things or 400
-actions (of vgg16 three layers with 90 % of its weights), is left out: features are the means of the last maps. Hence
-any size of picture goes, and `load_published` passes over the classifier's weights and names them.
+Weights have the names and shapes under which others publish them, so that such files can be loaded: torchvision's for
+vgg16, resnet50 and resnet3d-18, those of `pretrainedmodels` (timm's `legacy_seresnet50`) for se-resnet50, our own for
+expression. The classifier of 1,000 objects or 400 actions (of vgg16 three layers with 90 % of its weights) is left out:
+features are global average pooled. Hence any image size goes, and `load_published` skips the classifier's weights.
 
 Every ReLU and pooling is a module of its own, used once and not in place, as views of filters need it.
 """
@@ -21,96 +20,66 @@ Every ReLU and pooling is a module of its own, used once and not in place, as vi
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
-from duchenne.learn.flops import counted, flops
 from duchenne.types import JsonMap
-
-__all__ = ["BACKBONES", "LEAST", "Backbone", "backbone", "counted", "flops", "load_published"]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-_VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # filters; 0 halves the map
+_VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # filters; 0: max-pooling
 _DEPTHS = (3, 4, 6, 3)
 
 
 class Backbone(nn.Module):
-    """What all trunks share: `forward` takes floats, already normalised, and gives features (N, `width`).
+    """Normalised floats → features (N, `width`). The layers below the pooling are its children, in order.
 
-    width       features per picture or film
-    volume      True: reads films (N, C, T, H, W); False: pictures (N, C, H, W)
+    width       features per image or clip
+    volume      True: reads clips (N, C, T, H, W); False: images (N, C, H, W)
     channels    1 grey, 3 RGB
-    side        height and width of the pictures it was published for
-    least       the smallest that it can read
-    mean, spread  per channel, of levels from 0 to 1; for a grey net the mean of the three
-    per_image   True: `normalised` takes each picture's own mean and spread over all channels instead
-    classifier  how the names of the weights begin that published files hold above the features
+    least       smallest height and width
+    mean, spread  per channel, of levels from 0 to 1; for a grey network the mean of the three
+    classifier  prefix of the classifier's weights in published files
     """
 
     volume = False
-    side = 224
     least = 1
     classifier = "fc."
     published = _IMAGENET
-    per_image = False
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         if channels not in (1, 3):
             raise UsageError(f"A backbone reads 1 (grey) or 3 (RGB) channels, found {channels}.")
         self.width, self.channels = width, channels
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Per channel, of levels from 0 to 1."""
-        return _levels(self.published[0], self.channels)
-
-    @property
-    def spread(self) -> tuple[float, ...]:
-        """Per channel, of levels from 0 to 1."""
-        return _levels(self.published[1], self.channels)
-
-    def normalised(self, levels: Tensor) -> Tensor:
-        """Levels 0 to 255, any dtype, (..., channels, height, width) → floats as published weights expect them."""
-        x = levels.float() / 255
-        if not self.per_image:
-            mean, spread = (x.new_tensor(each)[:, None, None] for each in (self.mean, self.spread))
-            return (x - mean) / spread
-        x = x - x.mean(dim=(-3, -2, -1), keepdim=True)
-        return x / x.square().mean(dim=(-3, -2, -1), keepdim=True).sqrt().clamp(min=1 / 255)
-
-    @property
-    def parts(self) -> Sequence[nn.Module]:
-        """The layers below the mean, in order."""
-        raise NotImplementedError
+        self.mean, self.spread = (each if channels == 3 else (sum(each) / 3,) for each in self.published)
 
     def maps(self, x: Tensor) -> Tensor:
-        """The last maps, (N, width, height, width of the map), of films with the time before the height."""
+        """The last feature maps, (N, width, [T,] H, W)."""
         dims, shape = 4 + self.volume, tuple(x.shape)
         if x.ndim != dims or shape[1] != self.channels or min(shape[-2:]) < self.least or shape[2] < 1:
-            kind = "films (N, channels, T, height, width)" if self.volume else "pictures (N, channels, height, width)"
+            kind = "clips (N, channels, T, height, width)" if self.volume else "images (N, channels, height, width)"
             raise InputError(
                 f"This backbone reads {kind} with {self.channels} channels and at least {self.least} pixels a side, "
                 f"found {shape}; crop, scale or order them first."
             )
-        for part in self.parts:
+        for part in self.children():
             x = part(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, width): the mean of the last maps."""
+        """(N, width): global average pooling of the last maps."""
         maps = self.maps(x)
         return maps.mean(dim=tuple(range(2, maps.ndim)))
 
 
 class VGG16(Backbone):
-    """Thirteen layers of 3×3 filters with ReLU, the map halved after each group; torchvision's `vgg16` features."""
+    """Thirteen 3×3 convolutions with ReLU, max-pooling after each group; torchvision's `vgg16` features."""
 
     least = 32
     classifier = "classifier."
@@ -124,15 +93,11 @@ class VGG16(Backbone):
                 continue
             self.features.append(nn.Conv2d(below, width, 3, padding=1)).append(nn.ReLU())
             below = width
-        self.apply(_begin)
-
-    @property
-    def parts(self) -> Sequence[nn.Module]:
-        return [self.features]
+        self.apply(_init_weights)
 
 
-class Squeeze(nn.Module):
-    """x · sigmoid(fc2(relu(fc1(mean over the map)))): each map weighed by what all of them show."""
+class SqueezeExcitation(nn.Module):
+    """x · sigmoid(fc2(relu(fc1(mean over the map))))."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -147,10 +112,10 @@ class Squeeze(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 filters beside x itself, or 1×1 filters of it where size or width change.
+    """1×1, 3×3 and 1×1 convolutions with a skip connection.
 
-    Published se-resnet50 weights were learnt with the map halved in the first filters, resnet50's with it halved in
-    the second: the names do not tell, the answers do.
+    The stride is in the first convolution for the published weights of se-resnet50, in the second for those of
+    resnet50; their names do not show it, their outputs do.
     """
 
     def __init__(self, inputs: int, width: int, stride: int, squeeze: bool) -> None:
@@ -160,7 +125,7 @@ class Bottleneck(nn.Module):
         self.conv2, self.bn2, self.relu2 = _conv(width, width, 3, second), nn.BatchNorm2d(width), nn.ReLU()
         self.conv3, self.bn3 = _conv(width, 4 * width, 1), nn.BatchNorm2d(4 * width)
         if squeeze:
-            self.se_module = Squeeze(4 * width)
+            self.se_module = SqueezeExcitation(4 * width)
         self.squeeze, self.downsample = squeeze, _skip(inputs, 4 * width, stride)
         self.relu3 = nn.ReLU()
 
@@ -170,31 +135,25 @@ class Bottleneck(nn.Module):
         inner = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(inner)))))
         if self.squeeze:
             inner = self.se_module(inner)
-        found: Tensor = self.relu3(inner + (x if self.downsample is None else self.downsample(x)))
-        return found
+        return torch.as_tensor(self.relu3(inner + (x if self.downsample is None else self.downsample(x))))
 
 
 class ResNet50(Backbone):
-    """Sixteen `Bottleneck`s in four stages behind 7×7 filters; torchvision's `resnet50` without `fc`."""
+    """Sixteen `Bottleneck`s in four stages after a 7×7 convolution; torchvision's `resnet50` without `fc`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(2048, channels)
         self.conv1, self.bn1, self.relu = _conv(channels, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1, self.layer2, self.layer3, self.layer4 = _stages(squeeze=False)
-        self.apply(_begin)
-
-    @property
-    def parts(self) -> Sequence[nn.Module]:
-        stem = [self.conv1, self.bn1, self.relu, self.maxpool]
-        return [*stem, self.layer1, self.layer2, self.layer3, self.layer4]
+        self.apply(_init_weights)
 
 
 class SEResNet50(Backbone):
-    """ResNet50 whose blocks `Squeeze`; the names of `pretrainedmodels`' `se_resnet50` without `last_linear`."""
+    """ResNet50 with `SqueezeExcitation`; the names of `pretrainedmodels`' `se_resnet50` without `last_linear`."""
 
     classifier = "last_linear."
-    least = 3  # smaller ones leave the first pooling nothing
+    least = 3  # for the first pooling
 
     def __init__(self, channels: int) -> None:
         super().__init__(2048, channels)
@@ -207,39 +166,29 @@ class SEResNet50(Backbone):
             )
         )
         self.layer1, self.layer2, self.layer3, self.layer4 = _stages(squeeze=True)
-        self.apply(_begin)
-
-    @property
-    def parts(self) -> Sequence[nn.Module]:
-        return [self.layer0, self.layer1, self.layer2, self.layer3, self.layer4]
+        self.apply(_init_weights)
 
 
 class Expression(Backbone):
-    """The trunk of our expression network, as it is shipped: grey pictures of 48 pixels, each normalised on its own."""
+    """The backbone of our shipped expression network: grey images of 48 pixels, each normalised by itself."""
 
-    side = 48
     least = 16
     classifier = "head."
-    per_image = True
 
     def __init__(self, channels: int) -> None:
-        plain = (127.5,) * channels  # the trunk's input is normalised already
+        plain = (127.5,) * channels  # the input is normalised already
         net = ExpressionCNN(ExpressionConfig(("any",), channels=channels, mean=plain, spread=plain))
         super().__init__(net.width, channels)
-        self.trunk = net.trunk
-
-    @property
-    def parts(self) -> Sequence[nn.Module]:
-        return list(self.trunk)[:-2]  # without its own mean and flattening
+        self.trunk = net.trunk[:-2]  # without its own pooling and flattening
 
 
 class CNN3D(Backbone):
-    """Four layers of 3D filters with norm, ReLU and max-pooling; time is halved three times, the side five times.
+    """Four 3D convolutions with norm, ReLU and max-pooling; time is halved three times, height and width five times.
 
-    Small on purpose: some hundred clips are what there is to learn from. Any number of frames goes.
+    Small on purpose, for a few hundred training clips. Any number of frames goes.
     """
 
-    volume, side = True, 112
+    volume = True
     classifier = "head."
     published = _KINETICS
 
@@ -253,18 +202,14 @@ class CNN3D(Backbone):
             self.features.add_module(f"conv{i}", nn.Conv3d(below, width, size, stride, pad, bias=False))
             self.features.add_module(f"norm{i}", nn.BatchNorm3d(width))
             self.features.add_module(f"relu{i}", nn.ReLU())
-            # rounded up, so that a film of one frame goes through as well
+            # rounded up, so that a clip of one frame goes through
             self.features.add_module(f"pool{i}", nn.MaxPool3d((1 if first else 2, 2, 2), ceil_mode=True))
             below = width
-        self.apply(_begin)
-
-    @property
-    def parts(self) -> Sequence[nn.Module]:
-        return [self.features]
+        self.apply(_init_weights)
 
 
 class Block3D(nn.Module):
-    """Two layers of 3×3×3 filters beside x itself, or 1×1×1 filters of it where size or width change."""
+    """Two 3×3×3 convolutions with a skip connection."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -276,14 +221,13 @@ class Block3D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, T, H, W) → (N, width, T / stride, H / stride, W / stride)."""
         inner = self.conv2(self.conv1(x))
-        found: Tensor = self.relu(inner + (x if self.downsample is None else self.downsample(x)))
-        return found
+        return torch.as_tensor(self.relu(inner + (x if self.downsample is None else self.downsample(x))))
 
 
 class ResNet3D18(Backbone):
-    """Eight `Block3D`s in four stages behind 3×7×7 filters; torchvision's `r3d_18` without `fc`."""
+    """Eight `Block3D`s in four stages after a 3×7×7 convolution; torchvision's `r3d_18` without `fc`."""
 
-    volume, side = True, 112
+    volume = True
     published = _KINETICS
 
     def __init__(self, channels: int) -> None:
@@ -294,14 +238,10 @@ class ResNet3D18(Backbone):
             nn.Sequential(Block3D(below, width, stride), Block3D(width, width, 1))
             for below, width, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
         )
-        self.apply(_begin)
-
-    @property
-    def parts(self) -> Sequence[nn.Module]:
-        return [self.stem, self.layer1, self.layer2, self.layer3, self.layer4]
+        self.apply(_init_weights)
 
 
-_MAKERS: dict[str, Callable[[int], Backbone]] = {
+_CLASSES: dict[str, type[VGG16 | ResNet50 | SEResNet50 | Expression | CNN3D | ResNet3D18]] = {
     "vgg16": VGG16,
     "resnet50": ResNet50,
     "se-resnet50": SEResNet50,
@@ -309,81 +249,81 @@ _MAKERS: dict[str, Callable[[int], Backbone]] = {
     "cnn3d": CNN3D,
     "resnet3d-18": ResNet3D18,
 }
-BACKBONES = tuple(_MAKERS)
-#: Pixels a side of the smallest picture that each can learn from. Smaller ones leave the last norm of what reads films
-#: a single number of a short clip.
-LEAST = {name: max(made.least, 17 * made.volume) for name, made in cast("dict[str, type[Backbone]]", _MAKERS).items()}
+BACKBONES = tuple(_CLASSES)
+#: Height and width of the smallest image that each can be trained on: below 17 pixels, the last norm of those that read
+#: clips has a single value per channel for a short clip.
+LEAST = {name: max(each.least, 17 * each.volume) for name, each in _CLASSES.items()}
 
 
 def backbone(name: str, channels: int = 3) -> Backbone:
-    """A new trunk with weights at random; UsageError for a name that is none of `BACKBONES`, or other channels."""
-    if name not in _MAKERS:
+    """A backbone with random weights; UsageError for a name that is not in `BACKBONES`, or other channels."""
+    if name not in _CLASSES:
         raise UsageError(f"There is no backbone '{name}'; choose one of {', '.join(BACKBONES)}.")
-    return _MAKERS[name](channels)
+    return _CLASSES[name](channels)
 
 
 def load_published(net: Backbone, state: JsonMap) -> list[str]:
-    """Take up published weights, and say which of them were passed over: those of the classifier.
+    """Load published weights; return the names of those that were skipped, the classifier's.
 
-    A net of other channels takes the first filters so that it answers to grey what the published one answers to grey
-    in all its channels: RGB filters are summed, grey ones are spread over three. "module." before all names, as
-    training on several GPUs leaves it, is dropped; counts of batches seen may lack, as in older files. InputError when
-    anything else is missing, left over or of another shape; nothing is loaded then.
+    For a network with other channels the first convolution is adapted so that grey images give the same output: RGB
+    weights are summed, grey ones divided over three channels. A prefix "module." of `DataParallel` is dropped, and
+    `num_batches_tracked` may be missing, as in older files. InputError, before anything is loaded, when anything else
+    is missing, left over or of another shape.
     """
     wrapped = bool(state) and all(name.startswith("module.") for name in state)
     found = {name.removeprefix("module.") if wrapped else name: value for name, value in state.items()}
-    wanted = net.state_dict()
-    above = sorted(name for name in found if name not in wanted)
-    foreign = [name for name in above if not name.startswith(net.classifier)]
-    lacking = [name for name in wanted if name not in found and not name.endswith(".num_batches_tracked")]
+    expected = net.state_dict()
+    skipped = sorted(name for name in found if name not in expected)
+    unknown = [name for name in skipped if not name.startswith(net.classifier)]
+    missing = [name for name in expected if name not in found and not name.endswith(".num_batches_tracked")]
     kind = type(net).__name__
-    if foreign or lacking:
-        what = f"misses '{lacking[0]}'" if lacking else f"holds '{foreign[0]}', which has no place"
-        count = len(lacking or foreign)
+    if unknown or missing:
+        what = f"misses '{missing[0]}'" if missing else f"holds the unknown '{unknown[0]}'"
+        count = len(missing or unknown)
         raise InputError(
             f"The file does not hold weights of {kind}: it {what}{f' (and {count - 1} more)' if count > 1 else ''}; "
-            f"expected the published names, {', '.join(list(wanted)[:2])} and so on."
+            f"expected the published names, {', '.join(list(expected)[:2])} and so on."
         )
     ready: dict[str, Tensor] = {}
-    for name, place in wanted.items():
+    for name, own in expected.items():
         if name not in found:
             continue
-        value = found[name]
-        if isinstance(value, Tensor) and value.shape != place.shape:
-            value = _rechannelled(value, place)
-        if not isinstance(value, Tensor) or value.shape != place.shape:
+        value = _with_channels(found[name], own) if isinstance(found[name], Tensor) else found[name]
+        if not isinstance(value, Tensor) or value.shape != own.shape:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
-                f"The file does not hold weights of {kind}: '{name}' should be {tuple(place.shape)}, found {shape}."
+                f"The file does not hold weights of {kind}: expected '{name}' as {tuple(own.shape)}, found {shape}; "
+                "choose another file."
             )
         ready[name] = value
     net.load_state_dict(ready, strict=False)
-    return above
+    return skipped
 
 
-def _rechannelled(value: Tensor, place: Tensor) -> Tensor:
-    """First filters for other channels; anything else as it is."""
-    if value.ndim < 4 or value.shape[2:] != place.shape[2:]:
+def _with_channels(value: Tensor, own: Tensor) -> Tensor:
+    """The first convolution's weights for the channels of `own`; others unchanged."""
+    if value.ndim < 4 or value.shape[2:] != own.shape[2:]:
         return value
-    if (value.shape[1], place.shape[1]) == (3, 1):
+    if (value.shape[1], own.shape[1]) == (3, 1):
         return value.sum(dim=1, keepdim=True)
-    if (value.shape[1], place.shape[1]) == (1, 3):
+    if (value.shape[1], own.shape[1]) == (1, 3):
         return value.expand(-1, 3, *value.shape[2:]) / 3
     return value
 
 
 def _stages(squeeze: bool) -> list[nn.Sequential]:
-    found, below = [], 64
+    stages, below = [], 64
     for i, depth in enumerate(_DEPTHS):
         width, stage = 64 << i, nn.Sequential()
         for j in range(depth):
             stage.append(Bottleneck(below, width, 2 if i and not j else 1, squeeze))
             below = 4 * width
-        found.append(stage)
-    return found
+        stages.append(stage)
+    return stages
 
 
 def _skip(inputs: int, width: int, stride: int, volume: bool = False) -> nn.Sequential | None:
+    """1×1 convolution and norm of the skip connection; None where neither size nor width change."""
     if inputs == width and stride == 1:
         return None
     if volume:
@@ -395,8 +335,8 @@ def _conv(inputs: int, width: int, size: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, width, size, stride, padding=size // 2, bias=False)
 
 
-def _begin(module: nn.Module) -> None:
-    """He's normal for filters; a residual block begins as its skip alone, as in the expression network."""
+def _init_weights(module: nn.Module) -> None:
+    """He normal for convolutions; residual blocks start as identity, as in the expression network."""
     if isinstance(module, nn.Conv2d | nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
@@ -407,7 +347,3 @@ def _begin(module: nn.Module) -> None:
         last = module.conv2[1]
         assert isinstance(last, nn.BatchNorm3d)
         nn.init.zeros_(last.weight)
-
-
-def _levels(three: tuple[float, float, float], channels: int) -> tuple[float, ...]:
-    return three if channels == 3 else (sum(three) / 3,)

@@ -1,4 +1,4 @@
-"""What a clip network reads of a clip: so many pictures of the face, or the face's points, even in seconds."""
+"""What a clip network reads of a clip: crops of the face or the face's points, evenly spaced in time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from duchenne.features.descriptors import MAX_GAP
 from duchenne.features.sequences import LEAST, SequenceReader
 from duchenne.types import Array, CropReader, Cutter, FaceTrack, Reader, Sample
 
-__all__ = ["LEAST", "ClipReader", "Pictures", "moments"]
+__all__ = ["LEAST", "ClipReader", "FaceCrops", "even_frames"]
 
-_FINE = 25.0  # frames per second at which points are read before so many of them are taken
+_DENSE = 25.0  # frames per second at which points are read before a fixed number is interpolated
 
 
-def moments(time: Array, frames: int, fps: float) -> Array:
-    """int64 (n,): which of the frames at `time` (T,), seconds, come nearest to even moments; none of them twice.
+def even_frames(time: Array, frames: int, fps: float) -> Array:
+    """int64 (n,): indices of the frames at `time` (T,), seconds, nearest to evenly spaced times, each at most once.
 
-    `fps` 0: `frames` moments from the first frame to the last. Otherwise `fps` in a second, of more than `frames` (0:
-    any number) the middle ones. A moment farther than `MAX_GAP` and half a step from every frame has none. Of the
-    frames that are found all are found again, so that they may be taken before and after pictures are cut.
+    `fps` 0: `frames` times from the first frame to the last. Otherwise `fps` per second, of more than `frames` (0: any
+    number) the middle ones. Times farther than `MAX_GAP` and half a step from every frame are left out. Applied to its
+    own result it selects all, so that it works before and after crops are cut.
     """
     if len(time) < 2:
         return np.arange(len(time))
@@ -43,9 +43,9 @@ def moments(time: Array, frames: int, fps: float) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Pictures of one clip's face where they lie: `crops` uint8 (T, S, S, C), in memory or whatever reads such rows
-    from a file, and `rows` int64 (n,), those which are read."""
+class FaceCrops:
+    """Crops of one clip's face: `crops` uint8 (T, S, S, C), in memory or read from a file by row, and `rows` int64
+    (n,), those which are used."""
 
     crops: Any
     rows: Array
@@ -54,19 +54,19 @@ class Pictures:
         return len(self.rows)
 
     def at(self, some: Array) -> Array:
-        """uint8 (m, S, S, C): these of the pictures that are read."""
+        """uint8 (m, S, S, C): some of the crops that are used."""
         return np.asarray(self.crops[self.rows[some]])
 
 
 @dataclass(frozen=True)
 class ClipReader(CropReader):
-    """What is read of a clip. Hashable, so that methods that read the same share one table.
+    """See `types.Reader`.
 
-    needs           "crops": `Pictures` of the clip; "points": float32 (T, 80 or 86), see `features.sequences`
-    frames, fps     how many and at which rate, see `moments`
-    side, channels  of the pictures; with `scene` there are twice the channels: the face's, then the whole frame's
+    needs           "crops": `FaceCrops` of the clip; "points": float32 (T, 80 or 86), see `features.sequences`
+    frames, fps     how many and at which rate, see `even_frames`
+    side, channels  of the crops; with `scene` there are twice the channels: the face's, then the whole frame's
     pose            with the head's own curves beside the points
-    least           seen frames without which there is nothing to read
+    least           fewest seen frames
     """
 
     needs: str = "crops"
@@ -79,36 +79,34 @@ class ClipReader(CropReader):
     least: int = LEAST
 
     def rows(self, track: FaceTrack) -> Array:
-        """int64 (n,): the frames of a whole track whose pictures are read; none where too little is seen."""
+        """int64 (n,): the frames of a whole track whose crops are read; empty where too few are seen."""
         seen = np.flatnonzero(track.seen)
-        found = seen[moments(track.time[seen], self.frames, self.fps)]
-        return found if len(found) >= self.least else found[:0]
+        rows = seen[even_frames(track.time[seen], self.frames, self.fps)]
+        return rows if len(rows) >= self.least else rows[:0]
 
     @property
     def crop_readers(self) -> tuple[CropReader, ...]:
-        """Itself, if it reads crops."""
+        """Itself if it reads crops."""
         return (self,) if self.needs == "crops" else ()
 
     def with_cutter(self, cut: Cutter) -> Reader:
-        """Itself, given crops on the way if it reads them."""
+        """Itself, with crops cut on the way if it reads them."""
         return Cutting(self, cut) if self.needs == "crops" else self
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """object (N,): `Pictures` or float32 (T, D) of each clip, None where too little of the face is seen.
+        """object (N,): `FaceCrops` or float32 (T, D) of each clip, None where too little of the face is seen.
 
         InputError for a row of a table, and for a track without crops, or with others, where they are needed.
         """
         out = np.empty(len(samples), object)
-        if self.needs == "points":
-            found = SequenceReader(self.fps or _FINE, pose=self.pose).table(samples)
-            for i, sequence in enumerate(found):
-                out[i] = None if sequence is None else self._some(sequence)
-            return out
-        for i, sample in enumerate(samples):
-            out[i] = self._pictures(sample)
+        sequences = () if self.needs == "crops" else SequenceReader(self.fps or _DENSE, pose=self.pose).table(samples)
+        for i, sequence in enumerate(sequences):
+            out[i] = None if sequence is None else self._resampled(sequence)
+        for i, sample in enumerate(samples if self.needs == "crops" else ()):
+            out[i] = self._crops(sample)
         return out
 
-    def _some(self, sequence: Array) -> Array:
+    def _resampled(self, sequence: Array) -> Array:
         if self.fps:
             start = max(0, len(sequence) - self.frames) // 2 if self.frames else 0
             return sequence[start:][: self.frames or None]
@@ -117,18 +115,20 @@ class ClipReader(CropReader):
         share = (at - low)[:, None]
         return np.asarray(sequence[low] * (1 - share) + sequence[low + 1] * share, np.float32)
 
-    def _pictures(self, sample: Sample) -> Pictures | None:
+    def _crops(self, sample: Sample) -> FaceCrops | None:
         if not isinstance(sample, FaceTrack):
-            raise InputError(f"{sample.source} is a row of a table; this method reads pictures of faces.")
+            raise InputError(
+                f"{sample.source} is a row of a table, and this method reads crops of faces; give it videos."
+            )
         rows = self.rows(sample)
         if not len(rows):
             return None
         crops: Any = sample.crops
         if crops is None:
-            raise InputError(f"{sample.source} is a track without pictures of the face; this method needs the video.")
+            raise InputError(f"{sample.source} has no crops of the face; this method needs the video.")
         shape = (self.side, self.side, self.channels * (2 if self.scene else 1))
         if tuple(crops.shape[1:]) != shape or getattr(crops, "dtype", np.uint8) != np.uint8:
             raise InputError(
-                f"{sample.source} has pictures of {tuple(crops.shape[1:])}, expected uint8 {shape}; cut them anew."
+                f"{sample.source} has crops of {tuple(crops.shape[1:])}, expected uint8 {shape}; cut them again."
             )
-        return Pictures(crops, rows)
+        return FaceCrops(crops, rows)

@@ -1,4 +1,4 @@
-"""Published weights of others, to start a network from: read without pickle."""
+"""Published weights to start a network from, read without pickle."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from duchenne.types import Json
 
 
 def published(where: Path | str, recipe: ClipRecipe) -> Json:
-    """Weights to start a trunk from, by name: of a .safetensors, of a .pth or .pt, which torch reads as numbers only,
-    or of an expression model's folder or id.
+    """Weights of a backbone by name: of a .safetensors, of a .pth or .pt that holds tensors only, or of an expression
+    model's folder or id.
 
-    UsageError for a network that reads points; InputError for a file that is not there or holds anything else.
+    UsageError for a network that reads points; InputError for a file that does not exist or holds anything else.
     """
     if recipe.inputs != "crops":
-        raise UsageError("A network that reads points has no published weights to start from; leave them out.")
+        raise UsageError("There are no published weights for networks that read points; leave --weights out.")
     path = Path(where)
     if str(where) in checkpoints.shipped() or path.is_dir():
         return dict(checkpoints.load_as(where, ExpressionModel)[0].network.state_dict())
@@ -35,10 +35,10 @@ def published(where: Path | str, recipe: ClipRecipe) -> Json:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise InputError(
-            f"{path} cannot be read as weights: expected a .safetensors file, or a .pth that holds nothing but tensors."
+            f"{path} cannot be read: expected weights as .safetensors, or a .pth that holds only tensors; convert it."
         ) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise InputError(f"{path} holds no weights by name; expected a state dict.")
+        raise InputError(f"{path} does not hold weights by name; expected a state dict.")
     return found

@@ -1,4 +1,4 @@
-"""How a clip network is made and trained: see `learn.recipes`."""
+"""Settings of a clip network and its training: see `learn.recipes`."""
 
 from __future__ import annotations
 
@@ -20,28 +20,24 @@ AUGMENTATION = ("horizontal_flip", "rotation", "translation", "scale", "shear", 
 
 @dataclass(frozen=True)
 class ClipRecipe(Recipe):
-    """What is read (`clipnets.inputs`), the network (`clipnets.network.ClipConfig`), then its training.
+    """Input (`clipnets.inputs`), network (`clipnets.network.ClipConfig`), then training.
 
-    n_networks          networks, each of which leaves out other people and all of which judge; 1: one, which leaves out
-                        the share `validation_fraction` of the people
-    freeze_backbone     the backbone stays as it was loaded
-    epochs              passes over the clips; training ends before, after `early_stopping_patience` epochs without a
-                        better score (0: never)
-    checkpoint          the epoch that answers best for the people left out, or the last
-    batch_size          clips at a time; `accumulate_steps` such batches make a step
-    frames_per_step     frames of a clip that a network which judges frame by frame sees in a pass, drawn anew (0: all)
-    learning_rate       of Adam, rising over `warmup_steps` and falling as a half cosine to nothing; times
+    n_networks          networks, each of which leaves out other people, and whose logits are averaged; 1: one, which
+                        leaves out the share `validation_fraction` of the people
+    early_stopping_patience  epochs without a better score before training ends (0: never)
+    checkpoint          the best epoch for the people left out, or the last
+    batch_size          clips; `accumulate_steps` batches make a step
+    frames_per_step     random frames per clip and pass, for networks that score each frame (0: all)
+    learning_rate       of AdamW, with linear warm-up over `warmup_steps` and cosine decay to 0; times
                         `backbone_lr_scale` for the backbone
-    weight_decay        decoupled (AdamW); biases and norms do not decay
-    ema_decay           how slowly the averaged weights follow, which are kept; 0 keeps the weights themselves
+    weight_decay        not for biases and norms
+    ema_decay           of the exponential moving average of the weights, which is the result; 0: no averaging
     loss                of `learn.losses.LOSSES`, with `gamma` and `alpha` where it has them
-    task_weighting      of the tasks genuine-or-posed and emotion, with `task_weights` where it is "fixed"
-    label_smoothing     share of a label that is spread over all answers
+    task_weighting      of authenticity and emotion, with `task_weights` where it is "fixed"
     horizontal_flip, rotation, translation, scale, shear, random_erasing   as in `expression.recipe`, the same for all
                         frames of a clip
-    augment_movement    points are seen as another take of the movement (`features.sequences.varied`), which rests
-                        before it begins for up to `rest` s
-    precision           of arithmetic in training: bfloat16 where the machine has it in hardware with "auto"
+    augment_movement    points are varied (`features.sequences.varied`), with up to `rest` s of rest before the movement
+    precision           of arithmetic in training; "auto" is bfloat16 where the hardware supports it
     """
 
     folder: ClassVar[str] = "clips"
@@ -103,12 +99,12 @@ class ClipRecipe(Recipe):
         super().__post_init__()
         least = 1 if self.by_frame else LEAST
         if self.frames < least and not (self.fps and not self.frames):
-            raise UsageError(f"This network needs {least} frames or more, found {self.frames}; or set fps.")
-        self.config(1)  # which refuses parts that do not go together
+            raise UsageError(f"This network needs {least} frames or more, found {self.frames}; raise it or set fps.")
+        self.config(1)  # raises for an invalid combination
 
     @property
     def by_frame(self) -> bool:
-        """Whether each frame is judged by itself."""
+        """Whether each frame is scored by itself."""
         return self.kind in ("frames", "context")
 
     @property
@@ -122,17 +118,17 @@ class ClipRecipe(Recipe):
 
     @property
     def schedule(self) -> Schedule:
-        """For `learn.loop.fit`; the learner lowers its rate by itself."""
+        """For `learn.loop.fit`; the learner decays its learning rate itself."""
         patience = self.early_stopping_patience
         return Schedule(self.epochs, early_stopping_patience=patience, seed=self.seed, keep=self.checkpoint)
 
     @property
     def augmentation(self) -> ExpressionRecipe:
-        """What `expression.augment.augmented` reads."""
+        """The settings of `expression.augment.augmented`."""
         return ExpressionRecipe(**{name: getattr(self, name) for name in AUGMENTATION})
 
     def config(self, emotions: int) -> ClipConfig:
-        """The network that this recipe asks for, for so many emotions."""
+        """The network of this recipe, with `emotions` classes of emotion."""
         own = {each.name for each in fields(ClipConfig)} & {each.name for each in fields(self)}
         return ClipConfig(
             **{name: getattr(self, name) for name in own},

@@ -1,7 +1,7 @@
-"""Train a clip network on your own people: follow faces, cut crops, learn, judge people left out, write a model folder.
+"""Train a clip network on your own clips: track faces, cut crops, train, score people left out, write a model folder.
 
-Tracks and crops are kept in the cache, for other networks as well. What is learnt is kept after every epoch in
-`.NAME.work` beside the model folder: killed at any moment, the same call goes on.
+Tracks and crops are cached, for other networks too. Checkpoints are in `.NAME.work` beside the model folder: after a
+kill, the same call resumes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from duchenne.training import data
 from duchenne.training import folder as folders
 from duchenne.training.data import TrainingData, cache_in
 from duchenne.training.work import working
-from duchenne.types import Json
+from duchenne.types import Json, readable
 
 if TYPE_CHECKING:
     from duchenne.clipnets.inputs import ClipReader
     from duchenne.clipnets.model import ClipModel
     from duchenne.clipnets.recipe import ClipRecipe
 
-_ENOUGH = 8  # people left out, of whom fewer calibrate nothing
-_TIMED = 32  # clips by which the speed of answering is told
+_ENOUGH = 8  # people left out, to calibrate on
+_TIMED = 32  # clips to measure the speed of prediction on
 
 
 def train(
@@ -49,14 +49,14 @@ def train(
     """Train on the clips of a manifest CSV (path, subject, emotion, label) and write a model folder; returns its card.
 
     recipe   one, or its name, or a TOML (`clipnets.recipe`)
-    weights  published weights of the trunk, or an expression model, to start from (`clipnets.published`)
-    workers  threads that read crops ahead of the network
-    jobs     processes that follow faces and cut crops
-    cache    a folder for tracks and crops, in place of the cache that every command shares; it holds faces of people
-    resume    False throws away the beginning of an earlier training
+    weights  published weights of the backbone, or an expression model, to start from (`clipnets.published`)
+    workers  threads that prefetch crops
+    jobs     processes that track faces and cut crops
+    cache    a folder for tracks and crops instead of the shared cache; it holds faces of people
+    resume   False discards an interrupted training
 
-    Clips that cannot be read are named and left out; InputError when too little is left, UsageError where the beginning
-    is of other clips or settings, `learn.loop.Diverged` where a loss is not finite.
+    Clips that cannot be read are listed and left out; InputError when too few are left, UsageError where an interrupted
+    training had other clips or settings, `learn.loop.Diverged` where a loss is not finite.
     """
     from duchenne.clipnets.model import ClipModel
     from duchenne.clipnets.published import published
@@ -64,7 +64,7 @@ def train(
     from duchenne.learn.optim import device_of
 
     chosen = recipe if isinstance(recipe, ClipRecipe) else ClipRecipe.read(recipe)
-    used = device_of(device)  # what is wrong is said before any work
+    used = device_of(device)  # errors before any work
     if weights is not None:
         published(weights, chosen)
     with working(out, log, resume=resume) as work:
@@ -86,7 +86,7 @@ def train(
             out,
             card,
             curves=model.curves,
-            figure=plots.learning(curves, ("loss, learnt from", "log loss, people left out")),
+            figure=plots.learning(curves, ("training loss", "log loss, people left out")),
             more=lambda part: folders.save_out_of_fold(part, p, dataset.truth, paired=None),
         )
 
@@ -94,63 +94,62 @@ def train(
 def _read(
     manifest: str | Path, reader: ClipReader, cache: str | Path | None, jobs: int, log: Log, tick: StepTick
 ) -> TrainingData:
-    """What is read of the clips that have a label; those that cannot be read are named."""
+    """The clips with a label that can be read; the others are logged."""
     dataset = data.read(manifest, (reader,), cache_in(cache), jobs=jobs, log=log, tick=tick)
-    there = np.array([item is not None for item in dataset.x], bool)
-    for clip, seen in zip(dataset.clips, there, strict=True):
-        if not seen:
-            log(f"left out: {clip.path} shows too few frames of a face.")
-    if not there.any():
-        raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
-    return dataset.of(there)
+    usable = readable(dataset.x)
+    for clip in (dataset.clips[i] for i in np.flatnonzero(~usable)):
+        log(f"left out: {clip.path} shows a face in too few frames.")
+    if not usable.any():
+        raise InputError(f"{manifest} has no clip with a label that could be read; add some.")
+    return dataset.of(usable)
 
 
 def _log_epochs(recipe: ClipRecipe, log: Log, tick: StepTick) -> Callable[[Json], None]:
-    tell = loop.log_epochs(recipe.epochs, log)
+    write = loop.log_epochs(recipe.epochs, log)
 
     def both(row: Json) -> None:
         number = int(row["network"] or 1)
-        tell({**row, "network": f"network {number} of {recipe.n_networks}" if row["network"] else ""})
-        tick("learning", (number - 1) * recipe.epochs + row["epoch"], recipe.n_networks * recipe.epochs)
+        write({**row, "network": f"network {number} of {recipe.n_networks}" if row["network"] else ""})
+        tick("training", (number - 1) * recipe.epochs + row["epoch"], recipe.n_networks * recipe.epochs)
 
     return both
 
 
 def _card(model: ClipModel, dataset: TrainingData, manifest: Path) -> Json:
-    """Facts, scores on clips whose answer was found without their person, and speed."""
+    """Facts, scores on clips of people left out, and speed."""
     p, r = model.out_of_fold, model.recipe
     assert p is not None
-    seen = np.isfinite(p)
-    judged = dataset.of(seen)
-    asked = len(np.unique(judged.people))
-    few = f"Only {asked} people calibrated it: its answers may be far too sure; add people, or leave out more of them."
+    known = np.isfinite(p)
+    scored = dataset.of(known)
+    people = len(np.unique(scored.people))
+    few = f"Calibrated on {people} people only: its probabilities may be overconfident; add people, or leave out more."
     if r.n_networks > 1:
-        protocol = "person-disjoint, each person judged by the network that left them out"
+        protocol = "person-disjoint, each person scored by the network that left them out"
     else:
-        protocol = f"{asked} people held back; the epoch that judges half of them was chosen by the other half"
+        protocol = f"{people} people held out; the epoch for half of them was chosen on the other half"
     some = dataset.x[:_TIMED]
     began = time.perf_counter()
     model.predict_table(some)
     speed = len(some) / (time.perf_counter() - began)
     start = model.facts.get("started_from")
-    mine = f"yours, as far as the terms of the clips in {manifest.name} go"
+    licence = f"yours, subject to the terms of the clips in {manifest.name}"
     return {
         "title": f"clip network ({r.kind}, {r.backbone if r.inputs == 'crops' else 'points'})",
         **model.facts,
         "data": manifest.name,
         "input": input_of(r.reader),
         "protocol": protocol,
-        "judged": int(seen.sum()),
-        **folders.card_scores(p[seen], judged.truth, model.margin),
+        "judged": int(known.sum()),
+        **folders.card_scores(p[known], scored.truth, model.margin),
         "clips_per_second": round(speed, 2),
         "waited_for_clips": None if np.isnan(model.waited) else round(model.waited, 4),
-        "licence": mine if start is None else f"{mine}, and those of {start}, from which it started",
-        "limits": [*limits.CLIP_NETWORK, *([few] if asked < _ENOUGH else [])],
+        "licence": licence if start is None else f"{licence}, and of {start}, from which it started",
+        "limits": [*limits.CLIP_NETWORK, *([few] if people < _ENOUGH else [])],
     }
 
 
 def input_of(reader: ClipReader) -> str:
-    """What a network reads, in words: "20 frames 112×112 RGB"."""
+    """The input in words: "20 frames 112×112 RGB"."""
     how = f"{reader.frames} frames" if reader.frames else "frames"
     how += f" at {reader.fps:g} per second" if reader.fps else ""
     if reader.needs == "points":

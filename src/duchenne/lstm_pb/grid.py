@@ -96,15 +96,15 @@ class _Recurrence(torch.autograd.Function):
         layers, size = time_weight.shape[0], depth_weight.shape[0] // 4
         keep, learn = any(ctx.needs_input_grad), any(ctx.needs_input_grad[2:8])
 
-        def frames(kept: bool, *shape: int) -> Tensor:
-            """One entry per frame and one more; views of a single one where none is kept."""
-            made: Tensor = time_weight.new_empty(steps + 1 if kept else 1, *shape)
+        def frames(saved: bool, *shape: int) -> Tensor:
+            """One entry per frame and one more; views of a single one where none is saved."""
+            made: Tensor = time_weight.new_empty(steps + 1 if saved else 1, *shape)
             return made.expand(steps + 1, *shape)
 
         x = time_weight.new_empty(layers, steps + 1 if learn else 1, batch, 3 * size)
         xs = x.transpose(0, 1).expand(steps + 1, -1, -1, -1)
         contexts = frames(learn, batch, c.shape[0])
-        gates, bent = frames(keep, 2 * layers, batch, 4 * size), frames(keep, 2 * layers, batch, size)
+        gates, tanh_m = frames(keep, 2 * layers, batch, 4 * size), frames(keep, 2 * layers, batch, size)
         time_m, depth_m = frames(keep, layers, batch, size), frames(keep, layers + 1, batch, size)
         out = time_weight.new_empty(steps, batch, size)
         tops = out if beside is None else frames(keep and not through, batch, size)
@@ -115,7 +115,7 @@ class _Recurrence(torch.autograd.Function):
         below_rows, beside_rows = (None if v is None else v.transpose(1, 2) for v in (below, beside))
         old, new = xs[..., 2 * size :], xs[..., :size]
         views = [v.unbind() for v in (xs[..., size:], xs[..., : 2 * size], new, xs[..., size : 2 * size])]
-        views += [v.unbind() for v in (gates, bent, depth_m)]
+        views += [v.unbind() for v in (gates, tanh_m, depth_m)]
         memories = [v.unbind() for v in time_m.unbind()]
         for t in range(steps):
             to_time, to_depth, hidden, under, gate, slope, memory = (v[t].unbind() for v in views)
@@ -133,7 +133,7 @@ class _Recurrence(torch.autograd.Function):
             torch.mm(out[t] if through else top, context_out.T, out=contexts[t + 1])
         ctx.save_for_backward(time_weight, depth_weight, context_in, context_out)
         read = out if through or beside is None else tops[:steps]
-        ctx.kept = (x if learn else None, (gates, bent, time_m, depth_m), contexts, read.detach())
+        ctx.saved = (x if learn else None, (gates, tanh_m, time_m, depth_m), contexts, read.detach())
         ctx.about = (steps, batch, through)
         last = [v.mT.clone(memory_format=torch.contiguous_format) for v in (old[steps], time_m[steps], contexts[steps])]
         ctx.mark_non_differentiable(*last)
@@ -143,7 +143,7 @@ class _Recurrence(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Any, *_: Any) -> Any:
         time_weight, depth_weight, context_in, context_out = ctx.saved_tensors
-        x, kept, contexts, read = ctx.kept
+        x, saved, contexts, read = ctx.saved
         steps, batch, through = ctx.about
         layers, size = time_weight.shape[0], depth_weight.shape[0] // 4
         learn, made, grad = x is not None, grad.new_zeros, grad.transpose(1, 2)
@@ -164,7 +164,7 @@ class _Recurrence(torch.autograd.Function):
             for t in reversed(range(start, end)):
                 if (end - 1 - t) % few == 0:
                     low = max(start, t + 1 - few)
-                    _slopes(kept, low, z[:, low - start : t + 1 - start], slopes[:, : t + 1 - low])
+                    _slopes(saved, low, z[:, low - start : t + 1 - start], slopes[:, : t + 1 - low])
                 ups[t - start] = d_context
                 d_h = torch.addmm(grad[t], d_context, context_out)
                 if d_beside is not None:
@@ -172,7 +172,7 @@ class _Recurrence(torch.autograd.Function):
                 if not through:
                     d_h *= read[t] > 0
                 d_m = made(batch, size)
-                to, slope, gate = z[:, t - start].unbind(), slopes[:, t - low].unbind(), kept[0][t].unbind()
+                to, slope, gate = z[:, t - start].unbind(), slopes[:, t - low].unbind(), saved[0][t].unbind()
                 for k in reversed(range(layers)):
                     _back(to[2 * k + 1], slope[2 * k + 1], gate[2 * k + 1], d_h, d_m)
                     d_new, d_h = depth(to[2 * k + 1]).chunk(2, dim=1)
@@ -255,24 +255,24 @@ def _tanh(x: Tensor, out: Tensor) -> None:
         torch.add(_MINUS, torch.mul(x, 2, out=out).sigmoid_(), alpha=2, out=out)
 
 
-def _cell(y: Tensor, gate: Tensor, before: Tensor, memory: Tensor, bent: Tensor, hidden: Tensor) -> None:
-    """One LSTM step from the gates' inputs y (B, 4H): fills `gate` with i, f, o, g, and `memory`, its tanh `bent` and
+def _cell(y: Tensor, gate: Tensor, before: Tensor, memory: Tensor, tanh_m: Tensor, hidden: Tensor) -> None:
+    """One LSTM step from the gates' inputs y (B, 4H): fills `gate` with i, f, o, g, and `memory`, its tanh `tanh_m` and
     `hidden`, all (B, H)."""
     size = before.shape[1]
     torch.sigmoid(y, out=gate)
     i, f, o, g = gate.view(-1, 4, size).unbind(1)
     _tanh(y[:, 3 * size :], g)
     torch.mul(f, before, out=memory).addcmul_(i, g)
-    _tanh(memory, bent)
-    torch.mul(o, bent, out=hidden)
+    _tanh(memory, tanh_m)
+    torch.mul(o, tanh_m, out=hidden)
 
 
-def _slopes(kept: tuple[Tensor, ...], start: int, z: Tensor, slopes: Tensor) -> None:
+def _slopes(saved: tuple[Tensor, ...], start: int, z: Tensor, slopes: Tensor) -> None:
     """Derivatives for the frames from `start` on, of all LSTMs: into `z` (2L, T, B, 4H) of the memory (i, f, g) or the
-    hidden state (o) by the gates' inputs; into `slopes` (2L, T, B, H) of the hidden state by the memory. `kept`: gates,
-    tanh of the memories, memories of time and of depth."""
+    hidden state (o) by the gates' inputs; into `slopes` (2L, T, B, H) of the hidden state by the memory. `saved`:
+    gates, tanh of the memories, memories of time and of depth."""
     size, part = slopes.shape[-1], slice(start, start + z.shape[1])
-    gate, bent, time_m, depth_m = (v[part].transpose(0, 1) for v in kept)
+    gate, tanh_m, time_m, depth_m = (v[part].transpose(0, 1) for v in saved)
     s, to_g = gate[..., : 3 * size], z[..., 3 * size :]
     torch.addcmul(s, s, s, value=-1, out=z[..., : 3 * size])
     i, _, o, g = gate.chunk(4, dim=-1)
@@ -280,10 +280,10 @@ def _slopes(kept: tuple[Tensor, ...], start: int, z: Tensor, slopes: Tensor) -> 
     to_i *= g
     to_f[::2] *= time_m
     to_f[1::2] *= depth_m[:-1]
-    to_o *= bent
+    to_o *= tanh_m
     torch.mul(g, g, out=to_g)
     torch.addcmul(i, i, to_g, value=-1, out=to_g)
-    torch.mul(bent, bent, out=slopes)
+    torch.mul(tanh_m, tanh_m, out=slopes)
     torch.addcmul(o, o, slopes, value=-1, out=slopes)
 
 

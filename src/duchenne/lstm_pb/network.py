@@ -40,10 +40,6 @@ class LSTMPBConfig:
     num_layers: int = 4
     steepness: float = 1.0
 
-    def __post_init__(self) -> None:
-        if self.reading not in READINGS:
-            raise ValueError(f"There is no reading '{self.reading}'; choose one of: {', '.join(READINGS)}.")
-
 
 class LSTMPB(nn.Module):
     """x (B, T, inputs) in [-1, 1] and PB (B, pb) → predictions (B, T, inputs), where row t is of frame t + 1."""
@@ -84,10 +80,6 @@ class LSTMPB(nn.Module):
     def bias(self, pb: Tensor) -> Tensor:
         """The output of the PB nodes: in `rnnpb` the sigmoid of their internal value, else the value itself."""
         return torch.sigmoid(self.config.steepness * pb) if self.config.reading == "rnnpb" else pb
-
-    def start(self, batch: int) -> State:
-        """Zero state for a batch."""
-        return self.grid.start(1 if self.config.reading == "published-code" else batch)
 
     @torch.no_grad()
     def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:

@@ -69,7 +69,7 @@ def network(name: str, emotions: int = 6) -> Network:
         if c.kind == "volume"
         else (1, c.channels, c.image_size, c.image_size)
     )
-    each = sum(flops(trunk, shape) for trunk in net.trunks)
+    each = sum(flops(backbone, shape) for backbone in net.backbones)
     above = sum(
         p.numel() for key, p in net.named_parameters() if "weight" in key and not key.startswith(("trunk", "scene"))
     )

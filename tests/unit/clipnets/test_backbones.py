@@ -5,9 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from duchenne.clipnets.backbones import BACKBONES, CNN3D, LEAST, backbone, counted, flops, load_published
+from duchenne.clipnets.backbones import BACKBONES, CNN3D, LEAST, backbone, load_published
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
+from duchenne.learn.flops import counted, flops
 
 WIDTHS = {"vgg16": 512, "resnet50": 2048, "se-resnet50": 2048, "expression": 256, "cnn3d": 256, "resnet3d-18": 512}
 VOLUMES = ("cnn3d", "resnet3d-18")
@@ -36,7 +37,7 @@ def scrambled(net, seed=0):
     return net.eval()
 
 
-def test_the_smallest_picture_of_a_short_film_can_be_learnt_from():
+def test_the_smallest_image_of_a_short_clip_trains():
     """One clip of the four frames that a movement needs at least; a pixel less leaves norms a single number."""
     for name in ("cnn3d", "resnet3d-18"):
         net = backbone(name, 1).train()
@@ -126,7 +127,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_file_fits_name_by_name_but_for_its_classifier(name):
+def test_a_published_file_matches_except_for_its_classifier(name):
     shapes, count = PUBLISHED[name]
     counts = {k: torch.Size(v).numel() for k, v in shapes.items() if "running_" not in k and "num_batches" not in k}
     assert sum(counts.values()) == count  # the names and shapes above are the published network
@@ -138,17 +139,16 @@ def test_a_published_file_fits_name_by_name_but_for_its_classifier(name):
     assert sum(p.numel() for p in net.parameters()) == count - sum(counts[k] for k in above)
 
 
-def test_the_expression_networks_own_file_fits_but_for_its_head():
+def test_the_expression_networks_file_matches_except_for_its_head():
     whole = ExpressionCNN(ExpressionConfig(("a", "b"), per_image_standardization=True))
     shapes = {k: v.shape for k, v in whole.state_dict().items() if not k.startswith("head.")}
     assert {k: v.shape for k, v in meta("expression", 1).state_dict().items()} == shapes
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_says_what_it_is(name):
+def test_every_backbone_has_its_attributes(name):
     grey, rgb = meta(name, 1), meta(name)
     assert (rgb.width, rgb.volume, rgb.channels) == (WIDTHS[name], name in VOLUMES, 3)
-    assert rgb.side == {"expression": 48, "cnn3d": 112, "resnet3d-18": 112}.get(name, 224)
     first = next(iter(rgb.state_dict().values())).numel()
     assert sum(p.numel() for p in rgb.parameters()) - sum(p.numel() for p in grey.parameters()) == first * 2 // 3
     assert len(grey.mean) == len(grey.spread) == 1 and len(rgb.mean) == len(rgb.spread) == 3
@@ -163,7 +163,7 @@ def test_cnn3d_has_the_weights_of_its_four_layers():
 @pytest.mark.parametrize(
     ("name", "channels"), [("resnet18", 3), ("", 3), ("vgg16", 2), ("expression", 4), ("cnn3d", 0)]
 )
-def test_what_makes_no_backbone_is_refused_in_one_sentence(name, channels):
+def test_invalid_backbones_are_refused_in_one_sentence(name, channels):
     with pytest.raises(UsageError, match=r"found|choose one of"):
         backbone(name, channels)
 
@@ -255,7 +255,7 @@ class Plain:
 
 
 @torch.no_grad()
-def test_answers_are_those_of_plain_formulas(net):
+def test_features_equal_plain_formulas(net):
     x = pictures(net)
     before = x.clone()
     assert net.maps(x).flatten(2).shape[2] > 1 or net.least == 32  # of 40×47 pixels vgg16 leaves one
@@ -268,14 +268,14 @@ def test_answers_are_those_of_plain_formulas(net):
 
 @torch.no_grad()
 @pytest.mark.parametrize("net", VOLUMES, indirect=True)
-def test_of_films_the_order_counts_and_any_number_of_frames_goes(net):
+def test_clips_of_any_length_are_read_in_order(net):
     x = pictures(net, count=1, frames=8)
     assert (net(x) - net(x.flip(2))).abs().max() > 1e-3
     assert torch.isfinite(net(x[:, :, :1])).all()
 
 
 @torch.no_grad()
-def test_the_smallest_pictures_go_and_smaller_ones_are_refused_in_one_sentence(net):
+def test_the_smallest_images_go_and_smaller_ones_are_refused_in_one_sentence(net):
     size = (1, 3, *((2,) if net.volume else ()))
     assert net(torch.zeros(*size, net.least, net.least)).shape == (1, net.width)
     wrong = [torch.zeros(*size, net.least, net.least - 1), torch.zeros(1, 1, *size[2:], 64, 64), torch.zeros(3, 64, 64)]
@@ -305,7 +305,7 @@ def test_gradients_reach_every_weight_and_views_of_filters_find_their_relus(net)
 
 
 @pytest.mark.parametrize("name", ["expression", "cnn3d"])
-def test_the_same_seed_makes_the_same_net_that_learns_by_heart(name):
+def test_the_same_seed_makes_the_same_network_that_overfits(name):
     torch.manual_seed(3)
     net = backbone(name, 1)
     torch.manual_seed(3)
@@ -323,7 +323,7 @@ def test_the_same_seed_makes_the_same_net_that_learns_by_heart(name):
 
 
 @torch.no_grad()
-def test_a_new_residual_net_begins_as_its_skips_alone():
+def test_residual_blocks_start_as_identity():
     for name in ("resnet50", "se-resnet50", "resnet3d-18"):
         block = backbone(name, 1).layer1[1].eval()
         x = torch.rand(1, 64 if name == "resnet3d-18" else 256, *((2,) if name == "resnet3d-18" else ()), 3, 3)
@@ -340,7 +340,7 @@ def file_of(net):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_published_weights_are_taken_up_and_the_classifiers_named(old):
+def test_published_weights_load_and_the_classifiers_are_named(old):
     state = theirs = file_of(backbone("resnet3d-18"))
     if old:  # from several GPUs, before batches were counted, in half precision
         state = {f"module.{k}": v.half() if v.is_floating_point() else v for k, v in theirs.items()}
@@ -356,7 +356,7 @@ def test_published_weights_are_taken_up_and_the_classifiers_named(old):
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["cnn3d", "expression"])
 @pytest.mark.parametrize("ours", [1, 3])
-def test_a_net_of_other_channels_answers_to_grey_as_the_published_one(name, ours):
+def test_other_channels_give_the_published_output_for_grey_images(name, ours):
     theirs = scrambled(backbone(name, 4 - ours), seed=5)
     net = backbone(name, ours).eval()
     assert load_published(net, theirs.state_dict()) == []
@@ -366,12 +366,13 @@ def test_a_net_of_other_channels_answers_to_grey_as_the_published_one(name, ours
 
 
 @torch.no_grad()
-def test_the_expression_networks_weights_carry_its_features_over():
+def test_the_expression_networks_weights_give_its_features():
     whole = scrambled(ExpressionCNN(ExpressionConfig(("a", "b"), per_image_standardization=True)))
     net = backbone("expression", 1).eval()
     assert load_published(net, whole.state_dict()) == ["head.bias", "head.weight"]
     levels = torch.randint(0, 256, (3, 1, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    torch.testing.assert_close(net(net.normalised(levels)), whole.features(levels))
+    x = levels - levels.float().mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(net(x / x.square().mean((1, 2, 3), keepdim=True).sqrt()), whole.features(levels))
 
 
 FAULTS = {
@@ -380,8 +381,8 @@ FAULTS = {
         lambda s: {k: v for k, v in s.items() if "conv" not in k},
         r"'features.conv1.weight' \(and 3 more\)",
     ),
-    "else": (lambda s: s | {"fc.weight": torch.ones(2)}, "holds 'fc.weight', which has no place"),
-    "shape": (lambda s: s | {"features.norm1.bias": torch.ones(33)}, r"should be \(32,\), found \(33,\)"),
+    "else": (lambda s: s | {"fc.weight": torch.ones(2)}, "holds the unknown 'fc.weight'"),
+    "shape": (lambda s: s | {"features.norm1.bias": torch.ones(33)}, r"as \(32,\), found \(33,\)"),
     "filters": (lambda s: s | {"features.conv1.weight": torch.ones(32, 2, 3, 5, 5)}, r"found \(32, 2, 3, 5, 5\)"),
     "deeper": (lambda s: s | {"features.conv2.weight": torch.ones(64, 16, 3, 3, 3)}, r"found \(64, 16, 3, 3, 3\)"),
     "kind": (lambda s: s | {"features.norm1.bias": [0.0] * 32}, "found list"),
@@ -403,20 +404,11 @@ def test_other_weights_are_refused_in_one_sentence_and_nothing_is_loaded(fault):
 # --- levels, and the count of multiply-adds --------------------------------------------------------------------------
 
 
-def test_levels_are_normalised_as_published():
-    levels = torch.tensor([[0, 255], [51, 102]], dtype=torch.uint8)
-    rgb = meta("resnet50").normalised(levels.expand(4, 3, 2, 2))
-    assert rgb.shape == (4, 3, 2, 2) and rgb.dtype == torch.float32
-    assert float(rgb[0, 0, 1, 0]) == pytest.approx((0.2 - 0.485) / 0.229)
-    assert float(rgb[0, 2, 0, 1]) == pytest.approx((1 - 0.406) / 0.225)
-    grey = meta("vgg16", 1).normalised(levels.expand(1, 2, 2))
-    assert float(grey[0, 0, 0]) == pytest.approx(-((0.485 + 0.456 + 0.406) / 3) / ((0.229 + 0.224 + 0.225) / 3))
-    assert float(meta("resnet3d-18").normalised(levels.expand(3, 2, 2))[1, 0, 0]) == pytest.approx(-0.394666 / 0.22145)
-    own = meta("expression", 1).normalised(torch.stack([levels[None], levels[None] // 2]))
-    torch.testing.assert_close(own.mean((1, 2, 3)), torch.zeros(2), atol=1e-6, rtol=0)
-    torch.testing.assert_close(own.square().mean((1, 2, 3)), torch.ones(2))
-    flat = torch.full((1, 1, 4, 4), 77, dtype=torch.uint8)  # a picture without a face in it: no noise is blown up
-    assert meta("expression", 1).normalised(flat).abs().max() < 1e-3
+def test_levels_are_those_of_the_published_weights():
+    assert (meta("resnet50").mean, meta("resnet50").spread) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert meta("resnet3d-18").mean == (0.43216, 0.394666, 0.37645)
+    assert meta("vgg16", 1).mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
+    assert meta("vgg16", 1).spread == pytest.approx(((0.229 + 0.224 + 0.225) / 3,))
 
 
 @pytest.mark.parametrize(
@@ -427,13 +419,13 @@ def test_levels_are_normalised_as_published():
         ("resnet3d-18", (3, 16, 112, 112), 512 * 400, 40.70),
     ],
 )
-def test_multiply_adds_are_those_that_are_published(name, size, above, giga):
+def test_multiply_adds_equal_the_published(name, size, above, giga):
     net = meta(name)
     assert round((flops(net, (1, *size)) + above) / 1e9, 2) == giga
     assert flops(net, (3, *size)) == 3 * flops(net, (1, *size))
 
 
-def test_counting_leaves_a_net_as_it_is():
+def test_counting_does_not_change_a_network():
     net = CNN3D(1, widths=(2, 3, 4, 5))
     net.features[1].eval()
     modes, before = [m.training for m in net.modules()], {k: v.clone() for k, v in net.state_dict().items()}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from duchenne.clipnets.inputs import ClipReader, moments
+from duchenne.clipnets.inputs import ClipReader, even_frames
 from duchenne.datasets import simulate
 from duchenne.errors import InputError
 from duchenne.types import FaceTrack, Features
@@ -22,45 +22,45 @@ def pictures(n, side=16, channels=1):
 
 def test_frames_lie_evenly_in_seconds_whatever_the_rate():
     even = np.arange(101) / 100
-    assert moments(even, 5, 0).tolist() == [0, 25, 50, 75, 100]
+    assert even_frames(even, 5, 0).tolist() == [0, 25, 50, 75, 100]
     # the second half at a tenth of the rate: the same seconds, other numbers
     mixed = np.concatenate([np.arange(51) / 100, 0.6 + np.arange(5) / 10])
-    assert mixed[moments(mixed, 6, 0)].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert even[moments(even, 0, 10)].tolist() == pytest.approx(np.arange(11) / 10)
+    assert mixed[even_frames(mixed, 6, 0)].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert even[even_frames(even, 0, 10)].tolist() == pytest.approx(np.arange(11) / 10)
 
 
-def test_of_more_than_asked_the_middle_ones_are_read():
+def test_the_middle_frames_of_a_longer_clip_are_read():
     time = np.arange(101) / 100
-    found = time[moments(time, 5, 10)]
+    found = time[even_frames(time, 5, 10)]
     assert found.tolist() == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7])
 
 
 def test_a_short_clip_gives_each_frame_once():
-    assert moments(np.array([0.0, 0.04, 0.08]), 20, 0).tolist() == [0, 1, 2]
-    assert moments(np.array([0.5]), 20, 0).tolist() == [0]
-    assert moments(np.zeros(0), 20, 0).tolist() == []
+    assert even_frames(np.array([0.0, 0.04, 0.08]), 20, 0).tolist() == [0, 1, 2]
+    assert even_frames(np.array([0.5]), 20, 0).tolist() == [0]
+    assert even_frames(np.zeros(0), 20, 0).tolist() == []
 
 
-def test_what_lies_in_a_gap_is_left_out():
+def test_times_in_a_gap_are_left_out():
     time = np.concatenate([np.arange(26) / 25, 3 + np.arange(26) / 25])  # two seconds without a face
-    found = time[moments(time, 0, 5)]
+    found = time[even_frames(time, 0, 5)]
     assert not ((found > 1.21) & (found < 2.79)).any() and len(found) >= 10
 
 
 @pytest.mark.parametrize(("frames", "fps"), [(20, 0.0), (20, 12.5), (0, 12.5), (7, 25.0), (50, 30.0)])
-def test_the_frames_that_were_cut_are_all_read(frames, fps):
+def test_selecting_from_selected_frames_gives_all(frames, fps):
     rng = np.random.default_rng(1)
     for rate in (10, 24, 25, 30, 100):
         time = np.sort(np.arange(3 * rate) / rate + rng.uniform(-0.2, 0.2, 3 * rate) / rate)
-        rows = moments(time, frames, fps)
-        again = moments(time[rows], frames, fps)
+        rows = even_frames(time, frames, fps)
+        again = even_frames(time[rows], frames, fps)
         assert (np.diff(rows) > 0).all()
         # one at the end may be lost where a film's own rate is beside the asked one
         assert len(rows) - len(again) in ((0,) if not fps else (0, 1))
         assert again[: len(rows) - 1].tolist() == list(range(len(again[: len(rows) - 1])))
 
 
-def test_pictures_are_read_where_the_face_was_seen():
+def test_crops_are_read_where_the_face_was_seen():
     reader = ClipReader(frames=4, side=16, channels=1)
     x = reader.table([track_of(np.arange(9) / 8, pictures(9), unseen=(0, 8))])
     assert x[0].rows.tolist() == [1, 3, 5, 7] and len(x[0]) == 4
@@ -68,12 +68,12 @@ def test_pictures_are_read_where_the_face_was_seen():
     assert reader.rows(track_of(np.arange(9) / 8)).tolist() == [0, 3, 5, 8]
 
 
-def test_a_clip_with_too_little_to_see_is_none_and_wrong_pictures_are_refused():
+def test_too_short_a_clip_is_none_and_wrong_crops_are_refused():
     time = np.arange(9) / 8
     reader = ClipReader(frames=4, side=16, channels=1)
     assert reader.table([track_of(time, pictures(9), unseen=range(6))])[0] is None
     assert ClipReader(frames=4, side=16, channels=1, least=1).table([track_of(time[:1], pictures(1))])[0] is not None
-    for crops, said in ((None, "without pictures"), (pictures(9, 12), "expected uint8"), (pictures(9) * 1.0, "uint8")):
+    for crops, said in ((None, "has no crops"), (pictures(9, 12), "expected uint8"), (pictures(9) * 1.0, "uint8")):
         with pytest.raises(InputError, match=said):
             reader.table([track_of(time, crops)])
     with pytest.raises(InputError, match="row of a table"):
@@ -82,7 +82,7 @@ def test_a_clip_with_too_little_to_see_is_none_and_wrong_pictures_are_refused():
         ClipReader(frames=4, side=16, channels=1, scene=True).table([track_of(time, pictures(9))])
 
 
-def test_points_are_so_many_or_at_a_rate():
+def test_points_are_resampled_to_a_number_or_a_rate():
     track = simulate.track(simulate.POSED, 25.0, seed=1)
     sparse, rate, middle = (
         ClipReader("points", frames, fps, pose=True).table([track])[0]

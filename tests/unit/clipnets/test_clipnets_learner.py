@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from duchenne.clipnets.inputs import Pictures
+from duchenne.clipnets.inputs import FaceCrops
 from duchenne.clipnets.learner import ClipLearner, Objective, Task
 from duchenne.clipnets.loader import Loader
 from duchenne.clipnets.model import ClipModel
@@ -49,7 +49,7 @@ def points(n=12, t=9, seed=0):
 def crops(n=6):
     out = np.empty(n, object)
     for i, each in enumerate(np.random.default_rng(0).integers(0, 256, (n, 4, 16, 16, 1), np.uint8)):
-        out[i] = Pictures(each, np.arange(4 - i % 2))
+        out[i] = FaceCrops(each, np.arange(4 - i % 2))
     return out
 
 
@@ -86,12 +86,12 @@ def test_threads_read_the_same_as_none():
 
 
 @pytest.mark.parametrize("kind", ["lstm", "frames", "context"])
-def test_half_precision_says_about_the_same(kind):
+def test_bfloat16_gives_about_the_same(kind):
     size = 256 if kind == "frames" else CROPS.hidden_size
     recipe = replace(CROPS, kind=kind, hidden_size=size, dropout=0.0, horizontal_flip=False)
     x = crops()
     if kind == "context":
-        x = [Pictures(np.repeat(clip.crops, 2, axis=-1), clip.rows) for clip in x]
+        x = [FaceCrops(np.repeat(clip.crops, 2, axis=-1), clip.rows) for clip in x]
     losses = []
     for precision in ("float32", "bfloat16"):
         learner = ClipLearner(replace(recipe, precision=precision), task(x), 0)
@@ -121,20 +121,25 @@ def test_a_killed_training_ends_the_same(recipe, x, tmp_path):
     fit(again, recipe.schedule, tmp_path)
     for name, tensor in whole.state().items():
         assert torch.equal(tensor, again.state()[name]), name
-    np.testing.assert_array_equal(whole.unseen(people[held]), again.unseen(people[held]))
+    np.testing.assert_array_equal(whole.held_out_logits(people[held]), again.held_out_logits(people[held]))
 
 
-def test_nobody_is_answered_by_an_epoch_that_was_chosen_for_them():
+def test_nobody_chooses_their_own_epoch():
     learner = ClipLearner(replace(POINTS, epochs=1), task(points(), [0, 1, 2, 3]), 0)
     # of two epochs the first is right about a, the second about b; labels are 0 1 0 1
-    learner.heard = [np.array([-3.0, 3, 3, -3]), np.array([3.0, -3, -3, 3])]
+    learner.epoch_logits = [np.array([-3.0, 3, 3, -3]), np.array([3.0, -3, -3, 3])]
     people = np.array(["a", "a", "b", "b"])
-    assert learner.unseen(people).tolist() == [3, -3, 3, -3]  # each by the epoch that the other chose, wrong for both
+    assert learner.held_out_logits(people).tolist() == [
+        3,
+        -3,
+        3,
+        -3,
+    ]  # by the epoch that the others chose
     learner.recipe = replace(learner.recipe, checkpoint="last")
-    assert learner.unseen(people).tolist() == [3, -3, -3, 3]
+    assert learner.held_out_logits(people).tolist() == [3, -3, -3, 3]
 
 
-def test_a_training_goes_on_only_with_its_own_clips(tmp_path):
+def test_a_training_resumes_only_with_its_own_clips(tmp_path):
     x, y, people = points(), np.arange(12) % 2, np.array([f"p{i // 2}" for i in range(12)])
     recipe = replace(POINTS, n_networks=2)
     seen = []
@@ -150,7 +155,7 @@ def test_a_training_goes_on_only_with_its_own_clips(tmp_path):
     np.testing.assert_array_equal(again.predict_table(x), first.predict_table(x))
 
 
-def test_of_one_network_only_those_held_back_are_answered_out_of_fold():
+def test_one_network_predicts_only_held_out_people_out_of_fold():
     x, y, people = points(), np.arange(12) % 2, np.array([f"p{i // 2}" for i in range(12)])
     x[4] = None
     model = ClipModel(replace(POINTS, validation_fraction=0.5)).fit_table(x, y, people)
@@ -159,7 +164,7 @@ def test_of_one_network_only_those_held_back_are_answered_out_of_fold():
     assert model.reader.needs == "points" and model.emotions(x[:1]) == [{}]
 
 
-def test_the_objective_is_the_sum_of_its_tasks_and_leaves_out_what_has_no_name():
+def test_the_objective_is_the_sum_of_its_labelled_tasks():
     said = {"authenticity": torch.tensor([0.3, -1.0]), "emotion": torch.tensor([[0.2, 1.0], [3.0, -1.0]])}
     y, emotion = torch.tensor([1.0, 0.0]), torch.tensor([1, -1])
     both = cross_entropy(said["authenticity"], y) + cross_entropy(said["emotion"][:1], emotion[:1])
@@ -173,7 +178,7 @@ def test_the_objective_is_the_sum_of_its_tasks_and_leaves_out_what_has_no_name()
     torch.testing.assert_close(found, cross_entropy(classes["classes"][:1], torch.tensor([3])))
 
 
-def test_diverging_is_told():
+def test_divergence_is_raised():
     x, y, people = points(), np.arange(12) % 2, np.array([f"p{i // 2}" for i in range(12)])
     x[5] = x[5] * np.float32(np.nan)
     with pytest.raises(Diverged, match="diverged"):

@@ -26,7 +26,7 @@ def test_authenticity_and_emotion_are_the_sums_of_their_classes():
     torch.testing.assert_close(said["emotion"].softmax(1), p.sum(2))
 
 
-def test_a_clips_answer_is_the_mean_of_its_frames_that_are_there():
+def test_a_clips_logits_are_the_mean_of_its_real_frames():
     net = network(replace(CROPS, task="multi", emotions=2))
     x = torch.randint(0, 256, (2, 5, 1, 16, 16), dtype=torch.uint8)
     mask = ALL.clone()
@@ -45,10 +45,10 @@ def test_context_is_read_from_face_and_frame():
         other = x.clone()
         other[:, :, stream] = 255 - other[:, :, stream]
         assert (net(other, ALL)["authenticity"] - said).abs().max() > 1e-4
-    assert len(net.trunks) == 2 and net.trunks[0] is not net.trunks[1]
+    assert len(net.backbones) == 2 and net.backbones[0] is not net.backbones[1]
 
 
-def test_levels_of_its_own_make_a_picture_the_same_in_any_light():
+def test_per_image_standardization_removes_the_lighting():
     x = torch.rand(2, 5, 1, 16, 16) * 100
     told = network(replace(CROPS, per_image_standardization=True))
     torch.testing.assert_close(told.normalised(x), told.normalised(1.5 * x + 20), rtol=1e-4, atol=1e-4)
@@ -59,14 +59,14 @@ def test_levels_of_its_own_make_a_picture_the_same_in_any_light():
 
 
 @pytest.mark.parametrize("kind", ["lstm", "volume"])
-def test_against_its_own_mean_a_face_may_have_any_proportions(kind):
+def test_subtract_mean_removes_the_faces_proportions(kind):
     x, shift = torch.randn(2, 5, 3), torch.randn(2, 1, 3)
     said = [network(replace(POINTS, kind=kind, subtract_mean=own)) for own in (True, False)]
     near, far = ((net(x, ALL)["authenticity"] - net(x + shift, ALL)["authenticity"]).abs().max() for net in said)
     assert near < 1e-5 < 1e-3 < far
 
 
-def test_speed_is_what_has_changed_since_the_frame_before():
+def test_velocity_is_the_difference_to_the_frame_before():
     net = network(replace(POINTS, velocity=True))
     x = torch.arange(10.0).view(1, 5, 2).square().repeat(2, 1, 1)[..., :1].expand(2, 5, 3)
     found = net.moved(x, ALL)[0]
@@ -74,7 +74,7 @@ def test_speed_is_what_has_changed_since_the_frame_before():
     assert net.mean.shape == (6,)
 
 
-def test_an_lstm_may_read_backwards_and_be_heard_throughout():
+def test_bidirectional_and_pooling_change_the_output():
     x = torch.randn(2, 5, 3)
     x[1] = x[0].flip(0)
     for both, pool, width in ((False, "mean", 4), (True, "last", 8), (True, "mean", 8), (True, "mean+peak", 16)):
@@ -87,14 +87,13 @@ def test_an_lstm_may_read_backwards_and_be_heard_throughout():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kind": "tree"}, "kind must be one of"),
         ({"inputs": "crops", "backbone": "vgg17"}, "no backbone"),
         ({"inputs": "points", "kind": "context"}, "whole frame"),
-        ({"task": "multi"}, "needs emotions"),
+        ({"task": "multi"}, "at least one emotion"),
         ({"inputs": "crops", "kind": "lstm", "backbone": "cnn3d"}, "reads clips"),
-        ({"inputs": "crops", "kind": "volume", "backbone": "vgg16"}, "reads single pictures"),
+        ({"inputs": "crops", "kind": "volume", "backbone": "vgg16"}, "reads single images"),
     ],
 )
-def test_parts_that_do_not_go_together_are_refused(changes, said):
+def test_invalid_combinations_are_refused(changes, said):
     with pytest.raises(UsageError, match=said):
         ClipNet(replace(POINTS, **changes))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from duchenne.clipnets.learner import ClipLearner, Task, answers
+from duchenne.clipnets.learner import ClipLearner, Task, predict
 from duchenne.clipnets.network import ClipConfig, ClipNet
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.errors import InputError
@@ -37,7 +37,7 @@ def told(network, x, mask):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_answers_in_the_shapes_that_its_task_has(name):
+def test_outputs_have_the_shapes_of_the_task(name):
     recipe, network = clip_recipe_of(name), network_of(name)
     x = tensors_of(recipe, noise(recipe, np.random.default_rng(1), 3))
     said = told(network, x, torch.ones(3, FRAMES, dtype=torch.bool))
@@ -48,7 +48,7 @@ def test_it_answers_in_the_shapes_that_its_task_has(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_padding_changes_nothing_wherever_it_stands(name):
+def test_padding_anywhere_changes_nothing(name):
     recipe, network = clip_recipe_of(name), network_of(name)
     x = tensors_of(recipe, noise(recipe, np.random.default_rng(1), 2))
     alone = [told(network, x[i : i + 1, :n], torch.ones(1, n, dtype=torch.bool)) for i, n in ((0, FRAMES), (1, 2))]
@@ -65,7 +65,7 @@ def test_padding_changes_nothing_wherever_it_stands(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_learns_eight_clips_by_heart(name):
+def test_a_network_overfits_eight_clips(name):
     # VGG16 has no norms: faster, it dies
     rate = 1e-2 if name.startswith("points") else 1e-4 if name.startswith("vgg16") else 1e-3
     recipe = clip_recipe_of(name, epochs=100, learning_rate=rate, weight_decay=0.0)
@@ -73,7 +73,7 @@ def test_it_learns_eight_clips_by_heart(name):
     for epoch in range(100):
         list(learner.epoch(np.random.default_rng(epoch), 1.0))
         if epoch % 5 == 4:
-            said = answers(learner.kept, learner.loader, np.arange(8), recipe)
+            said = predict(learner.average, learner.loader, np.arange(8), recipe)
             right = (said["authenticity"] > 0) == learner.task.y
             if recipe.task != "authenticity":
                 right &= said["emotion"].argmax(1) == learner.task.emotion
@@ -114,7 +114,7 @@ def told_order(name, **changes):
     found = []
     for clips in (new, shuffled):
         learner.loader.x = list(table_of(recipe, clips))
-        found.append(answers(learner.kept, learner.loader, np.arange(32), recipe)["authenticity"])
+        found.append(predict(learner.average, learner.loader, np.arange(32), recipe)["authenticity"])
     return auc(found[0], truth), auc(found[1], truth), found
 
 
@@ -130,7 +130,7 @@ def test_a_temporal_network_reads_the_order_of_frames(name):
 
 
 @pytest.mark.parametrize("name", ["points-multi", "resnet50-single", "context"])
-def test_a_network_of_single_faces_cannot(name):
+def test_a_network_of_single_frames_ignores_the_order(name):
     changes = {} if name == "points-multi" else {"backbone": "expression", "channels": 1}
     right, _, found = told_order(name, epochs=10, learning_rate=2e-3, **changes)
     assert right < 0.8
@@ -151,7 +151,7 @@ def test_every_network_is_a_method_by_its_name():
 
 def test_a_clip_without_frames_or_of_another_size_is_refused():
     network = ClipNet(ClipConfig(inputs="points", width=4, hidden_size=4))
-    with pytest.raises(InputError, match="without a single frame"):
+    with pytest.raises(InputError, match="has no frames"):
         network(torch.zeros(1, 3, 80), torch.zeros(1, 3, dtype=torch.bool))
     with pytest.raises(InputError, match="frames of 80"):
         network(torch.zeros(1, 3, 86), torch.ones(1, 3, dtype=torch.bool))

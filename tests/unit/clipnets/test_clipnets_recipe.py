@@ -45,7 +45,7 @@ def test_a_shipped_recipe_makes_its_network(name):
         ({"trunk": 0.1}, "trunk is now backbone_lr_scale; rename it"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(settings, said):
+def test_invalid_settings_are_refused_in_a_sentence(settings, said):
     with pytest.raises(UsageError, match=said) as caught:
         ClipRecipe.of(settings, "my.toml")
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from duchenne.training.corpus import cache_in
 
 from conftest import BRIEF, RATE
 from duchenne import checkpoints, judging, pipeline, video
 from duchenne.clipnets import training
-from duchenne.clipnets.evidence import still
-from duchenne.clipnets.inputs import Pictures
+from duchenne.clipnets.evidence import held_still
+from duchenne.clipnets.inputs import FaceCrops
 from duchenne.clipnets.learner import ClipLearner, Task
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.clips import cache as clips_cache
@@ -35,7 +34,8 @@ from duchenne.learn.calibration import logit
 from duchenne.methods import inventory, names
 from duchenne.methods.stack import CombinedReader
 from duchenne.tabular.rows import Reader
-from duchenne.training import corpus as corpora
+from duchenne.training import data
+from duchenne.training.data import cache_in
 from duchenne.types import LABELS, Clip
 from makers import make_video
 
@@ -59,9 +59,9 @@ def quiet(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of 5 drawn people with a clip of each label, small and brief, and of a room without anybody."""
-    folder = tmp_path_factory.mktemp("films")
+    folder = tmp_path_factory.mktemp("videos")
     clips = []
     for i, person in enumerate(simulated.cast(5, 0)):
         for k, label in enumerate(LABELS):
@@ -72,7 +72,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shade = np.repeat(np.tile(np.linspace(40, 160, 160).astype(np.uint8), (120, 1))[..., None], 3, axis=2)
     room = make_video(folder / "room.mp4", [shade] * 5, rate=RATE)
     clips.append(Clip(str(room), "nobody", "happiness", "posed"))
-    return manifest.write(folder / "films.csv", clips)
+    return manifest.write(folder / "videos.csv", clips)
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +84,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cache(films: Path) -> Path:
+def cache(videos: Path) -> Path:
     """Where all trainings here keep what they read."""
-    return films.parent / "cache"
+    return videos.parent / "cache"
 
 
 @pytest.fixture(scope="module")
-def model(films: Path, tiny: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(videos: Path, tiny: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a trained model."""
     out = tmp_path_factory.mktemp("model") / "tiny"
     said: list[str] = []
-    training.train(films, out, tiny, device="cpu", cache=cache, log=said.append)
+    training.train(videos, out, tiny, device="cpu", cache=cache, log=said.append)
     (out.parent / "said.txt").write_text("\n".join(said))
     return out
 
@@ -102,11 +102,11 @@ def model(films: Path, tiny: Path, cache: Path, tmp_path_factory: pytest.TempPat
 # ---- training
 
 
-def test_a_training_writes_a_model_with_a_card_and_a_curve(model: Path, films: Path, cache: Path) -> None:
+def test_a_training_writes_a_model_with_a_card_and_a_curve(model: Path, videos: Path, cache: Path) -> None:
     card = json.loads((model / "card.json").read_text())
     assert (card["people"], card["clips"], card["genuine"], card["judged"]) == (5, 10, 5, 2)
-    assert card["data"] == films.name and card["input"] == "6 frames 24×24 grey"
-    assert "1 people held back" in card["protocol"] and "terms of the clips in films.csv" in card["licence"]
+    assert card["data"] == videos.name and card["input"] == "6 frames 24×24 grey"
+    assert "1 people held out" in card["protocol"] and "terms of the clips in videos.csv" in card["licence"]
     assert card["clips_per_second"] > 0 and 0 <= card["waited_for_clips"] <= 1
     assert judging.load_model(model).card["reference"]["answers"] == {}  # two answers would tell of persons
     (curve,) = json.loads((model / "curve.json").read_text()).values()
@@ -114,20 +114,20 @@ def test_a_training_writes_a_model_with_a_card_and_a_curve(model: Path, films: P
     assert not model.with_name(".tiny.work").exists() and len(list(cache.glob("*.npy"))) == 10
 
 
-def test_what_cannot_be_read_is_named_and_who_lies_on_the_disk_is_said(model: Path, cache: Path) -> None:
+def test_unreadable_clips_and_the_cache_are_named(model: Path, cache: Path) -> None:
     said = (model.parent / "said.txt").read_text()
     assert "left out: " in said and "room.mp4 shows no face" in said
     assert "10 of 11 clips read, of 5 people" in said and f"kept in {cache}, people's faces among it" in said
-    assert "Only 1 people calibrated it: its answers may be far too sure" in said
+    assert "Calibrated on 1 people only: its probabilities may be overconfident" in said
     assert "epoch 2 of 2: loss " in said and ", people left out " in said
 
 
-def test_another_network_follows_nobody_again_and_cuts_only_what_is_new(
-    films: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_network_reuses_tracks_and_crops(
+    videos: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clips_cache, "read_faces", lambda *_, **__: pytest.fail("followed again"))
     before = set(cache.glob("*.npy"))
-    alone = manifest.write(tmp_path / "some.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
+    alone = manifest.write(tmp_path / "some.csv", [c for c in manifest.read(videos) if c.subject != "nobody"])
     other = ClipRecipe.read(tiny, hidden_size=4)
     training.train(alone, tmp_path / "m", other, device="cpu", cache=cache, log=quiet)
     assert set(cache.glob("*.npy")) == before  # of the same framing and moments
@@ -135,39 +135,39 @@ def test_another_network_follows_nobody_again_and_cuts_only_what_is_new(
     assert len(set(cache.glob("*.npy")) - before) == 10
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_model(
-    films: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path
+def test_a_killed_training_resumes_and_ends_with_the_same_model(
+    videos: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path
 ) -> None:
     def kill(stage: str, done: int, total: int) -> None:
-        if stage == "learning":
+        if stage == "training":
             raise KeyboardInterrupt
 
     out, said = tmp_path / "tiny", list[str]()
     with pytest.raises(KeyboardInterrupt):
-        training.train(films, out, tiny, device="cpu", cache=cache, log=quiet, tick=kill)
+        training.train(videos, out, tiny, device="cpu", cache=cache, log=quiet, tick=kill)
     assert not out.exists()
     with pytest.raises(UsageError, match="of other clips or settings"):
-        training.train(films, out, ClipRecipe.read(tiny, hidden_size=6), device="cpu", cache=cache, log=quiet)
-    training.train(films, out, tiny, device="cpu", cache=cache, log=said.append)
+        training.train(videos, out, ClipRecipe.read(tiny, hidden_size=6), device="cpu", cache=cache, log=quiet)
+    training.train(videos, out, tiny, device="cpu", cache=cache, log=said.append)
     assert any(line.startswith("going on with the training") for line in said)
     weights = "weights.safetensors"
     assert (out / weights).read_bytes() == (model / weights).read_bytes()
 
 
-def test_clips_may_be_read_by_several_processes(films: Path, tiny: Path, tmp_path: Path, model: Path) -> None:
-    clips, reader = manifest.read(films)[-2:], ClipRecipe.read(tiny).reader
+def test_clips_may_be_read_by_several_processes(videos: Path, tiny: Path, tmp_path: Path, model: Path) -> None:
+    clips, reader = manifest.read(videos)[-2:], ClipRecipe.read(tiny).reader
     said = list[str]()
     listed = manifest.write(tmp_path / "two.csv", clips)
 
     def read(jobs: int) -> Any:
-        return corpora.read(listed, (reader,), cache_in(tmp_path / str(jobs)), jobs=jobs, log=said.append).x
+        return data.read(listed, (reader,), cache_in(tmp_path / str(jobs)), jobs=jobs, log=said.append).x
 
     (face,), (same,) = read(2), read(1)
     np.testing.assert_array_equal(face.at(np.arange(6)), same.at(np.arange(6)))
     assert sum("room.mp4 shows no face" in line for line in said) == 2
 
 
-def test_what_is_wrong_is_said_before_any_clip_is_read(films: Path, tiny: Path, tmp_path: Path) -> None:
+def test_errors_are_raised_before_any_clip_is_read(videos: Path, tiny: Path, tmp_path: Path) -> None:
     def read(*_: Any) -> None:
         pytest.fail("a clip was read")
 
@@ -176,19 +176,19 @@ def test_what_is_wrong_is_said_before_any_clip_is_read(films: Path, tiny: Path, 
         ({"weights": tmp_path / "gone.pth"}, "There are no weights"),
     ):
         with pytest.raises((InputError, UsageError), match=says):
-            training.train(films, tmp_path / "m", tiny, log=quiet, tick=read, **options)  # type: ignore[arg-type]
+            training.train(videos, tmp_path / "m", tiny, log=quiet, tick=read, **options)  # type: ignore[arg-type]
     (tmp_path / "file").write_text("")
     with pytest.raises(Exception, match="is a file"):
-        training.train(films, tmp_path / "file" / "m", tiny, log=quiet, tick=read)
+        training.train(videos, tmp_path / "file" / "m", tiny, log=quiet, tick=read)
 
 
-def test_nothing_to_train_on(films: Path, tiny: Path, tmp_path: Path) -> None:
-    room = manifest.write(tmp_path / "room.csv", manifest.read(films)[-1:])
+def test_a_manifest_without_usable_clips_is_refused(videos: Path, tiny: Path, tmp_path: Path) -> None:
+    room = manifest.write(tmp_path / "room.csv", manifest.read(videos)[-1:])
     with pytest.raises(InputError, match=r"room\.csv has no clip with a label that could be read"):
         training.train(room, tmp_path / "m", tiny, device="cpu", log=quiet)
 
 
-def test_a_network_of_points_learns_from_packed_tracks(tmp_path: Path) -> None:
+def test_a_network_of_points_trains_on_packed_tracks(tmp_path: Path) -> None:
     corpus = simulated.corpus(tmp_path / "c", people=5, clips=4, rate=25, seed=0)
     recipe = ClipRecipe.read("points-lstm", epochs=1, n_networks=2, width=8, hidden_size=8, fps=25.0, frames=250)
     card = training.train(corpus, tmp_path / "m", recipe, device="cpu", log=quiet)
@@ -201,11 +201,11 @@ def test_a_network_of_points_learns_from_packed_tracks(tmp_path: Path) -> None:
     assert {label: (said[label]["clips"], said[label]["people"]) for label in LABELS} == dict.fromkeys(LABELS, (10, 5))
 
 
-def test_films_are_learnt_alike_however_memory_was_left() -> None:
+def test_conv3d_training_does_not_depend_on_uninitialised_memory() -> None:
     """In bfloat16 on a CPU torch 2.13 reads memory that nobody wrote where 2 frames are left: gradients were NaN."""
     recipe = ClipRecipe.read("cnn3d", epochs=1, batch_size=4, image_size=32, frames=5)
     rng, found = np.random.default_rng(0), set()
-    clips = [Pictures(rng.integers(0, 256, (5, 32, 32, 3), np.uint8), np.arange(5)) for _ in range(6)]
+    clips = [FaceCrops(rng.integers(0, 256, (5, 32, 32, 3), np.uint8), np.arange(5)) for _ in range(6)]
     for _ in range(6):
         task = Task(clips, np.arange(6) % 2, np.full(6, -1), 0, np.array([4, 5]))
         learner = ClipLearner(recipe, task, 0, workers=0)
@@ -227,9 +227,9 @@ def test_every_network_has_its_command(duchenne: Callable[..., Any]) -> None:
 
 
 def test_training_by_command(
-    films: Path, tiny: Path, cache: Path, tmp_path: Path, duchenne: Callable[..., Any]
+    videos: Path, tiny: Path, cache: Path, tmp_path: Path, duchenne: Callable[..., Any]
 ) -> None:
-    words = ("--manifest", films, "--cache", cache, "--recipe", tiny, "--epochs", 1, "--device", "cpu")
+    words = ("--manifest", videos, "--cache", cache, "--recipe", tiny, "--epochs", 1, "--device", "cpu")
     said = duchenne("train", "expression-lstm", *words, "-o", tmp_path / "m", "--image-size", 24, "--frames", 5)
     assert said.code == 0, said.err
     assert "5 people, 10 clips; of 2 clips of people left out accuracy" in said.out
@@ -239,7 +239,7 @@ def test_training_by_command(
     assert wrong.code == 2 and "There is no backbone 'vgg99'" in wrong.sentence
 
 
-def test_networks_are_listed_with_what_they_cost(duchenne: Callable[..., Any]) -> None:
+def test_networks_are_listed_with_their_cost(duchenne: Callable[..., Any]) -> None:
     """Sizes against those that torch's own modules have, counted here; and what papers print of ResNet50."""
     said = duchenne("models", "list", "--networks")
     lines = {line.split()[0]: line for line in said.out.splitlines()}
@@ -251,8 +251,8 @@ def test_networks_are_listed_with_what_they_cost(duchenne: Callable[..., Any]) -
     assert found.weights == trunk + lstm + 256 + 1
     # 4.09 billion at 224 pixels with the classifier; at 112 a quarter and a little, as 7×7 maps become 4×4
     assert found.multiply_adds == pytest.approx(20 * (4.09e9 / 4 + 4 * 256 * (2048 + 256)), rel=0.07)
-    films = inventory.network("resnet3d-18")
-    assert films.weights == 33_371_472 - (512 * 400 + 400) + 513  # r3d_18 with a head of one answer
+    videos = inventory.network("resnet3d-18")
+    assert videos.weights == 33_371_472 - (512 * 400 + 400) + 513  # r3d_18 with a head of one answer
 
 
 def test_models_are_listed_with_size_speed_and_terms(model: Path, duchenne: Callable[..., Any]) -> None:
@@ -270,11 +270,9 @@ def test_models_are_listed_with_size_speed_and_terms(model: Path, duchenne: Call
 # ---- judging
 
 
-def test_a_verdict_is_what_the_network_says_of_what_it_was_taught_to_read(
-    model: Path, films: Path, cache: Path
-) -> None:
+def test_a_verdict_is_the_networks_prediction_for_the_clip(model: Path, videos: Path, cache: Path) -> None:
     """The same frames, cut alike, in training and in use."""
-    clip = manifest.read(films)[0]
+    clip = manifest.read(videos)[0]
     (found,) = pipeline.examine(clip.path, model=model)
     loaded = judging.load_model(model)
     assert loaded.borrows_descriptors
@@ -289,9 +287,9 @@ def test_a_verdict_is_what_the_network_says_of_what_it_was_taught_to_read(
     assert features == {f"The {name} quarter of the clip" for name in ("first", "second", "third", "last")}
 
 
-def test_evidence_is_what_the_answer_loses_when_a_quarter_stands_still(model: Path, films: Path, cache: Path) -> None:
+def test_evidence_is_the_loss_of_log_odds_with_a_quarter_held_still(model: Path, videos: Path, cache: Path) -> None:
     loaded: Any = checkpoints.load(model)[0]
-    x = loaded.table([clip_crops.read(manifest.read(films)[1], loaded.reader, cache_in(cache))])
+    x = loaded.table([clip_crops.read(manifest.read(videos)[1], loaded.reader, cache_in(cache))])
     z = float(logit(loaded.predict_table(x)[:, 1])[0])
     found = {item.descriptor: item for item in loaded.evidence(x)}
     held = {"clip.first": [2, 2, 2, 3, 4, 5], "clip.second": [0, 1, 1, 1, 4, 5], "clip.last": [0, 1, 2, 3, 4, 4]}
@@ -305,14 +303,14 @@ def test_evidence_is_what_the_answer_loses_when_a_quarter_stands_still(model: Pa
     one[0] = replace(x[0], rows=x[0].rows[:1])
     assert loaded.evidence(one) == ()
     points = np.arange(8.0)[:, None]
-    assert still(points, np.array([2, 3]))[:, 0].tolist() == [0, 1, 1, 1, 4, 5, 6, 7]
-    assert still(points, np.array([0, 1]))[:, 0].tolist() == [2, 2, 2, 3, 4, 5, 6, 7]
+    assert held_still(points, np.array([2, 3]))[:, 0].tolist() == [0, 1, 1, 1, 4, 5, 6, 7]
+    assert held_still(points, np.array([0, 1]))[:, 0].tolist() == [2, 2, 2, 3, 4, 5, 6, 7]
 
 
 def test_analyze_by_command_writes_everything(
-    model: Path, films: Path, tmp_path: Path, duchenne: Callable[..., Any]
+    model: Path, videos: Path, tmp_path: Path, duchenne: Callable[..., Any]
 ) -> None:
-    clip = manifest.read(films)[0].path
+    clip = manifest.read(videos)[0].path
     said = duchenne("analyze", clip, "--model", model, "-o", tmp_path / "a", "--json", "--device", "cpu")
     assert said.code == 0, said.err
     assert json.loads(said.out)["device"] == "cpu"
@@ -321,8 +319,8 @@ def test_analyze_by_command_writes_everything(
     assert wrong.code == 2 and "There is no device 'tpu'" in wrong.sentence
 
 
-def test_part_of_a_clip_is_judged_by_its_own_frames(model: Path, films: Path) -> None:
-    clip = manifest.read(films)[0].path
+def test_a_part_of_a_clip_is_scored_by_its_own_frames(model: Path, videos: Path) -> None:
+    clip = manifest.read(videos)[0].path
     (part,) = pipeline.examine(clip, model=model, start=0.4, end=2.0)
     loaded: Any = judging.load_model(model).model
     track = load.read(Clip(clip, start=0.4, end=2.0))
@@ -343,19 +341,17 @@ def test_part_of_a_clip_is_judged_by_its_own_frames(model: Path, films: Path) ->
     ],
 )
 def test_every_kind_goes_from_videos_to_a_verdict(
-    name: str, changes: dict[str, Any], films: Path, cache: Path, model: Path, tmp_path: Path
+    name: str, changes: dict[str, Any], videos: Path, cache: Path, model: Path, tmp_path: Path
 ) -> None:
     recipe = ClipRecipe.read(name, epochs=1, batch_size=4, **changes)
-    card = training.train(films, tmp_path / "m", recipe, device="cpu", cache=cache, log=quiet)
+    card = training.train(videos, tmp_path / "m", recipe, device="cpu", cache=cache, log=quiet)
     assert card["clips"] == 10 and card["input"] == training.input_of(recipe.reader)
-    (found,) = pipeline.examine(manifest.read(films)[2].path, model=tmp_path / "m")
+    (found,) = pipeline.examine(manifest.read(videos)[2].path, model=tmp_path / "m")
     assert 0 <= found.p_raw <= 1 and "clip network 'm'" in " ".join(found.verdict.history)
     assert found.verdict.evidence
 
 
-def test_tracks_without_pictures_are_refused_by_a_model_of_pixels(
-    model: Path, tmp_path: Path, duchenne: Callable[..., Any]
-) -> None:
+def test_tracks_without_crops_are_refused(model: Path, tmp_path: Path, duchenne: Callable[..., Any]) -> None:
     simulated.corpus(tmp_path / "c", people=1, clips=2, rate=25, seed=0)
     said = duchenne("models", "apply", model, next((tmp_path / "c").glob("*.npz")))
     assert said.code == 1 and "reads pixels" in said.sentence and "duchenne analyze" in said.sentence
@@ -369,9 +365,9 @@ def test_tracks_without_pictures_are_refused_by_a_model_of_pixels(
 
 
 def test_networks_are_evaluated_on_videos_beside_other_methods(
-    films: Path, tiny: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    videos: Path, tiny: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
+    sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(videos) if c.subject != "nobody"])
     method, out = f"expression-lstm:{tiny}", tmp_path / "e"
     words = ("evaluate", "--manifest", sound, "-o", out, "-m", method, "-m", "boosting", "-m", f"as-is:{model}")
     monkeypatch.setenv("DUCHENNE_CACHE", str(tmp_path / "cache"))
@@ -391,9 +387,9 @@ def test_networks_are_evaluated_on_videos_beside_other_methods(
     assert answers[f"as-is:{model}", Path(first.path).name] == pytest.approx(p, abs=1e-4)
 
 
-def test_a_reader_made_of_several_gives_each_what_it_reads(films: Path, tiny: Path, cache: Path, model: Path) -> None:
+def test_a_combined_reader_gives_each_its_own_input(videos: Path, tiny: Path, cache: Path, model: Path) -> None:
     """As a stack of methods has it: descriptors of the whole track beside crops of a few frames."""
-    clip, picture = manifest.read(films)[0], ClipRecipe.read(tiny).reader
+    clip, picture = manifest.read(videos)[0], ClipRecipe.read(tiny).reader
     both = CombinedReader((Reader("dynamics"), picture))
     track = load.read(clip, cache_in(cache).read_faces)
     (row,) = table([clip], [track], both, cache_in(cache))
@@ -403,10 +399,10 @@ def test_a_reader_made_of_several_gives_each_what_it_reads(films: Path, tiny: Pa
     assert both.crop_readers == picture.crop_readers == (picture,)
 
 
-def test_a_stack_with_a_network_of_pixels_is_trained_kept_and_asked(
-    films: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any]
+def test_a_stack_with_a_network_of_pixels_trains_saves_and_predicts(
+    videos: Path, tiny: Path, cache: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any]
 ) -> None:
-    sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(films) if c.subject != "nobody"])
+    sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(videos) if c.subject != "nobody"])
     name, out = f"stack:linear-svm:movement+expression-lstm:{tiny}", tmp_path / "m"
     said = duchenne("train", "method", name, "--manifest", sound, "-o", out, "--cache", cache)
     assert said.code == 0 and "5 people, 10 clips" in said.out and f"kept in {cache}" in said.err
@@ -432,7 +428,9 @@ def simulated_tracks(folder: Path) -> Iterator[Path]:
     yield from (folder / "c").glob("*.npz")
 
 
-def test_a_packed_corpus_has_no_pictures_to_evaluate(tmp_path: Path, tiny: Path, duchenne: Callable[..., Any]) -> None:
+def test_packed_tracks_are_refused_by_networks_of_pixels(
+    tmp_path: Path, tiny: Path, duchenne: Callable[..., Any]
+) -> None:
     corpus = simulated.corpus(tmp_path / "c", people=4, clips=2, rate=25, seed=0)
     method = f"expression-lstm:{tiny}"
     said = duchenne("evaluate", "--manifest", corpus, "-o", tmp_path / "e", "-m", method, "--folds", 2)
@@ -444,7 +442,7 @@ def test_a_packed_corpus_has_no_pictures_to_evaluate(tmp_path: Path, tiny: Path,
 
 
 @pytest.mark.parametrize("name", ["sase_fe", "pedfe", "uva_nemo"])
-def test_experiments_on_videos_name_methods_and_layouts_that_there_are(
+def test_experiments_on_videos_name_existing_methods_and_layouts(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of files that are named as the corpora name theirs, and weights that are not looked into yet."""

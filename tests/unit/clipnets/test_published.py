@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from duchenne import checkpoints
 from duchenne.clipnets.backbones import backbone
-from duchenne.clipnets.inputs import Pictures
+from duchenne.clipnets.inputs import FaceCrops
 from duchenne.clipnets.learner import ClipLearner, Task
 from duchenne.clipnets.published import published
 from duchenne.clipnets.recipe import ClipRecipe
@@ -24,7 +24,7 @@ CROPS = ClipRecipe(backbone="resnet50", image_size=16, channels=1, frames=4, hid
 def task():
     """Six clips of noise."""
     clips = np.random.default_rng(0).integers(0, 256, (6, 4, 16, 16, 1), np.uint8)
-    x = [Pictures(clip, np.arange(4)) for clip in clips]
+    x = [FaceCrops(clip, np.arange(4)) for clip in clips]
     return Task(x, np.arange(6) % 2, np.full(6, -1), 0, np.zeros(0, int))
 
 
@@ -35,39 +35,39 @@ def weights():
     return backbone("resnet50").state_dict() | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
 
 
-def test_a_trunk_starts_from_published_weights_of_either_kind(weights, tmp_path):
+def test_a_backbone_starts_from_published_weights_of_either_format(weights, tmp_path):
     save_file(weights, str(tmp_path / "w.safetensors"))
     torch.save(weights, tmp_path / "w.pth")
     torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "wrapped.pt")
     for name in ("w.safetensors", "w.pth", "wrapped.pt"):
         learner = ClipLearner(CROPS, task(), 0, start=published(tmp_path / name, CROPS))
-        assert learner.passed_over == ["fc.bias", "fc.weight"]
-        torch.testing.assert_close(learner.network.trunk.layer4[0].conv2.weight, weights["layer4.0.conv2.weight"])
+        assert learner.skipped == ["fc.bias", "fc.weight"]
+        torch.testing.assert_close(learner.network.backbone.layer4[0].conv2.weight, weights["layer4.0.conv2.weight"])
         grey = weights["conv1.weight"].sum(1, keepdim=True)  # what answers to grey in all three channels
-        torch.testing.assert_close(learner.network.trunk.conv1.weight.detach(), grey)
-        levels = 255 * torch.tensor(learner.network.trunk.mean)  # those that the weights were learnt with
+        torch.testing.assert_close(learner.network.backbone.conv1.weight.detach(), grey)
+        levels = 255 * torch.tensor(learner.network.backbone.mean)  # those that the weights were learnt with
         torch.testing.assert_close(learner.network.mean, levels)
 
 
-def test_a_frozen_trunk_stays_as_it_was_loaded(weights, tmp_path):
+def test_a_frozen_backbone_stays_as_loaded(weights, tmp_path):
     torch.save(weights, tmp_path / "w.pth")
     recipe = replace(CROPS, freeze_backbone=True)
     learner = ClipLearner(recipe, task(), 0, start=published(tmp_path / "w.pth", recipe))
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
     list(learner.epoch(np.random.default_rng(0), 1.0))
     after = learner.network.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("trunk."))
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("backbone."))
     assert not torch.equal(after["lstm.weight_ih_l0"], before["lstm.weight_ih_l0"])
 
 
-def test_a_trunk_starts_from_our_expression_network(tmp_path):
+def test_a_backbone_starts_from_our_expression_network(tmp_path):
     recipe = ExpressionRecipe()
     network = ExpressionCNN(recipe.config(["anger", "fear"], [120.0], [60.0]))
     checkpoints.save(ExpressionModel(network, recipe), tmp_path / "mine", name="mine")
     ours = replace(CROPS, backbone="expression", per_image_standardization=True)
     learner = ClipLearner(ours, task(), 0, start=published(tmp_path / "mine", ours))
-    assert set(learner.passed_over) == {"head.bias", "head.weight"}
-    found = learner.network.trunk.trunk.stem.weight
+    assert set(learner.skipped) == {"head.bias", "head.weight"}
+    found = learner.network.backbone.trunk.stem.weight
     torch.testing.assert_close(found, network.trunk.stem.weight, rtol=1e-3, atol=1e-4)  # stored in half precision
 
 
@@ -76,7 +76,7 @@ class Evil:
         return (print, ("run",))
 
 
-def test_anything_else_is_refused_in_a_sentence(weights, tmp_path, capsys):
+def test_other_files_are_refused_in_a_sentence(weights, tmp_path, capsys):
     torch.save({"evil": Evil()}, tmp_path / "evil.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     (tmp_path / "cut.safetensors").write_bytes(b"\x08\0\0")

@@ -114,7 +114,7 @@ def test_the_mean_face_is_scaled_as_the_reader_scales():
     np.testing.assert_allclose(still[80:], 0, atol=1e-4)
 
 
-def test_of_frames_with_the_heads_curves_the_points_are_drawn():
+def test_frames_with_head_curves_are_drawn_by_their_points():
     model = learnt("solved", pose=True)
     network, start = model.networks[""], torch.from_numpy(neutral(model.reader))
     raw = network.generate(model.typical[""][:1], start[None, None], 10)[0]
@@ -125,7 +125,7 @@ def test_of_frames_with_the_heads_curves_the_points_are_drawn():
     np.testing.assert_allclose(move(model, "posed", 0.8).points, expected, atol=1e-9)
 
 
-def test_another_face_to_start_from(model):
+def test_a_seed_frame_is_where_generation_starts(model):
     seed = neutral(model.reader) * 0.9 + 0.02  # smaller and moved: in eye distances it is the same face
     points = move(model, "posed", 0.4, seed=seed).points
     np.testing.assert_allclose(points[0], move(model, "posed", 0.4).points[0], atol=1e-5)
@@ -146,7 +146,7 @@ def test_other_rates_pass_through_the_same_points():
     assert len(movement.at(1, 0.1).time) == 1
 
 
-def test_a_loop_that_diverges_says_so_in_a_sentence():
+def test_divergence_is_noted_in_a_sentence():
     model = learnt("rnnpb")
     network = model.networks[""]
     with torch.no_grad():  # every prediction is a frame of ones
@@ -165,7 +165,7 @@ def test_a_loop_that_diverges_says_so_in_a_sentence():
         move(model, "posed", 1.0)
 
 
-def test_emotions(model, apart):
+def test_each_emotion_has_its_network(model, apart):
     assert set(apart.networks) == {"happiness", "sadness"}
     for emotion, network in apart.networks.items():
         found, pb = move(apart, "posed", 0.4, emotion=emotion), apart.typical[emotion][0]
@@ -190,12 +190,12 @@ def test_emotions(model, apart):
         ({"mix": float("nan")}, "mix must lie between 0"),
     ],
 )
-def test_what_makes_no_sense(model, settings, sentence):
+def test_invalid_arguments_are_refused(model, settings, sentence):
     with pytest.raises(UsageError, match=sentence):
         move(model, **{"label": "posed", "seconds": 1.0, **settings})
 
 
-def test_a_model_that_was_never_fitted():
+def test_a_model_before_fit_is_refused():
     with pytest.raises(InputError, match="not been fitted"):
         move(PBModel(PBRecipe()), "posed", 1.0)
 
@@ -242,7 +242,7 @@ def test_curves_pass_through_every_point_and_stay_near():
     assert np.isfinite(sketch._through(np.zeros((4, 2)))).all()  # points that fall together
 
 
-def test_the_bar_fills_with_time_and_the_rest_stays():
+def test_only_the_progress_bar_changes_with_time():
     pictures = drawn(np.repeat(FACE, 5, axis=0))
     strip = round(0.16 * 240)
     blue = [(np.abs(p[strip - 1].astype(int) - [0, 114, 178]) < 30).all(axis=1).sum() for p in pictures]
@@ -252,7 +252,7 @@ def test_the_bar_fills_with_time_and_the_rest_stays():
     assert all((a == b).all() for a, b in zip(pictures, again, strict=True))
 
 
-def test_what_is_far_or_long_is_drawn_as_far_as_it_goes():
+def test_points_outside_and_long_titles_are_clipped():
     far = np.repeat(FACE, 2, axis=0)
     far[1] = far[1] * 40 + 1e6
     assert drawn(far, title="a very long title " * 20)[1].shape == drawn(FACE)[0].shape
@@ -278,13 +278,13 @@ def test_generate_writes_a_video_and_the_same_movement_as_a_table(duchenne, fold
     assert said.err.splitlines() == list(movement.notes)
 
 
-def test_at_the_model_s_own_rate_without_one(duchenne, folder, tmp_path):
+def test_the_default_rate_is_the_models(duchenne, folder, tmp_path):
     words = ("--label", "genuine", "--emotion", "sadness", "--seconds", 0.8)
     said = duchenne("generate", "-m", folder, *words, "-o", tmp_path / "a.mp4")
     assert "10 frames at 12.5 per second" in said.out
 
 
-def test_from_a_person_s_own_face(duchenne, folder, apart, smile, tmp_path):
+def test_a_seed_clip_gives_the_first_frame(duchenne, folder, apart, smile, tmp_path):
     from duchenne.clips import load
     from duchenne.types import Clip
 
@@ -323,7 +323,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(duchenne, folder, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_seed_clip_without_a_face(duchenne, folder, empty_room, tmp_path):
+def test_a_seed_clip_without_a_face_is_refused(duchenne, folder, empty_room, tmp_path):
     words = ("--label", "posed", "--emotion", "sadness", "--seconds", 1, "--seed-clip", empty_room)
     said = duchenne("generate", "-m", folder, *words, "-o", tmp_path / "out.mp4")
     assert "shows no face" in said.sentence and not list(tmp_path.iterdir())

@@ -122,13 +122,13 @@ def test_a_wide_grid_in_float32_equals_the_same_in_float64(batch, fixed, steps):
         assert float((a - b).abs().max()) < 1e-5 * float(b.abs().max())
 
 
-def test_a_state_carried_on_does_not_hold_the_frames_that_it_comes_from():
+def test_a_state_does_not_keep_its_frames_in_memory():
     _, state = grid()(None, None, steps=50, batch=1)
     assert all(s.untyped_storage().nbytes() == s.numel() * s.element_size() for s in state)
 
 
 @pytest.mark.parametrize("count", [10, 2**14])
-def test_tanh_is_tanh_however_it_is_taken(count):
+def test_both_ways_to_compute_tanh_agree(count):
     x = torch.linspace(-30, 30, count, dtype=torch.float64)
     out = torch.empty_like(x)
     grid_lstm._tanh(x, out)
@@ -137,7 +137,7 @@ def test_tanh_is_tanh_however_it_is_taken(count):
 
 @FED
 @THROUGH
-def test_pieces_with_their_state_carried_over_equal_the_whole(fed, through):
+def test_parts_with_carried_state_equal_the_whole(fed, through):
     net, (below, beside) = grid(), inputs(fed, 9)
     whole, end = net(below, beside, steps=9, batch=BATCH, through=through, state=some_state())
     pieces, state = [], some_state()
@@ -148,7 +148,7 @@ def test_pieces_with_their_state_carried_over_equal_the_whole(fed, through):
     assert_all_close([torch.cat(pieces), *state], [whole, *end])
 
 
-def test_no_gradient_flows_into_the_state_so_a_piece_is_learnt_by_itself():
+def test_no_gradient_flows_into_the_state():
     net, (below, beside) = grid(), inputs("both", 8)
     early = torch.autograd.grad
     state = tuple(s.requires_grad_(True) for s in some_state())
@@ -172,7 +172,7 @@ def test_the_given_state_is_not_written_to():
     assert_all_close(state, before, 0)
 
 
-def test_without_gradients_and_with_fixed_weights_the_answer_is_the_same():
+def test_the_output_is_the_same_without_gradients_and_with_fixed_weights():
     net, (below, beside) = grid(), inputs("both", 70)
     out, after = net(below, beside, steps=70, batch=BATCH)
     expected = torch.autograd.grad(out.sum(), (below, beside))

@@ -126,10 +126,10 @@ def test_batching_and_padding_change_nothing(reading):
 
 
 @EACH
-def test_pieces_of_a_sequence_equal_the_whole(reading):
+def test_parts_of_a_sequence_equal_the_whole(reading):
     net, x, pb = network(reading), torch.stack(clips(11, 11)), vectors(2)
     expected, _ = net(x, pb)
-    state, pieces = net.start(2), []
+    state, pieces = None, []
     for start, stop in ((0, 3), (3, 10), (10, 11)):
         out, state = net(x[:, start:stop], pb, state)
         pieces.append(out)
@@ -158,11 +158,6 @@ def test_the_papers_sizes_make_ten_million_weights():
     assert sum(weight.numel() for weight in rnnpb.parameters()) == expected - 1024  # from_x's bias serves all
 
 
-def test_an_unknown_reading_is_refused():
-    with pytest.raises(ValueError, match=r"no reading 'papers'.*paper, published-code, rnnpb"):
-        LSTMPBConfig("papers")
-
-
 # --- recognition ---------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +178,7 @@ def test_one_step_of_recognition_is_equations_1_and_2(reading, rate):
 
 
 @EACH
-def test_recognition_never_raises_the_error_and_comes_to_rest(reading):
+def test_recognition_never_raises_the_error_and_converges(reading):
     net, (x, mask) = network(reading), batch(clips(12, 7, 9))
     found, errors = recognise(net, x, mask, steps=150)
     assert (errors.diff(dim=0) <= 0).all()
@@ -195,7 +190,7 @@ def test_recognition_never_raises_the_error_and_comes_to_rest(reading):
     assert ((errors[-20] - errors[-1]) < 1e-3 * (errors[0] - errors[-1])).all()
 
 
-def test_a_step_that_is_far_too_long_is_taken_back():
+def test_a_step_that_is_too_long_is_undone():
     net, (x, mask) = network("paper"), batch(clips(12, 7))
     found, errors = recognise(net, x, mask, steps=60, learning_rate=1e4, momentum=0.9)
     assert (errors.diff(dim=0) <= 0).all() and torch.isfinite(found).all()
@@ -204,7 +199,7 @@ def test_a_step_that_is_far_too_long_is_taken_back():
 
 
 @INPUT_DRIVEN
-def test_recognition_leaves_the_weights_alone(reading):
+def test_recognition_changes_no_weight(reading):
     net, (x, mask) = network(reading), batch(clips(6, 4))
     net.out.requires_grad_(False)
     before = {name: (weight.clone(), weight.requires_grad) for name, weight in net.named_parameters()}
@@ -248,7 +243,7 @@ def learnt(request):
     return net.eval(), pb
 
 
-def test_recognition_recovers_the_pb_vectors_of_the_sequences_that_were_learnt(learnt):
+def test_recognition_recovers_the_pb_vectors_of_training_sequences(learnt):
     net, pb = learnt
     found, errors = recognise(net, movements(), whole(movements()), steps=60)
     assert (errors.diff(dim=0) <= 0).all()

@@ -53,7 +53,7 @@ EACH = [("solved", {}), *((name, {"augmented_copies": 2, **how}) for name in REA
 
 @pytest.mark.parametrize(("reading", "how"), EACH)
 @pytest.mark.parametrize("per_emotion", [False, True])
-def test_a_saved_model_answers_bit_for_bit_the_same(movements, tmp_path, reading, per_emotion, how):
+def test_a_saved_model_predicts_bit_for_bit_the_same(movements, tmp_path, reading, per_emotion, how):
     x, *_, emotions = movements
     asked = recipe(reading, per_emotion=per_emotion, **how)
     model = PBModel(asked).fit_table(*movements)
@@ -71,7 +71,7 @@ def test_a_saved_model_answers_bit_for_bit_the_same(movements, tmp_path, reading
     assert {f.suffix for f in (tmp_path / "m").iterdir()} <= {".json", ".safetensors"}
 
 
-def test_the_network_that_ships_takes_little_room(movements, tmp_path):
+def test_the_shipped_network_is_small(movements, tmp_path):
     shipped = PBRecipe.read("lstm-pb", epochs=1)
     assert (shipped.reading, shipped.inputs, shipped.n_networks) == ("solved", 86, 5)
     x, *rest = movements
@@ -212,7 +212,7 @@ BAG_DAMAGE = {
 
 
 @pytest.mark.parametrize("what", BAG_DAMAGE)
-def test_a_bag_that_was_tampered_with_is_refused_in_one_sentence(what, bag_folder):
+def test_a_changed_bag_is_refused_in_one_sentence(what, bag_folder):
     with_weights(bag_folder, BAG_DAMAGE[what])
     with pytest.raises(ModelError) as caught:
         checkpoints.load(bag_folder)
@@ -220,7 +220,7 @@ def test_a_bag_that_was_tampered_with_is_refused_in_one_sentence(what, bag_folde
     assert str(bag_folder) in said and "\n" not in said and said.endswith(".") and ". " not in said
 
 
-def test_a_bag_saved_anew_with_nothing_changed_is_taken(bag_folder, bag, movements):
+def test_an_unchanged_bag_saved_again_loads(bag_folder, bag, movements):
     with_weights(bag_folder, lambda tensors: tensors)
     loaded, _ = checkpoints.load(bag_folder)
     np.testing.assert_array_equal(loaded.predict_table(movements[0]), bag.predict_table(movements[0]))
@@ -232,7 +232,7 @@ def test_a_bag_saved_anew_with_nothing_changed_is_taken(bag_folder, bag, movemen
         checkpoints.load(bag_folder)
 
 
-def test_fewer_networks_than_were_asked_for_are_as_good_on_disk(movements, tmp_path):
+def test_a_bag_of_fewer_networks_than_requested_loads(movements, tmp_path):
     x, y, people, emotions = (each[:8] for each in movements)  # four people
     model = PBModel(recipe("solved", n_networks=6)).fit_table(x, y, people, emotions)
     loaded, _ = checkpoints.load(checkpoints.save(model, tmp_path / "m", name="m"))
@@ -242,7 +242,7 @@ def test_fewer_networks_than_were_asked_for_are_as_good_on_disk(movements, tmp_p
     assert loaded.vectors(x[:3]).shape == (3, 16)
 
 
-def test_weights_saved_anew_with_nothing_changed_are_taken(folder, fitted, movements):
+def test_unchanged_weights_saved_again_load(folder, fitted, movements):
     with_weights(folder, lambda tensors: tensors)  # so that the damage above is what is refused, not the saving
     loaded, _ = checkpoints.load(folder)
     np.testing.assert_array_equal(loaded.predict_table(movements[0]), fitted.predict_table(movements[0]))
@@ -259,7 +259,7 @@ def test_boosters_of_other_vectors_are_refused(movements, tmp_path):
         checkpoints.load(folders[0])
 
 
-def test_a_descriptor_model_is_told_from_an_lstm_pb(folder):
+def test_a_descriptor_model_is_not_an_lstm_pb(folder):
     assert checkpoints.load_as("smile", DescriptorModel)[0].family == "smile"
     with pytest.raises(ModelError, match="is a duchenne-lstm-pb model, expected duchenne-descriptors"):
         checkpoints.load_as(folder, DescriptorModel)
@@ -269,13 +269,13 @@ def test_a_descriptor_model_is_told_from_an_lstm_pb(folder):
 
 
 @pytest.mark.parametrize("name", PBRecipe.shipped())
-def test_a_shipped_recipe_is_read_whole(name):
+def test_every_key_of_a_shipped_recipe_is_read(name):
     told = tomllib.loads(PBRecipe.shipped()[name].read_text(encoding="utf-8"))
     found = PBRecipe.read(name)
     assert {key: list(v) if isinstance(v := getattr(found, key), tuple) else v for key in told} == told
 
 
-def test_the_papers_recipe_is_the_papers():
+def test_the_papers_recipe_has_the_papers_settings():
     """Section 2.3 and 2.4 of the paper."""
     r = PBRecipe.read("lstm-pb-paper")
     assert (r.reading, r.optimizer, r.learning_rate, r.epochs) == ("paper", "sgd", 0.01, 100)
@@ -284,7 +284,7 @@ def test_the_papers_recipe_is_the_papers():
     assert (r.classifier, r.n_estimators, r.momentum) == ("boosting", 5000, 0.0)
 
 
-def test_options_take_the_place_of_what_the_recipe_says():
+def test_options_override_the_recipe():
     base = PBRecipe.read("lstm-pb-paper")
     assert PBRecipe.read("lstm-pb-paper", hidden_size=16, seed=None, epochs=3) == replace(
         base, hidden_size=16, epochs=3
@@ -315,14 +315,14 @@ def test_options_take_the_place_of_what_the_recipe_says():
         ("fps = 25.0\njitter = [0.1, 0.1]", "jitter is read only where augmented_copies is above 1, found 1"),
     ],
 )
-def test_a_recipe_that_makes_no_sense_is_refused_in_one_sentence(tmp_path, text, words):
+def test_an_invalid_recipe_is_refused_in_one_sentence(tmp_path, text, words):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(UsageError, match=words) as caught:
         PBRecipe.read(tmp_path / "r.toml")
     assert "r.toml" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_recipe_that_is_none_is_refused(tmp_path):
+def test_a_file_that_is_not_a_recipe_is_refused(tmp_path):
     with pytest.raises(InputError, match="lstm-pb-paper"):
         PBRecipe.read("no-such-recipe")
     (tmp_path / "r.toml").write_bytes(b"\xff\xfe")
@@ -331,5 +331,5 @@ def test_a_recipe_that_is_none_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_what_is_read_can_be_written_in_a_recipe(reading):
+def test_a_recipe_sets_what_is_read(reading):
     assert PBRecipe.of(recipe(reading).stored(), "here") == recipe(reading)

@@ -114,7 +114,7 @@ def test_clips_of_one_name_and_stretches_of_one_file_are_kept_apart(duchenne, co
     assert [(row["start"], row["end"]) for row in table(tmp_path / "parts")] == [("", "1.2"), ("1.2", "")]
 
 
-def test_a_model_of_one_network_says_that_it_knows_no_emotion(duchenne, models, corpus, tmp_path):
+def test_a_model_of_one_network_notes_that_the_emotion_changes_nothing(duchenne, models, corpus, tmp_path):
     track = f"{corpus / 'tracks.npz'}#0"
     said = duchenne("pb", track, "-m", models["pooled"], "--emotion", "fear", "-o", tmp_path / "out")
     assert said.code == 0 and "one network for all emotions" in said.err
@@ -135,22 +135,20 @@ def test_a_model_of_one_network_says_that_it_knows_no_emotion(duchenne, models, 
         (("{corpus}/tracks.npz#0", "-m", "{emotions}", "--emotion", "fear"), 2, "found 'fear'"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
-    duchenne, corpus, models, tmp_path, words, code, wanted
-):
+def test_invalid_calls_are_one_sentence_and_write_nothing(duchenne, corpus, models, tmp_path, words, code, wanted):
     filled = [word.format(corpus=corpus, **models) for word in words]
     said = duchenne("pb", *filled, "-o", tmp_path / "out")
     assert wanted in said.sentence and said.code == code and not list(tmp_path.iterdir())
 
 
-def test_where_no_clip_can_be_read_each_is_named_and_nothing_written(duchenne, models, empty_room, tmp_path):
+def test_unreadable_clips_are_named_and_nothing_is_written(duchenne, models, empty_room, tmp_path):
     said = duchenne("pb", empty_room, "none.mp4", "-m", models["pooled"], "-o", tmp_path / "out")
     first, second, last = said.err.splitlines()
     assert said.code == 1 and "empty_room" in first and "none.mp4" in second and "None of 2 clips" in last
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_in_the_way_and_a_manifest_of_the_tables_name_stay(duchenne, corpus, models, tmp_path):
+def test_existing_files_are_not_overwritten(duchenne, corpus, models, tmp_path):
     (tmp_path / "file").write_text("mine")
     said = duchenne("pb", f"{corpus / 'tracks.npz'}#0", "-m", models["pooled"], "-o", tmp_path / "file")
     assert said.sentence and (tmp_path / "file").read_text() == "mine"

@@ -35,7 +35,7 @@ def vectors(net, x):
     return np.stack([first_step(net, torch.from_numpy(each)[None])[0].numpy() for each in x])
 
 
-def test_the_published_vector_is_of_the_first_two_frames_and_of_both():
+def test_the_published_vector_depends_on_both_of_the_first_two_frames():
     net, x, other = network("published-code"), clips(6, 9, 7), np.array([1, 2, 0])
     change = measured.swapped(x, other)
     assert [len(each) for each in change] == [9, 7, 6]
@@ -87,7 +87,7 @@ def test_what_a_ridge_regression_predicts_of_unseen_people():
     assert measured.predicted_share(x, rng.normal(size=(10, 2))[who], who) < 0.05
 
 
-def test_partners_are_somebody_else():
+def test_partners_are_other_people():
     who = np.array(["a", "a", "b", "c", "c", "c"])
     assert (who[measured.partners(who, np.random.default_rng(0))] != who).all()
 
@@ -102,7 +102,7 @@ def test_the_published_score_contains_chance():
     assert found["wilson"][0] < 0.5 and measured.rounded(found) == FOUND["published_score"]
 
 
-def test_the_page_says_what_the_json_says():
+def test_the_page_equals_the_json():
     page = measured.PAGE.read_text(encoding="utf-8")
     assert measured.table(FOUND) in page
     low, high = FOUND["published_score"]["wilson"]
@@ -110,7 +110,7 @@ def test_the_page_says_what_the_json_says():
 
 
 @pytest.mark.skipif("DUCHENNE_DATA" not in os.environ, reason="Set DUCHENNE_DATA to the folder with data/pedfe.")
-def test_on_real_clips_the_first_two_frames_alone_make_the_vector():
+def test_on_real_clips_the_vector_depends_on_the_first_two_frames_alone():
     data = measured.load()
     assert (len(data["x"]), len(np.unique(data["subject"]))) == (FOUND["clips"], FOUND["people"])
     some = np.arange(0, len(data["x"]), 40)

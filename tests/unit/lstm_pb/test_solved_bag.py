@@ -70,7 +70,7 @@ def model():
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_a_training_that_was_broken_off_ends_with_the_same_weights(tmp_path, epochs):
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path, epochs):
     whole, broken, again = learner(), learner(), learner()
     curve = fit(whole, TINY.schedule)
 
@@ -86,7 +86,7 @@ def test_a_training_that_was_broken_off_ends_with_the_same_weights(tmp_path, epo
     assert bits(again.state()) == bits(whole.state()) and again.step == whole.step == 3 * 4
 
 
-def test_the_kept_weights_are_a_running_average_of_all_steps():
+def test_the_averaged_weights_are_a_running_average_of_all_steps():
     it, rng = learner(recipe=replace(TINY, learning_rate=0.1)), np.random.default_rng(0)
     mean = {name: weight.detach().clone() for name, weight in it.network.named_parameters()}
     step = 0
@@ -107,7 +107,7 @@ def test_the_kept_weights_are_a_running_average_of_all_steps():
     assert it.score() == pytest.approx(1 - roc_auc_score(y[:4], logits(it.average, x[:4])))
 
 
-def test_what_is_held_out_changes_no_weight():
+def test_held_out_clips_change_no_weight():
     """Neither labels nor movements of the people left out; those of one that is learnt from do."""
     x, y, _ = waves()
 
@@ -125,7 +125,7 @@ def test_what_is_held_out_changes_no_weight():
     assert np.abs(held.logits(np.arange(4)) - plain.logits(np.arange(4))).max() > 1e-3  # but judged they are
 
 
-def test_learning_lowers_the_loss_and_its_last_epoch_is_kept():
+def test_training_lowers_the_loss_and_keeps_the_last_epoch():
     recipe = replace(TINY, epochs=12, dropout=0.0)
     it = learner(recipe=recipe)
     curve = fit(it, recipe.schedule)
@@ -137,7 +137,7 @@ def test_learning_lowers_the_loss_and_its_last_epoch_is_kept():
     )
 
 
-def test_a_rate_that_is_far_too_high_is_told_as_divergence():
+def test_a_learning_rate_that_is_too_high_diverges():
     """The weights are numbers still, but what they make of a clip is none."""
     recipe = replace(TINY, learning_rate=1e6, weight_decay=1e6, batch_size=100)
     with pytest.raises(Diverged, match=r"diverged in epoch \d: the loss is not finite; .* Lower the learning rate\.$"):
@@ -147,7 +147,7 @@ def test_a_rate_that_is_far_too_high_is_told_as_divergence():
 # --- the bag --------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_is_judged_by_a_network_that_knew_them(model):
+def test_out_of_fold_predictions_are_by_networks_of_other_people(model):
     x, y, who = waves()
     members = model.networks[""].members
     assert len(members) == 3 and list(model.curves) == ["1", "2", "3"]
@@ -167,7 +167,7 @@ def test_nobody_is_judged_by_a_network_that_knew_them(model):
     np.testing.assert_allclose(np.log(p / (1 - p)), model.slope * judged + model.intercept, atol=1e-4)
 
 
-def test_an_answer_is_the_mean_of_all_networks(model):
+def test_a_prediction_is_the_mean_of_all_networks(model):
     x, _, _ = waves(seed=5)
     each = np.array([logits(member, x) for member in model.networks[""].members])
     assert each.std(axis=0).min() > 1e-4
@@ -182,7 +182,7 @@ def test_an_answer_is_the_mean_of_all_networks(model):
     np.testing.assert_allclose(p, alone, atol=1e-5)
 
 
-def test_what_generation_starts_from_is_the_mean_pb_vector_of_each_label(model):
+def test_typical_vectors_are_the_mean_of_each_label(model):
     x, y, _ = waves()
     vectors = model.vectors(x)
     expected = [vectors[y == label].mean(axis=0) for label in (0, 1)]
@@ -197,7 +197,7 @@ def test_fewer_people_than_networks_make_fewer_networks():
     assert np.isfinite(model.out_of_fold).all() and model.typical[""].shape == (2, 12)
 
 
-def test_without_one_who_alone_shows_a_label_there_is_no_network():
+def test_a_fold_without_both_labels_has_no_network():
     x, _, who = waves(12)
     y = (who == "p2").astype(int) * (np.arange(12) % 2)
     model = PBModel(replace(TINY, n_networks=4, epochs=1)).fit_table(x, y, who)
@@ -305,7 +305,7 @@ def test_regions_are_those_of_the_forty_points():
 
 
 @pytest.mark.parametrize("pose", [True, False])
-def test_the_regions_contributions_are_what_the_model_adds_to_its_bias(posed, model, pose):
+def test_contributions_of_regions_and_the_bias_sum_to_the_log_odds(posed, model, pose):
     model, x = (posed[0], posed[0].table([posed[1]])) if pose else (model, waves(seed=5)[0][:1])
     items = model.evidence(x)
     names = [item.descriptor.removeprefix("lstm-pb.") for item in items]

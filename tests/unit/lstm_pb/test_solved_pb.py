@@ -110,7 +110,7 @@ def test_any_other_pb_predicts_worse_or_is_longer(seed):
     assert squares(net, x, np.zeros(CONFIG.pb_size)) > least
 
 
-def test_batching_padding_and_what_comes_after_the_end_change_nothing():
+def test_batching_padding_and_later_frames_change_nothing():
     net, sequences = network(dtype=torch.float32), clips(12, 5, 9, 2)
     x, mask = batch(sequences, torch.float32)
     together, other = net(x, mask), x.clone()
@@ -164,7 +164,7 @@ def test_shares_and_the_bias_sum_to_the_log_odds():
     assert expected.std() > 1e-2
 
 
-def test_a_share_is_of_the_movement_at_its_place():
+def test_a_share_follows_the_movement_at_its_frame_and_point():
     """PB is linear in how far each part goes: a movement in one coordinate, which nothing expects, is told there."""
     net = network(parts=CONFIG.inputs)
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_a_share_is_of_the_movement_at_its_place():
     assert not shares.any()
 
 
-def test_dropout_is_for_learning_alone():
+def test_dropout_is_used_in_training_only():
     net, (x, mask) = network(), batch(clips(9, 6))
     torch.testing.assert_close(net(x, mask).pb, net(x, mask).pb, rtol=0, atol=0)
     net.train()
@@ -192,7 +192,7 @@ def test_dropout_is_for_learning_alone():
 # --- scales ---------------------------------------------------------------------------------------------------------
 
 
-def test_measure_finds_the_directions_and_sizes_of_movement():
+def test_measure_finds_directions_and_scales_of_movement():
     """Directions: the singular vectors of how far frames are from their clip's first (no mean is taken out)."""
     from sklearn.decomposition import TruncatedSVD
 
@@ -211,7 +211,7 @@ def test_measure_finds_the_directions_and_sizes_of_movement():
         np.testing.assert_allclose(np.sqrt(((values * mine) ** 2).mean()), 0.25, rtol=1e-4)
 
 
-def test_faces_that_do_not_move_leave_numbers():
+def test_still_faces_give_finite_numbers():
     net = SolvedPB(CONFIG)
     net.measure([np.ones((5, CONFIG.inputs))] * 2)
     found = net.eval()(torch.ones(1, 5, CONFIG.inputs), torch.ones(1, 5, dtype=torch.bool))
@@ -228,7 +228,7 @@ def step(net, x, p):
     return x[-1] + net.basis.numpy() @ (ahead / float(net.targets_scale[0]))
 
 
-def test_a_prediction_is_the_frame_that_the_solved_pb_makes_next():
+def test_predictions_equal_the_solved_pb_by_hand():
     net, sequences = network(), clips(10, 7)
     x, mask = batch(sequences)
     said, pb = net.predict(x, mask), net(x, mask).pb.detach()
