@@ -2,13 +2,17 @@
 
 _ALL = "hiring, schooling, policing, border control, insurance or medical"
 NOT_FOR = "Not for lie detection, hiring, schooling or policing."
+POSED = "Posed means told to act; it is not lying."
 #: One line below an answer in a terminal.
-BELOW = f"Posed means told to act; it is not lying. {NOT_FOR}"
+BELOW = f"{POSED} {NOT_FOR}"
+#: On every page.
+NOT_FOR_DECISIONS = f"Not for lie detection, {_ALL} decisions."
+AI_ACT = "The EU AI Act, Art. 5(1)(f), forbids inferring emotions at work and in education."
 #: With every verdict.
 VERDICT = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people. Posed means "
-    "told to act in a laboratory; it is not lying, and spontaneous means induced by film. Not for lie detection, "
-    f"{_ALL} decisions."
+    "told to act in a laboratory; it is not lying, and spontaneous means induced by film. "
+    f"{NOT_FOR_DECISIONS}"
 )
 #: With tables of results, in Markdown.
 TABLES = (
@@ -31,6 +35,6 @@ CLIP_NETWORK = (
 EXPRESSION_NETWORK = (
     "What a face shows is not what a person feels: the labels are what others saw in single pictures.",
     _CARD,
-    "The EU AI Act, Art. 5(1)(f), forbids inferring emotions at work and in education.",
+    AI_ACT,
     "Untested: people, cameras and light other than those of the pictures it was judged on.",
 )

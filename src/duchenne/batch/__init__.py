@@ -1,6 +1,4 @@
-"""A batch of clips: found, shared among workers, done once each whatever happens, and put in tables.
-
-What is done to one clip is `pipeline`'s; how processes are kept alive is `workers`'."""
+"""Processes a batch of clips: finds them, distributes them over workers, resumes after a kill, and writes tables."""
 
 from duchenne.batch.run import Meter, Summary, Task, analyze_task, extract_task, process
 

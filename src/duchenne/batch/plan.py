@@ -1,12 +1,12 @@
-"""Which clips a batch has: found in folders or listed by a manifest, in an order that is the same everywhere."""
+"""The clips of a batch, found in folders or listed in a manifest, in the same order on every machine."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,26 +14,30 @@ from duchenne.datasets import manifest as manifests
 from duchenne.errors import InputError, UsageError
 from duchenne.video import IMAGE_SUFFIXES, natural
 
-#: File endings that count as videos when a folder is searched; a file that is named itself may have any.
+#: File extensions of videos when a folder is searched; a file named by the user may have any.
 _VIDEO = """
     3g2 3gp asf avi divx dv f4v flv m2p m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg mts mxf nut ogm ogv qt rm rmvb
     ts vob webm wmv y4m
 """
 VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO.split())
-#: The folder in which a run keeps its state; a folder that holds one holds results and no clips.
+#: Folder of a run's state; a folder that contains it contains results, not clips.
 STATE = ".duchenne"
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_OURS = (".csv", ".json", ".parquet", ".html")  # what is written beside the clips' own results
-_LONGEST = 200  # bytes of a file name that leave room for what is added to it (most file systems end at 255)
+_RESERVED = (".csv", ".json", ".parquet", ".html")  # written beside the folders of clips
+_LONGEST = 200  # bytes of a file name, which leaves room for suffixes (most file systems allow 255)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One clip: `path` below the plan's root as the file system has it, `name` as a table can hold it.
+    """One clip.
 
-    `key` names its state, `place` (below the folder of results) what is made of it. `stamp` is size in bytes and
-    time of change in ns, None where there is no file. `start`, `end` in seconds; `rate` of a folder of images.
-    `listed`: subject, emotion and label as a manifest has them.
+    path    below the plan's root, as in the file system
+    name    the path as it is written in tables
+    key     identifies its recorded state
+    place   of its results, below the folder of results
+    stamp   size in bytes and modification time in ns; None if there is no file
+    rate    frames per second of a folder of images
+    listed  subject, emotion and label of the manifest
     """
 
     path: str
@@ -49,53 +53,51 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """All clips of a batch in their order, the folder that their paths begin at, and sentences about what was left."""
+    """The root folder, the clips of a batch in order, and notes on what was skipped."""
 
     root: Path
     items: list[Item]
     notes: list[str]
 
     def share(self, shard: tuple[int, int] | None) -> list[Item]:
-        """The clips of shard (i, n), i from 1: every n-th; all without one."""
+        """Every n-th clip from the i-th on, of shard (i, n), i from 1; all clips if None."""
         return self.items if shard is None else self.items[shard[0] - 1 :: shard[1]]
 
 
 def find(sources: Sequence[str | Path], out: Path, manifest: Path | None = None) -> Plan:
-    """The clips of files and folders in natural order, or of a manifest in its own; InputError where there is none.
+    """The clips of files and folders in natural order, or of a manifest in its own; InputError if there are none.
 
-    Folders are searched with all below them, links followed once. Hidden files and folders of results are no clips.
+    Folders are searched recursively, following each link once. Hidden files and folders of results are skipped.
     """
     if bool(sources) == (manifest is not None):
-        raise UsageError("Give either video files and folders or --manifest, one of the two.")
+        raise UsageError("Give either video files and folders or --manifest, not both.")
     if manifest is not None:
-        return _checked(_listed(manifest), f"{manifest} lists no clip.")
-    places = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100  links and ".." stay as they are named
-    tops = [place if place.is_dir() else place.parent for place in places]
+        return _checked(_listed(manifest), f"{manifest} lists no clips.")
+    paths = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100  keeps links and ".."
+    tops = [path if path.is_dir() else path.parent for path in paths]
     root = Path(os.path.commonpath(tops))
     if any(_same(top, out) for top in {root, *tops}):
-        raise UsageError(f"{out} is the folder of clips itself; choose another folder for the results.")
-    paths: list[str] = []
+        raise UsageError(f"{out} is the folder of the clips; choose another folder for the results.")
     notes: list[str] = []
-    for place in places:
-        found = _search(place, notes) if place.is_dir() else [place]
-        paths += [os.path.relpath(file, root) for file in found]
-    paths = sorted(set(paths), key=lambda path: [natural(Path(part)) for part in Path(path).parts])
-    items = [_item(root, path) for path in paths]
-    named = ", ".join(map(str, sources[:3]))
-    return _checked(
-        Plan(root, items, notes), f"{named} holds no video; expected files such as .mp4, .mov, .avi or .mkv."
+    files = [file for path in paths for file in (_search(path, notes) if path.is_dir() else [path])]
+    relative = sorted(
+        {os.path.relpath(file, root) for file in files},
+        key=lambda path: [natural(Path(part)) for part in Path(path).parts],
     )
+    plan = Plan(root, [_item(root, path) for path in relative], notes)
+    names = ", ".join(map(str, sources[:3]))
+    return _checked(plan, f"{names} holds no video; expected files such as .mp4, .mov, .avi or .mkv.")
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether a folder holds images and no video, and so may be one clip."""
+    """Whether a folder contains images and no video, and so may be one clip."""
     endings = {entry.suffix.lower() for entry in folder.iterdir()}
     return bool(endings & IMAGE_SUFFIXES) and not _search(folder, [])
 
 
 def readable(text: str) -> str:
-    r"""`text` in one printable line: what is no text, as bytes of a file name may be, becomes \xe9, a new line \n."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode().replace("\\udc", "\\x"), text)
+    r"""`text` in one printable line: undecodable bytes of a file name become \xe9, a line break \n."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode().replace("\\udc", "\\x"), text)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -106,7 +108,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _search(top: Path, notes: list[str]) -> list[Path]:
-    """Videos below a folder. Linked folders come last and no folder twice, so that loops end and names stay."""
+    """Videos below a folder. Linked folders come last and no folder twice, so that cycles end and names are stable."""
     found: list[Path] = []
     waiting, links, known = deque([top]), deque[Path](), set[tuple[int, int]]()
     while waiting or links:
@@ -115,7 +117,7 @@ def _search(top: Path, notes: list[str]) -> list[Path]:
             state = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: natural(Path(entry.name)))
         except OSError as error:
-            notes.append(f"{readable(str(folder))} cannot be read ({error.strerror}), so its clips are left out.")
+            notes.append(f"{readable(str(folder))} cannot be read ({error.strerror}); its clips are left out.")
             continue
         if (state.st_dev, state.st_ino) in known or (folder / STATE).exists():
             continue
@@ -146,22 +148,22 @@ def _item(
     root: Path, path: str, start: float | None = None, end: float | None = None, rate: float | None = None
 ) -> Item:
     path = path.replace(os.sep, "/")
-    shown = readable(path.replace("\\", "\\\\"))
-    shown = f"./{shown}" if shown[0] in "=+-@" else shown  # the same path, and no formula in a spreadsheet
+    name = readable(path.replace("\\", "\\\\"))
+    name = f"./{name}" if name[0] in "=+-@" else name  # the same path, but not a formula in a spreadsheet
     key = hashlib.sha256(os.fsencode(path) + f"\0{start}\0{end}\0{rate}".encode()).hexdigest()[:32]
     try:
-        found = (root / path).stat()
-        stamp = (found.st_size, found.st_mtime_ns)
+        stat = (root / path).stat()
+        stamp = (stat.st_size, stat.st_mtime_ns)
     except (OSError, ValueError):
         stamp = None
-    return Item(path, shown, key, _place(path, key, start, end), stamp, start, end, rate)
+    return Item(path, name, key, _place(path, key, start, end), stamp, start, end, rate)
 
 
 def _place(path: str, key: str, start: float | None, end: float | None) -> str:
-    """Where results of a clip go: its own path, made safe from leading out of the folder and into its tables."""
+    """Where results of a clip go: its path, kept inside the folder of results and apart from its tables."""
     *folders, last = path.split("/")
-    folders = [f"{part}~" if part == ".." or part.endswith(_OURS) else part for part in folders]
-    last = f"{last}~" if last.endswith(_OURS) else last
+    folders = [f"{part}~" if part == ".." or part.endswith(_RESERVED) else part for part in folders]
+    last = f"{last}~" if last.endswith(_RESERVED) else last
     if start is not None or end is not None:
         last += f"@{start or 0.0}-{'' if end is None else end}"
     if len(os.fsencode(last)) > _LONGEST:
@@ -172,15 +174,6 @@ def _place(path: str, key: str, start: float | None, end: float | None) -> str:
 def _checked(plan: Plan, empty: str) -> Plan:
     if not plan.items:
         raise InputError(" ".join([empty, *plan.notes]))
-    if twice := _twice(item.place for item in plan.items):
-        raise InputError(f"Results of two clips would both lie at {readable(twice)}; rename one of the clips.")
+    if twice := next((place for place, n in Counter(item.place for item in plan.items).items() if n > 1), None):
+        raise InputError(f"The results of two clips have the same path {readable(twice)}; rename one of the clips.")
     return plan
-
-
-def _twice(names: Iterable[str]) -> str | None:
-    known: set[str] = set()
-    for name in names:
-        if name in known:
-            return name
-        known.add(name)
-    return None

@@ -1,9 +1,9 @@
-"""One run over many clips: what is left is done, what is done is recorded, and the tables are put together."""
+"""One run over many clips: processes the remaining clips, records each result, and writes the tables."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -17,84 +17,85 @@ from duchenne.batch.state import State, hold
 from duchenne.batch.work import ClipJob
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.registry import DETECTORS
+from duchenne.types import Json, JsonMap
 from duchenne.workers.pool import Pool, Runner
 from duchenne.workers.protocol import Job, Limits, Result, Work
 from duchenne.workers.resources import cores, share
 
-_CHAIN = ("av", "dlib-bin", "numpy", "opencv-contrib-python-headless")
-_JUDGES = ("safetensors", "scikit-learn", "scipy", "torch", "xgboost-cpu", "xgboost")
+_READING = ("av", "dlib-bin", "numpy", "opencv-contrib-python-headless")
+_MODELS = ("safetensors", "scikit-learn", "scipy", "torch", "xgboost-cpu", "xgboost")
 FORMATS = ("csv", "parquet")
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is done to every clip: `options` for the workers that do it, `settings` that its results depend on."""
+    """What is done with every clip: `options` for the workers, and the `settings` that determine the results."""
 
     kind: str
-    options: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    place: str = "{}"  # of a clip's results, below the folder of results
-    last: str = ""  # what of them, below `place`, is put there last
-    card: Mapping[str, Any] = field(default_factory=dict)  # of the model, for the page
+    options: JsonMap
+    settings: JsonMap
+    place: str = "{}"  # of a clip's results, below the output folder
+    last: str = ""  # the file below `place` that is written last
+    card: JsonMap = field(default_factory=dict)  # of the model, for the report
 
     @property
     def work(self) -> Work:
-        """What a worker needs to know of it."""
+        """The work of its workers."""
         return Work("duchenne.batch.work:load", "duchenne.batch.work:run", {"task": self.kind, **self.options})
 
     @property
-    def agreed(self) -> dict[str, Any]:
-        """What must be the same for one folder of results."""
-        packages = _CHAIN if self.kind == "extract" else (*_CHAIN, *_JUDGES)
+    def fingerprint(self) -> Json:
+        """What must be equal for all results in one folder."""
+        packages = _READING if self.kind == "extract" else (*_READING, *_MODELS)
         return {"task": self.kind, "options": dict(self.settings), "versions": versions(packages)}
 
 
 @dataclass
 class Meter:
-    """How far a run is. Frames and seconds are of this run alone; bytes are those of the clips' files."""
+    """Progress of a run. Frames and seconds count this run only; bytes are file sizes."""
 
     total: int
     done: int
     failed: int
     left: int  # bytes
     frames: int = 0
-    passed: int = 0  # bytes
-    began: float | None = None  # time of the first frame, as loading libraries says nothing of the speed
-    current: dict[int, int] = field(default_factory=dict)  # frames of the clips at work
+    processed: int = 0  # bytes
+    began: float | None = None  # time of the first frame, so that loading libraries does not count
+    current: dict[int, int] = field(default_factory=dict)  # job number → frames so far, of clips in progress
 
     @property
     def speed(self) -> float:
-        """Frames per second so far; 0 in the first half second, when it means nothing."""
-        return (self.frames + sum(self.current.values())) / spent if (spent := self._spent()) > 0.5 else 0.0
+        """Frames per second so far; 0 in the first half second."""
+        return (self.frames + sum(self.current.values())) / elapsed if (elapsed := self._elapsed()) > 0.5 else 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds that the remaining bytes take at the speed so far; None before the first clip is done."""
-        return self._spent() * self.left / self.passed if self.passed else None
+        """Seconds that the remaining bytes will take at the speed so far; None before the first clip is done."""
+        return self._elapsed() * self.left / self.processed if self.processed else None
 
     def progress(self, number: int, frames: int) -> None:
-        """A clip at work has come to that many frames."""
+        """A clip in progress has reached this number of frames."""
         self.began = self.began or time.monotonic()
         self.current[number] = frames
 
     def count(self, item: Item, result: Result) -> None:
-        """A clip is done, with its rows or its failure."""
+        """A clip has finished, with its rows or its failure."""
         self.began = self.began or time.monotonic()
         size = item.stamp[0] if item.stamp else 0
         seen = self.current.pop(result.number, 0)
         self.frames += result.value[0]["frames"] if result.value else seen
         self.done, self.failed = self.done + 1, self.failed + (result.failure is not None)
-        self.left, self.passed = self.left - size, self.passed + size
+        self.left, self.processed = self.left - size, self.processed + size
 
-    def _spent(self) -> float:
+    def _elapsed(self) -> float:
         return 0.0 if self.began is None else time.monotonic() - self.began
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run leaves: the summary of all clips, its share's failures, its own work, and notes for a person."""
+    """The summary of all clips, the failures of this shard, what this run processed, and notes."""
 
-    summary: dict[str, Any]
+    summary: Json
     failed: int
     clips: int
     frames: int
@@ -110,18 +111,14 @@ def extract_task(
     allow_truncated: bool = False,
     cache: bool = True,
 ) -> Task:
-    """Faces followed into tables of frames; UsageError for an unknown format or detector.
+    """Track faces and write a table of frames per clip; UsageError for an unknown format or detector.
 
-    With `cache`, what following a clip's faces gave is kept for the next time (see `clips.cache`).
+    With `cache`, face tracks are kept for later runs (see `clips.cache`).
     """
     if format not in FORMATS:
-        raise UsageError(f"There is no format '{format}'; choose one of: {', '.join(FORMATS)}.")
-    options = {
-        "format": format,
-        "all_faces": all_faces,
-        "detector": _detector(detector),
-        "allow_truncated": allow_truncated,
-    }
+        raise UsageError(f"Format '{format}' is not known; choose one of: {', '.join(FORMATS)}.")
+    DETECTORS.load(detector)
+    options = {"format": format, "all_faces": all_faces, "detector": detector, "allow_truncated": allow_truncated}
     if format == "parquet":
         io.check_parquet()
     return Task("extract", {"cache": cache, **options}, options, f"frames/{{}}.{format}")
@@ -139,32 +136,30 @@ def analyze_task(
     faces: bool = True,
     cache: bool = True,
 ) -> Task:
-    """Verdicts; the model is read once here, so that a damaged one is said before any work (ModelError, UsageError)."""
+    """Judge each clip. ModelError or UsageError for a model that cannot be loaded, before any clip is read."""
     from duchenne import checkpoints, judging
     from duchenne.types import ALL_EMOTIONS
 
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
+    DETECTORS.load(detector)
     loaded = judging.load_model(model)
     common = {
         "emotion": emotion,
         "all_faces": all_faces,
         "device": judging.resolve_device(device, loaded),
-        "detector": _detector(detector),
+        "detector": detector,
         "allow_truncated": allow_truncated,
         "report": report,
         "faces": faces,
     }
-    # the processes work in another folder
-    place = str(model) if str(model) in checkpoints.shipped() else str(Path(model).absolute())
-    about = {"id": loaded.about["id"], "sha256": loaded.about["sha256"]}
-    options = {"model": place, "cache": cache, **common}
-    card = {
-        **loaded.card,
-        "abstain_band": (0.5 - loaded.model.margin, 0.5 + loaded.model.margin),
-        "says": limits.VERDICT,
-    }
-    return Task("analyze", options, {"model": about, **common}, last="verdict.json", card=card)
+    # workers have another working directory
+    path = str(model) if str(model) in checkpoints.shipped() else str(Path(model).absolute())
+    identity = {"id": loaded.about["id"], "sha256": loaded.about["sha256"]}
+    options = {"model": path, "cache": cache, **common}
+    band = (0.5 - loaded.model.margin, 0.5 + loaded.model.margin)
+    card = {**loaded.card, "abstain_band": band, "says": limits.VERDICT}
+    return Task("analyze", options, {"model": identity, **common}, last="verdict.json", card=card)
 
 
 def process(
@@ -181,27 +176,27 @@ def process(
     runner: Runner | None = None,
     watch: Callable[[Meter], None] = lambda _: None,
 ) -> Summary:
-    """Do a task for every clip (see `plan.find`) that `out` does not hold yet, and write the tables.
+    """Run a task on every clip (see `plan.find`) that is not yet in `out`, and write the tables.
 
-    shard     (i, n): every n-th clip from the i-th on only, for n runs that share one folder
-    workers   processes, by default as many as there are cores; each may use `memory` GB (by default a fair share of
-              80 % of the machine's) and is ended after `stall` seconds without a sign of life
-    retry     clips that failed in an earlier run are done again
-    runner    does the jobs instead of processes on this machine
-    watch     called as the work goes on
+    shard     (i, n): only every n-th clip from the i-th on, for n runs that share one folder
+    workers   processes, by default one per core; each may use `memory` GB (by default an equal share of 80 % of the
+              machine's) and is killed after `stall` seconds without progress
+    retry     process clips again that failed in an earlier run
+    runner    runs the jobs instead of processes on this machine
+    watch     called with the progress
 
-    The same clips and task give the same bytes below `out`, `.duchenne` left out, in however many runs, shares and
-    processes. InputError without clips, UsageError where `out` belongs to something else, OutputError where it cannot
-    be written; then, as after a kill, the next run goes on.
+    The same clips and task give the same bytes below `out`, except in `.duchenne`, with any number of runs, shards and
+    workers. InputError without clips, UsageError if `out` holds other results, OutputError if it cannot be written; as
+    after a kill, the next run resumes.
     """
     began, out = time.monotonic(), Path(out).absolute()
     clips = plan.find(sources, out, manifest)
-    own, notes = clips.share(shard), list(clips.notes)
-    with hold(out, task.agreed, shard) as state:
+    shard_items, notes = clips.share(shard), list(clips.notes)
+    with hold(out, task.fingerprint, shard) as state:
         if gone := state.gone(clips.items):
-            notes.append(f"Clips of an earlier run that are not there any more: {gone}; they have left the tables.")
-        todo = [item for item in own if not _done(state, task, item, retry)]
-        meter = _meter(state, own, todo)
+            notes.append(f"{gone} clips of an earlier run no longer exist; they were removed from the tables.")
+        todo = [item for item in shard_items if not _done(state, task, item, retry)]
+        meter = _meter(state, shard_items, todo)
         if runner is None and todo:
             count = max(1, min(workers or cores(), len(todo)))
             limits = Limits(stall, int(memory * 1e9) if memory else share(count))
@@ -209,9 +204,9 @@ def process(
         try:
             if runner is not None and todo:
                 _work(runner, _jobs(task, clips, state, todo), todo, state, meter, watch)
-            summary = tables.assemble(clips, state, task.kind, task.agreed, task.card)
+            summary = tables.assemble(clips, state, task.kind, task.fingerprint, task.card)
         except KeyboardInterrupt:
-            tables.assemble(clips, state, task.kind, task.agreed, task.card)
+            tables.assemble(clips, state, task.kind, task.fingerprint, task.card)
             raise
         except DuchenneError as error:
             raise type(error)(str(error).replace(str(state.scratch), str(out))) from error
@@ -256,16 +251,11 @@ def _done(state: State, task: Task, item: Item, retry: bool) -> bool:
     return (state.out / task.place.format(item.place) / task.last).exists()
 
 
-def _meter(state: State, own: list[Item], todo: list[Item]) -> Meter:
-    waiting = {item.key for item in todo}
-    earlier = [state.read(item) or {} for item in own if item.key not in waiting]
+def _meter(state: State, items: list[Item], todo: list[Item]) -> Meter:
+    remaining = {item.key for item in todo}
+    earlier = [state.read(item) or {} for item in items if item.key not in remaining]
     left = sum(item.stamp[0] for item in todo if item.stamp)
-    return Meter(len(own), len(earlier), sum("failure" in found for found in earlier), left)
-
-
-def _detector(name: str) -> str:
-    DETECTORS.load(name)
-    return name
+    return Meter(len(items), len(earlier), sum("failure" in found for found in earlier), left)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -1,36 +1,37 @@
-"""What is done to one clip of a batch, in a worker (`workers.protocol.Work`)."""
+"""What a worker does with one clip of a batch (`workers.protocol.Work`)."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from duchenne import io
 from duchenne.batch.tables import publish
 from duchenne.errors import InputError, OutputError
 from duchenne.registry import DETECTORS, LANDMARKERS
+from duchenne.types import Json, JsonMap
 from duchenne.workers.protocol import Heartbeat
 
 if TYPE_CHECKING:
     from duchenne.clips.cache import Cache
     from duchenne.types import FaceTrack
 
-Options = Mapping[str, Any]
-Row = dict[str, Any]
+Options = JsonMap
+Row = Json
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 @dataclass(frozen=True)
 class ClipJob:
-    """One clip, as it travels between processes.
+    """One clip, as it is sent to a worker.
 
-    `path` is below `root`, and `name` is what tables call it; results go to `place` below `out`, and are made at the
-    same place below `scratch`.
+    `path` is below `root`, `name` is its name in tables; results are made at `place` below `scratch` and then moved to
+    `place` below `out`.
     """
 
     root: str
@@ -44,8 +45,8 @@ class ClipJob:
     rate: float | None = None
 
     @property
-    def made(self) -> Path:
-        """Where results are made before they are moved to their place."""
+    def unfinished(self) -> Path:
+        """Where results are made."""
         return Path(self.scratch) / self.place
 
     @property
@@ -55,7 +56,7 @@ class ClipJob:
 
 
 def load(options: Options, shared: bool) -> None:
-    """Load what a task's clips need once: code and models; `shared`: for workers that are forked from this process."""
+    """Load code and models; `shared`: for workers that are forked from this process."""
     if options["task"] == "analyze":
         from duchenne import judging
         from duchenne.expression import reading
@@ -66,17 +67,16 @@ def load(options: Options, shared: bool) -> None:
     else:
         from duchenne.clips import cache  # noqa: F401
         from duchenne.preprocess import clean  # noqa: F401
-    if shared:  # these stay loaded; a process that works alone waits for a clip that is not in the cache
-        for make in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):
-            make()
+    if shared:  # inherited by all forks; a single worker loads them for the first clip that is not cached
+        for part in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):
+            part()
 
 
-def run(options: Options, arguments: Mapping[str, Any], heartbeat: Heartbeat) -> list[Row]:
-    """Do a task with a clip, put its results in place, and return its rows, one per face; see `TASKS`.
+def run(options: Options, arguments: JsonMap, heartbeat: Heartbeat) -> list[Row]:
+    """Run a task on a clip, move its results into place, and return its rows, one per face; see `TASKS`.
 
-    What an earlier version of the clip left is removed first. The work runs in the folder of the clips, so that
-    results and sentences name clips as the tables do, wherever they lie. InputError where the clip is at fault,
-    OutputError where results cannot be written.
+    Earlier results of the clip are removed first. The working directory is the folder of the clips, so that results and
+    messages name clips as the tables do. InputError for errors of the clip, OutputError if results cannot be written.
     """
     job = ClipJob(**arguments)
     os.chdir(job.root)
@@ -86,15 +86,15 @@ def run(options: Options, arguments: Mapping[str, Any], heartbeat: Heartbeat) ->
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise OutputError(f"{job.out} takes no more ({error.strerror}); make space and start again.") from error
-    for made in sorted(job.made.iterdir()) if job.made.is_dir() else [job.made]:
-        publish(made, Path(job.out) / made.relative_to(job.scratch))
-    found: list[Row] = io.plain(rows)
-    return found
+        raise OutputError(f"{job.out} cannot be written to ({error.strerror}); free space and run again.") from error
+    for file in sorted(job.unfinished.iterdir()) if job.unfinished.is_dir() else [job.unfinished]:
+        publish(file, Path(job.out) / file.relative_to(job.scratch))
+    plain: list[Row] = io.plain(rows)
+    return plain
 
 
 def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:
-    """Follow the faces of a clip into a table of frames, `job.place`; InputError where none is seen."""
+    """Track the faces of a clip and write a table of frames to `job.place`; InputError if no face is found."""
     from duchenne.preprocess import clean
 
     gauges, frames = list[clean.Gauge](), 0
@@ -109,11 +109,11 @@ def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
         frames = done
         heartbeat(done)
 
-    chosen = {name: options[name] for name in ("detector", "all_faces", "allow_truncated")}
-    blocks = _cache(options).read_faces(job.path, **job.stretch, **chosen, on_frame=count)
-    end = io.write_frames(job.made, blocks, job.name, watch)
+    settings = {name: options[name] for name in ("detector", "all_faces", "allow_truncated")}
+    blocks = _cache(options).read_faces(job.path, **job.stretch, **settings, on_frame=count)
+    end = io.write_frames(job.unfinished, blocks, job.name, watch)
     if not any(gauge.seen_frames for gauge in gauges):
-        raise InputError(f"{job.path} shows no face: none was found in {frames} frames.")
+        raise InputError(f"{job.path} shows no face: none was found in {frames} frames; record it from the front.")
     width, height = end.frame_size
     return [
         {"face": face, "width": width, "height": height, **gauge.result(blur).to_row()}
@@ -123,19 +123,19 @@ def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
 
 
 def analyze_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:
-    """Judge a clip as `duchenne analyze` does, into the folder `job.place`; InputError where no face is seen."""
+    """Judge a clip as `duchenne analyze` does, into the folder `job.place`; InputError if no face is found."""
     from duchenne import judging, pipeline
 
-    wanted = ("model", "emotion", "all_faces", "device", "detector", "allow_truncated")
-    chosen: dict[str, Any] = {**job.stretch, **{name: options[name] for name in wanted}}
-    found = pipeline.examine(job.path, **chosen, on_frame=heartbeat, read=_cache(options).read_faces)
+    names = ("model", "emotion", "all_faces", "device", "detector", "allow_truncated")
+    settings: Json = {**job.stretch, **{name: options[name] for name in names}}
+    analyses = pipeline.examine(job.path, **settings, on_frame=heartbeat, read=_cache(options).read_faces)
     card = judging.load_model(options["model"]).card
     page, faces = options["report"], options["faces"]
-    pipeline.save(found, job.made, card, rate=job.rate, start=job.start, page=page, faces=faces, thumb=True)
-    return [each.verdict.to_row() for each in found]
+    pipeline.save(analyses, job.unfinished, card, rate=job.rate, start=job.start, page=page, faces=faces, thumb=True)
+    return [each.verdict.to_row() for each in analyses]
 
 
-#: Task → what does it with one clip.
+#: Task → function that runs it on one clip.
 TASKS: dict[str, Callable[[ClipJob, Options, Heartbeat], list[Row]]] = {
     "extract": extract_clip,
     "analyze": analyze_clip,

@@ -124,7 +124,7 @@ def _cluster(task: Task, address: str | None, slurm: int | None, stall: float, m
     if address and slurm:
         raise UsageError("--cluster and --slurm exclude each other: name a scheduler, or ask for SLURM jobs.")
     limits = Limits(stall, int(memory * 1e9)) if memory else Limits(stall)
-    return Cluster(task.work, task.agreed, limits, address=address, slurm=slurm)
+    return Cluster(task.work, task.fingerprint, limits, address=address, slurm=slurm)
 
 
 @contextmanager

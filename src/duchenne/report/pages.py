@@ -40,6 +40,6 @@ def policy(css: str, script: str, media: str = "img-src data:; media-src data: b
     return f"default-src 'none'; {media}; style-src {style}; script-src {code}; base-uri 'none'; form-action 'none'"
 
 
-def named(n: int, what: str = "report") -> str:
-    """What the page, or another file, of the n-th face of a clip is called, without its ending."""
+def file_name(n: int, what: str = "report") -> str:
+    """What the page, or another file, of the n-th face of a clip is named, without its extension."""
     return what if n == 0 else f"{what}-face{n}"

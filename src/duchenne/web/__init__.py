@@ -1,1 +1,1 @@
-"""The app: a page on this computer on which a person drops clips, reads verdicts and compares (`duchenne app`)."""
+"""The app: a local web page to judge and compare clips (`duchenne app`)."""

@@ -1,4 +1,4 @@
-"""Who may speak to the app: only a page that it served itself, under its own name, with the session's token."""
+"""Access control: only a page that the app served itself, under its own host name and with the session's token."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _READ = frozenset({"GET", "HEAD"})
-#: Of the page itself. Nothing outside it is asked for, nothing in it runs but its own files.
+#: Policy of the page itself: it loads and runs only files of this server.
 PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
     "connect-src 'self'; frame-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-#: Of a report, which is one file with everything in it: shown, but cut off from the app and from any network.
+#: Policy of a report, a self-contained file: sandboxed from the app, and without network access.
 REPORT = (
     "sandbox allow-scripts allow-downloads allow-modals allow-popups; default-src 'none'; "
     "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; media-src data: blob:; "
     "font-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
-_ALWAYS = {
+_HEADERS = {
     "cache-control": "no-store",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
@@ -34,9 +34,9 @@ _ALWAYS = {
 
 
 class Guard:
-    """Refuses in one sentence what is not the app's own page, and gives every answer its headers.
+    """Rejects requests that are not from the app's own page, and adds headers to every response.
 
-    `once` leads to the page a single time: what a browser is started with, all users of a computer can read.
+    `once` redirects to the page a single time: all users of a computer can read the arguments of a browser.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str, port: int) -> None:
@@ -54,39 +54,39 @@ class Guard:
         if scope["type"] != "http":
             return
 
-        async def answer(message: Message) -> None:
+        async def respond(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _ALWAYS.items():
+                for name, value in _HEADERS.items():
                     headers[name] = value
                 headers.setdefault("content-security-policy", PAGE)
             await send(message)
 
-        if scope["path"] == "/favicon.ico":  # browsers ask for it unasked
-            await Response(status_code=204)(scope, receive, answer)
+        if scope["path"] == "/favicon.ico":  # browsers request it by themselves
+            await Response(status_code=204)(scope, receive, respond)
             return
         headers = Headers(scope=scope)
-        if self.once and self._own(f"//{headers.get('host', '')}") and _leads(scope["path"], self.once):
+        if self.once and self._is_own(f"//{headers.get('host', '')}") and _has_token(scope["path"], self.once):
             self.once = None
-            await RedirectResponse(f"/{self.token}/", 303)(scope, receive, answer)
+            await RedirectResponse(f"/{self.token}/", 303)(scope, receive, respond)
             return
-        fault = self.fault(scope["method"], scope["path"], headers)
-        within = self.app if fault is None else PlainTextResponse(fault, 403)
-        await within(scope, receive, answer)
+        reason = self.rejection(scope["method"], scope["path"], headers)
+        app = self.app if reason is None else PlainTextResponse(reason, 403)
+        await app(scope, receive, respond)
 
-    def fault(self, method: str, path: str, headers: Headers) -> str | None:
-        """Why a request is refused, in one sentence."""
-        if not self._own(f"//{headers.get('host', '')}"):
-            return "This page answers only to the address that `duchenne app` printed; open that one."
-        if not _leads(path, self.token):
-            return "This address is not of this session; open the one that `duchenne app` printed."
+    def rejection(self, method: str, path: str, headers: Headers) -> str | None:
+        """Why a request is rejected, in one sentence; None if it is allowed."""
+        if not self._is_own(f"//{headers.get('host', '')}"):
+            return "This page is only served at the address that `duchenne app` printed; open that one."
+        if not _has_token(path, self.token):
+            return "This address belongs to another session; open the one that `duchenne app` printed."
         origin = headers.get("origin")
-        if method not in _READ and (origin is None or not origin.startswith("http://") or not self._own(origin)):
-            return "Only the app's own page may change anything."
+        if method not in _READ and (origin is None or not origin.startswith("http://") or not self._is_own(origin)):
+            return "Only the app's own page may make changes; open the address that `duchenne app` printed."
         return None
 
-    def _own(self, url: str) -> bool:
-        """Whether a URL names this server: a page of another name that leads here (DNS rebinding) does not."""
+    def _is_own(self, url: str) -> bool:
+        """Whether a URL names this server; another host name that resolves to it (DNS rebinding) does not."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or 80
@@ -95,7 +95,7 @@ class Guard:
         return port == self.port and (host in self.names or (self.any_address and _is_address(host)))
 
 
-def _leads(path: str, token: str) -> bool:
+def _has_token(path: str, token: str) -> bool:
     return hmac.compare_digest(path.removeprefix("/").partition("/")[0].encode(), token.encode())
 
 

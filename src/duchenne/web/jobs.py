@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,107 +15,116 @@ from duchenne.clips.cache import LIMIT, Cache
 from duchenne.expression import reading
 from duchenne.faces import follow
 from duchenne.io import Block, plain
+from duchenne.types import Json, JsonMap
 from duchenne.workers.protocol import Heartbeat
 
-_REASONS = 3
-_SHOWN = ["p_genuine", "label", "abstained", "reason", "emotion", "phases", "evidence", "quality", "frames", "duration"]
+_EVIDENCE = 3  # items that the page shows
+_KEYS = [
+    "p_genuine",
+    "label",
+    "abstained",
+    "reason",
+    "emotion",
+    "phases",
+    "evidence",
+    "quality",
+    "frames",
+    "duration",
+]
 
 
 class Progress:
-    """Counts frames; no more than before means that the next of the `passes` over a clip has begun."""
+    """Counts frames over several `passes` (stage, frames or None); a lower count starts the next pass."""
 
     def __init__(self, heartbeat: Heartbeat, passes: list[tuple[str, int | None]]) -> None:
         self.heartbeat, self.passes = heartbeat, passes
-        self.at, self.last = 0, -1
+        self.current, self.last = 0, -1
 
     def __call__(self, done: int) -> None:
         if done <= self.last:
-            self.at = min(self.at + 1, len(self.passes) - 1)
+            self.current = min(self.current + 1, len(self.passes) - 1)
         self.last = done
-        stage, total = self.passes[self.at]
+        stage, total = self.passes[self.current]
         if total is not None and done >= total:
             stage = "judging" if stage == "following" else "writing"
         self.report(stage)
 
     def report(self, stage: str) -> None:
-        """Send how far the work is."""
+        """Send the progress so far."""
         totals = [total or 0 for _, total in self.passes]
         known = all(totals)
-        done = max(self.last, 0) + (sum(totals[: self.at]) if known else 0)
+        done = max(self.last, 0) + (sum(totals[: self.current]) if known else 0)
         self.heartbeat(done, stage, max(sum(totals), done) if known else None)
 
 
-def judge(job: Mapping[str, Any], model: str, heartbeat: Heartbeat) -> dict[str, Any]:
-    """Judge a clip into `job["out"]` as `duchenne analyze` does, and return what the page shows of it."""
+def judge(job: JsonMap, model: str, heartbeat: Heartbeat) -> Json:
+    """Judge a clip as `duchenne analyze` does, write results to `job["out"]`, and return what the page shows."""
     clip = job["clips"][0]
     progress = Progress(heartbeat, [("following", _frames(clip["path"]))])
     progress.report("following")
-    found = pipeline.examine(
-        clip["path"], model=model, allow_truncated=job["allow_truncated"], on_frame=progress, read=_read
-    )
+    options = {"model": model, "allow_truncated": job["allow_truncated"], "read": _read}
+    analyses = pipeline.examine(clip["path"], on_frame=progress, **options)
     progress.report("writing")
-    named = [replace(each, verdict=replace(each.verdict, source=clip["name"])) for each in found]
+    analyses = [replace(each, verdict=replace(each.verdict, source=clip["name"])) for each in analyses]
     card = judging.load_model(model).card
-    pipeline.save(named, job["out"], card)
-    verdict = plain(named[0].verdict.to_dict())
-    verdict["evidence"] = verdict["evidence"][:_REASONS]
-    kept = {name: verdict[name] for name in _SHOWN}
+    pipeline.save(analyses, job["out"], card)
+    verdict = plain(analyses[0].verdict.to_dict())
+    verdict["evidence"] = verdict["evidence"][:_EVIDENCE]
     return {
-        **kept,
-        "row": plain(named[0].verdict.to_row()),
+        **{name: verdict[name] for name in _KEYS},
+        "row": plain(analyses[0].verdict.to_row()),
         "model": verdict["model"].get("id"),
         "band": card.get("abstain_band"),
         "accuracy": card.get("accuracy"),
     }
 
 
-def write_overlay(job: Mapping[str, Any], model: str, heartbeat: Heartbeat) -> dict[str, Any]:
-    """Write a clip with what was seen drawn in."""
-    path = job["clips"][0]["path"]
+def write_overlay(job: JsonMap, model: str, heartbeat: Heartbeat) -> Json:
+    """Write the overlay video of a clip."""
+    path, out = job["clips"][0]["path"], Path(job["out"]) / "overlay.mp4"
     total = _frames(path)
     progress = Progress(heartbeat, [("following", total), ("drawing", total)])
     progress.report("following")
-    out = Path(job["out"]) / "overlay.mp4"
     options = {"model": model, "allow_truncated": job["allow_truncated"], "read": _read}
     overlay.overlay(path, out, on_frame=progress, **options)
     return {"bytes": out.stat().st_size}
 
 
-def compare(job: Mapping[str, Any], model: str, heartbeat: Heartbeat) -> dict[str, Any]:
-    """Which of two clips of one person moves the more like a spontaneous expression."""
+def compare(job: JsonMap, model: str, heartbeat: Heartbeat) -> Json:
+    """Report which of two clips of one person moves more like a spontaneous expression."""
     paths = [clip["path"] for clip in job["clips"]]
     progress = Progress(heartbeat, [("following", _frames(path)) for path in paths])
     progress.report("following")
     options = {"model": model, "allow_truncated": job["allow_truncated"], "read": _read}
-    found = ranking.rank(*paths, on_frame=progress, **options)
-    said = plain(found.to_dict())
-    del said["clips"]
-    alone = [{"p_genuine": plain(each.p_raw), "label": each.verdict.label} for each in found.clips]
-    return {**said, "winner": found.winner, "alone": alone}
+    result = ranking.rank(*paths, on_frame=progress, **options)
+    facts = plain(result.to_dict())
+    del facts["clips"]
+    alone = [{"p_genuine": plain(each.p_raw), "label": each.verdict.label} for each in result.clips]
+    return {**facts, "winner": result.winner, "alone": alone}
 
 
 KINDS = {"judge": judge, "overlay": write_overlay, "compare": compare}
 
 
-def load(options: Mapping[str, Any], shared: bool) -> None:
-    """Load what the first clip would wait for: the models, detectors and landmarks included."""
+def load(options: JsonMap, shared: bool) -> None:
+    """Load models, detectors and landmarks before the first clip."""
     judging.load_model(options["model"])
     reading.load()
     follow([SimpleNamespace(time=0.0, grey=np.zeros((120, 160), np.uint8))])
 
 
-def run(options: Mapping[str, Any], job: Mapping[str, Any], heartbeat: Heartbeat) -> dict[str, Any]:
-    """Do one of `KINDS` with the clips of a job."""
+def run(options: JsonMap, job: JsonMap, heartbeat: Heartbeat) -> Json:
+    """Run one of `KINDS` on the clips of a job."""
     return KINDS[job["kind"]](job, options["model"], heartbeat)
 
 
 def _read(path: str | Path, *, on_frame: Callable[[int], None], **options: Any) -> Iterator[Block]:
-    """As `faces.reading.read_faces`; what it gave is kept in the clip's own folder, and goes with the clip."""
-    on_frame(0)  # what is kept is counted in strides, which may begin beyond the last clip's end
+    """As `faces.reading.read_faces`, cached in the folder of the clip and so deleted with it."""
+    on_frame(0)  # cached frames are counted in blocks, so the first count could exceed the last of the previous clip
     return Cache(Path(path).parent / "followed", LIMIT).read_faces(path, on_frame=on_frame, **options)
 
 
 def _frames(path: str) -> int | None:
-    """Frames that a file says it has."""
-    about = video.info(path)
-    return about.declared_frames or (round(about.rate * about.duration) if about.rate and about.duration else None)
+    """Frames that a file declares, or None."""
+    info = video.info(path)
+    return info.declared_frames or (round(info.rate * info.duration) if info.rate and info.duration else None)

@@ -1,4 +1,4 @@
-"""The app's server: the page, uploads that are streamed to disk, and what is made of them. Starlette on uvicorn."""
+"""The app's server: the page, uploads streamed to disk, and results. Starlette on uvicorn."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-import duchenne
+from duchenne import __version__, limits
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.web import guard
-from duchenne.web.session import Clip, Session, Task, suffix, tidy
+from duchenne.web.session import Clip, Session, Task, clean_name, suffix
 from duchenne.web.uploads import Uploads
 from duchenne.workers.protocol import Limits
 from duchenne.workers.resources import share
 
-#: What may be fetched of a clip, and as what.
+#: Files of a clip that may be fetched, with their media types.
 FILES = {
     "report.html": "text/html",
     "overlay.mp4": "video/mp4",
@@ -44,23 +44,23 @@ _STATIC = Path(__file__).parent / "static"
 
 @dataclass(frozen=True)
 class Settings:
-    """host and port to listen on (port 0: any that is free), the model's id or folder, and what a clip may cost: MB of
-    its file, seconds of work, GB of memory (None: as a batch's only worker)."""
+    """Address to listen on (port 0: any free one), id or folder of the model, and limits per clip: file size in MB,
+    seconds of work, GB of memory (None: that of a batch's only worker)."""
 
     host: str = "127.0.0.1"
     port: int = 8765
     model: str = "default"
-    most_mb: float = 500.0
-    most_seconds: float = 600.0
-    most_memory: float | None = None
+    max_mb: float = 500.0
+    max_seconds: float = 600.0
+    max_memory: float | None = None
 
 
 class Api:
-    """The answers. Every error is one sentence of plain text."""
+    """The handlers. Every error is one sentence of plain text."""
 
     def __init__(self, settings: Settings, session: Session) -> None:
         self.settings, self.session = settings, session
-        self.most = round(settings.most_mb * 1e6)
+        self.max_bytes = round(settings.max_mb * 1e6)
 
     def routes(self) -> list[Route | Mount]:
         return [
@@ -81,33 +81,33 @@ class Api:
         return HTMLResponse(_page(self.settings))
 
     async def state(self, _: Request) -> Response:
-        return JSONResponse(self.session.shown())
+        return JSONResponse(self.session.to_dict())
 
     async def table(self, _: Request) -> Response:
         headers = {"content-disposition": 'attachment; filename="duchenne-session.csv"'}
         return Response(self.session.table(), media_type="text/csv", headers=headers)
 
     async def upload(self, request: Request) -> Response:
-        """Stream the request's body into a file of a random name; never more than the limit reaches the disk."""
+        """Stream the body into a file with a random name; no more than the limit is written to disk."""
         self.session.check_room()
-        if int(request.headers.get("content-length", "0") or 0) > self.most:
+        if int(request.headers.get("content-length", "0") or 0) > self.max_bytes:
             raise HTTPException(413, self._too_large())
-        name = tidy(request.query_params.get("name", ""))
-        own, folder = self.session.uploads.new()
-        self.session.arriving += 1
-        arrived = False
+        name = clean_name(request.query_params.get("name", ""))
+        key, folder = self.session.uploads.new()
+        self.session.uploading += 1
+        complete = False
         try:
             path = folder / f"clip{suffix(name)}"
             await self._store(request, path)
-            arrived = True
+            complete = True
         except OSError as error:
-            raise HTTPException(507, f"{name} could not be stored ({error.strerror}); make space for it.") from error
+            raise HTTPException(507, f"{name} could not be stored ({error.strerror}); free some space.") from error
         except ClientDisconnect:
             return Response(status_code=400)
         finally:
-            self.session.arriving -= 1
-            if not arrived:
-                self.session.uploads.remove(own)
+            self.session.uploading -= 1
+            if not complete:
+                self.session.uploads.remove(key)
         return JSONResponse({"id": self.session.add(name, path).id}, 201)
 
     async def _store(self, request: Request, path: Path) -> None:
@@ -115,19 +115,19 @@ class Api:
         with path.open("xb") as file:
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > self.most:
+                if size > self.max_bytes:
                     raise HTTPException(413, self._too_large())
                 await asyncio.to_thread(file.write, chunk)
 
     def _too_large(self) -> str:
-        return f"A clip may have up to {self.settings.most_mb:g} MB; cut it shorter, or start the app with --max-mb."
+        return f"A clip may have up to {self.settings.max_mb:g} MB; cut it shorter, or start the app with --max-mb."
 
     async def remove(self, request: Request) -> Response:
         self.session.remove(self._clip(request))
         return Response(status_code=204)
 
     async def again(self, request: Request) -> Response:
-        return _queued(self.session.again(self._clip(request), "truncated" in request.query_params))
+        return _queued(self.session.judge_again(self._clip(request), "truncated" in request.query_params))
 
     async def overlay(self, request: Request) -> Response:
         return _queued(self.session.overlay(self._clip(request)))
@@ -135,7 +135,7 @@ class Api:
     async def compare(self, request: Request) -> Response:
         pair = [self.session.clips.get(request.query_params.get(which, "")) for which in ("first", "second")]
         if pair[0] is None or pair[1] is None:
-            raise HTTPException(404, "One of these clips is no longer there; choose two others.")
+            raise HTTPException(404, "One of these clips was removed; choose two others.")
         return _queued(self.session.compare(pair[0], pair[1]))
 
     async def cancel(self, request: Request) -> Response:
@@ -146,27 +146,27 @@ class Api:
         clip, name = self._clip(request), request.path_params["file"]
         path = clip.out / name
         if name not in FILES or not path.is_file():
-            raise HTTPException(404, "There is no such file.")
-        kept = f"{Path(clip.name).stem}-{name}" if "save" in request.query_params else None
+            raise HTTPException(404, "This clip has no such file; judge it first.")
+        save_as = f"{Path(clip.name).stem}-{name}" if "save" in request.query_params else None
         headers = {"content-security-policy": guard.REPORT} if name == "report.html" else None
-        return FileResponse(path, media_type=FILES[name], filename=kept, headers=headers)
+        return FileResponse(path, media_type=FILES[name], filename=save_as, headers=headers)
 
     def _clip(self, request: Request) -> Clip:
         clip = self.session.clips.get(request.path_params["clip"])
         if clip is None:
-            raise HTTPException(404, "This clip is no longer there.")
+            raise HTTPException(404, "This clip was removed; add it again.")
         return clip
 
 
-def build(settings: Settings, uploads: Uploads, token: str, opened: Callable[[], None]) -> guard.Guard:
-    """The whole app below `/token/`, with its worker and its guard; `opened` is called when it can be asked."""
-    memory = int(settings.most_memory * 1e9) if settings.most_memory else share(1)
-    session = Session(uploads, settings.model, Limits(memory=memory, seconds=settings.most_seconds))
+def build(settings: Settings, uploads: Uploads, token: str, on_start: Callable[[], None]) -> guard.Guard:
+    """The app below `/token/`, with its worker and guard; `on_start` is called when it accepts requests."""
+    memory = int(settings.max_memory * 1e9) if settings.max_memory else share(1)
+    session = Session(uploads, settings.model, Limits(memory=memory, seconds=settings.max_seconds))
 
     @asynccontextmanager
-    async def life(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         work = asyncio.create_task(session.work())
-        opened()
+        on_start()
         try:
             yield
         finally:
@@ -175,31 +175,30 @@ def build(settings: Settings, uploads: Uploads, token: str, opened: Callable[[],
             uploads.close()
 
     api = Api(settings, session)
-    faults: Mapping[Any, Any] = {HTTPException: _refused, DuchenneError: _full}
-    app = Starlette(routes=[Mount(f"/{token}", routes=api.routes())], lifespan=life, exception_handlers=faults)
+    handlers: Mapping[Any, Any] = {HTTPException: _http_error, DuchenneError: _conflict}
+    app = Starlette(routes=[Mount(f"/{token}", routes=api.routes())], lifespan=lifespan, exception_handlers=handlers)
     return guard.Guard(app, token, settings.host, settings.port)
 
 
-def serve(settings: Settings, opened: Callable[[str, str], None]) -> None:
+def serve(settings: Settings, on_start: Callable[[str, str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM, then delete every upload.
 
-    `opened` is called with the page's address and with one that leads there a single time, for starting a browser.
-
-    UsageError where the address cannot be listened on.
+    `on_start` is called with the address of the page and with one that works a single time, to start a browser with.
+    UsageError if the address cannot be listened on.
     """
     token = secrets.token_urlsafe(24)
     with _listen(settings.host, settings.port) as listener:
         settings = Settings(**{**vars(settings), "port": listener.getsockname()[1]})
-        shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-        base = f"http://{f'[{shown}]' if ':' in shown else shown}:{settings.port}"
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
         uploads = Uploads()
         try:
-            app = build(settings, uploads, token, lambda: opened(f"{base}/{token}/", f"{base}/{app.once}/"))
+            app = build(settings, uploads, token, lambda: on_start(f"{base}/{token}/", f"{base}/{app.once}/"))
             config = uvicorn.Config(
                 app, loop="asyncio", http="h11", ws="none", log_level="warning", access_log=False,
                 server_header=False, timeout_graceful_shutdown=2,
             )  # fmt: skip
-            if hasattr(signal, "SIGHUP"):  # a terminal that closes ends the app as well
+            if hasattr(signal, "SIGHUP"):  # closing the terminal ends the app
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
             uvicorn.Server(config).run(sockets=[listener])
         finally:
@@ -211,9 +210,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=64)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
-            f"{host} port {port} cannot be listened on ({why}); pass another --port, or 0 for any that is free."
+            f"{host} port {port} cannot be listened on ({reason}); pass another --port, or 0 for any free one."
         ) from error
 
 
@@ -222,19 +221,20 @@ def _page(settings: Settings) -> str:
     env = jinja2.Environment(
         loader=jinja2.PackageLoader("duchenne", "web/templates"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    local = settings.host in LOOPBACK
-    return env.get_template("app.html.j2").render(settings=settings, local=local, version=duchenne.__version__)
+    return env.get_template("app.html.j2").render(
+        settings=settings, local=settings.host in LOOPBACK, version=__version__, limits=limits
+    )
 
 
 def _queued(task: Task) -> Response:
     return JSONResponse({"id": task.id}, 202)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    close = {"connection": "close"} if error.status_code == 413 else None  # what is still coming is not read
+    close = {"connection": "close"} if error.status_code == 413 else None  # the rest of the body is not read
     return PlainTextResponse(error.detail, error.status_code, headers=close)
 
 
-async def _full(_: Request, error: Exception) -> Response:
+async def _conflict(_: Request, error: Exception) -> Response:
     return PlainTextResponse(str(error), 409)

@@ -1,4 +1,4 @@
-"""What a session holds: clips, comparisons, and the tasks that wait for the one worker."""
+"""A session: clips, comparisons, and a queue of tasks for one worker."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.io import rows_csv
-from duchenne.types import EMOTIONS, MOMENTS
+from duchenne.types import EMOTIONS, MOMENTS, Json
 from duchenne.web.uploads import Uploads
 from duchenne.workers.pool import Worker
 from duchenne.workers.protocol import Job, Limits, Work
 
-MOST_WAITING = 10
-MOST_CLIPS = 200
-_GRACE = 1.0  # s that a worker has to give up a task by itself
+MAX_WAITING = 10
+MAX_CLIPS = 200
+_GRACE = 1.0  # s in which a worker may stop a cancelled task by itself
 COLUMNS = (
     *("file", "verdict", "p_genuine", "reason", "emotion", *(f"p_{name}" for name in EMOTIONS)),
     *MOMENTS,
@@ -31,7 +31,7 @@ COLUMNS = (
 
 @dataclass(eq=False)
 class Task:
-    """A piece of work: judge, overlay or compare. `state` goes from waiting to working to done, failed or cancelled."""
+    """A task: judge, overlay or compare. `state` goes from waiting to working to done, failed or cancelled."""
 
     kind: str
     clips: list[Clip]
@@ -42,10 +42,10 @@ class Task:
     done: int = 0
     total: int | None = None
     error: str | None = None
-    result: dict[str, Any] | None = None
+    result: Json | None = None
 
-    def shown(self, waiting: list[Task]) -> dict[str, Any]:
-        """What the page shows of it; `place` in the queue."""
+    def to_dict(self, waiting: list[Task]) -> Json:
+        """The task for the page, with its `place` in the queue."""
         names = ("id", "kind", "state", "stage", "done", "total", "error", "result")
         place = waiting.index(self) + 1 if self in waiting else None
         return {**{name: getattr(self, name) for name in names}, "place": place}
@@ -53,7 +53,7 @@ class Task:
 
 @dataclass(eq=False)
 class Clip:
-    """An uploaded clip: `name` is what its owner calls it, and is only ever shown; it lies under a random name."""
+    """An uploaded clip: `name` is the user's and is only displayed; the file has a random name."""
 
     id: str
     name: str
@@ -63,12 +63,12 @@ class Clip:
 
     @property
     def out(self) -> Path:
-        """Where its results are."""
+        """Folder of its results."""
         return self.path.parent / "out"
 
 
 class Session:
-    """Clips and the work on them, one piece at a time, in the order in which it was asked for."""
+    """Clips and a queue of tasks on them, run one at a time in order."""
 
     def __init__(self, uploads: Uploads, model: str, limits: Limits) -> None:
         self.uploads = uploads
@@ -77,43 +77,43 @@ class Session:
         self.clips: dict[str, Clip] = {}
         self.comparisons: dict[str, Task] = {}
         self.waiting: deque[Task] = deque()
-        self.arriving = 0
+        self.uploading = 0
         self._changed = asyncio.Event()
         self._ended = False
         self._cancel = threading.Event()
 
     def check_room(self) -> None:
-        """UsageError where no more work can be taken."""
-        if len(self.waiting) + self.arriving >= MOST_WAITING:
-            raise UsageError(f"There are {MOST_WAITING} clips waiting already; add more when some of them are done.")
-        if len(self.clips) + self.arriving >= MOST_CLIPS:
-            raise UsageError(f"A session holds {MOST_CLIPS} clips; save the table and remove some.")
+        """UsageError if the queue or the session is full."""
+        if len(self.waiting) + self.uploading >= MAX_WAITING:
+            raise UsageError(f"{MAX_WAITING} clips are waiting already; add more when some of them are done.")
+        if len(self.clips) + self.uploading >= MAX_CLIPS:
+            raise UsageError(f"A session holds {MAX_CLIPS} clips; save the table and remove some.")
 
     def add(self, name: str, path: Path) -> Clip:
-        """Take a clip that has arrived at `path`, in its own folder, and queue it."""
+        """Add a clip uploaded to `path`, in a folder of its own, and queue it."""
         task = Task("judge", [])
         clip = Clip(path.parent.name, name, path, task)
         task.clips.append(clip)
         self.clips[clip.id] = clip
-        self._append(task)  # there was room when it began to arrive
+        self._append(task)  # room was checked when the upload began
         return clip
 
-    def again(self, clip: Clip, truncated: bool) -> Task:
-        """Judge a clip anew; what is there of a cut one is enough where `truncated`."""
+    def judge_again(self, clip: Clip, truncated: bool) -> Task:
+        """Judge a clip again, with `truncated` also if its file is incomplete."""
         self.cancel(clip.task)
         clip.task = self.queue(Task("judge", [clip], truncated))
         return clip.task
 
     def overlay(self, clip: Clip) -> Task:
-        """Queue the overlay video of a clip that was judged."""
+        """Queue the overlay video of a judged clip."""
         if clip.task.state != "done":
-            raise UsageError(f"{clip.name} has no verdict that could be drawn; judge it first.")
+            raise UsageError(f"{clip.name} has no verdict to draw; judge it first.")
         if clip.overlay is None or clip.overlay.state in ("failed", "cancelled"):
             clip.overlay = self.queue(Task("overlay", [clip], clip.task.truncated))
         return clip.overlay
 
     def compare(self, first: Clip, second: Clip) -> Task:
-        """Queue the question which of two clips is the more genuine."""
+        """Queue the comparison of two clips of one person."""
         if first is second:
             raise UsageError("A clip cannot be compared with itself; choose two clips of one person.")
         task = self.queue(Task("compare", [first, second], first.task.truncated or second.task.truncated))
@@ -121,7 +121,7 @@ class Session:
         return task
 
     def queue(self, task: Task) -> Task:
-        """Queue a task; UsageError where the queue is full."""
+        """Queue a task; UsageError if the queue is full."""
         self.check_room()
         return self._append(task)
 
@@ -136,7 +136,7 @@ class Session:
         return next((each for each in (*tasks, *self.comparisons.values()) if each.id == task), None)
 
     def cancel(self, task: Task | None) -> None:
-        """Drop a task that waits, and end one under way, at once."""
+        """Remove a waiting task, or stop a running one."""
         if task is None or task.state not in ("waiting", "working"):
             return
         if task.state == "working":
@@ -146,7 +146,7 @@ class Session:
         task.state = "cancelled"
 
     def remove(self, clip: Clip) -> None:
-        """Forget a clip and delete its files and all that was made of them."""
+        """Remove a clip, its files and its results."""
         pairs = {key: task for key, task in self.comparisons.items() if clip in task.clips}
         for task in (clip.task, clip.overlay, *pairs.values()):
             self.cancel(task)
@@ -156,24 +156,24 @@ class Session:
         self.uploads.remove(clip.id)
 
     async def work(self) -> None:
-        """Do what is in the queue, until `end`."""
+        """Run the tasks in the queue, until `end`."""
         try:
             while not self._ended:
-                await self._do_next()
+                await self._run_next()
         finally:
             self.end()
             self.worker.close()
 
     def end(self) -> None:
-        """Let `work` return, whatever is under way."""
+        """Make `work` return, cancelling the current task."""
         self._ended = True
         self._cancel.set()
         self._changed.set()
 
-    async def _do_next(self) -> None:
+    async def _run_next(self) -> None:
         self._cancel.clear()
-        with suppress(DuchenneError, OSError):  # the next task will show it
-            await asyncio.to_thread(self.worker.start, self._cancel)  # warm before there is anything to do
+        with suppress(DuchenneError, OSError):  # the next task reports it
+            await asyncio.to_thread(self.worker.start, self._cancel)  # load models before the first task
         if not self.waiting:
             self._changed.clear()
             if not self._ended:
@@ -181,15 +181,15 @@ class Session:
             return
         task = self.waiting.popleft()
         task.state = "working"
-        result, error = await asyncio.to_thread(self._do, task)
-        if task.state == "working":  # it was not cancelled meanwhile
+        result, error = await asyncio.to_thread(self._run, task)
+        if task.state == "working":  # not cancelled in the meantime
             task.state, task.result, task.error = "failed" if error else "done", result, error
         for clip in task.clips:
             if clip.id not in self.clips:
-                self.uploads.remove(clip.id)  # what was still being written when it was removed
+                self.uploads.remove(clip.id)  # files written after it was removed
 
-    def _do(self, task: Task) -> tuple[Any, str | None]:
-        """A task's result, or a sentence why there is none; a stored file goes by its own name in both."""
+    def _run(self, task: Task) -> tuple[Any, str | None]:
+        """The result of a task and None, or None and an error message, with the user's file names in both."""
 
         def heartbeat(done: int, stage: str = "", total: int | None = None) -> None:
             if stage:
@@ -198,68 +198,69 @@ class Session:
         clips, name = [{"path": str(clip.path), "name": clip.name} for clip in task.clips], task.clips[0].name
         job = {"kind": task.kind, "clips": clips, "out": str(task.clips[0].out), "allow_truncated": task.truncated}
         try:
-            found = self.worker.do(Job(0, name, job), heartbeat, self._cancel)
-            return _own_names(found.value, task.clips), _own_names(found.failure, task.clips)
+            result = self.worker.do(Job(0, name, job), heartbeat, self._cancel)
+            return _display_names(result.value, task.clips), _display_names(result.failure, task.clips)
         except DuchenneError as error:
-            return None, _own_names(str(error), task.clips)
+            return None, _display_names(str(error), task.clips)
         except Exception as error:  # the queue goes on
             self.worker.close()
-            return None, f"{name} could not be worked on ({type(error).__name__}: {error})."
+            return None, f"{name}: duchenne failed ({type(error).__name__}: {error}); please report it."
 
-    def shown(self) -> dict[str, Any]:
-        """The session as the page shows it."""
+    def to_dict(self) -> Json:
+        """The session for the page."""
         waiting = list(self.waiting)
         return {
             "clips": [
                 {
                     "id": clip.id,
                     "name": clip.name,
-                    "task": clip.task.shown(waiting),
-                    "overlay": None if clip.overlay is None else clip.overlay.shown(waiting),
+                    "task": clip.task.to_dict(waiting),
+                    "overlay": None if clip.overlay is None else clip.overlay.to_dict(waiting),
                 }
                 for clip in self.clips.values()
             ],
             "comparisons": [
-                {**task.shown(waiting), "clips": [clip.id for clip in task.clips]} for task in self.comparisons.values()
+                {**task.to_dict(waiting), "clips": [clip.id for clip in task.clips]}
+                for task in self.comparisons.values()
             ],
         }
 
     def table(self) -> str:
-        """The session as CSV, one row per clip; no cell can be taken for a formula."""
+        """The session as CSV, one row per clip; no cell can be read as a formula."""
         rows = (_row(clip) for clip in self.clips.values())
         return rows_csv([COLUMNS, *([row.get(name, "") for name in COLUMNS] for row in rows)])
 
 
-def tidy(name: str) -> str:
-    """A file's own name without folders and control characters, at most 120 letters."""
+def clean_name(name: str) -> str:
+    """A file name without folders and control characters, at most 120 characters."""
     last = re.split(r"[/\\]", name)[-1]
     return "".join(c for c in last if c.isprintable()).strip()[:120] or "clip"
 
 
 def suffix(name: str) -> str:
-    """The ending of a file name if it is a plain one; what is in the file decides, not its name."""
-    found = re.search(r"\.[a-z0-9]{1,5}$", name.lower())
-    return found.group() if found else ""
+    """The extension of a file name if it is a plain one; the file's format is detected from its content."""
+    match = re.search(r"\.[a-z0-9]{1,5}$", name.lower())
+    return match.group() if match else ""
 
 
-def _own_names(value: Any, clips: list[Clip]) -> Any:
+def _display_names(value: Any, clips: list[Clip]) -> Any:
     if isinstance(value, str):
         for clip in clips:
             value = value.replace(str(clip.path), clip.name)
         return value
     if isinstance(value, dict):
-        return {key: _own_names(item, clips) for key, item in value.items()}
-    return [_own_names(item, clips) for item in value] if isinstance(value, list) else value
+        return {key: _display_names(item, clips) for key, item in value.items()}
+    return [_display_names(item, clips) for item in value] if isinstance(value, list) else value
 
 
-def _row(clip: Clip) -> dict[str, Any]:
-    row: dict[str, Any] = {"file": clip.name, "verdict": clip.task.state, "error": clip.task.error}
-    found = clip.task.result
-    if found is None:
+def _row(clip: Clip) -> Json:
+    row: Json = {"file": clip.name, "verdict": clip.task.state, "error": clip.task.error}
+    result = clip.task.result
+    if result is None:
         return row
     return {
         **row,
-        **found["row"],
-        "verdict": "no judgement" if found["abstained"] else found["label"],
-        "model": found["model"],
+        **result["row"],
+        "verdict": "no verdict" if result["abstained"] else result["label"],
+        "model": result["model"],
     }

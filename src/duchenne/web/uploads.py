@@ -1,4 +1,4 @@
-"""Where uploads lie: a private temporary folder that goes when the app does, and with the next start at the latest."""
+"""Uploads: a private temporary folder, deleted when the app ends or, after a kill, at its next start."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from filelock import FileLock, Timeout
 from duchenne.errors import OutputError
 
 _PREFIX = "duchenne-app-"
-_YOUNG = 2.0  # s in which a folder may have been made and not yet locked
+_YOUNG = 2.0  # s in which a new folder may not be locked yet
 
 
 class Uploads:
-    """A folder that only its owner may read. Its lock is held as long as this process lives."""
+    """A folder that only its owner can read, locked as long as this process lives."""
 
     def __init__(self) -> None:
         sweep()
         try:
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         except OSError as error:
-            raise OutputError(f"There is no room for uploads in {tempfile.gettempdir()} ({error.strerror}).") from error
+            raise OutputError(
+                f"Uploads cannot be stored in {tempfile.gettempdir()} ({error.strerror}); set TMPDIR to another folder."
+            ) from error
         self._lock = FileLock(self.folder / ".lock")
         self._lock.acquire(timeout=0)
 
     def new(self) -> tuple[str, Path]:
-        """A name that nobody can guess, and the empty folder of that name."""
+        """A random name and an empty folder of that name."""
         name = secrets.token_hex(8)
         (self.folder / name).mkdir(mode=0o700)
         return name, self.folder / name
 
     def remove(self, name: str) -> None:
-        """Delete one of its folders with all that is in it."""
+        """Delete one of its folders."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def close(self) -> None:
@@ -47,12 +49,12 @@ class Uploads:
 
 
 def sweep() -> None:
-    """Delete what runs of this user left that were killed: folders whose lock nobody holds."""
+    """Delete the folders of this user's killed runs: those whose lock is free."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError, Timeout):
-            about = folder.lstat()
-            mine = not hasattr(os, "getuid") or about.st_uid == os.getuid()
-            if folder.is_symlink() or not folder.is_dir() or not mine or time.time() - about.st_ctime < _YOUNG:
+            status = folder.lstat()
+            own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+            if folder.is_symlink() or not folder.is_dir() or not own or time.time() - status.st_ctime < _YOUNG:
                 continue
             if not (folder / ".lock").exists():
                 continue

@@ -1,5 +1,4 @@
-"""Worker processes for a batch and for the app: started, watched, replaced when they hang, die or take too much memory.
+"""Worker processes for batches and the app: started, and replaced when they hang, crash or use too much memory.
 
-One protocol (`protocol`), one program (`child`), memory and threads in one place (`resources`). What a worker does is a
-name, "module:object": nothing here knows clips or models, and nothing may.
+What a worker runs is given by name, "module:object"; this package knows neither clips nor models.
 """

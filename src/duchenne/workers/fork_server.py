@@ -1,7 +1,7 @@
-"""A template process that has loaded code and models, and the workers that are forked from it.
+"""A template process that has loaded code and models, and the workers forked from it.
 
-Forks share its memory. dlib's 100 MB of trees are looked up at every frame: two processes that hold them apart push
-them out of the processor's one cache in turn, and two cores then do less than 1.8 times the work of one.
+Forks share its memory. dlib reads its 100 MB of trees at every frame: two separate copies evict each other from the
+processor's shared cache, and two cores then do less than 1.8 times the work of one.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 
+from duchenne.types import JsonMap
 from duchenne.workers.resources import environment
 
-COMMAND = (sys.executable, "-P", "-m", "duchenne.workers.child")  # -P: a folder of clips may hold modules too
+COMMAND = (sys.executable, "-P", "-m", "duchenne.workers.child")  # -P: never import modules from the folder of clips
 
 
 @dataclass
 class Fork:
-    """A forked worker, as far as it is used like a `subprocess.Popen`; `pid` is 0 until it has sent it."""
+    """A forked worker with the part of `subprocess.Popen` that is used; `pid` is 0 until the worker has sent it."""
 
     server: ForkServer
     template: subprocess.Popen[bytes]
@@ -36,22 +36,24 @@ class Fork:
     code: int | None = field(default=None, init=False)
 
     def kill(self) -> None:
-        """End it."""
+        """Kill it, once."""
         if self.code is None:
             self.code = self.server.end(self)
 
     def wait(self) -> int:
-        """Its exit code, or minus the signal that ended it, once it was killed."""
+        """The exit code, or minus the signal that ended it, after `kill`."""
         return -signal.SIGKILL if self.code is None else self.code
 
 
 class ForkServer:
-    """Forks workers from a template process, which starts with the first, and again where it was killed: its forks
-    ended with it. `setup` is what `duchenne.workers.child` reads first."""
+    """Forks workers from a template process, which is started on demand and restarted if it was killed.
 
-    usable = sys.platform == "linux"  # elsewhere no process may end with its parent, or libraries cannot be forked
+    `setup` is the first message to `duchenne.workers.child`.
+    """
 
-    def __init__(self, setup: Mapping[str, Any]) -> None:
+    usable = sys.platform == "linux"  # elsewhere libraries do not survive a fork, or it outlives its parent
+
+    def __init__(self, setup: JsonMap) -> None:
         self.setup = json.dumps(setup).encode()
         self.lock = threading.Lock()
         self.template: subprocess.Popen[bytes] | None = None
@@ -59,15 +61,15 @@ class ForkServer:
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
 
     def fork(self) -> Fork:
-        """A new worker, which says on its stdout when it is ready."""
+        """A new worker, which writes to its stdout when it is ready."""
         with self.lock:
             if self.template is None or self.link is None or self.template.poll() is not None:
                 self.template, self.link = self._start()
-            (reads, stdin), (stdout, writes) = os.pipe(), os.pipe()
-            with suppress(OSError):  # a template that has just died leaves a fork whose stdout ends
-                socket.send_fds(self.link, [b"fork"], [reads, writes])
-            os.close(reads)
-            os.close(writes)
+            (child_stdin, stdin), (stdout, child_stdout) = os.pipe(), os.pipe()
+            with suppress(OSError):  # if the template has just died, stdout of the fork closes
+                socket.send_fds(self.link, [b"fork"], [child_stdin, child_stdout])
+            os.close(child_stdin)
+            os.close(child_stdout)
             return Fork(self, self.template, os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"))
 
     def end(self, fork: Fork) -> int:
@@ -78,12 +80,12 @@ class ForkServer:
                     self.link.send(str(fork.pid).encode())
                     if code := self.link.recv(99):
                         return int(code)
-            with suppress(subprocess.TimeoutExpired):  # one that could not start has ended, or is about to
+            with suppress(subprocess.TimeoutExpired):  # if the template could not start, it has exited or is about to
                 return fork.template.wait(1)
             return -signal.SIGKILL
 
     def close(self) -> None:
-        """End the template and its forks."""
+        """Kill the template and its forks."""
         with self.lock:
             if self.template is not None and self.link is not None:
                 self.template.kill()
@@ -94,16 +96,16 @@ class ForkServer:
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         if self.link is not None:
             self.link.close()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        parent_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with child_end:
             template = subprocess.Popen(
-                [*COMMAND, str(theirs.fileno())],
+                [*COMMAND, str(child_end.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=self.log,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_end.fileno()],
                 env=environment(),
             )
-        with suppress(OSError):  # it ended at once; whoever waits for a fork is told
-            ours.send(self.setup)
-        return template, ours
+        with suppress(OSError):  # if it exited at once, reading from the fork reports it
+            parent_end.send(self.setup)
+        return template, parent_end

@@ -1,4 +1,4 @@
-"""Workers as their parent sees them: a process each, ended and replaced when it hangs, dies or grows too large."""
+"""The parent's side: one process per worker, replaced when it hangs, crashes or grows too large."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any, Protocol
 
 from duchenne.errors import DuchenneError
+from duchenne.types import Json, JsonMap
 from duchenne.workers.fork_server import COMMAND, Fork, ForkServer
 from duchenne.workers.protocol import Heartbeat, Job, Limits, Result, Work
 from duchenne.workers.resources import environment, resident
 
-ATTEMPTS = 3  # that a clip may end its process before it is at fault
-_LOOK = 0.25  # s between two looks at a process
-_START = 300.0  # s that a process may take to load its libraries from a slow disk
+ATTEMPTS = 3  # processes that a clip may crash before it counts as failed
+_POLL = 0.25  # s between two checks of a process
+_START = 300.0  # s to load libraries from a slow disk
 _TIMES = {1: "", 2: " twice", 3: " three times"}
 
 
 class Runner(Protocol):
-    """Does jobs somewhere, in any order. `progress` is called with a job's number and its frames so far."""
+    """Runs jobs in any order. `progress` is called with a job's number and its frames so far."""
 
     def __call__(self, jobs: Iterable[Job], progress: Callable[[int, int], None]) -> Iterator[Result]: ...
 
 
-class _Died(Exception):
-    """The process is gone; says how, for a person."""
+class _Exited(Exception):
+    """The process has exited; the message says how."""
 
 
 class _Cancelled(Exception):
-    """Nobody wants the result any more."""
+    """The result is no longer needed."""
 
 
 class Worker:
-    """One process that does one job at a time; it starts when needed and again after its death.
+    """One process that runs one job at a time, started on demand and restarted after a crash.
 
-    server    forks the process, for the same work; None: it loads everything by itself
-    attempts  times that a job is tried
-    grace     seconds in which a process may give up a job that was cancelled, so that it stays; else it is ended
+    server    forks the process, for the same work; None: the process loads everything itself
+    attempts  how often a job is tried
+    grace     seconds in which a process may stop a cancelled job by itself; after that it is killed
     """
 
     def __init__(
@@ -63,28 +64,28 @@ class Worker:
         self.log: IO[bytes] | None = None
 
     def do(self, job: Job, heartbeat: Heartbeat, cancel: threading.Event | None = None) -> Result:
-        """Do a job. A clip that ends its process `attempts` times failed; DuchenneError where no clip is at fault."""
-        deaths: list[str] = []
-        while len(deaths) < self.attempts:
+        """Run a job. It fails if its process exits `attempts` times; DuchenneError if the clip is not the cause."""
+        exits: list[str] = []
+        while len(exits) < self.attempts:
             try:
                 return self._once(job, heartbeat, cancel or threading.Event())
             except _Cancelled:
                 return Result(job.number, failure="Cancelled.")
-            except _Died as death:
+            except _Exited as reason:
                 self.close()
-                deaths.append(str(death))
-        how = " and ".join(dict.fromkeys(deaths))
-        cure = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4) or leave it out"
-        times = _TIMES[self.attempts]
-        return Result(job.number, failure=f"{job.name} ended the process that read it{times} ({how}); {cure}.")
+                exits.append(str(reason))
+        reasons = " and ".join(dict.fromkeys(exits))
+        advice = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4) or leave it out"
+        what = f"{job.name}: the worker process ended{_TIMES[self.attempts]} while reading it"
+        return Result(job.number, failure=f"{what} ({reasons}); {advice}.")
 
     def start(self, cancel: threading.Event | None = None) -> None:
-        """Have a process that is ready, so that the next job finds everything loaded."""
+        """Start the process, so that the next job finds everything loaded."""
         with suppress(_Cancelled):
             self._ready(cancel or threading.Event())
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -95,7 +96,7 @@ class Worker:
             self.process = None
 
     def _ready(self, cancel: threading.Event) -> None:
-        if self.process is None or not self.reader.is_alive():  # one that died idle is nobody's fault
+        if self.process is None or not self.reader.is_alive():  # one that died idle counts against no job
             self.close()
             try:
                 self._start(cancel)
@@ -108,48 +109,48 @@ class Worker:
         self._send({"arguments": dict(job.arguments), "lead": job.lead})
         began = last = time.monotonic()
         while True:
-            # what comes before the first frame takes less than it plays, what follows the last less than all before
-            patience = max(self.limits.stall, last - began) + job.lead
+            # seeking takes less than the skipped video plays, and what follows the last frame less than all before
+            timeout = max(self.limits.stall, last - began) + job.lead
             try:
-                answer = self._receive(min(last + patience, began + self.limits.seconds), cancel)
+                reply = self._receive(min(last + timeout, began + self.limits.seconds), cancel)
             except _Cancelled:
-                self._give_up()
+                self._cancel()
                 raise
             last = time.monotonic()
-            if answer is None and last >= began + self.limits.seconds:
+            if reply is None and last >= began + self.limits.seconds:
                 self.close()
-                long = f"{job.name} took longer than {self.limits.seconds:g} s"
-                return Result(job.number, failure=f"{long}; cut it shorter, or raise --max-seconds.")
-            if answer is None:
-                raise _Died(f"no sign of life for {self.limits.stall:g} s")
-            if "heartbeat" in answer:
-                heartbeat(*answer["heartbeat"])
+                what = f"{job.name} took longer than {self.limits.seconds:g} s"
+                return Result(job.number, failure=f"{what}; cut it shorter, or raise --max-seconds.")
+            if reply is None:
+                raise _Exited(f"no progress for {self.limits.stall:g} s")
+            if "heartbeat" in reply:
+                heartbeat(*reply["heartbeat"])
             else:
-                return self._result(job, answer)
+                return self._result(job, reply)
 
-    def _result(self, job: Job, answer: Mapping[str, Any]) -> Result:
-        if "memory" in answer:
-            raise _Died(self._too_large())
-        if "stop" in answer:
-            raise DuchenneError(answer["stop"])
-        fault = answer.get("fault")
-        sentence = f"{job.name} met a fault of duchenne ({fault}); please report it." if fault else answer.get("failed")
-        return Result(job.number, answer.get("result"), sentence)
+    def _result(self, job: Job, reply: JsonMap) -> Result:
+        if "memory" in reply:
+            raise _Exited(self._too_large())
+        if "stop" in reply:
+            raise DuchenneError(reply["stop"])
+        fault = reply.get("fault")
+        failure = f"{job.name}: duchenne failed ({fault}); please report it." if fault else reply.get("failed")
+        return Result(job.number, reply.get("result"), failure)
 
-    def _give_up(self) -> None:
-        """Let the process end its job by itself within `grace`, else end it too."""
+    def _cancel(self) -> None:
+        """Let the process stop its job within `grace`, else kill it."""
         try:
             self._send({"cancel": True})
-            until, never = time.monotonic() + self.grace, threading.Event()
-            while (answer := self._receive(until, never)) is not None and "heartbeat" in answer:
+            deadline, never = time.monotonic() + self.grace, threading.Event()
+            while (reply := self._receive(deadline, never)) is not None and "heartbeat" in reply:
                 pass
-        except _Died:
-            answer = None
-        if answer is None:
+        except _Exited:
+            reply = None
+        if reply is None:
             self.close()
 
     def _start(self, cancel: threading.Event) -> None:
-        """A process that is ready; one that is killed while it loads is started again, as later."""
+        """Start a process and wait until it is ready; one that is killed while it loads is started again."""
         for _ in range(ATTEMPTS):
             if self.server is not None:
                 self.process, self.log = self.server.fork(), self.server.log
@@ -162,10 +163,10 @@ class Worker:
             self.reader = threading.Thread(target=_read, args=(self.process.stdout, self.lines), daemon=True)
             self.reader.start()
             try:
-                self._send({**setup(self.work), "stall": self.limits.stall, "memory": self.limits.memory})
+                self._send({**asdict(self.work), "stall": self.limits.stall, "memory": self.limits.memory})
                 ready = self._receive(time.monotonic() + _START, cancel)
-            except _Died as death:
-                ready = {"died": str(death)}
+            except _Exited as exited:
+                ready = {"exited": str(exited)}
             if ready is not None and "ready" in ready:
                 self.process.pid = ready["ready"]
                 return
@@ -176,39 +177,41 @@ class Worker:
             self.close()
             if ready is None or code >= 0:
                 break
-        reason = (last or [str((ready or {}).get("died", "no answer"))])[0].rstrip(".")
-        raise DuchenneError(f"The process that reads clips does not start ({reason}).")
+        reason = (last or [str((ready or {}).get("exited", "no reply"))])[0].rstrip(".")
+        raise DuchenneError(
+            f"The worker process did not start ({reason}); check the installation with `duchenne doctor`."
+        )
 
-    def _send(self, message: Mapping[str, Any]) -> None:
+    def _send(self, message: JsonMap) -> None:
         assert self.process is not None and self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
         except OSError as error:
-            raise _Died(self._how()) from error
+            raise _Exited(self._exit_code()) from error
 
-    def _receive(self, until: float, cancel: threading.Event) -> dict[str, Any] | None:
-        """The next answer, or None after `until`; raises where the process died, is too large or is not wanted."""
+    def _receive(self, deadline: float, cancel: threading.Event) -> Json | None:
+        """The next reply, or None at the `deadline`; raises _Exited or _Cancelled."""
         assert self.process is not None
-        while (left := until - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0:
             if cancel.is_set():
                 raise _Cancelled
             if resident(self.process.pid) > self.limits.memory:
-                raise _Died(self._too_large())
+                raise _Exited(self._too_large())
             try:
-                line = self.lines.get(timeout=min(_LOOK, left))
+                line = self.lines.get(timeout=min(_POLL, left))
             except queue.Empty:
                 continue
             if line is None or not line.endswith(b"\n"):
-                raise _Died(self._how())
-            found: dict[str, Any] = json.loads(line)
-            return found
+                raise _Exited(self._exit_code())
+            reply: Json = json.loads(line)
+            return reply
         return None
 
     def _too_large(self) -> str:
         return f"more than {self.limits.memory / 1e9:.3g} GB of memory, see --memory"
 
-    def _how(self) -> str:
+    def _exit_code(self) -> str:
         assert self.process is not None
         self.process.kill()
         code = self.process.wait()
@@ -220,22 +223,22 @@ class Worker:
 
 
 class Pool:
-    """Several workers on this machine: a `Runner`. Raises DuchenneError where the work as a whole cannot go on.
+    """A `Runner` with several workers on this machine. Raises DuchenneError where the batch as a whole cannot go on.
 
-    `forked` where the system allows it; not for work that holds a GPU, which cannot be forked.
+    `forked`: fork workers where the system allows it; not for work on a GPU, which does not survive a fork.
     """
 
     def __init__(self, work: Work, workers: int, limits: Limits, *, forked: bool = True) -> None:
         self.work, self.workers, self.limits = work, workers, limits
-        self.forked = forked and ForkServer.usable and workers > 1  # one process shares with nobody
+        self.forked = forked and ForkServer.usable and workers > 1
 
     def __call__(self, jobs: Iterable[Job], progress: Callable[[int, int], None]) -> Iterator[Result]:
         """Results as they come."""
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        waiting, turn, cancel = iter(jobs), threading.Lock(), threading.Event()
-        server = ForkServer(setup(self.work)) if self.forked else None
+        pending, lock, cancel = iter(jobs), threading.Lock(), threading.Event()
+        server = ForkServer(asdict(self.work)) if self.forked else None
         threads = [
-            threading.Thread(target=self._work, args=(waiting, turn, events, cancel, server), daemon=True)
+            threading.Thread(target=self._work, args=(pending, lock, events, cancel, server), daemon=True)
             for _ in range(self.workers)
         ]
         for thread in threads:
@@ -261,8 +264,8 @@ class Pool:
 
     def _work(
         self,
-        waiting: Iterator[Job],
-        turn: threading.Lock,
+        pending: Iterator[Job],
+        lock: threading.Lock,
         events: queue.SimpleQueue[Any],
         cancel: threading.Event,
         server: ForkServer | None,
@@ -270,8 +273,8 @@ class Pool:
         worker = Worker(self.work, self.limits, server)
         try:
             while not cancel.is_set():
-                with turn:
-                    job = next(waiting, None)
+                with lock:
+                    job = next(pending, None)
                 if job is None:
                     break
                 events.put(worker.do(job, _counted(job.number, events), cancel))
@@ -280,11 +283,6 @@ class Pool:
         finally:
             worker.close()
             events.put(None)
-
-
-def setup(work: Work) -> dict[str, Any]:
-    """The first message to a worker, but for its limits."""
-    return asdict(work)
 
 
 def _counted(number: int, events: queue.SimpleQueue[Any]) -> Heartbeat:

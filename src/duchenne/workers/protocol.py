@@ -1,45 +1,46 @@
-"""What a parent and its worker exchange, one JSON object a line; `child` lists the messages."""
+"""What a parent process and its workers exchange; `child` lists the messages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from duchenne.types import JsonMap
+
 
 class Heartbeat(Protocol):
-    """A sign of life of the job under way: how much is done (frames), of how much, and in which stage."""
+    """Reports progress of the current job: how much is done (frames), in which stage, of what total."""
 
     def __call__(self, done: int, stage: str = "", total: int | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker is for; both functions are named "module:object".
+    """What a worker runs; both functions are named "module:object".
 
-    load  load(options, shared) loads code and models before the first job; `shared`: for processes forked from it too
+    load  load(options, shared) loads code and models before the first job; `shared`: before workers are forked from it
     run   run(options, arguments, heartbeat) does a job and returns its result, ready for JSON
     """
 
     load: str
     run: str
-    options: Mapping[str, Any]
+    options: JsonMap
 
 
 @dataclass(frozen=True)
 class Job:
-    """`name` of its clip in sentences; `lead`: seconds of video that are skipped before there is a sign of life."""
+    """`name` of its clip in messages; `lead`: seconds of video to decode before the first heartbeat."""
 
     number: int
     name: str
-    arguments: Mapping[str, Any]
+    arguments: JsonMap
     lead: float = 0.0
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job: the value that its function returned, or a sentence why there is none."""
+    """Outcome of a job: the value that its function returned, or the reason of its failure in a sentence."""
 
     number: int
     value: Any = None
@@ -48,7 +49,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a process: seconds without a sign of life, bytes of memory, seconds for one job."""
+    """Limits of a process: seconds without a heartbeat, bytes of memory, seconds for one job."""
 
     stall: float = 120.0
     memory: int = 4 << 30

@@ -1,4 +1,4 @@
-"""Cores, memory and threads: what one process of several may use."""
+"""Cores, memory and threads that one of several processes may use."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def environment() -> dict[str, str]:
-    """The environment of a worker: one thread, and 2 MB pages of memory, which make dlib's trees a tenth faster where
-    the system leaves that to programs."""
+    """Environment of a worker: one thread, and 2 MB memory pages where the system allows them (dlib is 10 % faster)."""
     return {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
 
 
 def cores() -> int:
     """Cores that this process may use."""
-    from joblib import cpu_count  # knows of containers and job schedulers
+    from joblib import cpu_count  # respects containers and job schedulers
 
     return int(cpu_count())
 
 
 def share(workers: int) -> int:
-    """Bytes of memory for each of so many workers: a fair share of 80 % of what there is, at least 1 GiB."""
+    """Bytes of memory for each worker: an equal share of 80 % of the memory, at least 1 GiB."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 8 << 30
     with suppress(OSError, ValueError):
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
@@ -34,7 +33,7 @@ def share(workers: int) -> int:
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process holds; 0 where the system does not say."""
+    """Resident memory of a process in bytes; 0 if unknown."""
     with suppress(OSError, ValueError, IndexError):
         pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -42,7 +41,7 @@ def resident(pid: int) -> int:
 
 
 def limit(memory: int) -> None:
-    """Let no allocation of this process go beyond `memory` bytes over what it has now, where Linux can."""
+    """Limit the memory of this process to `memory` bytes above its current size (Linux only)."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -51,17 +50,17 @@ def limit(memory: int) -> None:
 
 
 def in_order(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Any]:
-    """Results in the order of the calls, from `jobs` processes, for arguments that are arrays and code that is ours.
+    """Results in the order of the calls, from `jobs` processes with one thread each, as sums must not depend on cores.
 
-    One thread each: sums must not depend on the machine's cores.
+    For trusted functions and arguments only: they are pickled.
     """
     from joblib import Parallel, delayed, parallel_config
 
     with parallel_config("loky" if jobs > 1 else "sequential", inner_max_num_threads=1 if jobs > 1 else None):
-        yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(_alone)(function, call) for call in calls)
+        yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(_one_thread)(function, call) for call in calls)
 
 
-def _alone(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
+def _one_thread(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
@@ -70,7 +69,7 @@ def _alone(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
 
 @contextmanager
 def torch_on_one_thread() -> Iterator[None]:
-    """Its own pool of threads is out of `threadpool_limits`' reach where it starts later. Nothing without torch."""
+    """Limit torch, if imported, to one thread: `threadpool_limits` does not reach a pool that starts later."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield

@@ -1,4 +1,4 @@
-"""A batch of real clips, done in every way there is: the same bytes, whatever happens on the way."""
+"""A batch of real clips gives the same bytes however it is run and whatever fails on the way."""
 
 import csv
 import hashlib
@@ -20,8 +20,8 @@ from duchenne.batch.state import hold
 from duchenne.errors import DuchenneError, UsageError
 from makers import cut, make_video
 
-#: What a child of a test is made to do at the clip named bad.mp4, in place of a file that brings FFmpeg down.
-DEEDS = {
+#: What a worker does at the clip bad.mp4, instead of a file that crashes FFmpeg.
+FAULTS = {
     "crash": "os.kill(os.getpid(), 11)",
     "hang": "time.sleep(3600)",
     "swell": "kept = bytearray(4_000_000_000)",
@@ -34,7 +34,7 @@ if "duchenne.workers.child" in sys.orig_argv:
     frames = video.frames
     def other(path, **options):
         if "bad.mp4" in str(path):
-            {deed}
+            {fault}
         return frames(path, **options)
     video.frames = other
 """
@@ -42,7 +42,7 @@ if "duchenne.workers.child" in sys.orig_argv:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, pictures):
-    """Six sound clips of which two differ by ending alone, a cut one, a text, and one without a face."""
+    """Six valid clips of which two differ by extension alone, a truncated one, a text, and one without a face."""
     top = tmp_path_factory.mktemp("batch")
     (top / "sub").mkdir()
     for i, name in enumerate(["clip10.mp4", "clip2.mp4", "clip2.mkv", "bad.mp4", "=sum.mp4", "sub/clip1.mp4"]):
@@ -63,7 +63,7 @@ def reference(folder, tmp_path_factory):
 
 
 def tree(out):
-    """Path → hash of everything but the state, and nothing hidden among it."""
+    """Path → hash of all files but the state."""
     files = [p for p in sorted(out.rglob("*")) if p.is_file() and ".duchenne" not in p.relative_to(out).parts]
     return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
@@ -83,7 +83,7 @@ def start(folder, out, *words, **options):
 def descendants(pid):
     """The template process and its forks; none of another library's."""
     found = []
-    with suppress(OSError):  # it has just gone
+    with suppress(OSError):  # it has just exited
         for file in Path(f"/proc/{pid}/task").glob("*/children"):
             for child in map(int, file.read_text().split()):
                 if b"duchenne.workers.child" in Path(f"/proc/{child}/cmdline").read_bytes():
@@ -100,7 +100,7 @@ def ended(pid):
 # --- what comes out -----------------------------------------------------------------------------------------
 
 
-def test_the_tables_say_what_was_seen(reference):
+def test_tables_report_measurements(reference):
     table = rows(reference / "clips.csv")
     assert [row["file"] for row in table] == [
         "./=sum.mp4", "bad.mp4", "clip2.mkv", "clip2.mp4", "clip10.mp4", "sub/clip1.mp4"
@@ -114,13 +114,13 @@ def test_the_tables_say_what_was_seen(reference):
     assert list(failed) == ["sub/cut.mkv", "text.mp4", "wall.mp4"]
     for (file, sentence), words in zip(failed.items(), ["cut short", "text file", "shows no face"], strict=True):
         assert sentence.startswith(file) and words in sentence and sentence.endswith(".")
-    told = json.loads((reference / "summary.json").read_text())
-    assert [told[k] for k in ("clips", "done", "failed", "left", "frames")] == [9, 6, 3, 0, 150]
+    summary = json.loads((reference / "summary.json").read_text())
+    assert [summary[k] for k in ("clips", "done", "failed", "left", "frames")] == [9, 6, 3, 0, 150]
     assert not [name for name in tree(reference) if "cut" in name or "wall" in name or "part" in name]
 
 
 @pytest.mark.slow
-def test_three_workers_and_shares_end_with_the_same_bytes(folder, reference, tmp_path):
+def test_workers_and_shards_give_the_same_bytes(folder, reference, tmp_path):
     three, shares = tmp_path / "three", tmp_path / "shares"
     task = batch.extract_task()
     batch.process([folder], three, task, workers=3)
@@ -136,7 +136,7 @@ def test_three_workers_and_shares_end_with_the_same_bytes(folder, reference, tmp
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_twice_goes_on_and_leaves_no_orphan(folder, reference, tmp_path):
+def test_run_killed_twice_resumes_and_leaves_no_orphan(folder, reference, tmp_path):
     out, orphans = tmp_path / "out", []
     for done in (1, 4):
         with start(folder, out, "--workers", "2") as run:
@@ -144,23 +144,23 @@ def test_a_run_that_is_killed_twice_goes_on_and_leaves_no_orphan(folder, referen
                 time.sleep(0.01)
             orphans += descendants(run.pid)
             run.kill() if done == 1 else os.killpg(run.pid, signal.SIGKILL)
-    while not all(map(ended, orphans)):  # they leave by themselves
+    while not all(map(ended, orphans)):  # they exit by themselves
         time.sleep(0.05)
     with start(folder, out) as run:
-        said, complaints = run.communicate()
-    assert (run.returncode, complaints) == (1, "") and "6 of 9 clips done" in said and "Failed: 3" in said
+        result, errors = run.communicate()
+    assert (run.returncode, errors) == (1, "") and "6 of 9 clips done" in result and "Failed: 3" in result
     assert tree(out) == tree(reference)
 
 
 @pytest.mark.slow
-def test_a_person_who_stops_it_hears_no_traceback_and_can_go_on(folder, reference, tmp_path):
+def test_interrupt_prints_no_traceback_and_run_can_resume(folder, reference, tmp_path):
     out = tmp_path / "out"
     with start(folder, out, "--workers", "2") as run:
         while not list(out.glob(".duchenne/clips/*/*.json")) and run.poll() is None:
             time.sleep(0.01)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal sends Ctrl-C: to every process
-        said, complaints = run.communicate()
-    assert run.returncode in (1, 130) and "Traceback" not in said + complaints
+        result, errors = run.communicate()
+    assert run.returncode in (1, 130) and "Traceback" not in result + errors
     batch.process([folder], out, batch.extract_task())
     assert tree(out) == tree(reference)
 
@@ -168,12 +168,12 @@ def test_a_person_who_stops_it_hears_no_traceback_and_can_go_on(folder, referenc
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
 @pytest.mark.parametrize("which", [0, -1], ids=["the template process", "a fork"])
-def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, reference, tmp_path):
+def test_killed_process_is_replaced(which, folder, reference, tmp_path):
     killed = []
 
     def watch(meter):
         if meter.current and len(killed) < 2:
-            for pid in descendants(os.getpid())[which:][:1]:  # none while they are started anew
+            for pid in descendants(os.getpid())[which:][:1]:  # none while they are restarted
                 killed.append(pid)
                 os.kill(pid, signal.SIGKILL)
 
@@ -182,10 +182,8 @@ def test_a_process_that_is_killed_in_the_middle_is_replaced(which, folder, refer
 
 
 @pytest.mark.slow
-def test_a_clip_that_brings_its_process_down_is_a_failure_and_can_be_tried_again(
-    folder, reference, tmp_path, monkeypatch
-):
-    (tmp_path / "sitecustomize.py").write_text(SHIM.format(deed=DEEDS["crash"]))
+def test_clip_that_crashes_its_process_fails_and_can_be_retried(folder, reference, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SHIM.format(fault=FAULTS["crash"]))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     out, task = tmp_path / "out", batch.extract_task()
     found = batch.process([folder], out, task, workers=2)
@@ -193,17 +191,17 @@ def test_a_clip_that_brings_its_process_down_is_a_failure_and_can_be_tried_again
     failed = {row["file"]: row["sentence"] for row in rows(out / "failures.csv")}
     assert "SIGSEGV" in failed["bad.mp4"] and "three times" in failed["bad.mp4"]
     monkeypatch.undo()
-    assert batch.process([folder], out, task).failed == 4  # what failed stays so
+    assert batch.process([folder], out, task).failed == 4  # a failure is kept
     again = batch.process([folder], out, task, retry=True)
     assert (again.clips, again.failed) == (4, 3) and tree(out) == tree(reference)
 
 
 @pytest.mark.parametrize(
-    ("deed", "words"),
-    [("hang", "no sign of life for 2 s"), ("swell", "more than 1 GB"), ("leave", "three times (exit code 3)")],
+    ("fault", "words"),
+    [("hang", "no progress for 2 s"), ("swell", "more than 1 GB"), ("leave", "three times while reading it (exit code 3)")],
 )
-def test_a_clip_that_hangs_or_swells_or_leaves_is_told(deed, words, folder, tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text(SHIM.format(deed=DEEDS[deed]))
+def test_clip_that_hangs_or_swells_or_exits_is_reported(fault, words, folder, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SHIM.format(fault=FAULTS[fault]))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     batch.process([folder / "bad.mp4"], tmp_path / "out", batch.extract_task(), stall=2, memory=1)
     (row,) = rows(tmp_path / "out" / "failures.csv")
@@ -211,11 +209,11 @@ def test_a_clip_that_hangs_or_swells_or_leaves_is_told(deed, words, folder, tmp_
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_process_that_cannot_start_stops_the_run_with_its_reason(workers, folder, tmp_path, monkeypatch):
+def test_process_that_cannot_start_stops_the_run_with_its_reason(workers, folder, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text("import sys\nif 'duchenne.workers.child' in sys.orig_argv: import cv3\n")
     (tmp_path / "dlib.py").write_text("raise ImportError('dlib is broken')\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    with pytest.raises(DuchenneError, match=r"does not start .*dlib is broken"):
+    with pytest.raises(DuchenneError, match=r"did not start .*dlib is broken"):
         batch.process([folder], tmp_path / "out", batch.extract_task(), workers=workers)
 
 
@@ -226,17 +224,17 @@ def small_disk():
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_with_one_sentence_and_the_next_run_goes_on(folder, reference, tmp_path):
+def test_full_disk_stops_with_one_sentence_and_next_run_resumes(folder, reference, tmp_path):
     with start(folder, tmp_path / "out", preexec_fn=small_disk) as run:
-        said, complaint = run.communicate()
-    assert (run.returncode, said) == (1, "")
-    (line,) = complaint.splitlines()
+        result, error = run.communicate()
+    assert (run.returncode, result) == (1, "")
+    (line,) = error.splitlines()
     assert f"{tmp_path / 'out'}/frames/" in line and "space" in line and "work" not in line
     batch.process([folder], tmp_path / "out", batch.extract_task())
     assert tree(tmp_path / "out") == tree(reference)
 
 
-def test_clips_that_change_or_go_are_followed(folder, pictures, tmp_path):
+def test_changed_and_removed_clips_are_updated(folder, pictures, tmp_path):
     top, out, task = tmp_path / "c", tmp_path / "out", batch.extract_task()
     top.mkdir()
     for name in ("a.mp4", "b.mp4"):
@@ -253,48 +251,50 @@ def test_clips_that_change_or_go_are_followed(folder, pictures, tmp_path):
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def test_a_person_is_told_what_became_of_the_clips(duchenne, folder, reference, tmp_path):
-    said = duchenne("extract", folder / "clip2.mp4", folder / "clip2.mkv", "-o", tmp_path / "o", "--format", "parquet")
-    assert (said.code, said.err) == (0, "") and "2 of 2 clips done: 2 faces, 50 frames" in said.out
+def test_extract_prints_summary(duchenne, folder, reference, tmp_path):
+    result = duchenne(
+        "extract", folder / "clip2.mp4", folder / "clip2.mkv", "-o", tmp_path / "o", "--format", "parquet"
+    )
+    assert (result.code, result.err) == (0, "") and "2 of 2 clips done: 2 faces, 50 frames" in result.out
     import pandas as pd
 
     table = pd.read_parquet(tmp_path / "o" / "frames" / "clip2.mp4.parquet")
     assert len(table) == 25 and set(table["file"]) == {"clip2.mp4"}
-    said = duchenne("extract", folder, "-o", reference)
-    assert said.code == 1 and "Failed: 3" in said.out and "This run" not in said.out
+    result = duchenne("extract", folder, "-o", reference)
+    assert result.code == 1 and "Failed: 3" in result.out and "This run" not in result.out
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--shard", "3/2"], "expected for example 3/16"),
+        (["--shard", "3/2"], "must look like 3/16"),
         (["--format", "xlsx"], "choose one of: csv, parquet"),
         (["--detector", "magic"], "no detector named 'magic'"),
         (["--all-faces"], "options all_faces False there and True here"),
-        (["--manifest", "m.csv"], "one of the two"),
+        (["--manifest", "m.csv"], "not both"),
     ],
 )
-def test_wrong_usage_is_refused_in_one_sentence(words, sentence, duchenne, folder, reference):
+def test_wrong_usage_is_rejected_in_one_sentence(words, sentence, duchenne, folder, reference):
     before = tree(reference)
-    said = duchenne("extract", folder, "-o", reference, *words)
-    assert said.code == 2 and sentence in said.sentence and tree(reference) == before
+    result = duchenne("extract", folder, "-o", reference, *words)
+    assert result.code == 2 and sentence in result.sentence and tree(reference) == before
 
 
-def test_a_second_run_is_refused(duchenne, folder, reference):
-    with hold(reference, batch.extract_task().agreed):
-        said = duchenne("extract", folder, "-o", reference)
-    assert said.code == 2 and "Another run is at work" in said.sentence
+def test_second_run_is_rejected(duchenne, folder, reference):
+    with hold(reference, batch.extract_task().fingerprint):
+        result = duchenne("extract", folder, "-o", reference)
+    assert result.code == 2 and "Another run is using" in result.sentence
     with pytest.raises(UsageError, match="task extract there and analyze here"), hold(reference, {"task": "analyze"}):
         pass
 
 
-def test_a_folder_is_judged_as_its_clips_are(duchenne, folder, pictures, tmp_path):
+def test_folder_gives_the_same_verdicts_as_its_clips(duchenne, folder, pictures, tmp_path):
     top, out = tmp_path / "c", tmp_path / "out"
     top.mkdir()
     make_video(top / "smile.mp4", pictures, rate=RATE)
     make_video(top / "short.mp4", pictures[:5], rate=RATE)
-    said = duchenne("analyze", top, "-o", out, "--no-report", "--workers", "1")
-    assert said.code == 0 and "2 of 2 clips done" in said.out
+    result = duchenne("analyze", top, "-o", out, "--no-report", "--workers", "1")
+    assert result.code == 0 and "2 of 2 clips done" in result.out
     one = duchenne("analyze", top / "smile.mp4", "--json")
     single = json.loads(one.out) | {"source": "smile.mp4"}
     assert json.loads((out / "smile.mp4" / "verdict.json").read_text()) == single
@@ -310,7 +310,7 @@ def test_a_folder_is_judged_as_its_clips_are(duchenne, folder, pictures, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
-def test_the_kill_benchmark_runs(tmp_path):
+def test_kill_benchmark_runs(tmp_path):
     script = Path(__file__).parents[3] / "benchmarks" / "kill.py"
     command = [sys.executable, str(script), "--quick", "--out", str(tmp_path / "kill.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A batch on a Dask cluster of real processes on loopback: the same bytes as on one machine, whatever dies."""
+"""A batch on a Dask cluster of real processes gives the same bytes as one machine, whatever is killed."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
-class Place:
+class LocalCluster:
     """A scheduler and its workers, each a process."""
 
     def __init__(self, folder: Path) -> None:
@@ -67,8 +67,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[Place]:
-    place = Place(folder)
+def cluster(folder: Path, workers: int) -> Iterator[LocalCluster]:
+    place = LocalCluster(folder)
     try:
         place.scheduler()
         for _ in range(workers):
@@ -80,7 +80,7 @@ def cluster(folder: Path, workers: int) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, smile: Path, empty_room: Path) -> Path:
-    """Six clips with a face, one without and one that is none, and their tables made on this machine."""
+    """Six clips with a face, one without, one invalid, and their tables made on this machine."""
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "clips" / "more").mkdir(parents=True)
     for n in range(6):
@@ -96,11 +96,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
-def runner(task: Task, place: Place, away: float = 120.0) -> Cluster:
-    return Cluster(task.work, task.agreed, Limits(), address=place.address, away=away)
+def runner(task: Task, place: LocalCluster, away: float = 120.0) -> Cluster:
+    return Cluster(task.work, task.fingerprint, Limits(), address=place.address, away=away)
 
 
-def test_a_cluster_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
+def test_cluster_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
     with cluster(tmp_path, 2) as place:
         task = extract_task()
         found = process([made / "clips"], tmp_path / "out", task, runner=runner(task, place))
@@ -108,7 +108,7 @@ def test_a_cluster_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == contents(made / "here")
 
 
-def test_a_killed_worker_and_a_restarted_scheduler_cost_nothing_but_time(made: Path, tmp_path: Path) -> None:
+def test_killed_worker_and_restarted_scheduler_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
     task, seen = extract_task(), list[int]()
     with cluster(tmp_path, 2) as place:
         scheduler, first, _ = place.processes
@@ -130,8 +130,8 @@ def test_a_killed_worker_and_a_restarted_scheduler_cost_nothing_but_time(made: P
     assert contents(tmp_path / "out") == contents(made / "here")
 
 
-def test_who_is_killed_goes_on(made: Path, tmp_path: Path) -> None:
-    """The command itself is killed amid its work; the next one, on this machine alone, ends with the same bytes."""
+def test_killed_command_resumes_on_one_machine(made: Path, tmp_path: Path) -> None:
+    """The command itself is killed; the next one, on this machine alone, gives the same bytes."""
     with cluster(tmp_path, 1) as place:
         words = ["extract", str(made / "clips"), "-o", str(tmp_path / "out"), "--cluster", place.address]
         command = subprocess.Popen([sys.executable, "-m", "duchenne", *words], start_new_session=True)
@@ -145,13 +145,15 @@ def test_who_is_killed_goes_on(made: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == contents(made / "here")
 
 
-def test_what_cannot_work_is_said_in_one_sentence(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_cluster_is_reported_in_one_sentence(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = extract_task()
-    nobody = Place(tmp_path)
+    nobody = LocalCluster(tmp_path)
     with pytest.raises(DuchenneError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:\d+"):
         process([made / "clips"], tmp_path / "out", task, runner=runner(task, nobody, away=1.0))
     with cluster(tmp_path, 1) as place:
-        other = {"versions": {**task.agreed["versions"], "numpy": "1.0"}}
+        other = {"versions": {**task.fingerprint["versions"], "numpy": "1.0"}}
         odd = Cluster(task.work, other, Limits(), address=place.address)
         with pytest.raises(DuchenneError, match=r"A Dask worker has numpy [\d.]+ where this machine has 1\.0"):
             process([made / "clips"], tmp_path / "out2", task, runner=odd)
@@ -162,7 +164,7 @@ def test_what_cannot_work_is_said_in_one_sentence(made: Path, tmp_path: Path, mo
 
 
 SBATCH = """#!/bin/sh
-# What SLURM does with a job script, on one machine and at once.
+# Run a job script at once on this machine.
 script="$1"
 sh "$script" >/dev/null 2>&1 &
 echo $! >> "$JOBS"
@@ -171,7 +173,7 @@ echo "Submitted batch job $!"
 
 
 def test_slurm_jobs_become_workers(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """dask-jobqueue writes real job scripts; a stand-in for `sbatch` runs them here, as there is no SLURM."""
+    """dask-jobqueue writes real job scripts; a fake `sbatch` runs them here."""
     pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed; pip install 'duchenne[cluster]'.")
     (tmp_path / "bin").mkdir()
     for name, text in (("sbatch", SBATCH), ("scancel", "#!/bin/sh\nkill $1\n")):

@@ -92,17 +92,17 @@ def test_a_share_that_makes_no_sense_is_refused(text):
     assert shard_of(" 3/16 ") == (3, 16) and shard_of(None) is None
 
 
-def test_a_batch_without_videos_or_with_results_inside_itself_is_refused(clips, tmp_path):
+def test_batch_without_videos_or_with_results_among_clips_is_rejected(clips, tmp_path):
     with pytest.raises(InputError, match="holds no video"):
         plan.find([touch(tmp_path / "e", "a.txt", "b.png")], tmp_path / "o")
-    with pytest.raises(UsageError, match="the folder of clips itself"):
+    with pytest.raises(UsageError, match="the folder of the clips"):
         plan.find([clips], clips)
-    with pytest.raises(UsageError, match="one of the two"):
+    with pytest.raises(UsageError, match="not both"):
         plan.find([clips], tmp_path / "o", clips / "m.csv")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_folder_that_cannot_be_read_is_told(clips, tmp_path):
+def test_unreadable_folder_is_reported(clips, tmp_path):
     (clips / "b").chmod(0)
     found = plan.find([clips], tmp_path / "o")
     (clips / "b").chmod(0o700)
@@ -112,18 +112,18 @@ def test_a_folder_that_cannot_be_read_is_told(clips, tmp_path):
 # --- state --------------------------------------------------------------------------------------------------
 
 
-def test_one_whole_run_or_shares_of_one_number_work_on_a_folder(tmp_path):
+def test_folder_is_locked_for_one_run_or_shards_of_one_number(tmp_path):
     with hold(tmp_path, {}, (1, 3)), hold(tmp_path, {}, (2, 3)):
         for other in (None, (1, 3), (1, 2)):
-            with pytest.raises(UsageError, match="at work"), hold(tmp_path, {}, other):
+            with pytest.raises(UsageError, match="Another run is using"), hold(tmp_path, {}, other):
                 pass
-    with hold(tmp_path, {}), pytest.raises(UsageError, match="at work"), hold(tmp_path, {}):
+    with hold(tmp_path, {}), pytest.raises(UsageError, match="Another run is using"), hold(tmp_path, {}):
         pass
     with hold(tmp_path, {}):
         pass
 
 
-def test_other_settings_and_other_results_are_refused(tmp_path):
+def test_other_settings_and_other_results_are_rejected(tmp_path):
     with hold(tmp_path / "o", {"task": "extract", "options": {"format": "csv"}}):
         pass
     with (
@@ -131,12 +131,12 @@ def test_other_settings_and_other_results_are_refused(tmp_path):
         hold(tmp_path / "o", {"task": "extract", "options": {"format": "parquet"}}),
     ):
         pass
-    with pytest.raises(UsageError, match="something else"), hold(touch(tmp_path / "mine", "clips.csv"), {}):
+    with pytest.raises(UsageError, match="another program"), hold(touch(tmp_path / "mine", "clips.csv"), {}):
         pass
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["clips.csv"]
 
 
-def test_results_of_another_version_are_refused(tmp_path):
+def test_results_of_another_version_are_rejected(tmp_path):
     settings = touch(tmp_path, ".duchenne/settings.json") / ".duchenne" / "settings.json"
     settings.write_text('{"format": 1, "task": "extract"}')
     with pytest.raises(UsageError, match="another version of duchenne; choose"), hold(tmp_path, {"task": "extract"}):
@@ -144,7 +144,7 @@ def test_results_of_another_version_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"stamp": [1, 2]}', b'{"stamp": 3, "rows": []}', b"\xff"])
-def test_a_damaged_record_counts_as_not_done(damage, tmp_path):
+def test_damaged_record_counts_as_not_done(damage, tmp_path):
     item = plan.find([touch(tmp_path / "c", "a.mp4")], tmp_path / "o").items[0]
     with hold(tmp_path / "o", {}) as state:
         assert state.read(item) is None
@@ -155,7 +155,7 @@ def test_a_damaged_record_counts_as_not_done(damage, tmp_path):
         assert state.read(item) is None
 
 
-def test_a_clip_that_changed_is_not_done_and_one_that_left_is_counted(tmp_path):
+def test_changed_clip_is_not_done_and_removed_one_is_counted(tmp_path):
     folder = touch(tmp_path / "c", "a.mp4", "b.mp4")
     with hold(tmp_path / "o", {}) as state:
         for item in plan.find([folder], tmp_path / "o").items:

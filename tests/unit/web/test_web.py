@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     end(found)
 
 
-def test_the_page_is_its_own_and_no_other_may_read_it(server: Server) -> None:
+def test_page_has_strict_headers(server: Server) -> None:
     status, headers, text = server.ask("GET", "")
     assert status == 200 and "<title>duchenne</title>" in text
     policy = headers["content-security-policy"]
@@ -55,19 +55,19 @@ def test_the_page_is_its_own_and_no_other_may_read_it(server: Server) -> None:
 @pytest.mark.parametrize(
     ("method", "headers", "token"),
     [
-        ("GET", {"Host": "evil.example"}, None),  # a name that was made to lead here
+        ("GET", {"Host": "evil.example"}, None),  # DNS rebinding
         ("GET", {"Host": "127.0.0.1:1"}, None),
         ("GET", {"Host": "127.0.0.1.evil.example"}, None),
         ("GET", {}, ""),
         ("GET", {}, "wrong"),
         ("POST", {"Origin": "http://evil.example"}, None),
-        ("POST", {"Origin": "null"}, None),  # a report, which is cut off from the app
+        ("POST", {"Origin": "null"}, None),  # a sandboxed report
         ("POST", {"Origin": "https://127.0.0.1"}, None),
         ("POST", {}, "wrong"),
         ("DELETE", {"Origin": "http://localhost:1"}, None),
     ],
 )
-def test_strangers_are_refused_in_one_sentence(
+def test_foreign_requests_are_rejected_in_one_sentence(
     server: Server, method: str, headers: dict[str, str], token: str | None
 ) -> None:
     status, _, text = server.ask(method, "clips?name=a.mp4", b"x" if method == "POST" else None, headers, token)
@@ -75,14 +75,14 @@ def test_strangers_are_refused_in_one_sentence(
     assert not server.stored()
 
 
-def test_a_change_needs_the_pages_own_origin(server: Server) -> None:
-    wire = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    wire.request("POST", f"/{server.token}/clips?name=a.mp4", b"x")
-    assert wire.getresponse().status == 403
-    wire.close()
+def test_changes_need_the_own_origin(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("POST", f"/{server.token}/clips?name=a.mp4", b"x")
+    assert connection.getresponse().status == 403
+    connection.close()
 
 
-def test_what_is_too_large_is_refused_before_and_while_it_comes(server: Server) -> None:
+def test_large_upload_is_rejected_before_and_during_transfer(server: Server) -> None:
     large = b"\0" * (MOST_MB * 1_000_000 + 1)
     status, _, text = server.ask("POST", "clips?name=a.mp4", b"", {"Content-Length": str(len(large))})
     assert status == 413 and text.startswith(f"A clip may have up to {MOST_MB} MB;")
@@ -94,17 +94,17 @@ def test_what_is_too_large_is_refused_before_and_while_it_comes(server: Server) 
     assert not server.stored() and json.loads(server.ask("GET", "state")[2])["clips"] == []
 
 
-def settled(server: Server, clip: str) -> dict[str, object]:
+def finished_task(server: Server, clip: str) -> dict[str, object]:
     for _ in range(600):
         clips = json.loads(server.ask("GET", "state")[2])["clips"]
         task: dict[str, object] = next(each["task"] for each in clips if each["id"] == clip)
         if task["state"] not in ("waiting", "working"):
             return task
         time.sleep(0.1)
-    raise AssertionError("nothing became of it")
+    raise AssertionError("the task did not finish")
 
 
-def test_names_are_only_shown_and_files_go_with_their_clip(server: Server, empty_room: Path) -> None:
+def test_names_are_only_shown_and_files_are_deleted_with_their_clip(server: Server, empty_room: Path) -> None:
     name = "../../=cmd|' C calc'!A0<img src=x>.mp4"
     status, _, text = server.ask("POST", f"clips?name={quote(name)}", empty_room.read_bytes())
     assert status == 201
@@ -113,7 +113,7 @@ def test_names_are_only_shown_and_files_go_with_their_clip(server: Server, empty
     assert stored.name == "clip.mp4" and stored.parent.name == clip and stored.stat().st_mode & 0o111 == 0
     if hasattr(os, "getuid"):
         assert server.folders()[0].stat().st_mode & 0o077 == 0
-    task = settled(server, clip)
+    task = finished_task(server, clip)
     shown = "=cmd|' C calc'!A0<img src=x>.mp4"
     assert task["state"] == "failed" and str(task["error"]).startswith(f"{shown} shows no face")
     status, headers, text = server.ask("GET", "session.csv")
@@ -140,12 +140,12 @@ def test_names_are_only_shown_and_files_go_with_their_clip(server: Server, empty
         ("é" * 300 + ".mp4", "é" * 120, ""),
     ],
 )
-def test_names_are_tidied(name: str, kept: str, ending: str) -> None:
-    assert session.tidy(name) == kept and session.suffix(session.tidy(name)) == ending
+def test_names_are_cleaned(name: str, kept: str, ending: str) -> None:
+    assert session.clean_name(name) == kept and session.suffix(session.clean_name(name)) == ending
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_nothing_is_left_when_it_ends(tmp_path: Path, empty_room: Path, how: signal.Signals) -> None:
+def test_files_are_deleted_at_exit(tmp_path: Path, empty_room: Path, how: signal.Signals) -> None:
     server = start(tmp_path)
     assert server.ask("POST", "clips?name=a.mp4", empty_room.read_bytes())[0] == 201
     assert len(server.stored()) == 1 and len(server.folders()) == 1
@@ -153,18 +153,16 @@ def test_nothing_is_left_when_it_ends(tmp_path: Path, empty_room: Path, how: sig
     assert server.folders() == []
 
 
-def test_what_a_killed_run_left_goes_with_the_next_start_and_what_lives_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_next_start_deletes_files_of_killed_runs_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed, living = start(tmp_path), start(tmp_path)
     before = set(living.folders())
     assert len(before) == 2
     end(killed, signal.SIGKILL)
-    assert set(living.folders()) == before  # nobody was there to delete it
+    assert set(living.folders()) == before  # SIGKILL leaves no time to delete
     monkeypatch.setattr(uploads.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(uploads, "_YOUNG", 0.0)
     (tmp_path / "duchenne-app-link").symlink_to(tmp_path.parent)
-    (tmp_path / "duchenne-app-notes").mkdir()  # of somebody else: it holds no lock
+    (tmp_path / "duchenne-app-notes").mkdir()  # not ours: it has no lock
     uploads.sweep()
     left = set(living.folders())
     assert len(left & before) == 1 and len(left) == 3
@@ -172,7 +170,7 @@ def test_what_a_killed_run_left_goes_with_the_next_start_and_what_lives_stays(
     end(living)
 
 
-def test_a_port_that_is_taken_is_said_in_one_sentence(server: Server) -> None:
+def test_used_port_is_reported_in_one_sentence(server: Server) -> None:
     words = [sys.executable, "-m", "duchenne", "app", "--no-browser", "--port", str(server.port)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
@@ -186,21 +184,21 @@ def job(clip: Path, name: str) -> Job:
 
 @contextmanager
 def worker(model: object = "default", **limits: Any) -> Iterator[Worker]:
-    """The app's worker, which ends with the test."""
-    held = uploads.Uploads()
-    found = session.Session(held, str(model), Limits(**limits)).worker
+    """The app's worker, closed after the test."""
+    store = uploads.Uploads()
+    worker = session.Session(store, str(model), Limits(**limits)).worker
     try:
-        yield found
+        yield worker
     finally:
-        found.close()
-        held.close()
+        worker.close()
+        store.close()
 
 
 def ignore(done: int, stage: str = "", total: int | None = None) -> None:
     pass
 
 
-def test_a_clip_that_brings_its_process_down_brings_nothing_else_down(smile: Path, empty_room: Path) -> None:
+def test_clip_that_crashes_its_process_crashes_nothing_else(smile: Path, empty_room: Path) -> None:
     with worker() as found:
         killed: list[int] = []
 
@@ -212,13 +210,11 @@ def test_a_clip_that_brings_its_process_down_brings_nothing_else_down(smile: Pat
 
         first = found.do(job(smile, "mine.mp4"), crash)
         second = found.do(job(empty_room, "room.mp4"), ignore)
-    assert str(first.failure).startswith("mine.mp4 ended the process that read it (SIGSEGV); re-encode it")
+    assert str(first.failure).startswith("mine.mp4: the worker process ended while reading it (SIGSEGV); re-encode it")
     assert "shows no face" in str(second.failure)
 
 
-def test_work_that_is_cancelled_ends_and_its_process_goes_on(
-    tmp_path: Path, pictures: list[Array], empty_room: Path
-) -> None:
+def test_cancelled_work_ends_and_its_process_is_reused(tmp_path: Path, pictures: list[Array], empty_room: Path) -> None:
     long = make_video(tmp_path / "long.mp4", pictures * 8, rate=25)
     with worker() as found:
         cancel, seen = threading.Event(), list[int]()
@@ -235,10 +231,8 @@ def test_work_that_is_cancelled_ends_and_its_process_goes_on(
     assert "shows no face" in str(second.failure) and same
 
 
-def test_a_clip_that_takes_too_long_or_too_much_memory_is_given_up(
-    smile: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with worker(seconds=0.05) as found:  # s, in which nobody follows and judges 60 frames
+def test_clip_over_time_or_memory_limit_fails(smile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with worker(seconds=0.05) as found:  # s, too short for 60 frames
         found.start()
         process = found.process
         answer = found.do(job(smile, "mine.mp4"), ignore)
@@ -248,50 +242,50 @@ def test_a_clip_that_takes_too_long_or_too_much_memory_is_given_up(
         found.start()
         monkeypatch.setattr(pool, "resident", lambda pid: 4_000_000_001)
         answer = found.do(job(smile, "mine.mp4"), ignore)
-    assert "mine.mp4 ended the process that read it (more than 4 GB of memory" in str(answer.failure)
+    assert "mine.mp4: the worker process ended while reading it (more than 4 GB of memory" in str(answer.failure)
 
 
-def test_a_model_that_does_not_load_is_no_fault_of_a_clip(smile: Path, tmp_path: Path) -> None:
-    with worker(tmp_path) as found, pytest.raises(DuchenneError, match="The process that reads clips does not start"):
+def test_model_that_does_not_load_is_not_the_clips_error(smile: Path, tmp_path: Path) -> None:
+    with worker(tmp_path) as found, pytest.raises(DuchenneError, match="The worker process did not start"):
         found.do(job(smile, "mine.mp4"), ignore)
 
 
-def test_the_queue_is_limited_and_work_in_it_is_dropped_with_its_clip(tmp_path: Path) -> None:
-    held = uploads.Uploads()
+def test_queue_is_limited_and_removing_a_clip_removes_its_tasks(tmp_path: Path) -> None:
+    store = uploads.Uploads()
     try:
-        found = session.Session(held, "default", Limits())
-        clips = [found.add("a.mp4", held.new()[1] / "clip.mp4") for _ in range(session.MOST_WAITING)]
+        found = session.Session(store, "default", Limits())
+        clips = [found.add("a.mp4", store.new()[1] / "clip.mp4") for _ in range(session.MAX_WAITING)]
         with pytest.raises(UsageError, match="waiting already"):
             found.check_room()
         with pytest.raises(UsageError, match="with itself"):
             found.compare(clips[0], clips[0])
         with pytest.raises(UsageError, match="judge it first"):
             found.overlay(clips[0])
-        assert [each["task"]["place"] for each in found.shown()["clips"]] == list(range(1, 11))
+        assert [each["task"]["place"] for each in found.to_dict()["clips"]] == list(range(1, 11))
         found.remove(clips[3])
         pair = found.compare(clips[0], clips[1])
-        assert len(found.waiting) == session.MOST_WAITING and found.comparisons == {pair.id: pair}
+        assert len(found.waiting) == session.MAX_WAITING and found.comparisons == {pair.id: pair}
         found.remove(clips[1])
         assert found.comparisons == {} and pair not in found.waiting and pair.state == "cancelled"
-        assert not (held.folder / clips[1].id).exists() and (held.folder / clips[0].id).exists()
+        assert not (store.folder / clips[1].id).exists() and (store.folder / clips[0].id).exists()
     finally:
-        held.close()
-    assert not held.folder.exists()
+        store.close()
+    assert not store.folder.exists()
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
-    wire = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    wire.putrequest("POST", f"/{server.token}/clips?name=a.mp4")
-    wire.putheader("Origin", f"http://127.0.0.1:{server.port}")
-    wire.putheader("Content-Length", "1000000")
-    wire.endheaders()
-    wire.send(b"\0" * 1000)
+def test_interrupted_upload_leaves_no_file(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.putrequest("POST", f"/{server.token}/clips?name=a.mp4")
+    connection.putheader("Origin", f"http://127.0.0.1:{server.port}")
+    connection.putheader("Content-Length", "1000000")
+    connection.endheaders()
+    connection.send(b"\0" * 1000)
     for _ in range(100):
         if server.stored():
             break
         time.sleep(0.05)
     assert server.stored()
-    wire.close()
+    connection.close()
     for _ in range(100):
         if not server.stored():
             break
@@ -299,7 +293,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
     assert not server.stored() and json.loads(server.ask("GET", "state")[2])["clips"] == []
 
 
-def test_another_host_is_warned_of(tmp_path: Path) -> None:
+def test_other_host_prints_warning(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "duchenne", "app", "--no-browser", "--port", "0", "--host", "0.0.0.0"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -313,9 +307,9 @@ def test_another_host_is_warned_of(tmp_path: Path) -> None:
     assert said.startswith("Warning: on 0.0.0.0 other computers can reach this page")
 
 
-def test_a_browser_is_started_with_an_address_that_works_once(tmp_path: Path) -> None:
-    told, script = tmp_path / "told", tmp_path / "browser"
-    script.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n', encoding="utf-8")
+def test_browser_gets_an_address_that_works_once(tmp_path: Path) -> None:
+    opened, script = tmp_path / "opened", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.part && mv {opened}.part {opened}\n', encoding="utf-8")
     script.chmod(0o700)
     process = subprocess.Popen(
         [sys.executable, "-m", "duchenne", "app", "--port", "0"],
@@ -326,10 +320,10 @@ def test_a_browser_is_started_with_an_address_that_works_once(tmp_path: Path) ->
     assert process.stdout is not None
     found = Server(process, process.stdout.readline().strip(), tmp_path)
     for _ in range(600):
-        if told.exists():
+        if opened.exists():
             break
         time.sleep(0.05)
-    once = told.read_text(encoding="utf-8").split("/")[3]
+    once = opened.read_text(encoding="utf-8").split("/")[3]
     assert once != found.token
     assert found.ask("GET", "", headers={"Host": "evil.example"}, token=once)[0] == 403
     status, headers, _ = found.ask("GET", "", token=once)

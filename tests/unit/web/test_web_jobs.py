@@ -1,4 +1,4 @@
-"""The app's work on a clip, in this process: what was followed once is not followed again, and progress only grows."""
+"""The app's work on a clip, in this process: faces are tracked once, and progress only grows."""
 
 from __future__ import annotations
 
@@ -27,37 +27,35 @@ def two(smile: Path, pictures: list[Array], tmp_path_factory: pytest.TempPathFac
     shutil.copy(smile, paths[1])
     clips = [{"path": str(path), "name": f"{path.parent.name}.mp4"} for path in paths]
     for clip in clips:
-        asked(jobs.judge, [clip])
+        run(jobs.judge, [clip])
     return clips
 
 
-def asked(kind: Any, clips: list[dict[str, str]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The answer to a job, and every word of progress on the way, however fast it came."""
-    told: list[Any] = []
+def run(kind: Any, clips: list[dict[str, str]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The result of a job, and all its progress reports."""
+    reports: list[Any] = []
     out = Path(clips[0]["path"]).parent / "out"
     job = {"clips": clips, "out": str(out), "allow_truncated": False}
 
     def heartbeat(done: int, stage: str = "", total: int | None = None) -> None:
-        told.append({"done": done, "stage": stage, "total": total})
+        reports.append({"done": done, "stage": stage, "total": total})
 
-    return kind(job, "default", heartbeat), told
+    return kind(job, "default", heartbeat), reports
 
 
-def test_an_overlay_and_a_comparison_follow_no_face_again(
-    two: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "read_faces", lambda *_, **__: pytest.fail("followed again"))
-    overlay, told = asked(jobs.write_overlay, two[1:])
+def test_overlay_and_comparison_use_cached_tracks(two: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "read_faces", lambda *_, **__: pytest.fail("tracked again"))
+    overlay, reports = run(jobs.write_overlay, two[1:])
     assert overlay["bytes"] == (Path(two[1]["path"]).parent / "out" / "overlay.mp4").stat().st_size > 10_000
-    assert {each["stage"] for each in told} >= {"following", "drawing", "writing"}
-    assert {each["total"] for each in told} == {120} and told[-1]["done"] == 120
-    found, told = asked(jobs.compare, two)
-    assert len(found["alone"]) == 2 and all(0 <= each["p_genuine"] <= 1 for each in found["alone"])
-    assert {each["total"] for each in told} == {105} and told[-1]["done"] == 105
-    assert all(a["done"] <= b["done"] for a, b in pairwise(told)) and {0, 45} <= {each["done"] for each in told}
+    assert {each["stage"] for each in reports} >= {"following", "drawing", "writing"}
+    assert {each["total"] for each in reports} == {120} and reports[-1]["done"] == 120
+    result, reports = run(jobs.compare, two)
+    assert len(result["alone"]) == 2 and all(0 <= each["p_genuine"] <= 1 for each in result["alone"])
+    assert {each["total"] for each in reports} == {105} and reports[-1]["done"] == 105
+    assert all(a["done"] <= b["done"] for a, b in pairwise(reports)) and {0, 45} <= {each["done"] for each in reports}
 
 
-def test_what_is_kept_of_a_clip_lies_in_its_own_folder(two: list[dict[str, str]]) -> None:
+def test_cache_of_a_clip_is_in_its_folder(two: list[dict[str, str]]) -> None:
     for clip in two:
         own = Path(clip["path"]).parent
         assert sorted(path.name for path in own.iterdir()) == ["clip.mp4", "followed", "out"]

@@ -1,4 +1,4 @@
-"""The app as a person uses it: a real server, a real clip, headless Chromium."""
+"""The app in headless Chromium, with a real server and a real clip."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium was found; install one to test the page")
 LONG = 120_000  # ms to wait for a verdict on a busy machine
-SETTLED = re.compile("^(spontaneous|posed|no judgement|could not be judged|cancelled)$")
+SETTLED = re.compile("^(spontaneous|posed|no verdict|could not be judged|cancelled)$")
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +62,15 @@ def browser(webcam: Path) -> Iterator[Browser]:
         found.close()
 
 
-class Watched:
-    """A page in a fresh browser, and what went wrong in it or left this server."""
+class MonitoredPage:
+    """A page in a new browser context, with its errors and its requests."""
 
     def __init__(self, server: Server, browser: Browser) -> None:
         self.context = browser.new_context(viewport={"width": 1180, "height": 900}, accept_downloads=True)
-        self.page, self.faults, self.strangers = self.context.new_page(), [], []
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("console", lambda said: self.faults.append(said.text) if said.type != "log" else None)
-        self.page.on("request", lambda asked: self.strangers.append(asked.url))
+        self.page, self.errors, self.urls = self.context.new_page(), [], []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type != "log" else None)
+        self.page.on("request", lambda request: self.urls.append(request.url))
         self.page.goto(server.url)
 
     def close(self, server: Server) -> None:
@@ -78,13 +78,13 @@ class Watched:
         for clip in json.loads(server.ask("GET", "state")[2])["clips"]:
             server.ask("DELETE", f"clips/{clip['id']}")
         local = (server.url, "data:", "blob:", "about:")
-        assert self.faults == [] and [url for url in self.strangers if not url.startswith(local)] == []
+        assert self.errors == [] and [url for url in self.urls if not url.startswith(local)] == []
 
 
 @pytest.fixture
 def page(server: Server, browser: Browser) -> Iterator[Page]:
     """The page, without clips."""
-    found = Watched(server, browser)
+    found = MonitoredPage(server, browser)
     yield found.page
     found.close(server)
 
@@ -92,47 +92,45 @@ def page(server: Server, browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def judged(server: Server, browser: Browser, smile: Path) -> Iterator[Page]:
     """The page with one clip that was judged."""
-    found = Watched(server, browser)
-    give(found.page, smile)
-    expect(mark(found.page, "smile.mp4")).to_have_text(SETTLED, timeout=LONG)
+    found = MonitoredPage(server, browser)
+    upload(found.page, smile)
+    expect(status(found.page, "smile.mp4")).to_have_text(SETTLED, timeout=LONG)
     yield found.page
     found.close(server)
 
 
-def give(page: Page, *files: Path) -> None:
+def upload(page: Page, *files: Path) -> None:
     page.set_input_files("#file", [str(file) for file in files])
 
 
-def mark(page: Page, name: str) -> Locator:
-    """What the table says of a clip."""
+def status(page: Page, name: str) -> Locator:
+    """The status cell of a clip in the table."""
     return page.locator("#clips tbody tr").filter(has_text=name).locator(".mark")
 
 
-#: Keeps all that the page tells a screen reader: the next word may come at once.
-HEAR = """() => { window.heard = []; const said = document.getElementById("said");
-  new MutationObserver(() => window.heard.push(said.textContent)).observe(said, { childList: true }); }"""
+#: Records all announcements to screen readers, as the next may follow at once.
+RECORD_STATUS = """() => { window.announced = []; const status = document.getElementById("status");
+  new MutationObserver(() => window.announced.push(status.textContent)).observe(status, { childList: true }); }"""
 
 
-def test_two_at_once_are_followed_frame_by_frame_and_cancelled(
-    page: Page, pictures: list[Array], tmp_path: Path
-) -> None:
+def test_two_clips_show_progress_and_can_be_cancelled(page: Page, pictures: list[Array], tmp_path: Path) -> None:
     smile = video.write(tmp_path / "smile.mp4", pictures * 16, RATE)  # long enough to be seen at work
     bad = tmp_path / "notes.mp4"
     bad.write_text("this is a text file\n" * 50, encoding="utf-8")
     expect(page.locator("h1")).to_be_visible()
-    page.evaluate(HEAR)
-    give(page, smile, bad)
-    expect(mark(page, "smile.mp4")).to_have_text(re.compile(r"^following the face \d+%$"), timeout=LONG)
-    expect(mark(page, "notes.mp4")).to_have_text("waiting")
+    page.evaluate(RECORD_STATUS)
+    upload(page, smile, bad)
+    expect(status(page, "smile.mp4")).to_have_text(re.compile(r"^following the face \d+%$"), timeout=LONG)
+    expect(status(page, "notes.mp4")).to_have_text("waiting")
     expect(page.locator(".steps [aria-current=step]")).to_have_text("Following the face")
     expect(page.locator("[data-count]")).to_have_text(re.compile(rf"^\d+ of {16 * len(pictures)} frames$"))
     bar = page.get_by_role("progressbar", name="Progress of smile.mp4")
     assert 0 <= float(bar.evaluate("bar => bar.value")) <= 1
-    assert any("smile.mp4: following the face" in each for each in page.evaluate("window.heard"))
+    assert any("smile.mp4: following the face" in each for each in page.evaluate("window.announced"))
     page.get_by_role("button", name="Cancel").click()
-    expect(mark(page, "smile.mp4")).to_have_text("cancelled")
+    expect(status(page, "smile.mp4")).to_have_text("cancelled")
     expect(page.get_by_role("button", name="Judge it again")).to_be_visible()
-    expect(mark(page, "notes.mp4")).to_have_text("could not be judged", timeout=LONG)
+    expect(status(page, "notes.mp4")).to_have_text("could not be judged", timeout=LONG)
     page.get_by_role("button", name="notes.mp4", exact=True).click()
     expect(page.locator("#clip-title")).to_contain_text("notes.mp4 is a text file; expected a video")
     expect(page.get_by_label("Compare notes.mp4")).to_be_disabled()
@@ -154,31 +152,31 @@ DRAG = """([content, name]) => {
 }"""
 
 
-def test_a_file_is_dropped_on_the_page(page: Page, server: Server, smile: Path) -> None:
+def test_file_dropped_on_page_is_judged(page: Page, server: Server, smile: Path) -> None:
     steps = page.evaluate(DRAG, [base64.b64encode(smile.read_bytes()).decode(), "dropped.mp4"])
     assert [shown for _, shown in steps] == [True, True, False]
     assert steps[1][0] and steps[2][0]  # else the browser would leave the page and show the file
-    expect(mark(page, "dropped.mp4")).to_have_text(re.compile("."), timeout=LONG)
+    expect(status(page, "dropped.mp4")).to_have_text(re.compile("."), timeout=LONG)
     assert [path.read_bytes() == smile.read_bytes() for path in server.stored()] == [True]
     page.evaluate(DRAG, [None, "words"])
-    expect(mark(page, "dropped.mp4")).to_have_text(SETTLED, timeout=LONG)
+    expect(status(page, "dropped.mp4")).to_have_text(SETTLED, timeout=LONG)
     assert page.locator("#clips tbody tr").count() == 1 and page.locator("#notes .note").count() == 0
 
 
-def test_a_name_is_text_and_nothing_else(page: Page, tmp_path: Path) -> None:
+def test_file_name_is_shown_as_text(page: Page, tmp_path: Path) -> None:
     bad = tmp_path / "<img src=x onerror=alert(1)>.mp4"
     bad.write_text("text", encoding="utf-8")
-    give(page, bad)
-    expect(mark(page, "<img src=x")).to_have_text("could not be judged", timeout=LONG)
+    upload(page, bad)
+    expect(status(page, "<img src=x")).to_have_text("could not be judged", timeout=LONG)
     expect(page.locator("#clip-title")).to_contain_text("<img src=x onerror=alert(1)>.mp4 is a text file")
     assert page.locator("img").count() == 0
 
 
-def test_a_clip_becomes_a_verdict_with_its_report_and_overlay(judged: Page) -> None:
-    told = mark(judged, "smile.mp4").inner_text()
-    assert told in ("spontaneous", "posed", "no judgement")
+def test_clip_gets_verdict_report_and_overlay(judged: Page) -> None:
+    shown = status(judged, "smile.mp4").inner_text()
+    assert shown in ("spontaneous", "posed", "no verdict")
     title = judged.locator("#clip-title")
-    expect(title).to_contain_text("No judgement" if told == "no judgement" else f"Moves like the {told} expressions")
+    expect(title).to_contain_text("No verdict" if shown == "no verdict" else f"Moves like the {shown} expressions")
     expect(judged.locator("#verdict .facts")).to_contain_text("2.40 s, 60 frames")
     expect(judged.locator(".limits")).to_contain_text("Not for lie detection, hiring, schooling, policing")
     expect(judged.locator(".limits")).to_be_in_viewport()
@@ -193,7 +191,7 @@ def test_a_clip_becomes_a_verdict_with_its_report_and_overlay(judged: Page) -> N
         judged.get_by_role("link", name="Save as CSV").click()
     (row,) = csv.DictReader(Path(saved.value.path()).read_text(encoding="utf-8").splitlines())
     assert row["file"] == "smile.mp4" and row["frames"] == "60"
-    assert row["verdict"] == {"spontaneous": "genuine"}.get(told, told)
+    assert row["verdict"] == {"spontaneous": "genuine"}.get(shown, shown)
     judged.get_by_role("button", name="Make the overlay video").click()
     overlay = judged.locator("#overlay video")
     expect(overlay).to_be_visible(timeout=LONG)
@@ -201,7 +199,7 @@ def test_a_clip_becomes_a_verdict_with_its_report_and_overlay(judged: Page) -> N
     assert overlay.evaluate(wide) == 320
 
 
-def test_a_report_is_cut_off_from_the_app(judged: Page, server: Server) -> None:
+def test_report_is_sandboxed(judged: Page, server: Server) -> None:
     clip = json.loads(server.ask("GET", "state")[2])["clips"][0]["id"]
     status, headers, _ = server.ask("GET", f"clips/{clip}/report.html")
     assert status == 200 and headers["content-type"].startswith("text/html")
@@ -215,15 +213,15 @@ def test_a_report_is_cut_off_from_the_app(judged: Page, server: Server) -> None:
     assert (status, part, headers["content-type"]) == (206, "ftyp", "video/mp4")  # so that players can seek
 
 
-def test_the_webcam_is_recorded_judged_and_compared(judged: Page) -> None:
+def test_webcam_is_recorded_judged_and_compared(judged: Page) -> None:
     judged.get_by_role("button", name="Record with the webcam").click()
     judged.get_by_role("button", name="Start recording").click()
     expect(judged.get_by_role("timer")).to_have_text(re.compile(r"^2\.[4-9] s$|^[3-9]"), timeout=LONG)
     judged.get_by_role("button", name="Stop and judge").click()
     expect(judged.get_by_role("dialog")).to_be_hidden()
     judged.wait_for_function("document.getElementById('preview').srcObject === null")  # the camera is off
-    expect(mark(judged, "webcam")).to_have_text(SETTLED, timeout=LONG)
-    assert mark(judged, "webcam").inner_text() in ("spontaneous", "posed", "no judgement")  # a face was seen
+    expect(status(judged, "webcam")).to_have_text(SETTLED, timeout=LONG)
+    assert status(judged, "webcam").inner_text() in ("spontaneous", "posed", "no verdict")  # a face was seen
     ask = judged.get_by_role("button", name="Compare two")
     expect(ask).to_be_disabled()
     for box in judged.get_by_role("checkbox").all():
@@ -259,7 +257,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out(judged: Page, scheme: str) -> None:
+def test_text_has_contrast(judged: Page, scheme: str) -> None:
     judged.emulate_media(color_scheme=scheme)
     found = judged.evaluate(CONTRAST)
     assert len(found) > 30
@@ -269,7 +267,7 @@ def test_text_stands_out(judged: Page, scheme: str) -> None:
     judged.emulate_media(color_scheme="light")
 
 
-def test_a_phone_shows_all_of_it(judged: Page) -> None:
+def test_page_fits_a_phone(judged: Page) -> None:
     judged.set_viewport_size({"width": 390, "height": 844})
     assert judged.evaluate("document.documentElement.scrollWidth") == 390
     for part in ("#choose", "#record", "#clip-title", ".facts", "#report iframe"):
@@ -281,7 +279,7 @@ def test_a_phone_shows_all_of_it(judged: Page) -> None:
     judged.set_viewport_size({"width": 1180, "height": 900})
 
 
-def test_everything_is_reached_by_keyboard_in_order_and_has_a_name(judged: Page) -> None:
+def test_keyboard_reaches_everything_in_order_with_names(judged: Page) -> None:
     judged.reload()
     expect(judged.locator("#report iframe")).to_be_visible()
     names = []
@@ -305,7 +303,7 @@ def test_everything_is_reached_by_keyboard_in_order_and_has_a_name(judged: Page)
     expect(judged.get_by_role("button", name="Record with the webcam")).to_be_focused()
 
 
-def test_a_page_whose_app_has_ended_says_so(browser: Browser, tmp_path: Path) -> None:
+def test_page_reports_that_the_app_has_ended(browser: Browser, tmp_path: Path) -> None:
     server = start(tmp_path)
     context = browser.new_context()
     page = context.new_page()
@@ -319,8 +317,8 @@ FACE = Path(os.environ.get("DUCHENNE_DATA", "none")) / "clips" / "single_face.mp
 
 
 @pytest.mark.skipif(not FACE.exists(), reason="DUCHENNE_DATA names no folder with the shared clips")
-def test_a_real_face_gets_its_verdict(page: Page) -> None:
-    give(page, FACE)
-    expect(mark(page, "single_face.mp4")).to_have_text(SETTLED, timeout=LONG)
-    assert mark(page, "single_face.mp4").inner_text() in ("spontaneous", "posed", "no judgement")
+def test_real_face_gets_a_verdict(page: Page) -> None:
+    upload(page, FACE)
+    expect(status(page, "single_face.mp4")).to_have_text(SETTLED, timeout=LONG)
+    assert status(page, "single_face.mp4").inner_text() in ("spontaneous", "posed", "no verdict")
     expect(page.frame_locator("#report iframe").locator("h1")).to_be_visible()

@@ -1,17 +1,17 @@
-// The page: it sends clips, asks how far they are, and shows what became of them. It speaks to its own server only.
+// The page: uploads clips, polls their progress and shows the results. It connects only to its own server.
 
 import { camera } from "./camera.js";
 import { busy, comparison, emotion, h, number, status, update, verdict, working } from "./view.js";
 
 const at = (id) => document.getElementById(id);
-const MOST = Number(document.body.dataset.mostMb);
-const PATIENT = 8; // clips that wait at the server before others wait here
+const MAX_MB = Number(document.body.dataset.maxMb);
+const MAX_QUEUED = 8; // clips in the server's queue; others wait here
 let state = { clips: [], comparisons: [] };
-let chosen = null; // id of the clip that is shown
+let selected = null; // id of the clip that is shown
 let ticked = []; // ids of the clips to compare, the latest last
 let sending = []; // {file, share, request, dropped}
-let closed = null; // id of the comparison that is no longer shown
-let lost = false, timer = 0;
+let closed = null; // id of the comparison that was closed
+let offline = false, timer = 0;
 
 // --- the server ----------------------------------------------------------------------------------------------
 
@@ -22,7 +22,7 @@ async function ask(path, method = "POST") {
     await poll();
     return answer.ok;
   } catch {
-    gone();
+    disconnected();
     return false;
   }
 }
@@ -34,36 +34,36 @@ async function poll() {
     if (!answer.ok) throw new Error(answer.statusText);
     const before = state;
     state = await answer.json();
-    lost = false;
+    offline = false;
     announce(before);
     show();
   } catch {
-    gone();
+    disconnected();
   }
   clearTimeout(timer);
   const active = [...state.clips.flatMap((clip) => [clip.task, clip.overlay]), ...state.comparisons].some(busy);
-  timer = setTimeout(poll, active && !lost ? 350 : 2500);
+  timer = setTimeout(poll, active && !offline ? 350 : 2500);
 }
 
-function gone() {
-  if (!lost) note("The app has ended, and its clips are deleted. Start it again with: duchenne app");
-  lost = true;
+function disconnected() {
+  if (!offline) note("The app has ended, and its clips are deleted. Start it again with: duchenne app");
+  offline = true;
 }
 
-function send(entry) {
+function sendFile(entry) {
   return new Promise((done) => {
     const request = (entry.request = new XMLHttpRequest());
     request.open("POST", `clips?name=${encodeURIComponent(entry.file.name)}`);
     request.upload.onprogress = (event) => {
       entry.share = event.loaded / event.total;
-      arriving();
+      showUploads();
     };
     request.onload = () => {
       if (request.status !== 201) note(request.responseText);
       done(request.status === 201 ? JSON.parse(request.responseText).id : null);
     };
     request.onerror = () => {
-      note(`${entry.file.name} did not arrive; try it again.`);
+      note(`${entry.file.name} could not be uploaded; try again.`);
       done(null);
     };
     request.onabort = () => done(null);
@@ -71,68 +71,68 @@ function send(entry) {
   });
 }
 
-/** Send files one after the other; while many clips wait at the server, the others wait here. */
-async function take(files) {
-  const large = files.filter((file) => file.size > MOST * 1e6);
-  if (large.length) note(`${large.map((file) => file.name).join(", ")}: a clip may have up to ${MOST} MB; cut it shorter, or start the app with --max-mb.`);
+/** Upload files one after the other; wait while the server's queue is long. */
+async function upload(files) {
+  const large = files.filter((file) => file.size > MAX_MB * 1e6);
+  if (large.length) note(`${large.map((file) => file.name).join(", ")}: a clip may have up to ${MAX_MB} MB; cut it shorter, or start the app with --max-mb.`);
   const entries = files.filter((file) => !large.includes(file)).map((file) => ({ file, share: 0 }));
   sending.push(...entries);
   let first = true;
   for (const entry of entries) {
-    arriving();
-    while (state.clips.filter((clip) => clip.task.state === "waiting").length >= PATIENT && !entry.dropped) await new Promise((done) => setTimeout(done, 500));
-    const id = entry.dropped ? null : await send(entry);
+    showUploads();
+    while (state.clips.filter((clip) => clip.task.state === "waiting").length >= MAX_QUEUED && !entry.dropped) await new Promise((done) => setTimeout(done, 500));
+    const id = entry.dropped ? null : await sendFile(entry);
     sending = sending.filter((each) => each !== entry);
-    arriving();
-    if (id && first) [chosen, first] = [id, false];
+    showUploads();
+    if (id && first) [selected, first] = [id, false];
     if (id) await poll();
   }
 }
 
-// --- what is said --------------------------------------------------------------------------------------------
+// --- messages --------------------------------------------------------------------------------------------
 
 function note(text) {
   at("notes").replaceChildren(h("p.note", {}, h("span", {}, text), h("button.plain", { type: "button", onclick: () => at("notes").replaceChildren() }, "Dismiss")));
 }
 
-/** Tell a screen reader of every new stage and of halves, not of every frame. */
+/** Announce new stages and halfway points to screen readers, not every frame. */
 function announce(before) {
-  const told = [];
+  const messages = [];
   const known = new Map(before.clips.map((clip) => [clip.id, clip]));
   const short = (task) => task && `${task.state} ${task.stage} ${task.total && task.done > task.total / 2}`;
   for (const clip of state.clips) {
     const old = known.get(clip.id);
     for (const [task, was, what] of [[clip.task, old?.task, ""], [clip.overlay, old?.overlay, "overlay video: "]]) {
       if (!task || short(task) === short(was)) continue;
-      told.push(`${clip.name}: ${what}${what && task.state === "done" ? "ready" : status(task)}${task.error ? `. ${task.error}` : ""}`);
+      messages.push(`${clip.name}: ${what}${what && task.state === "done" ? "ready" : status(task)}${task.error ? `. ${task.error}` : ""}`);
     }
   }
   for (const pair of state.comparisons) {
     const was = before.comparisons.find((each) => each.id === pair.id);
-    if (pair.state !== was?.state) told.push(`Comparison: ${pair.state}`);
+    if (pair.state !== was?.state) messages.push(`Comparison: ${pair.state}`);
   }
-  if (told.length) at("said").textContent = told.join(". ");
+  if (messages.length) at("status").textContent = messages.join(". ");
 }
 
-function arriving() {
+function showUploads() {
   const drop = (entry) => {
     entry.dropped = true;
     entry.request?.abort();
     sending = sending.filter((each) => each !== entry || each.request);
-    arriving();
+    showUploads();
   };
   at("sending").replaceChildren(...sending.map((entry) => h("p.arriving", {},
-    h("span", {}, entry.request ? "Taking in " : "Next: ", h("bdi", {}, entry.file.name), entry.request ? ` ${Math.round(100 * entry.share)}%` : ""),
-    h("button.plain", { type: "button", "aria-label": `Do not take in ${entry.file.name}`, onclick: () => drop(entry) }, "Cancel"))));
+    h("span", {}, entry.request ? "Uploading " : "Next: ", h("bdi", {}, entry.file.name), entry.request ? ` ${Math.round(100 * entry.share)}%` : ""),
+    h("button.plain", { type: "button", "aria-label": `Cancel the upload of ${entry.file.name}`, onclick: () => drop(entry) }, "Cancel"))));
 }
 
-// --- what is shown -------------------------------------------------------------------------------------------
+// --- display -------------------------------------------------------------------------------------------
 
 const shown = new Map();
 
-/** Build a part anew where what it shows has changed; the focus stays where it was. */
-function put(part, what, build) {
-  const signature = JSON.stringify(what);
+/** Rebuild a part of the page if its content has changed, keeping the focus. */
+function put(part, content, build) {
+  const signature = JSON.stringify(content);
   if (shown.get(part) === signature) return;
   shown.set(part, signature);
   const key = part.contains(document.activeElement) ? document.activeElement.dataset.key : null;
@@ -143,18 +143,18 @@ function put(part, what, build) {
 const without = (task) => task && { ...task, done: 0, total: 0, stage: null, place: null };
 
 function show() {
-  if (!state.clips.some((clip) => clip.id === chosen)) chosen = state.clips.at(-1)?.id ?? null;
+  if (!state.clips.some((clip) => clip.id === selected)) selected = state.clips.at(-1)?.id ?? null;
   ticked = ticked.filter((id) => state.clips.some((clip) => clip.id === id && clip.task.state === "done"));
   document.body.classList.toggle("begun", state.clips.length > 0);
-  const clip = state.clips.find((each) => each.id === chosen);
+  const clip = state.clips.find((each) => each.id === selected);
   at("clips").hidden = at("clip").hidden = !clip;
-  put(at("clips"), [state.clips.map((each) => [each.id, each.name, without(each.task)]), chosen, ticked], table);
+  put(at("clips"), [state.clips.map((each) => [each.id, each.name, without(each.task)]), selected, ticked], table);
   for (const each of state.clips) {
     const cell = at("clips").querySelector(`[data-status="${each.id}"]`);
     if (cell && busy(each.task)) cell.textContent = status(each.task);
   }
-  compared();
-  if (clip) one(clip);
+  showComparison();
+  if (clip) showClip(clip);
 }
 
 function table() {
@@ -173,15 +173,15 @@ function table() {
 function row(clip) {
   const v = clip.task.result, best = v && emotion(v)[0];
   const kind = v ? (v.abstained ? "open" : v.label) : "none";
-  return h("tr", { class: clip.id === chosen ? "chosen" : "" },
+  return h("tr", { class: clip.id === selected ? "chosen" : "" },
     h("td.tick", {}, h("input", { type: "checkbox", "aria-label": `Compare ${clip.name}`, disabled: clip.task.state !== "done", checked: ticked.includes(clip.id), "data-key": `tick-${clip.id}`,
       onchange: (event) => {
         ticked = event.target.checked ? [...ticked, clip.id].slice(-2) : ticked.filter((id) => id !== clip.id);
         show();
       } })),
-    h("th", { scope: "row" }, h("button.name", { type: "button", "aria-current": clip.id === chosen ? "true" : null, "data-key": `clip-${clip.id}`,
+    h("th", { scope: "row" }, h("button.name", { type: "button", "aria-current": clip.id === selected ? "true" : null, "data-key": `clip-${clip.id}`,
       onclick: () => {
-        chosen = clip.id;
+        selected = clip.id;
         show();
         at("clip").scrollIntoView({ block: "nearest" });
       } }, h("bdi", {}, clip.name))),
@@ -195,7 +195,7 @@ function row(clip) {
 
 async function remove(clip) {
   await ask(`clips/${clip.id}`, "DELETE");
-  at("said").textContent = `${clip.name} is removed and deleted.`;
+  at("status").textContent = `${clip.name} was deleted.`;
   (state.clips.length ? at("clips") : at("choose")).focus({ preventScroll: true });
 }
 
@@ -206,7 +206,7 @@ async function compare() {
   }
 }
 
-function compared() {
+function showComparison() {
   const part = at("comparison"), pair = state.comparisons[0];
   part.hidden = !pair || pair.id === closed;
   if (part.hidden) return;
@@ -226,7 +226,7 @@ function compared() {
   update(part, pair);
 }
 
-function one(clip) {
+function showClip(clip) {
   const task = clip.task, done = task.state === "done";
   put(at("verdict"), [clip.id, without(task)], () => (done ? verdict(clip) : pending(clip)));
   update(at("verdict"), task);
@@ -241,13 +241,13 @@ function one(clip) {
 
 function pending(clip) {
   const task = clip.task, again = (text, query = "") => h("button.main", { type: "button", "data-key": "again", onclick: () => ask(`clips/${clip.id}/again${query}`) }, text);
-  const title = { waiting: "Waiting for its turn", working: "Looking at the clip", failed: "This clip could not be judged", cancelled: "Cancelled" }[task.state];
+  const title = { waiting: "Waiting in the queue", working: "Analyzing the clip", failed: "This clip could not be judged", cancelled: "Cancelled" }[task.state];
   return [
     h("p.kicker", {}, h("bdi", {}, clip.name)),
     h("h2.said", { id: "clip-title" }, title, task.error && h("small", {}, task.error.replace("pass --allow-truncated to judge what is there", "judge what is there"))),
     busy(task) && working(task, `Progress of ${clip.name}`, ["following", "judging", "writing"], () => ask(`tasks/${task.id}/cancel`)),
     !busy(task) && h("div.row", {},
-      task.state === "cancelled" ? again("Judge it again") : task.error?.includes("--allow-truncated") && again("Judge what is there", "?truncated=1"),
+      task.state === "cancelled" ? again("Judge it again") : task.error?.includes("--allow-truncated") && again("Judge the incomplete clip", "?truncated=1"),
       h("button", { type: "button", "data-key": "drop", onclick: () => remove(clip) }, "Remove")),
   ];
 }
@@ -266,7 +266,7 @@ function overlay(clip) {
   const make = () => ask(`clips/${clip.id}/overlay`);
   if (!task || task.state === "cancelled" || task.state === "failed") {
     return [h("div.row", {}, h("button", { type: "button", "data-key": "overlay", onclick: make }, "Make the overlay video"),
-      task?.error ? h("span", {}, task.error) : h("span.soft.small", {}, "The clip with points, phases and the running P(genuine) drawn in."))];
+      task?.error ? h("span", {}, task.error) : h("span.soft.small", {}, "The clip with points, phases and the running P(genuine)."))];
   }
   if (busy(task)) return [h("h3", {}, "The overlay video"), working(task, "Progress of the overlay video", ["following", "drawing", "writing"], () => ask(`tasks/${task.id}/cancel`))];
   return [
@@ -276,14 +276,14 @@ function overlay(clip) {
   ];
 }
 
-// --- what a person does --------------------------------------------------------------------------------------
+// --- input --------------------------------------------------------------------------------------
 
 at("choose").addEventListener("click", () => at("file").click());
 at("file").addEventListener("change", () => {
-  take([...at("file").files]);
+  upload([...at("file").files]);
   at("file").value = "";
 });
-camera(at("record"), (file) => take([file]));
+camera(at("record"), (file) => upload([file]));
 let over = 0;
 addEventListener("dragenter", () => document.body.classList.toggle("dragging", ++over > 0));
 addEventListener("dragleave", () => document.body.classList.toggle("dragging", --over > 0));
@@ -292,6 +292,6 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   over = 0;
   document.body.classList.remove("dragging");
-  take([...event.dataTransfer.files]);
+  upload([...event.dataTransfer.files]);
 });
 poll();

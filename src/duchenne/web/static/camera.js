@@ -1,49 +1,49 @@
-// The webcam: a short recording without sound, handed over as a file. The camera is off whenever the dialog is shut.
+// The webcam: a short recording without sound, passed on as a file. The camera is off whenever the dialog is closed.
 
-const LONGEST = 20; // s
+const MAX_SECONDS = 20;
 const KINDS = ["video/webm;codecs=vp8", "video/webm", "video/mp4"];
 
 const dialog = document.getElementById("camera");
-const [preview, clock, fault, go] = ["preview", "clock", "camera-fault", "camera-go"].map((id) => document.getElementById(id));
+const [preview, clock, error, go] = ["preview", "clock", "camera-error", "camera-go"].map((id) => document.getElementById(id));
 const shut = document.getElementById("camera-close");
 let stream = null, recorder = null, timer = 0, opening = 0;
 
-function say(text) {
-  fault.textContent = text;
-  fault.hidden = !text;
+function showError(text) {
+  error.textContent = text;
+  error.hidden = !text;
 }
 
-const WHY = {
-  NotAllowedError: "The browser was not allowed to use the webcam; allow it beside the address and try again.",
+const ERRORS = {
+  NotAllowedError: "The browser may not use the webcam; allow it in the address bar and try again.",
   NotFoundError: "No webcam was found; connect one, or choose a clip instead.",
   NotReadableError: "The webcam is in use by another program; close that one and try again.",
 };
 
 async function open() {
   const turn = ++opening;
-  say("");
+  showError("");
   go.textContent = "Start recording";
   shut.textContent = "Close";
   go.disabled = true;
   dialog.showModal();
   if (!navigator.mediaDevices || !window.MediaRecorder) {
-    say("This browser lets no page at this address use a webcam; open the page at 127.0.0.1, or choose a clip instead.");
+    showError("This browser does not allow a webcam at this address; open the page at 127.0.0.1, or choose a clip instead.");
     return;
   }
   try {
-    const wish = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
-    const found = await navigator.mediaDevices.getUserMedia({ video: wish, audio: false });
+    const video = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+    const media = await navigator.mediaDevices.getUserMedia({ video, audio: false });
     if (turn !== opening || !dialog.open) {
-      found.getTracks().forEach((track) => track.stop());
+      media.getTracks().forEach((track) => track.stop());
       return;
     }
-    stream = found;
+    stream = media;
     preview.srcObject = stream;
     await preview.play();
     go.disabled = false;
     go.focus();
-  } catch (error) {
-    if (dialog.open) say(WHY[error.name] ?? `The webcam cannot be used (${error.name}).`);
+  } catch (cause) {
+    if (dialog.open) showError(ERRORS[cause.name] ?? `The webcam cannot be used (${cause.name}).`);
   }
 }
 
@@ -53,22 +53,22 @@ function start(done) {
   recorder = new MediaRecorder(stream, { mimeType: kind, videoBitsPerSecond: 8e6 });
   recorder.ondataavailable = (event) => parts.push(event.data);
   recorder.onstop = () => {
-    const type = recorder.mimeType, kept = recorder.kept;
+    const type = recorder.mimeType, complete = recorder.complete;
     recorder = null;
-    if (!kept) return;
+    if (!complete) return;
     const now = new Date().toLocaleString("sv-SE").replaceAll(":", ".");
     dialog.close();
     done(new File(parts, `webcam ${now}.${type.includes("mp4") ? "mp4" : "webm"}`, { type }));
   };
   recorder.start();
   const began = performance.now();
-  const tell = () => {
+  const tick = () => {
     const passed = (performance.now() - began) / 1000;
     clock.textContent = `${passed.toFixed(1)} s`;
-    if (passed >= LONGEST) stop();
+    if (passed >= MAX_SECONDS) stop();
   };
-  tell();
-  timer = setInterval(tell, 100);
+  tick();
+  timer = setInterval(tick, 100);
   clock.hidden = false;
   go.textContent = "Stop and judge";
   shut.textContent = "Discard";
@@ -76,7 +76,7 @@ function start(done) {
 
 function stop() {
   if (recorder?.state !== "recording") return;
-  recorder.kept = true;
+  recorder.complete = true;
   recorder.stop();
 }
 

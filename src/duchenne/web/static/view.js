@@ -1,4 +1,4 @@
-// What is shown, made of text and elements only: nothing that a clip or a file name says is ever taken for markup.
+// Views made of text nodes and elements only, so that nothing in a file name or verdict is read as markup.
 
 export const number = (x, digits = 2) =>
   x == null ? "–" : x.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -7,7 +7,7 @@ const exact = (x) => x.toLocaleString("en-US", { maximumFractionDigits: 3 });
 const seconds = (x) => (x == null ? "outside the clip" : `${number(x)} s`);
 
 /** An element: h("p.soft", {id: "x", onclick: f}, "text", …). */
-export function h(what, props = {}, ...kids) {
+export function h(what, props = {}, ...children) {
   const [tag, ...classes] = what.split(".");
   const element = document.createElement(tag);
   if (classes.length) element.className = classes.join(" ");
@@ -16,7 +16,7 @@ export function h(what, props = {}, ...kids) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
-  element.append(...kids.flat(9).filter((kid) => kid != null && kid !== false && kid !== ""));
+  element.append(...children.flat(9).filter((child) => child != null && child !== false && child !== ""));
   return element;
 }
 
@@ -30,9 +30,9 @@ export const STAGES = [
 export const stage = (task) => STAGES.find(([name]) => name === task.stage)?.[1] ?? "Loading the models";
 export const busy = (task) => task != null && (task.state === "waiting" || task.state === "working");
 
-/** How far a piece of work is, in words. */
+/** Progress of a task in words. */
 export function status(task) {
-  if (task.state === "waiting") return task.place > 1 ? `waiting, ${task.place - 1} before it` : "waiting";
+  if (task.state === "waiting") return task.place > 1 ? `waiting, ${task.place - 1} ahead` : "waiting";
   if (task.state === "working") {
     const share = task.total ? ` ${Math.floor((100 * task.done) / task.total)}%` : task.done ? ` ${task.done} frames` : "";
     return `${stage(task).toLowerCase()}${task.stage === "following" || task.stage === "drawing" ? share : ""}`;
@@ -40,27 +40,27 @@ export function status(task) {
   return task.state === "failed" ? "could not be judged" : task.state === "cancelled" ? "cancelled" : headline(task.result);
 }
 
-export const headline = (v) => (v.abstained ? "no judgement" : WORDS[v.label]);
+export const headline = (v) => (v.abstained ? "no verdict" : WORDS[v.label]);
 export const emotion = (v) => Object.entries(v.emotion).sort((a, b) => b[1] - a[1]);
 const colour = (v) => (v.abstained ? "" : `says-${v.label}`);
 
-/** A line from posed to spontaneous, the band without a verdict hatched, and where the clip stands. */
+/** A scale from posed to spontaneous with the abstention band hatched and the clip's position. */
 function gauge(v) {
   const [low, high] = v.band ?? [0.5, 0.5];
   const band = h("span.band"), dot = h(`span.dot.is-${v.label}`);
   band.style.left = `${100 * low}%`;
   band.style.width = `${100 * (high - low)}%`;
   if (v.p_genuine != null) dot.style.left = `${100 * Math.min(0.99, Math.max(0.01, v.p_genuine))}%`;
-  const told = v.p_genuine == null ? "No position is given." : `P(genuine) is ${number(v.p_genuine)}.`;
+  const position = v.p_genuine == null ? "No position is given." : `P(genuine) is ${number(v.p_genuine)}.`;
   return h(
     "figure.gauge", {},
-    h("div.scale", { role: "img", "aria-label": `From posed to spontaneous. ${told}` }, band, v.p_genuine != null && dot),
+    h("div.scale", { role: "img", "aria-label": `From posed to spontaneous. ${position}` }, band, v.p_genuine != null && dot),
     h("div.ends", { "aria-hidden": "true" },
       h("b.says-posed", {}, "posed"),
-      h("span", {}, v.p_genuine == null ? "no judgement" : `P(genuine) = ${number(v.p_genuine)}`),
+      h("span", {}, v.p_genuine == null ? "no verdict" : `P(genuine) = ${number(v.p_genuine)}`),
       h("b.says-genuine", {}, "spontaneous")),
-    v.band && h("figcaption", {}, `Between ${exact(low)} and ${exact(high)} the app stays silent.`,
-      v.accuracy != null && ` On people it had not seen the model was right ${percent(v.accuracy)} of the time.`),
+    v.band && h("figcaption", {}, `Between ${exact(low)} and ${exact(high)} no verdict is given.`,
+      v.accuracy != null && ` Accuracy of the model on new people: ${percent(v.accuracy)}.`),
   );
 }
 
@@ -72,7 +72,7 @@ function facts(v) {
     ["Plateau from", phase && seconds(phase.apex)],
     ["Fall from", phase && seconds(phase.offset)],
     ["At rest again", phase && seconds(phase.end)],
-    ["Clip", v.frames === 1 ? "a single picture" : `${number(v.duration)} s, ${v.frames.toLocaleString("en-US")} frames`],
+    ["Clip", v.frames === 1 ? "a single frame" : `${number(v.duration)} s, ${v.frames.toLocaleString("en-US")} frames`],
     ["Face seen in", v.frames > 1 && `${percent(v.quality.coverage)} of them`],
   ];
   return h("dl.facts", {}, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
@@ -80,29 +80,29 @@ function facts(v) {
 
 function reasons(v) {
   if (v.abstained || !v.evidence.length) return null;
-  return h("div.why", {}, h("h3", {}, "Because"),
+  return h("div.why", {}, h("h3", {}, "Evidence"),
     h("ol", {}, v.evidence.slice(0, 3).map((item) => {
       const side = item.contribution >= 0 ? "genuine" : "posed";
-      return h("li", {}, h("b", {}, item.feature), " ", h(`span.chip.is-${side}`, {}, `speaks for ${WORDS[side]}`), h("p", {}, item.text));
+      return h("li", {}, h("b", {}, item.feature), " ", h(`span.chip.is-${side}`, {}, `favors ${WORDS[side]}`), h("p", {}, item.text));
     })));
 }
 
 /** The verdict on one clip. */
 export function verdict(clip) {
   const v = clip.task.result;
-  const said = v.abstained
-    ? ["No judgement", h("small", {}, v.reason)]
+  const title = v.abstained
+    ? ["No verdict", h("small", {}, v.reason)]
     : ["Moves like the ", h(`span.${colour(v)}`, {}, WORDS[v.label]), " expressions of the training set"];
   return [
     h("p.kicker", {}, h("bdi", {}, clip.name)),
-    h("h2.said", { id: "clip-title" }, said),
-    v.abstained && h("p.soft", {}, "Withholding a verdict is a result, not a failure: a guess on a clip like this one would be worth little."),
+    h("h2.said", { id: "clip-title" }, title),
+    v.abstained && h("p.soft", {}, "An abstention is a result, not an error: a verdict on a clip like this would be unreliable."),
     h("div.split", {}, h("div", {}, gauge(v), reasons(v)), facts(v)),
     v.quality.warnings.length > 0 && h("ul.notes", { "aria-label": "Warnings" }, v.quality.warnings.map((text) => h("li", {}, text))),
   ];
 }
 
-/** Work under way: its steps, a bar, and a way out. `update(task)` moves it on. */
+/** Steps, a progress bar and a cancel button; `update(task)` moves them on. */
 export function working(task, title, steps, cancel) {
   const bar = h("progress", { max: "1", "aria-label": title, "data-bar": task.id });
   return [
@@ -132,23 +132,23 @@ export function update(root, task) {
     : `${task.done.toLocaleString("en-US")} frames so far`;
 }
 
-/** Which of two clips is the more genuine. */
+/** Which of two clips is more genuine. */
 export function comparison(pair, names, close) {
   const r = pair.result;
-  const sure = r.winner == null ? null : Math.max(r.p_first_more_genuine, 1 - r.p_first_more_genuine);
+  const probability = r.winner == null ? null : Math.max(r.p_first_more_genuine, 1 - r.p_first_more_genuine);
   const title = r.winner == null
-    ? ["No judgement", h("small", {}, r.reason)]
-    : [h("bdi", {}, names[r.winner]), h("small", {}, "moves the more like a ", h("span.says-genuine", {}, "spontaneous"),
-        ` expression; P = ${number(sure)} that it is the genuine one of the two`)];
+    ? ["No verdict", h("small", {}, r.reason)]
+    : [h("bdi", {}, names[r.winner]), h("small", {}, "moves more like a ", h("span.says-genuine", {}, "spontaneous"),
+        ` expression; probability ${number(probability)} that it is the genuine one of the two`)];
   return [
     h("h2.said", { id: "comparison-title" }, title),
     h("ul.pair", {}, r.alone.map((each, n) => {
       const fill = h("span");
       fill.style.width = `${100 * (each.p_genuine ?? 0)}%`;
       return h("li", {}, h("bdi", {}, names[n]), h("span.meter", { "aria-hidden": "true" }, fill),
-        h("span.soft", {}, `by itself P(genuine) = ${number(each.p_genuine)}`));
+        h("span.soft", {}, `on its own P(genuine) = ${number(each.p_genuine)}`));
     })),
-    r.measured && h("p.soft", {}, `Of ${r.measured.pairs.toLocaleString("en-US")} such pairs of ${r.measured.people} people left out ${percent(r.measured.accuracy)} were told right.`),
+    r.measured && h("p.soft", {}, `Of ${r.measured.pairs.toLocaleString("en-US")} such pairs of ${r.measured.people} held-out people, ${percent(r.measured.accuracy)} were ranked correctly.`),
     h("p.soft", {}, r.assumes),
     r.warnings.length > 0 && h("ul.notes", { "aria-label": "Warnings" }, r.warnings.map((text) => h("li", {}, text))),
     h("button", { type: "button", "data-key": "close-pair", onclick: close }, "Close the comparison"),
