@@ -25,16 +25,16 @@ MICRO = (
     "A brief movement of the face is no proof of a hidden feeling, and none of a lie; speech and chewing make such "
     f"movements too. {NOT_FOR}"
 )
-_CARD = f"Not for lie or credibility detection, {_ALL} use."
+NOT_FOR_USE = f"Not for lie or credibility detection, {_ALL} use."
 #: On the card of a clip network, and of an expression network.
 CLIP_NETWORK = (
     "Says whether an expression moves like the posed or the spontaneous clips of its training people; posed is not "
     "lying, and nothing else than such clips was tested.",
-    _CARD,
+    NOT_FOR_USE,
 )
 EXPRESSION_NETWORK = (
     "What a face shows is not what a person feels: the labels are what others saw in single pictures.",
-    _CARD,
+    NOT_FOR_USE,
     AI_ACT,
     "Untested: people, cameras and light other than those of the pictures it was judged on.",
 )

@@ -55,7 +55,7 @@ def filters(
         typer.echo(text)
     beside = ", ".join(path.name for path in found["sheets"])
     typer.echo(f"{found['page']}: {found['images']} images searched; beside it {beside}.")
-    if found["left"]:
-        for sentence in found["left"][:5]:
+    if found["skipped"]:
+        for sentence in found["skipped"][:5]:
             log(f"duchenne: {sentence}")
         raise DuchenneError(f"{len(found['left'])} images were left out; the page shows the others.")

@@ -1,4 +1,1 @@
-"""Self-contained HTML pages: one clip, a batch of clips, a network's filters.
-
-Pages get finished results; they judge nothing.
-"""
+"""Self-contained HTML reports of finished results: one clip, a batch of clips, the filters of a network."""

@@ -1,6 +1,6 @@
-"""A batch's verdicts as one HTML page beside its results: where the groups lie, and every clip in a table that sorts.
+"""The report of a batch: distributions by group, and a sortable table of all clips.
 
-Facts are put in order here; `templates/batch.html.j2` turns them into markup with every string escaped.
+This module prepares the values; `templates/batch.html.j2` is the markup.
 """
 
 from __future__ import annotations
@@ -10,36 +10,35 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from duchenne.plots.text import clamp, finite, number, percent
 from duchenne.report import pages
-from duchenne.types import EMOTIONS, LABELS, Json, JsonMap
+from duchenne.types import EMOTIONS, LABELS, Array, Json, JsonMap
 from duchenne.video import natural
 
-PLAIN_ROWS = 300  # in the page itself, for browsers that run no script
-MOST_GROUPS = 40  # of one kind that are drawn; the others are counted together
+PLAIN_ROWS = 300  # in the markup, for browsers without scripts
+MAX_GROUPS = 40  # drawn; the others are counted together
 _BINS = 40  # columns between P(genuine) 0 and 1
-_MOST_DOTS = 8  # in one column; beyond it bars are drawn
+_MAX_DOTS = 8  # in one column; above it bars are drawn
 _DOT = 10  # px from one dot to the next
-KINDS = {"genuine": "like spontaneous", "posed": "like posed", "abstained": "no judgement", "failed": "failed"}
+KINDS = {"genuine": "like spontaneous", "posed": "like posed", "abstained": "no verdict", "failed": "failed"}
 #: Columns of the table: key, heading, whether it holds numbers.
 _COLUMNS = (
-    *(("clip", "Clip", False), ("face", "Face", True), ("verdict", "Moves", False), ("p", "P(genuine)", True)),
-    *(("emotion", "Shows", False), ("rise", "Onset to apex", True), ("seconds", "Length", True)),
+    *(("clip", "Clip", False), ("face", "Face", True), ("verdict", "Verdict", False), ("p", "P(genuine)", True)),
+    *(("emotion", "Emotion", False), ("rise", "Onset to apex", True), ("seconds", "Length", True)),
     *(("coverage", "Face seen", True), ("listed", "In manifest", False), ("note", "Notes", False)),
 )
-_OPTIONAL = ("face", "listed")  # have no column where they say nothing
+_OPTIONAL = ("face", "listed")  # columns left out if they hold no information
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """A face of a clip, or a clip without a result.
 
-    `row` as `clips.csv` has it, or {"failure": sentence}; `listed` subject, emotion and label of a manifest; `report`
-    and `thumb` addresses below the page's folder, "" for none.
+    `row` as in clips.csv, or {"failure": sentence}; `listed` subject, emotion and label of the manifest; `report` and
+    `thumb` URLs relative to the page, "" for none.
     """
 
     name: str
@@ -57,36 +56,33 @@ class Line:
 
 
 def render(lines: Sequence[Line], summary: JsonMap, card: JsonMap) -> str:
-    """The page as a string. `summary` as in summary.json; `card` as for `report.render`, with its limits as "says"."""
-    css, script = (pages.part("report.css") + pages.part("batch.css"), pages.part("batch.js"))
+    """The page as a string. `summary` as in summary.json; `card` of the model, with the limits of use as "says"."""
+    css, script = (pages.asset("report.css") + pages.asset("batch.css"), pages.asset("batch.js"))
     kinds = Counter(line.kind for line in lines)
     rows = [_cells(line) for line in lines]
     shown = [key for key, _, _ in _COLUMNS if key not in _OPTIONAL or _needed(key, rows)]
     band = [clamp(100 * end) for end in card["abstain_band"]] if card.get("abstain_band") else None
     facts = summary.get("options", {})
-    return (
-        pages.environment()
-        .get_template("batch.html.j2")
-        .render(
-            s=summary,
-            kinds={kind: kinds[kind] for kind in KINDS},
-            words=KINDS,
-            shares=_shares(kinds),
-            card={**dict.fromkeys(("accuracy", "accuracy_interval", "data", "people", "limits", "says")), **card},
-            groupings=_groupings(lines),
-            band=band,
-            counts=_counts(lines),
-            columns=[column for column in _COLUMNS if column[0] in shown],
-            rows=rows[:PLAIN_ROWS],
-            data={"columns": shown, "numbers": [key for key, _, numbers in _COLUMNS if numbers], "words": KINDS}
-            | {"keys": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows]},
-            model=facts.get("model", {}),
-            options={key: value for key, value in facts.items() if key != "model" and value is not None},
-            pictured=any(line.thumb for line in lines),
-            css=css,
-            script=script,
-            policy=pages.policy(css, script, "img-src 'self' file:"),  # thumbnails lie beside it, opened or served
-        )
+    return pages.render(
+        "batch.html.j2",
+        s=summary,
+        kinds={kind: kinds[kind] for kind in KINDS},
+        words=KINDS,
+        shares=_shares(kinds),
+        card={**dict.fromkeys(("accuracy", "accuracy_interval", "data", "people", "limits", "says")), **card},
+        groupings=_groupings(lines),
+        band=band,
+        counts=_counts(lines),
+        columns=[column for column in _COLUMNS if column[0] in shown],
+        rows=rows[:PLAIN_ROWS],
+        data={"columns": shown, "numbers": [key for key, _, numbers in _COLUMNS if numbers], "words": KINDS}
+        | {"keys": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows]},
+        model=facts.get("model", {}),
+        options={key: value for key, value in facts.items() if key != "model" and value is not None},
+        pictured=any(line.thumb for line in lines),
+        css=css,
+        script=script,
+        policy=pages.policy(css, script, "img-src 'self' file:"),  # thumbnails are files beside the page
     )
 
 
@@ -94,10 +90,10 @@ def render(lines: Sequence[Line], summary: JsonMap, card: JsonMap) -> str:
 
 
 def _cells(line: Line) -> Json:
-    """A row of the table, in values that sort; None is missing."""
+    """A row of the table, in sortable values; None if missing."""
     row = line.row
     rise = row["apex"] - row["onset"] if finite(row.get("apex")) and finite(row.get("onset")) else None
-    said = row.get("failure") or " ".join(filter(None, (row.get("reason"), row.get("warnings"))))
+    note = row.get("failure") or " ".join(filter(None, (row.get("reason"), row.get("warnings"))))
     return {
         "clip": line.name.rpartition("/")[2],
         "folder": "".join(line.name.rpartition("/")[:2]),
@@ -113,7 +109,7 @@ def _cells(line: Line) -> Json:
         "seconds": None if row.get("seconds") is None else round(row["seconds"], 2),
         "coverage": row.get("coverage"),
         "listed": ", ".join(filter(None, reversed(line.listed))),
-        "note": said,
+        "note": note,
     }
 
 
@@ -131,46 +127,46 @@ def _stretch(start: float | None, end: float | None) -> str:
 
 
 def _groupings(lines: Sequence[Line]) -> list[Json]:
-    """Every way to part the faces that parts them, the one to begin with first: a manifest's label, folders, all."""
+    """All groupings with more than one group, and all clips together; the default comes first."""
     ways: list[tuple[str, str, Callable[[Line], str | None]]] = [
         ("label", "label in the manifest", lambda line: line.listed[2]),
         ("folder", "folder", lambda line: "".join(line.name.removeprefix("./").split("/")[:-1][:1]) or None),
         ("subject", "subject", lambda line: line.listed[0]),
         ("emotion", "emotion in the manifest", lambda line: line.listed[1]),
-        ("shows", "emotion it shows", lambda line: line.row.get("emotion")),
+        ("shows", "predicted emotion", lambda line: line.row.get("emotion")),
     ]
-    made = []
+    groupings = []
     for key, title, name in ways:
-        found: dict[str | None, list[Line]] = {}
+        groups: dict[str | None, list[Line]] = {}
         for line in lines:
-            found.setdefault(name(line), []).append(line)
+            groups.setdefault(name(line), []).append(line)
         if key == "shows":
-            found.pop(None, None)  # failures
-        if len(found) > 1 or (key in ("label", "emotion", "subject") and None not in found and found):
-            made.append(_grouping(key, title, found))
-    everyone = _grouping("all", "nothing, all together", {"All": list(lines)})
-    at = 1 if made and made[0]["key"] in ("label", "folder") else 0
-    return [*made[:at], everyone, *made[at:]]
+            groups.pop(None, None)  # failures
+        if len(groups) > 1 or (key in ("label", "emotion", "subject") and None not in groups and groups):
+            groupings.append(_grouping(key, title, groups))
+    ungrouped = _grouping("all", "nothing", {"All": list(lines)})
+    at = 1 if groupings and groupings[0]["key"] in ("label", "folder") else 0
+    return [*groupings[:at], ungrouped, *groupings[at:]]
 
 
 def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) -> Json:
     missing = {"folder": "(not in a folder)"}.get(key, "(not given)")
-    kept = sorted(found, key=lambda name: -len(found[name]))[:MOST_GROUPS]
-    ordered = sorted(kept, key=lambda name: _order(key, name))
+    drawn = sorted(found, key=lambda name: -len(found[name]))[:MAX_GROUPS]
+    ordered = sorted(drawn, key=lambda name: _order(key, name))
     values = {name: _values(found[name]) for name in ordered}
     fullest = max((int(_binned(p).max(initial=0)) for p in values.values()), default=0)
     return {
         "key": key,
         "title": title,
-        "dots": fullest <= _MOST_DOTS,
+        "dots": fullest <= _MAX_DOTS,
         "groups": [_group(name or missing, found[name], values[name], fullest) for name in ordered],
-        "more": len(found) - len(kept),
-        "more_faces": sum(len(each) for name, each in found.items() if name not in kept),
+        "more": len(found) - len(drawn),
+        "more_faces": sum(len(each) for name, each in found.items() if name not in drawn),
         "people": len({line.listed[0] for each in found.values() for line in each} - {None}),
     }
 
 
-def _order(key: str, name: str | None) -> tuple[Any, ...]:
+def _order(key: str, name: str | None) -> tuple[object, ...]:
     known = {"label": (*LABELS[::-1],), "emotion": EMOTIONS, "shows": EMOTIONS}.get(key, ())
     return (
         name is None,
@@ -179,18 +175,18 @@ def _order(key: str, name: str | None) -> tuple[Any, ...]:
     )
 
 
-def _values(lines: Sequence[Line]) -> Any:
+def _values(lines: Sequence[Line]) -> Array:
     return np.array([line.row["p_genuine"] for line in lines if finite(line.row.get("p_genuine"))], dtype=float)
 
 
-def _binned(p: Any) -> Any:
+def _binned(p: Array) -> Array:
     return np.bincount(np.clip((p * _BINS).astype(int), 0, _BINS - 1), minlength=_BINS)
 
 
-def _group(name: str, lines: Sequence[Line], p: Any, fullest: int) -> Json:
-    """One line of the figure: dots or bars in percent of the width and px from the base, quartiles, and counts."""
+def _group(name: str, lines: Sequence[Line], p: Array, fullest: int) -> Json:
+    """One row of the figure: dots or bars in percent of the width and px from the base, quartiles, and counts."""
     kinds, columns = Counter(line.kind for line in lines), _binned(p)
-    dots = fullest <= _MOST_DOTS
+    dots = fullest <= _MAX_DOTS
     high = max(1, int(columns.max()))
     marks = [
         {"x": clamp(100 * (column + 0.5) / _BINS), "kind": "genuine" if 2 * column >= _BINS else "posed", "rows": rows}
@@ -213,7 +209,7 @@ def _group(name: str, lines: Sequence[Line], p: Any, fullest: int) -> Json:
 
 
 def _shares(kinds: Mapping[str, int]) -> list[Json]:
-    """Parts of one bar: posed, no judgement, spontaneous, in percent of the faces."""
+    """Parts of one bar: posed, no verdict, spontaneous, in percent of the faces."""
     names, total, at, parts = ("posed", "abstained", "genuine"), 0, 0.0, []
     total = sum(kinds[name] for name in names)
     for name in names if total else ():
@@ -224,10 +220,10 @@ def _shares(kinds: Mapping[str, int]) -> list[Json]:
 
 
 def _counts(lines: Sequence[Line]) -> list[Json]:
-    """Tables of counts, the largest first: what the faces show, and why there was no judgement."""
+    """Tables of counts, the largest first: emotions, and reasons of abstention."""
     shows = Counter(line.row["emotion"] for line in lines if line.row.get("emotion"))
     reasons = Counter(_reason(line.row["reason"]) for line in lines if line.row.get("reason"))
-    titles = (("What the faces show most", shows), ("Why there is no judgement", reasons))
+    titles = (("Emotions shown", shows), ("Reasons for no verdict", reasons))
     return [
         {"title": title, "rows": [(name, n, clamp(100 * n / max(found.values()))) for name, n in _ranked(found)]}
         for title, found in titles
@@ -240,6 +236,6 @@ def _ranked(found: Counter[str]) -> list[tuple[str, int]]:
 
 
 def _reason(sentence: str) -> str:
-    """A reason's kind: what stands before its numbers."""
+    """The part of a reason before its numbers."""
     head = re.split(r"[:;.]|\d", sentence, maxsplit=1)[0].strip()
     return head if sentence[len(head) : len(head) + 1] in (":", ";", ".", "") else f"{head} …"

@@ -1,7 +1,4 @@
-"""Curves and phases as a reader sees them: positions on a shared time axis.
-
-Plain dictionaries and SVG path data come out; no markup, so that a template can escape every string.
-"""
+"""Curves and phases as positions on a shared time axis: dictionaries and SVG path data for the templates."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from duchenne.plots.text import clamp, number, percent, words
 from duchenne.preprocess.clean import runs
 from duchenne.types import MOMENTS, Array, FaceTrack, Json, Phase, Signals
 
-#: Curves shown first, in this order, and what they are in words; all others wait in a fold-out.
+#: Curves shown first, in this order, with descriptions; all others are collapsed.
 MAIN_CURVES = {
     "lip_corner_pull": "distance between the mouth’s corners",
     "mouth_opening": "distance between the inner lips",
@@ -24,18 +21,18 @@ MAIN_CURVES = {
     "brow_height": "brows above the line of the eyes",
 }
 PLOT_HEIGHT = 76  # px of one curve's panel
-MAX_ROWS = 40  # of the table that stands for the curves where they cannot be seen
-MAX_CELLS = 240  # cells of an emotion's lane over a long clip; each is a mean
-MAX_STEPS = 1500  # bins a long curve is thinned to; each bin keeps its lowest and highest sample
+MAX_ROWS = 40  # of the table of the curves, for readers without vision
+MAX_CELLS = 240  # of an emotion's lane; each is a mean
+MAX_STEPS = 1500  # bins of a long curve; each keeps its lowest and highest sample
 STRETCHES = ("rise", "plateau", "fall")
 _HEIGHT, _WIDTH = 480, 640  # px of a view, at most
-#: Of the face's size, room that is left around all places where it was: above, below and on each side.
+#: Margins around all positions of the face, relative to its size.
 _ABOVE, _BELOW, _BESIDE = 0.55, 0.3, 0.45
 
 
 @dataclass(frozen=True)
 class View:
-    """The part of a picture that a page shows: its sides in the clip's pixels, width and height in its own."""
+    """The part of the frame that a report shows: its edges in the clip's pixels, and its own size."""
 
     left: int
     top: int
@@ -44,18 +41,18 @@ class View:
     width: int
     height: int
 
-    def place(self, points: Array) -> Array:
-        """Points (..., 2) in the clip's pixels as pixels of the view."""
+    def to_view(self, points: Array) -> Array:
+        """Points (..., 2) from pixels of the clip to pixels of the view."""
         scale = self.width / (self.right - self.left), self.height / (self.bottom - self.top)
         return np.asarray((points - (self.left, self.top)) * scale)
 
-    def cut(self, picture: Array) -> Array:
-        """This part of a picture of the clip, (H, W, 3), in the clip's pixels."""
-        return picture[self.top : self.bottom, self.left : self.right]
+    def crop(self, frame: Array) -> Array:
+        """This part of a frame (H, W, 3), in pixels of the clip."""
+        return frame[self.top : self.bottom, self.left : self.right]
 
 
-def around(track: FaceTrack) -> View:
-    """The part of the picture in which the face stays, with room around it; all of it where no face was seen."""
+def face_view(track: FaceTrack) -> View:
+    """The part of the frame in which the face stays, with a margin; the whole frame without a face."""
     width, height = track.frame_size
     left, top, right, bottom = 0, 0, width, height
     seen = track.points[track.seen].astype(float)
@@ -71,8 +68,8 @@ def around(track: FaceTrack) -> View:
     return View(left, top, right, bottom, *even)
 
 
-def told_apart(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:
-    """Each stretch with its kind: "lost", no face was found; "doubted", one was, but its points were not trusted."""
+def classify_gaps(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:
+    """Each stretch with its kind: "lost", without a face; "doubted", with a face whose points are not trusted."""
     kinds = []
     for start, end in stretches:
         seen = track.seen[(track.time >= start) & (track.time < end)]
@@ -81,7 +78,7 @@ def told_apart(track: FaceTrack, stretches: Sequence[tuple[float, float]]) -> li
 
 
 def table(curves: Signals, names: Sequence[str], emotions: Signals | None = None) -> Json:
-    """The named curves and the likeliest emotion at even times, `MAX_ROWS` at most: header, and rows of text."""
+    """The named curves and the likeliest emotion at even times, at most `MAX_ROWS`: header and rows of text."""
     if not len(curves.time) or not names:
         return {"header": [], "rows": []}
     lo, hi = float(curves.time[0]), float(curves.time[-1])
@@ -111,7 +108,7 @@ def timeline(
     lost: Sequence[tuple[float, float] | tuple[float, float, str]],
     emotions: Signals | None = None,
 ) -> Json:
-    """Everything drawn over the shared time axis; x in percent of its width. `lost` as from `told_apart`."""
+    """Everything on the shared time axis; x in percent of its width. `lost` as from `classify_gaps`."""
     times = np.concatenate([track.time, curves.time])
     lo, hi = (float(times.min()), float(times.max())) if len(times) else (0.0, 1.0)
     span = hi - lo if hi > lo else 1.0
@@ -146,13 +143,13 @@ def timeline(
 
 
 def _lanes(emotions: Signals, x: Callable[[float], float]) -> list[Json]:
-    """A lane per emotion, the most seen first: cells from one look at the face to the next, as dark as it is likely."""
+    """A lane per emotion, the likeliest first: cells from one prediction to the next, with the probability."""
     if not len(emotions.time):
         return []
     parts = np.array_split(np.arange(len(emotions.time)), min(MAX_CELLS, len(emotions.time)))
     starts, steps = emotions.time[[part[0] for part in parts]], np.diff(emotions.time)
     step = float(np.median(steps)) if len(steps) else 0.0
-    # a cell does not reach over seconds in which the face was not looked at
+    # a cell does not span a gap without predictions
     ends = np.minimum(np.append(starts[1:], np.inf), emotions.time[[part[-1] for part in parts]] + 1.5 * step)
     means = np.array([emotions.values[part].mean(axis=0) for part in parts])
     order = np.argsort(-emotions.values.mean(axis=0), kind="stable")
@@ -177,7 +174,7 @@ def _edge(at: float) -> str:
 
 
 def _bands(phase: Phase, lo: float, hi: float, x: Callable[[float], float]) -> list[Json]:
-    """Shaded stretches. A moment outside the clip stands at the clip's edge; one missing between is a gap."""
+    """Shaded stretches. A moment outside the clip is drawn at its edge; one missing in between leaves a gap."""
     times = [getattr(phase, moment) for moment in MOMENTS]
     known = [i for i, t in enumerate(times) if t is not None]
     if not known:
@@ -199,13 +196,13 @@ def _phase_row(phase: Phase) -> Json:
             return "before the clip"
         return "after the clip" if known and i > known[-1] else "not found"
 
-    told = [absent(i) if t is None else number(float(t), "s") for i, t in enumerate(times)]
+    moments = [absent(i) if t is None else number(float(t), "s") for i, t in enumerate(times)]
     lengths = ["–" if a is None or b is None else number(float(b - a), "s") for a, b in pairwise(times)]
-    return {"curve": phase.curve, "moments": told, "times": times, "lengths": lengths}
+    return {"curve": phase.curve, "moments": moments, "times": times, "lengths": lengths}
 
 
 def _rows(marks: list[Json], need: float = 13.0) -> list[Json]:
-    """Stack labels that would touch on a phone (`need` percent wide each) into rows."""
+    """Stack labels that would overlap on a phone (`need` percent wide each) into rows."""
     free: list[float] = []
     for mark in sorted(marks, key=lambda m: m["x"]):
         at_end = mark["x"] > 100 - need
@@ -217,18 +214,11 @@ def _rows(marks: list[Json], need: float = 13.0) -> list[Json]:
 
 
 def _plot(curves: Signals, name: str, lo: float, span: float) -> Json:
-    """One curve as an SVG path in a 1000 x PLOT_HEIGHT box, with its value ticks and a description."""
+    """One curve as an SVG path in a 1000 × PLOT_HEIGHT box, with ticks and a description."""
     values, unit = curves[name], curves.units[curves.names.index(name)]
     seen = np.isfinite(values)
-    plot: Json = {
-        "name": name,
-        "unit": unit,
-        "path": "",
-        "ticks": [],
-        "low": 0.0,
-        "high": 0.0,
-        "summary": "no values were measured",
-    }
+    plot: Json = {"name": name, "unit": unit, "path": "", "ticks": [], "low": 0.0, "high": 0.0}
+    plot["summary"] = "no values were measured"
     if not seen.any():
         return plot
     low, high = float(values[seen].min()), float(values[seen].max())
@@ -248,7 +238,7 @@ def _plot(curves: Signals, name: str, lo: float, span: float) -> Json:
 
 
 def _path(x: Array, y: Array) -> str:
-    """SVG path through the finite samples; a NaN breaks the line, a lone sample becomes a dot."""
+    """SVG path through the finite samples; NaN breaks the line, a single sample becomes a dot."""
     parts = []
     for start, stop in runs(np.isfinite(y)):
         keep = _thin(y[start:stop], math.ceil(len(y) / MAX_STEPS)) + start

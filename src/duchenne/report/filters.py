@@ -1,5 +1,4 @@
-"""What an expression network's filters see in somebody's images: from a model, pictures and coded action units to one
-page and contact sheets."""
+"""Shows what the filters of an expression network respond to: a page and contact sheets from images and AU codes."""
 
 from __future__ import annotations
 
@@ -24,63 +23,63 @@ from duchenne.report import filters_page
 from duchenne.types import Array, Json
 from duchenne.video import folders
 
-MOST = 16  # images per filter that a page has room for
-_SHEET = 60  # filters that a contact sheet has room for
+MAX_TOP = 16  # images per filter on a page
+_SHEET = 60  # filters on a contact sheet
 _BATCH = 64
-_TRIED = 16  # images of which one must show a face, or the rest is not read
+_TRIED = 16  # images without a face after which reading stops
 _UNIT = re.compile(r"AU\s*\d+\w*", re.IGNORECASE)
 
 
 @dataclass(eq=False)
 class Faces:
-    """Images that are read when they are asked for. `names` maps what a table may call an image to its number.
+    """Images that are read on demand. `names` maps the names that a table may use to image numbers.
 
-    After `batches` has run: `came` are the numbers of those that showed a face, `left` sentences on the others.
+    `batches` fills `used`, the numbers of images with a face, and `skipped`, sentences on the others.
     """
 
     source: str
     names: dict[str, int]
     count: int
     read: Callable[[int], tuple[Array, int]]  # number → face uint8 (side, side), and how many faces there are
-    came: list[int] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
+    used: list[int] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     several: int = 0
 
     def batches(self, tick: Tick | None = None) -> Iterator[Array]:
-        """uint8 (B, side, side), B at most 64; InputError where none, or none of the first 16, can be used."""
-        held: list[Array] = []
+        """uint8 (B, side, side), B at most 64; InputError if no image, or none of the first 16, can be used."""
+        batch: list[Array] = []
         for i in range(self.count):
             try:
                 face, seen = self.read(i)
             except InputError as error:
-                self.left.append(str(error))
-                if not self.came and len(self.left) == min(_TRIED, self.count):
+                self.skipped.append(str(error))
+                if not self.used and len(self.skipped) == min(_TRIED, self.count):
                     raise self._none() from error
                 continue
-            self.came.append(i)
+            self.used.append(i)
             self.several += seen > 1
-            held.append(face)
-            if len(held) == _BATCH:
-                yield np.stack(held)
-                held = []
+            batch.append(face)
+            if len(batch) == _BATCH:
+                yield np.stack(batch)
+                batch = []
             if tick:
                 tick(i + 1)
-        if held:
-            yield np.stack(held)
+        if batch:
+            yield np.stack(batch)
 
     def _none(self) -> InputError:
         if self.count == 1:
-            return InputError(self.left[0])
-        which = f"the first {len(self.left)}" if len(self.left) < self.count else f"the {self.count}"
-        return InputError(f"None of {which} images of {self.source} can be used; the first: {self.left[0]}")
+            return InputError(self.skipped[0])
+        which = f"the first {len(self.skipped)}" if len(self.skipped) < self.count else f"the {self.count}"
+        return InputError(f"None of {which} images of {self.source} can be used; the first: {self.skipped[0]}")
 
 
 def faces(source: str | Path, *, is_aligned: bool = False) -> Faces:
     """The images of a folder, of a copy of FER2013 in any of its forms, or of an .npz with `images`.
 
-    is_aligned   a folder's images are themselves cropped faces; those of FER2013 and of an .npz are, anyway
+    is_aligned   images of the folder are cropped faces, as those of FER2013 and of an .npz always are
 
-    Raises InputError where there is none, before any is decoded (packed files are read whole).
+    Raises InputError if there are none, before any is decoded (packed files are read whole).
     """
     root = Path(source)
     if root.suffix.lower() == ".npz":
@@ -105,7 +104,7 @@ def faces(source: str | Path, *, is_aligned: bool = False) -> Faces:
 
 
 def _names(paths: Sequence[Path], root: Path) -> dict[str, int]:
-    """A file may be called by its path, by that from the folder on, or by its name if no other has it."""
+    """An image may be named by its path, its path below the folder, or its file name if that is unique."""
     known = {form: i for i, path in enumerate(paths) for form in (str(path), path.relative_to(root).as_posix())}
     short: dict[str, list[int]] = {}
     for i, path in enumerate(paths):
@@ -119,7 +118,7 @@ def _packed(path: Path) -> Array:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as .npz ({error}); check the path or copy it again.") from error
     if images is None:
-        raise InputError(f"{path} must hold the array images, uint8 (N, 48, 48); pack it again.")
+        raise InputError(f"{path} has no array 'images'; expected uint8 (N, 48, 48).")
     if images.dtype != np.uint8 or images.shape[1:] != (crops.SIDE, crops.SIDE) or not len(images):
         shape = f"uint8 (N, {crops.SIDE}, {crops.SIDE})"
         raise InputError(f"{path} has images {images.dtype} {images.shape}; expected {shape} with at least one.")
@@ -127,34 +126,33 @@ def _packed(path: Path) -> Array:
 
 
 def read_units(path: str | Path, images: Faces) -> tuple[tuple[str, ...], Array]:
-    """(names, float64 (count, A)) of a CSV with the columns file, AU1, AU2, …: 1 there, 0 not, NaN empty or no row.
+    """(names, float64 (count, A)) of a CSV with the columns file, AU1, AU2, …: 1 present, 0 absent, NaN not coded.
 
-    Other columns are passed over. InputError, with the line, for a file that is not among the images or comes twice,
-    or another value.
+    Other columns are ignored. InputError, with the line, for unknown or repeated files and for other values.
     """
     rows = Table(path, lower=False, short=True)
     columns = [name for name in rows.names if _UNIT.fullmatch(name)]
     if "file" not in rows.names or not columns:
-        raise InputError(f"{path} must have the column file and one for each action unit, such as AU12.")
+        raise InputError(f"{path}: expected the column file and one for each action unit, such as AU12; add them.")
     table = np.full((images.count, len(columns)), np.nan)
     seen: set[int] = set()
     for row in rows:
         name = row.cells["file"]
         number = images.names.get(name)
         if number is None:
-            raise InputError(f"{row.where}, names '{shown(name)}', which is not among the images; mend or drop it.")
+            raise InputError(f"{row.where}, names '{shown(name)}', which is not among the images; remove it.")
         if number in seen:
-            raise InputError(f"{row.where}, names '{shown(name)}' a second time; keep one of its rows.")
+            raise InputError(f"{row.where}, names '{shown(name)}' a second time; keep one row.")
         seen.add(number)
         table[number] = [_mark(row.cells[name], name, row.where) for name in columns]
     if np.isnan(table).all():
-        raise InputError(f"{path} codes no image; expected 1 (there) or 0 (not there) for some of them.")
+        raise InputError(f"{path} codes none of the images; enter 1 (present) or 0 (absent) for some.")
     return tuple(columns), table
 
 
 def _mark(cell: str, unit: str, where: str) -> float:
     if cell not in ("", "0", "1", "0.0", "1.0"):
-        raise InputError(f"{where}, has {unit} = '{shown(cell)}'; expected 1 (there), 0 (not there) or nothing.")
+        raise InputError(f"{where}, has {unit} = '{shown(cell)}'; expected 1 (present), 0 (absent) or nothing.")
     return float(cell) if cell else float("nan")
 
 
@@ -171,29 +169,29 @@ def report(
     sheet: str | Path | None = None,
     tick: TickOf | None = None,
 ) -> Json:
-    """Write the page `out` and a contact sheet (PNG) per layer; what was found comes back.
+    """Write the page `out` and a contact sheet (PNG) per layer, and return the results.
 
     layers  see `FeatureExtractor.choose`; top  images per filter, 1 to 16
-    sheet   the PNG to write, with each layer's name in it where there are several; by default beside the page
-    tick    called with how many images have been read, and of how many
+    sheet   the PNG to write, with the layer's name in it if there are several; by default beside the page
+    tick    called with the number of images read, and their total
 
-    Keys: page, sheets, layers (name → `Excited`), units (name → `FilterUnits`), left (sentences on images that could
-    not be used), images. Raises before any image is decoded for a model, layer, table or place that will not do.
+    Keys: page, sheets, layers (name → `Excited`), units (name → `FilterUnits`), skipped (sentences on images that could
+    not be used), images. Invalid models, layers, tables and paths raise before any image is decoded.
     """
     out = Path(out)
-    if not 1 <= top <= MOST:
-        raise UsageError(f"A page shows 1 to {MOST} images per filter, found {top}.")
+    if not 1 <= top <= MAX_TOP:
+        raise UsageError(f"A page shows 1 to {MAX_TOP} images per filter, found {top}.")
     from duchenne.expression.model import ExpressionModel
 
     loaded, facts = checkpoints.load_as(model, ExpressionModel)
     extractor = FeatureExtractor(loaded.on(device).network)
-    chosen = extractor.choose(layers)
-    sheets = _places(out, sheet, chosen, Path(images))
+    selected = extractor.choose(layers)
+    sheets = _sheets(out, sheet, selected, Path(images))
     source = faces(images, is_aligned=is_aligned)
     names, coded = read_units(units, source) if units is not None else ((), np.empty((0, 0)))
     stream = source.batches((lambda i: tick(i, source.count)) if tick else None)
-    found = filters.search(extractor, chosen, (extractor.normalised(batch) for batch in stream), n=top)
-    tables = _tables(found, coded[source.came], names) if names else {}
+    found = filters.search(extractor, selected, (extractor.normalised(batch) for batch in stream), n=top)
+    tables = _tables(found, coded[source.used], names) if names else {}
     sections = []
     for layer, excited in found.items():
         views = filters.views_of(extractor, excited, filters_page.order(excited))
@@ -201,26 +199,26 @@ def report(
         steps = filters.randomise(extractor, excited)
         sections.append(filters_page.section(excited, tiles, units=tables.get(layer), sanity=steps))
         if tiles:
-            contact_sheet(sheets[layer], tiles[:_SHEET], f"{facts['id']}, layer {layer}", _told(excited))
-    told = _facts(facts, source, top, str(loaded.network.mean.device), units)
-    write_text(out, filters_page.render(sections, model=facts["id"], facts=told, notes=_notes(source, units)))
+            contact_sheet(sheets[layer], tiles[:_SHEET], f"{facts['id']}, layer {layer}", _caption(excited))
+    page_facts = _facts(facts, source, top, str(loaded.network.mean.device), units)
+    write_text(out, filters_page.render(sections, model=facts["id"], facts=page_facts, notes=_notes(source, units)))
     return {
         "page": out,
         "sheets": [path for layer, path in sheets.items() if not found[layer].dead.all()],
         "layers": found,
         "units": tables,
-        "left": source.left,
-        "images": len(source.came),
+        "skipped": source.skipped,
+        "images": len(source.used),
     }
 
 
-def _places(out: Path, sheet: str | Path | None, layers: Sequence[str], images: Path) -> dict[str, Path]:
-    """Layer → its contact sheet; UsageError or OutputError where page or sheets cannot be written, or not safely."""
+def _sheets(out: Path, sheet: str | Path | None, layers: Sequence[str], images: Path) -> dict[str, Path]:
+    """Layer → path of its contact sheet; UsageError or OutputError if page or sheets cannot be written there."""
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"The page is HTML, and '{out}' does not end in .html; choose another name.")
+        raise UsageError(f"{out}: the page is written as HTML; use a name that ends in .html.")
     base = Path(sheet) if sheet is not None else out.with_suffix(".png")
     if base.suffix.lower() != ".png":
-        raise UsageError(f"A contact sheet is a PNG, and '{base}' does not end in .png; choose another name.")
+        raise UsageError(f"{base}: the contact sheet is written as PNG; use a name that ends in .png.")
     several = len(layers) > 1
     sheets = {layer: base.with_name(f"{base.stem}-{layer}.png") if several else base for layer in layers}
     for path in (out, *sheets.values()):
@@ -228,38 +226,38 @@ def _places(out: Path, sheet: str | Path | None, layers: Sequence[str], images: 
             raise OutputError(f"{path} is a folder; choose another name.")
         check_folder(path.parent)
     if base.resolve().parent == images.resolve():
-        raise UsageError(f"The contact sheets would lie among the images in {images}; choose another folder.")
+        raise UsageError(f"{images} holds the images; write the contact sheets to another folder.")
     return sheets
 
 
 def _tables(found: dict[str, filters.Excited], coded: Array, names: tuple[str, ...]) -> dict[str, FilterUnits]:
-    """Layer → its filters' table, p corrected over the filters of all layers."""
-    whole = filter_units(np.concatenate([each.image for each in found.values()]), coded, names)
+    """Layer → table of its filters, with p corrected over all layers."""
+    joint = filter_units(np.concatenate([each.image for each in found.values()]), coded, names)
     tables, start = {}, 0
     for layer, excited in found.items():
         part = slice(start, start := start + len(excited.active))
-        cut = {key: getattr(whole, key)[part] for key in ("share", "count", "lift", "luck", "p", "adjusted")}
-        tables[layer] = replace(whole, **cut)
+        cut = {key: getattr(joint, key)[part] for key in ("share", "count", "lift", "luck", "p", "adjusted")}
+        tables[layer] = replace(joint, **cut)
     return tables
 
 
-def _told(excited: filters.Excited) -> str:
+def _caption(excited: filters.Excited) -> str:
     count, dead = len(excited.active), int(excited.dead.sum())
     shown = f"The strongest {_SHEET}" if count - dead > _SHEET else f"{count - dead}"
     return (
-        f"{shown} of {count} filters, {dead} dead; of {excited.seen:,} images those that excite each most. "
-        "Stands out: mean response to them over that to all."
+        f"{shown} of {count} filters, {dead} dead; of {excited.seen:,} images those with the highest response. "
+        "Top/mean: mean response to them over that to all images."
     )
 
 
 def _notes(source: Faces, units: str | Path | None) -> list[str]:
     notes = []
-    if source.left:
-        notes.append(f"{len(source.left)} of {source.count} images were left out; the first: {source.left[0]}")
+    if source.skipped:
+        notes.append(f"{len(source.skipped)} of {source.count} images were skipped; the first: {source.skipped[0]}")
     if source.several:
-        notes.append(f"{source.several} images show several faces; the largest was taken.")
-    if len(source.came) < 100:
-        notes.append(f"{len(source.came)} images are few: what excites a filter most among them may excite it little.")
+        notes.append(f"{source.several} images show several faces; the largest was used.")
+    if len(source.used) < 100:
+        notes.append(f"{len(source.used)} images are few: the strongest responses among them may be weak.")
     return notes
 
 
@@ -267,8 +265,8 @@ def _facts(facts: Json, source: Faces, top: int, device: str, units: str | Path 
     return {
         "model": facts["id"],
         "sha256": facts["sha256"],
-        "learnt_from": f"{facts['images']:,} images" if "images" in facts else "not recorded",
-        "images": f"{Path(source.source).name}, {len(source.came):,} searched",
+        "trained_on": f"{facts['images']:,} images" if "images" in facts else "not recorded",
+        "images": f"{Path(source.source).name}, {len(source.used):,} searched",
         "images_per_filter": top,
         "action_units": "none given" if units is None else Path(units).name,
         "device": device,

@@ -1,6 +1,6 @@
-"""What the filters of layers see, as one self-contained HTML page without scripts, good offline and on paper.
+"""The report of a network's filters, layer by layer: one HTML file without scripts.
 
-Facts are put in order here; `templates/filters.html.j2` turns them into markup with every string escaped.
+This module prepares the values; `templates/filters.html.j2` is the markup.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from duchenne.expression.filter_units import FilterUnits
     from duchenne.expression.filters import Excited, Randomised, Views
 
-SURE = 0.05  # corrected p below which a filter is said to go with a unit
-_SIDE, _LARGE, _GAP = 54, 150, 4  # px of one picture in a tile, of one in the tile that shows how to read, between them
-_SHOWN = 4  # patches in that tile
-_LEAST, _PAIRS = 10, 60  # rows of the table of filters and units, and of it where so many hold up
-_FIRST = 24  # of the strongest filters, one shows how to read
+ALPHA = 0.05  # corrected p below which a filter is associated with an action unit
+_SIDE, _LARGE, _GAP = 54, 150, 4  # px of an image in a tile, in the explained tile, and between them
+_PATCHES = 4  # in the explained tile
+_LEAST, _PAIRS = 10, 60  # rows of the table of filters and units: at least, and at most where significant
+_FIRST = 24  # strongest filters, of which one is explained
 
 
 def order(excited: Excited) -> list[int]:
-    """The filters that are not dead, by their mean response to the images that excite them most, strongest first."""
+    """The filters that are not dead, by their mean response to their top images, strongest first."""
     alive = np.flatnonzero(~excited.dead)
     strength = np.nanmean(excited.value[alive], axis=1) if len(alive) else alive
-    found: list[int] = alive[np.argsort(-strength, kind="stable")].tolist()
-    return found
+    ranked: list[int] = alive[np.argsort(-strength, kind="stable")].tolist()
+    return ranked
 
 
 def tiles(
@@ -63,7 +63,7 @@ def tiles(
 def section(
     excited: Excited, tiles: Sequence[Tile], *, units: FilterUnits | None = None, sanity: Sequence[Randomised] = ()
 ) -> Json:
-    """One layer's part of the page, its pictures packed, so that the tiles need not be kept."""
+    """The section of one layer, with its images encoded, so that the tiles can be freed."""
     shown = {tile.name for tile in tiles}
     return {
         "layer": excited.layer,
@@ -75,7 +75,7 @@ def section(
         "out": float(np.nanmedian(excited.stands_out)) if tiles else None,
         "whole": _whole(excited),
         "filters": _map(excited, shown),
-        "large": _tile(max(tiles[:_FIRST], key=_inside), _LARGE, _SHOWN) if tiles else None,
+        "large": _tile(max(tiles[:_FIRST], key=_inside), _LARGE, _PATCHES) if tiles else None,
         "tiles": [_tile(tile, _SIDE, None) for tile in tiles],
         "table": None if units is None else _units(units, shown),
         "sanity": _sanity(excited.layer, sanity),
@@ -89,26 +89,25 @@ def render(
     facts: JsonMap | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """The page as a string, a `section` for each layer in order. `facts` (images, licence, ...) are listed at its end,
-    `notes` before the pictures. UsageError where no filter is alive."""
+    """The page as a string, from the `section` of each layer, `facts` for its end and `notes` for its start.
+
+    UsageError if all filters are dead.
+    """
     if not any(each["tiles"] for each in sections):
-        raise UsageError("The page needs at least one filter that is not dead, found none; choose another layer.")
+        raise UsageError("All filters are dead; choose another layer.")
     count, dead = (sum(each[key] for each in sections) for key in ("count", "dead"))
-    return (
-        pages.environment()
-        .get_template("filters.html.j2")
-        .render(
-            sections=sections,
-            model=model,
-            count=count,
-            dead=dead,
-            read=next(each for each in reversed(sections) if each["tiles"]),
-            rows=ROWS,
-            tested=next((each["layer"] for each in sections if each["table"]), None),
-            checked=[each for each in sections if each["sanity"]],
-            notes=notes,
-            facts=facts or {},
-        )
+    return pages.render(
+        "filters.html.j2",
+        sections=sections,
+        model=model,
+        count=count,
+        dead=dead,
+        read=next(each for each in reversed(sections) if each["tiles"]),
+        rows=ROWS,
+        tested=next((each["layer"] for each in sections if each["table"]), None),
+        checked=[each for each in sections if each["sanity"]],
+        notes=notes,
+        facts=facts or {},
     )
 
 
@@ -116,30 +115,30 @@ def render(
 
 
 def _note(excited: Excited, units: FilterUnits | None, j: int) -> str:
-    """The unit that the filter surely goes with, if any, how its best images stand out, and on how many it fires."""
+    """The associated action unit, if any, the ratio of its top responses to the mean, and how often it is active."""
     active = excited.active[j]
-    fires = f"stands out ×{excited.stands_out[j]:.1f} · fires on " + ("<1%" if active < 0.005 else percent(active))
-    if units is None or not (units.adjusted[j] < SURE).any():
+    fires = f"top/mean ×{excited.stands_out[j]:.1f} · active on " + ("<1%" if active < 0.005 else percent(active))
+    if units is None or not (units.adjusted[j] < ALPHA).any():
         return fires
     best = int(np.lexsort((-np.nan_to_num(units.lift[j]), units.p[j]))[0])
     return f"{units.units[best]} {percent(units.share[j, best])} · {fires}"
 
 
 def _pixels(image: Array) -> Array:
-    """float (H, W) or (H, W, 3) from 0 to 255 of what the network took, stretched to the whole range."""
+    """float (H, W) or (H, W, 3), the network's input scaled to 0 to 255."""
     low, high = float(image.min()), float(image.max())
     stretched = (image - low) * (255 / (high - low)) if high > low else np.full(image.shape, 127.5)
     return np.moveaxis(stretched, 0, -1) if len(image) == 3 else np.asarray(stretched.mean(axis=0))
 
 
 def _signed(views: Array, boxes: Sequence[Sequence[int]], extent: Array) -> Array:
-    """float (N, h, w): views (N, c, H, W) cut to the patches, colours summed, NaN outside the image."""
+    """float (N, h, w): views (N, c, H, W) cropped to the patches, channels summed, NaN outside the image."""
     cut = [_cut(v.sum(axis=0), b, extent, np.nan) for v, b in zip(views, boxes, strict=False)]
     return np.stack(cut).astype(np.float32)
 
 
 def _cut(picture: Array, box: Sequence[int], extent: Array, blank: float = 255.0) -> Array:
-    """The patch in the `box`, filled up to `extent` (h, w) on the sides where the image ends."""
+    """The patch in the `box`, padded to `extent` (h, w) beyond the image."""
     top, left, bottom, right = box
     high, wide = extent.tolist()
     out = np.full((high, wide, *picture.shape[2:]), blank)
@@ -150,12 +149,12 @@ def _cut(picture: Array, box: Sequence[int], extent: Array, blank: float = 255.0
 
 
 def _inside(tile: Tile) -> float:
-    """How much of its first four patches lies inside the image: the fullest shows best how to read."""
+    """Pixels of its first four patches that lie inside the image."""
     return float(np.isfinite(tile.deconvnet[:4]).sum())
 
 
 def _tile(tile: Tile, side: int, most: int | None) -> Json:
-    """The tile's pictures packed as WebP, see-through between them, so that they lie well on any paper."""
+    """The tile's images as one WebP, transparent between them."""
     picture = sprite(tile, side, most=most, gap=_GAP)
     opaque = np.indices(picture.shape[:2]) % (side + _GAP) < side
     alpha = (opaque.all(axis=0) * 255).astype(np.uint8)
@@ -175,14 +174,14 @@ def _tile(tile: Tile, side: int, most: int | None) -> Json:
 
 
 def _whole(excited: Excited) -> tuple[int, int] | None:
-    """(height, width) in pixels of what a unit can see, None where that is the whole image."""
+    """(height, width) of the receptive field in pixels, None if it is the whole image."""
     high, wide = (excited.box[..., 2:] - excited.box[..., :2]).reshape(-1, 2).max(axis=0).tolist()
     image = next(iter(excited.images.values())).shape[1:]
     return None if (high, wide) == image else (high, wide)
 
 
 def _map(excited: Excited, shown: set[str]) -> list[Json]:
-    """One square per filter: how far its most exciting images stand out, as ink, and whether the page shows it."""
+    """One square per filter: its top/mean ratio, as opacity, and whether the page shows it."""
     out = excited.stands_out
     ink = np.log(out) / max(np.log(np.nanquantile(out, 0.95)), 1e-9) if len(shown) else out
     return [
@@ -194,13 +193,13 @@ def _map(excited: Excited, shown: set[str]) -> list[Json]:
 
 
 def _units(units: FilterUnits, shown: set[str]) -> Json | None:
-    """Unit by unit its best filter, and the most certain pairs of filter and unit."""
+    """The best filter of each action unit, and the pairs with the lowest p."""
     pairs = units.rows()
     if not pairs:
         return None
     for pair in pairs:
         pair["shown"] = str(pair["filter"]) in shown
-        pair["sure"] = pair["p_adjusted"] < SURE
+        pair["sure"] = pair["p_adjusted"] < ALPHA
     best: dict[str, Json] = {}
     for pair in pairs:
         best.setdefault(pair["unit"], {**pair, "filters": 0})["filters"] += pair["sure"]
@@ -219,7 +218,7 @@ def _units(units: FilterUnits, shown: set[str]) -> Json | None:
 
 
 def _sanity(layer: str, steps: Sequence[Randomised]) -> Json | None:
-    """Median correlations step by step, and what they say."""
+    """Median correlations for each randomised layer, and their meaning."""
     if not steps:
         return None
     values = [(_median(step.deconvnet), _median(step.guided)) for step in steps]
@@ -230,7 +229,7 @@ def _sanity(layer: str, steps: Sequence[Randomised]) -> Json | None:
         "first": (f"{layer}, only its own", *values[0]),
         "last": (f"{layer}, all down to the pixels", *values[-1]),
         "views": len(steps[0].deconvnet),
-        "says": [[_say(rest) for rest in pair] for pair in (values[0], values[-1])],
+        "says": [[_change(r) for r in pair] for pair in (values[0], values[-1])],
     }
 
 
@@ -239,15 +238,8 @@ def _median(values: Array) -> float | None:
     return float(np.median(known)) if len(known) else None
 
 
-def _say(rest: float | None) -> str:
-    if rest is None:
-        return "go blank"
-    return (
-        "change wholly"
-        if rest < 0.2
-        else "keep a part"
-        if rest < 0.6
-        else "keep most"
-        if rest < 0.9
-        else "hardly change"
-    )
+def _change(correlation: float | None) -> str:
+    if correlation is None:
+        return "become blank"
+    limits = ((0.2, "change completely"), (0.6, "change largely"), (0.9, "change a little"))
+    return next((text for limit, text in limits if correlation < limit), "hardly change")

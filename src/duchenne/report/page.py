@@ -1,6 +1,6 @@
-"""One clip's story as one self-contained HTML page: film, points and curves at one time, good offline and on paper.
+"""The report of one clip: video, points and curves, in one HTML file that works offline and in print.
 
-Facts are put in order here; `templates/report.html.j2` turns them into markup with every string escaped.
+This module prepares the values; `templates/report.html.j2` is the markup.
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import PurePath
 
 import numpy as np
 from PIL import Image
 
 from duchenne.features.phases import ACTIVITY, main_phase
-from duchenne.io import write_text
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
-from duchenne.report import pages, placing
-from duchenne.report.drawing import around, table, timeline, told_apart
+from duchenne.report import pages, reference
+from duchenne.report.drawing import classify_gaps, face_view, table, timeline
 from duchenne.types import MOMENTS, Array, Card, Evidence, FaceTrack, Json, JsonMap, Phase, Signals, Verdict
 from duchenne.video import encode, frames
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
-THUMB_SIZE = 120  # px, height of the picture that stands for a clip in a table
-MOST_FILM = 60.0  # s: of a longer clip only what was judged is shown
-MOST_FRAMES = 3600  # whose points are kept
-MOST_JUMPS = 8  # buttons; of more moments the apexes have one
+THUMB_SIZE = 120  # px, height of the thumbnail in a table of clips
+MAX_VIDEO = 60.0  # s; of a longer clip only the judged part is shown
+MAX_FRAMES = 3600  # with points in the report
+MAX_JUMPS = 8  # buttons; of more moments only the apexes get one
 #: dlib's 68 points as lines: first, last (inclusive), closed.
 FACE_LINES = (
     *((0, 16, False), (17, 21, False), (22, 26, False), (27, 30, False), (31, 35, False)),
@@ -38,7 +36,7 @@ FACE_LINES = (
 
 @dataclass(frozen=True, eq=False)
 class KeyFrame:
-    """A telling moment: `image` uint8 (H, W, 3) BGR, `points` float (68, 2) in image pixels or NaN."""
+    """A frame at a moment of the phase: `image` uint8 (H, W, 3) BGR, `points` float (68, 2) in its pixels or NaN."""
 
     time: float
     title: str
@@ -47,15 +45,15 @@ class KeyFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """What a page shows of the clip itself: a film (MP4, b"" for none) of the `stretch` (s), and key frames."""
+class Media:
+    """What a report shows of the clip: a `video` (MP4, b"" for none) of the `stretch` (s), and key frames."""
 
     stretch: tuple[float, float]
-    film: bytes = b""
+    video: bytes = b""
     keyframes: tuple[KeyFrame, ...] = ()
 
 
-def pictures(
+def read_media(
     verdict: Verdict,
     track: FaceTrack,
     curves: Signals,
@@ -64,36 +62,36 @@ def pictures(
     rate: float | None = None,
     start: float | None = None,
     faces: bool = True,
-) -> Pictures:
-    """The clip read once more: as a small film, and at rest, onset, apex, offset and end of the largest expression.
+) -> Media:
+    """Read the clip again: a small video, and key frames at the moments of the largest expression.
 
-    A clip longer than a minute is shown where it was `judged` (first and last second). `rate` and `start` as they were
-    for `video.frames`. Without `faces` nothing is read and no picture is kept.
+    Of a clip longer than a minute only the `judged` part (first and last second) is shown. `rate` and `start` as for
+    `video.frames`. Without `faces` no video or image is read.
     """
     seen = np.flatnonzero(track.seen)
     if not seen.size:
-        return Pictures((0.0, 0.0))
-    whole = (float(track.time[0]), float(track.time[-1]))
-    stretch = judged if judged and track.duration > MOST_FILM else whole
+        return Media((0.0, 0.0))
+    full = (float(track.time[0]), float(track.time[-1]))
+    stretch = judged if judged and track.duration > MAX_VIDEO else full
     if not faces:
-        return Pictures(stretch)
-    wanted = _moments(main_expression(verdict, curves, judged), track, seen, stretch)
-    kept: list[KeyFrame] = []
-    view = around(track)
+        return Media(stretch)
+    titles = _moments(main_expression(verdict, curves, judged), track, seen, stretch)
+    keyframes: list[KeyFrame] = []
+    view = face_view(track)
 
-    def shown() -> Iterator[tuple[float, Array]]:
+    def cropped() -> Iterator[tuple[float, Array]]:
         last = int(np.searchsorted(track.time, stretch[1], side="right"))
         for n, frame in enumerate(islice(frames(track.source, rate=rate, start=start, allow_truncated=True), last)):
-            if n in wanted:
-                kept.append(KeyFrame(float(track.time[n]), wanted[n], frame.bgr, track.points[n].astype(float)))
+            if n in titles:
+                keyframes.append(KeyFrame(float(track.time[n]), titles[n], frame.bgr, track.points[n].astype(float)))
             if track.time[n] >= stretch[0]:
-                yield float(track.time[n]), view.cut(frame.bgr)
+                yield float(track.time[n]), view.crop(frame.bgr)
 
-    return Pictures(stretch, encode(shown(), (view.width, view.height)), tuple(kept))
+    return Media(stretch, encode(cropped(), (view.width, view.height)), tuple(keyframes))
 
 
 def main_expression(verdict: Verdict, curves: Signals, judged: tuple[float, float] | None) -> Phase | None:
-    """The largest expression of those that reach into what was judged."""
+    """The largest expression that overlaps the judged part."""
     low, high = judged or (-np.inf, np.inf)
     inside = [
         phase
@@ -105,83 +103,82 @@ def main_expression(verdict: Verdict, curves: Signals, judged: tuple[float, floa
 
 
 def _moments(phase: Phase | None, track: FaceTrack, seen: Array, stretch: tuple[float, float]) -> dict[int, str]:
-    """Frames to show and their titles; without an expression five, spread over where the face was seen."""
-    named = {} if phase is None else {n: getattr(phase, n) for n in MOMENTS if getattr(phase, n) is not None}
+    """Frame → title of the key frames; without an expression, five frames spread over those with a face."""
+    times = {} if phase is None else {n: getattr(phase, n) for n in MOMENTS if getattr(phase, n) is not None}
     inside = seen[(track.time[seen] >= stretch[0]) & (track.time[seen] <= stretch[1])]
     if not inside.size:
         return {}
-    if not named:
+    if not times:
         spread = track.time[inside[np.linspace(0, len(inside) - 1, min(5, len(inside))).astype(int)]]
-        named = {f"{time:.2f} s": float(time) for time in spread}
-    return {int(inside[np.abs(track.time[inside] - time).argmin()]): title for title, time in named.items()}
+        times = {f"{time:.2f} s": float(time) for time in spread}
+    return {int(inside[np.abs(track.time[inside] - time).argmin()]): title for title, time in times.items()}
 
 
 def render(
     verdict: Verdict,
     track: FaceTrack,
     curves: Signals,
-    shown: Pictures | Sequence[KeyFrame],
+    shown: Media | Sequence[KeyFrame],
     card: Card,
     emotions: Signals | None = None,
     *,
     judged: tuple[float, float] | None = None,
     turning: JsonMap | None = None,
 ) -> str:
-    """The page as a string. What `card` does not say is left out, and named at the end. `emotions` are probabilities
-    over time, as `expression.reading.over_time` gives them; `judged` the seconds that were; `turning` as
-    `tabular.evidence` does."""
-    shown = shown if isinstance(shown, Pictures) else Pictures((-np.inf, np.inf), b"", tuple(shown))
+    """The page as a string. Facts missing on the `card` are left out and listed at the end.
+
+    `emotions` as from `expression.reading.over_time`; `judged` the first and last second that were judged; `turning` as
+    from `tabular.evidence`.
+    """
+    shown = shown if isinstance(shown, Media) else Media((-np.inf, np.inf), b"", tuple(shown))
     gaps = verdict.quality.lost
     source = verdict.source or track.source
-    reference = card.reference or {}
+    training = card.reference or {}
     main = main_expression(verdict, curves, judged)
-    drawn = timeline(track, curves, verdict.phases, told_apart(track, gaps), emotions)
-    view = around(track)
-    css = f"{pages.part('report.css')}\n:root {{ --ratio: {view.width / view.height:.4f}; }}\n"
-    script = pages.part("report.js")
-    return (
-        pages.environment()
-        .get_template("report.html.j2")
-        .render(
-            v=verdict,
-            card=card,
-            name=PurePath(source).name or "unnamed clip",
-            source=source,
-            rate=verdict.quality.rate,
-            scale=_scale(verdict, card),
-            place=placing.position(verdict.p_genuine, verdict.emotion, reference),
-            measures=_measures(placing.movement(curves, main, verdict.emotion, reference)),
-            turning={} if verdict.abstained else turning or {},
-            record=_record(card),
-            emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
-            timeline=drawn,
-            numbers=table(curves, [plot["name"] for plot in drawn["main"]], emotions),
-            stage=_stage(track, drawn, shown, main),
-            uses_iod=any(unit.startswith("iod") for unit in curves.units),
-            frames=_frames(shown.keyframes),
-            evidence=_evidence(verdict.evidence),
-            lost=gaps,
-            tables=_tables(card),
-            facts={**card.other, **verdict.model},
-            history=verdict.history or track.history,
-            css=css,
-            script=script,
-            policy=pages.policy(css, script),
-        )
+    drawn = timeline(track, curves, verdict.phases, classify_gaps(track, gaps), emotions)
+    view = face_view(track)
+    css = f"{pages.asset('report.css')}\n:root {{ --ratio: {view.width / view.height:.4f}; }}\n"
+    script = pages.asset("report.js")
+    return pages.render(
+        "report.html.j2",
+        v=verdict,
+        card=card,
+        name=PurePath(source).name or "unnamed clip",
+        source=source,
+        rate=verdict.quality.rate,
+        scale=_scale(verdict, card),
+        place=reference.position(verdict.p_genuine, verdict.emotion, training),
+        measures=_measures(reference.movement(curves, main, verdict.emotion, training)),
+        turning={} if verdict.abstained else turning or {},
+        record=_record(card),
+        emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
+        timeline=drawn,
+        numbers=table(curves, [plot["name"] for plot in drawn["main"]], emotions),
+        stage=_stage(track, drawn, shown, main),
+        uses_iod=any(unit.startswith("iod") for unit in curves.units),
+        frames=_frames(shown.keyframes),
+        evidence=_evidence(verdict.evidence),
+        lost=gaps,
+        tables=_tables(card),
+        facts={**card.other, **verdict.model},
+        history=verdict.history or track.history,
+        css=css,
+        script=script,
+        policy=pages.policy(css, script),
     )
 
 
 # --- the clip -----------------------------------------------------------------------------------------------
 
 
-def _stage(track: FaceTrack, drawn: JsonMap, shown: Pictures, main: Phase | None) -> Json | None:
-    """What the page's script moves: times and points of every frame of the stretch, and where to jump to."""
+def _stage(track: FaceTrack, drawn: JsonMap, shown: Media, main: Phase | None) -> Json | None:
+    """Data for the page's script: times and points of every frame of the stretch, and moments to jump to."""
     inside = (track.time >= shown.stretch[0]) & (track.time <= shown.stretch[1])
     if inside.sum() < 2 or not track.seen[inside].any():
         return None
-    rows = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // MOST_FRAMES)]
-    view = around(track)
-    places = np.nan_to_num(8 * view.place(track.points[rows].astype(float)), nan=-32768.0)
+    rows = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // MAX_FRAMES)]
+    view = face_view(track)
+    coordinates = np.nan_to_num(8 * view.to_view(track.points[rows].astype(float)), nan=-32768.0)
     moments = [{"name": mark["text"], "time": mark["time"]} for mark in drawn["marks"]]
     first, last = float(track.time[rows[0]]), float(track.time[rows[-1]])
     apex = None if main is None else main.apex if main.apex is not None else main.offset
@@ -193,33 +190,28 @@ def _stage(track: FaceTrack, drawn: JsonMap, shown: Pictures, main: Phase | None
         "height": drawn["height"],
         "width": view.width,
         "times": [round(float(t), 4) for t in track.time[rows]],
-        "points": base64.b64encode(np.clip(places.round(), -32768, 32767).astype("<i2").tobytes()).decode(),
+        "points": base64.b64encode(np.clip(coordinates.round(), -32768, 32767).astype("<i2").tobytes()).decode(),
         "lines": FACE_LINES,
         "bands": [{key: band[key] for key in ("kind", "start", "end")} for band in (*drawn["lost"], *drawn["bands"])],
         "moments": sorted((m for m in moments if first <= m["time"] <= last), key=lambda m: m["time"]),
         "opens": first if apex is None else min(max(float(apex), first), last),
     }
-    jumps = [m for m in data["moments"] if len(data["moments"]) <= MOST_JUMPS or m["name"] == "apex"]
-    uri = "data:video/mp4;base64," + base64.b64encode(shown.film).decode() if shown.film else ""
+    jumps = [m for m in data["moments"] if len(data["moments"]) <= MAX_JUMPS or m["name"] == "apex"]
+    uri = "data:video/mp4;base64," + base64.b64encode(shown.video).decode() if shown.video else ""
     part = first > track.time[0] or last < track.time[-1] - 0.1
-    return {"data": data, "film": uri, "jumps": jumps, "part": part, "width": view.width, "height": view.height}
+    return {"data": data, "video": uri, "jumps": jumps, "part": part, "width": view.width, "height": view.height}
 
 
 def _measures(rows: Sequence[JsonMap]) -> list[Json]:
-    """Each row with its positions on a scale of its own, as evidence has them."""
+    """Each row with its positions on a scale, as in `_evidence`."""
     return [{**row, **_ranges(row["value"], {kind: row.get(kind) for kind in ("posed", "genuine")})} for row in rows]
-
-
-def write(path: str | Path, html: str) -> Path:
-    """Write the page in one step, so that a half-written report never exists; OutputError where it cannot."""
-    return write_text(path, html)
 
 
 # --- headline -----------------------------------------------------------------------------------------------
 
 
 def _scale(verdict: Verdict, card: Card) -> Json:
-    """Where P(genuine) stands between posed (0 %) and spontaneous (100 %), and the band without a verdict."""
+    """P(genuine) between posed (0 %) and spontaneous (100 %), and the abstention band."""
     band = card.abstain_band
     lo, hi = (clamp(100 * band[0]), clamp(100 * band[1])) if band else (50.0, 50.0)
     at = None if verdict.p_genuine is None else clamp(100 * verdict.p_genuine)
@@ -231,28 +223,28 @@ def _anchor(at: float) -> str:
 
 
 def _record(card: Card) -> list[Json]:
-    """Rows of "how often is it right": the model on unseen people, people themselves, and chance."""
+    """Rows of the accuracy figure: the model on new people, and human raters."""
     human = card.human.get("accuracy") if isinstance(card.human, Mapping) else card.human
-    rows: list[tuple[str, str, object]] = [("This model, on people it has not seen", "model", card.accuracy)]
+    rows: list[tuple[str, str, object]] = [("This model, on new people", "model", card.accuracy)]
     rows += [("A human rater", "human", human)]
     shown: list[Json] = [{"name": n, "kind": k, "value": v, "interval": None} for n, k, v in rows if finite(v)]
     if shown and shown[0]["kind"] == "model":
-        interval = card.accuracy_interval or [None]  # too few people leave it open
+        interval = card.accuracy_interval or [None]  # not finite with too few people
         shown[0]["interval"] = interval if all(map(finite, interval)) else None
     return shown
 
 
 def _tables(card: Card) -> list[Json]:
-    """The card's results by emotion, and by share of clips answered, as tables (header, rows)."""
-    auc = f" (all together: AUC {number(card.auc)})" if finite(card.auc) else ""
+    """The card's results by emotion and by coverage, as tables (header, rows)."""
+    auc = f" (all emotions: AUC {number(card.auc)})" if finite(card.auc) else ""
     by_emotion = [
         {"emotion": words(name), **(row if isinstance(row, Mapping) else {"accuracy": row})}
         for name, row in (card.per_emotion or {}).items()
     ]
     by_share = [row for row in card.risk_coverage or () if isinstance(row, Mapping)]
     tables = (
-        (f"By emotion, on people the model has not seen{auc}", by_emotion),
-        ("The surer it must be, the fewer clips it answers", by_share),
+        (f"By emotion, on new people{auc}", by_emotion),
+        ("Accuracy by coverage: the higher the threshold, the fewer clips get a verdict", by_share),
     )
     return [_table(title, rows) for title, rows in tables if rows]
 
@@ -273,12 +265,12 @@ def _table(title: str, rows: Sequence[JsonMap]) -> Json:
 
 
 def _frames(keyframes: Sequence[KeyFrame]) -> list[Json]:
-    """Key frames cut around the face at one common scale, so that only the face changes between them."""
+    """Key frames cropped around the face at one scale."""
     return [_frame(k, _side(keyframes)) for k in keyframes]
 
 
 def _side(keyframes: Sequence[KeyFrame]) -> float:
-    """Pixels of a square that holds the largest of these faces, with room."""
+    """Side of a square that holds the largest of these faces with a margin, in pixels."""
     extents = [np.ptp(k.points[np.isfinite(k.points).all(1)], axis=0).max() for k in keyframes if _seen(k)]
     return 1.7 * float(max(extents)) if extents else 0.0
 
@@ -288,7 +280,7 @@ def _seen(keyframe: KeyFrame) -> bool:
 
 
 def _frame(keyframe: KeyFrame, side: float) -> Json:
-    left, top, right, bottom = _cut(keyframe, side)
+    left, top, right, bottom = _square(keyframe, side)
     zoom = min(1.0, FRAME_SIZE / max(right - left, bottom - top))
     shape = (max(1, round((right - left) * zoom)), max(1, round((bottom - top) * zoom)))
     points = (keyframe.points - (left, top)) * zoom
@@ -304,25 +296,25 @@ def _frame(keyframe: KeyFrame, side: float) -> Json:
     }
 
 
-def _cut(keyframe: KeyFrame, side: float) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of a square around the face; of the whole picture where none was seen."""
+def _square(keyframe: KeyFrame, side: float) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a square around the face; of the whole frame without a face."""
     height, width = keyframe.image.shape[:2]
     if not _seen(keyframe):
         return 0, 0, width, height
     size = max(1, round(min(side, width, height)))
     middle = (np.nanmin(keyframe.points, axis=0) + np.nanmax(keyframe.points, axis=0)) / 2
-    # dlib's points end at the brows: the forehead asks for room above.
+    # dlib's points end at the brows: leave room for the forehead.
     left = int(np.clip(middle[0] - size / 2, 0, width - size))
     top = int(np.clip(middle[1] - size * 0.56, 0, height - size))
     return left, top, left + size, top + size
 
 
 def thumbnail(keyframes: Sequence[KeyFrame]) -> bytes | None:
-    """The face at the apex (else at the middle moment) as a small JPEG; None without a picture."""
+    """The face at the apex (else at the middle moment) as a small JPEG; None without key frames."""
     if not keyframes:
         return None
     shown = next((k for k in keyframes if k.title == "apex"), keyframes[len(keyframes) // 2])
-    left, top, right, bottom = _cut(shown, _side([shown]))
+    left, top, right, bottom = _square(shown, _side([shown]))
     width = max(1, round(THUMB_SIZE * (right - left) / (bottom - top)))
     return _jpeg(shown.image[top:bottom, left:right], (width, THUMB_SIZE))
 
@@ -336,8 +328,8 @@ def _line(points: Array, closed: bool) -> str:
 def _jpeg(image: Array, size: tuple[int, int]) -> bytes:
     """BGR pixels as JPEG, resized to (width, height)."""
     stream = io.BytesIO()
-    picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
-    picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=86, optimize=True)
+    resized = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    resized.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=86, optimize=True)
     return stream.getvalue()
 
 
@@ -345,7 +337,7 @@ def _jpeg(image: Array, size: tuple[int, int]) -> bytes:
 
 
 def _evidence(items: Sequence[Evidence]) -> list[Json]:
-    """Each item with its contribution as a share of the largest, and its value beside the training ranges."""
+    """Each item with its contribution relative to the largest, and its value beside the training ranges."""
     largest = max((abs(i.contribution) for i in items if finite(i.contribution)), default=0.0) or 1.0
     return [_evidence_row(item, largest) for item in items]
 
@@ -363,8 +355,8 @@ def _evidence_row(item: Evidence, largest: float) -> Json:
     return row | _ranges(item.value, {"posed": item.posed_range, "genuine": item.genuine_range})
 
 
-def _ranges(value: Any, ranges: JsonMap) -> Json:
-    """Where a value and the training people's ranges (lower, upper) lie, in percent of a common width."""
+def _ranges(value: float | None, ranges: JsonMap) -> Json:
+    """Positions of a value and of the training ranges (lower, upper), in percent of the width."""
     known = {kind: r for kind, r in ranges.items() if r and all(map(finite, r))}
     ends = [end for r in known.values() for end in r] + ([value] if finite(value) else [])
     if not known:
@@ -375,7 +367,7 @@ def _ranges(value: Any, ranges: JsonMap) -> Json:
     def x(at: float) -> float:
         return clamp(100 * (at - lo + 0.08 * (hi - lo)) / span)
 
-    at = x(value) if finite(value) else None
+    at = x(value) if value is not None and finite(value) else None
     drawn = [
         {"kind": kind, "x": x(a), "width": max(1.0, round(x(b) - x(a), 2)), "lo": a, "hi": b}
         for kind, (a, b) in known.items()

@@ -113,10 +113,10 @@ def test_rows_say_what_the_tables_say(page: Browser, made: tuple[Path, Path]) ->
         table = {row["file"]: row for row in csv.DictReader(file)}
     names = page.ask(NAMES)
     assert names == ["smile.mp4", f"{HOSTILE}/évil #1?.mp4", "short.mp4", "text.mp4"]
-    assert page.ask(SHOWN)[1:] == ["– no judgement", "– no judgement", "× failed"]
+    assert page.ask(SHOWN)[1:] == ["– no verdict", "– no verdict", "× failed"]
     smile = page.ask(f"{ROWS}[0].innerText")
     p = table["smile.mp4"]["p_genuine"]
-    assert (f"{float(p):.2f}" if p else "no judgement") in smile and "genuine, happiness, ann" in smile
+    assert (f"{float(p):.2f}" if p else "no verdict") in smile and "genuine, happiness, ann" in smile
     assert page.ask(f"{ROWS}[3].querySelector('.c-fails').textContent").startswith("text.mp4")
     assert page.ask("document.querySelectorAll('img[src=\"x\"]').length") == 0
 

@@ -18,9 +18,10 @@ from PIL import Image
 from skimage import data
 
 from duchenne.errors import OutputError
+from duchenne.io import write_text
 from duchenne.plots.text import clamp, measured, number, percent
-from duchenne.report.drawing import PLOT_HEIGHT, table, timeline, told_apart
-from duchenne.report.page import KeyFrame, render, write
+from duchenne.report.drawing import PLOT_HEIGHT, classify_gaps, table, timeline
+from duchenne.report.page import KeyFrame, render
 from duchenne.types import Card, Evidence, FaceTrack, Familiarity, Phase, Quality, Signals, Verdict
 
 HOSTILE = '<script>alert("x")</script>'
@@ -224,11 +225,11 @@ def test_hostile_strings_are_shown_and_never_obeyed() -> None:
 
 @pytest.mark.parametrize("name", ["smile \udcff.mp4", "\u202egpj.mp4", "a&b <i>.mp4"])
 def test_odd_file_names_can_be_written(name: str, tmp_path: Any) -> None:
-    target = write(tmp_path / "r.html", render(_verdict(source=name), _track(), _curves(), [], Card()))
+    target = write_text(tmp_path / "r.html", render(_verdict(source=name), _track(), _curves(), [], Card()))
     assert name.replace("\udcff", "?") in Page(target.read_text("utf-8")).text
 
 
-def test_verdict_is_told_in_words_with_its_record() -> None:
+def test_verdict_is_shown_with_accuracy() -> None:
     genuine, posed = _page().text, _page(_verdict(label="posed", p_genuine=0.1)).text
     assert "Moves like the spontaneous expressions of the training set" in genuine
     assert "Moves like the posed expressions of the training set" in posed
@@ -240,14 +241,14 @@ def test_verdict_is_told_in_words_with_its_record() -> None:
 def test_abstained_verdict_names_its_reason_and_shows_no_probability() -> None:
     reason = "The face was seen in 41% of the frames."
     page = _page(_verdict(abstained=True, label=None, p_genuine=None, reason=reason, evidence=()))
-    assert reason in page.text and "No judgement" in page.text and "Moves like the" not in page.text
+    assert reason in page.text and "No verdict" in page.text and "Moves like the" not in page.text
     assert "P(genuine)" not in page.text
     assert "Lip corner pull" in page.text
 
 
 def test_limits_of_use_are_always_there() -> None:
     text = " ".join(_page(card={}).text.split())
-    for word in ("told to act", "not lying", "hiring", "border", "medical", "Article 5(1)(f)", "palsy"):
+    for word in ("told to act", "not lying", "hiring", "border", "medical", "Art. 5(1)(f)", "palsy"):
         assert word in text
     assert "Ages above 40 were not tested." in _page().text
 
@@ -264,7 +265,7 @@ def test_nothing_is_needed_but_a_verdict() -> None:
     bare = Verdict(None, None, True, None, {}, (), (), Quality(), None, {}, 0, 0.0)
     track = FaceTrack([], np.empty((0, 68, 2)), [], np.empty((0, 4)), (1, 1))
     page = Page(render(bare, track, Signals(np.empty(0), np.empty((0, 0)), (), ()), [], Card()))
-    assert "unnamed clip" in page.text and "No judgement" in page.text
+    assert "unnamed clip" in page.text and "No verdict" in page.text
 
 
 def test_nan_breaks_the_curve_and_is_never_printed() -> None:
@@ -315,7 +316,7 @@ def test_phases_stand_at_their_times() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "kinds", "told"),
+    ("phase", "kinds", "moments"),
     [
         (Phase(None, None, 1.0, 1.5), ["plateau", "fall"], ["before the clip", "before the clip"]),
         (Phase(0.5, 1.0, None, None), ["rise", "plateau"], ["0.50\u00a0s", "1.00\u00a0s", "after the clip"]),
@@ -323,10 +324,10 @@ def test_phases_stand_at_their_times() -> None:
         (Phase(None, None, None, None), [], ["not found"] * 4),
     ],
 )
-def test_missing_moments_stand_outside_the_clip(phase: Phase, kinds: list[str], told: list[str]) -> None:
+def test_missing_moments_stand_outside_the_clip(phase: Phase, kinds: list[str], moments: list[str]) -> None:
     drawn = timeline(_track(), _curves(), (phase,), [])
     assert [band["kind"] for band in drawn["bands"]] == kinds
-    assert drawn["phases"][0]["moments"][: len(told)] == told
+    assert drawn["phases"][0]["moments"][: len(moments)] == moments
     assert _page(_verdict(phases=(phase,))).all("h1")
 
 
@@ -423,13 +424,13 @@ def test_numbers_are_written_for_readers(value: Any, unit: str, text: str) -> No
         (None, "iod", "not measured"),
     ],
 )
-def test_measurements_are_told_in_what_people_can_picture(value: Any, unit: str, text: str) -> None:
+def test_measurements_have_readable_units(value: Any, unit: str, text: str) -> None:
     assert measured(value, unit) == text
 
 
-def test_a_face_that_was_seen_but_not_trusted_is_told_from_a_lost_one() -> None:
+def test_unreliable_points_are_separated_from_a_lost_face() -> None:
     track = _track()  # unseen from frame 20 to 25 of 30 per second
-    assert told_apart(track, [(20 / 30, 26 / 30), (1.0, 1.5)]) == [(20 / 30, 26 / 30, "lost"), (1.0, 1.5, "doubted")]
+    assert classify_gaps(track, [(20 / 30, 26 / 30), (1.0, 1.5)]) == [(20 / 30, 26 / 30, "lost"), (1.0, 1.5, "doubted")]
     text = _page(_verdict(quality=Quality(lost=((0.66, 0.87), (1.0, 1.5))))).text
     assert "face lost" in text and "could not be trusted" in text
 
@@ -449,8 +450,8 @@ def test_shares_are_whole_percent() -> None:
 
 def test_write_replaces_in_one_step(tmp_path: Any) -> None:
     target = tmp_path / "new" / "report.html"
-    assert write(target, "old") == target
-    write(target, "é")
+    assert write_text(target, "old") == target
+    write_text(target, "é")
     assert target.read_bytes() == "é".encode()
     assert [entry.name for entry in target.parent.iterdir()] == ["report.html"]
 
@@ -460,7 +461,7 @@ def test_unwritable_place_says_what_to_do(tmp_path: Any) -> None:
     (tmp_path / "folder").mkdir()
     for target in (tmp_path / "file" / "report.html", tmp_path / "folder"):
         with pytest.raises(OutputError, match=r"cannot be written to .* choose a folder"):
-            write(target, "x")
+            write_text(target, "x")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
 
 

@@ -14,8 +14,7 @@ from conftest import RATE
 from duchenne import pipeline
 from duchenne.expression.filters import excite, views_of
 from duchenne.report import batch_page, filters_page
-from duchenne.report.page import pictures as read_again
-from duchenne.report.page import render
+from duchenne.report.page import read_media, render
 from duchenne.types import Card
 from makers import make_video
 
@@ -91,7 +90,7 @@ def page_of(analysis, word: str) -> str:
     )  # fmt: skip
     card = {"id": word, "data": word, "limits": [word], "per_emotion": {word: 0.6}, "accuracy": 0.7}
     return render(
-        verdict, analysis.track, analysis.curves, read_again(v, analysis.track, analysis.curves), Card.of(card)
+        verdict, analysis.track, analysis.curves, read_media(v, analysis.track, analysis.curves), Card.of(card)
     )
 
 

@@ -1,4 +1,4 @@
-// The table of a batch: sorted, sought and drawn a piece at a time. Everything is in the page but the small pictures.
+// The table of a batch: sorted, searched and drawn in steps. Everything but the thumbnails is in the page.
 (() => {
   "use strict";
   const find = (what, where = document) => where.querySelector(what);
@@ -36,10 +36,10 @@
   };
   const fill = {
     verdict(cell, kind) {
-      const said = make("span", `is-${kind}`), mark = make("span", "", marks[kind]);
+      const label = make("span", `is-${kind}`), mark = make("span", "", marks[kind]);
       mark.setAttribute("aria-hidden", "true");
-      said.append(mark, ` ${words[kind]}`);
-      cell.append(said);
+      label.append(mark, ` ${words[kind]}`);
+      cell.append(label);
     },
     p(cell, p, row) { cell.append(...(p === null ? ["–"] : [scale(p, row[at.verdict]), p.toFixed(2)])); },
     emotion(cell, name, row) {
@@ -50,8 +50,8 @@
     seconds: (cell, v) => cell.append(v === null ? "–" : `${v.toFixed(2)} s`),
     coverage: (cell, v) => cell.append(v === null ? "–" : percent(v)),
     note(cell, v) {
-      const said = make("span", "", v);
-      said.title = v; cell.append(said);
+      const label = make("span", "", v);
+      label.title = v; cell.append(label);
     },
   };
   const named = new Set(["face", "rise", "seconds", "coverage", "listed"]);
@@ -92,7 +92,7 @@
     return tr;
   };
 
-  // --- which rows, and in which order
+  // --- filter and order
 
   const plain = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const order = (key) => {
@@ -100,13 +100,13 @@
     const whole = key === "clip" ? (row) => row[at.folder] + row[i] : (row) => row[i];
     const compare = numeric.has(key) ? (a, b) => a[i] - b[i] : (a, b) => plain.compare(whole(a), whole(b));
     const none = (v) => v === null || v === "";
-    return (a, b) => { // what is missing comes last either way
+    return (a, b) => { // missing values come last in both orders
       if (none(a[i]) || none(b[i])) return none(a[i]) - none(b[i]);
       return up ? compare(a, b) : compare(b, a);
     };
   };
-  const hay = rows.map(() => null);
-  const text = (i) => (hay[i] ??= [rows[i][at.folder] + rows[i][at.clip], words[rows[i][at.verdict]],
+  const texts = rows.map(() => null);
+  const text = (i) => (texts[i] ??= [rows[i][at.folder] + rows[i][at.clip], words[rows[i][at.verdict]],
     ...["emotion", "listed", "note"].map((key) => rows[i][at[key]])].join("\n").toLowerCase());
   const extend = (to) => {
     const part = document.createDocumentFragment();
@@ -114,13 +114,13 @@
     body.append(part);
     more.parentElement.hidden = drawn >= shown.length;
     const count = (n) => n.toLocaleString("en-US");
-    status.textContent = !shown.length ? "No line fits; clear the box or show more kinds."
+    status.textContent = !shown.length ? "No line matches; clear the search or show more kinds."
       : `${count(shown.length)} of ${count(rows.length)} lines${shown.length > drawn ? `, the first ${count(drawn)} drawn` : ""}`;
   };
   const refresh = () => {
-    const wanted = seek.value.trim().toLowerCase();
+    const query = seek.value.trim().toLowerCase();
     const kinds = new Set(all("[data-kind]").filter((box) => box.checked).map((box) => box.dataset.kind));
-    shown = rows.filter((row, i) => kinds.has(row[at.verdict]) && (!wanted || text(i).includes(wanted)));
+    shown = rows.filter((row, i) => kinds.has(row[at.verdict]) && (!query || text(i).includes(query)));
     if (sorted) shown.sort(order(sorted));
     body.replaceChildren();
     drawn = 0;
@@ -142,7 +142,7 @@
   seek.addEventListener("input", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(refresh); });
   find(".tools").addEventListener("change", (event) => { if (event.target.matches("[data-kind]")) refresh(); });
   more.addEventListener("click", () => extend(drawn + STEP));
-  body.addEventListener("error", (event) => event.target.remove(), true); // a picture that is not there
+  body.addEventListener("error", (event) => event.target.remove(), true); // a missing thumbnail
   new IntersectionObserver((seen) => {
     if (seen.some((each) => each.isIntersecting) && drawn < shown.length) extend(drawn + STEP);
   }, { rootMargin: "800px" }).observe(more);

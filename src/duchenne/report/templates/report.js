@@ -1,4 +1,4 @@
-// The clip, its points, its curves and its emotions, all at one time. Everything is in the page; nothing is fetched.
+// Synchronizes video, points, curves and emotions. Everything is in the page; nothing is fetched.
 (() => {
   "use strict";
   const find = (what, where = document) => where.querySelector(what);
@@ -12,9 +12,9 @@
   const player = find(".player"), video = find(".screen video"), canvas = find(".screen canvas");
   const slider = find("#time"), play = find("#play"), speed = find("#speed"), dots = find("#points");
   const seconds = (t) => `${t.toFixed(2)}\u00a0s`;
-  let now = first, playing = false, film = Boolean(video), moved = false, stamp = 0;
+  let now = first, playing = false, hasVideo = Boolean(video), moved = false, stamp = 0;
 
-  // --- what is at a time
+  // --- values at a time
 
   const frameAt = (t) => {
     let low = 0, high = times.length - 1;
@@ -49,7 +49,7 @@
     }
     return null;
   };
-  const told = (v, unit) => {
+  const format = (v, unit) => {
     if (v === null) return "–";
     const size = Math.abs(v), digits = unit === "°" || unit === "deg" || size >= 10 ? 1 : 2;
     return v.toFixed(digits).replace("-", "−") + (unit === "deg" || unit === "°" ? "°" : "");
@@ -69,7 +69,7 @@
     if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
     const pen = canvas.getContext("2d"), scale = wide / width / 8, at = [];
     pen.clearRect(0, 0, wide, high);
-    if (!dots.checked && film) return;
+    if (!dots.checked && hasVideo) return;
     for (let k = 0; k < 68; k++) {
       const x = points[136 * i + 2 * k], y = points[136 * i + 2 * k + 1];
       at.push(x === -32768 ? null : [x * scale, y * scale]);
@@ -85,15 +85,15 @@
         pen.stroke();
       }
     };
-    if (film) trace("rgba(0,0,0,.42)", 3);
-    trace(film ? "rgba(255,255,255,.7)" : bare.color, film ? 1 : 1.6);
-    for (const [color, radius] of film ? [["rgba(0,0,0,.5)", 2.9], ["#ffe14d", 1.9]] : [[bare.color, 2.2]]) {
+    if (hasVideo) trace("rgba(0,0,0,.42)", 3);
+    trace(hasVideo ? "rgba(255,255,255,.7)" : bare.color, hasVideo ? 1 : 1.6);
+    for (const [color, radius] of hasVideo ? [["rgba(0,0,0,.5)", 2.9], ["#ffe14d", 1.9]] : [[bare.color, 2.2]]) {
       pen.fillStyle = color;
       for (const p of at) if (p) { pen.beginPath(); pen.arc(p[0], p[1], radius * dense, 0, 7); pen.fill(); }
     }
   };
   const read = (t) => {
-    for (const p of plots) if (p.out) p.out.textContent = told(value(p, t), p.unit);
+    for (const p of plots) if (p.out) p.out.textContent = format(value(p, t), p.unit);
     let best = null;
     for (const lane of cells) {
       const p = likely(lane, t);
@@ -117,30 +117,30 @@
     find("#r-frame").textContent = `${(i + 1).toLocaleString("en-US")} of ${times.length.toLocaleString("en-US")}`;
     find("#r-phase").textContent = phase || "at rest, or no expression found";
     if (find("#r-shows")) find("#r-shows").textContent = best ? `${best[0]} ${Math.round(100 * best[1])}%` : "not seen";
-    const tell = [`${now.toFixed(2)} seconds`, phase, best && `${best[0]} ${Math.round(100 * best[1])} percent`];
-    slider.setAttribute("aria-valuetext", tell.filter(Boolean).join(", "));
+    const parts = [`${now.toFixed(2)} seconds`, phase, best && `${best[0]} ${Math.round(100 * best[1])} percent`];
+    slider.setAttribute("aria-valuetext", parts.filter(Boolean).join(", "));
     Object.assign(document.body.dataset, { time: now.toFixed(3), frame: i, playing });
   };
 
-  // --- moving
+  // --- playback
 
   const seek = (t) => {
     moved = true;
     show(t);
-    if (film) video.currentTime = Math.max(0, times[frameAt(now)] - first + 0.002); // a hair inside the frame
+    if (hasVideo) video.currentTime = Math.max(0, times[frameAt(now)] - first + 0.002); // just inside the frame
   };
   const step = (by) => { pause(); seek(times[Math.min(times.length - 1, Math.max(0, frameAt(now) + by))]); };
   const tick = (time, facts) => {
     if (!playing) return;
-    if (film) show(first + (facts ? facts.mediaTime : video.currentTime));
+    if (hasVideo) show(first + (facts ? facts.mediaTime : video.currentTime));
     else { show(now + ((time - stamp) / 1000) * speed.value); stamp = time; }
-    if (film ? video.ended : now >= last) return pause();
+    if (hasVideo ? video.ended : now >= last) return pause();
     again();
   };
-  const again = () => film && video.requestVideoFrameCallback
+  const again = () => hasVideo && video.requestVideoFrameCallback
     ? video.requestVideoFrameCallback(tick) : requestAnimationFrame(tick);
   const pause = () => {
-    if (playing && film) { video.pause(); show(first + video.currentTime); }
+    if (playing && hasVideo) { video.pause(); show(first + video.currentTime); }
     playing = false;
     play.textContent = "Play"; document.body.dataset.playing = "false";
   };
@@ -148,7 +148,7 @@
     if (!moved || now >= last - 0.02) seek(first);
     playing = true; stamp = performance.now();
     play.textContent = "Pause"; document.body.dataset.playing = "true";
-    if (film) { video.playbackRate = +speed.value; video.play().catch(pause); }
+    if (hasVideo) { video.playbackRate = +speed.value; video.play().catch(pause); }
     again();
   };
   const jump = (name) => {
@@ -157,7 +157,7 @@
     pause(); seek(places.find((t) => t > now + 0.005) ?? places[0]);
   };
 
-  // --- hands
+  // --- input
 
   const keys = {
     " ": () => (playing ? pause() : start()), ArrowLeft: (e) => step(e.shiftKey ? -10 : -1),
@@ -177,7 +177,7 @@
   find("#back").addEventListener("click", () => step(-1));
   find("#forth").addEventListener("click", () => step(1));
   slider.addEventListener("input", () => { pause(); seek(+slider.value); });
-  speed.addEventListener("change", () => { if (film) video.playbackRate = +speed.value; });
+  speed.addEventListener("change", () => { if (hasVideo) video.playbackRate = +speed.value; });
   dots.addEventListener("change", () => show(now));
   for (const button of all("[data-jump]")) button.addEventListener("click", () => { pause(); seek(+button.dataset.jump); });
   for (const plot of all(".plot, .lane-plot")) {
@@ -200,17 +200,17 @@
   window.addEventListener("hashchange", places);
   window.addEventListener("resize", () => draw(frameAt(now)));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(frameAt(now)));
-  const lose = () => {
+  const videoFailed = () => {
     const [head, body] = video.src.split(",");
-    if (head.startsWith("data:")) { // some browsers play a blob and no data address
+    if (head.startsWith("data:")) { // some browsers play blobs but not data URLs
       const raw = Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
       video.src = URL.createObjectURL(new Blob([raw], { type: "video/mp4" }));
-    } else { film = false; player.classList.add("bare"); show(now); }
+    } else { hasVideo = false; player.classList.add("bare"); show(now); }
   };
-  if (film) {
+  if (hasVideo) {
     video.controls = false;
-    video.addEventListener("error", lose);
-    if (video.error) lose();
+    video.addEventListener("error", videoFailed);
+    if (video.error) videoFailed();
     video.addEventListener("ended", pause);
   }
   if (!places()) { seek(data.opens); moved = false; }

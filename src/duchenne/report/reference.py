@@ -1,5 +1,6 @@
-"""A clip among the training people: where its answer lies between the posed and the spontaneous, and how its movement
-compares with theirs, in sentences with numbers. Reads what `checkpoints.reference` kept; without it nothing is said.
+"""Compares a clip with the training people: its P(genuine) with theirs, and its movement with theirs, in sentences.
+
+Uses what `checkpoints.reference` recorded; without it there is no comparison.
 """
 
 from __future__ import annotations
@@ -14,23 +15,22 @@ from duchenne.types import LABELS, Json, JsonMap, Phase, Signals
 
 ALL = "all"
 _BINS = 40  # columns of dots between P(genuine) 0 and 1
-#: An emotion is compared with its own training clips only if it is this likely.
-_SURE = 0.5
+_LIKELY = 0.5  # probability from which a clip is compared with training clips of that emotion
 WORDS = {"posed": "posed", "genuine": "spontaneous"}
 
 
 def group(emotion: Mapping[str, float], known: JsonMap) -> str:
-    """The emotion whose training clips a clip is set beside, or "all"."""
+    """The emotion whose training clips a clip is compared with, or "all"."""
     name = max(emotion, key=lambda e: emotion[e], default=ALL)
-    return name if name in known and emotion.get(name, 0.0) >= _SURE else ALL
+    return name if name in known and emotion.get(name, 0.0) >= _LIKELY else ALL
 
 
 def position(p: float | None, emotion: Mapping[str, float], reference: JsonMap) -> Json | None:
-    """Dots of both kinds of training clips and the sentence on where `p` stands among them; None without a reference.
+    """Where `p` lies among the training clips; None without a reference.
 
-    dots   per label columns of (x in percent, row from 0), each dot an equal share of the clips
-    below  label → share of its training clips that the model finds less genuine than this one
-    beyond  label → share that it finds less like what it calls this one: `below`, or for posed the rest
+    dots    label → dots (x in percent, row from 0), each an equal share of the clips
+    below   label → share of its training clips with a lower P(genuine)
+    beyond  label → share on the other side of this clip: `below`, or 1 − `below` for posed
     """
     known = reference.get("answers") or {}
     name = group(emotion, known)
@@ -63,10 +63,10 @@ def _dots(quantiles: list[float]) -> list[Json]:
 
 
 def movement(curves: Signals, phase: Phase | None, emotion: Mapping[str, float], reference: JsonMap) -> list[Json]:
-    """What was measured of an expression, each with a sentence and, if known, the middle half of the training clips.
+    """Measurements of an expression, each with a sentence and, if known, the middle half of the training clips.
 
-    Rows: name, title, text, value, told, group, and beside training clips posed and genuine (lower and upper quartile),
-    reads, only and beside, in words.
+    Rows: name, title, text, value, value_text, group; of training clips posed and genuine (lower, upper quartile), and
+    in words reads, only and beside.
     """
     if phase is None or phase.curve not in KINDS:
         return []
@@ -76,28 +76,27 @@ def movement(curves: Signals, phase: Phase | None, emotion: Mapping[str, float],
         if not finite(value):
             continue
         about = MEASURES[name]
-        row: Json = {"name": name, "title": about.title, "value": value, "told": _told(value, about.unit)}
+        row: Json = {"name": name, "title": about.title, "value": value, "value_text": _text(value, about.unit)}
         row |= dict.fromkeys(("group", "posed", "genuine", "reads", "only", "beside"))
         text = (_FALLING if value < 0 else {}).get(name, about.text)
-        told = _told(abs(value) if name in _FALLING else value, about.unit)
-        sentence = text.format(what=KINDS[phase.curve], value=told)
+        magnitude = _text(abs(value) if name in _FALLING else value, about.unit)
+        sentence = text.format(what=KINDS[phase.curve], value=magnitude)
         row["text"] = f"{sentence[:1].upper()}{sentence[1:]}."
-        there = known.get(name, {})
-        if there:
-            row |= _beside(value, about.unit, there, group(emotion, there))
+        if groups := known.get(name):
+            row |= _compare(value, about.unit, groups, group(emotion, groups))
         rows.append(row)
     return rows
 
 
-#: Where a number below 0 asks for other words.
+#: Texts for values below 0.
 _FALLING = {
     "lids": "the lids moved apart by {value} of how far they were apart at rest",
     "brows": "the brows came down by {value} of the distance between the eyes",
 }
 
 
-def _beside(value: float, unit: str, there: JsonMap, name: str) -> Json:
-    both = there[name]
+def _compare(value: float, unit: str, groups: JsonMap, name: str) -> Json:
+    both = groups[name]
     ranges = {label: (both[label]["quantiles"][0], both[label]["quantiles"][-1]) for label in LABELS}
     inside = [label for label, (low, high) in ranges.items() if low <= value <= high]
     reads = {
@@ -112,8 +111,8 @@ def _beside(value: float, unit: str, there: JsonMap, name: str) -> Json:
     return {"group": name, **ranges, "reads": reads, "only": inside[0] if len(inside) == 1 else None, "beside": beside}
 
 
-def _told(value: float, unit: str, *, bare: bool = False) -> str:
-    """A number with its unit, as exact as it can be read off a face: whole percent, tenths of a degree."""
+def _text(value: float, unit: str, *, bare: bool = False) -> str:
+    """A number with its unit, rounded to what can be measured on a face."""
     if unit == "s":
         return f"{value:.2f}" if bare else number(value, "s")
     digits = 0 if abs(value) >= 10 else 1
@@ -122,5 +121,5 @@ def _told(value: float, unit: str, *, bare: bool = False) -> str:
 
 
 def _span(low: float, high: float, unit: str) -> str:
-    """Both ends with the unit once: "0.45–0.90 s"; "to" where a minus would stand beside the dash."""
-    return f"{_told(low, unit, bare=True)}{' to ' if min(low, high) < 0 else '–'}{_told(high, unit)}"
+    """A range with its unit, such as "0.45–0.90 s"; with "to" if an end is negative."""
+    return f"{_text(low, unit, bare=True)}{' to ' if min(low, high) < 0 else '–'}{_text(high, unit)}"
