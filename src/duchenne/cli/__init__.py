@@ -1,40 +1,15 @@
 """The command line: each command is one library call; results on stdout, everything else on stderr."""
 
-from duchenne.cli import (
-    batch,
-    cache,
-    clipnets,
-    clips,
-    data,
-    emotions,
-    evaluation,
-    expression,
-    filters,
-    generate,
-    micro,
-    models,
-    overlay,
-    rank,
-    web,
-)
-from duchenne.cli.app import app, main
+from importlib import import_module
 
-__all__ = [
-    "app",
-    "batch",
-    "cache",
-    "clipnets",
-    "clips",
-    "data",
-    "emotions",
-    "evaluation",
-    "expression",
-    "filters",
-    "generate",
-    "main",
-    "micro",
-    "models",
-    "overlay",
-    "rank",
-    "web",
-]
+from duchenne.cli.app import PANELS, app, main
+
+__all__ = ["app", "main"]
+_COMMANDS = (
+    *("clips", "rank", "overlay", "web", "batch", "emotions", "micro", "data"),
+    *("models", "expression", "clipnets", "generate", "filters", "evaluation", "cache"),
+)
+
+for _name in _COMMANDS:
+    import_module(f"duchenne.cli.{_name}")
+app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))

@@ -1,4 +1,4 @@
-"""The command line's frame: its groups of commands, and one sentence and an exit code for every error."""
+"""The command line application: groups of commands, shared options, progress bars, and errors with exit codes."""
 
 from __future__ import annotations
 
@@ -27,48 +27,54 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+#: Panels of `duchenne --help`, in order.
+PANELS = JUDGE, MEASURE, MODELS, EVALUATE, SETUP = (
+    "Judge clips",
+    "Measure faces and movements",
+    "Train and inspect models",
+    "Evaluate methods and prepare data",
+    "Check the installation",
+)
 models = typer.Typer(help="List, verify or apply models.", no_args_is_help=True)
-train = typer.Typer(help="Train a model on your own people.", no_args_is_help=True)
-datasets = typer.Typer(help="List the catalogue of corpora, check a copy, write its manifest.", no_args_is_help=False)
-Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away the beginning of an earlier training.")]
-Cached = Annotated[bool, typer.Option(help="Keep what following faces gave, for the next time: `duchenne cache`.")]
-for _name, _group in (("models", models), ("train", train), ("datasets", datasets)):
-    app.add_typer(_group, name=_name)
+train = typer.Typer(help="Train a model on your own clips or images.", no_args_is_help=True)
+datasets = typer.Typer(help="List known data sets, check a copy, or write its manifest.")
+for _name, _group, _panel in (("models", models, MODELS), ("train", train, MODELS), ("datasets", datasets, EVALUATE)):
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
 
 
 def main() -> None:
     """Entry point: one sentence and an exit code (1 input failed, 2 wrong usage) instead of a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text, nor terminals know µ
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be undecodable, and terminals may lack µ
     try:
         app()
     except DuchenneError as error:
         fail(error)
     except KeyboardInterrupt:
         fail(DuchenneError("Stopped."), 130)
-    except BrokenPipeError:  # the reader of stdout went away (head, less): nothing to say
-        _let_go()
+    except BrokenPipeError:  # the reader of stdout has exited (head, less)
+        _discard_stdout()
         sys.exit(1)
     except OSError as error:
-        _let_go()
-        what = f"{error.filename}: " if error.filename else ""
-        fail(OutputError(f"{what}{error.strerror or error}; check names, permissions and free space."))
+        _discard_stdout()
+        file = f"{error.filename}: " if error.filename else ""
+        fail(OutputError(f"{file}{error.strerror or error}; check names, permissions and free space."))
 
 
-def _let_go() -> None:
-    """Send what stdout still holds nowhere, so that Python does not complain at its end."""
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device, so that flushing it at exit does not fail."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: Exception, code: int | None = None) -> None:
-    """Print an error's sentence and leave."""
+    """Print an error and exit."""
     typer.echo(f"duchenne: {error}", err=True)
     sys.exit(code if code is not None else getattr(error, "exit_code", 1))
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
 
@@ -76,19 +82,19 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Nothing happens before a command is chosen."""
+    """Options of `duchenne` itself."""
 
 
 def log(text: str) -> None:
-    """A line on stderr, which leaves stdout to results."""
+    """Print a line to stderr."""
     typer.echo(text, err=True)
 
 
 def face_reader(cache: bool) -> Callable[..., Iterator[Block]]:
-    """What reads the faces of videos, through the cache or past it."""
+    """The function that tracks faces in videos, with or without the cache."""
     from duchenne.clips.cache import Cache
 
     return Cache(limit=None if cache else 0).read_faces
@@ -96,26 +102,21 @@ def face_reader(cache: bool) -> Callable[..., Iterator[Block]]:
 
 @contextmanager
 def progress(text: str, unit: str = "frames", total: int | None = None) -> Iterator[Any]:
-    """A counter on stderr where a person watches: call it with how many are done; nothing in pipes."""
+    """A counter on a terminal, to be called with the number of units done; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed} " + unit),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    texts = (TextColumn("{task.description}"), TextColumn("{task.completed} " + unit))
+    with Progress(SpinnerColumn(), *texts, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(text, total=total)
         yield lambda n: bar.update(task, completed=n)
 
 
 def bar() -> Progress:
-    """A bar on stderr for a person who watches: what is being done, how much of how much, how long; gone when done."""
+    """A progress bar on stderr with count and times, removed when done."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""Many clips: `duchenne extract`, and `duchenne analyze` of a folder."""
+"""Batches: `duchenne extract`, and `duchenne analyze` of a folder."""
 
 from __future__ import annotations
 
@@ -12,47 +12,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duchenne.cli.app import Cached, app, log
+from duchenne.cli import options
+from duchenne.cli.app import MEASURE, app, log
 from duchenne.errors import UsageError
 
 if TYPE_CHECKING:
     from duchenne.batch import Meter, Task
+    from duchenne.types import Json
     from duchenne.workers.pool import Runner
 
-_EVERY = 30.0  # s between two lines where nobody watches
-Workers = Annotated[int | None, typer.Option(help="Processes; else one per core.", min=1)]
-Shard = Annotated[str | None, typer.Option(help="Only this share of the clips, for example 3/16.")]
-Stall = Annotated[float, typer.Option(help="Seconds of silence after which a clip's process is ended.", min=1)]
-Memory = Annotated[float | None, typer.Option(help="GB that one process may use; else a fair share.", min=0.5)]
-Retry = Annotated[bool, typer.Option("--retry", help="Do clips again that failed in an earlier run.")]
-OnCluster = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for example tcp://host:8786.")]
-Slurm = Annotated[int | None, typer.Option(help="So many SLURM jobs do the work, as Dask workers.", min=1)]
-Manifest = Annotated[Path | None, typer.Option(help="CSV that lists the clips, instead of files and folders.")]
+_INTERVAL = 30.0  # s between two lines of progress in a log
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
 def extract(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for clips.csv, failures.csv, summary.json, frames/.")
+        Path, typer.Option("--out", "-o", help="Folder for clips.csv, failures.csv, summary.json and frames/.")
     ],
-    clips: Annotated[list[str] | None, typer.Argument(help="Video files, or folders with all below them.")] = None,
-    format: Annotated[str, typer.Option(help="Of the tables of frames: csv or parquet.")] = "csv",
-    all_faces: Annotated[
-        bool, typer.Option("--all-faces", help="Follow every face, not only the most prominent.")
-    ] = False,
-    detector: Annotated[str, typer.Option(help="haar or hog; the other takes over where it finds nothing.")] = "haar",
-    allow_truncated: Annotated[bool, typer.Option(help="Take what is there of a file that was cut short.")] = False,
-    manifest: Manifest = None,
-    workers: Workers = None,
-    shard: Shard = None,
-    stall: Stall = 120.0,
-    memory: Memory = None,
-    retry: Retry = False,
-    cluster: OnCluster = None,
-    slurm: Slurm = None,
-    cache: Cached = True,
+    clips: Annotated[list[str] | None, typer.Argument(help="Video files and folders, searched recursively.")] = None,
+    format: Annotated[str, typer.Option(help="Format of the frame tables: csv or parquet.")] = "csv",
+    all_faces: options.AllFaces = False,
+    detector: options.Detector = "haar",
+    allow_truncated: options.AllowTruncated = False,
+    manifest: options.Manifest = None,
+    workers: options.Workers = None,
+    shard: options.Shard = None,
+    stall: options.Stall = 120.0,
+    memory: options.Memory = None,
+    retry: options.Retry = False,
+    cluster: options.OnCluster = None,
+    slurm: options.Slurm = None,
+    cache: options.Cached = True,
 ) -> None:
-    """Follow the faces of many clips: 68 points a frame, on every core, going on where an earlier run was stopped."""
+    """Track the faces of many clips, 68 points per frame, on all cores; an interrupted run resumes."""
     from duchenne.batch import extract_task
 
     task = extract_task(
@@ -64,13 +56,13 @@ def extract(
     )  # fmt: skip
 
 
-def is_batch(clips: list[str], rate: float | None, options: dict[str, Any]) -> bool:
-    """Whether `analyze` is asked for a batch: a manifest, a share, a folder that is not one clip of images."""
+def is_batch(clips: list[str], rate: float | None, settings: Json) -> bool:
+    """Whether `analyze` runs as a batch: on a manifest, a shard, or a folder that is not one clip of images."""
     if rate is not None:
         return False
-    if any(options[name] for name in ("manifest", "shard", "workers", "retry", "cluster", "slurm")):
+    if any(settings[name] for name in ("manifest", "shard", "workers", "retry", "cluster", "slurm")):
         return True
-    folders = [Path(clip) for clip in clips if os.path.isdir(clip)]  # noqa: PTH112  Path's raises for some names
+    folders = [Path(clip) for clip in clips if os.path.isdir(clip)]  # noqa: PTH112  Path.is_dir raises for some names
     if not folders:
         return False
     from duchenne.batch.plan import holds_images
@@ -86,34 +78,34 @@ def run(
     shard: str | None,
     cluster: str | None = None,
     slurm: int | None = None,
-    **options: Any,
+    **settings: Any,
 ) -> None:
-    """Run a task over many clips while a person watches, say what became of it, and leave with 1 if clips failed."""
+    """Run a task on many clips, print a summary, and exit with 1 if clips failed."""
     from duchenne.batch import process
     from duchenne.batch.state import shard_of
 
     if missing := [clip for clip in clips if not os.path.lexists(clip)]:
         raise UsageError(f"There is no file or folder {missing[0]}; check the path.")
     if cluster or slurm:
-        options["runner"] = _cluster(task, cluster, slurm, options["stall"], options["memory"])
-    with _watch({"extract": "extracting", "analyze": "analyzing"}[task.kind]) as watch:
-        found = process(clips, out, task, shard=shard_of(shard), watch=watch, **options)
-    for note in found.notes:
-        log(f"duchenne: {note}")
-    total = found.summary
+        settings["runner"] = _cluster(task, cluster, slurm, settings["stall"], settings["memory"])
+    with _progress({"extract": "extracting", "analyze": "analyzing"}[task.kind]) as watch:
+        result = process(clips, out, task, shard=shard_of(shard), watch=watch, **settings)
+    for note in result.notes:
+        log(f"note: {note}")
+    total = result.summary
     clips_done = f"{total['done']} of {total['clips']} clips done"
     typer.echo(f"{clips_done}: {total['faces']} faces, {total['frames']} frames, {total['seconds']:.1f} s of video.")
-    if found.clips:
-        speed = found.frames / max(found.seconds, 1e-9)
-        typer.echo(f"This run: {found.clips} clips in {found.seconds:.1f} s, {speed:.0f} frames/s.")
+    if result.clips:
+        speed = result.frames / max(result.seconds, 1e-9)
+        typer.echo(f"This run: {result.clips} clips in {result.seconds:.1f} s, {speed:.0f} frames/s.")
     if total["left"]:
-        typer.echo(f"Left: {total['left']}; other shares, or the same command without --shard, do them.")
+        typer.echo(f"Remaining: {total['left']}; run the other shards, or the same command without --shard.")
     if total["failed"]:
-        typer.echo(f"Failed: {total['failed']}; {out / 'failures.csv'} says why.")
+        typer.echo(f"Failed: {total['failed']}; see {out / 'failures.csv'}.")
     typer.echo(f"Results: {out / 'clips.csv'}")
     if task.kind == "analyze":
         typer.echo(f"Report: {out / 'index.html'}")
-    if found.failed:
+    if result.failed:
         sys.exit(1)
 
 
@@ -122,33 +114,28 @@ def _cluster(task: Task, address: str | None, slurm: int | None, stall: float, m
     from duchenne.workers.protocol import Limits
 
     if address and slurm:
-        raise UsageError("--cluster and --slurm exclude each other: name a scheduler, or ask for SLURM jobs.")
+        raise UsageError("--cluster and --slurm cannot be combined; give one of them.")
     limits = Limits(stall, int(memory * 1e9)) if memory else Limits(stall)
     return Cluster(task.work, task.fingerprint, limits, address=address, slurm=slurm)
 
 
 @contextmanager
-def _watch(verb: str) -> Iterator[Callable[[Meter], None]]:
-    """A bar on stderr where a person watches, else a line now and then."""
+def _progress(verb: str) -> Iterator[Callable[[Meter], None]]:
+    """A progress bar on a terminal, else a line at intervals."""
     if not sys.stderr.isatty():
         yield _lines(verb)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    words = (
-        "{task.completed}/{task.total} clips  {task.fields[speed]}  {task.fields[eta]}  {task.fields[failed]} failed"
-    )
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn(words), TimeElapsedColumn())
+    fields = "  ".join(f"{{task.fields[{name}]}}" for name in ("speed", "eta", "failed"))
+    text = TextColumn("{task.completed}/{task.total} clips  " + fields + " failed")
+    columns = (TextColumn("{task.description}"), BarColumn(), text, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(verb, total=0, speed="", eta="", failed=0)
 
         def show(meter: Meter) -> None:
-            facts: dict[str, Any] = {
-                "speed": f"{meter.speed:.0f} frames/s",
-                "eta": _left(meter),
-                "failed": meter.failed,
-            }
+            facts: Json = {"speed": f"{meter.speed:.0f} frames/s", "eta": _eta(meter), "failed": meter.failed}
             bar.update(task, completed=meter.done, total=meter.total, **facts)
 
         yield show
@@ -159,15 +146,15 @@ def _lines(verb: str) -> Callable[[Meter], None]:
 
     def show(meter: Meter) -> None:
         nonlocal last
-        if time.monotonic() - last >= _EVERY:
+        if time.monotonic() - last >= _INTERVAL:
             last = time.monotonic()
-            facts = f"{meter.done}/{meter.total} clips, {meter.speed:.0f} frames/s, {_left(meter)}"
+            facts = f"{meter.done}/{meter.total} clips, {meter.speed:.0f} frames/s, {_eta(meter)}"
             log(f"{verb}: {facts}, {meter.failed} failed")
 
     return show
 
 
-def _left(meter: Meter) -> str:
+def _eta(meter: Meter) -> str:
     if meter.eta is None:
         return "ETA unknown"
     minutes, seconds = divmod(round(meter.eta), 60)

@@ -1,18 +1,18 @@
-"""What was read of clips and is kept for the next time: `duchenne cache info` and `duchenne cache clear`."""
+"""The cache of face tracks: `duchenne cache info` and `duchenne cache clear`."""
 
 from __future__ import annotations
 
 import typer
 
-from duchenne.cli.app import app
+from duchenne.cli.app import SETUP, app
 
-group = typer.Typer(help="What following faces gave, kept so that no clip is read twice.", no_args_is_help=True)
-app.add_typer(group, name="cache")
+group = typer.Typer(help="Show or clear the cache of face tracks.", no_args_is_help=True)
+app.add_typer(group, name="cache", rich_help_panel=SETUP)
 
 
 @group.command()
 def info() -> None:
-    """Tell the folder, the number of its entries, their size, and the limit above which the oldest go."""
+    """Print the folder of the cache, its entries, their size, and the size above which the oldest are removed."""
     from duchenne.clips.cache import Cache
 
     found = Cache().info()
@@ -22,7 +22,7 @@ def info() -> None:
 
 @group.command()
 def clear() -> None:
-    """Remove all entries; other files in the folder stay."""
+    """Remove all entries of the cache; other files in the folder are kept."""
     from duchenne.clips.cache import Cache
 
     before = Cache().clear()

@@ -11,45 +11,42 @@ from typing import Annotated, Any
 
 import typer
 
-from duchenne.cli.app import Fresh, bar, log, train
+from duchenne.cli import options
+from duchenne.cli.app import bar, log, train
 
 _RECIPES = Path(str(files("duchenne"))) / "recipes" / "clips"
 
 
 def _add(path: Path) -> None:
-    """The command of one recipe, whose comment at its head tells what it is."""
+    """Add the command of one recipe; the comment at its head is the help text."""
     head = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    told = " ".join(head).partition(". ")[0].rstrip(".")
+    summary = " ".join(head).partition(". ")[0].rstrip(".")
 
-    @train.command(path.stem, help=f"{told}.")
+    @train.command(path.stem, help=f"Train {path.stem}: {summary}.")
     def command(
-        manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
-        out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
-        recipe: Annotated[str | None, typer.Option(help="A TOML of your own instead of the shipped one.")] = None,
-        frames: Annotated[int | None, typer.Option(help="Frames of a clip, evenly over its seconds.")] = None,
-        fps: Annotated[float | None, typer.Option(help="Frames a second instead, of --frames the middle ones.")] = None,
-        image_size: Annotated[int | None, typer.Option(help="Pixels of a face, each way.")] = None,
-        backbone: Annotated[str | None, typer.Option(help="Another trunk under the same network.")] = None,
-        task: Annotated[str | None, typer.Option(help="authenticity, multi or classes.")] = None,
+        manifest: options.TrainManifest,
+        out: options.ModelOut,
+        recipe: Annotated[str | None, typer.Option(help="TOML file to use instead of the shipped recipe.")] = None,
+        frames: Annotated[int | None, typer.Option(help="Number of frames per clip, evenly spaced.")] = None,
+        fps: Annotated[float | None, typer.Option(help="Frames per second instead, --frames in the middle.")] = None,
+        image_size: Annotated[int | None, typer.Option(help="Width and height of a face crop in pixels.")] = None,
+        backbone: Annotated[str | None, typer.Option(help="Name of another backbone.")] = None,
+        task: Annotated[str | None, typer.Option(help="Task: authenticity, multi or classes.")] = None,
         loss: Annotated[str | None, typer.Option(help="cross-entropy, euclidean, focal or multilabel-focal.")] = None,
         weights: Annotated[
             str | None,
-            typer.Option(help="Published weights (.safetensors, .pth) or an expression model to start from."),
+            typer.Option(help="Initial weights: .safetensors, .pth, or an expression model."),
         ] = None,
-        freeze_backbone: Annotated[
-            bool | None, typer.Option(help="Whether the backbone stays as it was loaded.")
-        ] = None,
-        epochs: Annotated[int | None, typer.Option(help="Passes over the clips, at most.")] = None,
-        batch_size: Annotated[int | None, typer.Option(help="Clips at a time.")] = None,
-        accumulate_steps: Annotated[int | None, typer.Option(help="Batches that make a step.")] = None,
-        device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-        workers: Annotated[int, typer.Option(help="Threads that read crops ahead.", min=0)] = 2,
-        jobs: Annotated[int, typer.Option(help="Processes that follow faces and cut crops.", min=1)] = 1,
-        cache: Annotated[
-            Path | None, typer.Option(help="Folder for tracks and crops; default: `duchenne cache info`.")
-        ] = None,
-        seed: Annotated[int | None, typer.Option(help="Seed of weights, order and who is left out.")] = None,
-        fresh: Fresh = False,
+        freeze_backbone: Annotated[bool | None, typer.Option(help="Keep the weights of the backbone fixed.")] = None,
+        epochs: options.Epochs = None,
+        batch_size: Annotated[int | None, typer.Option(help="Number of clips per batch.")] = None,
+        accumulate_steps: Annotated[int | None, typer.Option(help="Number of batches per optimiser step.")] = None,
+        device: options.Device = "auto",
+        workers: Annotated[int, typer.Option(help="Number of threads that load crops.", min=0)] = 2,
+        jobs: Annotated[int, typer.Option(help="Number of processes that track faces and crop them.", min=1)] = 1,
+        cache: Annotated[Path | None, typer.Option(help="Cache folder for tracks and crops.")] = None,
+        seed: options.Seed = None,
+        fresh: options.Fresh = False,
     ) -> None:
         from duchenne.clipnets import training
         from duchenne.clipnets.recipe import ClipRecipe
@@ -60,13 +57,13 @@ def _add(path: Path) -> None:
             "accumulate_steps": accumulate_steps, "seed": seed,
         }  # fmt: skip
         chosen = ClipRecipe.read(recipe or path.stem, **changes)
-        with _bar() as (say, tick):
+        with _bar() as (report, tick):
             card = training.train(
                 manifest, out, chosen, device=device, weights=weights, workers=workers, jobs=jobs, cache=cache,
-                resume=not fresh, log=say, tick=tick,
+                resume=not fresh, log=report, tick=tick,
             )  # fmt: skip
         typer.echo(
-            f"{out}: {card['people']} people, {card['clips']} clips; of {card['judged']} clips of people left out "
+            f"{out}: {card['people']} people, {card['clips']} clips; on {card['judged']} clips of held-out people "
             f"accuracy {card['accuracy']:.3f}, AUC {card['auc']:.3f}; {card['clips_per_second']:g} clips per second"
         )
 
@@ -77,7 +74,7 @@ for _path in sorted(_RECIPES.glob("*.toml")):
 
 @contextmanager
 def _bar() -> Iterator[tuple[Any, Any]]:
-    """(a line on stderr, one bar of all that is done); where nobody watches, lines alone."""
+    """(log, tick) with a progress bar on a terminal, else lines only."""
     if not sys.stderr.isatty():
         yield log, lambda *_: None
         return

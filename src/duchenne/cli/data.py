@@ -1,4 +1,4 @@
-"""Corpora: `duchenne datasets`, `duchenne simulate`, `duchenne convert`."""
+"""Data sets: `duchenne datasets`, `duchenne simulate`, `duchenne convert`."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duchenne.cli.app import app, datasets, progress
+from duchenne.cli import options
+from duchenne.cli.app import EVALUATE, MEASURE, app, datasets, log, progress
 from duchenne.errors import DuchenneError, InputError, UsageError
 
 if TYPE_CHECKING:
     from duchenne.datasets.catalog import Corpus, Report
     from duchenne.types import FaceTrack, Signals
 
-Name = Annotated[str, typer.Argument(help="Name of the corpus, as `duchenne datasets` lists it.")]
-Root = Annotated[Path, typer.Argument(help="Folder (or table) with your copy.")]
-Layout = Annotated[str | None, typer.Option(help="Which of the corpus' layouts, if several would fit.")]
+Name = Annotated[str, typer.Argument(help="Name of the data set, as listed by `duchenne datasets`.")]
+Root = Annotated[Path, typer.Argument(help="Folder or table of your copy.")]
+Layout = Annotated[str | None, typer.Option(help="Layout of the copy, if several match.")]
 
-_WIDEST = 100  # columns: lines longer than this are hard to read
-_SHOWN = 20  # lines of one kind that `check` prints before it only counts
+_WIDTH = 100  # columns of a line, at most
+_SHOWN = 20  # lines of one kind that `check` prints
 
 
-def _say(word: str, text: str) -> None:
-    """A word at the left and what it stands for beside it, wrapped for reading; names and addresses stay whole."""
-    width = max(40, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
-    wrap = textwrap.TextWrapper(width, f"{word:<10} ", " " * 11, break_long_words=False, break_on_hyphens=False)
+def _print(key: str, text: str) -> None:
+    """Print a key and its text, wrapped; names and addresses are not broken."""
+    width = max(40, min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns))
+    wrap = textwrap.TextWrapper(width, f"{key:<10} ", " " * 11, break_long_words=False, break_on_hyphens=False)
     typer.echo(wrap.fill(text))
 
 
@@ -41,9 +42,9 @@ def _size(clips: int | None, people: int | None) -> str:
 @datasets.callback(invoke_without_command=True)
 def datasets_list(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole catalogue as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the complete list as JSON.")] = False,
 ) -> None:
-    """List the catalogue: what each corpus holds, who gives it out, and what is known to be wrong with it."""
+    """List known data sets: content, access and size."""
     from duchenne.datasets import catalog
 
     if context.invoked_subcommand is not None:
@@ -60,12 +61,12 @@ def datasets_list(
     for row in rows:
         cells = [f"{cell:<{n}}" if i < 4 else f"{cell:>{n}}" for i, (cell, n) in enumerate(zip(row, wide, strict=True))]
         typer.echo("  ".join(cells))
-    typer.echo("`duchenne datasets show NAME` tells what it is, how to get it and what is wrong with it.", err=True)
+    log("`duchenne datasets show NAME` prints its content, access and known faults.")
 
 
 @datasets.command("show")
 def datasets_show(name: Name) -> None:
-    """Everything the catalogue knows about one corpus: citation, terms, how to get it, layouts, known faults."""
+    """Show what is known of a data set: citation, terms, access, layouts and faults."""
     from duchenne.datasets import catalog
 
     corpus = catalog.load(name)
@@ -87,9 +88,9 @@ def datasets_show(name: Name) -> None:
         ("url", corpus.url),
         *(("source", source) for source in corpus.sources),
     ]
-    for word, text in facts:
+    for key, text in facts:
         if text:
-            _say(word, text)
+            _print(key, text)
 
 
 @datasets.command("check")
@@ -97,27 +98,27 @@ def datasets_check(
     name: Name,
     root: Root,
     layout: Layout = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, alone, on stdout.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Compare a folder with the catalogue: what is there, what is missing, what is odd."""
+    """Compare a copy with the catalogue, and report missing and unexpected files."""
     from duchenne.datasets import catalog
 
     corpus, report = catalog.load(name), catalog.check(name, root, layout=layout)
     if as_json:
         typer.echo(json.dumps({**asdict(report), "ok": report.ok}, indent=2, default=str))
     else:
-        _say(corpus.id, f"{root}: {report.layout}")
-        for word, text in _holds(corpus, report):
-            _say(word, text)
+        _print(corpus.id, f"{root}: {report.layout}")
+        for key, text in _findings(corpus, report):
+            _print(key, text)
     if not report.ok:
-        raise DuchenneError(f"{root} is no complete, clean copy of {corpus.title}: see what is missing or odd above.")
+        raise DuchenneError(f"{root} is not a complete, valid copy of {corpus.title}; see the list above.")
 
 
-def _holds(corpus: Corpus, report: Report) -> list[tuple[str, str]]:
-    """What `check` tells a person below its first line."""
+def _findings(corpus: Corpus, report: Report) -> list[tuple[str, str]]:
+    """Keys and texts that `check` prints below its first line."""
     layout = next(way for way in corpus.layouts if way.name == report.layout)
     who = "groups of people" if layout.rules.get("columns", {}).get("subject") == "group" else "people"
-    named = f" of {report.people:,} {who}" if report.people else ", nobody is named"
+    named = f" of {report.people:,} {who}" if report.people else ", no people named"
     found = [("holds", f"{report.clips:,} clips{named}")]
     if corpus.clips and corpus.clips not in (report.clips, layout.count):
         found.append(("in all", f"{corpus.title} has {_size(corpus.clips, corpus.people)}"))
@@ -128,11 +129,11 @@ def _holds(corpus: Corpus, report: Report) -> list[tuple[str, str]]:
         if len(lines) > _SHOWN:
             found.append((word, f"… and {len(lines) - _SHOWN} more (all with --json)"))
     if report.ok and layout.count:
-        found.append(("ok", "complete for this layout, nothing odd"))
+        found.append(("ok", "complete for this layout, nothing unexpected"))
     elif report.ok and layout.rules.get("complete"):
-        found.append(("ok", "no person lacks a clip, nothing odd"))
+        found.append(("ok", "every person has all clips, nothing unexpected"))
     elif report.ok:
-        found.append(("ok", "nothing odd; how much a full copy of this layout holds is not known"))
+        found.append(("ok", "nothing unexpected; the size of a full copy of this layout is not known"))
     return found
 
 
@@ -141,9 +142,9 @@ def datasets_manifest(
     name: Name,
     root: Root,
     layout: Layout = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; default: stdout.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; by default stdout.")] = None,
 ) -> None:
-    """Write the manifest of a copy: path, subject, emotion, label, start, end, fold, and what its annotators add."""
+    """Write the manifest of a copy: path, subject, emotion, label, start, end, fold and annotations."""
     from duchenne.datasets import catalog, manifest
 
     entries = catalog.entries(name, root, layout=layout)
@@ -151,51 +152,51 @@ def datasets_manifest(
         typer.echo(manifest.to_text(entries), nl=False)
     else:
         manifest.write(out, entries)
-        typer.echo(f"{len(entries):,} rows written to {out}", err=True)
+        log(f"{len(entries):,} rows written to {out}")
     if nameless := sum(entry.clip.subject is None for entry in entries):
-        typer.echo(f"{nameless:,} rows name no person, so nothing can be evaluated on them by person", err=True)
+        log(f"note: {nameless:,} rows have no subject and cannot be used in a person-disjoint evaluation")
 
 
-@app.command()
+@app.command(rich_help_panel=EVALUATE)
 def simulate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for manifest.csv and the clips.")],
-    people: Annotated[int, typer.Option(help="How many people.")] = 20,
-    clips: Annotated[int, typer.Option(help="Clips per person, an even number: half of them are posed.")] = 4,
+    people: Annotated[int, typer.Option(help="Number of people.")] = 20,
+    clips: Annotated[int, typer.Option(help="Number of clips per person, even: half of them are posed.")] = 4,
     rate: Annotated[float, typer.Option(help="Frames per second.")] = 25.0,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
-    video: Annotated[bool, typer.Option("--video", help="Render a portrait instead of landmarks alone.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    video: Annotated[bool, typer.Option("--video", help="Render videos of a portrait, not only landmarks.")] = False,
 ) -> None:
-    """Make smiles whose timing is known, drawn from measured distributions; no evidence about people."""
+    """Simulate smiles with known timing from measured distributions, to test software; no evidence about people."""
     from duchenne.datasets import simulated
 
-    earlier = _own(out)
+    earlier = _earlier_files(out)
     with progress("simulating", f"of {people * clips} clips") as tick:
         manifest = simulated.corpus(out, people=people, clips=clips, rate=rate, seed=seed, video=video, on_clip=tick)
-    for name in earlier - _made(manifest):  # a smaller corpus leaves none of a larger one behind
+    for name in earlier - _made(manifest):  # of an earlier, larger simulation
         (out / name).unlink()
     typer.echo(
         f"{people * clips} simulated smiles of {people} people listed in {manifest}; "
-        "they prove mechanics, nothing about people"
+        "they test software and prove nothing about people"
     )
 
 
-def _own(folder: Path) -> set[str]:
-    """Names of what lies in `folder`, all of it made by `simulate` earlier; UsageError where anything else is."""
+def _earlier_files(folder: Path) -> set[str]:
+    """Names of the files that `simulate` made in `folder` earlier; UsageError if it holds others."""
     if not folder.is_dir():
         return set()
-    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    others = sorted(there - (_made(folder / "manifest.csv") if "manifest.csv" in there else set()))
+    present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    others = sorted(present - (_made(folder / "manifest.csv") if "manifest.csv" in present else set()))
     if others:
         more = f" and {len(others) - 3} more" if others[3:] else ""
         raise UsageError(
             f"{folder} holds files that `duchenne simulate` did not make ({', '.join(others[:3])}{more}); "
             "choose a new or empty folder."
         )
-    return there
+    return present
 
 
 def _made(manifest: Path) -> set[str]:
-    """Names of the files of a simulated corpus, its manifest among them; none of a manifest of another kind."""
+    """Names of the files of a simulated data set with its manifest; empty for other manifests."""
     from duchenne.datasets.manifest import read_entries, split_path
 
     try:
@@ -208,37 +209,35 @@ def _made(manifest: Path) -> set[str]:
     return {manifest.name, *(file.name for file in files if file.parent == manifest.parent)}
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
 def convert(
-    source: Annotated[
-        Path, typer.Argument(help="Tracks (.npz, frames.csv), one of them (x.npz#3), or an OpenFace or py-feat CSV.")
-    ],
-    out: Annotated[Path, typer.Argument(help="CSV to write, or .npz for dialect duchenne.")],
-    to: Annotated[str, typer.Option(help="openface, py-feat or duchenne.")] = "duchenne",
-    rate: Annotated[float | None, typer.Option(help="Frames per second, where the table holds no times.")] = None,
+    source: Annotated[Path, typer.Argument(help="Tracks (.npz, frames.csv, x.npz#3), or an OpenFace or py-feat CSV.")],
+    out: Annotated[Path, typer.Argument(help="CSV to write, or .npz for --to duchenne.")],
+    to: Annotated[str, typer.Option(help="Format: openface, py-feat or duchenne.")] = "duchenne",
+    rate: Annotated[float | None, typer.Option(help="Frames per second, if the table has no times.")] = None,
 ) -> None:
-    """Carry face tracks between duchenne, OpenFace and py-feat; action units stay where both sides are one dialect."""
+    """Convert face tracks between duchenne, OpenFace and py-feat."""
     from duchenne import io
 
     packed = out.suffix.lower() == ".npz"
     if not packed and out.suffix.lower() != ".csv":
-        raise UsageError(f"{out} names no kind of file that can be written; end it in .csv, or .npz for tracks.")
+        raise UsageError(f"{out}: tracks are written as CSV or NPZ; use a name that ends in .csv or .npz.")
     if packed and to != "duchenne":
-        raise UsageError(f"A table of {to} is CSV, but {out} is to be an .npz; end it in .csv, or leave out --to.")
+        raise UsageError(f"{out}: a table of {to} is written as CSV; use a name that ends in .csv, or leave out --to.")
     tracks = _tracks(source, rate)
     if packed:
         io.save_tracks(out, tracks)
     else:
         if (count := len({track.source for track in tracks})) > 1:
             one = min(source.glob("*.npz")) if source.is_dir() else source
-            raise UsageError(f"{source} holds {count} clips and a table only one; name it, for example {one}#0.")
+            raise UsageError(f"{source} holds {count} clips, a table holds one; select it, for example {one}#0.")
         io.write_as(out, tracks, to, units=_units(source, to, rate))
     faces = f"{len(tracks)} face{'s' if len(tracks) != 1 else ''}"
-    typer.echo(f"{faces}, {sum(map(len, tracks)):,} rows written to {out}", err=True)
+    log(f"{faces}, {sum(map(len, tracks)):,} rows written to {out}")
 
 
 def _tracks(source: Path, rate: float | None) -> list[FaceTrack]:
-    """The tracks of a file, or the one that "x.npz#3" or "x.npz#clip_7" names."""
+    """The tracks of a file, or the one selected by "x.npz#3" or "x.npz#clip_7"."""
     from duchenne import io
     from duchenne.datasets.manifest import split_path
 
@@ -249,25 +248,25 @@ def _tracks(source: Path, rate: float | None) -> list[FaceTrack]:
     from duchenne.types import Clip, FaceTrack
 
     if rate is not None:
-        raise UsageError(f"{file} holds its own times; leave out the rate.")
-    found = load.read(Clip(str(source)))
-    if not isinstance(found, FaceTrack):
-        raise InputError(f"{file} holds features, no face tracks; expected an .npz of tracks.")
-    return [found]
+        raise UsageError(f"{file} contains times; leave out --rate.")
+    track = load.read(Clip(str(source)))
+    if not isinstance(track, FaceTrack):
+        raise InputError(f"{file} holds features, not face tracks; give an .npz of tracks.")
+    return [track]
 
 
 def _units(source: Path, to: str, rate: float | None) -> list[Signals] | None:
-    """The table's action units where `to` is its own dialect; says so where they have to stay behind."""
+    """The table's action units if `to` is its own format; else a note that they are left out."""
     from duchenne import io
 
     if source.suffix.lower() != ".csv":
         return None
     names = io.Table(source, lower=False, distinct=()).names
-    who = io.dialect(names)
-    if who == "duchenne" or not any(re.fullmatch(r"AU\d\d(_[rc])?", name) for name in names):
+    dialect = io.dialect(names)
+    if dialect == "duchenne" or not any(re.fullmatch(r"AU\d\d(_[rc])?", name) for name in names):
         return None
-    if who == to:
+    if dialect == to:
         return io.action_units(source, rate=rate)
-    scale = "a probability is no intensity" if to != "duchenne" else "a frames.csv has no columns for them"
-    typer.echo(f"action units are left out: {scale}", err=True)
+    reason = "a probability is not an intensity" if to != "duchenne" else "frames.csv has no columns for them"
+    log(f"note: action units are left out: {reason}")
     return None

@@ -1,4 +1,4 @@
-"""What is installed, which models are there and intact, and what the work will run on."""
+"""Checks of the installation: packages, models and device."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from duchenne.errors import DuchenneError
 from duchenne.registry import LANDMARKERS
 
 _PACKAGES = (
-    "av",
-    "dlib-bin",
-    "numpy",
-    "opencv-contrib-python-headless",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "xgboost-cpu",
-    "xgboost",
+    *("av", "dlib-bin", "numpy", "opencv-contrib-python-headless", "safetensors"),
+    *("scikit-learn", "scipy", "torch", "xgboost-cpu", "xgboost"),
 )
 
 
-def doctor() -> dict[str, str]:
-    """Name → finding, in the order to print; problems start with "PROBLEM"."""
+def findings() -> dict[str, str]:
+    """Name → finding, in order; problems start with "PROBLEM"."""
     found = {"duchenne": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""What an expression network's filters see: `duchenne filters`."""
+"""Filters of an expression network: `duchenne filters`."""
 
 from __future__ import annotations
 
@@ -7,55 +7,50 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import app, log, progress
+from duchenne.cli import options
+from duchenne.cli.app import MODELS, app, log, progress
 from duchenne.errors import DuchenneError
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def filters(
-    images: Annotated[
-        Path, typer.Option(help="Folder of images, a copy of FER2013, or an .npz with the array images.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write (.html); contact sheets (.png) beside it.")],
+    images: Annotated[Path, typer.Option(help="Folder of images, copy of FER2013, or .npz with the array images.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write (.html), and contact sheets (.png).")],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Id of a shipped expression model or its folder.")
+        str, typer.Option("--model", "-m", help="Id of a shipped expression network, or its folder.")
     ] = "expression",
     layer: Annotated[
         list[str] | None,
-        typer.Option(
-            "--layer", "--layers", help="Layer to show, or all; or several, a,b. Else the last two with maps."
-        ),
+        typer.Option("--layer", "--layers", help="Layers to show: all, or names such as a,b; by default the last two."),
     ] = None,
-    top: Annotated[int, typer.Option(help="Images per filter.", min=1, max=16)] = 9,
-    units: Annotated[
-        Path | None, typer.Option(help="CSV of action units: file, AU1, AU2, … with 1, 0 or nothing.")
-    ] = None,
-    aligned: Annotated[bool, typer.Option("--aligned", help="The images are themselves cropped faces.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    top: Annotated[int, typer.Option(help="Number of images per filter.", min=1, max=16)] = 9,
+    units: Annotated[Path | None, typer.Option(help="CSV with columns file, AU1, AU2, …; cells 1, 0 or empty.")] = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Images are cropped faces, as in FER2013.")] = False,
+    device: options.Device = "auto",
     sheet: Annotated[Path | None, typer.Option(help="Contact sheet to write (.png).")] = None,
 ) -> None:
-    """Show which images excite each filter of an expression network most, and what in them does.
+    """Show the images with the highest response of each filter of an expression network, and the pixels that cause it.
 
-    Views of features, not reasons for an answer.
+    This shows features, not explanations of predictions.
     """
-    from duchenne.report import filters as filter_report
+    from duchenne.report import filters as report
 
     layers = [name for each in layer or () for name in each.split(",")]
     with progress("searching", "images") as tick:
-        found = filter_report.report(
+        result = report.report(
             model, images, out, layers=layers, top=top, units=units, is_aligned=aligned, device=device,
             sheet=sheet, tick=tick and (lambda done, _: tick(done)),
         )  # fmt: skip
-    for name, excited in found["layers"].items():
+    for name, excited in result["layers"].items():
         count, dead = len(excited.active), int(excited.dead.sum())
         text = f"{name}: {count} filters, {dead} dead ({100 * dead / count:.0f} %)"
-        if name in found["units"]:
-            held = int((found["units"][name].adjusted < 0.05).sum())
-            text += f"; {held} pairs of filter and action unit with a corrected p below 0.05"
+        if name in result["units"]:
+            significant = int((result["units"][name].adjusted < 0.05).sum())
+            text += f"; {significant} pairs of filter and action unit with a corrected p below 0.05"
         typer.echo(text)
-    beside = ", ".join(path.name for path in found["sheets"])
-    typer.echo(f"{found['page']}: {found['images']} images searched; beside it {beside}.")
-    if found["skipped"]:
-        for sentence in found["skipped"][:5]:
-            log(f"duchenne: {sentence}")
-        raise DuchenneError(f"{len(found['left'])} images were left out; the page shows the others.")
+    beside = ", ".join(path.name for path in result["sheets"])
+    typer.echo(f"{result['page']}: {result['images']} images searched; beside it {beside}.")
+    if result["skipped"]:
+        for sentence in result["skipped"][:5]:
+            log(f"note: {sentence}")
+        raise DuchenneError(f"{len(result['skipped'])} images were skipped; the page shows the others.")

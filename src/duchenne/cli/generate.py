@@ -1,4 +1,4 @@
-"""An LSTM-PB itself, not its verdict: `duchenne generate` and `duchenne pb`."""
+"""Inside an LSTM-PB: `duchenne generate` and `duchenne pb`."""
 
 from __future__ import annotations
 
@@ -7,69 +7,70 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import app, log, progress
+from duchenne.cli.app import MODELS, app, log, progress
 from duchenne.errors import UsageError
 
-_MOST_DRAWN = 12  # clips of a manifest whose predictions are drawn
+_MAX_PLOTS = 12  # clips of a manifest with a plot of predictions
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def generate(
-    label: Annotated[str, typer.Option(help="posed or genuine: whose PB vector moves the face.")],
-    seconds: Annotated[float, typer.Option(help="Length of the movement.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Video to write (.mp4); a .csv of the points beside it.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Id of a shipped LSTM-PB or its folder.")] = "lstm-pb",
-    emotion: Annotated[str | None, typer.Option(help="Which network, of a model with one per emotion.")] = None,
+    label: Annotated[str, typer.Option(help="Label whose PB vector is used: posed or genuine.")],
+    seconds: Annotated[float, typer.Option(help="Length of the movement in seconds.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Video to write (.mp4), and a .csv of its points.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Id of a shipped LSTM-PB, or its folder.")] = "lstm-pb",
+    emotion: Annotated[str | None, typer.Option(help="Emotion, if the model has a network per emotion.")] = None,
     mix: Annotated[
-        float, typer.Option(help="From this label's PB vector (0) to the other's (1): 0.5 lies halfway.", min=0, max=1)
+        float, typer.Option(help="Interpolate from this label's PB vector (0) to the other's (1).", min=0, max=1)
     ] = 0.0,
-    rate: Annotated[float | None, typer.Option(help="Frames per second; else the model's own.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Frames per second; by default the model's.")] = None,
     seed_clip: Annotated[
-        str | None, typer.Option("--seed-clip", help="Clip whose first face is moved, instead of the mean face.")
+        str | None, typer.Option("--seed-clip", help="Clip with the face to animate, instead of the mean face.")
     ] = None,
 ) -> None:
-    """Let an LSTM-PB move a drawn face by itself, as the PB vector of posed or of genuine clips tells it."""
+    """Generate the movement of a face with an LSTM-PB, from the PB vector of posed or genuine clips."""
     from duchenne.lstm_pb import generation
 
-    found = generation.generate(
+    result = generation.generate(
         model, out, label=label, seconds=seconds, emotion=emotion, mix=mix, rate=rate, seed_clip=seed_clip
     )
-    for note in found["notes"]:
-        typer.echo(note, err=True)
+    for note in result["notes"]:
+        log(note)
     typer.echo(
-        f"{found['video']} and {found['table']}: {found['frames']} frames at {found['rate']:g} per second; the point "
-        f"that moves most goes {found['farthest']:.2f} eye distances."
+        f"{result['video']} and {result['table']}: {result['frames']} frames at {result['rate']:g} per second; largest "
+        f"displacement of a point {result['farthest']:.2f} eye distances."
     )
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def pb(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for pb.csv and the pictures.")],
-    clips: Annotated[list[str] | None, typer.Argument(help="Videos, or tracks of packed files (x.npz#3).")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="CSV of clips, instead of naming them here.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Id of a shipped LSTM-PB or its folder.")] = "lstm-pb",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for pb.csv and the plots.")],
+    clips: Annotated[list[str] | None, typer.Argument(help="Videos, or tracks such as x.npz#3.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="CSV that lists the clips instead.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Id of a shipped LSTM-PB, or its folder.")] = "lstm-pb",
     emotion: Annotated[
-        str | None, typer.Option(help="Which network, of a model with one per emotion; else the manifest's emotion.")
+        str | None, typer.Option(help="Emotion, if the model has a network per emotion; by default the manifest's.")
     ] = None,
 ) -> None:
-    """Write and draw the PB vectors by which an LSTM-PB knows clips, and what it expected of them.
+    """Compute and plot the PB vectors of clips under an LSTM-PB, and its predictions of their movement.
 
-    Clips that a model has learnt from lie further apart by label than new ones do.
+    Training clips are separated by label more clearly than new ones.
     """
     from duchenne.datasets import manifest as manifests
     from duchenne.lstm_pb import space
 
     if bool(clips) == (manifest is not None):
-        raise UsageError("Give either clips or --manifest with a CSV of them.")
+        raise UsageError("Give either clips or a --manifest, not both.")
     if manifest is not None and manifest.resolve() == (out / space.TABLE).resolve():
-        raise UsageError(f"{manifest} would be written over; choose another folder.")
-    named = clips or [] if manifest is None else manifests.read(manifest, persons=False)
+        raise UsageError(f"{manifest} would be overwritten; choose another folder.")
+    sources = clips or [] if manifest is None else manifests.read(manifest, persons=False)
 
-    most = None if manifest is None else _MOST_DRAWN
-    with progress("reading", "clips", len(named)) as tick:
-        found = space.pb(model, named, out, emotion=emotion, most=most, log=log, tick=tick)
-    read, pictures = len(found["clips"]), sum(file.suffix == ".png" for file in found["pictures"])
+    with progress("reading", "clips", len(sources)) as tick:
+        result = space.pb(
+            model, sources, out, emotion=emotion, most=_MAX_PLOTS if manifest else None, log=log, tick=tick
+        )
+    read, plots = len(result["clips"]), sum(file.suffix == ".png" for file in result["pictures"])
     typer.echo(
-        f"{found['table']}: PB vectors of {read} of {len(named)} clip{'s' * (len(named) != 1)}, "
-        f"{found['vectors'].shape[1]} numbers each; {pictures} pictures beside it."
+        f"{result['table']}: PB vectors of {read} of {len(sources)} clip{'s' * (len(sources) != 1)}, "
+        f"{result['vectors'].shape[1]} numbers each; {plots} plots beside it."
     )

@@ -8,51 +8,53 @@ from typing import Annotated
 import typer
 
 from duchenne import limits
-from duchenne.cli.app import Cached, Fresh, app, face_reader, log, progress, train
+from duchenne.cli import options
+from duchenne.cli.app import MEASURE, app, face_reader, log, progress, train
 from duchenne.errors import OutputError, UsageError
 
 
-@app.command("micro-expressions")
+@app.command("micro-expressions", rich_help_panel=MEASURE)
 def micro_expressions(
-    clip: Annotated[Path, typer.Argument(help="A video, or a folder of numbered images with --rate.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help=".csv or .json; without it, CSV on stdout.")] = None,
+    clip: Annotated[Path, typer.Argument(help="Video, or folder of numbered images with --rate.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Table to write: .csv or .json.")] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Folder of a model that names what is spotted; none ships.")
+        Path | None,
+        typer.Option("--model", "-m", help="Model folder of a classifier; none is shipped."),
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Frames per second of a folder of images.")] = None,
-    start: Annotated[float | None, typer.Option(help="Seconds at which to start.")] = None,
-    end: Annotated[float | None, typer.Option(help="Seconds at which to stop.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps, for the model.")] = "auto",
-    allow_truncated: Annotated[bool, typer.Option(help="Use what is there of a video that was cut short.")] = False,
-    cache: Cached = True,
+    rate: options.Rate = None,
+    start: options.Start = None,
+    end: options.End = None,
+    device: options.Device = "auto",
+    allow_truncated: options.AllowTruncated = False,
+    cache: options.Cached = True,
 ) -> None:
-    """Spot movements of the face that come and go within 1/25 to 1/2 second: onset, apex and offset in seconds.
+    """Spot movements of the face that last 1/25 to 1/2 second: onset, apex and offset in seconds.
 
-    Film at 100 or 200 frames per second. A brief movement is no proof of a hidden feeling, and none of a lie.
+    Record at 100 or 200 frames per second. A brief movement proves neither a hidden feeling nor a lie.
     """
     from duchenne import io, micro
     from duchenne.micro.spotting import to_csv
 
     if out is not None:
         if out.suffix.lower() not in (".csv", ".json"):
-            raise UsageError(f"{out} names no kind of file that can be written; end it in .csv or .json.")
+            raise UsageError(f"{out}: the table is written as CSV or JSON; use a name that ends in .csv or .json.")
         if out.is_dir():
-            raise OutputError(f"The table cannot be written to {out}, which is a folder; name a file in it.")
+            raise OutputError(f"{out} is a folder; name a file in it for the table.")
         io.check_folder(out.parent)
     with progress(clip.name) as tick:
-        found = micro.examine(
+        result = micro.examine(
             clip, model=model, rate=rate, start=start, end=end, device=device, allow_truncated=allow_truncated,
             on_frame=tick, read=face_reader(cache),
         )  # fmt: skip
-    for warning in found.warnings:
+    for warning in result.warnings:
         log(f"note: {warning}")
     if out is None:
-        typer.echo(to_csv(found), nl=False)
+        typer.echo(to_csv(result), nl=False)
     else:
-        micro.save(found, out)
-        count = len(found.spots)
+        micro.save(result, out)
+        count = len(result.spots)
         log(
-            f"{count} micro-expression{'s' * (count != 1)} in {found.duration:.2f} s at {found.rate:.3g} frames per "
+            f"{count} micro-expression{'s' * (count != 1)} in {result.duration:.2f} s at {result.rate:.3g} frames per "
             f"second, written to {out}."
         )
     log(limits.MICRO)
@@ -61,28 +63,26 @@ def micro_expressions(
 @train.command("micro-expressions")
 def train_micro_expressions(
     data: Annotated[
-        Path, typer.Option(help="Folder with CASME II, SAMM or SMIC, or a manifest CSV (path, subject, emotion, …).")
+        Path, typer.Option(help="Copy of CASME II, SAMM or SMIC, or a manifest (path, subject, emotion, …).")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    out: options.ModelOut,
     classes: Annotated[
-        str, typer.Option(help="emotions, labelled (the coders' own words) or three (positive, negative, surprise).")
+        str,
+        typer.Option(help="emotions, labelled (the coders' words), or three (positive, negative, surprise)."),
     ] = "emotions",
     features: Annotated[
-        str, typer.Option(help="Expression network whose features are read: a shipped id or a model folder.")
+        str, typer.Option(help="Expression network used as feature extractor: a shipped id, or a model folder.")
     ] = "expression",
-    recipe: Annotated[str, typer.Option(help="ours, paper, or a TOML with your own.")] = "ours",
+    recipe: Annotated[str, typer.Option(help="Recipe: ours, paper, or a TOML file.")] = "ours",
     rate: Annotated[
-        float | None, typer.Option(help="Frames per second of folders of images whose rows do not tell it.")
+        float | None, typer.Option(help="Frames per second of folders of images without a rate in the manifest.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the clips.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps, for the features.")] = "auto",
-    fresh: Fresh = False,
+    epochs: options.Epochs = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    fresh: options.Fresh = False,
 ) -> None:
-    """Learn what micro-expressions show, judged on each person by what was learnt from the others.
-
-    Killed at any moment, the same command goes on.
-    """
+    """Train a classifier of micro-expressions, evaluated leave-one-person-out; an interrupted training resumes."""
     from duchenne import micro
     from duchenne.micro.recipe import MicroRecipe
 

@@ -1,34 +1,38 @@
-"""Models and this machine: `duchenne models`, `duchenne train`, `duchenne doctor`."""
+"""Models and the installation: `duchenne models`, `duchenne train`, `duchenne doctor`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duchenne.cli.app import Fresh, app, log, models, train
+from duchenne.cli import options
+from duchenne.cli.app import SETUP, app, log, models, train
 from duchenne.errors import DuchenneError, UsageError
+
+if TYPE_CHECKING:
+    from duchenne.types import Json
 
 
 @models.command("list")
 def models_list(
-    model: Annotated[list[str] | None, typer.Argument(help="Ids or model folders; default: all shipped ones.")] = None,
+    model: Annotated[list[str] | None, typer.Argument(help="Ids or model folders, by default all shipped.")] = None,
     networks: Annotated[
-        bool, typer.Option("--networks", help="The clip networks that `duchenne train` can learn instead.")
+        bool, typer.Option("--networks", help="List the clip networks that `duchenne train` offers instead.")
     ] = False,
 ) -> None:
-    """The shipped models: what they read, how good they are on people they have not seen, how large, on which terms."""
+    """List models: input, scores on new people, size and terms."""
     from duchenne import checkpoints
 
     if networks:
         _networks()
         return
     for name, folder in ({m: checkpoints.locate(m) for m in model} if model else checkpoints.shipped()).items():
-        typer.echo(f"{name:<12} {_described(folder)}")
+        typer.echo(f"{name:<12} {_description(folder)}")
 
 
-def _described(folder: Path) -> str:
+def _description(folder: Path) -> str:
     from duchenne import checkpoints
     from duchenne.methods import inventory
 
@@ -39,16 +43,16 @@ def _described(folder: Path) -> str:
     )
     read = next((f"{about['facts'][key]} {key}" for key in ("clips", "images") if key in about["facts"]), "")
     size, speed = inventory.weights(found), card.get("clips_per_second")
-    told = [
+    parts = [
         card.get("title", about["family"]),
         read,
         score or "no measured score",
-        f"reads {card.get('input') or about.get('needs', 'pictures')}",
+        f"reads {card.get('input') or about.get('needs', 'images')}",
         f"{size / 1e6:.1f} million weights" if size else "",
         f"{speed:g} clips per second on {card.get('device', 'cpu')}" if speed else "",
         f"terms: {card.get('licence') or card.get('data') or 'those of its data'}",
     ]
-    return "; ".join(filter(None, told))
+    return "; ".join(filter(None, parts))
 
 
 def _networks() -> None:
@@ -68,114 +72,109 @@ def _networks() -> None:
 
 @models.command("verify")
 def models_verify() -> None:
-    """Check every shipped model file against its recorded sha256."""
+    """Verify every shipped model file against its recorded SHA-256."""
     from duchenne import checkpoints
 
-    bad = 0
+    damaged = 0
     for name, path in checkpoints.shipped().items():
         folder = checkpoints.read(path)
-        bad += bool(folder.problems)
+        damaged += bool(folder.problems)
         typer.echo(f"{name:<12} {'; '.join(folder.problems) or 'ok'}  sha256 {folder.sha256}")
-    if bad:
-        raise DuchenneError(f"{bad} shipped model(s) are damaged; reinstall duchenne.")
+    if damaged:
+        raise DuchenneError(f"{damaged} shipped model(s) are damaged; reinstall duchenne.")
 
 
 @models.command("apply")
 def models_apply(
     model: Annotated[str, typer.Argument(help="Id of a shipped model or a model folder.")],
     source: Annotated[
-        Path, typer.Argument(help="CSV of descriptors, of OpenFace or py-feat, frames.csv, .npz (or folder) of tracks.")
+        Path, typer.Argument(help="CSV of descriptors, OpenFace or py-feat, frames.csv, or tracks (.npz or folder).")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")] = Path("predictions.csv"),
-    rate: Annotated[
-        float | None, typer.Option(help="Frames per second of an OpenFace or py-feat table, if it holds no times.")
-    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Frames per second, if the table has no times.")] = None,
 ) -> None:
-    """Run a model without video, row for row."""
+    """Apply a model to descriptors or tracks, without video."""
     from duchenne import io, pipeline
 
     table = pipeline.apply(model, source, rate=rate)
     io.write_table(out, table)
-    typer.echo(f"{len(table)} rows written to {out}", err=True)
+    log(f"{len(table)} rows written to {out}")
 
 
 @train.command("descriptors")
 def train_descriptors(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    out: options.ModelOut,
     manifest: Annotated[Path | None, typer.Option(help="CSV with columns path, subject, emotion, label.")] = None,
     table: Annotated[
         Path | None, typer.Option(help="CSV of smile descriptors with genuine and subject or group.")
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="Which descriptors: dynamics (default), movement, uncut, face, head, activity, …")
+        str | None, typer.Option(help="Descriptors: dynamics (default), movement, uncut, face, head, activity, …")
     ] = None,
     smile_share: Annotated[
-        float | None, typer.Option(help="Weight of the shipped smile expert on smiles; default: 0.", min=0, max=1)
+        float | None, typer.Option(help="Weight of the shipped smile expert on smiles, by default 0.", min=0, max=1)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds and boosters.")] = 0,
-    fresh: Fresh = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    fresh: options.Fresh = False,
 ) -> None:
-    """Train on your own people: descriptors, boosting and a linear model, calibrated on people left out."""
+    """Train gradient boosting and a linear model on descriptors, calibrated on held-out people."""
     from duchenne.methods import training
 
     if (manifest is None) == (table is None):
         raise UsageError("Give either --manifest with clips or --table with smile descriptors.")
     if table is not None:
         if family is not None or smile_share is not None:
-            raise UsageError("A table holds the smile's descriptors; leave out --family and --smile-share.")
+            raise UsageError("--family and --smile-share do not apply to a --table; leave them out.")
         card = training.train_table(table, out, seed=seed, resume=not fresh, log=log)
     else:
         share = smile_share or 0.0
         card = training.train(
             str(manifest), out, family=family or "dynamics", seed=seed, smile_share=share, resume=not fresh, log=log
         )
-    typer.echo(_told(out, card))
+    typer.echo(_summary(out, card))
 
 
-def _told(out: Path, card: dict[str, Any]) -> str:
+def _summary(out: Path, card: Json) -> str:
     return (
-        f"{out}: {card['people']} people, {card['clips']} clips; on people left out accuracy {card['accuracy']:.3f}, "
+        f"{out}: {card['people']} people, {card['clips']} clips; on held-out people accuracy {card['accuracy']:.3f}, "
         f"AUC {card['auc']:.3f}, calibration error {card['ece']:.3f}"
     )
 
 
 @train.command("hybrid")
 def train_hybrid(
-    manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    manifest: options.TrainManifest,
+    out: options.ModelOut,
     smile_share: Annotated[
         float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of folds, boosters and networks.")] = 0,
-    fresh: Fresh = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    fresh: options.Fresh = False,
 ) -> None:
-    """Train what the shipped default is: descriptors and an LSTM-PB, mixed by what they say of people left out.
-
-    Killed at any moment, the same command goes on.
-    """
+    """Train the default model: descriptors and an LSTM-PB, combined on held-out people; an interrupted run resumes."""
     from duchenne.methods import training
 
     card = training.train_hybrid(manifest, out, smile_share=smile_share, seed=seed, resume=not fresh, log=log)
-    typer.echo(_told(out, card))
+    typer.echo(_summary(out, card))
 
 
 @train.command("lstm-pb")
 def train_lstm_pb(
-    manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
-    recipe: Annotated[str | None, typer.Option(help="Name of a shipped recipe, or a TOML with your own.")] = None,
-    reading: Annotated[str | None, typer.Option(help="solved (ours), paper, published-code or rnnpb.")] = None,
+    manifest: options.TrainManifest,
+    out: options.ModelOut,
+    recipe: options.Recipe = None,
+    reading: Annotated[str | None, typer.Option(help="Variant: solved (ours), paper, published-code or rnnpb.")] = None,
     per_emotion: Annotated[
-        bool | None, typer.Option("--per-emotion/--pooled", help="A network per emotion, or one for all.")
+        bool | None, typer.Option("--per-emotion/--pooled", help="Train a network per emotion, or one for all.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the clips, at most.")] = None,
-    hidden_size: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and folds.")] = None,
-    fresh: Fresh = False,
+    epochs: options.Epochs = None,
+    hidden_size: Annotated[int | None, typer.Option(help="Number of hidden units.")] = None,
+    seed: options.Seed = None,
+    fresh: options.Fresh = False,
 ) -> None:
-    """Train an LSTM-PB on your own people; killed at any moment, the same command goes on.
+    """Train an LSTM-PB; an interrupted training resumes.
 
-    Options take the place of what the recipe says, which is by default the shipped one of the reading.
+    Options override the recipe, which is by default the shipped one of the --reading.
     """
     from duchenne.lstm_pb.recipe import PBRecipe
     from duchenne.methods import training
@@ -195,29 +194,27 @@ def train_lstm_pb(
 @train.command("method")
 def train_method(
     name: Annotated[
-        str, typer.Argument(help="As `evaluate --model`: linear-svm, two-stage:boosting, stack:descriptors+rank-svm, …")
+        str, typer.Argument(help="Method of `evaluate --model`, such as linear-svm or stack:descriptors+rank-svm.")
     ],
-    manifest: Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for what is read of clips; default: `duchenne cache info`.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds and of all that is learnt.")] = 0,
-    fresh: Fresh = False,
+    manifest: options.TrainManifest,
+    out: options.ModelOut,
+    cache: Annotated[Path | None, typer.Option(help="Cache folder, instead of that of `duchenne cache`.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    fresh: options.Fresh = False,
 ) -> None:
-    """Train any method that `duchenne evaluate` compares, and keep it."""
+    """Train any method that `duchenne evaluate` compares."""
     from duchenne.methods import training
 
     card = training.train_method(name, manifest, out, cache=cache, seed=seed, resume=not fresh, log=log)
-    typer.echo(_told(out, card))
+    typer.echo(_summary(out, card))
 
 
-@app.command()
+@app.command(rich_help_panel=SETUP)
 def doctor() -> None:
-    """Versions, models with their hashes, landmark model, device: what to send with a bug report."""
-    from duchenne.cli.doctor import doctor as examine
+    """Check versions, models with their hashes, landmark model and device, for a bug report."""
+    from duchenne.cli.doctor import findings
 
-    found = examine()
+    found = findings()
     for name, value in found.items():
         typer.echo(f"{name:<32} {value}")
     if any(value.startswith("PROBLEM") for value in found.values()):

@@ -1,4 +1,4 @@
-"""The clip with what was seen drawn in: `duchenne overlay`."""
+"""The annotated video: `duchenne overlay`."""
 
 from __future__ import annotations
 
@@ -7,36 +7,34 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import app, log, progress
-from duchenne.cli.clips import ModelOption
+from duchenne.cli import options
+from duchenne.cli.app import JUDGE, app, log, progress
 
 
-@app.command()
+@app.command(rich_help_panel=JUDGE)
 def overlay(
-    clip: Annotated[str, typer.Argument(help="A video, or a folder of numbered images with --rate.")],
+    clip: Annotated[str, typer.Argument(help="Video, or folder of numbered images with --rate.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="MP4 to write.")],
-    model: ModelOption = "default",
-    emotion: Annotated[
-        str | None, typer.Option(help="What the clip shows, instead of letting the model guess.")
-    ] = None,
-    all_faces: Annotated[bool, typer.Option("--all-faces", help="Every face, not only the most prominent.")] = False,
-    faces: Annotated[bool, typer.Option(help="Show the picture; without it only points and curves.")] = True,
-    device: Annotated[str, typer.Option(help="auto or cpu; of a clip network cuda and mps too.")] = "auto",
-    detector: Annotated[str, typer.Option(help="haar or hog; the other takes over where it finds nothing.")] = "haar",
-    rate: Annotated[float | None, typer.Option(help="Frames per second of a folder of images.")] = None,
-    allow_truncated: Annotated[bool, typer.Option(help="Use what is there of a file that was cut short.")] = False,
+    model: options.Model = "default",
+    emotion: options.Emotion = None,
+    all_faces: options.AllFaces = False,
+    faces: Annotated[bool, typer.Option(help="Show the frames, not only points and curves.")] = True,
+    device: options.Device = "auto",
+    detector: options.Detector = "haar",
+    rate: options.Rate = None,
+    allow_truncated: options.AllowTruncated = False,
 ) -> None:
-    """Write the clip with box, points, phase, running P(genuine) and curves drawn in; sound and timing are kept."""
+    """Write a video with the face box, points, phases, curves and running P(genuine) drawn in, with sound."""
     from duchenne import io
-    from duchenne.overlay import overlay as make
+    from duchenne import overlay as overlays
     from duchenne.video import check_target
 
     check_target(clip, out)
     io.check_folder(out.parent)
     with progress(Path(clip).name) as tick:
-        found = make(
+        results = overlays.overlay(
             clip, out, model=model, emotion=emotion, all_faces=all_faces, device=device, detector=detector, rate=rate,
-            faces=faces,             allow_truncated=allow_truncated, on_frame=tick,
+            faces=faces, allow_truncated=allow_truncated, on_frame=tick,
         )  # fmt: skip
-    many = f"{len(found)} face{'s' * (len(found) != 1)}"
-    log(f"{out}: {found[0].verdict.frames} frames, {found[0].verdict.duration:.2f} s, {many}.")
+    many = f"{len(results)} face{'s' * (len(results) != 1)}"
+    log(f"{out}: {results[0].verdict.frames} frames, {results[0].verdict.duration:.2f} s, {many}.")

@@ -8,61 +8,62 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne import limits
-from duchenne.cli.app import Cached, app, face_reader, log, progress
+from duchenne.cli import options
+from duchenne.cli.app import JUDGE, app, face_reader, log, progress
 
 if TYPE_CHECKING:
     from duchenne.ranking import Ranking
 
 
-@app.command()
+@app.command(rich_help_panel=JUDGE)
 def rank(
-    first: Annotated[str, typer.Argument(help="A video, or a folder of numbered images with --rate.")],
-    second: Annotated[str, typer.Argument(help="Another of the same person.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Id of a shipped model or a model folder.")] = "default",
-    emotion: Annotated[
-        str | None, typer.Option(help="What both clips show, instead of letting the model guess.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, alone, on stdout.")] = False,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
-    detector: Annotated[str, typer.Option(help="haar or hog; the other takes over where it finds nothing.")] = "haar",
-    rate: Annotated[float | None, typer.Option(help="Frames per second of folders of images.")] = None,
-    allow_truncated: Annotated[bool, typer.Option(help="Judge what is there of a file that was cut short.")] = False,
-    cache: Cached = True,
+    first: Annotated[str, typer.Argument(help="Video, or folder of numbered images with --rate.")],
+    second: Annotated[str, typer.Argument(help="Another clip of the same person.")],
+    model: options.Model = "default",
+    emotion: options.Emotion = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    detector: options.Detector = "haar",
+    rate: options.Rate = None,
+    allow_truncated: options.AllowTruncated = False,
+    cache: options.Cached = True,
 ) -> None:
-    """Tell which of two clips of one person is the more genuine, where one is posed and the other is not."""
+    """Rank two clips of one person, of which one is posed: which is more genuine?"""
     from duchenne import ranking
     from duchenne.io import plain
 
     with progress("two clips") as tick:
-        found = ranking.rank(
+        result = ranking.rank(
             first, second, model=model, emotion=emotion, device=device, detector=detector, rate=rate,
             allow_truncated=allow_truncated, on_frame=tick, read=face_reader(cache),
         )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(plain(found.to_dict()), indent=2, allow_nan=False))
+        typer.echo(json.dumps(plain(result.to_dict()), indent=2, allow_nan=False))
     else:
-        _say(found)
-    for warning in found.warnings:
+        _print(result)
+    for warning in result.warnings:
         log(f"note: {warning}")
 
 
-def _say(found: Ranking) -> None:
-    """For people, half a dozen lines."""
+def _print(ranking: Ranking) -> None:
+    """Print a ranking as text."""
     from duchenne.ranking import ASSUMES
 
-    names = [each.verdict.source for each in found.clips]
-    if found.winner is None or found.p is None:
-        typer.echo(f"No judgement. {found.reason}")
+    names = [each.verdict.source for each in ranking.clips]
+    if ranking.winner is None or ranking.p is None:
+        typer.echo(f"No verdict. {ranking.reason}")
     else:
-        sure = max(found.p, 1 - found.p)
-        typer.echo(f"{names[found.winner]}")
-        typer.echo(f"  moves the more like spontaneous clips; P = {sure:.2f} that it is the genuine one of the two")
-    for name, analysis in zip(names, found.clips, strict=True):
-        typer.echo(f"  by itself  {name}: P(genuine) = {analysis.p_raw:.2f}")
-    if found.scale.pairs:
+        probability = max(ranking.p, 1 - ranking.p)
+        typer.echo(f"{names[ranking.winner]}")
         typer.echo(
-            f"  measured   of {found.scale.pairs} such pairs of {found.scale.people} people left out "
-            f"{found.scale.accuracy:.0%} were told right"
+            f"  moves more like spontaneous clips; probability {probability:.2f} that it is the genuine one of the two"
+        )
+    for name, analysis in zip(names, ranking.clips, strict=True):
+        typer.echo(f"  alone      {name}: P(genuine) = {analysis.p_raw:.2f}")
+    if ranking.scale.pairs:
+        typer.echo(
+            f"  accuracy   {ranking.scale.accuracy:.0%} of {ranking.scale.pairs} such pairs of {ranking.scale.people} "
+            "held-out people"
         )
     typer.echo(f"  {ASSUMES}")
     typer.echo(f"  {limits.BELOW}")

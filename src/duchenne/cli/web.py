@@ -6,22 +6,21 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import app, log
-from duchenne.cli.batch import Memory
-from duchenne.cli.clips import ModelOption
+from duchenne.cli import options
+from duchenne.cli.app import JUDGE, app, log
 
 
-@app.command("app")
+@app.command("app", rich_help_panel=JUDGE)
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any that is free.")] = 8765,
-    host: Annotated[str, typer.Option(help="Address to listen on; any other lets other computers in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
-    max_mb: Annotated[float, typer.Option(min=0.001, help="Largest clip, in megabytes.")] = 500.0,
-    max_seconds: Annotated[float, typer.Option(min=1.0, help="Longest work on one clip, in seconds.")] = 600.0,
-    memory: Memory = None,
-    model: ModelOption = "default",
+    max_mb: Annotated[float, typer.Option(min=0.001, help="Maximum size of a clip in MB.")] = 500.0,
+    max_seconds: Annotated[float, typer.Option(min=1.0, help="Maximum processing time of a clip in seconds.")] = 600.0,
+    memory: options.Memory = None,
+    model: options.Model = "default",
 ) -> None:
-    """Open a page on this computer on which to drop clips, record one, read verdicts and compare; nothing leaves it."""
+    """Open a local web page to judge, record and compare clips; no data leaves this computer."""
     import threading
     import webbrowser
 
@@ -29,17 +28,17 @@ def serve(
     from duchenne.web import server
 
     if model != "default":
-        judging.load_model(model)  # says now what is wrong with it
+        judging.load_model(model)  # reports an invalid model before the server starts
     if host not in server.LOOPBACK:
         log(
-            f"Warning: on {host} other computers can reach this page; whoever has its address sees every clip, and "
-            "nothing is encrypted on the way."
+            f"note: on {host} other computers can reach this page; anyone with its address can see every clip, and the "
+            "connection is not encrypted."
         )
 
-    def opened(url: str, once: str) -> None:
+    def on_start(url: str, once: str) -> None:
         typer.echo(url)
-        log("Clips stay on this computer and are deleted when the app ends. Ctrl-C ends it.")
-        if browser:  # one that runs in the terminal would hold everything up
+        log("Clips stay on this computer and are deleted when the app ends. Press Ctrl-C to end it.")
+        if browser:  # a browser in the terminal would block
             threading.Thread(target=webbrowser.open, args=(once,), daemon=True).start()
 
-    server.serve(server.Settings(host, port, model, max_mb, max_seconds, memory), opened)
+    server.serve(server.Settings(host, port, model, max_mb, max_seconds, memory), on_start)

@@ -27,12 +27,12 @@ def clips(tmp_path):
     return touch(tmp_path / "c", "clip10.mp4", "clip2.MOV", "b/x.mkv", "b/x.mp4", "notes.txt", "still.png", ".h.mp4")
 
 
-def test_videos_are_found_below_a_folder_in_natural_order(clips, tmp_path):
+def test_videos_are_found_in_natural_order(clips, tmp_path):
     touch(clips, ".hidden/a.mp4", "out/.duchenne/settings.json", "out/a.mp4/b.mp4")
     assert names(plan.find([clips], tmp_path / "o")) == ["b/x.mkv", "b/x.mp4", "clip2.MOV", "clip10.mp4"]
 
 
-def test_links_that_loop_are_followed_once_and_real_folders_keep_their_names(clips, tmp_path):
+def test_link_cycles_are_followed_once(clips, tmp_path):
     (clips / "a_link").symlink_to(clips / "b")
     (clips / "b" / "up").symlink_to(clips)
     other = touch(tmp_path / "far", "y.avi")
@@ -42,12 +42,12 @@ def test_links_that_loop_are_followed_once_and_real_folders_keep_their_names(cli
     assert found == ["b/x.mkv", "b/x.mp4", "clip2.MOV", "clip10.mp4", "far/y.avi"]
 
 
-def test_files_and_folders_named_twice_are_one_batch(clips, tmp_path):
+def test_repeated_sources_are_listed_once(clips, tmp_path):
     found = plan.find([clips / "b", clips / "b" / "x.mp4", clips / "notes.txt"], tmp_path / "o")
     assert found.root == clips and names(found) == ["b/x.mkv", "b/x.mp4", "notes.txt"]
 
 
-def test_every_clip_has_a_place_and_a_key_of_its_own(tmp_path):
+def test_every_clip_has_a_unique_place_and_key(tmp_path):
     odd = ["a.mp4", "a.mov", "=1+1.mp4", "new\nline.mp4", "back\\slash.mp4", "n" * 250 + ".mp4", "clips.csv/a.mp4"]
     odd += [os.fsdecode(b"caf\xe9.mp4"), "ünï.mp4", "-dash.mp4", "frames/a.mp4.csv/a.mp4"]
     found = plan.find([touch(tmp_path / "c", *odd)], tmp_path / "o").items
@@ -60,7 +60,7 @@ def test_every_clip_has_a_place_and_a_key_of_its_own(tmp_path):
         touch(tmp_path / "o", f"{item.place}.parquet")  # it can be written, beside all others
 
 
-def test_a_manifest_gives_its_own_order_stretches_and_folders(tmp_path):
+def test_manifest_keeps_order_stretches_and_folders(tmp_path):
     folder = touch(tmp_path / "c", "b.mp4", "a.mp4")
     touch(tmp_path, "up.mp4")
     rows = ["b.mp4,,,,,", "a.mp4,,,,0.5,2", "a.mp4,,,,3,", "../up.mp4,,,,,", "images,,,,,,"]
@@ -77,7 +77,7 @@ def test_a_manifest_gives_its_own_order_stretches_and_folders(tmp_path):
     assert [i.place for i in found] == ["b.mp4", "a.mp4@0.5-2.0", "a.mp4@3.0-", "..~/up.mp4", "images"]
 
 
-def test_shares_are_all_clips_once(tmp_path):
+def test_shards_cover_all_clips_once(tmp_path):
     found = plan.find([touch(tmp_path / "c", *(f"{i}.mp4" for i in range(10)))], tmp_path / "o")
     shares = [found.share((i, 3)) for i in (1, 2, 3)]
     assert [len(share) for share in shares] == [4, 3, 3]
@@ -86,7 +86,7 @@ def test_shares_are_all_clips_once(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/3/5", ""])
-def test_a_share_that_makes_no_sense_is_refused(text):
+def test_invalid_shard_is_rejected(text):
     with pytest.raises(UsageError, match="3/16"):
         shard_of(text)
     assert shard_of(" 3/16 ") == (3, 16) and shard_of(None) is None

@@ -37,7 +37,7 @@ def python(code):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["analyze", "--help"], ["--version"], ["models", "--help"]])
-def test_asking_for_help_loads_nothing_heavy(words):
+def test_help_loads_no_heavy_package(words):
     code = f"""
 import sys
 sys.argv = ["duchenne", *{words!r}]
@@ -56,11 +56,11 @@ print("loaded:", *sorted({{m.split(".")[0] for m in sys.modules}}))
 
 
 def test_version(duchenne):
-    said = duchenne("--version")
-    assert (said.code, said.out, said.err) == (0, __version__ + "\n", "")
+    result = duchenne("--version")
+    assert (result.code, result.out, result.err) == (0, __version__ + "\n", "")
 
 
-def test_the_module_runs_too():
+def test_module_runs():
     done = subprocess.run([sys.executable, "-m", "duchenne", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == __version__
 
@@ -68,10 +68,10 @@ def test_the_module_runs_too():
 # --- analyze ------------------------------------------------------------------------------------------------
 
 
-def test_json_stands_alone_on_stdout_with_every_promised_key(duchenne, smile):
-    said = duchenne("analyze", smile, "--json")
-    assert (said.code, said.err) == (0, "")
-    found = json.loads(said.out, parse_constant=lambda name: pytest.fail(name))
+def test_json_is_alone_on_stdout_with_all_keys(duchenne, smile):
+    result = duchenne("analyze", smile, "--json")
+    assert (result.code, result.err) == (0, "")
+    found = json.loads(result.out, parse_constant=lambda name: pytest.fail(name))
     assert set(found) == KEYS
     assert all(set(phase) == {"onset", "apex", "offset", "end", "curve"} for phase in found["phases"])
     assert found["phases"] and {"id", "sha256"} <= set(found["model"])
@@ -80,19 +80,19 @@ def test_json_stands_alone_on_stdout_with_every_promised_key(duchenne, smile):
     assert sum(found["emotion"].values()) == pytest.approx(1)
 
 
-def test_a_person_reads_the_verdict_and_its_limits(duchenne, smile):
-    said = duchenne("analyze", smile)
-    assert (said.code, said.err) == (0, "")
+def test_text_shows_verdict_and_limits(duchenne, smile):
+    result = duchenne("analyze", smile)
+    assert (result.code, result.err) == (0, "")
     for words in ("smile.mp4", "P(genuine) = ", "onset", "60 frames, 2.40 s", "it is not lying"):
-        assert words in said.out or (words.startswith("P(") and "No judgement" in said.out)
+        assert words in result.out or (words.startswith("P(") and "No verdict" in result.out)
 
 
-def test_the_folder_holds_a_verdict_a_table_and_a_page(duchenne, smile, tmp_path):
-    said = duchenne("analyze", smile, "-o", tmp_path / "out", "--json")
-    assert said.code == 0
+def test_folder_holds_verdict_table_and_report(duchenne, smile, tmp_path):
+    result = duchenne("analyze", smile, "-o", tmp_path / "out", "--json")
+    assert result.code == 0
     files = ["emotions.csv", "frames.csv", "report.html", "verdict.json"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == files
-    assert json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8")) == json.loads(said.out)
+    assert json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8")) == json.loads(result.out)
     table = rows(tmp_path / "out" / "frames.csv")
     assert [int(r["frame"]) for r in table] == list(range(60))
     np.testing.assert_allclose([float(r["time"]) for r in table], np.arange(60) / RATE, atol=1e-6)
@@ -105,11 +105,11 @@ def test_the_folder_holds_a_verdict_a_table_and_a_page(duchenne, smile, tmp_path
     assert again.code == 0 and len(list((tmp_path / "out").iterdir())) == 4
 
 
-def test_every_frame_and_face_has_a_row(duchenne, clips, pictures, tmp_path):
+def test_each_frame_and_face_has_a_row(duchenne, clips, pictures, tmp_path):
     two = make_video(clips / "pair.mp4", [np.hstack([p, p[:, ::-1]]) for p in pictures[:25]], rate=RATE)
-    said = duchenne("analyze", two, "--all-faces", "--json", "-o", tmp_path)
-    found = json.loads(said.out)
-    assert said.code == 0 and [face["face"] for face in found["faces"]] == [0, 1]
+    result = duchenne("analyze", two, "--all-faces", "--json", "-o", tmp_path)
+    found = json.loads(result.out)
+    assert result.code == 0 and [face["face"] for face in found["faces"]] == [0, 1]
     assert all(set(face) == KEYS for face in found["faces"])
     keys = [(int(r["frame"]), int(r["face"])) for r in rows(tmp_path / "frames.csv")]
     assert keys == [(frame, face) for frame in range(25) for face in (0, 1)]
@@ -121,37 +121,37 @@ def test_every_frame_and_face_has_a_row(duchenne, clips, pictures, tmp_path):
 def test_several_clips_get_a_folder_each_and_one_list(duchenne, smile, clips, pictures, tmp_path):
     (clips / "more").mkdir()
     other = make_video(clips / "more" / "smile.mp4", pictures[:30], rate=RATE)
-    said = duchenne("analyze", smile, other, "--json", "-o", tmp_path)
-    assert [found["frames"] for found in json.loads(said.out)] == [60, 30]
+    result = duchenne("analyze", smile, other, "--json", "-o", tmp_path)
+    assert [found["frames"] for found in json.loads(result.out)] == [60, 30]
     assert [json.loads((tmp_path / n / "verdict.json").read_text())["frames"] for n in ("smile", "smile-2")] == [60, 30]
 
 
-def test_one_bad_clip_among_several_does_not_stop_the_others(duchenne, smile, empty_room, clips, tmp_path):
+def test_one_bad_clip_does_not_stop_the_others(duchenne, smile, empty_room, clips, tmp_path):
     missing = clips / "missing.mp4"
-    said = duchenne("analyze", missing, smile, empty_room, "--json", "-o", tmp_path)
-    assert said.code == 1 and "Traceback" not in said.err
-    first, good, last = json.loads(said.out)
+    result = duchenne("analyze", missing, smile, empty_room, "--json", "-o", tmp_path)
+    assert result.code == 1 and "Traceback" not in result.err
+    first, good, last = json.loads(result.out)
     assert "There is no file" in first["error"] and good["frames"] == 60 and "shows no face" in last["error"]
     assert [p.name for p in tmp_path.iterdir()] == ["smile"]
-    *sentences, count, one, two = said.err.splitlines()
+    *sentences, count, one, two = result.err.splitlines()
     assert len(sentences) == 2 and count == "2 of 3 inputs failed:"
     assert [one.strip(), two.strip()] == [str(missing), str(empty_room)]
 
 
 def test_options_reach_the_verdict(duchenne, smile):
-    said = duchenne("analyze", smile, "--json", "--emotion", "surprise", "--start", "0.4", "--end", "2")
-    found = json.loads(said.out)
+    result = duchenne("analyze", smile, "--json", "--emotion", "surprise", "--start", "0.4", "--end", "2")
+    found = json.loads(result.out)
     assert found["emotion"]["surprise"] == 1 and found["frames"] == 40
 
 
-def test_a_folder_of_images_with_a_rate_is_a_clip(duchenne, pictures, tmp_path):
+def test_folder_of_images_with_rate_is_a_clip(duchenne, pictures, tmp_path):
     from makers import make_image
 
     (tmp_path / "in").mkdir()
     for i, picture in enumerate(pictures[::2]):
         make_image(tmp_path / "in" / f"{i}.png", picture)
-    said = duchenne("analyze", tmp_path / "in", "--rate", "12.5", "--json", "-o", tmp_path / "out")
-    found = json.loads(said.out)
+    result = duchenne("analyze", tmp_path / "in", "--rate", "12.5", "--json", "-o", tmp_path / "out")
+    found = json.loads(result.out)
     assert (found["frames"], found["duration"]) == (30, pytest.approx(2.4))
     assert "data:image/jpeg" in (tmp_path / "out" / "report.html").read_text()
 
@@ -160,9 +160,9 @@ def test_a_folder_of_images_with_a_rate_is_a_clip(duchenne, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_demo_leaves_two_reports(duchenne, tmp_path):
-    said = duchenne("demo", "-o", tmp_path / "new" / "demo")
-    assert said.code == 0 and "no evidence about people" in said.out
+def test_demo_writes_two_reports(duchenne, tmp_path):
+    result = duchenne("demo", "-o", tmp_path / "new" / "demo")
+    assert result.code == 0 and "no evidence about people" in result.out
     for kind in ("spontaneous", "posed"):
         folder = tmp_path / "new" / "demo" / kind
         assert folder.with_suffix(".mp4").stat().st_size > 10_000
@@ -173,11 +173,11 @@ def test_the_demo_leaves_two_reports(duchenne, tmp_path):
         assert len(rows(folder / "frames.csv")) == found["frames"] > 100
 
 
-def test_the_doctor_finds_everything_in_order(duchenne):
-    said = duchenne("doctor")
-    assert said.code == 0 and "PROBLEM" not in said.out
+def test_doctor_finds_no_problem(duchenne):
+    result = duchenne("doctor")
+    assert result.code == 0 and "PROBLEM" not in result.out
     for name, folder in checkpoints.shipped().items():
-        assert f"model {name}" in said.out and checkpoints.digest(folder) in said.out
+        assert f"model {name}" in result.out and checkpoints.digest(folder) in result.out
 
 
 def test_models_are_listed_and_verified(duchenne):
@@ -208,7 +208,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(corpus):
-    """A model trained on that corpus through the command line, and what the command said."""
+    """A model trained on that corpus through the command line, and what the command result."""
     words = ["train", "descriptors", "--manifest", "manifest.csv", "-o", "model", "--family", "movement", "--seed", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "duchenne", *words], cwd=corpus, capture_output=True, text=True, check=True
@@ -217,7 +217,7 @@ def trained(corpus):
 
 
 @pytest.mark.slow
-def test_training_writes_a_model_that_knows_its_people(trained):
+def test_training_writes_a_model_with_its_people(trained):
     folder, done = trained
     assert "8 people, 32 clips" in done.stdout and "32 of 32 clips read" in done.stderr
     card = json.loads((folder / "card.json").read_text())
@@ -230,26 +230,26 @@ def test_training_writes_a_model_that_knows_its_people(trained):
     assert rise["posed"]["quantiles"][1] < rise["genuine"]["quantiles"][1]  # posed smiles were made to rise faster
 
 
-def test_a_trained_model_judges_a_clip(duchenne, trained, smile):
-    said = duchenne("analyze", smile, "--model", trained[0], "--json")
-    found = json.loads(said.out)
-    assert said.code == 0 and found["model"]["id"] == "model"
+def test_trained_model_judges_a_clip(duchenne, trained, smile):
+    result = duchenne("analyze", smile, "--model", trained[0], "--json")
+    found = json.loads(result.out)
+    assert result.code == 0 and found["model"]["id"] == "model"
     assert max(found["emotion"], key=found["emotion"].get) == "happiness"  # seen, not guessed from the movement
     assert found["model"]["sha256"] == checkpoints.digest(trained[0])
 
 
-def test_a_trained_model_is_applied_to_new_people(duchenne, trained, tmp_path):
+def test_trained_model_is_applied_to_new_people(duchenne, trained, tmp_path):
     faces = [simulate.track(simulate.KINDS[k], 25.0, seed=100 + i) for i, k in enumerate(["posed", "genuine"] * 6)]
     io.save_tracks(tmp_path / "new.npz", faces)
-    said = duchenne("models", "apply", trained[0], tmp_path / "new.npz", "-o", tmp_path / "p.csv")
-    assert said.code == 0 and said.out == "" and "12 rows" in said.err
+    result = duchenne("models", "apply", trained[0], tmp_path / "new.npz", "-o", tmp_path / "p.csv")
+    assert result.code == 0 and result.out == "" and "12 rows" in result.err
     table = rows(tmp_path / "p.csv")
     p = np.array([float(r["p_genuine"]) for r in table])
     assert [int(r["row"]) for r in table] == list(range(12)) and ((p >= 0) & (p <= 1)).all()
     assert auc(p, np.arange(12) % 2) > 0.9
 
 
-def test_a_bare_packed_corpus_without_labels_is_enough(duchenne, tmp_path):
+def test_packed_data_without_labels_is_accepted(duchenne, tmp_path):
     faces = [simulate.track(kin, 30.0, seed=i) for i, kin in enumerate(simulate.KINDS.values())]
     bare = {"points": np.concatenate([f.points for f in faces]), "offset": np.cumsum([0, *map(len, faces)])}
     np.savez(tmp_path / "bare.npz", **bare, fps=np.full(2, 30.0))
@@ -261,7 +261,7 @@ def test_a_bare_packed_corpus_without_labels_is_enough(duchenne, tmp_path):
     assert one[1]["source"] == "bare.npz#1"
 
 
-def test_frames_and_descriptor_tables_are_enough(duchenne, smile, tmp_path):
+def test_frames_and_descriptor_tables_are_accepted(duchenne, smile, tmp_path):
     verdict = json.loads(duchenne("analyze", smile, "--json", "-o", tmp_path).out)
     assert duchenne("models", "apply", "default", tmp_path / "frames.csv", "-o", tmp_path / "a.csv").code == 0
     (row,) = rows(tmp_path / "a.csv")
@@ -295,18 +295,18 @@ def test_training_needs_one_source(duchenne, corpus, tmp_path):
         ("", "lacks the columns"),
     ],
 )
-def test_too_poor_a_manifest_is_refused_and_leaves_nothing(duchenne, corpus, tmp_path, text, words):
+def test_too_small_manifest_is_rejected_and_writes_nothing(duchenne, corpus, tmp_path, text, words):
     manifest = corpus / "poor.csv"
     manifest.write_text(text)
-    said = duchenne("train", "descriptors", "--manifest", manifest, "-o", tmp_path / "m")
-    assert said.code == 1 and words in said.err.splitlines()[-1] and "Traceback" not in said.err
+    result = duchenne("train", "descriptors", "--manifest", manifest, "-o", tmp_path / "m")
+    assert result.code == 1 and words in result.err.splitlines()[-1] and "Traceback" not in result.err
     assert not (tmp_path / "m").exists()
 
 
-def test_a_family_that_does_not_exist_is_refused(duchenne, corpus, tmp_path):
+def test_unknown_family_is_rejected(duchenne, corpus, tmp_path):
     words = ("train", "descriptors", "--manifest", corpus / "manifest.csv", "-o", tmp_path / "m", "--family", "magic")
-    said = duchenne(*words)
-    assert said.code == 2 and "movement" in said.sentence
+    result = duchenne(*words)
+    assert result.code == 2 and "movement" in result.sentence
 
 
 @pytest.mark.parametrize(
@@ -318,10 +318,10 @@ def test_a_family_that_does_not_exist_is_refused(duchenne, corpus, tmp_path):
         ("genuine,subject\n1,p\n", "lacks"),
     ],
 )
-def test_too_poor_a_table_is_refused(duchenne, tmp_path, text, words):
+def test_too_small_table_is_rejected(duchenne, tmp_path, text, words):
     (tmp_path / "t.csv").write_text(text)
-    said = duchenne("train", "descriptors", "--table", tmp_path / "t.csv", "-o", tmp_path / "m")
-    assert said.code == 1 and words in said.sentence and not (tmp_path / "m").exists()
+    result = duchenne("train", "descriptors", "--table", tmp_path / "t.csv", "-o", tmp_path / "m")
+    assert result.code == 1 and words in result.sentence and not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(
@@ -335,20 +335,20 @@ def test_too_poor_a_table_is_refused(duchenne, tmp_path, text, words):
         ("folder", "folder", "holds no .npz"),
     ],
 )
-def test_a_source_that_holds_no_tracks_is_refused(duchenne, tmp_path, name, content, words):
+def test_source_without_tracks_is_rejected(duchenne, tmp_path, name, content, words):
     source = tmp_path / name
     if content == "folder":
         source.mkdir()
     elif content is not None:
         source.write_bytes(content)
-    said = duchenne("models", "apply", "default", source, "-o", tmp_path / "p.csv")
-    assert said.code == 1 and words in said.sentence
+    result = duchenne("models", "apply", "default", source, "-o", tmp_path / "p.csv")
+    assert result.code == 1 and words in result.sentence
     assert not (tmp_path / "p.csv").exists()
 
 
 @pytest.mark.parametrize(
     "words", [["analyze"], ["analyse", "x.mp4"], ["analyze", "x.mp4", "--rate", "fast"], ["models", "apply", "default"]]
 )
-def test_a_mistyped_command_is_wrong_usage(duchenne, words):
-    said = duchenne(*words)
-    assert said.code == 2 and said.out == "" and said.err and "Traceback" not in said.err
+def test_unknown_command_is_wrong_usage(duchenne, words):
+    result = duchenne(*words)
+    assert result.code == 2 and result.out == "" and result.err and "Traceback" not in result.err

@@ -51,10 +51,10 @@ def sase(tmp_path: Path) -> Path:
 # --- datasets: list and show ---------------------------------------------------------------------------------
 
 
-def test_the_list_is_one_short_line_per_corpus_with_those_of_authenticity_first(duchenne: Command) -> None:
-    said = duchenne("datasets")
-    assert said.code == 0 and "show NAME" in said.err
-    head, *lines = said.out.splitlines()
+def test_list_has_one_short_line_per_data_set_with_authenticity_first(duchenne: Command) -> None:
+    result = duchenne("datasets")
+    assert result.code == 0 and "show NAME" in result.err
+    head, *lines = result.out.splitlines()
     assert head.split() == ["NAME", "TITLE", "TASK", "ACCESS", "CLIPS", "PEOPLE"]
     assert max(map(len, [head, *lines])) <= 80
     known = catalog.corpora()
@@ -70,122 +70,125 @@ def test_the_list_is_one_short_line_per_corpus_with_those_of_authenticity_first(
         assert line.split()[-3:] == [corpus.access, *counts]
 
 
-def test_the_whole_catalogue_as_json(duchenne: Command) -> None:
-    said = duchenne("datasets", "--json")
-    found = json.loads(said.out)
-    assert (said.code, said.err) == (0, "") and list(found) == list(catalog.corpora())
+def test_list_as_json(duchenne: Command) -> None:
+    result = duchenne("datasets", "--json")
+    found = json.loads(result.out)
+    assert (result.code, result.err) == (0, "") and list(found) == list(catalog.corpora())
     assert found["pedfe"]["clips"] == 1458 and found["spos"]["people"] is None
     assert [way["name"] for way in found["fer2013"]["layouts"]] == ["table", "packed", "class folders"]
 
 
 @pytest.mark.parametrize(("name", "columns"), [*((name, 60) for name in catalog.corpora()), ("pedfe", 300)])
-def test_showing_leaves_nothing_out_and_no_line_is_wide(
+def test_show_prints_everything_in_short_lines(
     duchenne: Command, monkeypatch: pytest.MonkeyPatch, name: str, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    said = duchenne("datasets", "show", name)
+    result = duchenne("datasets", "show", name)
     corpus = catalog.load(name)
-    assert (said.code, said.err) == (0, "")
-    shown, texts = " ".join(said.out.split()), " ".join(w for line in said.out.splitlines() for w in line[11:].split())
+    assert (result.code, result.err) == (0, "")
+    shown, texts = (
+        " ".join(result.out.split()),
+        " ".join(w for line in result.out.splitlines() for w in line[11:].split()),
+    )
     facts = (corpus.title, corpus.about, corpus.task, corpus.citation, corpus.access, corpus.terms, corpus.how_to_get)
     more = [corpus.doi or "", corpus.url or "", *corpus.faults, *corpus.sources]
     more += [f'"{way.name}": {way.expects}' for way in corpus.layouts]
     for text in (*facts, *more, ", ".join(corpus.emotions)):
         assert " ".join(text.split()) in texts
-    assert (f"rate {corpus.rate:g} frames/s" in shown) if corpus.rate else ("\nrate " not in said.out)
-    for line in said.out.splitlines():  # only a single long word, such as an address, may stick out
+    assert (f"rate {corpus.rate:g} frames/s" in shown) if corpus.rate else ("\nrate " not in result.out)
+    for line in result.out.splitlines():  # only a single long word, such as an address, may stick out
         assert len(line) <= min(columns, 100) or len(line[11:].split()) == 1
 
 
 @pytest.mark.parametrize("name", ["SASE-FE", "sase_fe", " Sase-Fe "])
-def test_names_are_known_in_any_case(duchenne: Command, name: str) -> None:
+def test_names_match_in_any_case(duchenne: Command, name: str) -> None:
     assert duchenne("datasets", "show", name).out == duchenne("datasets", "show", "sase-fe").out != ""
 
 
 @pytest.mark.parametrize("words", [("show", "ck"), ("check", "ck", "."), ("manifest", "ck", ".")])
-def test_an_unknown_name_is_told_the_known_ones(duchenne: Command, words: tuple[str, ...]) -> None:
-    said = duchenne("datasets", *words)
-    assert said.code == 2 and said.out == ""
-    assert "'ck'" in said.sentence and all(name in said.sentence for name in catalog.corpora())
+def test_unknown_name_lists_known_ones(duchenne: Command, words: tuple[str, ...]) -> None:
+    result = duchenne("datasets", *words)
+    assert result.code == 2 and result.out == ""
+    assert "'ck'" in result.sentence and all(name in result.sentence for name in catalog.corpora())
 
 
 # --- datasets: check -----------------------------------------------------------------------------------------
 
 
-def test_a_sound_copy_is_said_to_be_one(duchenne: Command, sase: Path) -> None:
-    said = duchenne("datasets", "check", "sase-fe", sase)
-    assert (said.code, said.err) == (0, "")
-    lines = [(line[:10].rstrip(), line[11:]) for line in said.out.splitlines()]
+def test_complete_copy_is_reported_ok(duchenne: Command, sase: Path) -> None:
+    result = duchenne("datasets", "check", "sase-fe", sase)
+    assert (result.code, result.err) == (0, "")
+    lines = [(line[:10].rstrip(), line[11:]) for line in result.out.splitlines()]
     # 2 people with 12 codes each, half of them genuine, two of every emotion
     assert ("holds", "24 clips of 2 people") in lines and ("labels", "genuine 12, posed 12") in lines
     assert ("in all", "SASE-FE has 643 clips of 54 people") in lines
-    assert lines[-1] == ("ok", "no person lacks a clip, nothing odd")
+    assert lines[-1] == ("ok", "every person has all clips, nothing unexpected")
     found = json.loads(duchenne("datasets", "check", "SASE-FE", sase, "--json").out)
     assert found["ok"] is True and (found["clips"], found["people"]) == (24, 2)
     assert found["emotions"] == dict.fromkeys(("anger", "contempt", "disgust", "happiness", "sadness", "surprise"), 4)
 
 
-def test_what_is_missing_or_odd_is_listed_and_the_command_fails(duchenne: Command, sase: Path) -> None:
+def test_missing_and_unexpected_files_are_listed_and_fail(duchenne: Command, sase: Path) -> None:
     (sase / "FakeTrue_DB" / "2" / "N2Sur.MP4").unlink()
     (sase / "FakeTrue_DB" / "2" / "N2A.MP4").write_bytes(b"")
     shutil.copy(sase / "FakeTrue_DB" / "1" / "N2H.MP4", sase / "FakeTrue_DB" / "1" / "N2S.MP4")
-    said = duchenne("datasets", "check", "sase-fe", sase)
-    assert said.code == 1 and "no complete, clean copy of SASE-FE" in said.sentence
-    assert "missing    person 2 lacks N2Sur" in said.out
-    assert "odd        FakeTrue_DB/2/N2A.MP4 is empty" in said.out and "byte-identical" in said.out
-    assert "\nok " not in said.out
+    result = duchenne("datasets", "check", "sase-fe", sase)
+    assert result.code == 1 and "not a complete, valid copy of SASE-FE" in result.sentence
+    assert "missing    person 2 lacks N2Sur" in result.out
+    assert "odd        FakeTrue_DB/2/N2A.MP4 is empty" in result.out and "byte-identical" in result.out
+    assert "\nok " not in result.out
     plain = duchenne("datasets", "check", "sase-fe", sase, "--json")
-    assert plain.code == 1 and plain.sentence == said.sentence
+    assert plain.code == 1 and plain.sentence == result.sentence
     found = json.loads(plain.out)
     assert found["ok"] is False and found["missing"] == ["person 2 lacks N2Sur"] and len(found["odd"]) == 2
 
 
-def test_a_long_list_is_cut_and_json_has_all_of_it(duchenne: Command, sase: Path) -> None:
+def test_long_list_is_cut_and_json_is_complete(duchenne: Command, sase: Path) -> None:
     for i in range(30):  # people with one clip of twelve
         folder = sase / "FakeTrue_DB" / f"x{i}"
         folder.mkdir()
         (folder / "N2H.MP4").write_text(f"x{i}")
-    said = duchenne("datasets", "check", "sase-fe", sase)
-    lines = [line for line in said.out.splitlines() if line.startswith("missing")]
+    result = duchenne("datasets", "check", "sase-fe", sase)
+    lines = [line for line in result.out.splitlines() if line.startswith("missing")]
     assert len(lines) == 21 and lines[-1].endswith("… and 10 more (all with --json)")
     assert len(json.loads(duchenne("datasets", "check", "sase-fe", sase, "--json").out)["missing"]) == 30
 
 
 @pytest.mark.parametrize("name", ["sase-fe", "uva-nemo", "disfa"])  # by pattern, as a table, by a function
-def test_a_wrong_folder_is_told_what_was_expected_and_whom_to_ask(duchenne: Command, tmp_path: Path, name: str) -> None:
+def test_wrong_folder_reports_expected_layout_and_access(duchenne: Command, tmp_path: Path, name: str) -> None:
     (tmp_path / "holiday.txt").write_text("sun")
     asked = catalog.load(name).how_to_get.strip().rstrip(".")[1:]
     for place, fault in ((tmp_path, "holds no copy of"), (tmp_path / "none", "There is no folder")):
         for words in (("check", name, place), ("manifest", name, place)):
-            said = duchenne("datasets", *words)
-            assert said.code == 1 and said.out == ""
-            assert fault in said.sentence and str(place) in said.sentence and asked in said.sentence
+            result = duchenne("datasets", *words)
+            assert result.code == 1 and result.out == ""
+            assert fault in result.sentence and str(place) in result.sentence and asked in result.sentence
 
 
-def test_an_unknown_layout_is_told_the_known_ones(duchenne: Command, sase: Path) -> None:
-    said = duchenne("datasets", "check", "sase-fe", sase, "--layout", "scrolls")
-    assert said.code == 2 and "videos as released" in said.sentence
+def test_unknown_layout_lists_known_ones(duchenne: Command, sase: Path) -> None:
+    result = duchenne("datasets", "check", "sase-fe", sase, "--layout", "scrolls")
+    assert result.code == 2 and "videos as released" in result.sentence
     other = duchenne("datasets", "check", "sase-fe", sase, "--layout", "features of the training videos")
     assert other.code == 1 and "holds no copy" in other.sentence
 
 
 @shared
 @pytest.mark.parametrize("name", list(SHARED))
-def test_the_shared_copies_are_described_truly(duchenne: Command, name: str) -> None:
+def test_shared_copies_are_described_correctly(duchenne: Command, name: str) -> None:
     place, clips, people, line = SHARED[name]
-    said = duchenne("datasets", "check", name, DATA / "data" / place)
-    assert line in said.out.splitlines()
-    assert said.code == (1 if name == "fer2013" else 0)
-    assert (f"holds      {clips:,} clips, nobody is named" in said.out) == (people is None)
+    result = duchenne("datasets", "check", name, DATA / "data" / place)
+    assert line in result.out.splitlines()
+    assert result.code == (1 if name == "fer2013" else 0)
+    assert (f"holds      {clips:,} clips, no people named" in result.out) == (people is None)
 
 
 # --- datasets: manifest --------------------------------------------------------------------------------------
 
 
-def test_the_manifest_on_stdout_and_in_a_file_is_read_back(duchenne: Command, sase: Path, tmp_path: Path) -> None:
-    said = duchenne("datasets", "manifest", "SASE-FE", sase)
-    assert (said.code, said.err) == (0, "")
-    (tmp_path / "m.csv").write_text(said.out, encoding="utf-8")
+def test_manifest_on_stdout_and_in_a_file_is_read_back(duchenne: Command, sase: Path, tmp_path: Path) -> None:
+    result = duchenne("datasets", "manifest", "SASE-FE", sase)
+    assert (result.code, result.err) == (0, "")
+    (tmp_path / "m.csv").write_text(result.out, encoding="utf-8")
     filed = duchenne("datasets", "manifest", "sase-fe", sase, "-o", tmp_path / "n.csv")
     assert (filed.code, filed.out) == (0, "") and filed.err == f"24 rows written to {tmp_path / 'n.csv'}\n"
     assert manifest.read(tmp_path / "m.csv") == manifest.read(tmp_path / "n.csv")
@@ -193,19 +196,19 @@ def test_the_manifest_on_stdout_and_in_a_file_is_read_back(duchenne: Command, sa
     assert rows(tmp_path / "n.csv")[0]["path"].startswith("sase/")  # relative to the manifest's own folder
 
 
-def test_a_folder_that_is_a_file_is_refused(duchenne: Command, sase: Path, tmp_path: Path) -> None:
+def test_folder_that_is_a_file_is_rejected(duchenne: Command, sase: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    said = duchenne("datasets", "manifest", "sase-fe", sase, "-o", tmp_path / "file" / "m.csv")
-    assert said.code == 1 and "cannot be written" in said.sentence
+    result = duchenne("datasets", "manifest", "sase-fe", sase, "-o", tmp_path / "file" / "m.csv")
+    assert result.code == 1 and "cannot be written" in result.sentence
 
 
 @shared
 @pytest.mark.parametrize("name", list(SHARED))
 def test_manifests_of_the_shared_copies_are_read_back(duchenne: Command, tmp_path: Path, name: str) -> None:
     place, clips, people, _ = SHARED[name]
-    said = duchenne("datasets", "manifest", name, DATA / "data" / place)
-    (tmp_path / "m.csv").write_text(said.out, encoding="utf-8")
-    assert said.code == 0 and ("name no person" in said.err) == (people is None)
+    result = duchenne("datasets", "manifest", name, DATA / "data" / place)
+    (tmp_path / "m.csv").write_text(result.out, encoding="utf-8")
+    assert result.code == 0 and ("have no subject" in result.err) == (people is None)
     found = manifest.read(tmp_path / "m.csv", persons=people is not None)
     assert len(found) == clips and len({clip.subject for clip in found} - {None}) == (people or 0)
     assert not manifest.missing(manifest.read_rows(tmp_path / "m.csv", persons=False))
@@ -218,11 +221,11 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_simulated_corpus_is_listed_and_its_tracks_are_there(duchenne: Command, tmp_path: Path) -> None:
+def test_simulation_writes_manifest_and_tracks(duchenne: Command, tmp_path: Path) -> None:
     out = tmp_path / "new" / "sim"
-    said = duchenne("simulate", "-o", out, "--people", "3", "--clips", "2", "--rate", "20", "--seed", "5")
-    assert said.code == 0 and said.err == "" and "6 simulated smiles of 3 people" in said.out
-    assert "nothing about people" in said.out and names(out) == ["manifest.csv", "tracks_001.npz"]
+    result = duchenne("simulate", "-o", out, "--people", "3", "--clips", "2", "--rate", "20", "--seed", "5")
+    assert result.code == 0 and result.err == "" and "6 simulated smiles of 3 people" in result.out
+    assert "nothing about people" in result.out and names(out) == ["manifest.csv", "tracks_001.npz"]
     clips, tracks = manifest.read(out / "manifest.csv"), io.load_tracks(out / "tracks_001.npz")
     assert [clip.label for clip in clips] == ["posed", "genuine"] * 3
     assert len({clip.subject for clip in clips}) == 3 and len(tracks) == 6
@@ -230,7 +233,7 @@ def test_a_simulated_corpus_is_listed_and_its_tracks_are_there(duchenne: Command
 
 
 @pytest.mark.slow
-def test_it_is_made_again_over_its_own_output_and_leaves_nothing_stale(duchenne: Command, tmp_path: Path) -> None:
+def test_simulation_replaces_its_own_output(duchenne: Command, tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").write_text("")
     size = ("--people", "1", "--clips", "2", "--rate", "4")
     assert duchenne("simulate", "-o", tmp_path, *size, "--video").code == 0
@@ -257,23 +260,23 @@ def test_it_is_made_again_over_its_own_output_and_leaves_nothing_stale(duchenne:
     ],
     ids=["file", "manifest", "own row", "empty", "huge cell"],
 )
-def test_a_folder_with_other_things_is_left_alone(duchenne: Command, tmp_path: Path, name: str, text: str) -> None:
+def test_simulation_rejects_a_folder_with_other_files(duchenne: Command, tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    said = duchenne("simulate", "-o", tmp_path, "--people", "1", "--clips", "2")
-    assert said.code == 2 and name in said.sentence and str(tmp_path) in said.sentence
+    result = duchenne("simulate", "-o", tmp_path, "--people", "1", "--clips", "2")
+    assert result.code == 2 and name in result.sentence and str(tmp_path) in result.sentence
     assert names(tmp_path) == [name] and (tmp_path / name).read_text() == text
 
 
-def test_a_clip_put_beside_a_simulated_corpus_stops_it_too(duchenne: Command, tmp_path: Path) -> None:
+def test_simulation_rejects_a_clip_added_to_its_output(duchenne: Command, tmp_path: Path) -> None:
     assert duchenne("simulate", "-o", tmp_path, "--people", "1", "--clips", "2").code == 0
     for i in range(5):
         (tmp_path / f"own{i}.mp4").write_text("mine")
-    said = duchenne("simulate", "-o", tmp_path, "--people", "1", "--clips", "2")
-    assert said.code == 2 and "own0.mp4, own1.mp4, own2.mp4 and 2 more" in said.sentence
+    result = duchenne("simulate", "-o", tmp_path, "--people", "1", "--clips", "2")
+    assert result.code == 2 and "own0.mp4, own1.mp4, own2.mp4 and 2 more" in result.sentence
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("--clips", "3"), "clips=3"),
         (("--clips", "0"), "clips=0"),
@@ -284,16 +287,18 @@ def test_a_clip_put_beside_a_simulated_corpus_stops_it_too(duchenne: Command, tm
         (("--seed", "-1"), "seed"),
     ],
 )
-def test_numbers_that_make_no_corpus(duchenne: Command, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
-    said = duchenne("simulate", "-o", tmp_path / "sim", *words)
-    assert said.code == 2 and told in said.sentence and said.out == ""
+def test_simulation_rejects_invalid_numbers(
+    duchenne: Command, tmp_path: Path, words: tuple[str, ...], expected: str
+) -> None:
+    result = duchenne("simulate", "-o", tmp_path / "sim", *words)
+    assert result.code == 2 and expected in result.sentence and result.out == ""
     assert names(tmp_path) == []
 
 
-def test_a_corpus_needs_a_folder(duchenne: Command, tmp_path: Path) -> None:
+def test_simulation_needs_a_folder(duchenne: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    said = duchenne("simulate", "-o", tmp_path / "file", "--people", "1", "--clips", "2")
-    assert said.code == 1 and "is a file" in said.sentence
+    result = duchenne("simulate", "-o", tmp_path / "file", "--people", "1", "--clips", "2")
+    assert result.code == 1 and "is a file" in result.sentence
 
 
 # --- convert -------------------------------------------------------------------------------------------------
@@ -308,13 +313,13 @@ def face() -> FaceTrack:
     return replace(track, points=points, box=box, source="smile")
 
 
-def test_tracks_go_round_through_every_dialect(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
+def test_tracks_survive_conversion_through_every_format(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
     at = io.save_tracks(tmp_path / "0.npz", [face])
     steps = (("1.csv", "openface"), ("2.csv", "py-feat"), ("3.csv", "duchenne"), ("4.npz", "duchenne"))
     for name, dialect in steps:
-        said = duchenne("convert", at, tmp_path / name, "--to", dialect)
-        assert (said.code, said.out) == (0, "")
-        assert said.err == f"1 face, {len(face)} rows written to {tmp_path / name}\n"
+        result = duchenne("convert", at, tmp_path / name, "--to", dialect)
+        assert (result.code, result.out) == (0, "")
+        assert result.err == f"1 face, {len(face)} rows written to {tmp_path / name}\n"
         at = tmp_path / name
         if name.endswith(".csv"):
             assert io.dialect(pd.read_csv(at, nrows=0).columns) == dialect
@@ -326,7 +331,7 @@ def test_tracks_go_round_through_every_dialect(duchenne: Command, face: FaceTrac
     assert (tmp_path / "5.csv").read_bytes() == (tmp_path / "3.csv").read_bytes()
 
 
-def test_action_units_stay_only_within_their_own_scale(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
+def test_action_units_are_kept_only_within_their_format(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
     values = np.column_stack([np.linspace(0, 5, len(face)), np.arange(len(face)) % 2.0])
     units = Signals(face.time, values, ("AU12", "AU12_c"), ("0-5", "0/1"))
     source = io.write_as(tmp_path / "of.csv", [face], "openface", [units])
@@ -336,20 +341,20 @@ def test_action_units_stay_only_within_their_own_scale(duchenne: Command, face: 
     assert found.names == units.names and found.units == units.units
     np.testing.assert_allclose(found.values[face.seen], values[face.seen])
     for dialect in ("py-feat", "duchenne"):
-        said = duchenne("convert", source, tmp_path / f"{dialect}.csv", "--to", dialect)
-        assert said.code == 0 and said.err.startswith("action units are left out: ")
+        result = duchenne("convert", source, tmp_path / f"{dialect}.csv", "--to", dialect)
+        assert result.code == 0 and result.err.startswith("note: action units are left out: ")
         with pytest.raises(Exception, match="no action units"):
             io.action_units(tmp_path / f"{dialect}.csv")
     back = duchenne("convert", tmp_path / "py-feat.csv", tmp_path / "back.csv", "--to", "openface")
     assert back.code == 0 and "left out" not in back.err  # there are none to lose
 
 
-def test_one_clip_of_many_is_named(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
+def test_one_clip_of_many_is_selected(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
     other = simulate.track(simulate.SPONTANEOUS, 30.0, seed=4)
     source = io.save_tracks(tmp_path / "many.npz", [face, replace(other, source="laugh")])
     for dialect in ("duchenne", "openface", "py-feat"):
-        said = duchenne("convert", source, tmp_path / "x.csv", "--to", dialect)
-        assert said.code == 2 and "holds 2 clips" in said.sentence and f"{source}#0" in said.sentence
+        result = duchenne("convert", source, tmp_path / "x.csv", "--to", dialect)
+        assert result.code == 2 and "holds 2 clips" in result.sentence and f"{source}#0" in result.sentence
     for place in (tmp_path, source):
         assert f"{source}#0" in duchenne("convert", place, tmp_path / "x.csv").sentence
     for which in ("1", "laugh"):
@@ -358,9 +363,9 @@ def test_one_clip_of_many_is_named(duchenne: Command, face: FaceTrack, tmp_path:
     assert duchenne("convert", source, tmp_path / "copy.npz").code == 0  # tracks hold as many as one likes
     assert [t.source for t in io.load_tracks(tmp_path / "copy.npz")] == ["smile", "laugh"]
     assert "no row '7'" in duchenne("convert", f"{source}#7", tmp_path / "y.csv").sentence
-    assert "holds its own times" in duchenne("convert", f"{source}#1", tmp_path / "y.csv", "--rate", "30").sentence
+    assert "contains times" in duchenne("convert", f"{source}#1", tmp_path / "y.csv", "--rate", "30").sentence
     np.savez(tmp_path / "f.npz", features=np.zeros((2, 3)))
-    assert "no face tracks" in duchenne("convert", f"{tmp_path / 'f.npz'}#1", tmp_path / "y.csv").sentence
+    assert "not face tracks" in duchenne("convert", f"{tmp_path / 'f.npz'}#1", tmp_path / "y.csv").sentence
     assert not (tmp_path / "y.csv").exists()
 
 
@@ -375,28 +380,28 @@ def still(face: FaceTrack, path: Path) -> Path:
 def test_openface_without_times_needs_a_rate(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
     source = still(face, tmp_path / "of.csv")
     for words in ((), ("--rate", "0"), ("--rate", "-5"), ("--rate", "nan")):
-        said = duchenne("convert", source, tmp_path / "x.csv", *words)
-        assert said.code in (1, 2) and "--rate" in said.sentence and not (tmp_path / "x.csv").exists()
+        result = duchenne("convert", source, tmp_path / "x.csv", *words)
+        assert result.code in (1, 2) and "--rate" in result.sentence and not (tmp_path / "x.csv").exists()
     assert duchenne("convert", source, tmp_path / "x.csv", "--rate", "50").code == 0
     (found,) = io.load_tracks(tmp_path / "x.csv")
     np.testing.assert_allclose(found.time, np.arange(len(face)) / 50, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("source", "out", "words", "code", "told"),
+    ("source", "out", "words", "code", "expected"),
     [
         ("0.npz", "x.csv", ("--to", "mediapipe"), 2, "choose duchenne, openface or py-feat"),
         ("0.npz", "x.npz", ("--to", "openface"), 2, "end it in .csv"),
         ("0.npz", "x.xlsx", (), 2, "end it in .csv"),
         ("0.npz", "x", (), 2, "end it in .csv"),
-        ("0.npz", "x.csv", ("--rate", "25"), 2, "leave out the rate"),
+        ("0.npz", "x.csv", ("--rate", "25"), 2, "leave out --rate"),
         ("none.npz", "x.csv", (), 1, "There is no file"),
         ("none.npz#1", "x.csv", (), 1, "There is no file"),
         ("text.csv", "x.csv", (), 1, "not a table of face tracks"),
         ("0.npz", "text.csv/x.csv", (), 1, "cannot be written"),
     ],
 )
-def test_what_cannot_be_converted_is_told_in_a_sentence(
+def test_invalid_conversion_is_one_sentence(
     duchenne: Command,
     face: FaceTrack,
     tmp_path: Path,
@@ -404,12 +409,12 @@ def test_what_cannot_be_converted_is_told_in_a_sentence(
     out: str,
     words: tuple[str, ...],
     code: int,
-    told: str,
+    expected: str,
 ) -> None:
     io.save_tracks(tmp_path / "0.npz", [face])
     (tmp_path / "text.csv").write_text("a,b\n1,2\n")
-    said = duchenne("convert", tmp_path / source, tmp_path / out, *words)
-    assert said.code == code and told in said.sentence and said.out == ""
+    result = duchenne("convert", tmp_path / source, tmp_path / out, *words)
+    assert result.code == code and expected in result.sentence and result.out == ""
     assert names(tmp_path) == ["0.npz", "text.csv"]
 
 
@@ -417,14 +422,14 @@ def test_what_cannot_be_converted_is_told_in_a_sentence(
 
 
 def apply(duchenne: Command, source: Path, out: Path, *words: str) -> dict[str, str]:
-    said = duchenne("models", "apply", "default", source, "-o", out, *words)
-    assert said.code == 0, said.err
+    result = duchenne("models", "apply", "default", source, "-o", out, *words)
+    assert result.code == 0, result.err
     (row,) = rows(out)
     return row
 
 
 @pytest.mark.slow
-def test_a_model_says_the_same_of_a_face_in_every_dialect(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
+def test_model_gives_the_same_probability_in_every_format(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
     """The npz holds the points as they are, tables round them to 0.01 px."""
     plain = apply(duchenne, io.save_tracks(tmp_path / "0.npz", [face]), tmp_path / "p.csv")
     sources = [io.write_as(tmp_path / f"{who}.csv", [face], who) for who in ("duchenne", "openface", "py-feat")]
@@ -438,25 +443,23 @@ def test_a_model_says_the_same_of_a_face_in_every_dialect(duchenne: Command, fac
     assert slow["abstained"] == "1" and "5 per second" in slow["reason"]
 
 
-def test_a_model_asks_for_a_rate_where_a_table_has_no_times_and_only_there(
-    duchenne: Command, face: FaceTrack, tmp_path: Path
-) -> None:
-    said = duchenne("models", "apply", "default", still(face, tmp_path / "of.csv"), "-o", tmp_path / "p.csv")
-    assert said.code == 1 and "--rate" in said.sentence
+def test_apply_needs_a_rate_only_without_times(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
+    result = duchenne("models", "apply", "default", still(face, tmp_path / "of.csv"), "-o", tmp_path / "p.csv")
+    assert result.code == 1 and "--rate" in result.sentence
     table = io.to_pyfeat([face]).drop(columns="approx_time")
     table.to_csv(tmp_path / "pf.csv", index=False)
-    said = duchenne("models", "apply", "default", tmp_path / "pf.csv", "-o", tmp_path / "p.csv")
-    assert said.code == 2 and "--rate" in said.sentence
+    result = duchenne("models", "apply", "default", tmp_path / "pf.csv", "-o", tmp_path / "p.csv")
+    assert result.code == 2 and "--rate" in result.sentence
     columns = pipeline.load_model("default").descriptors.names
     (tmp_path / "d.csv").write_text(",".join(columns) + "\n" + ",".join(["0"] * len(columns)) + "\n")
     for own in (io.save_tracks(tmp_path / "0.npz", [face]), tmp_path / "d.csv"):
-        said = duchenne("models", "apply", "default", own, "-o", tmp_path / "p.csv", "--rate", "25")
-        assert said.code == 2 and "leave out the rate" in said.sentence
+        result = duchenne("models", "apply", "default", own, "-o", tmp_path / "p.csv", "--rate", "25")
+        assert result.code == 2 and "leave out --rate" in result.sentence
     assert not (tmp_path / "p.csv").exists()
 
 
 @shared
-def test_a_real_openface_table_is_judged_in_its_own_times_or_at_a_rate(duchenne: Command, tmp_path: Path) -> None:
+def test_real_openface_table_is_judged_with_times_or_rate(duchenne: Command, tmp_path: Path) -> None:
     source = DATA / "clips" / "openface_output.csv"
     times = pd.read_csv(source, skipinitialspace=True)["timestamp"]
     own = apply(duchenne, source, tmp_path / "p.csv")

@@ -55,15 +55,15 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("photo") / "a.png", PHOTO)
 
 
-def test_without_a_file_to_write_the_table_stands_alone_on_stdout(duchenne: Call, photo: Path) -> None:
-    said = duchenne("emotions", photo, "--device", "cpu")
-    (row,) = table(said.out)
-    assert said.code == 0 and list(row) == COLUMNS and row["emotion"] == "happiness"
+def test_table_is_alone_on_stdout_without_out(duchenne: Call, photo: Path) -> None:
+    result = duchenne("emotions", photo, "--device", "cpu")
+    (row,) = table(result.out)
+    assert result.code == 0 and list(row) == COLUMNS and row["emotion"] == "happiness"
     assert (row["file"], row["face"], row["problem"]) == (str(photo), "0", "")
-    assert said.err.splitlines() == [f"Model expression (emotions: {', '.join(fer2013.CLASSES)}) on cpu."]
+    assert result.err.splitlines() == [f"Model expression (emotions: {', '.join(fer2013.CLASSES)}) on cpu."]
 
 
-def test_a_folder_with_faults_is_a_whole_table_and_a_summary(duchenne: Call, tmp_path: Path) -> None:
+def test_folder_with_failures_gives_a_complete_table_and_a_summary(duchenne: Call, tmp_path: Path) -> None:
     """An animated GIF, 20,000 × 20,000 pixels, a file cut short and a camera held sideways, end to end."""
     folder = tmp_path / "in"
     save(folder / "happy" / "1.gif", PHOTO, save_all=True, append_images=[Image.fromarray(255 - PHOTO)])
@@ -72,71 +72,71 @@ def test_a_folder_with_faults_is_a_whole_table_and_a_summary(duchenne: Call, tmp
     save(folder / "happy" / "2.jpg", np.rot90(PHOTO, -1).copy(), exif=exif, quality=95)
     claims(folder / "huge.png", 20_000)
     (folder / "none.jpg").write_bytes((folder / "happy" / "2.jpg").read_bytes()[:2000])
-    said = duchenne("emotions", folder, "-o", tmp_path / "new" / "out.csv")
+    result = duchenne("emotions", folder, "-o", tmp_path / "new" / "out.csv")
     rows = table((tmp_path / "new" / "out.csv").read_text(encoding="utf-8"))
-    assert (said.code, said.out) == (0, "") and [r["file"] for r in rows] == [
+    assert (result.code, result.out) == (0, "") and [r["file"] for r in rows] == [
         "happy/1.gif", "happy/2.jpg", "huge.png", "none.jpg",
     ]  # fmt: skip
     assert [r["emotion"] for r in rows] == ["happiness", "happiness", "", ""]
     assert all(r[name] == "" for r in rows[2:] for name in ("face", *fer2013.CLASSES))
     assert "has 20000×20000 pixels" in rows[2]["problem"] and "cut short or damaged" in rows[3]["problem"]
-    lines = said.err.splitlines()
-    assert "1.gif holds several images" in lines[1] and lines[2].startswith("4 rows written to ")
+    lines = result.err.splitlines()
+    assert "1.gif holds several pictures" in lines[1] and lines[2].startswith("4 rows written to ")
     assert lines[3] == f"2 of 4 files have no answer, see the column problem; the first: {rows[2]['problem']}"
     assert len(lines) == 4 and [p.name for p in (tmp_path / "new").iterdir()] == ["out.csv"]
 
 
-def test_a_folder_in_which_everything_fails_is_a_failure(duchenne: Call, tmp_path: Path) -> None:
+def test_folder_of_failures_fails(duchenne: Call, tmp_path: Path) -> None:
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_bytes(b"no picture")
-    said = duchenne("emotions", tmp_path)
-    assert said.code == 1 and [r["emotion"] for r in table(said.out)] == ["", ""]
-    assert "2 of 2 files have no answer" in said.err and "Traceback" not in said.err
+    result = duchenne("emotions", tmp_path)
+    assert result.code == 1 and [r["emotion"] for r in table(result.out)] == ["", ""]
+    assert "2 of 2 files failed" in result.err and "Traceback" not in result.err
 
 
-def test_a_file_that_was_named_and_fails_is_a_failure_beside_others(duchenne: Call, photo: Path) -> None:
-    said = duchenne("emotions", photo, photo.with_name("none.png"))
-    assert said.code == 1 and [r["emotion"] for r in table(said.out)] == ["happiness", ""]
-    assert "There is no file" in said.err
+def test_named_file_that_fails_is_a_failure(duchenne: Call, photo: Path) -> None:
+    result = duchenne("emotions", photo, photo.with_name("none.png"))
+    assert result.code == 1 and [r["emotion"] for r in table(result.out)] == ["happiness", ""]
+    assert "There is no file" in result.err
 
 
-def test_a_single_file_that_fails_is_one_sentence(duchenne: Call, tmp_path: Path, empty_room: Path) -> None:
+def test_single_failure_is_one_sentence(duchenne: Call, tmp_path: Path, empty_room: Path) -> None:
     wall = save(tmp_path / "wall.png", np.tile(np.linspace(40, 160, 320).astype(np.uint8), (240, 1)))
     assert "pass --aligned" in duchenne("emotions", wall).sentence
     assert duchenne("emotions", wall, "--aligned").code == 0
-    said = duchenne("emotions", empty_room, "-o", tmp_path / "out.csv")
-    assert said.code == 1 and "shows no face" in said.sentence and not (tmp_path / "out.csv").exists()
+    result = duchenne("emotions", empty_room, "-o", tmp_path / "out.csv")
+    assert result.code == 1 and "shows no face" in result.sentence and not (tmp_path / "out.csv").exists()
     assert "There is no file" in duchenne("emotions", tmp_path / "none.mp4").sentence
 
 
-def test_a_video_is_a_row_for_every_moment(duchenne: Call, smile: Path, tmp_path: Path) -> None:
-    said = duchenne("emotions", smile, "--every", "0.4", "--all-faces", "--no-flips", "-o", tmp_path / "out.csv")
+def test_video_has_a_row_per_time(duchenne: Call, smile: Path, tmp_path: Path) -> None:
+    result = duchenne("emotions", smile, "--every", "0.4", "--all-faces", "--no-flips", "-o", tmp_path / "out.csv")
     rows = table((tmp_path / "out.csv").read_text(encoding="utf-8"))
-    assert said.code == 0 and list(rows[0]) == [COLUMNS[0], "time", *COLUMNS[1:]]
+    assert result.code == 0 and list(rows[0]) == [COLUMNS[0], "time", *COLUMNS[1:]]
     assert [float(r["time"]) for r in rows] == pytest.approx([0, 0.4, 0.8, 1.2, 1.6, 2.0], abs=1e-3)
     assert {r["face"] for r in rows} == {"0"} and all(r["emotion"] in fer2013.CLASSES for r in rows)
     twice = duchenne("emotions", smile, "--every", "0.4")  # flips are on unless forbidden
     assert [r["happiness"] for r in table(twice.out)] != [r["happiness"] for r in rows]
 
 
-def test_wrong_use_is_told_before_any_work(duchenne: Call, photo: Path, tmp_path: Path) -> None:
+def test_wrong_usage_is_reported_before_any_work(duchenne: Call, photo: Path, tmp_path: Path) -> None:
     before = photo.read_bytes()
-    assert "would be written over" in duchenne("emotions", photo, "-o", photo).sentence
+    assert "would be overwritten" in duchenne("emotions", photo, "-o", photo).sentence
     assert photo.read_bytes() == before
-    assert "which is a folder" in duchenne("emotions", photo, "-o", tmp_path).sentence
+    assert "is a folder" in duchenne("emotions", photo, "-o", tmp_path).sentence
     (tmp_path / "file").write_text("")
     assert "is a file" in duchenne("emotions", photo, "-o", tmp_path / "file" / "out.csv").sentence
-    said = duchenne("emotions", photo, "--model", "smile")
-    assert said.code == 1 and "smile is a duchenne-descriptors model, expected duchenne-expression" in said.sentence
+    result = duchenne("emotions", photo, "--model", "smile")
+    assert result.code == 1 and "smile is a duchenne-descriptors model, expected duchenne-expression" in result.sentence
     for words in (["--every", "-1"], ["--device", "abacus"]):
-        said = duchenne("emotions", photo, *words)
-        assert said.code == 2 and said.sentence
+        result = duchenne("emotions", photo, *words)
+        assert result.code == 2 and result.sentence
 
 
 # ---- the page
 
 
-def test_the_commands_of_the_page_exist(duchenne: Call) -> None:
+def test_commands_of_the_page_exist(duchenne: Call) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     helped = duchenne("emotions", "--help").out
@@ -147,14 +147,14 @@ def test_the_commands_of_the_page_exist(duchenne: Call) -> None:
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", helped), option
 
 
-def test_the_python_of_the_page_runs(smile: Path, tmp_path: Path) -> None:
+def test_python_of_the_page_runs(smile: Path, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(smile.read_bytes())
     code = "".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "happiness" in done.stdout, done.stderr
 
 
-def test_the_page_names_classes_columns_and_what_it_is_not_for() -> None:
+def test_page_names_classes_columns_and_limits() -> None:
     flat = " ".join(PAGE.split())
     for word in (*COLUMNS, "time", "lie detection", "hiring", "schooling", "policing"):
         assert word in flat, word

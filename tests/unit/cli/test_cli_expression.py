@@ -50,7 +50,7 @@ def trained(place):
     return place / "model", done
 
 
-def test_training_tells_how_it_goes_and_what_came_out(trained):
+def test_training_reports_progress_and_result(trained):
     out, done = trained
     assert done.stdout.startswith(f"{out}: emotions from 21 images on cpu; accuracy ") and done.stdout.count("\n") == 1
     lines = done.stderr.splitlines()
@@ -61,7 +61,7 @@ def test_training_tells_how_it_goes_and_what_came_out(trained):
     assert checkpoints.load(out)[0].classes == ("anger", "happiness", "sadness")
 
 
-def test_killed_the_same_command_ends_with_the_same_weights(trained, place, tmp_path):
+def test_killed_training_resumes_to_the_same_weights(trained, place, tmp_path):
     out, words = tmp_path / "model", ("--recipe", str(place / "tiny.toml"), "--device", "cpu", "--data")
     command = [sys.executable, "-m", "duchenne", "train", "expression", *words, str(place / "data"), "-o", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as started:
@@ -76,12 +76,14 @@ def test_killed_the_same_command_ends_with_the_same_weights(trained, place, tmp_
     assert not (tmp_path / ".model.work").exists()
 
 
-def test_options_take_the_place_of_the_recipes(duchenne, place, tmp_path):
-    said = duchenne(
+def test_options_override_the_recipe(duchenne, place, tmp_path):
+    result = duchenne(
         *("train", "expression", "--data", place / "data", "-o", tmp_path / "model", "--recipe", place / "tiny.toml"),
         *("--epochs", 2, "--images-per-epoch", 8, "--seed", 5, "--device", "cpu", "--person", "(p[0-9])_"),
     )
-    assert said.code == 0 and "epoch 2 of 2" in said.err and "of 3 people" in said.err and "by person" in said.err
+    assert (
+        result.code == 0 and "epoch 2 of 2" in result.err and "of 3 people" in result.err and "by person" in result.err
+    )
     about = json.loads((tmp_path / "model" / "model.json").read_text())["recipe"]
     assert (about["epochs"], about["images_per_epoch"], about["seed"], about["learning_rate"]) == (2, 8, 5, 3e-3)
 
@@ -89,19 +91,22 @@ def test_options_take_the_place_of_the_recipes(duchenne, place, tmp_path):
 def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path):
     common = ("--model", trained[0], "--recipe", place / "tiny.toml", "--device", "cpu", "--epochs", 1)
     words = ("finetune", "--data", place / "units.csv", "-o", tmp_path / "units", "--head", "units", "--folds", 2)
-    said = duchenne(*words, *common, "--freeze-backbone")
+    result = duchenne(*words, *common, "--freeze-backbone")
     assert (
-        said.code == 0 and "units from" in said.out and "mean F1 " in said.out and "person-disjoint 2-fold" in said.out
+        result.code == 0
+        and "units from" in result.out
+        and "mean F1 " in result.out
+        and "person-disjoint 2-fold" in result.out
     )
-    assert "fold 2 of 2: epoch 1 of 1" in said.err
+    assert "fold 2 of 2: epoch 1 of 1" in result.err
     model, _ = checkpoints.load(tmp_path / "units")
     assert (model.recipe.head, model.recipe.freeze_backbone, model.classes) == ("units", True, ("AU1", "AU12"))
     words = ("finetune", "--data", place / "levels.csv", "-o", tmp_path / "levels", "--head", "intensity")
-    said = duchenne(*words, *common, "--folds", 0, "--units", "AU12")
-    assert said.code == 0 and "mean ICC(3,1) " in said.out and "fold 1" not in said.err
+    result = duchenne(*words, *common, "--folds", 0, "--units", "AU12")
+    assert result.code == 0 and "mean ICC(3,1) " in result.out and "fold 1" not in result.err
     assert checkpoints.load(tmp_path / "levels")[0].classes == ("AU12",)
-    said = duchenne("finetune", "--data", place / "data", "-o", tmp_path / "emotions", *common)
-    assert said.code == 0 and "accuracy " in said.out
+    result = duchenne("finetune", "--data", place / "data", "-o", tmp_path / "emotions", *common)
+    assert result.code == 0 and "accuracy " in result.out
     listed = json.loads((tmp_path / "levels" / "card.json").read_text())
     assert {"icc", "mae", "mae_median", "base_rate"} <= set(listed["per_unit"]["AU12"]) and "accuracy" not in listed
 
@@ -126,15 +131,15 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
         (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is not a known copy of CK+ or DISFA"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_learnt(duchenne, place, monkeypatch, words, code, fault):
+def test_errors_are_reported_before_training(duchenne, place, monkeypatch, words, code, fault):
     monkeypatch.chdir(place)
-    said = duchenne(*words)
-    assert said.code == code and fault in said.err.splitlines()[-1]
-    assert "epoch 1 of" not in said.err
+    result = duchenne(*words)
+    assert result.code == code and fault in result.err.splitlines()[-1]
+    assert "epoch 1 of" not in result.err
     assert not (place / "x").exists()
 
 
-def test_the_page_names_commands_that_exist():
+def test_page_names_commands_that_exist():
     page = (ROOT / "docs" / "expression-training.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     commands = [shlex.split(line.split("#")[0]) for line in lines if line.startswith("duchenne ")]
@@ -149,7 +154,7 @@ def test_the_page_names_commands_that_exist():
             assert option in shown, option
 
 
-def test_the_table_across_sets(tmp_path):
+def test_table_across_data_sets(tmp_path):
     """Two disjoint sets of class folders and one in the form of FER2013: rows learnt from, columns judged on."""
     spec = importlib.util.spec_from_file_location("expression_cross", ROOT / "experiments" / "expression_cross.py")
     assert spec is not None and spec.loader is not None

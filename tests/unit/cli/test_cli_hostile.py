@@ -107,12 +107,12 @@ def id_of(make):
 
 
 @pytest.mark.parametrize(("make", "words"), REFUSED.items(), ids=lambda v: v if isinstance(v, str) else id_of(v))
-def test_a_bad_file_is_refused_in_one_sentence_and_leaves_nothing(make, words, duchenne, pictures, tmp_path):
+def test_bad_file_is_rejected_in_one_sentence_and_writes_nothing(make, words, duchenne, pictures, tmp_path):
     path = make(tmp_path, pictures)
     before = sorted(tmp_path.iterdir())
-    said = duchenne("analyze", path, "-o", tmp_path / "out", "--json")
-    assert said.code == 1 and said.out == ""
-    assert words in said.sentence and path.name[:40] in said.sentence
+    result = duchenne("analyze", path, "-o", tmp_path / "out", "--json")
+    assert result.code == 1 and result.out == ""
+    assert words in result.sentence and path.name[:40] in result.sentence
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -121,10 +121,10 @@ def test_a_bad_file_is_refused_in_one_sentence_and_leaves_nothing(make, words, d
     [(changes_size, "bring all images to one size", 1), (no_images, "without images", 1)],
     ids=["sizes", "bare"],
 )
-def test_a_bad_folder_is_refused(make, words, code, duchenne, pictures, tmp_path):
+def test_bad_folder_is_rejected(make, words, code, duchenne, pictures, tmp_path):
     folder = make(tmp_path, pictures)
-    said = duchenne("analyze", folder, "--rate", "25", "-o", tmp_path / "out")
-    assert said.code == code and words in said.sentence
+    result = duchenne("analyze", folder, "--rate", "25", "-o", tmp_path / "out")
+    assert result.code == code and words in result.sentence
     assert not (tmp_path / "out").exists()
 
 
@@ -141,23 +141,23 @@ def test_a_bad_folder_is_refused(make, words, code, duchenne, pictures, tmp_path
         (["--start", "60"], "has no frame between", 1),
     ],
 )
-def test_an_option_that_makes_no_sense_is_refused(options, words, code, duchenne, smile, tmp_path):
-    said = duchenne("analyze", smile, "-o", tmp_path / "out", *options)
-    assert said.code == code and said.out == "" and words in said.sentence
+def test_invalid_option_is_rejected(options, words, code, duchenne, smile, tmp_path):
+    result = duchenne("analyze", smile, "-o", tmp_path / "out", *options)
+    assert result.code == code and result.out == "" and words in result.sentence
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_images_needs_a_rate(duchenne, pictures, tmp_path):
+def test_folder_of_images_needs_a_rate(duchenne, pictures, tmp_path):
     make_image(tmp_path / "0.png", pictures[0])
-    said = duchenne("analyze", tmp_path)
-    assert said.code == 2 and "pass --rate" in said.sentence
+    result = duchenne("analyze", tmp_path)
+    assert result.code == 2 and "pass --rate" in result.sentence
     assert duchenne("analyze", tmp_path, "--rate", "0").code == 2
 
 
 @pytest.mark.parametrize("words", [("--allow-truncated",), ("--allow-truncated", "--json")])
-def test_a_cut_file_is_judged_on_request(words, duchenne, pictures, tmp_path):
-    said = duchenne("analyze", without_end(tmp_path, pictures), "-o", tmp_path / "out", *words)
-    assert said.code == 0 and said.err == ""
+def test_truncated_file_is_judged_on_request(words, duchenne, pictures, tmp_path):
+    result = duchenne("analyze", without_end(tmp_path, pictures), "-o", tmp_path / "out", *words)
+    assert result.code == 0 and result.err == ""
     assert json.loads((tmp_path / "out" / "verdict.json").read_text())["frames"] < 30
     assert (tmp_path / "out" / "report.html").exists()
 
@@ -201,11 +201,11 @@ UNJUDGED = {
 
 
 @pytest.mark.parametrize("name", UNJUDGED)
-def test_too_poor_a_clip_is_told_so_and_not_judged(name, duchenne, pictures, tmp_path):
+def test_poor_clip_abstains_with_reason(name, duchenne, pictures, tmp_path):
     make, words = UNJUDGED[name]
-    said = duchenne("analyze", make(tmp_path, pictures), "--json", "-o", tmp_path / "out")
-    assert (said.code, said.err) == (0, "")
-    found = json.loads(said.out)
+    result = duchenne("analyze", make(tmp_path, pictures), "--json", "-o", tmp_path / "out")
+    assert (result.code, result.err) == (0, "")
+    found = json.loads(result.out)
     assert (found["abstained"], found["p_genuine"], found["label"]) == (True, None, None)
     assert found["reason"].startswith(words) and found["reason"].endswith(".")
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
@@ -213,23 +213,23 @@ def test_too_poor_a_clip_is_told_so_and_not_judged(name, duchenne, pictures, tmp
     assert len((tmp_path / "out" / "frames.csv").read_text().splitlines()) == found["frames"] + 1
 
 
-def test_a_face_too_small_is_told_so(duchenne, pictures, tmp_path):
-    said = duchenne("analyze", tiny_face(tmp_path, pictures), "--json")
-    if said.code == 0:  # found at all
-        assert "too small" in json.loads(said.out)["reason"]
+def test_small_face_is_reported(duchenne, pictures, tmp_path):
+    result = duchenne("analyze", tiny_face(tmp_path, pictures), "--json")
+    if result.code == 0:  # found at all
+        assert "too small" in json.loads(result.out)["reason"]
     else:
-        assert "shows no face" in said.sentence
+        assert "shows no face" in result.sentence
 
 
 # --- where nothing can be written ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/duchenne", "n" * 300])
-def test_an_impossible_folder_is_refused_before_any_work(place, duchenne, smile, tmp_path, monkeypatch):
+def test_unwritable_folder_is_rejected_before_any_work(place, duchenne, smile, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr(pipeline, "examine", lambda *_, **__: pytest.fail("worked for nothing"))
-    said = duchenne("analyze", smile, "-o", tmp_path / place)
-    assert said.code == 1 and "cannot be written to" in said.sentence and "choose" in said.sentence
+    result = duchenne("analyze", smile, "-o", tmp_path / place)
+    assert result.code == 1 and "cannot be written to" in result.sentence and "choose" in result.sentence
     assert (tmp_path / "file").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
@@ -245,7 +245,7 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
 
-def test_a_full_disk_leaves_nothing_half_written(smile, tmp_path):
+def test_full_disk_leaves_no_partial_file(smile, tmp_path):
     done = in_a_process(["analyze", smile, "-o", tmp_path / "out"], preexec_fn=full_disk)
     assert done.returncode == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -253,7 +253,7 @@ def test_a_full_disk_leaves_nothing_half_written(smile, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_keeps_the_results_that_were_there(duchenne, smile, tmp_path):
+def test_full_disk_keeps_earlier_results(duchenne, smile, tmp_path):
     assert duchenne("analyze", smile, "-o", tmp_path / "out").code == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     assert in_a_process(["analyze", smile, "-o", tmp_path / "out"], preexec_fn=full_disk).returncode == 1
@@ -261,7 +261,7 @@ def test_a_full_disk_keeps_the_results_that_were_there(duchenne, smile, tmp_path
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_stdout_that_takes_nothing_is_told_in_one_sentence(smile):
+def test_unwritable_stdout_is_reported_in_one_sentence(smile):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "duchenne", "analyze", str(smile), "--json"],
@@ -275,13 +275,13 @@ def test_stdout_that_takes_nothing_is_told_in_one_sentence(smile):
     assert "space" in line
 
 
-def test_a_reader_that_goes_away_is_no_drama(smile):
+def test_closed_stdout_is_silent(smile):
     command = f"'{sys.executable}' -m duchenne analyze '{smile}' --json | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
 
 
-def test_a_real_process_says_one_sentence_and_leaves_with_1(tmp_path):
+def test_process_prints_one_sentence_and_exits_with_1(tmp_path):
     done = in_a_process(["analyze", tmp_path / "none.mp4", "-o", tmp_path / "out"])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"duchenne: There is no file {tmp_path / 'none.mp4'}; check the path.\n"
@@ -289,15 +289,15 @@ def test_a_real_process_says_one_sentence_and_leaves_with_1(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["sp ace.mp4", "ünï-表.mp4", "a:b%03d.mp4", "-dash.mp4", "[bold]x.mp4"])
-def test_odd_names_are_taken_as_they_are(name, duchenne, pictures, tmp_path, monkeypatch):
+def test_unusual_names_are_accepted(name, duchenne, pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_video(tmp_path / "in.mp4", pictures[:5], rate=RATE).rename(tmp_path / name)
-    said = duchenne("analyze", "-o", f"out {name}", "--", name)
-    assert said.code == 0 and name in said.out
+    result = duchenne("analyze", "-o", f"out {name}", "--", name)
+    assert result.code == 0 and name in result.out
     assert json.loads((tmp_path / f"out {name}" / "verdict.json").read_text())["source"] == name
 
 
-def test_a_name_that_is_no_text_is_taken_too(pictures, tmp_path):
+def test_undecodable_name_is_accepted(pictures, tmp_path):
     clip, out = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.mp4", b"o\xff"))
     make_video(tmp_path / "in.mp4", pictures[:5], rate=RATE).rename(clip)
     command = [sys.executable, "-m", "duchenne", "analyze", clip, "-o", out]
@@ -347,8 +347,8 @@ def flip(path):
         "version",
     ],
 )
-def test_a_damaged_model_is_refused(damage, words, duchenne, smile, own_model, tmp_path):
+def test_damaged_model_is_rejected(damage, words, duchenne, smile, own_model, tmp_path):
     damage(own_model)
-    said = duchenne("analyze", smile, "--model", own_model, "-o", tmp_path / "out")
-    assert said.code == 1 and words in said.sentence
+    result = duchenne("analyze", smile, "--model", own_model, "-o", tmp_path / "out")
+    assert result.code == 1 and words in result.sentence
     assert not (tmp_path / "out").exists()

@@ -56,7 +56,7 @@ def run(*command):
 
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
-    """A model trained through the command line, and what the command said."""
+    """A model trained through the command line, and what the command result."""
     out = tmp_path_factory.mktemp("trained") / "model"
     done = subprocess.run(run(*words(corpus, out)), capture_output=True, text=True, check=True)
     return out, done
@@ -64,11 +64,11 @@ def trained(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def solved(corpus, tmp_path_factory):
-    """A model of our reading, three networks for all emotions, and what its training said."""
-    out, said = tmp_path_factory.mktemp("solved") / "mine", []
+    """A model of our reading, three networks for all emotions, and what its training result."""
+    out, result = tmp_path_factory.mktemp("solved") / "mine", []
     recipe = PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, n_networks=3, num_layers=1)
-    training.train_pb(corpus / "manifest.csv", out, recipe, log=said.append)
-    return out, said
+    training.train_pb(corpus / "manifest.csv", out, recipe, log=result.append)
+    return out, result
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def per_emotion(corpus, tmp_path_factory):
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def test_training_tells_every_epoch_and_leaves_a_model_and_its_curve(trained):
+def test_training_reports_every_epoch_and_writes_model_and_curve(trained):
     folder, done = trained
     lines = done.stderr.splitlines()
     assert lines[0] == "24 of 24 clips read, of 6 people"
@@ -100,16 +100,16 @@ def test_training_tells_every_epoch_and_leaves_a_model_and_its_curve(trained):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(corpus, trained, tmp_path):
+def test_killed_training_resumes_to_the_same_model(corpus, trained, tmp_path):
     out = tmp_path / "model"
     command = run(*words(corpus, out))
     for moment in ("24 of 24", "epoch 4 of"):
         started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         assert started.stderr is not None
-        said = ""
-        while moment not in said:
-            said = started.stderr.readline()
-            assert said, f"ended before '{moment}'"
+        result = ""
+        while moment not in result:
+            result = started.stderr.readline()
+            assert result, f"ended before '{moment}'"
         started.kill()
         started.stderr.close()
         assert started.wait() == -signal.SIGKILL
@@ -121,21 +121,21 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(corpus, 
     assert [file.name for file in tmp_path.iterdir() if file.name != "model"] == []
 
 
-def test_of_several_networks_each_tells_its_epochs(solved):
-    folder, said = solved
-    assert [line.split(": loss")[0] for line in said if "epoch" in line] == [
+def test_each_of_several_networks_reports_its_epochs(solved):
+    folder, result = solved
+    assert [line.split(": loss")[0] for line in result if "epoch" in line] == [
         f"{network}: epoch {epoch} of 6" for network in (1, 2, 3) for epoch in range(1, 7)
     ]
     curves = json.loads((folder / "curve.json").read_text())
     assert list(curves) == ["1", "2", "3"]
-    for rows in curves.values():  # people left out are told of, and nothing is chosen by them
+    for rows in curves.values():  # people left out are expected of, and nothing is chosen by them
         assert all(0 <= row["score"] <= 1 and row["best"] for row in rows)
     card = json.loads((folder / "card.json").read_text())
     assert "by the network that left them out" in card["protocol"] and card["reading"] == "solved"
     assert {file.name for file in folder.glob("curve.*")} == {"curve.json", "curve.png", "curve.svg"}
 
 
-def test_several_networks_go_on_where_they_were_broken_off(corpus, solved, tmp_path):
+def test_several_networks_resume(corpus, solved, tmp_path):
     out, recipe = (
         tmp_path / "mine",
         PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, n_networks=3, num_layers=1),
@@ -147,14 +147,14 @@ def test_several_networks_go_on_where_they_were_broken_off(corpus, solved, tmp_p
 
     with pytest.raises(KeyboardInterrupt):
         training.train_pb(corpus / "manifest.csv", out, recipe, log=stop)
-    said = []
-    training.train_pb(corpus / "manifest.csv", out, recipe, log=said.append)
-    lines = [line.split(": loss")[0] for line in said if "epoch" in line]
+    result = []
+    training.train_pb(corpus / "manifest.csv", out, recipe, log=result.append)
+    lines = [line.split(": loss")[0] for line in result if "epoch" in line]
     assert lines[0] == "2: epoch 4 of 6" and len(lines) == 3 + 6
     assert checkpoints.digest(out) == checkpoints.digest(solved[0])
 
 
-def test_a_beginning_of_other_settings_is_not_gone_on_with(duchenne, corpus, trained, tmp_path):
+def test_other_settings_do_not_resume(duchenne, corpus, trained, tmp_path):
     out = tmp_path / "model"
     recipe = PBRecipe.read(corpus / "tiny.toml")
 
@@ -164,32 +164,36 @@ def test_a_beginning_of_other_settings_is_not_gone_on_with(duchenne, corpus, tra
 
     with pytest.raises(KeyboardInterrupt):
         training.train_pb(corpus / "manifest.csv", out, recipe, log=stop)
-    said = duchenne(*words(corpus, out, "--seed", 5))
-    assert said.code == 2 and "--fresh" in said.err.splitlines()[-1] and not out.exists()
+    result = duchenne(*words(corpus, out, "--seed", 5))
+    assert result.code == 2 and "--fresh" in result.err.splitlines()[-1] and not out.exists()
     anew = duchenne(*words(corpus, out, "--fresh"))
     assert anew.code == 0 and "epoch 1 of" in anew.err and "going on" not in anew.err
     assert checkpoints.digest(out) == checkpoints.digest(trained[0])
 
 
-def test_an_older_models_files_do_not_stay(duchenne, corpus, trained, tmp_path):
+def test_files_of_an_older_model_are_removed(duchenne, corpus, trained, tmp_path):
     out = tmp_path / "model"
     shutil.copytree(checkpoints.locate("smile"), out)
     assert duchenne(*words(corpus, out)).code == 0
     assert checkpoints.digest(out) == checkpoints.digest(trained[0])
 
 
-def test_options_replace_what_the_recipe_says(duchenne, corpus, tmp_path):
+def test_options_override_the_recipe(duchenne, corpus, tmp_path):
     out = tmp_path / "m"
     more = ("--reading", "solved", "--per-emotion", "--epochs", 1, "--hidden-size", 6, "--seed", 3)
-    said = duchenne(*words(corpus, out, *more))
-    assert said.code == 0 and "by the network that left them out" in said.out and "sadness-5: epoch 1 of 1" in said.err
+    result = duchenne(*words(corpus, out, *more))
+    assert (
+        result.code == 0
+        and "by the network that left them out" in result.out
+        and "sadness-5: epoch 1 of 1" in result.err
+    )
     model, _ = checkpoints.load(out)
     r = model.recipe
     assert (r.reading, r.per_emotion, r.epochs, r.hidden_size, r.seed) == ("solved", True, 1, 6, 3)
     assert list(model.networks) == ["happiness", "sadness"]
 
 
-def test_divergence_says_what_is_kept_and_it_can_be_finished(corpus, tmp_path, monkeypatch):
+def test_divergence_reports_the_last_epoch_and_can_be_finished(corpus, tmp_path, monkeypatch):
     def wild_rate(optimiser, rate):
         optimiser.param_groups[0]["lr"] = 1e38
 
@@ -208,7 +212,7 @@ def test_divergence_says_what_is_kept_and_it_can_be_finished(corpus, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("text", "more", "wanted"),
+    ("text", "more", "requested"),
     [
         ("path,subject,emotion,label\ntracks.npz#0,p,,genuine\n", (), "at least 4 people, found 1"),
         ("path,subject,emotion,label\nnone.npz#0,p,,genuine\n", (), "nothing to train on"),
@@ -228,17 +232,17 @@ def test_divergence_says_what_is_kept_and_it_can_be_finished(corpus, tmp_path, m
         ),
     ],
 )
-def test_too_poor_a_manifest_is_refused(duchenne, corpus, tmp_path, text, more, wanted):
+def test_too_small_manifest_is_rejected(duchenne, corpus, tmp_path, text, more, requested):
     poor = corpus / "poor.csv"
     poor.write_text(text)
     recipe = ("--recipe", corpus / "tiny.toml")
-    said = duchenne("train", "lstm-pb", "--manifest", poor, "-o", tmp_path / "m", *recipe, *more)
-    assert said.code == 1 and wanted in said.err.splitlines()[-1] and "Traceback" not in said.err
+    result = duchenne("train", "lstm-pb", "--manifest", poor, "-o", tmp_path / "m", *recipe, *more)
+    assert result.code == 1 and requested in result.err.splitlines()[-1] and "Traceback" not in result.err
     assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(
-    ("more", "wanted"),
+    ("more", "requested"),
     [
         (("--reading", "mine"), "reading must be one of paper"),
         (("--hidden-size", 0), "hidden_size must lie"),
@@ -247,18 +251,18 @@ def test_too_poor_a_manifest_is_refused(duchenne, corpus, tmp_path, text, more, 
         (("--recipe", "nowhere"), "There is no recipe 'nowhere'"),
     ],
 )
-def test_wrong_options_are_refused_in_one_sentence(duchenne, corpus, tmp_path, more, wanted):
-    said = duchenne(*words(corpus, tmp_path / "m", *more))
-    assert wanted in said.sentence and not list(tmp_path.iterdir())
+def test_wrong_options_are_rejected_in_one_sentence(duchenne, corpus, tmp_path, more, requested):
+    result = duchenne(*words(corpus, tmp_path / "m", *more))
+    assert requested in result.sentence and not list(tmp_path.iterdir())
 
 
 # --- use ----------------------------------------------------------------------------------------------------
 
 
-def test_an_lstm_pb_judges_a_clip_and_says_whose_the_rest_is(duchenne, trained, smile, tmp_path):
-    said = duchenne("analyze", smile, "--model", trained[0], "--json", "-o", tmp_path / "out")
-    found = json.loads(said.out)
-    assert said.code == 0 and found["model"]["id"] == "model"
+def test_lstm_pb_judges_a_clip_and_names_other_models(duchenne, trained, smile, tmp_path):
+    result = duchenne("analyze", smile, "--model", trained[0], "--json", "-o", tmp_path / "out")
+    found = json.loads(result.out)
+    assert result.code == 0 and found["model"]["id"] == "model"
     assert found["model"]["sha256"] == checkpoints.digest(trained[0])
     steps = " ".join(found["history"])
     assert "reading rnnpb" in steps and "default descriptor model" in steps
@@ -270,7 +274,7 @@ def test_an_lstm_pb_judges_a_clip_and_says_whose_the_rest_is(duchenne, trained, 
     assert "Parametric bias" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_of_several_networks_the_regions_of_the_face_make_the_answer(duchenne, solved, smile, tmp_path):
+def test_regions_of_several_networks_sum_to_the_answer(duchenne, solved, smile, tmp_path):
     loaded = pipeline.load_model(solved[0])
     a = pipeline.judge(simulate.track(simulate.SPONTANEOUS, 30.0, seed=50), loaded)
     regions = {"Brows", "Nose", "Eyes", "Mouth", "Cheeks", "Head"}
@@ -281,14 +285,14 @@ def test_of_several_networks_the_regions_of_the_face_make_the_answer(duchenne, s
     bias = np.mean([float(member.judge.bias.detach()) for member in loaded.model.networks[""].members])
     z = sum(pulls) + loaded.model.slope * bias + loaded.model.intercept
     assert a.p_raw == pytest.approx(1 / (1 + np.exp(-z)), abs=1e-5)
-    said = duchenne("analyze", smile, "--model", solved[0], "--json", "-o", tmp_path / "out")
-    found = json.loads(said.out)
-    assert said.code == 0 and "reading solved" in " ".join(found["history"]) and len(found["evidence"]) == 6
+    result = duchenne("analyze", smile, "--model", solved[0], "--json", "-o", tmp_path / "out")
+    found = json.loads(result.out)
+    assert result.code == 0 and "reading solved" in " ".join(found["history"]) and len(found["evidence"]) == 6
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert all(feature in page for feature in features)
 
 
-def test_contributions_make_the_answer(trained, solved, per_emotion):
+def test_contributions_sum_to_the_answer(trained, solved, per_emotion):
     faces = [simulate.track(simulate.KINDS[k], 25.0, seed=60 + i) for i, k in enumerate(["posed", "genuine"] * 2)]
     for folder, name in ((trained[0], ""), (solved[0], ""), (per_emotion, "sadness")):
         model = pipeline.load_model(folder).model
@@ -298,7 +302,7 @@ def test_contributions_make_the_answer(trained, solved, per_emotion):
         np.testing.assert_allclose(rest, rest[0], atol=1e-4)
 
 
-def test_a_model_per_emotion_reads_the_network_that_it_is_told(duchenne, per_emotion, smile):
+def test_model_per_emotion_uses_the_given_emotion(duchenne, per_emotion, smile):
     faces = [json.loads(duchenne("analyze", smile, "--model", per_emotion, "--json", "--emotion", e).out)
              for e in ("happiness", "sadness", "anger")]  # fmt: skip
     values = [[item["value"] for item in face["evidence"]] for face in faces]
@@ -306,22 +310,22 @@ def test_a_model_per_emotion_reads_the_network_that_it_is_told(duchenne, per_emo
     assert faces[2]["abstained"] and "covers happiness, sadness; the clip shows anger" in faces[2]["reason"]
 
 
-def test_it_is_applied_to_tracks_row_for_row(duchenne, trained, tmp_path):
+def test_model_is_applied_to_tracks_row_by_row(duchenne, trained, tmp_path):
     faces = [simulate.track(simulate.KINDS[k], 25.0, seed=100 + i) for i, k in enumerate(["posed", "genuine"] * 2)]
     faces.append(blind(faces[0], 0, None))
     io.save_tracks(tmp_path / "new.npz", faces)
-    said = duchenne("models", "apply", trained[0], tmp_path / "new.npz", "-o", tmp_path / "p.csv")
-    assert said.code == 0 and "5 rows" in said.err
+    result = duchenne("models", "apply", trained[0], tmp_path / "new.npz", "-o", tmp_path / "p.csv")
+    assert result.code == 0 and "5 rows" in result.err
     with (tmp_path / "p.csv").open(newline="") as handle:
         table = list(csv.DictReader(handle))
     assert all(0 <= float(row["p_genuine"]) <= 1 for row in table[:4])
     assert (table[4]["p_genuine"], table[4]["label"], table[4]["abstained"]) == ("", "", "1") and table[4]["reason"]
 
 
-def test_a_table_of_descriptors_is_not_for_it(duchenne, trained, tmp_path):
+def test_table_of_descriptors_is_rejected(duchenne, trained, tmp_path):
     (tmp_path / "d.csv").write_text("a,b\n1,2\n")
-    said = duchenne("models", "apply", trained[0], tmp_path / "d.csv", "-o", tmp_path / "p.csv")
-    assert said.sentence and not (tmp_path / "p.csv").exists()
+    result = duchenne("models", "apply", trained[0], tmp_path / "d.csv", "-o", tmp_path / "p.csv")
+    assert result.sentence and not (tmp_path / "p.csv").exists()
 
 
 def blind(face, start, stop):
@@ -344,7 +348,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("what", UNUSABLE)
-def test_an_unusable_clip_gets_no_judgement_and_one_sentence(trained, solved, per_emotion, what):
+def test_unusable_clip_abstains_with_one_sentence(trained, solved, per_emotion, what):
     for folder in (trained[0], solved[0], per_emotion):
         verdict = pipeline.judge(UNUSABLE[what], pipeline.load_model(folder)).verdict
         assert verdict.abstained and verdict.p_genuine is None and verdict.label is None
@@ -358,7 +362,7 @@ def row(epoch, loss, score, *, lr_scale=1.0, best=False):
     return {"epoch": epoch, "loss": loss, "score": score, "watched": score, "lr_scale": lr_scale, "best": best}
 
 
-def test_the_curve_shows_both_losses_the_kept_epoch_and_where_rates_fell():
+def test_curve_shows_losses_best_epoch_and_rate_drops():
     rows = [row(1, 3.0, 2.0, best=True), row(2, 2.0, 1.0, best=True), row(3, 1.0, 1.5), row(4, 0.5, 1.6, lr_scale=0.1)]
     panel, other = learning({"": rows, "fear": [row(1, 1.0, None, best=False)]}).axes
     lines = {line.get_gid(): line for line in panel.lines}
@@ -369,6 +373,6 @@ def test_the_curve_shows_both_losses_the_kept_epoch_and_where_rates_fell():
     assert [line.get_gid() for line in other.lines] == ["loss-fear"]
 
 
-def test_a_curve_without_epochs_is_refused():
+def test_curve_without_epochs_is_rejected():
     with pytest.raises(UsageError, match="at least one epoch"):
         learning({"": []})

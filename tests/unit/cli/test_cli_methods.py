@@ -48,7 +48,7 @@ def trained(request, corpus, tmp_path_factory):
     return request.param, out, training.train_method(request.param, corpus, out, log=lambda _: None)
 
 
-def test_its_card_tells_of_people_left_out(trained):
+def test_card_reports_held_out_people(trained):
     name, folder, card = trained
     assert (card["people"], card["clips"], card["genuine"], card["method"]) == (16, 64, 32, name)
     assert card["auc"] > 0.8 and card["accuracy_interval"] and "without its person" in card["protocol"]
@@ -58,7 +58,7 @@ def test_its_card_tells_of_people_left_out(trained):
     assert [path.name for path in folder.parent.iterdir()] == ["mine"]  # what was learnt on the way is gone
 
 
-def test_it_judges_a_track_and_says_who_judged(trained, corpus):
+def test_model_judges_a_track_and_is_named(trained, corpus):
     name, folder, _ = trained
     judging.load_model.cache_clear()
     loaded = judging.load_model(folder)
@@ -82,7 +82,7 @@ def test_it_judges_a_track_and_says_who_judged(trained, corpus):
     assert pipeline.judge(short, loaded).verdict.abstained
 
 
-def test_contributions_of_what_adds_up_add_up(corpus):
+def test_contributions_of_additive_models_sum_up(corpus):
     track = io.load_tracks(corpus.parent / "tracks.npz")[:4]
     y, who = np.arange(64) % 2, np.arange(64) // 4
     tracks = io.load_tracks(corpus.parent / "tracks.npz")
@@ -100,12 +100,12 @@ def test_contributions_of_what_adds_up_add_up(corpus):
 
 
 @pytest.mark.slow
-def test_the_commands_train_analyse_rank_apply_list_and_evaluate(duchenne, corpus, smile, clips, pictures, tmp_path):
+def test_commands_train_analyze_rank_apply_list_and_evaluate(duchenne, corpus, smile, clips, pictures, tmp_path):
     from makers import make_video
 
     out, name = tmp_path / "mine", "two-stage:linear-svm:movement"
-    said = duchenne("train", "method", name, "--manifest", corpus, "-o", out)
-    assert said.code == 0 and "16 people, 64 clips; on people left out accuracy" in said.out
+    result = duchenne("train", "method", name, "--manifest", corpus, "-o", out)
+    assert result.code == 0 and "16 people, 64 clips; on people left out accuracy" in result.out
     found = json.loads(duchenne("analyze", smile, "--model", out, "--json", "-o", tmp_path / "a").out)
     assert found["model"]["sha256"] == checkpoints.digest(out) and found["model"]["method"] == name
     assert name in (tmp_path / "a" / "report.html").read_text()
@@ -121,21 +121,21 @@ def test_the_commands_train_analyse_rank_apply_list_and_evaluate(duchenne, corpu
     assert set(results["methods"]) == {f"as-is:{out}"}
 
 
-def test_another_method_in_the_same_folder_leaves_nothing_behind(duchenne, corpus, tmp_path):
+def test_another_method_replaces_all_files(duchenne, corpus, tmp_path):
     for name in ("stack:boosting:peak+linear-svm:peak", "stack:linear-svm:peak+boosting:peak", "linear-svm:peak"):
         assert duchenne("train", "method", name, "--manifest", corpus, "-o", tmp_path / "m").code == 0
         assert checkpoints.load(tmp_path / "m")[1]["method"] == name
     assert not list((tmp_path / "m").glob("*.xgb.json"))
 
 
-def test_a_table_is_enough_and_a_model_of_one_judges_no_tracks(duchenne, corpus, tmp_path):
+def test_table_trains_a_model_that_rejects_tracks(duchenne, corpus, tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(64) % 2
     np.savez(tmp_path / "t.npz", features=np.column_stack([y + rng.normal(size=64), rng.normal(size=(64, 4))]))
     lines = [f"t.npz#{i},p{i // 4},,{('posed', 'genuine')[y[i]]}" for i in range(64)]
     (tmp_path / "m.csv").write_text("path,subject,emotion,label\n" + "\n".join(lines) + "\n")
-    said = duchenne("train", "method", "extra-trees", "--manifest", tmp_path / "m.csv", "-o", tmp_path / "m")
-    assert said.code == 0 and "16 people, 64 clips" in said.out
+    result = duchenne("train", "method", "extra-trees", "--manifest", tmp_path / "m.csv", "-o", tmp_path / "m")
+    assert result.code == 0 and "16 people, 64 clips" in result.out
     refused = duchenne("models", "apply", tmp_path / "m", corpus.parent / "tracks.npz", "-o", tmp_path / "p.csv")
     assert "trained on 5 numbers a clip" in refused.sentence
     mixed = [*manifest.read(tmp_path / "m.csv")[:8], *manifest.read(corpus)[8:16]]
@@ -148,9 +148,9 @@ def test_a_table_is_enough_and_a_model_of_one_judges_no_tracks(duchenne, corpus,
     [
         ("oracle", "no method 'oracle'"),
         ("as-is:default", "is a finished model"),
-        ("conditioned:descriptors", "told the emotion"),
+        ("conditioned:descriptors", "expected the emotion"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(duchenne, corpus, tmp_path, name, sentence):
-    said = duchenne("train", "method", name, "--manifest", corpus, "-o", tmp_path / "m")
-    assert said.code == 2 and sentence in said.sentence and not (tmp_path / "m").exists()
+def test_untrainable_method_is_rejected(duchenne, corpus, tmp_path, name, sentence):
+    result = duchenne("train", "method", name, "--manifest", corpus, "-o", tmp_path / "m")
+    assert result.code == 2 and sentence in result.sentence and not (tmp_path / "m").exists()

@@ -44,16 +44,16 @@ def columns(path: Path) -> tuple[Any, Any]:
 # --- score --------------------------------------------------------------------------------------------------
 
 
-def test_the_least_file_gives_every_score_at_top_level(duchenne, tmp_path):
+def test_minimal_file_gives_every_score(duchenne, tmp_path):
     path = tmp_path / "entry.csv"
     path.write_text("video,label,score\na.mp4,true,0.9\nb.mp4,fake,0.6\nc.mp4,true,0.3\nd.mp4,fake,0.1\n")
-    said = duchenne("score", path, "--json")
-    assert (said.code, said.err) == (0, "")
-    found = strict(said.out)
+    result = duchenne("score", path, "--json")
+    assert (result.code, result.err) == (0, "")
+    found = strict(result.out)
     assert set(found) == TOP
     assert (found["rows"], found["unanswered"], found["accuracy"], found["auc"]) == (4, 0, 0.5, 0.75)
     assert found["brier"] == pytest.approx((0.01 + 0.36 + 0.49 + 0.01) / 4)
-    assert found["accuracy_interval"] is None  # nobody said who the persons are
+    assert found["accuracy_interval"] is None  # nobody result who the persons are
 
 
 def test_json_agrees_with_scikit_learn_and_the_text_with_the_json(duchenne, tmp_path):
@@ -70,17 +70,17 @@ def test_json_agrees_with_scikit_learn_and_the_text_with_the_json(duchenne, tmp_
     assert found["brier"] == pytest.approx(sk.brier_score_loss(y, p))
     # of each person: fear G P G and joy P G P, so 2 pairs of either
     assert (found["persons"], found["pairs"]) == (10, 40)
-    said = duchenne("score", path)
-    assert (said.code, said.err) == (0, "")
-    assert said.out.startswith("60 clips, 0 not answered, 10 people\n")
-    (low, high), words = found["accuracy_interval"], " ".join(said.out.split())
+    result = duchenne("score", path)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("60 clips, 0 not answered, 10 people\n")
+    (low, high), words = found["accuracy_interval"], " ".join(result.out.split())
     assert f"accuracy {found['accuracy']:.3f} ({low:.3f}–{high:.3f})" in words
     assert f"AUC {found['auc']:.3f}" in words and f"forced pairs {found['forced_pairs']:.3f}" in words
     assert "another task; never to be compared with the accuracy above" in words
     assert f"fear 30 clips: accuracy {found['per_emotion']['fear']['accuracy']:.3f}" in words
 
 
-def test_the_seed_decides_the_intervals_and_nothing_else(duchenne, tmp_path):
+def test_seed_changes_only_the_intervals(duchenne, tmp_path):
     path = answers(tmp_path / "entry.csv", skill=0.2)
     one, again, other = (strict(duchenne("score", path, "--json", "--seed", s).out) for s in (3, 3, 4))
     assert one == again != other
@@ -88,7 +88,7 @@ def test_the_seed_decides_the_intervals_and_nothing_else(duchenne, tmp_path):
     assert [one[key] for key in numbers] == [other[key] for key in numbers]
 
 
-def test_scores_of_any_scale_take_a_threshold(duchenne, tmp_path):
+def test_scores_of_any_scale_accept_a_threshold(duchenne, tmp_path):
     path = tmp_path / "entry.csv"
     path.write_text("video,label,score\na,1,2.5\nb,0,-4\nc,1,-1\nd,0,-2\n")
     refused = duchenne("score", path)
@@ -105,7 +105,7 @@ def test_scores_of_any_scale_take_a_threshold(duchenne, tmp_path):
     assert duchenne("score", path, "--threshold", "nan").code == 2
 
 
-def test_several_methods_stand_under_their_names_and_the_first_on_top(duchenne, tmp_path):
+def test_several_methods_are_listed_with_the_first_on_top(duchenne, tmp_path):
     first = answers(tmp_path / "a.csv", 1, method="svm", repeat=0)
     rest = [
         answers(tmp_path / "b.csv", 2, method="svm", repeat=1),
@@ -130,7 +130,7 @@ def test_several_methods_stand_under_their_names_and_the_first_on_top(duchenne, 
 
 
 @pytest.mark.parametrize("second", ["", "7.5"])
-def test_repeats_that_answer_otherwise_are_still_averaged(duchenne, tmp_path, second):
+def test_differing_repeats_are_averaged(duchenne, tmp_path, second):
     """One repeat without scores, or beyond 0..1: what it cannot tell is left out of the mean."""
     rows = "".join(
         f"{i},{i % 2},{i % 2},{score},{repeat},s{i % 3}\n"
@@ -153,7 +153,7 @@ def test_classes_print_their_own_scores(duchenne, tmp_path):
     assert "UAR 0.750" in words and "UF1 0.733" in words and "joy 2 clips: recall 0.500, F1 0.667" in words
 
 
-def test_nothing_computable_is_null_and_a_dash(duchenne, tmp_path):
+def test_undefined_scores_are_null_and_a_dash(duchenne, tmp_path):
     path = tmp_path / "entry.csv"
     path.write_text("video,label,score,subject,emotion\na,1,0.9,s,fear\nb,1,0.2,s,joy\n")
     found = strict(duchenne("score", path, "--json").out)
@@ -175,31 +175,31 @@ def test_nothing_computable_is_null_and_a_dash(duchenne, tmp_path):
     ],
 )
 @pytest.mark.parametrize("command", ["score", "compare"])
-def test_a_bad_file_is_one_sentence_and_exit_code_1(duchenne, tmp_path, command, content, words):
+def test_bad_file_is_one_sentence_and_exit_code_1(duchenne, tmp_path, command, content, words):
     path = tmp_path / "entry.csv"
     path.write_bytes(content)
     good = answers(tmp_path / "good.csv")
-    said = duchenne(command, path, *([good] if command == "compare" else []))
-    assert (said.code, said.out) == (1, "") and words in said.sentence and str(path) in said.sentence
+    result = duchenne(command, path, *([good] if command == "compare" else []))
+    assert (result.code, result.out) == (1, "") and words in result.sentence and str(path) in result.sentence
     if command == "compare":
-        assert duchenne(command, good, path).sentence == said.sentence
+        assert duchenne(command, good, path).sentence == result.sentence
 
 
 @pytest.mark.parametrize("command", ["score", "compare"])
-def test_a_path_that_is_no_file_is_said(duchenne, tmp_path, command):
-    for path, words in ((tmp_path / "gone.csv", "There is no file"), (tmp_path, "it is not a file")):
-        said = duchenne(command, *[path] * (1 + (command == "compare")))
-        assert said.code == 1 and words in said.sentence and str(path) in said.sentence
+def test_missing_file_is_reported(duchenne, tmp_path, command):
+    for path, words in ((tmp_path / "gone.csv", "There is no file"), (tmp_path, "it is no file")):
+        result = duchenne(command, *[path] * (1 + (command == "compare")))
+        assert result.code == 1 and words in result.sentence and str(path) in result.sentence
 
 
 # --- compare ------------------------------------------------------------------------------------------------
 
 
-def test_the_better_of_two_files_is_told(duchenne, tmp_path):
+def test_better_file_is_reported(duchenne, tmp_path):
     a, b = answers(tmp_path / "a.csv", 1, 0.9), answers(tmp_path / "b.csv", 2, 0.0)
-    said = duchenne("compare", a, b)
-    assert (said.code, said.err) == (0, "")
-    lines = said.out.splitlines()
+    result = duchenne("compare", a, b)
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
     assert lines[0] == "60 clips of 10 people, answered by both"
     assert [line.partition(":")[0] for line in lines[1:]] == ["accuracy", "auc", "forced pairs", "brier"]
     assert all("a difference that chance does not explain" in line for line in lines[1:])
@@ -209,7 +209,7 @@ def test_the_better_of_two_files_is_told(duchenne, tmp_path):
         assert gap["p"] < 0.05 and gap["interval"][0] > 0
         of = [strict(duchenne("score", path, "--json").out)[name] for path in (a, b)]
         assert [gap["a"], gap["b"], gap["difference"]] == pytest.approx([*of, of[0] - of[1]])
-        assert f"{of[0]:.3f} against {of[1]:.3f}, difference {of[0] - of[1]:+.3f}" in said.out
+        assert f"{of[0]:.3f} against {of[1]:.3f}, difference {of[0] - of[1]:+.3f}" in result.out
     back = strict(duchenne("compare", b, a, "--json").out)
     assert back["auc"]["difference"] == pytest.approx(-found["auc"]["difference"])
     assert back["auc"]["p"] == found["auc"]["p"]
@@ -220,33 +220,33 @@ def test_identical_files_do_not_differ(duchenne, tmp_path):
     found = strict(duchenne("compare", a, a, "--json").out)
     assert {found[name]["p"] for name in ("accuracy", "auc", "brier", "forced_pairs", "mcnemar")} == {1}
     assert found["accuracy"]["difference"] == 0 and found["auc"]["interval"] == [0, 0]
-    assert duchenne("compare", a, a).out.count("no difference can be told") == 4
+    assert duchenne("compare", a, a).out.count("no difference can be expected") == 4
 
 
 def test_methods_of_one_file_are_compared_by_name(duchenne, tmp_path):
     a, b = answers(tmp_path / "a.csv", 1, 0.9, method="svm"), answers(tmp_path / "b.csv", 2, 0.0, method="length")
     both = tmp_path / "both.csv"
     both.write_text(a.read_text() + b.read_text().partition("\n")[2])
-    wanted = duchenne("compare", a, b, "--json").out
-    assert duchenne("compare", both, both, "--method-b", "length", "--json").out == wanted
-    assert duchenne("compare", both, both, "--method-a", "svm", "--method-b", "length", "--json").out == wanted
+    requested = duchenne("compare", a, b, "--json").out
+    assert duchenne("compare", both, both, "--method-b", "length", "--json").out == requested
+    assert duchenne("compare", both, both, "--method-a", "svm", "--method-b", "length", "--json").out == requested
     refused = duchenne("compare", both, both, "--method-b", "cnn")
     assert refused.code == 2 and refused.sentence == f"{both} has no method 'cnn'; choose one of: svm, length."
 
 
-def test_clips_that_only_one_file_has_are_named_by_number(duchenne, tmp_path):
+def test_unpaired_clips_are_counted(duchenne, tmp_path):
     a, b = answers(tmp_path / "a.csv", 1), answers(tmp_path / "b.csv", 2)
     lines = b.read_text().splitlines()
     lines[9] = lines[9].replace(lines[9].split(",")[2], "")  # not answered
     b.write_text("\n".join([*lines[:55], "new.mp4,true,0.5,s0,fear"]) + "\n")
-    said = duchenne("compare", a, b).out.splitlines()
-    assert said[:2] == [
+    result = duchenne("compare", a, b).out.splitlines()
+    assert result[:2] == [
         "53 clips of 9 people, answered by both",  # the tenth person had the last six
         "left out: 6 only in A, 1 only in B, 1 not answered by one",
     ]
 
 
-def test_an_evaluation_stands_for_its_predictions(duchenne, tmp_path):
+def test_evaluation_is_read_as_its_predictions(duchenne, tmp_path):
     (tmp_path / "run").mkdir()
     own = answers(tmp_path / "run" / "predictions.csv", 1, method="svm", repeat=0, fold=0)
     other = answers(tmp_path / "b.csv", 2, 0.1)
@@ -261,7 +261,7 @@ def test_an_evaluation_stands_for_its_predictions(duchenne, tmp_path):
     assert refused.sentence == f"{own} is not the file that results.json was made with; evaluate again."
 
 
-def test_files_that_cannot_be_compared(duchenne, tmp_path):
+def test_incomparable_files_are_rejected(duchenne, tmp_path):
     a, b = answers(tmp_path / "a.csv", 1), answers(tmp_path / "b.csv", 2)
     text = b.read_text()
     for changed, words in (
@@ -269,12 +269,12 @@ def test_files_that_cannot_be_compared(duchenne, tmp_path):
         (text.replace("7.mp4,fake", "7.mp4,true"), "The two files give 7.mp4 different labels"),
     ):
         b.write_text(changed)
-        said = duchenne("compare", a, b)
-        assert said.code == 1 and words in said.sentence
+        result = duchenne("compare", a, b)
+        assert result.code == 1 and words in result.sentence
     a.write_text(a.read_text().replace("subject", "who"))
-    said = duchenne("compare", a, a)
-    assert said.code == 1 and said.sentence.startswith("Neither file has a column subject")
+    result = duchenne("compare", a, a)
+    assert result.code == 1 and result.sentence.startswith("Neither file has a column subject")
     a.write_text("video,label,score,subject\na,1,3,s\nb,0,-1,t\n")
     b.write_text("video,label,predicted\na,1,1\nb,0,0\n")
-    said = duchenne("compare", a, b)
-    assert said.code == 2 and said.sentence.startswith("One file has scores that are no probabilities")
+    result = duchenne("compare", a, b)
+    assert result.code == 2 and result.sentence.startswith("One file has scores that are no probabilities")

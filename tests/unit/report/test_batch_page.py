@@ -97,7 +97,7 @@ def page(made: tuple[Path, Path], browser: Browser) -> Browser:
 # --- a real run ---------------------------------------------------------------------------------------------
 
 
-def test_every_link_and_picture_is_there(page: Browser, made: tuple[Path, Path]) -> None:
+def test_every_link_and_image_exists(page: Browser, made: tuple[Path, Path]) -> None:
     links = page.ask("[...document.querySelectorAll('.clips a, .facts a')].map(a => a.href)")
     assert len(links) == 3 + 3 and all(Path(unquote(urlparse(link).path)).is_file() for link in links)
     page.until("[...document.images].every(i => i.complete)")
@@ -108,7 +108,7 @@ def test_every_link_and_picture_is_there(page: Browser, made: tuple[Path, Path])
     assert page.errors == []
 
 
-def test_rows_say_what_the_tables_say(page: Browser, made: tuple[Path, Path]) -> None:
+def test_rows_agree_with_the_tables(page: Browser, made: tuple[Path, Path]) -> None:
     with (made[1] / "clips.csv").open(newline="", encoding="utf-8") as file:
         table = {row["file"]: row for row in csv.DictReader(file)}
     names = page.ask(NAMES)
@@ -121,7 +121,7 @@ def test_rows_say_what_the_tables_say(page: Browser, made: tuple[Path, Path]) ->
     assert page.ask("document.querySelectorAll('img[src=\"x\"]').length") == 0
 
 
-def test_groups_are_those_of_the_manifest(page: Browser) -> None:
+def test_groups_follow_the_manifest(page: Browser) -> None:
     keys = page.ask("[...document.querySelectorAll('#group option')].map(o => o.value)")
     assert keys == ["label", "all", "folder", "subject", "emotion", "shows"]
     visible = "[...document.querySelectorAll('.way')].filter(w => w.checkVisibility()).map(w => w.dataset.key)"
@@ -134,7 +134,7 @@ def test_groups_are_those_of_the_manifest(page: Browser) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("media", ["screen", "print"])
-def test_every_text_can_be_read(page: Browser, scheme: str, media: str) -> None:
+def test_every_text_is_readable(page: Browser, scheme: str, media: str) -> None:
     page.look(1240, 900, scheme=scheme, media=media)
     assert [each for each in page.ask(CONTRAST) if each[0] < each[1]] == []
     assert page.ask(NAMELESS) == []
@@ -153,7 +153,7 @@ def here(task: batch.Task) -> Runner:
     return run
 
 
-def test_the_same_bytes_in_shares_and_nothing_of_the_place(
+def test_shards_give_the_same_bytes_without_local_paths(
     made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -168,7 +168,7 @@ def test_the_same_bytes_in_shares_and_nothing_of_the_place(
 
 
 @pytest.mark.parametrize("options", [{"faces": False}, {"report": False}])
-def test_without_faces_or_reports_there_is_nothing_to_show_or_link(
+def test_without_faces_or_reports_there_are_no_images_or_links(
     options: dict[str, bool], made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -182,7 +182,7 @@ def test_without_faces_or_reports_there_is_nothing_to_show_or_link(
 # --- ten thousand rows --------------------------------------------------------------------------------------
 
 
-def test_ten_thousand_rows_are_sorted_sought_and_drawn_as_needed(many: Path, browser: Browser) -> None:
+def test_ten_thousand_rows_are_sorted_searched_and_drawn_on_demand(many: Path, browser: Browser) -> None:
     browser.look(1240, 900)
     browser.errors.clear()
     browser.open(many)
@@ -213,7 +213,7 @@ def test_ten_thousand_rows_are_sorted_sought_and_drawn_as_needed(many: Path, bro
     assert browser.errors == []
 
 
-def test_each_column_sorts_with_what_is_missing_last(many: Path, browser: Browser) -> None:
+def test_each_column_sorts_missing_values_last(many: Path, browser: Browser) -> None:
     browser.look(1240, 900)
     browser.open(many)
     for key in browser.ask("[...document.querySelectorAll('th[data-key]')].map(h => h.dataset.key)"):
@@ -239,7 +239,7 @@ def test_nothing_is_wider_than_the_screen(many: Path, page: Browser, width: int)
         assert page.ask("document.documentElement.scrollWidth") == width
 
 
-def test_without_a_script_a_plain_table_and_the_figures_are_there(many: Path) -> None:
+def test_page_without_scripts_has_table_and_figures(many: Path) -> None:
     html = re.sub(r"<script.*?</script>|<style.*?</style>", "", many.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert html.count('<tr role="row">') == 1 + batch_page.PLAIN_ROWS
     assert 'href="clips.csv"' in html and "The first 300 of 10,000 lines" in html
@@ -248,7 +248,7 @@ def test_without_a_script_a_plain_table_and_the_figures_are_there(many: Path) ->
 # --- what is counted ----------------------------------------------------------------------------------------
 
 
-def test_counts_medians_and_dots_are_those_of_the_rows() -> None:
+def test_counts_medians_and_dots_follow_the_rows() -> None:
     lines = [line(0, p_genuine=p, abstained=False, label="genuine" if p > 0.5 else "posed") for p in (0.1, 0.2, 0.8)]
     lines += [line(1, p_genuine=None, abstained=True, label=None, reason="The face is lost in 60 % of it."), line(99)]
     html = batch_page.render(lines, summary(lines), {})
@@ -258,6 +258,6 @@ def test_counts_medians_and_dots_are_those_of_the_rows() -> None:
     assert re.search(r"of 4 faces move like the posed, <span[^>]*>1</span> like the spontaneous", html)
 
 
-def test_a_batch_of_failures_has_a_page_too() -> None:
+def test_batch_of_failures_has_a_page() -> None:
     html = batch_page.render([line(99)], summary([line(99)]), {})
     assert "No face was judged" in html and "clip 99 cannot be read." in html

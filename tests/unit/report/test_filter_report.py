@@ -64,7 +64,7 @@ def folder_of(images: Array, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "per_image"), [("ours", True), ("ours", False), ("paper", True)])
-def test_layers_answer_what_the_network_itself_says_of_them(kind: str, per_image: bool) -> None:
+def test_layers_match_the_network(kind: str, per_image: bool) -> None:
     network = expert(kind, per_image_standardization=per_image).network
     extractor = FeatureExtractor(network)
     names = list(network.layers)
@@ -73,17 +73,17 @@ def test_layers_answer_what_the_network_itself_says_of_them(kind: str, per_image
         maps = network.maps(torch.from_numpy(IMAGES[:, None]))
     for name in names:
         strongest = maps[name].flatten(2).amax(-1) if maps[name].ndim == 4 else maps[name]
-        wanted = strongest.sort(0, descending=True).values[:3].T.numpy()
-        np.testing.assert_allclose(np.nan_to_num(found[name].value), wanted, rtol=1e-4, atol=1e-4)
+        requested = strongest.sort(0, descending=True).values[:3].T.numpy()
+        np.testing.assert_allclose(np.nan_to_num(found[name].value), requested, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(found[name].mean, strongest.mean(0).numpy(), rtol=1e-4, atol=1e-5)
         alive = ~found[name].dead
-        ratio = wanted.sum(1) / (wanted > 0).sum(1).clip(1) / strongest.mean(0).numpy().clip(1e-9)
+        ratio = requested.sum(1) / (requested > 0).sum(1).clip(1) / strongest.mean(0).numpy().clip(1e-9)
         np.testing.assert_allclose(found[name].stands_out[alive], ratio[alive], rtol=1e-3)
         assert found[name].layer == name
     assert list(filters.layers(extractor, extractor.normalised(IMAGES[:1])[0])) == names
 
 
-def test_a_unit_sees_its_field_though_pictures_have_their_own_mean() -> None:
+def test_receptive_field_is_exact_despite_mean_removal() -> None:
     """A stem of 3×3 filters; two more of them behind a pooling see 3 + 1 + 2·2·2 = 12 pixels."""
     extractor = FeatureExtractor(expert(per_image_standardization=True).network)
     found = filters.search(extractor, ["stem", "block1a"], [extractor.normalised(IMAGES)], n=2)
@@ -92,7 +92,7 @@ def test_a_unit_sees_its_field_though_pictures_have_their_own_mean() -> None:
         assert (box[:, 2:] - box[:, :2]).max() == side
 
 
-def test_layers_lose_their_weights_by_their_own_names() -> None:
+def test_layers_are_randomised_by_name() -> None:
     extractor = FeatureExtractor(expert().network)
     found = filters.excite(extractor, "block2a", [extractor.normalised(IMAGES)], n=1)
     before = {name: value.clone() for name, value in extractor.state_dict().items()}
@@ -106,7 +106,7 @@ def test_layers_lose_their_weights_by_their_own_names() -> None:
     assert (np.abs(steps[-1].guided_size) <= 1).all() and not np.allclose(steps[-1].guided_size, steps[-1].guided)
 
 
-def test_the_default_is_the_last_maps_of_both_kinds() -> None:
+def test_default_layers_are_the_last_maps() -> None:
     assert FeatureExtractor(expert().network).choose(()) == ["block3a", "block4a"]
     assert FeatureExtractor(expert("paper").network).choose(()) == ["conv2", "conv3"]
     assert FeatureExtractor(expert("paper").network).choose(["full", "conv1"]) == ["conv1", "full"]
@@ -116,15 +116,17 @@ def test_the_default_is_the_last_maps_of_both_kinds() -> None:
 # --- the page -----------------------------------------------------------------------------------------------
 
 
-def test_a_page_and_a_sheet_per_layer(duchenne: Call, model: Path, packed: Path, tmp_path: Path) -> None:
+def test_report_writes_a_page_and_a_sheet_per_layer(duchenne: Call, model: Path, packed: Path, tmp_path: Path) -> None:
     with (tmp_path / "units.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["file", "emotion", "AU12", "AU4"])
         table.writerows([f"faces.npz#{i}", "joy", i % 2, "" if i % 3 else 0] for i in range(60))
     out = tmp_path / "new" / "filters.html"
     words = ("filters", "--model", model, "--images", packed, "--layers", "block4a,stem", "--top", 5)
-    said = duchenne(*words, "--units", tmp_path / "units.csv", "-o", out)
-    assert (said.code, said.err) == (0, "") and "stem: 4 filters" in said.out and "70 images searched" in said.out
+    result = duchenne(*words, "--units", tmp_path / "units.csv", "-o", out)
+    assert (
+        (result.code, result.err) == (0, "") and "stem: 4 filters" in result.out and "70 images searched" in result.out
+    )
     names = {"filters.html", "filters-stem.png", "filters-block4a.png"}
     assert {path.name for path in out.parent.iterdir()} == names
     page = out.read_text(encoding="utf-8")
@@ -150,14 +152,14 @@ def test_p_is_corrected_over_all_layers_at_once(model: Path, packed: Path, tmp_p
     assert both["stem"].adjusted.min() > alone["stem"].adjusted.min()  # more was looked at
 
 
-def test_a_sheet_of_ones_own_name(model: Path, packed: Path, tmp_path: Path) -> None:
+def test_sheet_has_the_given_name(model: Path, packed: Path, tmp_path: Path) -> None:
     ask = {"top": 2, "sheet": tmp_path / "sheet.png"}
     assert filter_report.report(model, packed, tmp_path / "a.html", layers=["stem"], **ask)["sheets"] == [ask["sheet"]]
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.width == 2160
 
 
-def test_pictures_without_a_face_are_left_out_and_told(
+def test_images_without_a_face_are_skipped_and_reported(
     duchenne: Call, model: Path, pictures: list[Array], tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
@@ -166,18 +168,18 @@ def test_pictures_without_a_face_are_left_out_and_told(
         Image.fromarray(picture).save(folder / f"{i}.png")
     (tmp_path / "units.csv").write_text("file,AU12\n0.png,0\n2.png,1\n", encoding="utf-8")
     words = ("filters", "--model", model, "--images", folder, "--layer", "block4a")
-    said = duchenne(*words, "--units", tmp_path / "units.csv", "-o", tmp_path / "a.html")
-    assert said.code == 1 and "1 images were left out" in said.err and "1.png shows no face" in said.err
-    assert "2 images searched" in said.out
+    result = duchenne(*words, "--units", tmp_path / "units.csv", "-o", tmp_path / "a.html")
+    assert result.code == 1 and "1 images were skipped" in result.err and "1.png shows no face" in result.err
+    assert "2 images searched" in result.out
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert "1 of 3 images were left out" in page and "are few" in page
+    assert "1 of 3 images were skipped" in page and "are few" in page
 
 
 def test_images_are_read_one_batch_at_a_time(tmp_path: Path) -> None:
     source = filter_report.faces(folder_of(IMAGES, tmp_path / "in"), is_aligned=True)
     ticks: list[int] = []
     stream = source.batches(ticks.append)
-    assert next(stream).shape == (64, 48, 48) and max(ticks, default=0) <= 64 and len(source.came) == 64
+    assert next(stream).shape == (64, 48, 48) and max(ticks, default=0) <= 64 and len(source.used) == 64
     np.testing.assert_array_equal(next(stream), IMAGES[64:])
 
 
@@ -211,14 +213,14 @@ def test_copies_of_fer2013(form: str, tmp_path: Path) -> None:
         (("--device", "abacus"), 2, "no device 'abacus'"),
         (("--images", "nowhere"), 1, "no folder nowhere"),
         (("--images", "nowhere.npz"), 1, "cannot be read as .npz"),
-        (("--images", ".."), 1, "folder without images"),
-        (("--out", "."), 2, "does not end in .html"),
-        (("--out", "units.csv"), 2, "does not end in .html"),
-        (("--sheet", "a.jpg"), 2, "does not end in .png"),
-        (("--images", ".", "--sheet", "1.png"), 2, "among the images"),
+        (("--images", ".."), 1, "folder without pictures"),
+        (("--out", "."), 2, "ends in .html"),
+        (("--out", "units.csv"), 2, "ends in .html"),
+        (("--sheet", "a.jpg"), 2, "ends in .png"),
+        (("--images", ".", "--sheet", "1.png"), 2, "holds the images"),
     ],
 )
-def test_what_cannot_be_shown(
+def test_invalid_options_are_rejected(
     duchenne: Call, model: Path, words: tuple[str, ...], code: int, sentence: str,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -228,51 +230,51 @@ def test_what_cannot_be_shown(
     np.savez(tmp_path / "faces.npz", images=IMAGES)
     asked = {"--model": str(model), "--images": "../faces.npz", "--out": "a.html"}
     asked |= dict(zip(words[::2], words[1::2], strict=True))
-    said = duchenne("filters", *itertools.chain(*asked.items()))
-    assert sentence in said.sentence and said.code == code and not any(place.iterdir())
+    result = duchenne("filters", *itertools.chain(*asked.items()))
+    assert sentence in result.sentence and result.code == code and not any(place.iterdir())
 
 
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ("file,AU12\nother.png,1\n", "line 2, names 'other.png', which is not among the images"),
+        ("file,AU12\nother.png,1\n", "line 2, names 'other.png', which is not holds the images"),
         ("file,AU12\nfaces.npz#1,1\nfaces.npz#1,0\n", "line 3, names 'faces.npz#1' a second time"),
-        ("file,AU12\nfaces.npz#1,3\n", "line 2, has AU12 = '3'; expected 1 (there), 0 (not there)"),
-        ("file,AU12\nfaces.npz#1,\n", "codes no image"),
+        ("file,AU12\nfaces.npz#1,3\n", "line 2, has AU12 = '3'; expected 1 (present), 0 (absent)"),
+        ("file,AU12\nfaces.npz#1,\n", "codes none of the images"),
         ("file,joy\nfaces.npz#1,1\n", "the column file and one for each action unit"),
         ("", "the column file and one for each action unit"),
     ],
 )
-def test_units_that_cannot_be_read(
+def test_invalid_units_are_rejected(
     duchenne: Call, model: Path, packed: Path, rows: str, sentence: str, tmp_path: Path
 ) -> None:
     (tmp_path / "units.csv").write_text(rows, encoding="utf-8")
     words = ("filters", "--model", model, "--images", packed, "--units", tmp_path / "units.csv")
-    said = duchenne(*words, "-o", tmp_path / "a.html")
-    assert sentence in said.sentence and said.code == 1 and not (tmp_path / "a.html").exists()
+    result = duchenne(*words, "-o", tmp_path / "a.html")
+    assert sentence in result.sentence and result.code == 1 and not (tmp_path / "a.html").exists()
 
 
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [(IMAGES.astype(float), "float64"), (IMAGES[:, :40], "(70, 40, 48)"), (IMAGES[:0], "at least one")],
 )
-def test_packed_images_of_another_kind(
+def test_invalid_packed_images_are_rejected(
     duchenne: Call, model: Path, images: Array, sentence: str, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "faces.npz", images=images)
-    said = duchenne("filters", "--model", model, "--images", tmp_path / "faces.npz", "-o", tmp_path / "a.html")
-    assert sentence in said.sentence and said.code == 1
+    result = duchenne("filters", "--model", model, "--images", tmp_path / "faces.npz", "-o", tmp_path / "a.html")
+    assert sentence in result.sentence and result.code == 1
 
 
-def test_cropped_faces_that_are_not_called_so_stop_it_early(duchenne: Call, model: Path, tmp_path: Path) -> None:
+def test_cropped_faces_without_aligned_stop_early(duchenne: Call, model: Path, tmp_path: Path) -> None:
     folder = folder_of(IMAGES[:20], tmp_path / "in")
-    said = duchenne("filters", "--model", model, "--images", folder, "-o", tmp_path / "a.html")
-    assert "None of the first 16 images" in said.sentence and "--aligned" in said.sentence and said.code == 1
+    result = duchenne("filters", "--model", model, "--images", folder, "-o", tmp_path / "a.html")
+    assert "None of the first 16 images" in result.sentence and "--aligned" in result.sentence and result.code == 1
 
 
-def test_a_network_that_reads_colour(duchenne: Call, packed: Path, tmp_path: Path) -> None:
+def test_network_that_reads_colour_is_rejected(duchenne: Call, packed: Path, tmp_path: Path) -> None:
     recipe = replace(ExpressionRecipe(), kind="ours", widths=(4, 4, 6, 8), blocks=(1, 1, 1, 1), channels=3)
     network = ExpressionCNN(recipe.config(("joy", "anger"), (127.5,) * 3, (64.0,) * 3))
     checkpoints.save(ExpressionModel(network, recipe, {}), tmp_path / "rgb", name="rgb")
-    said = duchenne("filters", "--model", tmp_path / "rgb", "--images", packed, "-o", tmp_path / "a.html")
-    assert "reads colour" in said.sentence and said.code == 1
+    result = duchenne("filters", "--model", tmp_path / "rgb", "--images", packed, "-o", tmp_path / "a.html")
+    assert "reads colour" in result.sentence and result.code == 1

@@ -45,8 +45,8 @@ def test_the_table_of_units_against_all_ways_to_draw() -> None:
     draws = [labels[list(each), 0].sum() for each in combinations(range(7), 3)]
     coded = labels[~np.isnan(labels[:, 1]), 1]
     pairs = [coded[list(each)].sum() for each in combinations(range(6), 2)]
-    wanted = [[np.mean(np.array(draws) >= 3), np.mean(np.array(pairs) >= 1)], [1, 1], [np.nan, np.nan]]
-    np.testing.assert_allclose(table.p, wanted)
+    requested = [[np.mean(np.array(draws) >= 3), np.mean(np.array(pairs) >= 1)], [1, 1], [np.nan, np.nan]]
+    np.testing.assert_allclose(table.p, requested)
     np.testing.assert_allclose(table.luck[:2], [[1 / 35, 1 / 15], [3 / 21, 1 / 15]])  # 3 of 3, 2 of 2, 2 of 2, 2 of 2
     assert next((row["filter"], row["unit"]) for row in table.rows()) == (0, "AU6") and len(table.rows()) == 4
 
@@ -60,12 +60,12 @@ def test_the_correction_is_the_smallest_p_over_all_permutations() -> None:
         filter_units(np.array(order)[image], labels, ("AU1", "AU2"), draws=1).p.min()
         for order in permutations(range(6))
     ]
-    wanted = (np.array(least)[:, None, None] <= table.p + 1e-9).mean(axis=0)
-    np.testing.assert_allclose(table.adjusted, wanted, atol=0.03)
+    requested = (np.array(least)[:, None, None] <= table.p + 1e-9).mean(axis=0)
+    np.testing.assert_allclose(table.adjusted, requested, atol=0.03)
     assert (table.adjusted >= table.p - 0.03).all()
 
 
-def test_chance_alone_seldom_gives_a_corrected_find() -> None:
+def test_chance_rarely_gives_a_corrected_finding() -> None:
     rng = np.random.default_rng(4)
     finds = plain = 0
     for _ in range(100):
@@ -84,7 +84,7 @@ def test_chance_alone_seldom_gives_a_corrected_find() -> None:
         (np.zeros((5, 1)), r"\(images, 2 units\), found \(5, 1\)"),
     ],
 )
-def test_labels_that_cannot_be_tabled(labels: np.ndarray, sentence: str) -> None:
+def test_invalid_labels_are_rejected(labels: np.ndarray, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         filter_units(np.array([[0, 4]]), labels, ("AU1", "AU2"))
 
@@ -128,7 +128,7 @@ def test_tiles_hold_the_patches_of_their_filters() -> None:
     np.testing.assert_array_equal(picture[:, 20:24], 255)
 
 
-def test_the_contact_sheet_is_one_png_and_always_the_same(tmp_path: Path) -> None:
+def test_contact_sheet_is_one_deterministic_png(tmp_path: Path) -> None:
     _, tiles = shown()
     paths = [contact_sheet(tmp_path / name, tiles, "Filters", "a note") for name in ("a.png", "b.png")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
@@ -139,7 +139,7 @@ def test_the_contact_sheet_is_one_png_and_always_the_same(tmp_path: Path) -> Non
     top, left = 210 + 38, 60
     there = pixels[top : top + picture.shape[0], left : left + picture.shape[1]]
     np.testing.assert_array_equal(there, picture)  # drawn pixel by pixel, not blurred
-    with pytest.raises(UsageError, match="at least one filter"):
+    with pytest.raises(UsageError, match="All filters are dead"):
         contact_sheet(tmp_path / "c.png", [], "", "")
 
 
@@ -169,7 +169,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_is_whole_safe_and_alone() -> None:
+def test_page_is_complete_safe_and_self_contained() -> None:
     found, tiles = shown()
     hostile = '<script>alert("x")</script>'
     labels = np.random.default_rng(2).integers(0, 2, (40, 2)).astype(float)
@@ -197,15 +197,15 @@ def test_the_page_is_whole_safe_and_alone() -> None:
     assert "3: with its own weights shuffled" in page.text and "down to the pixels" in page.text
 
 
-def test_a_page_without_units_and_checks() -> None:
+def test_page_without_units_and_checks() -> None:
     found, tiles = shown()
     page = Page(filters_page.render([filters_page.section(found, []), filters_page.section(found, tiles[:1])]))
     assert "action units" not in page.text and "shuffled" not in page.text and "Layer 3" in page.text
-    with pytest.raises(UsageError, match="at least one filter"):
+    with pytest.raises(UsageError, match="All filters are dead"):
         filters_page.render([filters_page.section(found, [])])
 
 
-def test_scaling_is_what_scipy_does() -> None:
+def test_scaling_matches_scipy() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
     expected = zoom(picture.astype(float), (20 / 14, 20 / 14, 1), order=3, mode="nearest", grid_mode=True).clip(0, 255)
     assert expected.shape == (13, 20, 3)

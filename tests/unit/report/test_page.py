@@ -198,7 +198,7 @@ def test_every_image_and_graphic_has_a_text_and_headings_do_not_skip() -> None:
             assert target in ids
 
 
-def test_hostile_strings_are_shown_and_never_obeyed() -> None:
+def test_hostile_strings_are_escaped() -> None:
     evil = HOSTILE + "' onload='x"
     verdict = _verdict(
         source=evil,
@@ -248,7 +248,7 @@ def test_abstained_verdict_names_its_reason_and_shows_no_probability() -> None:
 
 def test_limits_of_use_are_always_there() -> None:
     text = " ".join(_page(card={}).text.split())
-    for word in ("told to act", "not lying", "hiring", "border", "medical", "Art. 5(1)(f)", "palsy"):
+    for word in ("expected to act", "not lying", "hiring", "border", "medical", "Art. 5(1)(f)", "palsy"):
         assert word in text
     assert "Ages above 40 were not tested." in _page().text
 
@@ -258,10 +258,10 @@ def test_card_may_lack_any_fact(missing: str) -> None:
     card = {} if missing == "all" else {key: value for key, value in CARD.items() if key != missing}
     page = _page(card=card)
     assert not re.search(r"\b(None|nan|undefined)\b", page.text.split("</style>")[-1])
-    assert ("Not on its card" in page.text) == (missing in ("data", "people", "accuracy", "limits", "all"))
+    assert ("Missing on its card" in page.text) == (missing in ("data", "people", "accuracy", "limits", "all"))
 
 
-def test_nothing_is_needed_but_a_verdict() -> None:
+def test_page_needs_only_a_verdict() -> None:
     bare = Verdict(None, None, True, None, {}, (), (), Quality(), None, {}, 0, 0.0)
     track = FaceTrack([], np.empty((0, 68, 2)), [], np.empty((0, 4)), (1, 1))
     page = Page(render(bare, track, Signals(np.empty(0), np.empty((0, 0)), (), ()), [], Card()))
@@ -278,7 +278,7 @@ def test_nan_breaks_the_curve_and_is_never_printed() -> None:
     assert "not measured in this clip" in page.text  # the eye curve, which is NaN throughout
 
 
-def test_a_lone_sample_is_a_dot_and_a_flat_curve_has_a_scale() -> None:
+def test_single_sample_is_a_dot_and_flat_curve_has_a_scale() -> None:
     time = np.arange(3.0)
     curves = Signals(time, np.array([[np.nan, 7.0], [1.0, 7.0], [np.nan, 7.0]]), ("dot", "flat"), ("", ""))
     dot, flat = timeline(_track(), curves, (), [])["others"]
@@ -298,7 +298,7 @@ def test_long_curves_are_thinned_without_losing_a_peak() -> None:
     assert heights.min() < 0.2 * PLOT_HEIGHT and (heights < PLOT_HEIGHT / 2).sum() == 1
 
 
-def test_phases_stand_at_their_times() -> None:
+def test_phases_are_drawn_at_their_times() -> None:
     drawn = timeline(_track(61), _curves(61), _verdict().phases, [])  # 0 s to 2 s
     assert [(b["kind"], b["x"], b["width"]) for b in drawn["bands"]] == [
         ("rise", 5.0, 20.0),
@@ -324,14 +324,14 @@ def test_phases_stand_at_their_times() -> None:
         (Phase(None, None, None, None), [], ["not found"] * 4),
     ],
 )
-def test_missing_moments_stand_outside_the_clip(phase: Phase, kinds: list[str], moments: list[str]) -> None:
+def test_missing_moments_are_drawn_at_the_edges(phase: Phase, kinds: list[str], moments: list[str]) -> None:
     drawn = timeline(_track(), _curves(), (phase,), [])
     assert [band["kind"] for band in drawn["bands"]] == kinds
     assert drawn["phases"][0]["moments"][: len(moments)] == moments
     assert _page(_verdict(phases=(phase,))).all("h1")
 
 
-def test_labels_that_would_touch_go_to_different_rows() -> None:
+def test_overlapping_labels_go_to_different_rows() -> None:
     phases = tuple(Phase(t, t + 0.01, t + 0.02, t + 0.03) for t in (0.2, 1.2, 1.95))
     marks = timeline(_track(), _curves(), phases, [])["marks"]
     spans = [
@@ -351,7 +351,7 @@ def test_lost_stretches_are_those_assessed() -> None:
     assert "0.25\u00a0s to 1.50\u00a0s" in _page(_verdict(quality=Quality(lost=((0.25, 1.5),)))).text
 
 
-def test_key_frame_is_cut_around_the_face_and_points_lie_on_it() -> None:
+def test_key_frame_is_cropped_around_the_face_with_points() -> None:
     page = _page()
     image = page.all("img")[0]
     picture = Image.open(io.BytesIO(base64.b64decode(str(image["src"]).split(",")[1])))
@@ -366,7 +366,7 @@ def test_key_frame_is_cut_around_the_face_and_points_lie_on_it() -> None:
     assert np.ptp(places[:, 1]) == pytest.approx(120, abs=0.5)
 
 
-def test_key_frame_without_points_is_shown_whole() -> None:
+def test_key_frame_without_points_is_not_cropped() -> None:
     keyframe = replace(_keyframe(), points=np.full((68, 2), np.nan), image=data.astronaut()[:256])
     page = _page(shown=[keyframe])
     image = page.all("img")[0]
@@ -384,7 +384,7 @@ def test_ten_seconds_stay_small() -> None:
     assert len(render(_verdict(), _track(n, 100), curves, frames, Card.of(CARD))) < 3_000_000
 
 
-def test_contributions_lean_to_their_side() -> None:
+def test_contributions_point_to_their_side() -> None:
     page = _page()
     bars = [a for a in page.all("rect") if a.get("height") == "10" and a.get("y") == "3"]
     assert [(b["x"], b["width"], b["fill"]) for b in bars] == [
@@ -432,10 +432,10 @@ def test_unreliable_points_are_separated_from_a_lost_face() -> None:
     track = _track()  # unseen from frame 20 to 25 of 30 per second
     assert classify_gaps(track, [(20 / 30, 26 / 30), (1.0, 1.5)]) == [(20 / 30, 26 / 30, "lost"), (1.0, 1.5, "doubted")]
     text = _page(_verdict(quality=Quality(lost=((0.66, 0.87), (1.0, 1.5))))).text
-    assert "face lost" in text and "could not be trusted" in text
+    assert "face lost" in text and "points not reliable" in text
 
 
-def test_curves_are_there_as_a_table_of_few_rows() -> None:
+def test_curves_have_a_short_table() -> None:
     time = np.arange(0, 100, 0.02)
     curves = Signals(time, np.column_stack([time, np.full(len(time), np.nan)]), ("a", "b"), ("s", "iod"))
     found = table(curves, ["a", "b"])
@@ -465,7 +465,7 @@ def test_unwritable_place_says_what_to_do(tmp_path: Any) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_emotions_have_a_lane_each_the_most_seen_first_with_gaps_left_open():
+def test_emotions_have_a_lane_each_with_gaps_left_open():
     time = np.r_[np.arange(0, 1, 0.1), np.arange(1.5, 2, 0.1)]
     happy = np.where(time < 1, 0.9, 0.2)
     seen = Signals(time, np.stack([1 - happy, happy], 1), ("neutral", "happiness"), ("1", "1"))
@@ -481,7 +481,7 @@ def test_emotions_have_a_lane_each_the_most_seen_first_with_gaps_left_open():
     assert 'class="lane-plot"' not in render(_verdict(), _track(61), _curves(61), [], Card())
 
 
-def test_a_long_clip_has_few_cells_and_faint_ones_are_left_out():
+def test_long_clip_has_few_cells_and_no_faint_ones():
     time = np.arange(5000) / 10
     seen = Signals(time, np.tile([0.99, 0.01], (5000, 1)), ("neutral", "happiness"), ("1", "1"))
     curves = Signals(time, np.zeros((5000, 1)), ("x",), ("",))

@@ -55,13 +55,13 @@ def data(html: str) -> dict[str, Any]:
     return dict(json.loads(re.findall(r'id="data">(.*?)</script>', html, re.DOTALL)[0]))
 
 
-def test_page_asks_for_nothing_and_complains_of_nothing(page: Browser) -> None:
+def test_page_makes_no_request_and_logs_no_error(page: Browser) -> None:
     assert page.errors == []
     assert [url for url in page.asked if not url.startswith(("data:", "file:", "about:"))] == []
     assert page.ask("document.querySelector('video').error") is None
 
 
-def test_film_shows_every_frame_of_the_clip_at_its_time(page: Browser, made: tuple[Path, Any]) -> None:
+def test_video_shows_every_frame_at_its_time(page: Browser, made: tuple[Path, Any]) -> None:
     html, track = (made[0] / "faces" / "report.html").read_text(encoding="utf-8"), made[1].track
     times = data(html)["times"]
     assert len(times) == len(track) and times == pytest.approx(track.time.tolist(), abs=1e-4)
@@ -69,7 +69,7 @@ def test_film_shows_every_frame_of_the_clip_at_its_time(page: Browser, made: tup
     assert len(html) < MOST_BYTES
 
 
-def test_ten_restless_seconds_stay_far_below_what_mail_carries(pictures: list[Array], tmp_path: Path) -> None:
+def test_ten_seconds_of_movement_stay_small(pictures: list[Array], tmp_path: Path) -> None:
     """Noise is the most that a film can be asked to keep: as many bits as it may have."""
     rng = np.random.default_rng(0)
     noisy = [(p + rng.integers(-25, 26, (240, 320, 1))).clip(0, 255) for p in (pictures * 5)[: 10 * RATE]]
@@ -82,7 +82,7 @@ def test_ten_restless_seconds_stay_far_below_what_mail_carries(pictures: list[Ar
     assert 500_000 < len(film) < len(html.encode()) < MOST_BYTES
 
 
-def test_it_opens_at_the_apex_or_where_the_address_says(page: Browser, made: tuple[Path, Any]) -> None:
+def test_page_opens_at_apex_or_given_time(page: Browser, made: tuple[Path, Any]) -> None:
     apex = made[1].verdict.phases[0].apex
     assert now(page) == pytest.approx(apex, abs=1e-3)
     page.open(made[0] / "faces" / "report.html", "#t=1.2")
@@ -109,7 +109,7 @@ def test_keys_step_and_jump_and_can_be_switched_off(page: Browser, made: tuple[P
     assert int(page.ask("document.body.dataset.frame")) == frame - 9
 
 
-def test_space_plays_film_points_and_playhead_together(page: Browser, made: tuple[Path, Any]) -> None:
+def test_space_plays_video_points_and_playhead(page: Browser, made: tuple[Path, Any]) -> None:
     page.press(" ")
     page.until("document.body.dataset.playing === 'true' && +document.body.dataset.time > 0.4")
     page.press(" ")
@@ -126,17 +126,17 @@ def test_space_plays_film_points_and_playhead_together(page: Browser, made: tupl
     page.until("document.body.dataset.playing === 'false' && +document.body.dataset.time > 2")
 
 
-def test_a_click_in_a_curve_goes_there_and_reads_its_value(page: Browser, made: tuple[Path, Any]) -> None:
+def test_click_in_a_curve_seeks_and_shows_its_value(page: Browser, made: tuple[Path, Any]) -> None:
     curves = made[1].curves
     page.click('.plot[aria-label^="Lip corner pull"]', 0.5)
     middle = (curves.time[0] + curves.time[-1]) / 2
     assert now(page) == pytest.approx(middle, abs=0.03)
-    said = float(page.ask("document.querySelector('.curve .now').textContent"))
+    result = float(page.ask("document.querySelector('.curve .now').textContent"))
     value = curves["lip_corner_pull"][abs(curves.time - now(page)).argmin()]
-    assert said == pytest.approx(value, abs=0.02)
+    assert result == pytest.approx(value, abs=0.02)
 
 
-def test_points_lie_on_the_film(page: Browser) -> None:
+def test_points_match_the_video(page: Browser) -> None:
     drawn = "document.querySelector('canvas').getContext('2d').getImageData(0, 0, 400, 400).data.some((v) => v > 0)"
     assert page.ask(drawn)
     page.press("p")
@@ -145,13 +145,13 @@ def test_points_lie_on_the_film(page: Browser) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("media", ["screen", "print"])
-def test_every_text_can_be_read_on_what_is_behind_it(page: Browser, scheme: str, media: str) -> None:
+def test_every_text_has_contrast(page: Browser, scheme: str, media: str) -> None:
     page.look(1000, 900, scheme=scheme, media=media)
     weak = [each for each in page.ask(CONTRAST) if each[0] < each[1]]
     assert weak == []
 
 
-def test_whatever_can_be_focused_has_a_name_and_comes_in_the_order_of_reading(page: Browser) -> None:
+def test_focusable_elements_have_names_in_reading_order(page: Browser) -> None:
     assert page.ask(NAMELESS) == []
     page.ask("document.activeElement.blur()")
     tops, ids = [], []
@@ -169,7 +169,7 @@ def test_nothing_is_wider_than_the_screen(page: Browser, width: int) -> None:
     assert page.ask("document.documentElement.scrollWidth") == width
 
 
-def test_print_is_a_few_pages_with_key_frames_and_no_buttons(page: Browser, tmp_path: Path) -> None:
+def test_print_has_few_pages_with_key_frames_and_no_buttons(page: Browser, tmp_path: Path) -> None:
     page.look(1000, 900, media="print")
     assert not page.ask("document.querySelector('#play').checkVisibility()")
     assert page.ask("document.querySelector('.frames img').checkVisibility()")
@@ -177,11 +177,11 @@ def test_print_is_a_few_pages_with_key_frames_and_no_buttons(page: Browser, tmp_
     assert pdf.startswith(b"%PDF") and 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 10
 
 
-def test_without_faces_there_is_no_picture_and_the_points_still_move(made: tuple[Path, Any], browser: Browser) -> None:
+def test_without_faces_only_points_move(made: tuple[Path, Any], browser: Browser) -> None:
     file = made[0] / "points" / "report.html"
     html = file.read_text(encoding="utf-8")
     assert not re.search(r"<(img|video|image|picture)\b|data:(image|video)", html)
-    assert "no picture of the person" in html and len(html) < MOST_BYTES / 10
+    assert "no image of the person" in html and len(html) < MOST_BYTES / 10
     browser.open(file)
     browser.press(" ")
     browser.until("+document.body.dataset.time > 0.4")
@@ -189,9 +189,7 @@ def test_without_faces_there_is_no_picture_and_the_points_still_move(made: tuple
     assert browser.ask("document.querySelector('#r-frame').textContent") != ""
 
 
-def test_a_browser_that_cannot_play_the_film_shows_the_points(
-    made: tuple[Path, Any], browser: Browser, tmp_path: Path
-) -> None:
+def test_browser_without_the_codec_shows_points(made: tuple[Path, Any], browser: Browser, tmp_path: Path) -> None:
     html = (made[0] / "faces" / "report.html").read_text(encoding="utf-8")
     broken = tmp_path / "broken.html"
     other = base64.b64encode(b"not a film " * 100).decode()
@@ -203,7 +201,7 @@ def test_a_browser_that_cannot_play_the_film_shows_the_points(
     assert browser.ask("document.body.dataset.frame") > "0"
 
 
-def test_page_tells_its_story_without_any_script(made: tuple[Path, Any]) -> None:
+def test_page_is_readable_without_scripts(made: tuple[Path, Any]) -> None:
     html = (made[0] / "faces" / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"<script.*?</script>|<style.*?</style>", "", html, flags=re.DOTALL)
     side = str(made[1].verdict.label).replace("genuine", "spontaneous")
@@ -212,7 +210,7 @@ def test_page_tells_its_story_without_any_script(made: tuple[Path, Any]) -> None
     assert " controls " in text
 
 
-def test_the_command_leaves_faces_out(duchenne: Callable[..., Completed], smile: Path, tmp_path: Path) -> None:
+def test_command_leaves_faces_out(duchenne: Callable[..., Completed], smile: Path, tmp_path: Path) -> None:
     """The option reaches the page: a report without a film is the smaller one, and holds no picture at all."""
     for name, words in (("with", ()), ("without", ("--no-faces",))):
         assert duchenne("analyze", smile, "-o", tmp_path / name, *words).code == 0

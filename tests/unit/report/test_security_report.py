@@ -95,12 +95,12 @@ def page_of(analysis, word: str) -> str:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_words_in_the_report_are_words(word, analysed):
+def test_text_in_the_report_is_escaped(word, analysed):
     assert_inert(page_of(analysed, word), page_of(analysed, "harmless"), word)
 
 
 @pytest.mark.parametrize("name", [word for word in WORDS if "/" not in word])
-def test_a_file_of_such_a_name_is_reported_as_any_other(name, duchenne, pictures, tmp_path, monkeypatch):
+def test_file_with_hostile_name_is_reported(name, duchenne, pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plain = make_video(tmp_path / "plain.mp4", pictures[:5], rate=RATE)
     odd = f"{name}.mp4"
@@ -113,7 +113,7 @@ def test_a_file_of_such_a_name_is_reported_as_any_other(name, duchenne, pictures
 
 
 @pytest.mark.parametrize("word", WORDS[:6])
-def test_metadata_of_a_file_are_not_in_the_report(word, pictures, tmp_path, duchenne):
+def test_file_metadata_is_not_in_the_report(word, pictures, tmp_path, duchenne):
     import av
 
     path = tmp_path / "told.mkv"
@@ -130,7 +130,7 @@ def test_metadata_of_a_file_are_not_in_the_report(word, pictures, tmp_path, duch
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_words_in_the_page_of_filters_are_words(word):
+def test_text_in_the_filter_page_is_escaped(word):
     import torch
     from torch import nn
 
@@ -147,10 +147,10 @@ def batch_of(word: str) -> str:
     """The page of a batch, with the word as a clip's name, in what was found of it and in what a manifest tells."""
     row = {"face": 0, "p_genuine": None, "abstained": True, "label": None, "seconds": 2.0, "coverage": 1.0}
     row |= {"reason": word, "emotion": word, f"p_{word}": 0.5, "warnings": word}
-    told = (word, word, word)
+    expected = (word, word, word)
     lines = [
-        batch_page.Line(f"{word}/{word}", 0.5, None, told, row),
-        batch_page.Line(f"{word}/b", None, None, told, {"failure": word}),
+        batch_page.Line(f"{word}/{word}", 0.5, None, expected, row),
+        batch_page.Line(f"{word}/b", None, None, expected, {"failure": word}),
     ]
     counts = dict.fromkeys(("clips", "done", "failed", "left", "faces", "frames", "seconds"), 1)
     facts = {"options": {"model": {"id": word}, "emotion": word}, "versions": {word: word}}
@@ -158,5 +158,5 @@ def batch_of(word: str) -> str:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_words_in_the_page_of_a_batch_are_words(word):
+def test_text_in_the_batch_page_is_escaped(word):
     assert_inert(batch_of(word), batch_of("harmless"), word)

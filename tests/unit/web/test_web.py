@@ -304,7 +304,7 @@ def test_other_host_prints_warning(tmp_path: Path) -> None:
     assert found.ask("GET", "", headers={"Host": f"evil.example:{found.port}"})[0] == 403
     process.terminate()
     _, said = process.communicate(timeout=60)
-    assert said.startswith("Warning: on 0.0.0.0 other computers can reach this page")
+    assert said.startswith("note: on 0.0.0.0 other computers can reach this page")
 
 
 def test_browser_gets_an_address_that_works_once(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AllFaces = Annotated[bool, typer.Option("--all-faces", help="Use every face, not only the most prominent.")]
+AllowTruncated = Annotated[bool, typer.Option(help="Accept a file that was cut short, and use what it contains.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the complete result as JSON.")]
+Cached = Annotated[bool, typer.Option(help="Cache face tracks for later runs; see `duchenne cache`.")]
+Detector = Annotated[str, typer.Option(help="Face detector: haar or hog. The other is tried where it finds no face.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
+Emotion = Annotated[str | None, typer.Option(help="Emotion shown, instead of the predicted one.")]
+End = Annotated[float | None, typer.Option(help="End of the stretch to use, in seconds.")]
+Epochs = Annotated[int | None, typer.Option(help="Number of epochs, instead of the recipe's.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start again instead of resuming an interrupted training.")]
+Manifest = Annotated[Path | None, typer.Option(help="CSV that lists the clips, instead of files and folders.")]
+Memory = Annotated[float | None, typer.Option(help="Memory limit per process in GB.", min=0.5)]
+Model = Annotated[str, typer.Option("--model", "-m", help="Id of a shipped model, or a model folder.")]
+ModelOut = Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")]
+OnCluster = Annotated[
+    str | None, typer.Option(help="Run on the Dask scheduler at this address, such as tcp://host:8786.")
+]
+Rate = Annotated[float | None, typer.Option(help="Frames per second, for a folder of images.")]
+Recipe = Annotated[str | None, typer.Option(help="Name of a shipped recipe, or a TOML file.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Process clips again that failed in an earlier run.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed.")]
+Shard = Annotated[str | None, typer.Option(help="Process only this shard of the clips, such as 3/16.")]
+Slurm = Annotated[int | None, typer.Option(help="Run on this number of SLURM jobs, as Dask workers.", min=1)]
+Stall = Annotated[float, typer.Option(help="Seconds without progress after which a clip fails.", min=1)]
+Start = Annotated[float | None, typer.Option(help="Start of the stretch to use, in seconds.")]
+TrainManifest = Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")]
+Workers = Annotated[int | None, typer.Option(help="Number of worker processes; by default one per core.", min=1)]
