@@ -220,13 +220,13 @@ def save(
         for n, a in enumerate(analyses if page else ()):
             window = gates.focus(a.track, a.curves)
             judged = (float(window.time[0]), float(window.time[-1])) if len(window) else None
-            shown = report.pictures(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
+            shown = report.read_media(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
             html = report.render(
                 a.verdict, a.track, a.curves, shown, Card.of(card), a.emotions, judged=judged, turning=a.turning
             )
-            report.write(part / f"{pages.named(n)}.html", html)
+            io.write_text(part / f"{pages.file_name(n)}.html", html)
             if thumb and (picture := report.thumbnail(shown.keyframes)):
-                (part / f"{pages.named(n, 'thumb')}.jpg").write_bytes(picture)
+                (part / f"{pages.file_name(n, 'thumb')}.jpg").write_bytes(picture)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
         if (emotions := _emotions_table(analyses)) is not None:
             io.write_table(part / "emotions.csv", emotions)
