@@ -299,7 +299,7 @@ def test_other_host_prints_warning(tmp_path: Path) -> None:
     assert process.stdout is not None
     found = Server(process, process.stdout.readline().strip(), tmp_path)
     status, _, text = found.ask("GET", "")
-    assert status == 200 and "Clips go to the computer that serves this page, 0.0.0.0" in text
+    assert status == 200 and "Clips go only to the computer that serves this page, 0.0.0.0" in text
     assert found.ask("GET", "", headers={"Host": f"192.0.2.7:{found.port}"})[0] == 200  # an address, as typed there
     assert found.ask("GET", "", headers={"Host": f"evil.example:{found.port}"})[0] == 403
     process.terminate()

@@ -68,12 +68,12 @@ function facts(v) {
   const [first, second] = emotion(v), phase = v.phases[0];
   const rows = [
     ["Shows", first && [`${first[0]} ${percent(first[1])}`, second && second[1] >= 0.05 && `, ${second[0]} ${percent(second[1])}`]],
-    ["Rise from", phase && seconds(phase.onset)],
-    ["Plateau from", phase && seconds(phase.apex)],
-    ["Fall from", phase && seconds(phase.offset)],
-    ["At rest again", phase && seconds(phase.end)],
+    ["Onset", phase && seconds(phase.onset)],
+    ["Apex", phase && seconds(phase.apex)],
+    ["Offset", phase && seconds(phase.offset)],
+    ["End", phase && seconds(phase.end)],
     ["Clip", v.frames === 1 ? "a single frame" : `${number(v.duration)} s, ${v.frames.toLocaleString("en-US")} frames`],
-    ["Face seen in", v.frames > 1 && `${percent(v.quality.coverage)} of them`],
+    ["Face visible in", v.frames > 1 && `${percent(v.quality.coverage)} of frames`],
   ];
   return h("dl.facts", {}, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
