@@ -26,7 +26,7 @@ shared = pytest.mark.skipif("DUCHENNE_DATA" not in os.environ, reason="DUCHENNE_
 SHARED = {
     "pedfe": ("pedfe", 1070, 42, "in all     PEDFE has 1,458 clips of 56 people"),
     "uva-nemo": ("uva_nemo", 963, 88, "holds      963 clips of 88 groups of people"),
-    "sase-fe": ("sase_fe_features", 480, 40, "ok         complete for this layout, nothing odd"),
+    "sase-fe": ("sase_fe_features", 480, 40, "ok         complete for this layout, nothing unexpected"),
     "fer2013": ("fer2013", 32298, None, "missing    a complete copy has 35887 clips, found 32298"),
 }
 
@@ -391,10 +391,10 @@ def test_openface_without_times_needs_a_rate(duchenne: Command, face: FaceTrack,
     ("source", "out", "words", "code", "expected"),
     [
         ("0.npz", "x.csv", ("--to", "mediapipe"), 2, "choose duchenne, openface or py-feat"),
-        ("0.npz", "x.npz", ("--to", "openface"), 2, "end it in .csv"),
-        ("0.npz", "x.xlsx", (), 2, "end it in .csv"),
-        ("0.npz", "x", (), 2, "end it in .csv"),
-        ("0.npz", "x.csv", ("--rate", "25"), 2, "leave out --rate"),
+        ("0.npz", "x.npz", ("--to", "openface"), 2, "use a name that ends in .csv"),
+        ("0.npz", "x.xlsx", (), 2, "use a name that ends in .csv"),
+        ("0.npz", "x", (), 2, "use a name that ends in .csv"),
+        ("0.npz", "x.csv", ("--rate", "25"), 2, "leave out the rate"),
         ("none.npz", "x.csv", (), 1, "There is no file"),
         ("none.npz#1", "x.csv", (), 1, "There is no file"),
         ("text.csv", "x.csv", (), 1, "not a table of face tracks"),
@@ -454,7 +454,7 @@ def test_apply_needs_a_rate_only_without_times(duchenne: Command, face: FaceTrac
     (tmp_path / "d.csv").write_text(",".join(columns) + "\n" + ",".join(["0"] * len(columns)) + "\n")
     for own in (io.save_tracks(tmp_path / "0.npz", [face]), tmp_path / "d.csv"):
         result = duchenne("models", "apply", "default", own, "-o", tmp_path / "p.csv", "--rate", "25")
-        assert result.code == 2 and "leave out --rate" in result.sentence
+        assert result.code == 2 and "leave out the rate" in result.sentence
     assert not (tmp_path / "p.csv").exists()
 
 

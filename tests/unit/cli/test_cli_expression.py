@@ -54,7 +54,7 @@ def test_training_reports_progress_and_result(trained):
     out, done = trained
     assert done.stdout.startswith(f"{out}: emotions from 21 images on cpu; accuracy ") and done.stdout.count("\n") == 1
     lines = done.stderr.splitlines()
-    assert lines[:2] == ["24 of 24 pictures read", "24 faces: anger 8, happiness 8, sadness 8"]
+    assert lines[:2] == ["24 of 24 images read", "24 faces: anger 8, happiness 8, sadness 8"]
     assert lines[2].endswith("held back by image, as nobody says who is seen; on cpu")
     assert [line.split(":")[0] for line in lines[3:]] == [f"epoch {i} of 4" for i in range(1, 5)]
     assert all("share wrong of those held back" in line for line in lines[3:])
@@ -125,7 +125,7 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
             "default is a duchenne-hybrid model, expected duchenne-expression",
         ),
         (("finetune", "--data", "units.csv", "-o", "x"), 1, "units.csv lacks the column emotion"),
-        (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units chooses among action units"),
+        (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units needs --head units"),
         (("finetune", "--data", "units.csv", "-o", "x", "--head", "units"), 1, "shows 4 people, 5 folds need as many"),
         (("finetune", "--data", "levels.csv", "-o", "x", "--head", "units"), 1, "(not coded) as AU1, found '3'"),
         (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is not a known copy of CK+ or DISFA"),
