@@ -170,7 +170,9 @@ def _print(analysis: Analysis, many: bool, folder: Path | None) -> None:
         console.print(f"  evidence  {_escape(item.feature)}: {_escape(item.text)}")
     for warning in v.quality.warnings:
         console.print(f"  [yellow]note[/yellow]      {_escape(warning)}")
-    console.print(f"  quality   {v.frames} frames, {v.duration:.2f} s, face in {v.quality.coverage:.0%}; device {v.device}")
+    console.print(
+        f"  quality   {v.frames} frames, {v.duration:.2f} s, face in {v.quality.coverage:.0%}; device {v.device}"
+    )
     if folder is not None:
         console.print(f"  written   {_escape(str(folder / 'report.html'))}")
     console.print(f"  [dim]{limits.BELOW}[/dim]")

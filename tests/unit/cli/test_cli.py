@@ -208,7 +208,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(corpus):
-    """A model trained on that corpus through the command line, and what the command result."""
+    """A model trained on that corpus through the command line, and the output of the command."""
     words = ["train", "descriptors", "--manifest", "manifest.csv", "-o", "model", "--family", "movement", "--seed", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "duchenne", *words], cwd=corpus, capture_output=True, text=True, check=True

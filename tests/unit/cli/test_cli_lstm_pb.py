@@ -56,7 +56,7 @@ def run(*command):
 
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
-    """A model trained through the command line, and what the command result."""
+    """A model trained through the command line, and the output of the command."""
     out = tmp_path_factory.mktemp("trained") / "model"
     done = subprocess.run(run(*words(corpus, out)), capture_output=True, text=True, check=True)
     return out, done
@@ -64,7 +64,7 @@ def trained(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def solved(corpus, tmp_path_factory):
-    """A model of our reading, three networks for all emotions, and what its training result."""
+    """A model of our reading, three networks for all emotions, and the output of its training."""
     out, result = tmp_path_factory.mktemp("solved") / "mine", []
     recipe = PBRecipe.read(corpus / "tiny.toml", reading="solved", pose=True, n_networks=3, num_layers=1)
     training.train_pb(corpus / "manifest.csv", out, recipe, log=result.append)
@@ -128,7 +128,7 @@ def test_each_of_several_networks_reports_its_epochs(solved):
     ]
     curves = json.loads((folder / "curve.json").read_text())
     assert list(curves) == ["1", "2", "3"]
-    for rows in curves.values():  # people left out are expected of, and nothing is chosen by them
+    for rows in curves.values():  # held-out people are reported, and nothing is chosen by them
         assert all(0 <= row["score"] <= 1 and row["best"] for row in rows)
     card = json.loads((folder / "card.json").read_text())
     assert "by the network that left them out" in card["protocol"] and card["reading"] == "solved"

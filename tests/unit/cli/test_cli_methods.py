@@ -148,7 +148,7 @@ def test_table_trains_a_model_that_rejects_tracks(duchenne, corpus, tmp_path):
     [
         ("oracle", "no method 'oracle'"),
         ("as-is:default", "is a finished model"),
-        ("conditioned:descriptors", "expected the emotion"),
+        ("conditioned:descriptors", "told the emotion"),
     ],
 )
 def test_untrainable_method_is_rejected(duchenne, corpus, tmp_path, name, sentence):

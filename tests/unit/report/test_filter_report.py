@@ -131,7 +131,7 @@ def test_report_writes_a_page_and_a_sheet_per_layer(duchenne: Call, model: Path,
     assert {path.name for path in out.parent.iterdir()} == names
     page = out.read_text(encoding="utf-8")
     assert not re.search(r"<script|https?://|src=\"(?!data:)", page)
-    assert page.index('id="stem"') < page.index('id="block4a"') and "no lie detector" in page
+    assert page.index('id="stem"') < page.index('id="block4a"') and "Not for lie detection" in page
     anchors = re.findall(r'id="stem-(\d+)"', page)
     extractor = FeatureExtractor(checkpoints.load(model)[0].network)
     found = filters.excite(extractor, "stem", [extractor.normalised(IMAGES)], n=5)
@@ -237,7 +237,7 @@ def test_invalid_options_are_rejected(
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ("file,AU12\nother.png,1\n", "line 2, names 'other.png', which is not holds the images"),
+        ("file,AU12\nother.png,1\n", "line 2, names 'other.png', which is not among the images"),
         ("file,AU12\nfaces.npz#1,1\nfaces.npz#1,0\n", "line 3, names 'faces.npz#1' a second time"),
         ("file,AU12\nfaces.npz#1,3\n", "line 2, has AU12 = '3'; expected 1 (present), 0 (absent)"),
         ("file,AU12\nfaces.npz#1,\n", "codes none of the images"),

@@ -248,7 +248,7 @@ def test_abstained_verdict_names_its_reason_and_shows_no_probability() -> None:
 
 def test_limits_of_use_are_always_there() -> None:
     text = " ".join(_page(card={}).text.split())
-    for word in ("expected to act", "not lying", "hiring", "border", "medical", "Art. 5(1)(f)", "palsy"):
+    for word in ("told to act", "not lying", "hiring", "border", "medical", "Art. 5(1)(f)", "palsy"):
         assert word in text
     assert "Ages above 40 were not tested." in _page().text
 
