@@ -200,7 +200,7 @@ def test_better_file_is_reported(duchenne, tmp_path):
     result = duchenne("compare", a, b)
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    assert lines[0] == "60 clips of 10 people, answered by both"
+    assert lines[0] == "60 clips of 10 people, predicted by both"
     assert [line.partition(":")[0] for line in lines[1:]] == ["accuracy", "auc", "forced pairs", "brier"]
     assert all("a difference that chance does not explain" in line for line in lines[1:])
     found = strict(duchenne("compare", a, b, "--json").out)
@@ -241,8 +241,8 @@ def test_unpaired_clips_are_counted(duchenne, tmp_path):
     b.write_text("\n".join([*lines[:55], "new.mp4,true,0.5,s0,fear"]) + "\n")
     result = duchenne("compare", a, b).out.splitlines()
     assert result[:2] == [
-        "53 clips of 9 people, answered by both",  # the tenth person had the last six
-        "left out: 6 only in A, 1 only in B, 1 not answered by one",
+        "53 clips of 9 people, predicted by both",  # the tenth person had the last six
+        "left out: 6 only in A, 1 only in B, 1 not predicted by one",
     ]
 
 
