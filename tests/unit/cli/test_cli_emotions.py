@@ -81,7 +81,7 @@ def test_folder_with_failures_gives_a_complete_table_and_a_summary(duchenne: Cal
     assert all(r[name] == "" for r in rows[2:] for name in ("face", *fer2013.CLASSES))
     assert "has 20000×20000 pixels" in rows[2]["problem"] and "cut short or damaged" in rows[3]["problem"]
     lines = result.err.splitlines()
-    assert "1.gif holds several pictures" in lines[1] and lines[2].startswith("4 rows written to ")
+    assert "1.gif holds several images" in lines[1] and lines[2].startswith("4 rows written to ")
     assert lines[3] == f"2 of 4 files failed, see the column problem; the first: {rows[2]['problem']}"
     assert len(lines) == 4 and [p.name for p in (tmp_path / "new").iterdir()] == ["out.csv"]
 

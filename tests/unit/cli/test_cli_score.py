@@ -187,7 +187,7 @@ def test_bad_file_is_one_sentence_and_exit_code_1(duchenne, tmp_path, command, c
 
 @pytest.mark.parametrize("command", ["score", "compare"])
 def test_missing_file_is_reported(duchenne, tmp_path, command):
-    for path, words in ((tmp_path / "gone.csv", "There is no file"), (tmp_path, "it is no file")):
+    for path, words in ((tmp_path / "gone.csv", "There is no file"), (tmp_path, "it is not a file")):
         result = duchenne(command, *[path] * (1 + (command == "compare")))
         assert result.code == 1 and words in result.sentence and str(path) in result.sentence
 
