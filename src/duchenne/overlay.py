@@ -265,7 +265,7 @@ class _Chart:
             anchor="ls",
         )
         v = self.analysis.verdict
-        said = "no judgement" if v.abstained else f"verdict: {v.label}"
+        said = "no verdict" if v.abstained else f"verdict: {v.label}"
         pen.text(
             (10 * u, 90 * u), said, font=_font(round(11 * u)), fill=_INK if v.abstained else _colour(v.p_genuine or 0)
         )

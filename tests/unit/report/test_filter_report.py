@@ -213,7 +213,7 @@ def test_copies_of_fer2013(form: str, tmp_path: Path) -> None:
         (("--device", "abacus"), 2, "no device 'abacus'"),
         (("--images", "nowhere"), 1, "no folder nowhere"),
         (("--images", "nowhere.npz"), 1, "cannot be read as .npz"),
-        (("--images", ".."), 1, "folder without pictures"),
+        (("--images", ".."), 1, "folder without images"),
         (("--out", "."), 2, "ends in .html"),
         (("--out", "units.csv"), 2, "ends in .html"),
         (("--sheet", "a.jpg"), 2, "ends in .png"),
