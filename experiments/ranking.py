@@ -198,7 +198,7 @@ def main() -> None:
     else:
         scales = measure({"default": args.default, "lstm_pb": args.lstm_pb, "pedfe": args.pedfe})
         if args.ship:
-            pairs.keep(checkpoints.locate("default"), scales)
+            pairs.save(checkpoints.locate("default"), scales)
 
 
 def measure(runs: dict[str, Path]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def main() -> None:
     moved = movements(data / "pedfe")
     for model in RUNS:
         # of the two members of `default` the movement is the same, and is kept once
-        reference.keep(checkpoints.locate(model), answers(model, runs), moved if model != "lstm-pb" else None)
+        reference.save(checkpoints.locate(model), answers(model, runs), moved if model != "lstm-pb" else None)
     smile(data / "uva_nemo" / "lip.csv")
 
 

@@ -225,7 +225,7 @@ def test_what_is_loaded_learns_no_more_and_rows_with_other_columns_are_refused(t
         with pytest.raises(UsageError, match="finished"):
             loaded.fit_table(*data)
     for name in ("linear-svm", "table-multi", "two-stage:linear-svm"):
-        with pytest.raises(InputError, match="trained on 6 numbers a clip, and 9 were read"):
+        with pytest.raises(InputError, match="trained on 6 numbers per clip, found 9"):
             fitted(name)[0].predict_table(np.zeros((1, 9)))
 
 

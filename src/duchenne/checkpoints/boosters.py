@@ -1,7 +1,7 @@
 """Boosters on disk: XGBoost's own JSON, checked before XGBoost sees it.
 
-XGBoost trusts its files: a child that does not exist ends the process. So the trees are walked here first, and XGBoost
-is given what was checked, written again, never the file's own bytes, which two parsers could read differently.
+XGBoost trusts its files: a missing child node crashes the process. So the trees are checked here first, and XGBoost
+parses what was checked, serialised again, not the file's own bytes, which two parsers could read differently.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write(path: Path, booster: Any) -> None:
 
 
 def read(path: Path, columns: int) -> Any:
-    """The xgboost Booster of a file, on rows of so many numbers; ValueError, in words, where it is none."""
+    """The xgboost Booster of a file, for `columns` inputs; ValueError, with a phrase, where it is invalid."""
     import xgboost
 
     booster = xgboost.Booster({"nthread": 1})
@@ -41,38 +41,38 @@ def read(path: Path, columns: int) -> Any:
         _check(found, columns)
         booster.load_model(bytearray(json.dumps(found, allow_nan=False).encode()))
     except xgboost.core.XGBoostError as error:  # a ValueError of many lines
-        raise ValueError(f"{path.name} is no booster (XGBoost does not read it)") from error
+        raise ValueError(f"{path.name} is not a valid booster (XGBoost cannot read it)") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        why = error if type(error) is ValueError else "a part of it is missing or of another kind"
-        raise ValueError(f"{path.name} is no booster ({why})") from error
+        why = error if type(error) is ValueError else "a part is missing or has the wrong type"
+        raise ValueError(f"{path.name} is not a valid booster ({why})") from error
     return booster
 
 
 def _check(found: dict[str, Any], columns: int) -> None:
-    """ValueError, LookupError or TypeError where XGBoost would be led astray."""
+    """ValueError, LookupError or TypeError for what XGBoost would not notice."""
     learner = found["learner"]
     param, gradient, objective = (learner[name] for name in ("learner_model_param", "gradient_booster", "objective"))
     if gradient["name"] != "gbtree" or objective["name"] not in _OBJECTIVES:
-        raise ValueError("it is of a kind that is not used here")
+        raise ValueError("it uses another booster or objective")
     if int(param["num_feature"]) != columns or int(param.get("num_target", 1)) != 1:
-        raise ValueError(f"it is not of rows of {columns} numbers")
+        raise ValueError(f"it does not read {columns} columns")
     if learner["feature_names"] or learner["feature_types"]:
-        raise ValueError("it names columns, which have no names here")
+        raise ValueError("it has named columns")
     classes = int(param["num_class"])
     softmax = objective["name"] == "multi:softprob"
     if not (2 <= classes <= _MOST_CLASSES if softmax else classes == 0):
-        raise ValueError(f"it is of {classes} classes")
+        raise ValueError(f"it has {classes} classes")
     if softmax and int(objective["softmax_multiclass_param"]["num_class"]) != classes:
-        raise ValueError("it contradicts itself on its classes")
+        raise ValueError("its numbers of classes differ")
     model = gradient["model"]
     trees, size = model["trees"], model["gbtree_model_param"]
     places, kinds = _whole(model["iteration_indptr"]), _whole(model["tree_info"])
     if int(size["num_trees"]) != len(trees) or int(size["num_parallel_tree"]) != 1 or len(kinds) != len(trees):
-        raise ValueError("it has other trees than it says")
+        raise ValueError("its number of trees is wrong")
     if len(places) < 1 or places[0] != 0 or places[-1] != len(trees) or (np.diff(places) < 0).any():
-        raise ValueError("its rounds are not those of its trees")
+        raise ValueError("its rounds do not match its trees")
     if ((kinds < 0) | (kinds >= max(1, classes))).any() or any(model.get("cats", {}).values()):
-        raise ValueError("its trees are of classes that it has not")
+        raise ValueError("its trees belong to unknown classes")
     if trees:
         _check_trees(trees, columns)
 
@@ -80,41 +80,41 @@ def _check(found: dict[str, Any], columns: int) -> None:
 def _check_trees(trees: list[dict[str, Any]], columns: int) -> None:
     sizes = np.array([int(tree["tree_param"]["num_nodes"]) for tree in trees])
     if (sizes < 1).any() or sizes.sum() > _MOST_NODES:
-        raise ValueError("its trees have no nodes, or too many")
+        raise ValueError("its trees are empty or too large")
     for number, tree in enumerate(trees):
         about = tree["tree_param"]
         if any(len(tree[name]) != sizes[number] for name in (*_WHOLE, *_REAL)):
-            raise ValueError(f"its tree {number} is cut short")
+            raise ValueError(f"tree {number} is truncated")
         if any(tree[name] for name in tree if name.startswith("categories")):
-            raise ValueError("it asks for categories, which are not used here")
+            raise ValueError("it has categorical splits")
         if int(about["num_feature"]) != columns or int(about["size_leaf_vector"]) > 1 or tree["id"] != number:
-            raise ValueError(f"its tree {number} is of another booster")
+            raise ValueError(f"tree {number} belongs to another booster")
     nodes = {name: _whole([value for tree in trees for value in tree[name]]) for name in _WHOLE}
     parts = {name: _real([value for tree in trees for value in tree[name]]) for name in _REAL}
     inner = nodes["left_children"] != -1
     if nodes["split_type"].any() or (parts["sum_hessian"][inner] <= 0).any():
-        raise ValueError("its trees split by something else than numbers")
+        raise ValueError("its trees have splits that are not numeric")
     if ((nodes["split_indices"] < 0) | (nodes["split_indices"] >= columns)).any():
-        raise ValueError("its trees read columns that there are not")
+        raise ValueError("its trees read missing columns")
     _check_walk(nodes, inner, sizes)
 
 
 def _check_walk(nodes: dict[str, Array], inner: Array, sizes: Array) -> None:
-    """ValueError where the way down from a root leaves its tree, comes twice to a node, or is too long."""
+    """ValueError where a path from a root leaves its tree, visits a node twice, or is too long."""
     first = np.cumsum(sizes) - sizes
     start, size = np.repeat(first, sizes), np.repeat(sizes, sizes)
     left, right = nodes["left_children"], nodes["right_children"]
     if (right[~inner] != -1).any():
-        raise ValueError("its trees have nodes with one child")
+        raise ValueError("its trees have nodes with a single child")
     for child in (left[inner], right[inner]):
         if ((child < 1) | (child >= size[inner])).any():
-            raise ValueError("its trees lead to nodes that there are not")
+            raise ValueError("its trees lead to missing nodes")
     children = np.concatenate([(left + start)[inner], (right + start)[inner]])
     own = np.tile((np.arange(len(start)) - start)[inner], 2)
     if len(np.unique(children)) < len(children) or (nodes["parents"][children] != own).any():
-        raise ValueError("its trees come twice to one node")
+        raise ValueError("its trees visit a node twice")
     if (nodes["parents"][first] != _ROOT).any():
-        raise ValueError("its trees have no roots")
+        raise ValueError("its trees have no root")
     level, down = first, np.stack([left + start, right + start])
     for _ in range(_MOST_LEVELS):
         level = down[:, level[inner[level]]].ravel()
@@ -124,17 +124,17 @@ def _check_walk(nodes: dict[str, Array], inner: Array, sizes: Array) -> None:
 
 
 def _whole(values: list[Any]) -> Array:
-    """int64 of a list; ValueError for anything else than whole numbers of up to 32 bits."""
+    """int64 of a list; ValueError unless all are 32-bit integers."""
     if not all(type(value) is int and abs(value) < 2**31 for value in values):
-        raise ValueError("its trees hold something else than whole numbers")
+        raise ValueError("its trees hold values that are not integers")
     return np.array(values, np.int64)
 
 
 def _real(values: list[Any]) -> Array:
-    """float32 of a list; ValueError for anything else than finite numbers."""
+    """float32 of a list; ValueError unless all are finite."""
     if all(type(value) in (int, float) for value in values):
         with np.errstate(over="ignore"):
             found = np.array(values, float).astype(np.float32)
         if np.isfinite(found).all():
             return found
-    raise ValueError("its trees hold something else than finite numbers")
+    raise ValueError("its trees hold values that are not finite")

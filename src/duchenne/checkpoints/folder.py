@@ -1,7 +1,7 @@
 """Model folders: `model.json`, arrays, boosters, tensors and a card. Never pickle; a damaged folder is refused.
 
-`format` in `model.json` names what kind of model it is, and so the system that writes and reads its parts. A model made
-of others names these by their sha256; they lie in folders inside its own, or beside it.
+`format` in `model.json` names the store that reads and writes the model. A model made of others names these members by
+sha256; their folders lie inside its own, or beside it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from duchenne.registry import Registry
 from duchenne.types import Classifier
 
 VERSION = 1
-#: Format → who writes and reads such models, each a `Store`. Of a method, the kind that its settings name follows a
-#: slash.
+#: Format → its `Store`; the kind of a method follows a slash.
 STORES = Registry(
     "format of models",
     {
@@ -37,12 +36,12 @@ STORES = Registry(
         "duchenne-micro": "duchenne.micro.store:STORE",
     },
 )
-#: What a stranger's folder can make the readers of its parts stumble over, beside what they say in words.
+#: What reading a damaged folder can raise besides errors with a message of ours.
 _STUMBLES = (OSError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 class Model(Protocol):
-    """What can be kept: a class says its `format`, a model its `facts` (people, clips, …)."""
+    """What can be saved: its class has a `format`, the model has `facts` (people, clips, …)."""
 
     format: ClassVar[str]
     facts: dict[str, Any]
@@ -53,12 +52,12 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Store:
-    """How models of one format are kept.
+    """How models of one format are saved and loaded.
 
-    save  (model, folder) → what `model.json` is to say of it, and the names of the files that were written; members are
-          saved by `save_members`. InputError for a model that is not fitted
-    load  folder → model; ValueError, in words, where its files do not fit what its `model.json` says
-    file  the file without which there is no such model; "" where all it has is members
+    save  (model, folder) → (entries of `model.json`, names of the files written); members by `save_members`. InputError
+          for a model that is not fitted
+    load  folder → model; ValueError, with a phrase, where files and `model.json` do not match
+    file  the file that such a model must have; "" if it has members only
     """
 
     save: Callable[[Any, Path], tuple[dict[str, Any], Sequence[str]]]
@@ -73,7 +72,7 @@ def shipped() -> dict[str, Path]:
 
 
 def locate(model: str | Path) -> Path:
-    """Folder of a shipped model's id or of a path; ModelError names what there is."""
+    """Folder of a shipped model by id, or of a path; ModelError lists the shipped models."""
     known = shipped()
     if str(model) in known:
         return known[str(model)]
@@ -89,12 +88,12 @@ def locate(model: str | Path) -> Path:
 
 def save(model: Model, folder: Path, *, name: str) -> Path:
     """Write a fitted model; the folder is complete only once `model.json`, written last, is there."""
-    said, written = STORES.load(model.format).save(model, folder)
+    entries, written = STORES.load(model.format).save(model, folder)
     about = {
         "format": model.format.partition("/")[0],
         "version": VERSION,
         "id": name,
-        **said,
+        **entries,
         "facts": model.facts,
         "files": {file: io.sha256(folder / file) for file in written},
     }
@@ -103,13 +102,12 @@ def save(model: Model, folder: Path, *, name: str) -> Path:
 
 
 def save_members(members: Mapping[str, Model], folder: Path) -> dict[str, str]:
-    """Write the models that another is made of into folders of their names inside its own; name → sha256."""
+    """Save member models into folders of their names; name → sha256."""
     return {name: audit.digest(save(member, folder / name, name=name)) for name, member in members.items()}
 
 
 def tidy(folder: Path) -> None:
-    """Remove files of a model that stood here before, in the folders of its members as well: they would count as this
-    one's."""
+    """Remove files of an earlier model, in its members as well: they would count as part of this one."""
     about = audit.describe(folder)
     for path in folder.iterdir():
         if path.name.endswith((".npz", boosters.SUFFIX, ".safetensors")) and path.name not in about["files"]:
@@ -128,21 +126,21 @@ def load(model: str | Path | ModelFolder) -> tuple[Any, dict[str, Any]]:
         if folder.problems:
             raise ValueError(folder.problems[0])
         if not isinstance(about["id"], str) or not isinstance(about["facts"], dict):
-            raise TypeError("its name is no text, or its facts are none")
+            raise TypeError
         if store.file and store.file not in about["files"]:
             raise KeyError(store.file)
         facts = {**about["facts"], "id": about["id"], "sha256": folder.sha256, "version": VERSION}
         return store.load(folder), facts
-    except ModelError:  # of another format, or of a member, which names itself
+    except ModelError:
         raise
     except (DuchenneError, *_STUMBLES) as error:
-        words = isinstance(error, DuchenneError) or type(error) is ValueError  # XGBoost's own has many lines
-        why = str(error).rstrip(".") if words else "its files do not fit together"
+        ours = isinstance(error, DuchenneError) or type(error) is ValueError  # XGBoost's own has many lines
+        why = str(error).rstrip(".") if ours else "its files do not match"
         raise ModelError(f"Model {folder.path} is damaged: {why}; get or train it again.") from error
 
 
 def _store(folder: ModelFolder) -> Store:
-    """Who reads this folder; ModelError where nobody here does."""
+    """The store of this folder's format; ModelError where it is unknown."""
     about = folder.about
     name, version = str(about["format"]), about.get("version")
     name = f"{name}/{about['settings']['kind']}" if name == "duchenne-method" else name
@@ -155,7 +153,7 @@ def _store(folder: ModelFolder) -> Store:
 
 
 def load_as(model: str | Path | ModelFolder, kind: type[M]) -> tuple[M, dict[str, Any]]:
-    """As `load`, where nothing but this kind of model will do."""
+    """As `load`; ModelError unless it is a model of this kind."""
     found, facts = load(model)
     if not isinstance(found, kind):
         raise ModelError(f"{model} is a {found.format} model, expected {kind.format}; choose another model.")
@@ -163,10 +161,10 @@ def load_as(model: str | Path | ModelFolder, kind: type[M]) -> tuple[M, dict[str
 
 
 def load_classifier(model: str | Path | ModelFolder) -> tuple[Classifier, dict[str, Any]]:
-    """As `load`, where a model must tell genuine from posed."""
+    """As `load`; ModelError unless it tells genuine from posed."""
     found, facts = load(model)
     if not isinstance(found, Classifier):
-        raise ModelError(f"{model} does not tell genuine from posed, which is needed here; choose another model.")
+        raise ModelError(f"{model} does not tell genuine from posed; choose another model with duchenne models list.")
     return found, facts
 
 
@@ -176,4 +174,4 @@ def card(model: str | Path) -> dict[str, Any]:
     try:
         return dict(io.read_json(audit.file(path.parent, path.name))) if path.is_file() else {}
     except (OSError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is not a readable card; the model is damaged, get or train it again.") from error
+        raise ModelError(f"{path} cannot be read as JSON; get or train the model again.") from error

@@ -1,8 +1,8 @@
-"""Which of two clips is the more genuine, from a model that judges them one by one: and how sure it may be of that.
+"""Calibrated ranking of two clips by the difference of their log-odds of genuine.
 
-The difference of the log-odds of genuine orders the two. What a model gets wrong of a whole person (a face that looks
-posed at rest) falls out of a difference, so two clips of one person are told apart better than their single answers
-promise, and two clips of two people are not: P = sigmoid(slope · difference), with a slope for each kind of pair.
+What a model gets wrong of a whole person (a face that looks posed at rest) cancels in the difference, so two clips of
+one person are ranked better than their single predictions suggest, and clips of two people are not:
+P = sigmoid(slope · difference), with a slope for each kind of pair.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from duchenne.errors import ModelError
 from duchenne.learn.calibration import logit, sigmoid
 from duchenne.types import Array, Json
 
-#: Kind of pair → (of one person, of one emotion; None: whatever they are).
+#: Kind of pair → (same person, same emotion; None: either).
 KINDS: dict[str, tuple[bool, bool | None]] = {
     "one_emotion": (True, True),
     "two_emotions": (True, False),
     "two_people": (False, None),
 }
-#: Pairs that are right less often than this, all those nearer to a draw taken together, are too close to call.
+#: Pairs with a cumulative accuracy below this, from the closest on, are too close to call.
 LEAST_RIGHT = 0.6
-_PAIRS, _PEOPLE = 30, 4  # fewer tell nothing of how sure to be
+_PAIRS, _PEOPLE = 30, 4  # fewer are too few to calibrate on
 
 
 @dataclass(frozen=True)
 class PairScale:
-    """How sure differences of log-odds are, measured on pairs of a genuine and a posed clip of people left out.
+    """Calibration of differences of log-odds, on pairs of a genuine and a posed clip of people left out.
 
     slope     of the log-odds of the pair in the difference of the two clips' log-odds
-    margin    |P − 0.5| below which the pairs were right less than `LEAST_RIGHT` of the time
-    accuracy  share of all pairs that were right; `pairs` of them, of `people` people
+    margin    |P − 0.5| below which accuracy is under `LEAST_RIGHT`
+    accuracy  of all `pairs`, of `people` people
     """
 
     slope: float = 1.0
@@ -50,13 +50,13 @@ class PairScale:
 
     @classmethod
     def fit(cls, difference: Array, people: int) -> PairScale:
-        """From differences (P,), genuine minus posed, of people that the model had not seen."""
+        """From differences (P,), genuine minus posed, of people left out."""
         from scipy.optimize import minimize_scalar
 
         n = len(difference)
-        sure = (n + 1) / (n + 2)  # as Platt smooths his labels, so that separable pairs keep a finite slope
+        target = (n + 1) / (n + 2)  # smoothed as in Platt scaling, so that separable pairs keep a finite slope
         found = minimize_scalar(
-            lambda k: np.logaddexp(0, -k * difference).mean() + (1 - sure) * k * difference.mean(),
+            lambda k: np.logaddexp(0, -k * difference).mean() + (1 - target) * k * difference.mean(),
             bounds=(0.0, 20.0),
             method="bounded",
         )
@@ -84,8 +84,8 @@ def differences(z: Array, y: Array, persons: Array, emotions: Array, kind: str) 
 
 
 def calibrated(p: Array, y: Array, persons: Array, emotions: Array) -> Json:
-    """Kind → its `PairScale` as a dictionary, from P(genuine) (N,) of people left out; without the kinds of which
-    there are too few pairs to tell."""
+    """Kind → its `PairScale` as a dictionary, from P(genuine) (N,) of people left out; without kinds that
+    have too few pairs."""
     persons, emotions = np.asarray(persons).astype(str), np.asarray(emotions).astype(str)
     z, found = np.where(np.isfinite(p), logit(p), np.nan), {}
     for kind in KINDS:
@@ -95,14 +95,13 @@ def calibrated(p: Array, y: Array, persons: Array, emotions: Array) -> Json:
     return found
 
 
-def keep(folder: Path, found: Json) -> None:
-    """Note what `calibrated` found in the model.json of a saved model, where `scale` looks for it."""
+def save(folder: Path, found: Json) -> None:
+    """Add the result of `calibrated` to the model.json of a saved model, for `scale`."""
     io.write_json(folder / "model.json", {**checkpoints.describe(folder), "pairs": found})
 
 
 def scale(model: str | Path, kind: str) -> PairScale | None:
-    """How sure a shipped model or a model folder may be of a kind of pair, None where that was not measured;
-    ModelError where its model.json holds something else."""
+    """The scale of a kind of pair, None where it was not measured; ModelError where it is damaged."""
     about = checkpoints.describe(checkpoints.locate(model))
     kept = about.get("pairs", {})
     if isinstance(kept, dict) and kind not in kept:
@@ -111,7 +110,7 @@ def scale(model: str | Path, kind: str) -> PairScale | None:
         found = PairScale(**kept[kind])
         numbers = [float(found.slope), float(found.margin), float(found.accuracy)]
     except (TypeError, ValueError, KeyError) as error:
-        raise ModelError(f"Model {model} is damaged: what it says of pairs is no scale; train it again.") from error
+        raise ModelError(f"Model {model} is damaged: its scale of pairs is invalid; train it again.") from error
     if not (np.isfinite(numbers).all() and found.slope >= 0 and 0 <= found.margin <= 0.5 and 0 <= found.accuracy <= 1):
-        raise ModelError(f"Model {model} is damaged: its numbers about pairs are impossible; get or train it again.")
+        raise ModelError(f"Model {model} is damaged: its scale of pairs is out of range; get or train it again.")
     return found

@@ -1,5 +1,6 @@
-"""Methods on disk: settings in `model.json`, `arrays.npz`, boosters. Numbers keep their precision, so that a saved
-method answers bit for bit the same. What `model.json` says is repeated inside the arrays, and checked before use.
+"""Methods on disk: settings in `model.json`, `arrays.npz`, boosters. A saved method predicts bit for bit the same.
+
+The settings are repeated inside the arrays, and checked before use.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _MOST_MEMBERS = 64
 
 @dataclass
 class Parts:
-    """What a method is taken apart into: settings as JSON holds them, arrays and boosters by name."""
+    """What a method consists of: JSON settings, arrays and boosters by name."""
 
     settings: dict[str, Any]
     arrays: dict[str, Array] = field(default_factory=dict)
     boosters: dict[str, Any] = field(default_factory=dict)
 
     def add(self, name: str, scorer: Any) -> None:
-        """Take apart one of `scorers.KINDS`, under this name."""
+        """Add one of `scorers.KINDS` under this name."""
         held = dict(vars(scorer))
         if "booster" in held:
             self.boosters[name + boosters.SUFFIX] = held.pop("booster")
@@ -48,7 +49,7 @@ class Parts:
 def save(
     model: Classifier, parts: Parts, folder: Path, *, members: Mapping[str, Classifier] | None = None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Write a method's parts, and the models that it asks: see `checkpoints.Store`."""
+    """Write the parts of a method, and its members; returns as `Store.save`."""
     hashes = save_members(members or {}, folder)
     settings = io.plain({"kind": model.format.partition("/")[2], **parts.settings})
     if wrong := [key for key, value in parts.arrays.items() if not np.isfinite(value).all()]:
@@ -69,13 +70,13 @@ def save(
 
 
 def made_for(settings: Any, members: Any) -> str:
-    """What the arrays are of; it lies inside their file, so that a changed `model.json` is noticed."""
+    """Stamp inside the file of arrays, so that a changed `model.json` is noticed."""
     return json.dumps({"settings": settings, "members": members}, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class StoredParts:
-    """A method's settings, arrays and boosters, all of which must be used as they were saved."""
+    """Settings, arrays and boosters of a saved method."""
 
     path: Path
     settings: dict[str, Any]
@@ -93,36 +94,36 @@ class StoredParts:
         return found
 
     def scorer(self, name: str, columns: int, shape: tuple[int, ...] = ()) -> Any:
-        """One of `scorers.KINDS` that reads so many columns, and answers a row in this shape."""
+        """One of `scorers.KINDS` that reads `columns` and returns this shape per row."""
         settings = dict(self.settings[name])
         made_by = KINDS[settings.pop("kind")]
         held = {key.removeprefix(f"{name}."): each for key, each in self.arrays.items() if key.startswith(f"{name}.")}
         if made_by is Boosted:
             held["booster"] = boosters.read(self.path / f"{name}{boosters.SUFFIX}", columns)
         if set(held) | set(settings) != {each.name for each in fields(made_by)}:
-            raise ValueError(f"its {name} lacks some of its numbers")
+            raise ValueError(f"{name} is incomplete")
         part = made_by(**held, **settings)
         if isinstance(part, Trees):
             part.check(columns)
         with np.errstate(all="ignore"):
             answer = part(np.zeros((1, columns)))
         if answer.shape != (1, *shape) or not np.isfinite(answer).all():
-            raise ValueError(f"its {name} does not answer as it should")
+            raise ValueError(f"{name} does not return finite values of the expected shape")
         return part
 
 
 def read(folder: ModelFolder) -> StoredParts:
-    """The parts of a method's folder; ValueError, in words, where they do not fit what its `model.json` says."""
+    """The parts of a method's folder; ValueError, with a phrase, where they do not match its `model.json`."""
     settings, members = folder.about["settings"], folder.about["members"]
     if len(members) > _MOST_MEMBERS or set(members) != {f"member-{i}" for i in range(len(members))}:
-        raise ValueError("the parts that it names are none of a method")
+        raise ValueError("its members are not those of a method")
     try:
         arrays = io.read_arrays(folder.path / ARRAYS, most=_MOST)
         found = io.parse_json(arrays.pop("made_for").tobytes())
     except ValueError as error:
-        raise ValueError(f"{ARRAYS} is no archive of arrays that can be read ({error})") from error
+        raise ValueError(f"{ARRAYS} is not a readable archive of arrays ({error})") from error
     if found != json.loads(made_for(settings, members)):
         raise ValueError(f"{ARRAYS} was saved with other settings than model.json says")
     if not all(value.dtype.kind in "fi" and bool(np.isfinite(value).all()) for value in arrays.values()):
-        raise ValueError(f"{ARRAYS} holds something else than numbers")
+        raise ValueError(f"{ARRAYS} holds values that are not finite numbers")
     return StoredParts(folder.path, settings, arrays)

@@ -1,15 +1,14 @@
-"""Where the training people lie: `reference.json` beside a model, which a report sets a clip beside.
+"""Distributions over the training people: `reference.json` beside a model, for comparison in a report.
 
-Two things, by label and by emotion: what the model said of people it had not seen, and how they moved
-(`features.measures`). Quantiles only, of ten clips and four people or more: no row, no name, no clip.
+By label and emotion: out-of-fold predictions, and how people moved (`features.measures`). Quantiles only, of ten clips
+and four people or more: no row, no name, no clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +17,12 @@ from duchenne.checkpoints import audit
 from duchenne.errors import ModelError
 from duchenne.features import measures
 from duchenne.features.descriptors import prepare
-from duchenne.types import LABELS, Array, FaceTrack, Json, Reader, Sample
+from duchenne.types import LABELS, Array, FaceTrack, Json, JsonMap, Reader, Sample
 
 FILE = "reference.json"
-#: Everybody, whatever they showed; no emotion has this name.
+#: All emotions together; no emotion has this name.
 ALL = "all"
-_CLIPS, _PEOPLE = 10, 4  # fewer would tell of persons
+_CLIPS, _PEOPLE = 10, 4  # fewer would identify persons
 _SHARES = (np.arange(50) + 0.5) / 50
 _COLUMNS = [(kind, name) for kind in measures.KINDS for name in measures.MEASURES]
 _QUARTILES = (0.25, 0.5, 0.75)
@@ -36,7 +35,7 @@ class Movements(Reader):
     fps: float = 50.0  # of the curves that are measured, as the report's
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, kinds · measures), NaN where there is nothing to measure, as in rows of a table."""
+        """float64 (N, kinds · measures), NaN where nothing can be measured, as for rows of tables."""
         return np.array([self._row(sample) for sample in samples]).reshape(len(samples), -1)
 
     def _row(self, sample: Sample) -> Array:
@@ -45,14 +44,14 @@ class Movements(Reader):
 
 
 def answers(p: Array, labels: Array, people: Array, emotions: Array) -> Json:
-    """emotion or "all" → label → {clips, people, quantiles (50,) of P(genuine)}; p (N,) of clips without their person,
-    NaN where there was none; labels (N,) 1 = genuine; people and emotions (N,)."""
+    """emotion or "all" → label → {clips, people, quantiles (50,) of P(genuine)}; p (N,) out-of-fold,
+    NaN where missing; labels (N,) 1 = genuine; people and emotions (N,)."""
     return _by_emotion(np.asarray(p, float), labels, people, emotions, _SHARES)
 
 
 def movements(rows: Array, labels: Array, people: Array, emotions: Array) -> Json:
     """kind of expression → measure → emotion or "all" → label → {clips, people, quantiles: quartiles and median}, of
-    what `Movements` read."""
+    a table of `Movements`."""
     found: Json = {}
     for (kind, name), values in zip(_COLUMNS, rows.T, strict=True):
         if summary := _by_emotion(values, labels, people, emotions, _QUARTILES):
@@ -77,13 +76,13 @@ def _by_emotion(values: Array, labels: Array, people: Array, emotions: Array, sh
     return found
 
 
-def keep(folder: Path, said: Mapping[str, Any], moved: Mapping[str, Any] | None = None) -> None:
-    """Write what `answers` and `movements` gave beside a model's files."""
-    io.write_json(folder / FILE, {"answers": said, "movements": moved or {}})
+def save(folder: Path, predictions: JsonMap, moved: JsonMap | None = None) -> None:
+    """Write the results of `answers` and `movements` beside a model's files."""
+    io.write_json(folder / FILE, {"answers": predictions, "movements": moved or {}})
 
 
 def read(model: str | Path) -> Json:
-    """What was kept beside a model, by its id or folder; empty when nothing was. ModelError where it is damaged."""
+    """The reference of a model by id or folder; empty where there is none. ModelError where it is damaged."""
     path = checkpoints.locate(model) / FILE
     if not path.is_file():
         return {}
@@ -93,7 +92,7 @@ def read(model: str | Path) -> Json:
         for summary in (said, *(each for kind in moved.values() for each in kind.values())):
             _check(summary, len(_SHARES) if summary is said else len(_QUARTILES))
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read or is no such table; get or train the model again.") from error
+        raise ModelError(f"{path} is damaged; get or train the model again.") from error
     return {"answers": said, "movements": moved}
 
 

@@ -15,7 +15,7 @@ from duchenne.learn.linear import Linear
 from duchenne.learn.recipes import Settings, setting
 from duchenne.types import Array
 
-#: Which members may speak, chosen on people left out (see `Tabular.fit`).
+#: Name → (with boosters, with the linear model); the best on people left out is chosen (see `Tabular.fit`).
 CANDIDATES: dict[str, tuple[bool, bool]] = {
     "boosting": (True, False),
     "linear": (False, True),
@@ -30,8 +30,8 @@ class Recipe(Settings):
     n_estimators … max_bin  as XGBoost has them
     n_boosters    boosters that differ in their seed; their log-odds are averaged
     C             inverse strength of regularisation of the logistic regression, as scikit-learn has it
-    folds         person-disjoint, in which the members judge people that they had not seen
-    candidates    of which the best on those people is chosen
+    folds         person-disjoint folds for choice and calibration
+    candidates    of `CANDIDATES`; the best on people left out is chosen
     """
 
     n_estimators: int = setting(400, 1, 1_000_000, was="rounds")
@@ -55,9 +55,8 @@ class Recipe(Settings):
 class Tabular:
     """P(genuine) from descriptors (N, D): mean log-odds of its members, then Platt scaling.
 
-    Which members speak and how their log-odds are scaled is decided on predictions for people that the
-    members had not seen (person-disjoint folds inside the training people). NaN columns are legal: the
-    boosters follow their missing branch and the linear model reads the training median.
+    Members and scaling are chosen on out-of-fold predictions (person-disjoint folds of the training people). NaN is
+    legal: boosters follow their missing branch, the linear model reads the training median.
     """
 
     names: tuple[str, ...]
@@ -72,15 +71,15 @@ class Tabular:
     def fit(self, x: Array, y: Array, groups: Array, emphasis: Array | None = None) -> Tabular:
         """Fit on descriptors (N, D), labels (N,) with 1 = genuine, persons (N,); returns self.
 
-        `emphasis` (D,) says how much more often than others a column is offered to a tree.
+        `emphasis` (D,): XGBoost's feature_weights.
         """
-        boosted, straight = np.full(len(y), np.nan), np.full(len(y), np.nan)
+        boosted, linear = np.full(len(y), np.nan), np.full(len(y), np.nan)
         for i, (train, test) in enumerate(person_folds(groups, self.recipe.folds, self.recipe.seed), 1):
             boosted[test] = log_odds(boost(x[train], y[train], self.recipe, 0, emphasis), x[test])
-            straight[test] = Linear.fit(x[train], y[train], self.recipe.C).logits(x[test])[:, 0]
-            pieces.report(f"descriptors: fold {i} of {self.recipe.folds} learnt and judged")
+            linear[test] = Linear.fit(x[train], y[train], self.recipe.C).logits(x[test])[:, 0]
+            pieces.report(f"descriptors: fold {i} of {self.recipe.folds} fitted")
         logits = {
-            name: np.mean([z for z, on in zip((boosted, straight), CANDIDATES[name], strict=True) if on], axis=0)
+            name: np.mean([z for z, on in zip((boosted, linear), CANDIDATES[name], strict=True) if on], axis=0)
             for name in self.recipe.candidates
         }
         fitted = {name: (*platt(z, y), z) for name, z in logits.items()}
@@ -106,7 +105,7 @@ class Tabular:
     def contributions(self, x: Array) -> Array:
         """float64 (N, D): what each descriptor adds to the log-odds (tree SHAP and linear terms).
 
-        Rows sum to `logit` less the answer to an average clip.
+        Rows sum to `logit` minus the log-odds of an average clip.
         """
         parts = []
         if self.boosters:
@@ -125,7 +124,7 @@ class Tabular:
         return parts
 
     def settings(self) -> dict[str, Any]:
-        """JSON-ready facts for the model file (arrays and boosters are stored beside it)."""
+        """What `model.json` holds; arrays and boosters are stored beside it."""
         return {
             "recipe": self.recipe.stored(),
             "members": self.chosen,
@@ -139,7 +138,7 @@ def _log_loss(z: Array, y: Array) -> float:
 
 
 def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | None = None) -> Any:
-    """An xgboost Booster on (N, D) and labels (N,); `index` is its place in a bag, `emphasis` as in `Tabular.fit`."""
+    """An xgboost Booster on (N, D) and labels (N,); `index` in the ensemble, `emphasis` as in `Tabular.fit`."""
     r = recipe
     # one thread: the order of sums, and so the model, must not depend on the machine's cores
     settings = {

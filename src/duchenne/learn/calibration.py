@@ -1,4 +1,4 @@
-"""From scores to probabilities of unseen people: Platt scaling, and where to abstain."""
+"""From scores to calibrated probabilities: Platt scaling, and where to abstain."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def sigmoid(z: Array) -> Array:
     return np.asarray(0.5 * (1 + np.tanh(z / 2)))
 
 
-#: An answer is given only where, on people left out, answers this sure were right at least this often.
+#: Required accuracy on people left out; less certain predictions abstain.
 TARGET_ACCURACY = 0.75
 
 
 def abstention_margin(p: Array, y: Array, target: float) -> float:
-    """Smallest m such that answers with |p − 0.5| >= m are right at least `target` of the time (0: always).
+    """Smallest m such that predictions with |p − 0.5| >= m reach the accuracy `target` (0: never abstain).
 
-    Read off the risk–coverage curve of predictions for unseen people; never keeps fewer than half.
+    From the risk–coverage curve of predictions for people left out; always keeps at least half.
     """
-    sure = np.abs(p - 0.5)
-    order = np.argsort(-sure, kind="stable")
-    right = ((p >= 0.5) == (y == 1))[order]
-    accuracy = np.cumsum(right) / np.arange(1, len(y) + 1)
+    distance = np.abs(p - 0.5)
+    order = np.argsort(-distance, kind="stable")
+    correct = ((p >= 0.5) == (y == 1))[order]
+    accuracy = np.cumsum(correct) / np.arange(1, len(y) + 1)
     enough = np.flatnonzero((accuracy >= target) & (np.arange(1, len(y) + 1) >= len(y) / 2))
     keep = enough[-1] if len(enough) else len(y) // 2
-    return 0.0 if keep == len(y) - 1 else float(sure[order][keep])
+    return 0.0 if keep == len(y) - 1 else float(distance[order][keep])
 
 
 def calibrate(z: Array, y: Array) -> tuple[float, float, float, Array]:

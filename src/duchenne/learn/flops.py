@@ -1,4 +1,4 @@
-"""How many multiply-adds a network takes, counted where they happen: in its filters, layers and recurrences."""
+"""Multiply-adds of a network, counted in its convolutions, linear layers and LSTMs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["counted", "flops"]
 
 @contextmanager
 def counted(net: nn.Module) -> Iterator[list[int]]:
-    """Inside, `sum` of what is yielded grows by the multiply-adds of the net's filters, layers and LSTMs.
+    """Yield a list of the multiply-adds of each convolution, linear layer and LSTM that runs, summed over the batch.
 
-    As papers count: norms, pooling, nonlinearities and biases are left out. A clip's share is the sum over its batch.
+    As papers count: without norms, pooling, nonlinearities and biases.
     """
     found: list[int] = []
 
@@ -41,7 +41,7 @@ def counted(net: nn.Module) -> Iterator[list[int]]:
 
 
 def flops(net: nn.Module, shape: Sequence[int]) -> int:
-    """Multiply-adds of `net` for floats of `shape`, batch first; nothing is computed, and the net stays as it is."""
+    """Multiply-adds of `net` for an input of `shape`, batch first; runs on the meta device, so nothing is computed."""
     state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     was = {module: module.training for module in net.modules()}
     net.eval()

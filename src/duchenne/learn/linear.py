@@ -45,7 +45,7 @@ class Linear:
         return np.asarray(self._squash(x) @ self.weights.T + self.bias)
 
     def terms(self, x: Array) -> Array:
-        """float64 (N, D): each descriptor's share of the two-class log-odds."""
+        """float64 (N, D): contribution of each descriptor to the two-class log-odds."""
         return np.asarray(self._squash(x) * self.weights[0])
 
     def probabilities(self, x: Array) -> Array:
@@ -56,11 +56,11 @@ class Linear:
         return np.asarray(e / e.sum(axis=1, keepdims=True))
 
     def _squash(self, x: Array) -> Array:
-        # tanh keeps one odd descriptor of a stranger's clip from deciding alone
+        # tanh keeps one outlying descriptor from deciding alone
         z = 2 * np.tanh((x - self.median) / self.spread)
         return np.where(np.isfinite(z), z, 0.0)
 
 
 def as_stored(x: Array) -> Array:
-    """float64 with the precision of a model file, so that a saved model answers bit for bit the same."""
+    """float64 with the precision of a model file, so that a saved model predicts bit for bit the same."""
     return np.asarray(x, np.float32).astype(float)

@@ -1,7 +1,7 @@
-"""The one training loop: epochs of steps, early stopping, a checkpoint after each epoch, and no pickle.
+"""The training loop: epochs of steps, early stopping, a checkpoint after each epoch, and no pickle.
 
-What is trained is a `Learner`; the loop knows neither its data nor its loss. A run that is killed goes on after its
-last whole epoch and ends with the same weights: what an epoch draws depends on the seed and its number alone.
+It trains a `Learner` and knows neither its data nor its loss. A run that is killed resumes after its last complete
+epoch and ends with the same weights: the random numbers of an epoch depend on the seed and its number only.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Diverged(InputError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast.
+    """When to lower the learning rate and when to stop.
 
-    lr_patience  epochs without a better score before the learning rates are multiplied by `lr_factor` (0: never)
+    lr_patience  epochs without a better score before learning rates are multiplied by `lr_factor` (0: never)
     early_stopping_patience  epochs without a better score before training ends (0: never)
-    keep         the "best" epoch, or the "last" whatever the scores say
+    keep         the "best" or the "last" epoch
     """
 
     epochs: int = 100
@@ -54,25 +54,24 @@ class Learner(Protocol):
         ...
 
     def score(self) -> float:
-        """What early stopping watches, lower is better: a loss on people left out, or NaN for the training loss."""
+        """What early stopping monitors, lower is better: the validation loss, or NaN for the training loss."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Tensors from which training can go on (weights, optimiser, whatever is learnt beside)."""
+        """Tensors from which training can resume (weights, optimiser, ...)."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a `state`."""
+        """Load a `state`."""
         ...
 
 
 def fit(learner: Learner, schedule: Schedule, folder: Path | None = None, on_epoch: OnEpoch | None = None) -> list[Row]:
     """Train to the end of the schedule and leave the learner at its best epoch; return the learning curve.
 
-    A curve's row has epoch, loss (mean over batches), score, lr_scale and best. With `folder` a checkpoint stands there
-    after each epoch, and training goes on from it. Diverged where the loss, the score or a weight is not finite: the
-    best epoch so far is restored first, so that nothing is lost. ModelError where a checkpoint is damaged, or of
-    another schedule or network.
+    A row has epoch, loss (mean over batches), score, lr_scale and best. With `folder`, a checkpoint is written there
+    after each epoch and training resumes from it. Diverged where the loss, the score or a weight is not finite; the
+    best epoch so far is restored first. ModelError where a checkpoint is damaged, or of another schedule or network.
     """
     curve = _resume(learner, schedule, folder)
     best = _best_state(learner, folder, curve)
@@ -97,7 +96,7 @@ def _epoch(learner: Learner, schedule: Schedule, curve: list[Row]) -> Row | None
     rng, lr_scale = np.random.default_rng([schedule.seed, len(curve)]), _lr_scale(curve, schedule)
     losses = [float(loss) for loss in learner.epoch(rng, lr_scale)]
     loss = float(np.mean(losses)) if losses else math.nan
-    # the losses were measured before the last step, which may have been the one that broke the weights
+    # losses are measured before the last step, which may be the one that diverged
     if not math.isfinite(loss) or not all(bool(tensor.isfinite().all()) for tensor in learner.state().values()):
         return None
     score = learner.score()
@@ -105,8 +104,8 @@ def _epoch(learner: Learner, schedule: Schedule, curve: list[Row]) -> Row | None
         return None
     watched = loss if math.isnan(score) else score
     best = schedule.keep == "last" or watched < min((row["watched"] for row in curve), default=math.inf)
-    told = {"epoch": len(curve) + 1, "loss": loss, "score": score, "watched": watched}
-    return {**told, "lr_scale": lr_scale, "best": best}
+    row = {"epoch": len(curve) + 1, "loss": loss, "score": score, "watched": watched}
+    return {**row, "lr_scale": lr_scale, "best": best}
 
 
 def _diverged(learner: Learner, best: dict[str, Any] | None, epoch: int) -> Diverged:
@@ -117,8 +116,7 @@ def _diverged(learner: Learner, best: dict[str, Any] | None, epoch: int) -> Dive
 
 
 def log_epochs(epochs: int, log: Log, score: str = "people left out", name: str = "") -> OnEpoch:
-    """What writes a line to `log` after each epoch: `name`, or the row's network, then loss and score, the latter under
-    the name `score`."""
+    """A callback that logs a line per epoch: `name` or the row's network, the loss, and the score, named `score`."""
     began = time.monotonic()
 
     def write(row: Row) -> None:
@@ -144,7 +142,7 @@ def _over(curve: list[Row], schedule: Schedule) -> bool:
 
 
 def _lr_scale(curve: list[Row], schedule: Schedule) -> float:
-    """1, times `lr_factor` for every `lr_patience` epochs on end that brought nothing."""
+    """1, times `lr_factor` for every `lr_patience` epochs in a row without a better score."""
     scale, idle = 1.0, 0
     for row in curve:
         idle = 0 if row["best"] else idle + 1
@@ -156,7 +154,7 @@ def _lr_scale(curve: list[Row], schedule: Schedule) -> float:
 def _keep(
     folder: Path, state: dict[str, Any], best: dict[str, Any] | None, curve: list[Row], schedule: Schedule
 ) -> None:
-    """The tensors first, the curve last: a checkpoint whose files are of two epochs is told by its number."""
+    """Tensors first, curve last: files of two different epochs are noticed by the epoch number."""
     from safetensors.torch import save_file
 
     tensors = {f"now.{name}": tensor.contiguous() for name, tensor in state.items()}
@@ -175,20 +173,22 @@ def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[R
         return []
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        curve, told = [dict(row) for row in about["curve"]], dict(about["schedule"])
+        curve, saved = [dict(row) for row in about["curve"]], dict(about["schedule"])
         for row in curve:
             row["score"] = math.nan if row["score"] is None else float(row["score"])
             row["watched"], row["best"] = float(row["watched"]), bool(row["best"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is no checkpoint of a training; remove its folder to start anew.") from error
-    ours = asdict(schedule)
-    if any(told.get(name) != ours[name] for name in ours if name not in ("epochs", "early_stopping_patience")):
-        raise ModelError(f"{path} is of a training with other settings; remove its folder to start anew.")
+        raise ModelError(f"{path} is not a training checkpoint; remove its folder to start again.") from error
+    current = asdict(schedule)
+    for name in ("epochs", "early_stopping_patience"):
+        current.pop(name)
+    if any(saved.get(name) != value for name, value in current.items()):
+        raise ModelError(f"{path} is from a training with other settings; remove its folder to start again.")
     tensors = path.parent / f"epoch-{len(curve)}.safetensors"
     try:
         learner.restore(_load(tensors, "now."))
     except (KeyError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{tensors} is of another network; remove its folder to start the training anew.") from error
+        raise ModelError(f"{tensors} is from another network; remove its folder to start again.") from error
     return curve
 
 
@@ -203,5 +203,5 @@ def _load(path: Path, prefix: str) -> dict[str, Any]:
     try:
         found = load_file(str(path))
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is missing or cut short; remove its folder to start the training anew.") from error
+        raise ModelError(f"{path} is missing or truncated; remove its folder to start again.") from error
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}

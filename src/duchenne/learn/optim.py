@@ -1,5 +1,4 @@
-"""What every trainer of networks needs of torch: device, precision, optimiser, learning rate, averaged weights, and
-what a checkpoint holds of them."""
+"""Device, precision, optimiser, learning rate, averaged weights, and what a checkpoint holds of them."""
 
 from __future__ import annotations
 
@@ -12,19 +11,19 @@ from torch import Tensor, nn
 from duchenne.errors import UsageError
 
 
-def device_of(asked: str) -> torch.device:
-    """The device that is asked for; "auto" is a GPU where there is one. UsageError for one that is not there."""
+def device_of(name: str) -> torch.device:
+    """A torch device by name; "auto" is a GPU if there is one. UsageError if it is not available."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if asked == "auto":
+    if name == "auto":
         return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
-    if not there.get(asked):
-        known = ", ".join(name for name, is_there in there.items() if is_there)
-        raise UsageError(f"There is no device '{asked}' for this torch here; choose auto or one of {known}.")
-    return torch.device(asked)
+    if not there.get(name):
+        known = ", ".join(each for each, available in there.items() if available)
+        raise UsageError(f"Device '{name}' is not available; choose auto or one of {known}.")
+    return torch.device(name)
 
 
 def bf16(precision: str, device: torch.device) -> bool:
-    """Whether training multiplies in bfloat16: where it is asked for, or the hardware does so."""
+    """Whether to train in bfloat16: if requested, or if "auto" and the hardware supports it."""
     if precision != "auto" or device.type == "mps":
         return precision == "bfloat16"
     if device.type == "cuda":
@@ -33,7 +32,7 @@ def bf16(precision: str, device: torch.device) -> bool:
 
 
 def described(device: torch.device) -> str:
-    """The device in words: "cpu", "cuda NVIDIA H100"."""
+    """The device with its name: "cpu", "cuda NVIDIA H100"."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return f"{device.type} {name}".strip()
 
@@ -52,19 +51,19 @@ def adamw(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
-    """The rate of the next step, times each group's `lr_scale`."""
+    """Set the learning rate of the next step, times each group's `lr_scale`."""
     for group in optimiser.param_groups:
         group["lr"] = learning_rate * group.get("lr_scale", 1.0)
 
 
 def warmup_cosine(learning_rate: float, step: int, steps: int, warmup_steps: int = 0, cosine: bool = True) -> float:
-    """The rate of a step: rising over `warmup_steps`, falling to nothing over `steps` as half a cosine."""
+    """Learning rate of a step: linear warm-up over `warmup_steps`, cosine decay to 0 over `steps`."""
     ease = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / steps)) if cosine else 1.0
     return learning_rate * min(1.0, (step + 1) / (warmup_steps + 1)) * ease
 
 
 def descend(loss: Tensor, optimiser: torch.optim.Optimizer, network: nn.Module, max_norm: float = math.inf) -> float:
-    """One step down this loss, the network's gradient no longer than `max_norm`; returns the loss."""
+    """One optimiser step, the gradient clipped to the norm `max_norm`; returns the loss."""
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     if math.isfinite(max_norm):
@@ -85,7 +84,7 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
 
 
 def state(networks: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Tensors from which training can go on: the networks' by name, and the optimiser's moments."""
+    """Tensors from which training can resume: the networks' by name, and the optimiser's moments."""
     found = {f"{name}.{key}": t.detach() for name, each in networks.items() for key, t in each.state_dict().items()}
     for i, moments in optimiser.state_dict()["state"].items():
         found |= {f"optimiser.{i}.{key}": torch.as_tensor(t) for key, t in moments.items() if t is not None}
@@ -93,7 +92,7 @@ def state(networks: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -
 
 
 def restore(networks: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Take up a `state`, of whatever device."""
+    """Load a `state`, from any device."""
     for name, network in networks.items():
         network.load_state_dict(_below(f"{name}.", state))
     found: dict[int, dict[str, Tensor]] = {}

@@ -1,7 +1,7 @@
-"""Finished pieces of long work in a folder, so that what was killed goes on where it was.
+"""Finished pieces of a long training in a folder, so that a killed run resumes where it was.
 
-A piece is found again by all that decides it, so it does not matter where in the work it is asked for. Inside `keeping`
-whatever is fitted keeps its pieces by itself; outside of it nothing is kept.
+A piece is identified by everything that determines it. Inside `keeping` every fit caches its pieces; outside, nothing
+is cached.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from duchenne.errors import UsageError
 from duchenne.types import Array
 
 STAMP = "training.json"
-#: The folder that pieces are kept in, and who hears of their progress.
+#: The folder of the pieces, and the callback for progress.
 _KEEPING: ContextVar[tuple[Path, Callable[[str], None]] | None] = ContextVar("keeping", default=None)
 
 
 @contextmanager
 def keeping(folder: Path, log: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Keep what is fitted in here in `folder`; `log` hears of it what `report` says."""
+    """Cache in `folder` what is fitted inside; `log` receives what `report` is given."""
     before = _KEEPING.set((folder, log))
     try:
         yield
@@ -36,13 +36,13 @@ def keeping(folder: Path, log: Callable[[str], None] = lambda _: None) -> Iterat
 
 
 def report(line: str) -> None:
-    """Say how far the work has come."""
+    """Log progress, inside `keeping`."""
     if (now := _KEEPING.get()) is not None:
         now[1](line)
 
 
 def kept(folder: Path, key: Any, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
-    """The arrays that `make` returned for this `key` before, else what it returns now, kept in `folder`."""
+    """The arrays that `make` returns, cached in `folder` by `key`."""
     path = folder / f"{_digest(key)}.npz"
     try:
         return io.read_arrays(path)
@@ -54,19 +54,19 @@ def kept(folder: Path, key: Any, make: Callable[[], Mapping[str, Array]]) -> dic
 
 
 def once(key: Any, arrays: Sequence[Array | None], make: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
-    """What `make` gives, or gave before for the same key and arrays inside `keeping` of the same folder."""
+    """What `make` returns, inside `keeping` cached by key and arrays."""
     now = _KEEPING.get()
     return make() if now is None else kept(now[0] / "pieces", [key, _digest(None, arrays)], make)
 
 
 def place(name: str, key: Any, arrays: Sequence[Array | None]) -> Path | None:
-    """A folder of its own for the epochs of a network that this key and these arrays decide; None outside `keeping`."""
+    """The checkpoint folder of a network determined by key and arrays; None outside `keeping`."""
     now = _KEEPING.get()
     return None if now is None else now[0] / "networks" / f"{name}-{_digest(key, arrays)}"
 
 
 def same(folder: Path, about: Any, what: str = "clips") -> None:
-    """Note what the work in `folder` is; UsageError where the folder holds the beginning of other work."""
+    """Note which training `folder` belongs to; UsageError where it holds an unfinished other one."""
     path, stamp = folder / STAMP, {"of": _digest(about)}
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else stamp
@@ -74,8 +74,8 @@ def same(folder: Path, about: Any, what: str = "clips") -> None:
         found = None
     if found != stamp:
         raise UsageError(
-            f"{folder} holds the beginning of a training of other {what} or settings; repeat it as it was, or start "
-            "anew with --fresh."
+            f"{folder} holds an unfinished training with other {what} or settings; repeat that one, or start again "
+            "with --fresh."
         )
     io.write_json(path, stamp)
 

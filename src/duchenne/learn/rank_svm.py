@@ -15,16 +15,16 @@ import numpy as np
 from duchenne.errors import InputError
 from duchenne.types import Array
 
-#: C is the paper's 1 for each order of a pair. Without an intercept both orders lose the same, so one of them is
-#: learnt from, at twice the weight; a looser tolerance changes the weights in the sixth digit.
+#: C is the paper's 1 for each order of a pair. Without an intercept both orders have the same loss, so
+#: one is used, with twice the weight; the loose tolerance changes the weights in the sixth digit.
 _SETTINGS = {"C": 2.0, "loss": "hinge", "dual": True, "max_iter": 20000, "fit_intercept": False, "tol": 0.01}
 
 
 @dataclass
 class RankSVM:
-    """A bag of linear SVMs on differences; being linear, its members add up to one weight vector.
+    """Bagged linear SVMs on differences; being linear, they add up to one weight vector.
 
-    members  SVMs in the bag, each on a random `share` of the pairs (75 and a half in the paper)
+    members  number of SVMs, each on a random `share` of the pairs (75 and a half in the paper)
     weights  float64 (D,) once fitted: w·(x_i − x_j) > 0 says that clip i is the more genuine of the two
     """
 
@@ -43,7 +43,7 @@ class RankSVM:
         better, worse = pairs(y, persons, emotions)
         if not len(better):
             raise InputError(
-                "A rank SVM learns from pairs, but no person has a genuine and a posed clip of one emotion; "
+                "A rank SVM is trained on pairs, but no person has a genuine and a posed clip of the same emotion; "
                 "add such clips or choose another method."
             )
         differences = x[better] - x[worse]
@@ -53,7 +53,7 @@ class RankSVM:
         rng, total = np.random.default_rng(self.seed), np.zeros(x.shape[1])
         for _ in range(self.members):
             some = rng.choice(len(differences), max(1, round(self.share * len(differences))), replace=False)
-            first = np.arange(len(some)) % 2 == 0  # a classifier wants to see both classes
+            first = np.arange(len(some)) % 2 == 0  # LinearSVC needs both classes
             z = differences[some] / spread * np.where(first, 1, -1)[:, None]
             total += LinearSVC(**_SETTINGS, random_state=self.seed).fit(z, first).coef_[0]
         self.weights = total / self.members / spread

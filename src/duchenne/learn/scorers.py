@@ -1,6 +1,6 @@
-"""What methods on rows of numbers have learnt, in plain arrays and boosters: kept without pickle.
+"""Fitted scorers as plain arrays and boosters, which can be saved without pickle.
 
-Scorers answer float64 (N,), the higher the more genuine; namers of emotions float64 (N, K), probabilities.
+Scorers return float64 (N,), higher is more genuine; emotion scorers float64 (N, K), probabilities.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class LinearScorer:
         return np.asarray((((rows - self.mean) / self.scale) @ self.weights.T + self.bias)[:, 0])
 
     def terms(self, rows: Array) -> Array:
-        """float64 (N, D): what each number adds to the answer, less that of an average row."""
+        """float64 (N, D): contributions to the score, relative to an average row."""
         return np.asarray((rows - self.mean) / self.scale * self.weights[0])
 
 
 @dataclass(frozen=True, eq=False)
 class LinearEmotions(Linear):
-    """`learn.linear.Linear` as a namer."""
+    """`learn.linear.Linear` as an emotion scorer."""
 
     def __call__(self, rows: Array) -> Array:
         """float64 (N, K)."""
@@ -44,7 +44,7 @@ class LinearEmotions(Linear):
 
 @dataclass(frozen=True, eq=False)
 class Boosted:
-    """An xgboost Booster: its log-odds, or as a namer of `classes` their probabilities."""
+    """An xgboost Booster: its log-odds, or the probabilities of `classes`."""
 
     booster: Any
     classes: int = 0
@@ -58,7 +58,7 @@ class Boosted:
         return np.asarray(self.booster.predict(xgboost.DMatrix(rows, nthread=1)), float)
 
     def terms(self, rows: Array) -> Array:
-        """float64 (N, D): what each number adds to the log-odds (tree SHAP)."""
+        """float64 (N, D): contributions to the log-odds (tree SHAP)."""
         import xgboost
 
         found = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
@@ -67,8 +67,8 @@ class Boosted:
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """A forest whose trees' answers are averaged, its nodes in one row: at each the column and the threshold that part
-    left (x ≤ threshold, x as float32, as scikit-learn reads it) from right. A leaf is its own two children.
+    """A forest as concatenated nodes: left where x[feature] ≤ threshold, x as float32 as in scikit-learn. A leaf is
+    its own two children.
 
     roots  int32 (T,)     feature, left, right  int32 (M,)     threshold  float64 (M,)     shares  float64 (M, K)
     """
@@ -102,7 +102,7 @@ class Trees:
         )
 
     def __call__(self, rows: Array) -> Array:
-        """float64 (N,), P(class 1) − ½; of a namer (N, K)."""
+        """float64 (N,), P(class 1) − ½; of an emotion scorer (N, K)."""
         x = np.nan_to_num(rows, posinf=3e38, neginf=-3e38).astype(np.float32)
         who = np.arange(len(x))[:, None]
         at = np.tile(self.roots, (len(rows), 1))
@@ -116,7 +116,7 @@ class Trees:
         return np.asarray(found[:, 1] - 0.5 if self.genuine else found)
 
     def check(self, columns: int) -> None:
-        """ValueError where a walk would leave the trees, or never end."""
+        """ValueError where a path would leave the trees, or never end."""
         nodes = np.arange(len(self.feature))
         inner = self.left != nodes
         alike = {len(each) for each in (self.feature, self.threshold, self.left, self.right, self.shares)}
@@ -127,17 +127,17 @@ class Trees:
             and all(each.dtype == np.int32 for each in (self.roots, self.feature, self.left, self.right))
             and bool(((self.roots >= 0) & (self.roots < len(nodes))).all())
             and bool(((self.feature >= 0) & (self.feature < columns)).all())
-            # children come behind their parent, so that every step leads on
+            # children come after their parent, so every path ends
             and bool(((self.left > nodes) & (self.right > nodes))[inner].all() and (self.right == nodes)[~inner].all())
             and bool(((self.left < len(nodes)) & (self.right < len(nodes))).all())
         )
         if not sound:
-            raise ValueError("its trees are none")
+            raise ValueError("its trees are invalid")
 
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """Nothing is known of a row."""
+    """Scores every row 0."""
 
     def __call__(self, rows: Array) -> Array:
         """float64 (N,) of zeros."""

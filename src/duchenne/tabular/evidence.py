@@ -1,4 +1,4 @@
-"""Why a model leans to genuine or posed: its largest contributions, in words with numbers."""
+"""The largest contributions to a verdict, in words with numbers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _UNITS = {"head_yaw": "°", "head_pitch": "°", "head_roll": "°", "head_size": 
 _CURVES = {"head_x": "Head sideways", "head_y": "Head up or down", "head_size": "Head towards the camera"}
 #: "iod" spelt out for people: the distance between the eyes.
 _IOD = "eye distances"
-_WEIGHTY, _STEPS = 40, 17  # measurements that are moved one by one, and values that are tried of each
+_WEIGHTY, _STEPS = 40, 17  # descriptors that are changed one by one, and values tried of each
 _MOST_CURVES = 6  # that are changed together
 _MOST = 6
 _Ask = Callable[[Array], Array]
 
 
 class Descriptors(Protocol):
-    """What is asked of a `tabular.model.DescriptorModel`."""
+    """The part of `tabular.model.DescriptorModel` that is used here."""
 
     if TYPE_CHECKING:
 
@@ -38,20 +38,19 @@ class Descriptors(Protocol):
         @property
         def fitted(self) -> Tabular: ...
 
-    def inputs(self, x: Array, told: Mapping[str, float] | None = None) -> Array:
+    def inputs(self, x: Array, emotions: Mapping[str, float] | None = None) -> Array:
         """float64 (N, D + E): descriptors with the probabilities of the emotions."""
         ...
 
 
 def evidence(
-    model: Descriptors, row: Array, told: Mapping[str, float] | None = None, *, most: int = _MOST
+    model: Descriptors, row: Array, emotions: Mapping[str, float] | None = None, *, most: int = _MOST
 ) -> tuple[Evidence, ...]:
-    """The curves that moved the verdict most, each with its most telling descriptor; contributions are of the whole
-    curve.
+    """The curves with the largest contributions, each with its strongest descriptor.
 
-    `row` float64 (D,) are the clip's descriptors, `told` the emotions' probabilities as for `inputs`.
+    `row` float64 (D,) are the clip's descriptors, `emotions` probabilities as for `inputs`.
     """
-    parts = model.fitted.contributions(model.inputs(row[None], told))[0][: len(model.names)]
+    parts = model.fitted.contributions(model.inputs(row[None], emotions))[0][: len(model.names)]
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(model.names):
         groups.setdefault(name.split(".")[0] if "." in name else name, []).append(i)
@@ -69,7 +68,7 @@ def _item(model: Descriptors, row: Array, parts: Array, index: list[int], total:
     )
     toward = "spontaneous" if total > 0 else "posed"
     text = (
-        f"{_say(value, unit)} in this clip; half of the posed clips lie between {_bare(posed[0], unit)} and "
+        f"{_with_unit(value, unit)} in this clip; half of the posed clips lie between {_bare(posed[0], unit)} and "
         f"{_bare(posed[1], unit)}, half of the spontaneous ones between {_bare(genuine[0], unit)} and "
         f"{_bare(genuine[1], unit)}. "
         f"{'The curve as a whole' if len(index) > 1 else 'This'} speaks for {toward}."
@@ -87,32 +86,30 @@ def _item(model: Descriptors, row: Array, parts: Array, index: list[int], total:
 
 
 def expert_evidence(z: float, share: float) -> Evidence:
-    """What the smile expert, which says `z` in log-odds, adds to a verdict of which it has this share."""
+    """The contribution of the smile expert with log-odds `z` and this share in the verdict."""
     p = float(sigmoid(np.array(z)))
-    text = f"The smile expert alone says P(genuine) = {p:.2f}; it has {share:.0%} of the say in verdicts on smiles."
+    text = f"The smile expert alone gives P(genuine) = {p:.2f}; its weight in verdicts on smiles is {share:.0%}."
     return Evidence(feature="Smile dynamics", value=p, contribution=share * z, text=text)
 
 
 def opinion(model: Classifier, question: Question) -> Opinion:
-    """What any model says of one clip: its answer, and its evidence or the answer itself."""
+    """The opinion of any model: its prediction with its evidence, or else the prediction itself as evidence."""
     x = model.reader.with_cutter(lambda _, __, reader: question.cut(reader)).table([question.track])
     p = float(model.predict_table(x)[0, 1]) if readable(x)[0] else np.nan
     name = str(model.facts.get("method", question.model))
     steps = (f"judge: method '{name}' of model '{question.model}'",)
     if not np.isfinite(p):
-        return Opinion(p, f"Too short for this model: the method '{name}' can read nothing of it.", steps=steps)
+        return Opinion(p, f"Too short for this model: the method '{name}' cannot read the clip.", steps=steps)
     found = strongest(model.evidence(x)) if question.explain else ()
     if question.explain and not found:
-        text = (
-            f"The method {name} as a whole says P(genuine) = {p:.2f}; what of the clip made it say so cannot be told."
-        )
+        text = f"The method {name} as a whole gives P(genuine) = {p:.2f}; it has no contributions of single features."
         pull = float(logit(np.array(p)))
         found = (Evidence(feature=f"Method {name}", descriptor="method", value=p, contribution=pull, text=text),)
     return Opinion(p, None, found, steps)
 
 
 def strongest(items: Iterable[Evidence], most: int = _MOST) -> tuple[Evidence, ...]:
-    """Those with the largest contributions, the largest first."""
+    """The items with the largest contributions, in order."""
     return tuple(sorted(items, key=lambda item: -abs(item.contribution))[:most])
 
 
@@ -125,8 +122,7 @@ def columns_of(what: str) -> tuple[str, ...]:
 
 
 def of_columns(terms: Array, row: Array, names: tuple[str, ...]) -> tuple[Evidence, ...]:
-    """The curves that moved an answer, each with its most telling number: terms (D,) of the log-odds of a row (D,);
-    none where its columns have no names."""
+    """As `evidence`, from terms (D,) of the log-odds of a row (D,); empty where its columns have no names."""
     if len(names) != len(terms):
         return ()
     groups: dict[str, list[int]] = {}
@@ -146,25 +142,25 @@ def of_columns(terms: Array, row: Array, names: tuple[str, ...]) -> tuple[Eviden
 def turning(
     model: Descriptors,
     row: Array,
-    told: Mapping[str, float] | None,
+    emotions: Mapping[str, float] | None,
     z: float,
     weight: float = 1.0,
 ) -> Json:
-    """What would turn a verdict: {"one": …, "together": …}, asked of the model itself.
+    """Counterfactuals of a verdict: {"one": …, "together": …}, computed with the model itself.
 
-    `z` are the log-odds of the verdict, of which those of `model` count `weight` times; the rest stays as it is.
-    one       of the measurements that weigh most that which turns it by the shortest way within what 99 % of the
-              training clips show, or else brings it nearest: feature, unit, value, to, p, flips, text
-    together  the fewest curves, strongest first and six at most, which as in a typical clip of the other kind turn it:
+    `z` are the log-odds of the verdict, in which those of `model` count `weight` times.
+    one       the strong descriptor whose smallest change within the range of 99 % of the training clips flips the
+              verdict, or else brings it closest: feature, unit, value, to, p, flips, text
+    together  the fewest curves, at most six, that flip it when set to those of a typical clip of the other label:
               curves, p, flips, text
     """
-    parts = model.fitted.contributions(model.inputs(row[None], told))[0][: len(row)]
+    parts = model.fitted.contributions(model.inputs(row[None], emotions))[0][: len(row)]
     columns = [int(i) for i in np.argsort(-np.abs(parts), kind="stable")[:_WEIGHTY] if np.isfinite(row[i])]
-    base = float(model.fitted.logit(model.inputs(row[None], told))[0])
+    base = float(model.fitted.logit(model.inputs(row[None], emotions))[0])
 
     def again(rows: Array) -> Array:
-        """Log-odds of the whole verdict, had the clip been one of these rows."""
-        return np.asarray(z + weight * (model.fitted.logit(model.inputs(rows, told)) - base))
+        """Log-odds of the verdict for each of these rows in place of the clip's."""
+        return np.asarray(z + weight * (model.fitted.logit(model.inputs(rows, emotions)) - base))
 
     return {"one": _one(model, row, columns, z, again), "together": _together(model, row, z, again)}
 
@@ -183,8 +179,8 @@ def _one(model: Descriptors, row: Array, columns: list[int], z: float, again: _A
     name, i = model.names[columns[c]], columns[c]
     words, unit = describe_name(name)
     value, goal, p = float(_plain(name, row[i])), float(_plain(name, to[c, s])), _p(after[c, s])
-    start = f"If “{words}” were {_bare(goal, unit)} instead of {_say(value, unit)}, and all else as it was, "
-    end = f"the same model would say {_other(z)}" if turns.any() else "it would still say the same"
+    start = f"If “{words}” were {_bare(goal, unit)} instead of {_with_unit(value, unit)}, and all else the same, "
+    end = f"the verdict would be {_other(z)}" if turns.any() else "the verdict would stay the same"
     text = f"{start}{end} (P(genuine) {p:.2f})."
     return {"feature": words, "unit": unit.strip(), "value": value, "to": goal, "p": p, "flips": bool(turns.any()),
             "text": text}  # fmt: skip
@@ -211,8 +207,8 @@ def _together(model: Descriptors, row: Array, z: float, again: _Ask) -> Json:
         del groups[name]
     turned = bool(chosen) and (value < 0 if z >= 0 else value >= 0)
     listed = " and ".join(filter(None, (", ".join(chosen[:-1]), chosen[-1]))) if chosen else "no curve"
-    end = f"the same model would say {_other(z)}" if turned else "it would still say the same"
-    text = f"Had {listed} moved as in a typical {_other(z)} clip, {end} (P(genuine) {_p(value):.2f})."
+    end = f"the verdict would be {_other(z)}" if turned else "the verdict would stay the same"
+    text = f"If {listed} moved as in a typical {_other(z)} clip, {end} (P(genuine) {_p(value):.2f})."
     return {"curves": chosen, "p": _p(value), "flips": turned, "text": text}
 
 
@@ -249,10 +245,10 @@ def _plain(name: str, value: Array) -> Any:
     return np.exp(value) if STATISTICS.get(statistic, ("", ""))[1].startswith("log ") else value
 
 
-def _say(value: float, unit: str) -> str:
+def _with_unit(value: float, unit: str) -> str:
     return measured(float(value), unit.strip()) if np.isfinite(value) else "unknown"
 
 
 def _bare(value: float, unit: str) -> str:
-    """As `_say`, for a place where the unit was told just before."""
-    return _say(value, unit).replace(" of the eye distance", "")
+    """As `_with_unit`, without a unit that was given just before."""
+    return _with_unit(value, unit).replace(" of the eye distance", "")

@@ -1,4 +1,4 @@
-"""Genuine or posed from the movement descriptors of a track: fit, predict, say how familiar a clip is."""
+"""Genuine or posed from the movement descriptors of a track, and how familiar a clip is."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader, from_columns
 from duchenne.types import Array, Classifier, Evidence, Familiarity, Json, JsonMap, Opinion, Question, Sample, readable
 
-#: How often the emotions' few columns are offered to the trees, beside over a thousand others; and the emotion
-#: model's strength of regularisation (C).
+#: Feature weight of the few emotion columns beside over a thousand others; C of the emotion model.
 EMPHASIS, EMOTION_PENALTY = 8.0, 0.003
-#: The envelope of what training clips show, per descriptor, and the share of descriptors outside it that only
-#: one clip in two hundred of unseen people exceeds.
+#: Quantiles of the envelope of the training clips per descriptor; quantile, over clips of people left out, of the share
+#: of descriptors outside it above which a clip is unfamiliar.
 _ENVELOPE, _STRANGE = (0.005, 0.995), 0.995
 
 
@@ -57,15 +56,15 @@ class DescriptorModel(Classifier):
 
     @property
     def reader(self) -> Reader:
-        """What this model reads of a clip."""
+        """Descriptors of its family."""
         return Reader(self.family, self.fps)
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, D): descriptors of each track's longest seen stretch; NaN rows where too short."""
+        """float64 (N, D): descriptors of each track's longest stretch with a face; NaN where too short."""
         return self.reader.table(samples).reshape(len(samples), len(self.names))
 
     def from_columns(self, columns: JsonMap, source: str) -> Array:
-        """float64 (N, D) from named columns; the smile expert also reads the public UvA-NEMO table's names."""
+        """float64 (N, D) from named columns; the smile expert also reads those of the public UvA-NEMO table."""
         return from_columns(columns, self.names, source, family=self.family)
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
@@ -98,15 +97,15 @@ class DescriptorModel(Classifier):
 
     @property
     def inputs_names(self) -> tuple[str, ...]:
-        """Columns that the classifier reads: the descriptors, then what the emotion model makes of them."""
+        """Columns of the classifier: descriptors, then emotion probabilities."""
         return (*self.names, *(f"emotion.{name}" for name in self.emotion_names))
 
-    def inputs(self, x: Array, told: Mapping[str, float] | None = None) -> Array:
-        """float64 (N, D + E): descriptors (N, D) with the probabilities of the E emotions as the movement tells them,
-        or as they are `told`, if these are for the most part emotions that the model knows."""
+    def inputs(self, x: Array, given: Mapping[str, float] | None = None) -> Array:
+        """float64 (N, D + E): descriptors (N, D) with probabilities of E emotions, estimated from the movement, or as
+        given if most of their mass is on emotions of the model."""
         if self.emotion is None:
             return x
-        known = np.array([(told or {}).get(name, 0.0) for name in self.emotion_names])
+        known = np.array([(given or {}).get(name, 0.0) for name in self.emotion_names])
         if known.sum() < 0.5:
             return np.hstack([x, self.emotion.probabilities(x)])
         return np.hstack([x, np.tile(known / known.sum(), (len(x), 1))])
@@ -115,7 +114,7 @@ class DescriptorModel(Classifier):
     def fitted(self) -> Tabular:
         """The fitted classifier; InputError before `fit`."""
         if self.tabular is None:
-            raise InputError("This model has not been fitted; call fit or load a trained one.")
+            raise InputError("This model is not fitted; call fit or load a trained model.")
         return self.tabular
 
     def emotions(self, x: Array) -> list[dict[str, float]]:
@@ -130,7 +129,7 @@ class DescriptorModel(Classifier):
         return self.emotions(row[None])[0] if np.isfinite(row).any() else {}
 
     def familiarity(self, row: Array) -> Familiarity | None:
-        """How much a clip's descriptors (D,) are like those of the training clips; None where there are none."""
+        """How similar a clip's descriptors (D,) are to those of the training clips; None where there are none."""
         if not np.isfinite(row).any():
             return None
         share, percentile = self.unfamiliarity(row[None])
@@ -142,7 +141,7 @@ class DescriptorModel(Classifier):
         return Familiarity(float(share[0]), float(percentile[0]), bool(share[0] <= limit), text)
 
     def log_odds(self, question: Question) -> tuple[float, float, Array]:
-        """(log-odds of genuine, this model's share in them, descriptors (D,)); of a smile the smile expert has the rest
+        """(log-odds of genuine, this model's share in them, descriptors (D,)); the smile expert has the rest
         (docs/decisions/0004-smile-expert.md)."""
         row = self.table([question.track])[0]
         z = float(self.fitted.logit(self.inputs(row[None], question.seen))[0])
@@ -152,22 +151,22 @@ class DescriptorModel(Classifier):
         return (1 - share) * z + share * expert, 1 - share, row
 
     def abstain_reason(self, row: Array) -> str | None:
-        """Why a clip with these descriptors (D,) cannot be judged, in a sentence."""
+        """Why to abstain from a clip with these descriptors (D,), in a sentence; None where it is familiar."""
         found = self.familiarity(row)
         if found is None:
-            what = "no smile, and this model reads smiles" if self.family == "smile" else "too little of the face"
+            what = "no smile, which this model needs" if self.family == "smile" else "too little of the face"
             return f"Nothing to judge: the clip shows {what}."
         return None if found.familiar else f"Unlike anything the model was trained on: {found.text}"
 
     def explain(self, question: Question, row: Array) -> tuple[Evidence, ...]:
-        """What of the clip, with these descriptors (D,), and of the smile expert moved `log_odds`, if that is asked."""
+        """Evidence for `log_odds` of a clip with these descriptors (D,); empty unless the question asks for it."""
         if not question.explain or not np.isfinite(row).any():
             return ()
         expert = () if question.expert is None else (evidence.expert_evidence(*question.expert),)
         return evidence.evidence(self, row, question.seen) + expert
 
     def opinion(self, question: Question) -> Opinion:
-        """What it says of one clip, together with the smile expert where that is asked."""
+        """Prediction for one clip, mixed with the smile expert's where there is one."""
         z, share, row = self.log_odds(question)
         why = self.explain(question, row)
         turning = evidence.turning(self, row, question.seen, z, share) if why else {}
@@ -181,7 +180,7 @@ class DescriptorModel(Classifier):
         return share, 100.0 * np.searchsorted(self.strangeness, share, side="left") / len(self.strangeness)
 
     def _fit_emotions(self, x: Array, groups: Array, emotions: Array | None) -> Array:
-        """Fit the emotion model; return what it says of people it has not seen, float64 (N, E)."""
+        """Fit the emotion model; return out-of-fold probabilities, float64 (N, E)."""
         known = sorted({str(e) for e in emotions} - {"None", "nan", ""}) if emotions is not None else []
         if emotions is None or len(known) < 2:
             return np.empty((len(x), 0))

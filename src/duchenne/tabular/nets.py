@@ -1,10 +1,10 @@
-"""Small networks on one row of numbers per clip: one task, twelve classes, or two heads on a shared trunk.
+"""Small networks on one row of numbers per clip: one task, twelve classes, or two heads on a shared backbone.
 
-binary   genuine or posed and nothing else: what the other two must beat
+binary   genuine or posed only: the baseline of the other two
 single   one task with 2E classes, every emotion genuine and posed; P(genuine) is the sum over the emotions
-multi    two tasks, an emotion head and an authenticity head on one trunk; the losses are added
+multi    two tasks, an emotion head and an authenticity head on a shared backbone; the losses are added
 
-Each of a bag of networks leaves out some of the people, who end its training and tell how sure it may be.
+Each network of the ensemble leaves out some of the people, for early stopping and calibration.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from duchenne.tabular.table_model import check_columns
 from duchenne.types import Array, Classifier, Json, Opinion, Question
 
 KINDS = ("binary", "single", "multi")
-_UNKNOWN = -1  # class of a clip without an emotion, which the losses pass over
+_UNKNOWN = -1  # class of a clip without an emotion, which the losses ignore
 
 
 @dataclass(frozen=True)
 class NetRecipe(Settings):
-    """Sizes and settings; training ends after `early_stopping_patience` epochs without a better score."""
+    """Sizes and training; it ends after `early_stopping_patience` epochs without a better score."""
 
     kind: str = setting("multi", choices=KINDS)
     hidden_size: int = setting(64, 1, 8192, was="hidden")
@@ -82,12 +82,12 @@ class TableNet(nn.Module):
 
 
 class NetLearner:
-    """What `learn.loop` trains: a network on rows (N, D); `held` are rows of the people left out."""
+    """A `learn.loop.Learner`: a network on rows (N, D); `held_out` are rows of people left out."""
 
-    def __init__(self, recipe: NetRecipe, x: Array, y: Array, emotion: Array, count: int, held: Array) -> None:
+    def __init__(self, recipe: NetRecipe, x: Array, y: Array, emotion: Array, count: int, held_out: Array) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.held = recipe, held
-        self.learnt = np.setdiff1d(np.arange(len(x)), held)
+        self.recipe, self.held_out = recipe, held_out
+        self.train = np.setdiff1d(np.arange(len(x)), held_out)
         self.x, self.y = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y, dtype=torch.float32)
         self.emotion = torch.as_tensor(emotion, dtype=torch.int64)
         self.network = TableNet(x.shape[1], count, recipe)
@@ -96,34 +96,34 @@ class NetLearner:
         )
 
     def epoch(self, rng: np.random.Generator, lr_scale: float) -> Iterator[float]:
-        """One pass over the people that are learnt from, in shuffled batches of about equal size."""
+        """One pass over the training people in shuffled batches of about equal size."""
         self.network.train()
         torch.manual_seed(int(rng.integers(2**31)))
         optim.set_learning_rate(self.optimiser, self.recipe.learning_rate * lr_scale)
-        order = rng.permutation(self.learnt)
+        order = rng.permutation(self.train)
         for rows in np.array_split(order, max(1, round(len(order) / self.recipe.batch_size))):
             loss = self.network.loss(self.network(self.x[rows]), self.y[rows], self.emotion[rows])
             yield optim.descend(loss, self.optimiser, self.network)
 
     @torch.no_grad()
     def score(self) -> float:
-        """Cross-entropy of genuine or posed on the people left out."""
+        """Cross-entropy of genuine or posed on people left out."""
         self.network.eval()
-        said = self.network(self.x[self.held])["authenticity"]
-        return float(cross_entropy(said, self.y[self.held]))
+        logits = self.network(self.x[self.held_out])["authenticity"]
+        return float(cross_entropy(logits, self.y[self.held_out]))
 
     def state(self) -> dict[str, Tensor]:
         """Weights and the optimiser's moments."""
         return optim.state({"network": self.network}, self.optimiser)
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up a `state`."""
+        """Load a `state`."""
         optim.restore({"network": self.network}, self.optimiser, state)
 
 
 @dataclass
 class TableNets(Classifier):
-    """A bag of networks on rows (N, D).
+    """An ensemble of networks on rows (N, D).
 
     centre, spread  float64 (D,) of the training rows; a missing number is its column's median
     """
@@ -155,8 +155,8 @@ class TableNets(Classifier):
             raise InputError("Training needs usable clips of both labels from at least 2 people; add to the manifest.")
         if self.recipe.kind != "binary" and len(self.emotion_names) < 2:
             raise InputError(
-                f"A network of kind '{self.recipe.kind}' learns emotions beside, but the manifest names fewer than 2; "
-                "name them, or use the kind binary."
+                f"A network of kind '{self.recipe.kind}' is trained on emotions, but the manifest has fewer than 2; "
+                "add them, or use the kind binary."
             )
         rows = x[use]
         self.median = np.nan_to_num(np.nanmedian(np.where(np.isfinite(rows).any(axis=0), rows, 0.0), axis=0))
@@ -175,7 +175,7 @@ class TableNets(Classifier):
         return self
 
     def _fit_bag(self, x: Array, y: Array, groups: Array, classes: Array) -> Array:
-        """float64 (N,): log-odds that each clip got from the network that left its person out."""
+        """float64 (N,): out-of-fold log-odds of each clip."""
         r, z = self.recipe, np.full(len(y), np.nan)
         self.networks, self.curves = [], []
         for number, (train, held) in enumerate(person_folds(groups, r.n_networks, r.seed)):
@@ -187,7 +187,7 @@ class TableNets(Classifier):
             of = pieces.place(f"{number + 1}", asdict(r), (x, y, classes, held))
             self.curves.append(fit(learner, schedule, of))
             self.networks.append(learner.network.eval())
-            z[held] = _said(learner.network, x[held])["authenticity"]
+            z[held] = _outputs(learner.network, x[held])["authenticity"]
         if not self.networks:
             raise InputError("Training needs clips of both labels from people besides those left out; add people.")
         return z
@@ -198,29 +198,29 @@ class TableNets(Classifier):
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of rows (N, D). InputError before `fit`."""
-        p = sigmoid(self.slope * np.mean([said["authenticity"] for said in self._each(x)], axis=0) + self.intercept)
+        p = sigmoid(self.slope * np.mean([out["authenticity"] for out in self._each(x)], axis=0) + self.intercept)
         return np.column_stack([1 - p, p])
 
     def emotions(self, x: Array) -> Array:
-        """float64 (N, E): probabilities of `emotion_names`, the mean over the bag; InputError of kind `binary`."""
+        """float64 (N, E): probabilities of `emotion_names`, ensemble mean; InputError of kind `binary`."""
         if self.recipe.kind == "binary":
-            raise InputError("A network of kind 'binary' names no emotions; use single or multi.")
-        return np.asarray(np.mean([_softmax(said["emotion"]) for said in self._each(x)], axis=0))
+            raise InputError("A network of kind 'binary' predicts no emotions; use single or multi.")
+        return np.asarray(np.mean([_softmax(out["emotion"]) for out in self._each(x)], axis=0))
 
     def _each(self, x: Array) -> list[dict[str, Array]]:
         if not self.networks:
-            raise InputError("This model has not been fitted; call fit first.")
+            raise InputError("This model is not fitted; call fit first.")
         check_columns(x, len(self.median))
         scaled = self._scaled(np.where(np.isfinite(x), x, self.median))
-        return [_said(network, scaled) for network in self.networks]
+        return [_outputs(network, scaled) for network in self.networks]
 
     def _scaled(self, x: Array) -> Array:
-        # a number far outside what training showed must not decide alone
+        # a value far outside the training range must not decide alone
         return np.asarray(np.clip((x - self.centre) / self.spread, -5, 5))
 
 
 @torch.no_grad()
-def _said(network: TableNet, x: Array) -> dict[str, Array]:
+def _outputs(network: TableNet, x: Array) -> dict[str, Array]:
     network.eval()
     found: dict[str, Tensor] = network(torch.as_tensor(x, dtype=torch.float32))
     return {name: np.asarray(tensor.double().numpy()) for name, tensor in found.items()}

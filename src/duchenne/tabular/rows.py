@@ -1,7 +1,4 @@
-"""One row of numbers per clip, from a track or from a table made elsewhere: what a tabular model reads.
-
-Nothing here is fitted, so a clip's row is the same whoever stands on the other side of a split.
-"""
+"""One row of numbers per clip, from a track or a feature table: what a tabular model reads. Nothing here is fitted."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from duchenne.learn.recipes import Settings, setting
 from duchenne.types import Array, FaceTrack, Features, JsonMap, Sample
 from duchenne.types import Reader as AnyReader
 
-#: How tables made elsewhere may call the length of a clip.
+#: Names of the clip length in feature tables.
 LENGTHS = ("clip_length", "duration", "length", "seconds")
 _PEAK = ("onset_net_amplitude", "onset_total_amplitude_positive")
 
@@ -43,8 +40,8 @@ class Reader(Settings, AnyReader):
             raise UsageError(f"There is no kind of descriptors named '{self.what}'; choose one of: {', '.join(known)}.")
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """float64 (N, D): a row per clip, all NaN where a clip is too short. InputError where a feature table does
-        not hold what is asked for, or tables and tracks are mixed."""
+        """float64 (N, D): a row per clip, NaN where it is too short. InputError where a feature table lacks columns, or
+        tables and tracks are mixed."""
         if samples and all(isinstance(sample, Features) for sample in samples):
             return self._columns([sample for sample in samples if isinstance(sample, Features)])
         rows = [self._row(sample) for sample in samples]
@@ -52,7 +49,9 @@ class Reader(Settings, AnyReader):
 
     def _row(self, sample: Sample) -> Array:
         if isinstance(sample, Features):
-            raise InputError(f"{sample.source} is a row of a table and others are face tracks; evaluate them apart.")
+            raise InputError(
+                f"{sample.source} is a row of a table and others are face tracks; evaluate them separately."
+            )
         if self.what == "nothing":
             return np.zeros(1)
         if self.what == "clip length":
@@ -70,19 +69,17 @@ class Reader(Settings, AnyReader):
         if self.what == "clip length" and (found := [name for name in LENGTHS if name in columns]):
             return np.asarray(columns[found[0]][:, None])
         if self.what in ("clip length", "peak intensity") and not set(smile.COLUMNS) <= set(columns):
-            raise InputError(f"{Path(source).name} has no column that tells the {self.what}.")
+            raise InputError(f"{Path(source).name} has no column for the {self.what}; add one.")
         if self.what in ("smile", "clip length", "peak intensity"):
-            wanted = {"clip length": ("smile_duration_total",), "peak intensity": _PEAK}.get(self.what, smile.EXPERT)
-            return from_columns(columns, wanted, source, family="smile")
+            needed = {"clip length": ("smile_duration_total",), "peak intensity": _PEAK}.get(self.what, smile.EXPERT)
+            return from_columns(columns, needed, source, family="smile")
         if not set(FAMILIES[self.what].names) <= set(names):
-            raise InputError(
-                f"{Path(source).name} holds no face points, from which '{self.what}' is read; pass tracks."
-            )
+            raise InputError(f"{Path(source).name} holds no landmarks, which '{self.what}' needs; pass tracks.")
         return from_columns(columns, FAMILIES[self.what].names, source)
 
 
 def row(track: FaceTrack, family: str, fps: float) -> Array:
-    """float64 (D,): descriptors of a track's longest seen stretch, around its movement; NaN where too short."""
+    """float64 (D,): descriptors of a track's longest stretch with a face, around its movement; NaN where too short."""
     face, curves = prepare(track, fps)
     if family == "smile":
         found = smile.expert_features(smile.describe(face)[0])
@@ -91,18 +88,18 @@ def row(track: FaceTrack, family: str, fps: float) -> Array:
 
 
 def from_columns(columns: JsonMap, names: Sequence[str], source: str, *, family: str = "") -> Array:
-    """float64 (N, D) from named columns; the family "smile" also reads the public UvA-NEMO table's names."""
+    """float64 (N, D) from named columns; the family "smile" also reads those of the public UvA-NEMO table."""
     table = family == "smile" and not set(names) <= set(columns)
-    wanted = smile.COLUMNS if table else names
-    missing = [name for name in wanted if name not in columns]
+    needed = smile.COLUMNS if table else names
+    missing = [name for name in needed if name not in columns]
     if missing:
         raise InputError(
-            f"{source} lacks {len(missing)} of the {len(wanted)} descriptors that this model reads, "
-            f"{missing[0]} first; pass a table with these columns, or tracks."
+            f"{source} lacks {len(missing)} of the {len(needed)} descriptors that this model reads "
+            f"({missing[0]}, ...); pass a table with these columns, or tracks."
         )
     try:
         if table:
             columns = smile.expert_features(smile.from_table(columns))
         return np.column_stack([np.asarray(columns[name], float) for name in names])
     except ValueError as error:
-        raise InputError(f"{source} holds a cell that is not a number ({error}); mend the table.") from error
+        raise InputError(f"{source} holds a cell that is not a number ({error}); correct it.") from error

@@ -1,6 +1,6 @@
 """Tabular models on disk: descriptor models, scorers on rows of numbers, networks on rows of numbers.
 
-What a folder says of itself is checked before use. Only networks load torch.
+Only networks load torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_BOOSTERS = 100
 _LINEAR = ("median", "spread", "weights", "bias")
-_NOT_FITTED = "This model has not been fitted; call fit first."
+_NOT_FITTED = "This model is not fitted; call fit first."
 
 
 def _save_descriptors(model: DescriptorModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -69,7 +69,7 @@ def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
     names, emotions = (tuple(map(str, about[each])) for each in ("names", "emotions"))
     family, fps, scale = str(about["family"]), recipes.numbers(about, "fps", "margin"), about["calibration"]
     if not 1 <= fps["fps"] <= 1000 or names != (EXPERT if family == "smile" else FAMILIES[family].names):
-        raise ValueError("what it reads is not known here")
+        raise ValueError("its descriptors are unknown")
     model = DescriptorModel(
         names=names,
         family=family,
@@ -85,7 +85,7 @@ def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
     )
     columns = len(model.inputs_names)
     if type(about["boosters"]) is not int or not 0 <= about["boosters"] <= _MOST_BOOSTERS:
-        raise ValueError(f"it tells of {about['boosters']!r} boosters")
+        raise ValueError(f"it has {about['boosters']!r} boosters")
     bag = [boosters.read(path / _booster(i), columns) for i in range(about["boosters"])]
     linear, chosen = _linear(arrays, "linear"), str(about["members"])
     model.tabular = Tabular(
@@ -96,7 +96,7 @@ def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
 
 
 def _check_shapes(model: DescriptorModel, columns: int) -> None:
-    """ValueError where its parts do not fit what it reads."""
+    """ValueError where its parts do not match."""
     wide, tabular, emotions = len(model.names), model.fitted, len(model.emotion_names)
     assert model.envelope is not None and model.strangeness is not None
     found: list[tuple[Array, tuple[int, ...]]] = [
@@ -109,11 +109,11 @@ def _check_shapes(model: DescriptorModel, columns: int) -> None:
             found += [(linear.median, (inputs,)), (linear.spread, (inputs,))]
             found += [(linear.weights, (outputs, inputs)), (linear.bias, (outputs,))]
             if not (linear.spread > 0).all():
-                raise ValueError("it has inputs without any spread")
+                raise ValueError("it has inputs with a spread of 0")
     if not all(array.shape == shape and not np.isinf(array).any() for array, shape in found):
-        raise ValueError("its arrays are not of the numbers that it reads")
+        raise ValueError("its arrays have the wrong shapes")
     if not (tabular.boosters or tabular.linear) or (emotions > 0) != (model.emotion is not None):
-        raise ValueError("a part of it is missing")
+        raise ValueError("a part is missing")
 
 
 def _booster(number: int) -> str:
@@ -190,7 +190,7 @@ def _load_nets(folder: ModelFolder) -> TableNets:
     names = tuple(recipes.names(found.settings, "emotions"))
     scale = {name: found.array(name, columns) for name in ("median", "centre", "spread")}
     if not (scale["spread"] > 0).all():
-        raise ValueError(f"{ARRAYS} holds inputs without any spread")
+        raise ValueError(f"{ARRAYS} holds inputs with a spread of 0")
     return TableNets(
         _reader(found),
         recipe,
@@ -211,7 +211,7 @@ def _networks(found: StoredParts, columns: int, names: tuple[str, ...], recipe: 
 
     count = int(found.settings["networks"])
     if not 1 <= count <= recipe.n_networks:
-        raise ValueError(f"it tells of {count} networks, expected 1 to {recipe.n_networks}")
+        raise ValueError(f"it has {count} networks, expected 1 to {recipe.n_networks}")
     with torch.device("meta"):  # shapes alone
         one = {key: tuple(each.shape) for key, each in TableNet(columns, len(names), recipe).state_dict().items()}
     expected = {f"{i}.{key}": shape for i in range(count) for key, shape in one.items()}

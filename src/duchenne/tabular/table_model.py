@@ -1,4 +1,4 @@
-"""Any scorer on one row of numbers per clip, made a probability by people that it had not seen."""
+"""Any scorer on one row of numbers per clip, calibrated on people left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader
 from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question
 
-#: One booster without a bag or a choice of members, for comparing what is read rather than how it is learnt.
+#: One booster, without ensemble or choice of members, to compare inputs rather than learners.
 ONE = Recipe(n_boosters=1, candidates=("boosting",), n_estimators=200, learning_rate=0.08, folds=3)
 
 
@@ -59,7 +59,7 @@ def check_columns(x: Array, columns: int) -> None:
     if x.ndim != 2 or x.shape[1] != columns:
         found = x.shape[1] if x.ndim == 2 else 0
         raise InputError(
-            f"This model was trained on {columns} numbers a clip, and {found} were read; give it what it learnt from: "
+            f"This model was trained on {columns} numbers per clip, found {found}; pass it the same kind of input: "
             "tracks or videos, or a table with the same columns."
         )
 
@@ -69,14 +69,12 @@ class TableModel(Classifier):
     """A scorer on rows of numbers.
 
     learner  one of `SCORERS`
-    centre   float64 (D,), what stands for a number that is missing
-
-    `rank_table` answers for pairs only.
+    centre   float64 (D,), replaces missing numbers
     """
 
     format: ClassVar[str] = "duchenne-method/table"
     any_columns: ClassVar[bool] = True
-    refit_in_stack: ClassVar[bool] = True  # its ranker, which has seen all people, must be asked about others as well
+    refit_in_stack: ClassVar[bool] = True  # its ranker has no out-of-fold scores
 
     reader: Reader
     learner: str
@@ -93,7 +91,7 @@ class TableModel(Classifier):
 
     @property
     def recipe(self) -> str:
-        """Nothing but what its name tells."""
+        """None: its name says all."""
         return ""
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
@@ -122,7 +120,7 @@ class TableModel(Classifier):
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of rows (N, D)."""
         if self.scorer is None:
-            raise InputError("This model has not been fitted; call fit first.")
+            raise InputError("This model is not fitted; call fit first.")
         p = sigmoid(self.slope * self.scorer(self._filled(x)) + self.intercept)
         return np.column_stack([1 - p, p])
 
@@ -131,14 +129,13 @@ class TableModel(Classifier):
         return None if self.ranker is None else self.ranker.scores(self._filled(x))
 
     def terms(self, x: Array) -> Array | None:
-        """float64 (N, D): what each number of rows (N, D) adds to the log-odds of genuine; None of a forest, which does
-        not add up."""
+        """float64 (N, D): contributions to the log-odds of genuine; None for a forest, which is not additive."""
         if not isinstance(self.scorer, LinearScorer | Boosted):
             return None
         return np.asarray(self.slope * self.scorer.terms(self._filled(x)))
 
     def evidence(self, x: Array, emotions: tuple[str, ...] = ()) -> tuple[Evidence, ...]:
-        """The curves that moved the answer to one clip, x (1, D); `emotions` name its last columns."""
+        """Evidence for one clip, x (1, D); `emotions` name its last columns."""
         terms = self.terms(x)
         names = (*evidence.columns_of(self.reader.what), *(f"emotion.{name}" for name in emotions))
         return () if terms is None else evidence.of_columns(terms[0], x[0], names)

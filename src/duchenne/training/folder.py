@@ -33,8 +33,8 @@ def save_out_of_fold(
     None for a model of which this is not asked."""
     labels, people, emotions = truth
     if paired is not None:
-        pairs.keep(folder, pairs.calibrated(p, labels, people, emotions) if paired else {})
-    reference.keep(folder, reference.answers(p, labels, people, emotions), moved)
+        pairs.save(folder, pairs.calibrated(p, labels, people, emotions) if paired else {})
+    reference.save(folder, reference.answers(p, labels, people, emotions), moved)
 
 
 def write(

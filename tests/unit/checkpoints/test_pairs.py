@@ -78,7 +78,7 @@ def test_a_model_folder_keeps_it_and_says_none_where_it_was_not_measured(tmp_pat
     z, y, who, what = clips()
     (tmp_path / "model.json").write_text(json.dumps({"format": "any", "id": "mine"}))
     assert pairs.scale(tmp_path, "one_emotion") is None
-    pairs.keep(tmp_path, pairs.calibrated(sigmoid(z), y, who, what))
+    pairs.save(tmp_path, pairs.calibrated(sigmoid(z), y, who, what))
     gaps, people = pairs.differences(logit(sigmoid(z)), y, who, what, "two_emotions")
     assert pairs.scale(tmp_path, "two_emotions") == PairScale.fit(gaps, people)
     assert checkpoints.describe(tmp_path)["id"] == "mine"

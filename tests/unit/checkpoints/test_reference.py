@@ -91,7 +91,7 @@ def test_what_lies_beside_a_model_is_no_part_of_it_and_may_be_missing(tmp_path: 
     before = checkpoints.digest(folder)
     assert reference.read(folder) == {}
     kept = {"all": {label: {"clips": 12, "people": 4, "quantiles": [0.5] * 50} for label in ("posed", "genuine")}}
-    reference.keep(folder, kept)
+    reference.save(folder, kept)
     assert checkpoints.digest(folder) == before and reference.read(folder) == {"answers": kept, "movements": {}}
     for wrong in ("{", "[]", '{"answers": {"all": {}}, "movements": {}}', '{"answers": [], "movements": 1}'):
         (folder / reference.FILE).write_text(wrong)

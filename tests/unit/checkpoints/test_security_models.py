@@ -295,19 +295,19 @@ def stray(found, columns):
 
 
 ASTRAY = {
-    "child": "lead to nodes",
-    "negative": "lead to nodes",
-    "cycle": "lead to nodes",
-    "twice": "come twice",
-    "column": "read columns",
-    "fraction": "something else than whole numbers",
-    "word": "something else than finite numbers",
-    "infinite": "something else than finite numbers",
-    "short": "cut short",
-    "lost": "missing or of another kind",
-    "categories": "categories",
+    "child": "missing nodes",
+    "negative": "missing nodes",
+    "cycle": "missing nodes",
+    "twice": "visit a node twice",
+    "column": "missing columns",
+    "fraction": "not integers",
+    "word": "not finite",
+    "infinite": "not finite",
+    "short": "truncated",
+    "lost": "missing or has the wrong type",
+    "categories": "categorical",
     "deep": "more than 64 levels",
-    "trees": "other trees",
+    "trees": "number of trees",
     "rounds": "rounds",
     "class": "classes",
     "wide": "not of rows of 6",
@@ -331,7 +331,7 @@ def test_trees_that_lead_astray_are_refused(wrong, kept, tmp_path):
 )
 def test_a_booster_that_is_none_is_refused(text, tmp_path):
     (tmp_path / "b.json").write_text(text, encoding="latin-1")
-    with pytest.raises(ValueError, match="is no booster") as caught:
+    with pytest.raises(ValueError, match="is not a valid booster") as caught:
         boosters.read(tmp_path / "b.json", ROWS)
     assert "\n" not in str(caught.value)
 
@@ -388,7 +388,7 @@ def test_a_pickle_under_a_harmless_name_is_not_read(kept, tmp_path):
 
 
 def test_published_weights_that_run_something_are_not_read(tmp_path):
-    recipe = ClipRecipe(backbone="resnet50", image_size=16, channels=1, frames=3, hidden_size=8)
+    recipe = ClipRecipe(backbone="resnet50", image_size=16, channels=1, frames=4, hidden_size=8)
     torch.save({"conv1.weight": Bang(tmp_path / "mark")}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="holds only tensors"):
         published(tmp_path / "w.pth", recipe)
@@ -416,9 +416,9 @@ def test_a_part_outside_the_folder_is_never_read(name, kept, tmp_path):
     about = json.loads((folder / "model.json").read_text())
     about["members"][name] = "0" * 64
     (folder / "model.json").write_text(json.dumps(about))
-    with pytest.raises(ModelError, match="names a part"):
+    with pytest.raises(ModelError, match="names a member"):
         checkpoints.load(folder)
-    with pytest.raises(ModelError, match="names a part"):
+    with pytest.raises(ModelError, match="names a member"):
         inventory.weights(checkpoints.read(folder))
 
 
@@ -438,7 +438,7 @@ def test_a_link_to_a_part_elsewhere_is_refused(kept, tmp_path):
     shutil.copytree(kept("hybrid"), folder)
     (folder / "descriptors").rename(tmp_path / "elsewhere")
     (folder / "descriptors").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ModelError, match="names a part"):
+    with pytest.raises(ModelError, match="names a member"):
         checkpoints.load(folder)
 
 
@@ -485,7 +485,7 @@ def test_a_safetensors_header_that_lies_is_refused(header, tmp_path):
     text = (header if isinstance(header, str) else json.dumps(header)).encode()
     path = tmp_path / "weights.safetensors"
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 4)
-    with pytest.raises(ValueError, match="cut short or no safetensors"):
+    with pytest.raises(ValueError, match="truncated or not a safetensors"):
         tensor_file.read(path, "null", lambda found: found, most=2**30)
     path.write_bytes(struct.pack("<Q", 2**60) + text)
     with pytest.raises(ValueError, match="header is too large"):
@@ -517,14 +517,14 @@ def test_weights_that_are_no_numbers_are_refused(value, kind, kept, tmp_path):
 )
 def test_a_model_json_that_is_none_is_refused(text, tmp_path):
     (tmp_path / "model.json").write_text(text, encoding="latin-1")
-    with pytest.raises(ModelError, match="does not describe a model"):
+    with pytest.raises(ModelError, match="no model format"):
         checkpoints.load(tmp_path)
 
 
 def test_a_model_json_of_a_gigabyte_is_not_read(tmp_path):
     with (tmp_path / "model.json").open("wb") as file:
         file.truncate(2**34)
-    with pytest.raises(ModelError, match="does not describe a model"):
+    with pytest.raises(ModelError, match="no model format"):
         checkpoints.load(tmp_path)
 
 

@@ -327,10 +327,10 @@ def flip(path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda m: flip(m / "descriptors" / "arrays.npz"), "its part descriptors is not the model"),
-        (lambda m: flip(m / "lstm-pb" / "weights.safetensors"), "its part lstm-pb is not the model"),
-        (lambda m: (m / "descriptors" / "genuine-0.xgb.json").unlink(), "its part descriptors is not the model"),
-        (lambda m: shutil.rmtree(m / "lstm-pb"), "its part lstm-pb is missing"),
+        (lambda m: flip(m / "descriptors" / "arrays.npz"), "its member descriptors is not the model"),
+        (lambda m: flip(m / "lstm-pb" / "weights.safetensors"), "its member lstm-pb is not the model"),
+        (lambda m: (m / "descriptors" / "genuine-0.xgb.json").unlink(), "its member descriptors is not the model"),
+        (lambda m: shutil.rmtree(m / "lstm-pb"), "its member lstm-pb is missing"),
         (lambda m: (m / "model.json").write_text("{" * 9), "damaged"),
         (lambda m: (m / "model.json").unlink(), "There is no model"),
         (lambda m: (m / "card.json").write_text("{" * 9), "card.json"),

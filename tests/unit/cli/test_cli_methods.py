@@ -137,7 +137,7 @@ def test_table_trains_a_model_that_rejects_tracks(duchenne, corpus, tmp_path):
     result = duchenne("train", "method", "extra-trees", "--manifest", tmp_path / "m.csv", "-o", tmp_path / "m")
     assert result.code == 0 and "16 people, 64 clips" in result.out
     refused = duchenne("models", "apply", tmp_path / "m", corpus.parent / "tracks.npz", "-o", tmp_path / "p.csv")
-    assert "trained on 5 numbers a clip" in refused.sentence
+    assert "trained on 5 numbers per clip" in refused.sentence
     mixed = [*manifest.read(tmp_path / "m.csv")[:8], *manifest.read(corpus)[8:16]]
     with pytest.raises(InputError, match="different kinds"):
         training.train_method("boosting", manifest.write(tmp_path / "x.csv", mixed), tmp_path / "x", log=lambda _: None)

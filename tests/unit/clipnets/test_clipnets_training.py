@@ -316,7 +316,7 @@ def test_analyze_by_command_writes_everything(
     assert json.loads(said.out)["device"] == "cpu"
     assert (tmp_path / "a" / "report.html").is_file() and (tmp_path / "a" / "verdict.json").is_file()
     wrong = duchenne("analyze", clip, "--model", model, "--device", "tpu")
-    assert wrong.code == 2 and "There is no device 'tpu'" in wrong.sentence
+    assert wrong.code == 2 and "Device 'tpu' is not available" in wrong.sentence
 
 
 def test_a_part_of_a_clip_is_scored_by_its_own_frames(model: Path, videos: Path) -> None:

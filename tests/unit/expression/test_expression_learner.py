@@ -349,9 +349,9 @@ def test_a_folder_goes_on_only_with_its_own_training(stripes, tmp_path):
         (TINY, images, labels[::-1], NAMES),
         (TINY, images, labels, NAMES[::-1]),
     ):
-        with pytest.raises(UsageError, match="the beginning of a training of other images or settings"):
+        with pytest.raises(UsageError, match="an unfinished training with other images or settings"):
             train(*other, folder=tmp_path, device="cpu")
-    with pytest.raises(UsageError, match="the beginning of a training"):
+    with pytest.raises(UsageError, match="an unfinished training"):
         train(TINY, images, labels, NAMES, folder=tmp_path, device="cpu", start=model)
 
 

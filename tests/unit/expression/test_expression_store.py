@@ -118,7 +118,7 @@ def test_weights_beyond_half_precision_are_not_stored(tmp_path):
     model = learnt()[0]
     with torch.no_grad():
         model.network.head.weight[0, 0] = 1e5
-    with pytest.raises(ModelError, match=r"head\.weight are no finite float16 numbers"):
+    with pytest.raises(ModelError, match=r"head\.weight are not finite float16 numbers"):
         checkpoints.save(model, tmp_path / "m", name="m")
     assert not (tmp_path / "m" / "model.json").exists()
 
@@ -161,11 +161,11 @@ PAPER = {key: value for key, value in OTHER.items() if key != "blocks"} | {"kind
 DAMAGE = {
     "a flipped bit": (lambda f: flip(f, -50), "sha256 differs"),
     "cut short": (cut, "sha256 differs"),
-    "cut short and hashed anew": (lambda f: (cut(f), rehashed(f)), "cut short or no safetensors"),
+    "cut short and hashed anew": (lambda f: (cut(f), rehashed(f)), "truncated or not a safetensors"),
     "no weights": (lambda f: (f / store.WEIGHTS).unlink(), "is missing"),
     "no safetensors": (
         lambda f: ((f / store.WEIGHTS).write_bytes(b"\x80\x04pickle"), rehashed(f)),
-        "cut short or no safetensors",
+        "truncated or not a safetensors",
     ),
     "classes in another order": (lambda f: rewritten(f, classes=list(NAMES[::-1])), "other settings or classes"),
     "another class": (lambda f: rewritten(f, classes=[*NAMES, "sadness"]), "does not hold the network"),
@@ -184,7 +184,7 @@ DAMAGE = {
     "an unknown setting": (lambda f: rewritten(f, recipe=OTHER | {"magic": 1}), "unknown key"),
     "a weight that is no number": (
         lambda f: with_weights(f, lambda t: t | {"head.bias": torch.full((3,), torch.nan)}),
-        "no finite numbers",
+        "not finite",
     ),
     "full precision": (
         lambda f: with_weights(f, lambda t: {k: v.float() for k, v in t.items()}),

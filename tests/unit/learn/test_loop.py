@@ -367,7 +367,7 @@ def refused(folder, learner=None, schedule=SCHEDULE):
     with pytest.raises(ModelError) as told:
         fit(learner or Line(), schedule, folder)
     sentence = str(told.value)
-    assert "\n" not in sentence and sentence.endswith(".") and str(folder) in sentence and "anew" in sentence
+    assert "\n" not in sentence and sentence.endswith(".") and str(folder) in sentence and "again" in sentence
     return sentence
 
 
@@ -381,12 +381,12 @@ def stopped(tmp_path):
 def test_tensors_cut_short_are_refused(stopped, part):
     path = stopped / "epoch-3.safetensors"
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    assert "missing or cut short" in refused(stopped)
+    assert "missing or truncated" in refused(stopped)
 
 
 def test_missing_tensors_are_refused(stopped):
     (stopped / "epoch-3.safetensors").unlink()
-    assert "missing or cut short" in refused(stopped)
+    assert "missing or truncated" in refused(stopped)
 
 
 @pytest.mark.parametrize(

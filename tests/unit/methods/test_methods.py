@@ -195,7 +195,7 @@ def test_what_a_reader_reads_of_a_table():
     assert length.shape == (3, 1) and doubled > 0 and np.isfinite(length).all()
     named = [Features(np.array([2.5, 7.0]), ("duration", "other"), "t.csv")]
     assert Reader("clip length").table(named).tolist() == [[2.5]]
-    with pytest.raises(InputError, match=r"t\.csv holds no face points"):
+    with pytest.raises(InputError, match=r"t\.csv holds no landmarks"):
         Reader("first_frame").table(rows)
     with pytest.raises(InputError, match="different columns"):
         Reader("all").table([*rows, *named])

@@ -251,10 +251,10 @@ def changed(folder, **changes):
     [
         (lambda f: (f / "weights.safetensors").write_bytes(b"no"), r"weights.safetensors is not the file"),
         (lambda f: (f / "weights.safetensors").unlink(), r"weights.safetensors is missing"),
-        (lambda f: shutil.rmtree(f / "expression"), r"its part expression is missing"),
-        (lambda f: changed(f / "expression", id="other"), r"its part expression is not the model"),
+        (lambda f: shutil.rmtree(f / "expression"), r"its member expression is missing"),
+        (lambda f: changed(f / "expression", id="other"), r"its member expression is not the model"),
         (lambda f: changed(f, classes=["a", "b", "c"]), r"does not hold the network"),
-        (lambda f: changed(f, classes=["surprise", "happiness"]), r"learnt with other settings or classes"),
+        (lambda f: changed(f, classes=["surprise", "happiness"]), r"trained with other settings or classes"),
         (lambda f: changed(f, classes="ab"), r"no list of names"),
         (lambda f: changed(f, inputs=9), r"it reads 9 features, but its expression network has 8"),
         (lambda f: changed(f, recipe={"hidden_size": -1}), r"hidden_size must lie between"),
@@ -275,5 +275,5 @@ def test_weights_that_are_no_numbers_are_refused(folder, fitted):
     tensors["mean"][0] = float("nan")
     save_file(tensors, str(path), {"made_for": json.dumps(asdict(fitted.network.config))})
     changed(folder, files={path.name: hashlib.sha256(path.read_bytes()).hexdigest()})
-    with pytest.raises(ModelError, match=r"weights that are no finite numbers"):
+    with pytest.raises(ModelError, match=r"weights that are not finite"):
         checkpoints.load(folder)

@@ -39,7 +39,7 @@ def test_it_learns_what_is_there(kind):
     np.testing.assert_allclose(p.sum(axis=1), 1)
     assert roc_auc_score(y[test], p[:, 1]) > 0.9 and roc_auc_score(y[train], model.out_of_fold[:160]) > 0.9
     if kind == "binary":
-        with pytest.raises(InputError, match="names no emotions"):
+        with pytest.raises(InputError, match="predicts no emotions"):
             model.emotions(x)
         return
     q = model.emotions(x[test])
