@@ -193,4 +193,4 @@ class ClipModel(Classifier):
         # one crop per clip, as reading all would take long
         some = [clip.at(np.arange(1)) if isinstance(clip, FaceCrops) else clip for clip in task.x]
         about = [settings, list(map(len, task.x)), groups.tolist()]
-        return pieces.place(name or "all", about, [*some, task.y, task.emotion, task.held_out])
+        return pieces.network_folder(name or "all", about, [*some, task.y, task.emotion, task.held_out])

@@ -20,7 +20,7 @@ from duchenne.progress import Log, StepTick
 from duchenne.training import data
 from duchenne.training import folder as folders
 from duchenne.training.data import TrainingData, cache_in
-from duchenne.training.work import working
+from duchenne.training.work import work_folder
 from duchenne.types import Json, readable
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def train(
     used = device_of(device)  # errors before any work
     if weights is not None:
         published(weights, chosen)
-    with working(out, log, resume=resume) as work:
+    with work_folder(out, log, resume=resume) as work:
         dataset = _read(manifest, chosen.reader, cache, jobs, log, tick)
-        pieces.same(work, [chosen.lasting(), str(weights or ""), dataset.about])
+        pieces.check_same(work, [chosen.lasting(), str(weights or ""), dataset.about])
         log(f"training on {used.type}; kept in {work}")
         model = ClipModel(
             chosen, device=device, weights=weights, workers=workers, on_epoch=_log_epochs(chosen, log, tick)

@@ -179,6 +179,6 @@ def _judge_task(task: Task, x: Array, truth: Truth, split: Split, data: str, wor
         }
 
     key = [vars(task), data, hashlib.sha256(np.concatenate([split[0], [-1], split[1]]).tobytes()).hexdigest()]
-    found = pieces.kept(work / "folds", key, fresh)
+    found = pieces.cached(work / "folds", key, fresh)
     p, rank, sure, fold = (found[name] for name in ("p", "rank", "sure", "fold"))
     return Answers(p, rank, sure, fold, float(found["fit"]), float(found["predict"]))

@@ -240,7 +240,7 @@ def train(
     """
     learner = ExpressionLearner(recipe, images, labels, classes, held, device=device, start=start)
     if folder is not None:
-        pieces.same(folder, learner.stamp, "images")
+        pieces.check_same(folder, learner.stamp, "images")
     curve = loop.fit(learner, learner.recipe.schedule, folder, on_epoch)
     best = max((row["epoch"] for row in curve if row["best"]), default=0)
     return learner.model(epochs=len(curve), best_epoch=best), curve

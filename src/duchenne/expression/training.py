@@ -23,7 +23,7 @@ from duchenne.metrics import classes as by_class
 from duchenne.metrics import units as by_unit
 from duchenne.progress import Log
 from duchenne.training import folder as folders
-from duchenne.training.work import working
+from duchenne.training.work import work_folder
 from duchenne.types import Array
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def train(
     if chosen.head != "emotions":
         raise UsageError(f"`train expression` learns emotions; for {chosen.head} fine-tune a model that knows these.")
     reader = replace(reader or Reader(), cache=Cache())
-    with working(out, log, resume=resume) as work:
+    with work_folder(out, log, resume=resume) as work:
         faces = _read(expression_data.emotions(data, reader), log)
         if validation is not None:
             faces = _validated(faces, data, validation, reader, log)
@@ -143,7 +143,7 @@ def finetune(
     start, about = checkpoints.load_as(model, ExpressionModel)
     chosen = chosen.on_backbone(start.recipe)
     reader = replace(reader or Reader(), cache=Cache())
-    with working(out, log, resume=resume) as work:
+    with work_folder(out, log, resume=resume) as work:
         if head == "emotions":
             faces = _ordered(expression_data.emotions(data, reader, classes=None), start.classes)
         else:

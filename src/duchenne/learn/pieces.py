@@ -1,6 +1,6 @@
 """Finished pieces of a long training in a folder, so that a killed run resumes where it was.
 
-A piece is identified by everything that determines it. Inside `keeping` every fit caches its pieces; outside, nothing
+A piece is identified by everything that determines it. Inside `caching` every fit caches its pieces; outside, nothing
 is cached.
 """
 
@@ -22,26 +22,26 @@ from duchenne.types import Array
 
 STAMP = "training.json"
 #: The folder of the pieces, and the callback for progress.
-_KEEPING: ContextVar[tuple[Path, Callable[[str], None]] | None] = ContextVar("keeping", default=None)
+_CACHING: ContextVar[tuple[Path, Callable[[str], None]] | None] = ContextVar("caching", default=None)
 
 
 @contextmanager
-def keeping(folder: Path, log: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def caching(folder: Path, log: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Cache in `folder` what is fitted inside; `log` receives what `report` is given."""
-    before = _KEEPING.set((folder, log))
+    before = _CACHING.set((folder, log))
     try:
         yield
     finally:
-        _KEEPING.reset(before)
+        _CACHING.reset(before)
 
 
 def report(line: str) -> None:
-    """Log progress, inside `keeping`."""
-    if (now := _KEEPING.get()) is not None:
+    """Log progress, inside `caching`."""
+    if (now := _CACHING.get()) is not None:
         now[1](line)
 
 
-def kept(folder: Path, key: Any, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
+def cached(folder: Path, key: Any, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
     """The arrays that `make` returns, cached in `folder` by `key`."""
     path = folder / f"{_digest(key)}.npz"
     try:
@@ -54,18 +54,18 @@ def kept(folder: Path, key: Any, make: Callable[[], Mapping[str, Array]]) -> dic
 
 
 def once(key: Any, arrays: Sequence[Array | None], make: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
-    """What `make` returns, inside `keeping` cached by key and arrays."""
-    now = _KEEPING.get()
-    return make() if now is None else kept(now[0] / "pieces", [key, _digest(None, arrays)], make)
+    """What `make` returns, inside `caching` cached by key and arrays."""
+    now = _CACHING.get()
+    return make() if now is None else cached(now[0] / "pieces", [key, _digest(None, arrays)], make)
 
 
-def place(name: str, key: Any, arrays: Sequence[Array | None]) -> Path | None:
-    """The checkpoint folder of a network determined by key and arrays; None outside `keeping`."""
-    now = _KEEPING.get()
+def network_folder(name: str, key: Any, arrays: Sequence[Array | None]) -> Path | None:
+    """The checkpoint folder of a network determined by key and arrays; None outside `caching`."""
+    now = _CACHING.get()
     return None if now is None else now[0] / "networks" / f"{name}-{_digest(key, arrays)}"
 
 
-def same(folder: Path, about: Any, what: str = "clips") -> None:
+def check_same(folder: Path, about: Any, what: str = "clips") -> None:
     """Note which training `folder` belongs to; UsageError where it holds an unfinished other one."""
     path, stamp = folder / STAMP, {"of": _digest(about)}
     try:

@@ -251,7 +251,7 @@ class PBModel(Classifier):
         return z
 
     def _train(self, name: str, learner: Learner, seed: int, x: list[Array], truth: tuple[Array, ...]) -> None:
-        folder = pieces.place(name or "all", {**self.recipe.lasting(), "seed": seed}, [*x, *truth])
+        folder = pieces.network_folder(name or "all", {**self.recipe.lasting(), "seed": seed}, [*x, *truth])
         callback = self.on_epoch
         on_epoch = None if callback is None else lambda row: callback({**row, "network": name})
         self.curves[name] = fit(learner, self.recipe.schedule, folder, on_epoch)

@@ -1,4 +1,4 @@
-"""Descriptors and an LSTM-PB side by side: two looks at one clip that err on different clips."""
+"""Descriptors and an LSTM-PB side by side, which err on different clips."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_REGIONS = 3  # of the LSTM-PB as evidence beside the descriptors
 
 @dataclass(frozen=True)
 class PairReader(AnyReader):
-    """What both read of a clip."""
+    """Reads for both models."""
 
     rows: Reader
     sequences: SequenceReader
@@ -42,7 +42,7 @@ class PairReader(AnyReader):
 
 @dataclass(frozen=True)
 class Mix:
-    """Log-odds of genuine are `descriptors` · z_d + `pb` · z_p + `bias`; answers nearer than `margin` to ½ are none."""
+    """Log-odds of genuine are `descriptors` · z_d + `pb` · z_p + `bias`; abstain within `margin` of ½."""
 
     descriptors: float
     pb: float
@@ -51,7 +51,7 @@ class Mix:
 
     @classmethod
     def fit(cls, p_descriptors: Array, p_pb: Array, y: Array) -> Mix:
-        """From P(genuine), (N,) each, of clips of people whom neither had seen; NaN where one gives no answer."""
+        """From out-of-fold P(genuine), (N,) each; NaN where one has no prediction."""
         from sklearn.linear_model import LogisticRegression
 
         both = np.isfinite(p_descriptors) & np.isfinite(p_pb)
@@ -63,14 +63,14 @@ class Mix:
         return replace(draft, margin=abstention_margin(p, y[both], TARGET_ACCURACY))
 
     def __call__(self, descriptors: Array, pb: Array) -> Array:
-        """Log-odds of both as one; those of the descriptors alone where the LSTM-PB has none (NaN)."""
+        """Mixed log-odds; those of the descriptors where the LSTM-PB has none (NaN)."""
         mixed = self.descriptors * descriptors + self.pb * pb + self.bias
         return np.where(np.isfinite(pb), mixed, descriptors)
 
 
 @dataclass
 class Hybrid(Classifier):
-    """Descriptors and an LSTM-PB, both learnt alone, then mixed by what they said of people left out."""
+    """Descriptors and an LSTM-PB, trained separately, mixed by their out-of-fold predictions."""
 
     format: ClassVar[str] = "duchenne-hybrid"
 
@@ -82,17 +82,17 @@ class Hybrid(Classifier):
 
     @property
     def reader(self) -> PairReader:
-        """What is read of a clip."""
+        """Of both."""
         return PairReader(self.descriptors.reader, self.pb.reader)
 
     @property
     def recipe(self) -> tuple[object, object]:
-        """Both recipes: what an evaluation tells this method from another by."""
+        """Both recipes."""
         return self.descriptors.recipe, self.pb.recipe
 
     @property
     def margin(self) -> float:
-        """|P(genuine) − 0.5| below which no answer is given."""
+        """|P(genuine) − 0.5| below which it abstains."""
         return 0.0 if self.mix is None else self.mix.margin
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
@@ -103,18 +103,18 @@ class Hybrid(Classifier):
         emotions = None if emotions is None else np.asarray(emotions)[usable]
         self.descriptors.fit_table(rows, y, groups, emotions)
         self.pb.fit_table(sequences, y, groups, emotions)
-        mine, other = self.descriptors.out_of_fold, self.pb.out_of_fold
-        assert mine is not None and other is not None
-        self.mix = Mix.fit(mine, other, y)
+        first, second = self.descriptors.out_of_fold, self.pb.out_of_fold
+        assert first is not None and second is not None
+        self.mix = Mix.fit(first, second, y)
         self.out_of_fold = np.full(len(usable), np.nan)
-        self.out_of_fold[usable] = sigmoid(self.mix(logit(mine), logit(other)))
+        self.out_of_fold[usable] = sigmoid(self.mix(logit(first), logit(second)))
         self.facts = {**self.facts, **self.descriptors.facts}
         return self
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that are too short. InputError before `fit`."""
         if self.mix is None:
-            raise InputError("This model has not been fitted; call fit first.")
+            raise InputError("This model is not fitted; call fit first.")
         out = np.full((len(x), 2), np.nan)
         usable = np.array([each is not None for each in x], bool)
         if usable.any():
@@ -129,9 +129,9 @@ class Hybrid(Classifier):
         return next((each for each in (self, self.descriptors, self.pb) if isinstance(each, kind)), None)
 
     def opinion(self, question: Question) -> Opinion:
-        """What both say of one clip, in their shares; the descriptors alone where it is too short for the LSTM-PB."""
+        """Mixed opinion of both; of the descriptors alone where the clip is too short for the LSTM-PB."""
         if self.mix is None:
-            raise InputError("This model has not been fitted; call fit first.")
+            raise InputError("This model is not fitted; call fit first.")
         z, share, row = self.descriptors.log_odds(question)
         why = self.descriptors.explain(question, row)
         x, step = self.pb.table([question.track]), "descriptors alone: the clip is too short for the LSTM-PB"

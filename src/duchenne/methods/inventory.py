@@ -1,4 +1,4 @@
-"""How large networks are, before any of them is learnt or loaded."""
+"""Sizes of networks, without training or loading them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import prod
 from duchenne.checkpoints import ModelFolder, audit
 from duchenne.errors import ModelError
 
-#: Which published weights fit a trunk.
+#: Backbone → published weights for it.
 PUBLISHED = {
     "vgg16": "torchvision's vgg16",
     "resnet50": "torchvision's resnet50",
@@ -17,17 +17,17 @@ PUBLISHED = {
     "expression": "our expression network (FER2013; research use)",
     "cnn3d": "none",
 }
-#: What torchvision's README says of its own; others' are not asked here.
+#: After torchvision's README.
 TERMS = (
-    "Published weights are no part of duchenne and come with terms of their own, often those of the data they learnt "
-    "from; to see that your use is permitted is up to you."
+    "Published weights are not part of duchenne and have their own terms, often those of their training data; check "
+    "that your use is permitted."
 )
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network of a recipe: numbers that it learns, multiply-adds for one clip (None: of points few enough not to
-    count), what published weights its trunk may start from."""
+    """A recipe's network: parameters, multiply-adds per clip (None for points: negligible), published weights for its
+    backbone."""
 
     name: str
     weights: int
@@ -36,7 +36,7 @@ class Network:
 
 
 def weights(folder: ModelFolder) -> int:
-    """How many numbers a model folder's networks hold, those of its members among them; 0 for models without."""
+    """Number of parameters of the networks of a model folder and its members; 0 for models without."""
     from safetensors import SafetensorError, safe_open
 
     total = sum(map(weights, folder.members.values()))
@@ -73,6 +73,6 @@ def network(name: str, emotions: int = 6) -> Network:
     above = sum(
         p.numel() for key, p in net.named_parameters() if "weight" in key and not key.startswith(("trunk", "scene"))
     )
-    # what stands above the trunk multiplies every frame, or in a volume once
+    # the layers above the backbone run on every frame, or once on a volume
     total = each + above if c.kind == "volume" else r.frames * (each + above)
     return Network(name, r.n_networks * size, r.n_networks * total, PUBLISHED[c.backbone])

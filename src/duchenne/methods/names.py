@@ -1,4 +1,4 @@
-"""Methods by name, each unfitted: what an evaluation fits anew on every fold.
+"""Unfitted methods by name: what an evaluation fits on every fold.
 
 `LEARNER` or `LEARNER:WHAT`, where WHAT is a family of descriptors, "smile", or "all" (see `tabular.rows.Reader`), of
 "lstm-pb" a reading or a recipe, of a clip network a recipe, @WEIGHTS to start from, or both, of "single" and "multi" a
@@ -34,7 +34,7 @@ AS_IS = "as-is:"
 
 @dataclass
 class AsIs(Classifier):
-    """A finished model, judged as it stands: its `fit` learns nothing. Without the smile expert's share."""
+    """A trained model as it is: `fit` does nothing. Without the smile expert."""
 
     name: str
     model: Classifier = field(init=False)
@@ -56,29 +56,29 @@ class AsIs(Classifier):
         return self.model.margin
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
-        """Nothing is learnt."""
+        """Does nothing."""
         return self
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
-        """float64 (N, 2): P(posed), P(genuine), as the model says."""
+        """float64 (N, 2): P(posed), P(genuine) of the model."""
         return self.model.predict_table(x, emotions)
 
     def rank_table(self, x: Array) -> Array | None:
-        """float64 (N,): as the model ranks."""
+        """float64 (N,): the model's."""
         return self.model.rank_table(x)
 
     @property
     def needs_emotions(self) -> bool:
-        """As the model does."""
+        """The model's."""
         return self.model.needs_emotions
 
     def opinion(self, question: Question) -> Opinion:
-        """What the model says."""
+        """The model's."""
         return self.model.opinion(question)
 
 
 def smile_recipe(seed: int = 0) -> Recipe:
-    """Settings for about 60 descriptors of about a thousand smiles (experiments/uva_nemo.toml)."""
+    """For about 60 descriptors of about a thousand smiles (experiments/uva_nemo.toml)."""
     return Recipe(
         n_estimators=300,
         max_depth=4,
@@ -107,7 +107,7 @@ def _lstm_pb(what: str, seed: int) -> PBModel:
         return PBModel(PBRecipe.of_reading(what or "solved", seed=seed))
     if what not in PBRecipe.shipped() and not what.endswith(".toml"):
         raise UsageError(
-            f"There is no method 'lstm-pb:{what}': choose one of {', '.join(READINGS)} after lstm-pb, "
+            f"There is no method 'lstm-pb:{what}'; choose one of {', '.join(READINGS)} after lstm-pb, "
             f"or a recipe ({', '.join(PBRecipe.shipped())}, or a TOML)."
         )
     return PBModel(PBRecipe.read(what, seed=seed))
@@ -121,19 +121,19 @@ def _hybrid(what: str, seed: int) -> Classifier:
 
 
 def _clip_net(what: str, seed: int, network: str) -> Classifier:
-    """The network's recipe, or the one of a TOML in its place; behind an @ the weights that its trunk starts from."""
+    """The network's recipe, or a TOML in its place; after an @ the initial weights of its backbone."""
     from duchenne.clipnets.model import ClipModel
     from duchenne.clipnets.recipe import ClipRecipe
 
     what, _, weights = what.partition("@")
     if weights and weights not in checkpoints.shipped() and not Path(weights).exists():
-        raise InputError(f"There are no weights {weights} for {network} to start from; get them, or leave @ out.")
+        raise InputError(f"{network}: initial weights {weights} not found; check the path, or leave out @.")
     recipe = ClipRecipe.read(what or network, seed=seed)
     return ClipModel(recipe, device="auto" if recipe.inputs == "crops" else "cpu", weights=weights or None)
 
 
 def _single_faces(what: str, seed: int, network: str) -> Classifier:
-    """Such a network with another backbone."""
+    """A network on single faces, with another backbone."""
     from duchenne.clipnets.model import ClipModel
     from duchenne.clipnets.recipe import ClipRecipe
 
@@ -156,8 +156,8 @@ def _stack(what: str, seed: int) -> Classifier:
 
     names: list[str] = []
     for piece in (what or "descriptors+lstm-pb+rank-svm:activity").split("+"):
-        fresh = not names or piece.partition(":")[0] in LEARNERS or piece.startswith(AS_IS)
-        names = [*names, piece] if fresh else [*names[:-1], f"{names[-1]}+{piece}"]
+        starts = not names or piece.partition(":")[0] in LEARNERS or piece.startswith(AS_IS)
+        names = [*names, piece] if starts else [*names[:-1], f"{names[-1]}+{piece}"]
     return Stack(tuple(partial(make, name, seed) for name in names), seed, names=tuple(names))
 
 
@@ -192,7 +192,7 @@ LEARNERS: dict[str, Callable[[str, int], Classifier]] = {
     "conditioned": lambda what, seed: _two_stage(what, seed, "conditioned"),
     "stack": _stack,
 }
-#: What any method must beat, by name: see `tabular.rows.Reader` for what each reads.
+#: Baselines by name; see `tabular.rows.Reader` for what each reads.
 BASELINES: dict[str, Callable[[int], TableModel]] = {
     "majority": lambda seed: TableModel(Reader("nothing"), "constant", seed),
     "clip length": lambda seed: TableModel(Reader("clip length"), "boosting", seed),
@@ -203,23 +203,23 @@ BASELINES: dict[str, Callable[[int], TableModel]] = {
 
 
 def sources(name: str) -> dict[str, str]:
-    """Finished models and weights that a method's name tells to ask or to start from, each with its sha256."""
+    """Trained models and initial weights in a method's name → sha256."""
     found = re.findall(rf"(?:{AS_IS}|@)([^+]+)", name)
     known = {text: checkpoints.locate(text) for text in found if not Path(text).is_file()}
     return {text: checkpoints.digest(known[text]) if text in known else io.sha256(Path(text)) for text in found}
 
 
 def make(name: str, seed: int = 0) -> Classifier:
-    """An unfitted method by name ("default", "boosting:movement"), or a finished one ("as-is:default",
-    "as-is:folder"); UsageError for names that nobody knows."""
+    """An unfitted method by name ("default", "boosting:movement"), or a trained one ("as-is:default",
+    "as-is:folder"); UsageError for unknown names."""
     if name.startswith(AS_IS):
         return AsIs(name.removeprefix(AS_IS))
     learner, _, what = name.partition(":")
     unknown = what and (learner == "smile" or (learner in ("default", "descriptors") and what not in FAMILIES))
     if learner not in LEARNERS or unknown:
         raise UsageError(
-            f"There is no method '{name}': choose one of {', '.join(LEARNERS)}, with ':' and a family of descriptors "
-            f"({', '.join(FAMILIES)}) or a reading or recipe of lstm-pb if you like, or {AS_IS}MODEL for a finished "
-            "model or its folder."
+            f"There is no method '{name}'; choose one of {', '.join(LEARNERS)}, with ':' and a descriptor family "
+            f"({', '.join(FAMILIES)}) or a reading or recipe of lstm-pb, or {AS_IS}MODEL for a trained model or its "
+            "folder."
         )
     return LEARNERS[learner](what, seed)

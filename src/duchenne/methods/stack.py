@@ -1,7 +1,8 @@
-"""Several methods asked of one clip, their log-odds mixed by what each said of people whom it had not seen.
+"""Several methods whose log-odds are mixed by out-of-fold predictions.
 
-Which of two clips of one person is the more genuine is mixed apart: a rank SVM knows more of pairs than it tells of
-single clips. Wolpert (1992), "Stacked generalization", Neural Networks 5(2), with folds that leave people out.
+Pairs of clips of one person are ranked by separate weights, for rank SVMs.
+
+Wolpert (1992), "Stacked generalization", Neural Networks 5(2), with folds that leave people out.
 """
 
 from __future__ import annotations
@@ -31,32 +32,32 @@ from duchenne.types import (
     readable,
 )
 
-FOLDS = 4  # in which a member that keeps no such answers is asked about people left out
+FOLDS = 4  # for members without out-of-fold predictions
 Make = Callable[[], Classifier]
 
 
 def refuse_refit() -> Classifier:
-    """What makes the parts of a model that was loaded; UsageError, as it is finished."""
-    raise UsageError("A loaded model is finished; learn another with `duchenne train method`.")
+    """Stands for `make` in a loaded model; UsageError."""
+    raise UsageError("A loaded model cannot be fitted; train another with `duchenne train method`.")
 
 
 @dataclass(frozen=True)
 class CombinedReader(Reader):
-    """What several readers read of a clip; where all are one, simply what that one reads."""
+    """Several readers as one; if they are equal, simply that one."""
 
     readers: tuple[Reader, ...]
 
     @property
     def crop_readers(self) -> tuple[CropReader, ...]:
-        """Those of its readers."""
+        """Those of all its readers."""
         return tuple(each for reader in self.readers for each in reader.crop_readers)
 
     def with_cutter(self, cut: Cutter) -> CombinedReader:
-        """All readers given crops on the way that read them."""
+        """As `Reader.with_cutter`, for all readers."""
         return CombinedReader(tuple(reader.with_cutter(cut) for reader in self.readers))
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """object (N,): a tuple with what each reader reads, None where none of them can; or one reader's own table."""
+        """object (N,): a tuple of what each reader reads, None where none can; or the one reader's own table."""
         if len(set(self.readers)) == 1:
             return np.asarray(self.readers[0].table(samples))
         each = [reader.table(samples) for reader in self.readers]
@@ -66,7 +67,7 @@ class CombinedReader(Reader):
         return out
 
     def parts(self, x: Array) -> list[Array]:
-        """What each reader's model is to be given of a table (N, ...): float (N, D), or object (N,)."""
+        """A table (N, ...) split by reader: float (N, D), or object (N,)."""
         if x.dtype != object or len(set(self.readers)) == 1:
             return [x] * len(self.readers)
         return [_column([None if row is None else row[i] for row in x]) for i in range(len(self.readers))]
@@ -79,7 +80,7 @@ def _known(part: Any) -> bool:
 
 
 def _column(cells: list[Any]) -> Array:
-    """float64 (N, D) of rows of numbers, NaN where there is none; object (N,) of anything else."""
+    """float64 (N, D) of rows of numbers, NaN where missing; object (N,) of anything else."""
     known = [cell for cell in cells if cell is not None]
     if known and all(isinstance(cell, np.ndarray) and cell.dtype == np.float64 and cell.ndim == 1 for cell in known):
         return np.array([np.full(len(known[0]), np.nan) if cell is None else cell for cell in cells])
@@ -91,8 +92,8 @@ def _column(cells: list[Any]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class FittedMember:
-    """A fitted model and what models like it said of each training clip without having seen its person: P(genuine)
-    and scores of pairs, float64 (N,) each, NaN where nothing; `rank` None where P(genuine) ranks pairs."""
+    """A fitted model with out-of-fold P(genuine) and ranking scores, float64 (N,) each, NaN where missing; `rank` None
+    where P(genuine) ranks pairs."""
 
     model: Classifier
     p: Array
@@ -100,9 +101,9 @@ class FittedMember:
 
 
 def fit_member(make: Make, x: Array, y: Array, groups: Array, emotions: Array | None, seed: int = 0) -> FittedMember:
-    """Fit a model that `make` makes on all rows of `x`, and ask others of its kind about the people they left out.
+    """Fit a model from `make` on all rows of `x`, and others on folds for out-of-fold predictions.
 
-    A model that keeps its own `out_of_fold` answers is fitted once only, unless it is one to `refit_in_stack`.
+    A model with its own `out_of_fold` is fitted once only, unless `refit_in_stack`.
     """
     use = np.flatnonzero(readable(x))
 
@@ -127,11 +128,11 @@ def fit_member(make: Make, x: Array, y: Array, groups: Array, emotions: Array | 
 
 @dataclass
 class Stack(Classifier):
-    """Members that are asked alone, and the weights of what they say.
+    """Members and the weights of their log-odds.
 
-    weights, bias   of the members' log-odds in those of the stack; a member without an answer says nothing (0)
-    pair_weights    of the members' scores in what orders two clips of one person
-    names           of the members, for people
+    weights, bias   of the members' log-odds; 0 for a member without a prediction
+    pair_weights    of the members' scores for ranking two clips of one person
+    names           of the members, for messages
     """
 
     format: ClassVar[str] = "duchenne-method/stack"
@@ -155,7 +156,7 @@ class Stack(Classifier):
         self.recipe = tuple(draft.recipe for draft in drafts)
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
-        """Fit on what `table` gives. InputError with too few people for any of the members."""
+        """Fit on a table of `reader`; InputError with too few people for a member."""
         from sklearn.linear_model import LogisticRegression
 
         y, groups = np.asarray(labels, int), np.asarray(groups)
@@ -168,7 +169,7 @@ class Stack(Classifier):
         z = np.column_stack([logit(each.p) for each in asked])
         seen = np.isfinite(z).any(axis=1)
         if len(np.unique(y[seen])) < 2:
-            raise InputError("A stack needs clips of both labels from people that its members can leave out; add some.")
+            raise InputError("A stack needs out-of-fold predictions for clips of both labels; add people.")
         mix = LogisticRegression(C=1.0).fit(np.nan_to_num(z[seen]), y[seen])
         self.weights, self.bias = mix.coef_[0], float(mix.intercept_[0])
         self.out_of_fold = np.full(len(y), np.nan)
@@ -178,7 +179,7 @@ class Stack(Classifier):
         return self
 
     def _fit_pairs(self, asked: Sequence[FittedMember], y: Array, groups: Array, emotions: Array | None) -> None:
-        """Logistic regression on differences, without an intercept, as both orders of a pair are the same pair."""
+        """Logistic regression on differences, without an intercept: both orders of a pair are equivalent."""
         from sklearn.linear_model import LogisticRegression
 
         if all(each.rank is None for each in asked):
@@ -197,17 +198,17 @@ class Stack(Classifier):
         self.pair_weights = fitted.coef_[0] / spread
 
     def with_emotion(self, emotion: str) -> Self:
-        """The same where every clip shows this emotion, for members that would guess it."""
+        """As `Classifier.with_emotion`, for all members."""
         return replace(self, members=[each.with_emotion(emotion) for each in self.members])
 
     def evidence(self, x: Array) -> tuple[Evidence, ...]:
-        """What its members say alone of one clip, in their weights."""
+        """The weighted log-odds of each member."""
         found = []
         for number, (p, weight) in enumerate(zip(self.member_answers(x), self.weights, strict=True), 1):
             if np.isfinite(p[0]):
                 what = self.names[number - 1] if len(self.names) == len(self.members) else f"number {number}"
-                text = f"The part {what} alone says P(genuine) = {p[0]:.2f}; its log-odds count {weight:.2f} times."
-                title, pull = f"Part of the stack: {what}", float(weight * logit(p)[0])
+                text = f"The member {what} alone gives P(genuine) = {p[0]:.2f}; its weight is {weight:.2f}."
+                title, pull = f"Stack member: {what}", float(weight * logit(p)[0])
                 found.append(
                     Evidence(
                         feature=title, descriptor=f"stack.{number}", value=float(p[0]), contribution=pull, text=text
@@ -220,7 +221,7 @@ class Stack(Classifier):
         return evidence.opinion(self, question)
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
-        """float64 (N, 2): P(posed), P(genuine), NaN where no member has an answer. InputError before `fit`."""
+        """float64 (N, 2): P(posed), P(genuine), NaN where no member has a prediction. InputError before `fit`."""
         z = np.column_stack([logit(p) for p in self.member_answers(x)])
         p = np.where(np.isfinite(z).any(axis=1), sigmoid(self._mixed(z)), np.nan)
         return np.column_stack([1 - p, p])
@@ -236,9 +237,9 @@ class Stack(Classifier):
         return np.asarray(np.nan_to_num(np.column_stack(columns)) @ self.pair_weights)
 
     def member_answers(self, x: Array) -> list[Array]:
-        """P(genuine), (N,), of each member, NaN where it cannot read a clip."""
+        """P(genuine), (N,), of each member; NaN where it cannot read a clip."""
         if not self.members:
-            raise InputError("This stack has not been fitted; call fit first.")
+            raise InputError("This stack is not fitted; call fit first.")
         return [_answers(member, part) for member, part in zip(self.members, self.reader.parts(x), strict=True)]
 
     def _mixed(self, z: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Hybrids, two stages and stacks on disk: the models that they ask lie in folders of their own."""
+"""Hybrids, two-stage models and stacks on disk; their members are models in folders of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from duchenne.tabular.model import DescriptorModel
 from duchenne.types import LABELS
 
 MEMBERS = ("descriptors", "lstm-pb")
-_NOT_FITTED = "This model has not been fitted; call fit first."
+_NOT_FITTED = "This model is not fitted; call fit first."
 
 
 def _save_hybrid(model: Hybrid, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -41,7 +41,7 @@ def _load_hybrid(folder: ModelFolder) -> Hybrid:
 
     about = folder.about
     if set(about["members"]) != set(MEMBERS):
-        raise ValueError(f"it is not made of {' and '.join(MEMBERS)}")
+        raise ValueError(f"its members are not {' and '.join(MEMBERS)}")
     descriptors = checkpoints.load_as(folder.members[MEMBERS[0]], DescriptorModel)[0]
     pb = checkpoints.load_as(folder.members[MEMBERS[1]], PBModel)[0]
     mix = Mix(**recipes.numbers(about["mix"], "descriptors", "pb", "bias", "margin"))
@@ -49,7 +49,7 @@ def _load_hybrid(folder: ModelFolder) -> Hybrid:
 
 
 def _members(models: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:
-    """(folder name → model, the name of each model); a model that is asked twice is saved once."""
+    """(folder name → model, the name of each model); a model used twice is saved once."""
     models = [model.model if isinstance(model, AsIs) else model for model in models]
     names = {id(model): f"member-{i}" for i, model in enumerate({id(each): each for each in models}.values())}
     return {names[id(model)]: model for model in models}, [names[id(model)] for model in models]
@@ -73,7 +73,7 @@ def _load_two_stage(folder: ModelFolder) -> TwoStage:
     settings = found.settings
     names, how, columns = tuple(map(str, settings["names"])), str(settings["how"]), int(settings["columns"])
     if set(settings["judges"]) != ({""} if how == "conditioned" else set(names)) or not 0 < columns < 2**24:
-        raise ValueError("its judges are not those of its emotions")
+        raise ValueError("its classifiers do not match its emotions")
     members = {place: _member(folder, place) for place in set(settings["judges"].values())}
     judges = {emotion: members[place] for emotion, place in settings["judges"].items()}
     namer, sharpness = found.scorer("namer", columns, (len(names),)), found.numbers("sharpness")["sharpness"]
@@ -97,7 +97,7 @@ def _load_stack(folder: ModelFolder) -> Stack:
     found = parts.read(folder)
     members = [_member(folder, place) for place in found.settings["asked"]]
     if not members:
-        raise ValueError("it is made of no models")
+        raise ValueError("it has no members")
     return Stack(
         (refuse_refit,) * len(members),
         members=members,
@@ -111,7 +111,7 @@ def _load_stack(folder: ModelFolder) -> Stack:
 
 def _member(folder: ModelFolder, name: Any) -> Any:
     if name not in folder.members:
-        raise ValueError(f"it has no part {name}")
+        raise ValueError(f"it has no member {name}")
     return checkpoints.load_classifier(folder.members[name])[0]
 
 

@@ -1,8 +1,8 @@
 """Train a model from a manifest of clips: descriptors (or a table of them), an LSTM-PB, both, or any method.
 
-What is read of clips is cached, and what is fitted is kept in `.NAME.work` beside the model folder until that is
-written: killed at any moment, the same call goes on and ends with the same model. `resume=False` throws an earlier
-beginning away; UsageError where it is of other clips or settings.
+What is read of clips is cached, and what is fitted is cached in `.NAME.work` beside the model folder until that is
+written: a killed training resumes with the same call. `resume=False` starts again; UsageError where the unfinished
+training has other clips or settings.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from duchenne.tabular.model import DescriptorModel
 from duchenne.training import data
 from duchenne.training import folder as folders
 from duchenne.training.data import TrainingData, Truth, cache_in
-from duchenne.training.work import working
+from duchenne.training.work import work_folder
 from duchenne.types import Array, Classifier, Json, readable
 
 if TYPE_CHECKING:
@@ -46,16 +46,16 @@ def train(
 ) -> Json:
     """Train on the clips of a manifest CSV (path, subject, emotion, label) and write a model folder.
 
-    `smile_share` (0 to 1) is the weight that the shipped smile expert gets in the log-odds of a smile.
+    `smile_share` (0 to 1) is the weight of the shipped smile expert in the log-odds of a smile.
     A path may be a video, or `tracks.npz#3` / `tracks.npz#name` for one track of a packed file. Returns the
-    card. Clips that cannot be read are named and left out; InputError when too little is left to train on.
+    card. Clips that cannot be read are logged and left out; InputError when too few are left.
     """
     if family not in FAMILIES:
-        raise UsageError(f"There is no descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
+        raise UsageError(f"Unknown descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
-    with working(out, log, resume=resume) as work:
+    with work_folder(out, log, resume=resume) as work:
         dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
-        pieces.same(work, [family, asdict(model.recipe), dataset.about])
+        pieces.check_same(work, [family, asdict(model.recipe), dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
         model.facts["smile_share"] = smile_share
         usable = readable(dataset.x)
@@ -74,9 +74,9 @@ def train_hybrid(
     resume: bool = True,
     log: Log = print,
 ) -> Json:
-    """Train descriptors and an LSTM-PB of the shipped recipe, and how much each is to say, on the clips of a manifest.
+    """Train descriptors and an LSTM-PB of the shipped recipe, and their weights, on the clips of a manifest.
 
-    As `train` otherwise. The folder holds the two as folders of their own, which are models by themselves.
+    As `train` otherwise. The folder holds the two as member models.
     """
     from duchenne.lstm_pb.model import PBModel
     from duchenne.lstm_pb.recipe import PBRecipe
@@ -86,9 +86,9 @@ def train_hybrid(
         DescriptorModel.of_family(recipe=Recipe(seed=seed)),
         PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log)),
     )
-    with working(out, log, resume=resume) as work:
+    with work_folder(out, log, resume=resume) as work:
         dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
-        pieces.same(work, [asdict(model.descriptors.recipe), asdict(recipe), dataset.about])
+        pieces.check_same(work, [asdict(model.descriptors.recipe), asdict(recipe), dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
         model.facts["smile_share"] = smile_share
         assert model.out_of_fold is not None
@@ -111,15 +111,14 @@ def train_method(
     """Train any method of `methods.names` by its name ("two-stage:linear-svm", "stack:descriptors+rank-svm"), as
     `train` otherwise.
 
-    `cache` is a folder for what is read of clips, in place of the cache that every command shares. UsageError for names
-    that nobody knows, and for finished models, which learn nothing.
+    `cache` is a folder in place of the shared cache. UsageError for unknown names, and for trained models ("as-is:").
     """
     if name.startswith(names.AS_IS):
-        raise UsageError(f"{name} is a finished model, which learns nothing; name a method.")
+        raise UsageError(f"{name} is a trained model; pass the name of a method.")
     model = names.make(name, seed)
-    with working(out, log, resume=resume) as work:
+    with work_folder(out, log, resume=resume) as work:
         dataset = data.read(manifest, (model.reader,), cache_in(cache), log=log)
-        pieces.same(work, [name, seed, names.sources(name), dataset.about])
+        pieces.check_same(work, [name, seed, names.sources(name), dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
         p, known = model.out_of_fold, dataset.of(readable(dataset.x))
         assert p is not None
@@ -127,7 +126,7 @@ def train_method(
         model.facts = {**model.facts, **counts, "method": name}
         seen = np.isfinite(p)
         if not seen.any():
-            raise InputError("No clip could be judged by a model that had not seen its person; add people.")
+            raise InputError("No clip got an out-of-fold prediction; add people.")
         protocol = "person-disjoint: each clip judged without its person; calibration and mixing saw these answers"
         finished = f"; {names.AS_IS} parts judged whomever they had learnt from" if names.AS_IS in name else ""
         shared = "; networks of another LSTM-PB than solved learnt from everybody" if "lstm-pb:" in name else ""
@@ -148,7 +147,7 @@ def _finish(
     paired: bool = True,
     moved: Json | None = None,
 ) -> Json:
-    """Write the folder of a model whose answers `p` are of people left out."""
+    """Write the folder of a model with out-of-fold predictions `p`."""
     card = {**model.facts, "protocol": protocol, **folders.card_scores(p, truth, model.margin)}
     return folders.write(
         model, out, card, more=lambda part: folders.save_out_of_fold(part, p, truth, paired=paired, moved=moved)
@@ -157,23 +156,22 @@ def _finish(
 
 def train_table(table: str | Path, out: str | Path, *, seed: int = 0, resume: bool = True, log: Log = print) -> Json:
     """Train on a CSV of smile descriptors: columns as in the public UvA-NEMO lip table, with `genuine` and
-    `group` (or `subject`), which no two folds share. Returns the card."""
-
+    `group` (or `subject`) for disjoint folds. Returns the card."""
     try:
         data = io.read_table(Path(table))
     except (OSError, ValueError) as error:
         raise InputError(f"{table} cannot be read as a CSV table ({error}); expected smile descriptors.") from error
     who = next((name for name in ("subject", "group") if name in data), None)
     if who is None or "genuine" not in data:
-        raise InputError(f"{table} needs a column genuine (1 or 0) and a column subject or group; add them.")
+        raise InputError(f"{table} needs the columns genuine (1 or 0) and subject or group; add them.")
     if not data["genuine"].isin([0, 1]).all():
-        raise InputError(f"{table} has something else than 1 or 0 in the column genuine; mend it.")
+        raise InputError(f"{table} has values other than 1 or 0 in the column genuine; correct them.")
     model = names.smile_expert(seed)
     x = model.from_columns({name: data[name] for name in data.columns}, str(table))
     labels, people = data["genuine"].to_numpy(int), data[who].astype(str).to_numpy()
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
-    with working(out, log, resume=resume) as work:
-        pieces.same(work, [asdict(model.recipe), io.sha256(Path(table))], "rows")
+    with work_folder(out, log, resume=resume) as work:
+        pieces.check_same(work, [asdict(model.recipe), io.sha256(Path(table))], "rows")
         model.fit_table(x, labels, people)
         usable = np.isfinite(x).any(axis=1)
         protocol = f"group-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
@@ -192,17 +190,17 @@ def train_pb(
 ) -> Json:
     """Train an LSTM-PB on the clips of a manifest CSV (as `train`) and write a model folder with its learning curve.
 
-    `recipe` is one, or its name, or a TOML (`lstm_pb.recipe`). Returns the card. `learn.loop.Diverged` where a loss is
-    not finite: what is kept can be finished with fewer epochs.
+    `recipe` is one, or its name, or a TOML (`lstm_pb.recipe`). Returns the card; `learn.loop.Diverged` where a loss is
+    not finite.
     """
     from duchenne.lstm_pb.model import PBModel
     from duchenne.lstm_pb.recipe import PBRecipe
 
     recipe = recipe if isinstance(recipe, PBRecipe) else PBRecipe.read(recipe)
     model = PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log))
-    with working(out, log, resume=resume) as work:
+    with work_folder(out, log, resume=resume) as work:
         dataset = data.read(manifest, (model.reader,), cache_in(None), log=log)
-        pieces.same(work, [recipe.lasting(), dataset.about])
+        pieces.check_same(work, [recipe.lasting(), dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.emotions)
         assert model.out_of_fold is not None
         p = model.out_of_fold
@@ -217,7 +215,7 @@ def train_pb(
 
 
 def _pb_card(model: PBModel, dataset: TrainingData) -> Json:
-    """Facts and scores on clips whose answer was found without their person, and what the networks had seen of them."""
+    """Facts, out-of-fold scores, and what the networks had seen of these people."""
     p, reading = model.out_of_fold, model.recipe.reading
     assert p is not None
     seen = np.isfinite(p)

@@ -1,9 +1,8 @@
-"""Emotion first, then genuine or posed: a combinator over any two methods.
+"""Emotion first, then genuine or posed, with any method for the second stage.
 
-The first stage names the emotion. The second is either one judge per emotion ("apart"), whose answers are weighed by
-what the first stage says: P(genuine) = Σ_e P(e) · P_e(genuine); or one judge for all that is told what the first stage
-says ("conditioned"). Where the first stage is sure, the weighing is the choice of one judge. How sure it is follows
-from how often it was right about people left out.
+The first stage gives probabilities of emotions, calibrated on people left out. The second stage is one classifier per
+emotion ("apart"), P(genuine) = Σ_e P(e) · P_e(genuine), or one for all that also reads the probabilities
+("conditioned").
 """
 
 from __future__ import annotations
@@ -67,8 +66,8 @@ def sharpened(p: Array, by: float) -> Array:
 
 
 def sharpness(p: Array, classes: Array) -> float:
-    """The power that makes probabilities (N, K) of people left out fit their classes (N,) best: a namer that is held
-    back by its regularisation would otherwise let every judge have a say."""
+    """The power that calibrates out-of-fold probabilities (N, K) to classes (N,): strong regularisation makes them too
+    flat."""
     from scipy.optimize import minimize_scalar
 
     rows = np.arange(len(p))
@@ -81,7 +80,7 @@ def sharpness(p: Array, classes: Array) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """Both stages, fitted: judges by emotion, or the one under ""; the first reads so many `columns`."""
+    """Both fitted stages: classifiers by emotion, or one under ""; the first stage reads `columns` columns."""
 
     names: tuple[str, ...]
     emotion_scorer: EmotionScorer
@@ -90,7 +89,7 @@ class Stages:
     classifiers: Mapping[str, Classifier]
 
     def emotions(self, rows: Array) -> Array:
-        """float64 (N, E): what the first stage says of `rows`, as sure as it was right about people left out."""
+        """float64 (N, E): calibrated probabilities of the first stage."""
         check_columns(rows, self.columns)
         return sharpened(self.emotion_scorer(rows), self.sharpness)
 
@@ -99,21 +98,21 @@ class Stages:
         emotions = self.emotions(rows)
         if set(self.classifiers) == {""}:
             return np.asarray(self.classifiers[""].predict_table(np.hstack([x, emotions]))[:, 1])
-        said = np.column_stack([self.classifiers[name].predict_table(x)[:, 1] for name in self.names])
-        seen = np.isfinite(said)
+        p = np.column_stack([self.classifiers[name].predict_table(x)[:, 1] for name in self.names])
+        seen = np.isfinite(p)
         with np.errstate(invalid="ignore"):
-            return np.asarray((emotions * np.where(seen, said, 0.0)).sum(axis=1) / (emotions * seen).sum(axis=1))
+            return np.asarray((emotions * np.where(seen, p, 0.0)).sum(axis=1) / (emotions * seen).sum(axis=1))
 
 
 @dataclass
 class TwoStage(Classifier):
     """Emotion first, then genuine or posed.
 
-    make    makes the unfitted judge (of one emotion, or of all)
-    first   one of `FIRST`; reads what the judge reads where that is rows of numbers, else the descriptors "dynamics"
+    make    makes the unfitted classifier (of one emotion, or of all)
+    first   one of `FIRST`; reads the same rows of numbers, or else the descriptors "dynamics"
     how     "apart" or "conditioned" (see above)
 
-    An emotion with too few people for a judge of its own gets one that is fitted to all clips.
+    An emotion with too few people gets a classifier fitted to all clips.
     """
 
     format: ClassVar[str] = "duchenne-method/two-stage"
@@ -138,18 +137,18 @@ class TwoStage(Classifier):
         rows = isinstance(draft.reader, Reader)
         if self.how == "conditioned" and not draft.any_columns:
             raise UsageError(
-                "Only a method that reads any columns, such as boosting or linear-svm, can be told the emotion in "
-                "columns of its own; choose one, or two-stage, which fits one judge per emotion."
+                "Only a method that reads any columns, such as boosting or linear-svm, can read emotion probabilities; "
+                "choose one, or use two-stage."
             )
         self.reader = CombinedReader((draft.reader if rows else Reader(), draft.reader))
         self.recipe = (self.first, self.how, FOLDS, draft.recipe)
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
-        """Fit on what `table` gives. InputError without emotions, or with too few people."""
+        """Fit on a table of `reader`; InputError without emotions, or with too few people."""
         what = np.full(len(x), "") if emotions is None else np.asarray(emotions).astype(str)
         use = readable(x) & ~np.isin(what, ("", "None", "nan"))
         if len(np.unique(what[use])) < 2:
-            raise InputError("Two stages need clips of at least 2 emotions, named in the manifest; name them there.")
+            raise InputError("Two stages need clips of at least 2 emotions; add the column emotion to the manifest.")
         rows, seen = self.reader.parts(x[use])
         y, groups, what = np.asarray(labels, int)[use], np.asarray(groups)[use], what[use]
         z = np.full(len(y), np.nan)
@@ -169,63 +168,63 @@ class TwoStage(Classifier):
     def _stages(self, rows: Array, x: Array, y: Array, groups: Array, what: Array) -> Stages:
         names = tuple(sorted(set(what.tolist())))
         classes = np.searchsorted(names, what)
-        namer, told = FIRST[self.first](rows, classes, self.seed), np.full((len(x), len(names)), 1 / len(names))
-        # what a judge learns from must be as uncertain as what it will be told of strangers
+        namer, probabilities = (
+            FIRST[self.first](rows, classes, self.seed),
+            np.full((len(x), len(names)), 1 / len(names)),
+        )
+        # the second stage must be trained on out-of-fold probabilities
         for train, test in person_folds(groups, FOLDS, self.seed):
             if len(np.unique(classes[train])) == len(names):
-                told[test] = FIRST[self.first](rows[train], classes[train], self.seed)(rows[test])
-        sharp = sharpness(told, classes)
+                probabilities[test] = FIRST[self.first](rows[train], classes[train], self.seed)(rows[test])
+        sharp = sharpness(probabilities, classes)
         if self.how == "conditioned":
-            inputs = np.hstack([x, sharpened(told, sharp)])
+            inputs = np.hstack([x, sharpened(probabilities, sharp)])
             return Stages(names, namer, sharp, rows.shape[1], {"": self.make().fit_table(inputs, y, groups, what)})
-        judges, lacking = {}, []
+        classifiers, lacking = {}, []
         for name in names:
-            mine = what == name
+            own = what == name
             try:
-                judges[name] = self.make().fit_table(x[mine], y[mine], groups[mine], what[mine])
+                classifiers[name] = self.make().fit_table(x[own], y[own], groups[own], what[own])
             except InputError:  # too few people or one label
                 lacking.append(name)
         if lacking:
-            judges |= dict.fromkeys(lacking, self.make().fit_table(x, y, groups, what))
-        return Stages(names, namer, sharp, rows.shape[1], judges)
+            classifiers |= dict.fromkeys(lacking, self.make().fit_table(x, y, groups, what))
+        return Stages(names, namer, sharp, rows.shape[1], classifiers)
 
     def with_emotion(self, emotion: str) -> Self:
-        """The same where every clip shows this emotion, so that nothing is guessed; itself if it never learnt it."""
+        """As `Classifier.with_emotion`; itself if it was not trained on this emotion."""
         if self.stages is None or emotion not in self.stages.names:
             return self
         n, sure = self.stages.columns, 40.0 * (np.array(self.stages.names) == emotion)
-        knowing = LinearEmotions(np.zeros(n), np.ones(n), np.zeros((len(sure), n)), sure)
-        return replace(self, stages=replace(self.stages, emotion_scorer=knowing, sharpness=1.0))
+        certain = LinearEmotions(np.zeros(n), np.ones(n), np.zeros((len(sure), n)), sure)
+        return replace(self, stages=replace(self.stages, emotion_scorer=certain, sharpness=1.0))
 
     def emotions(self, x: Array) -> Array:
-        """float64 (N, E): what the first stage says of rows of `table`, emotions in alphabetical order."""
+        """float64 (N, E): probabilities of the first stage, emotions in alphabetical order."""
         if self.stages is None:
-            raise InputError("This model has not been fitted; call fit first.")
+            raise InputError("This model is not fitted; call fit first.")
         return self.stages.emotions(self.reader.parts(x)[0])
 
     def evidence(self, x: Array) -> tuple[Evidence, ...]:
-        """What each emotion's judge says of one clip, or the curves by which the one judge of all goes."""
+        """The contribution of each emotion's classifier, or the evidence of the one for all."""
         assert self.stages is not None
         rows, seen = self.reader.parts(x)
         if self.how == "apart":
-            return self._of_judges(self.stages, rows, seen)
-        judge, names = self.stages.classifiers[""], self.stages.names
-        if not isinstance(judge, TableModel):
+            return self._of_classifiers(self.stages, rows, seen)
+        classifier, names = self.stages.classifiers[""], self.stages.names
+        if not isinstance(classifier, TableModel):
             return ()
-        found = judge.evidence(np.hstack([seen, self.stages.emotions(rows)]), names)
+        found = classifier.evidence(np.hstack([seen, self.stages.emotions(rows)]), names)
         return tuple(replace(item, contribution=self.slope * item.contribution) for item in found)
 
-    def _of_judges(self, stages: Stages, rows: Array, seen: Array) -> tuple[Evidence, ...]:
+    def _of_classifiers(self, stages: Stages, rows: Array, seen: Array) -> tuple[Evidence, ...]:
         found = []
         for emotion, share in zip(stages.names, stages.emotions(rows)[0], strict=True):
             p = stages.classifiers[emotion].predict_table(seen)[:, 1]
             if np.isfinite(p[0]):
-                text = f"P({emotion}) = {share:.2f}; its judge says P(genuine) = {p[0]:.2f}."
-                title, key, pull = (
-                    f"If it is {emotion}",
-                    f"two-stage.{emotion}",
-                    float(self.slope * share * logit(p)[0]),
-                )
+                text = f"P({emotion}) = {share:.2f}; its classifier gives P(genuine) = {p[0]:.2f}."
+                title, key = f"If it is {emotion}", f"two-stage.{emotion}"
+                pull = float(self.slope * share * logit(p)[0])
                 found.append(Evidence(feature=title, descriptor=key, value=float(p[0]), contribution=pull, text=text))
         return tuple(found)
 
@@ -236,7 +235,7 @@ class TwoStage(Classifier):
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that cannot be read. InputError before `fit`."""
         if self.stages is None:
-            raise InputError("This model has not been fitted; call fit first.")
+            raise InputError("This model is not fitted; call fit first.")
         p, use = np.full(len(x), np.nan), readable(x)
         if use.any():
             z = logit(self.stages.p(*self.reader.parts(x[use])))

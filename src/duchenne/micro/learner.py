@@ -97,6 +97,6 @@ def train(
     """
     learner = MicroLearner(recipe, movements, labels, classes)
     if folder is not None:
-        pieces.same(folder, learner.stamp, "movements")
+        pieces.check_same(folder, learner.stamp, "movements")
     curve = loop.fit(learner, recipe.schedule, folder, on_epoch)
     return copy.deepcopy(learner.network).eval(), curve

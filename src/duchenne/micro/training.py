@@ -19,7 +19,7 @@ from duchenne.micro.data import Example, examples
 from duchenne.micro.spotting import cropped, face, steady
 from duchenne.progress import Log
 from duchenne.training import folder as folders
-from duchenne.training.work import working
+from duchenne.training.work import work_folder
 from duchenne.types import Array, Json
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def train(
     network, about = reading.load(seeing, device)
     rows, unnamed = examples(data, classes, rate)
     _enough(rows, str(data))
-    with working(out, log, resume=resume) as work:
+    with work_folder(out, log, resume=resume) as work:
         used, movements = _read(rows, network, str(about["sha256"]), recipe.frames, log)
         _enough(used, f"What could be read of {data}")
         names = tuple(sorted({each.label for each in used}))

@@ -184,7 +184,7 @@ class TableNets(Classifier):
             learner = NetLearner(r, x, y, classes, len(self.emotion_names), held)
             patience = r.early_stopping_patience
             schedule = Schedule(r.epochs, early_stopping_patience=patience, seed=1000 * r.seed + number)
-            of = pieces.place(f"{number + 1}", asdict(r), (x, y, classes, held))
+            of = pieces.network_folder(f"{number + 1}", asdict(r), (x, y, classes, held))
             self.curves.append(fit(learner, schedule, of))
             self.networks.append(learner.network.eval())
             z[held] = _outputs(learner.network, x[held])["authenticity"]

@@ -1,4 +1,4 @@
-"""The clips of a manifest as trainers learn from them: each read once, through the cache."""
+"""The clips of a manifest as training data: each read once, through the cache."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from duchenne.workers.resources import in_order
 
 #: Labels (1 = genuine), people and emotions, (N,) each.
 Truth = tuple[Array, Array, Array]
-#: Clips with a table per reader; or in words why a clip cannot be read.
+#: Clips with a table per reader; or why a clip cannot be read.
 _Part = tuple[Sequence[Clip], list[Array]] | str
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """N clips that have a label and could be read, and what each reader read of them: tables (N, ...)."""
+    """N labelled clips that could be read, with a table (N, ...) per reader."""
 
     clips: tuple[Clip, ...]
     tables: tuple[Array, ...]
 
     @property
     def x(self) -> Array:
-        """(N, ...): what the first reader read."""
+        """(N, ...): the first reader's table."""
         return self.tables[0]
 
     @property
@@ -53,7 +53,7 @@ class TrainingData:
 
     @property
     def named_emotions(self) -> Array | None:
-        """`emotions`, None where none is known."""
+        """`emotions`, or None if all are unknown."""
         return self.emotions if any(self.emotions) else None
 
     @property
@@ -63,17 +63,17 @@ class TrainingData:
 
     @property
     def about(self) -> list[Any]:
-        """What tells these clips from others, wherever they lie."""
+        """Identity of these clips, independent of folders."""
         return [[load.named(clip), clip.subject, clip.emotion, clip.label] for clip in self.clips]
 
     def of(self, use: Array) -> TrainingData:
         """The clips for which `use` (N,) is true."""
-        clips = tuple(clip for clip, wanted in zip(self.clips, use, strict=True) if wanted)
+        clips = tuple(clip for clip, used in zip(self.clips, use, strict=True) if used)
         return replace(self, clips=clips, tables=tuple(table[use] for table in self.tables))
 
 
 def cache_in(folder: str | Path | None) -> Cache:
-    """The cache that every command shares; or one of its own, without a limit, in a folder that was named for it."""
+    """The shared cache, or one without a limit in a folder of its own."""
     return Cache() if folder is None else Cache(Path(folder).absolute(), math.inf)
 
 
@@ -86,9 +86,9 @@ def read(
     log: Log = print,
     tick: StepTick = lambda *_: None,
 ) -> TrainingData:
-    """What the readers make of the clips that have a label, from `jobs` processes; others are named and left out.
+    """Read the labelled clips in `jobs` processes; clips that cannot be read are logged and left out.
 
-    InputError where none can be read, or some are tracks and others rows of tables.
+    InputError where none can be read, or tracks and rows of tables are mixed.
     """
     clips = [clip for clip in manifests.read(manifest) if clip.label]
     used: list[Clip] = []
@@ -108,15 +108,15 @@ def read(
         done += size
         tick("reading clips", done, len(clips))
     if not used:
-        raise InputError(f"{manifest} has no clip with a label that could be read; nothing to train on.")
+        raise InputError(f"{manifest} has no labelled clip that could be read; add clips to train on.")
     if len({part[0].shape[1:] for part in parts}) > 1:
         raise InputError(
-            f"{manifest} names clips of different kinds, such as tracks and rows of tables; train them apart."
+            f"{manifest} has clips of different kinds, such as tracks and rows of tables; train on them separately."
         )
     dataset = TrainingData(tuple(used), tuple(map(np.concatenate, zip(*parts, strict=True))))
     log(f"{len(used)} of {len(clips)} clips read, of {len(np.unique(dataset.people))} people")
     if cache.limit and any(map(load.is_video, used)):
-        log(f"what was read of videos is kept in {cache.folder}, people's faces among it; delete it when done")
+        log(f"features and images of faces are cached in {cache.folder}; delete it when done")
     return dataset
 
 

@@ -1,36 +1,48 @@
-"""What a trainer leaves: a model folder with a card, a learning curve, and what was said of people left out."""
+"""The model folder that training writes: model, card, learning curve, and references from out-of-fold predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from duchenne import checkpoints, io, metrics, plots
 from duchenne.checkpoints import pairs, reference
+from duchenne.checkpoints.folder import Model
 from duchenne.training.data import Truth
 from duchenne.types import Array, Json
 
-_ON_THE_CARD = (
-    *("accuracy", "accuracy_interval", "auc", "auc_interval", "ece"),
-    *("forced_pairs", "per_emotion", "risk_coverage"),
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ON_CARD = (
+    "accuracy",
+    "accuracy_interval",
+    "auc",
+    "auc_interval",
+    "ece",
+    "forced_pairs",
+    "per_emotion",
+    "risk_coverage",
 )
 
 
 def card_scores(p: Array, truth: Truth, margin: float) -> Json:
-    """A card's scores: of P(genuine) (N,) of people left out, and their (labels, people, emotions), (N,) each."""
+    """Scores for the card, from out-of-fold P(genuine) (N,) and (labels, people, emotions), (N,) each."""
     labels, people, emotions = truth
     scores = metrics.score(p, labels, people, emotions, n=500)
     band = [round(0.5 - margin, 3), round(0.5 + margin, 3)]
-    return {**{key: scores[key] for key in _ON_THE_CARD}, "abstain_band": band}
+    return {**{key: scores[key] for key in _ON_CARD}, "abstain_band": band}
 
 
 def save_out_of_fold(
     folder: Path, p: Array, truth: Truth, *, paired: bool | None = True, moved: Json | None = None
 ) -> None:
-    """Beside a saved model: what was said of people left out, where the training people lie (`moved`: as
-    `reference.movements` gives it), and how sure it may be of two clips: `paired` False where people are not persons,
-    None for a model of which this is not asked."""
+    """Write `reference.json` and the pair scales of a saved model from out-of-fold P(genuine) (N,).
+
+    moved   as `reference.movements` returns it
+    paired  False where groups are not persons, None for a model without pair scales
+    """
     labels, people, emotions = truth
     if paired is not None:
         pairs.save(folder, pairs.calibrated(p, labels, people, emotions) if paired else {})
@@ -38,15 +50,15 @@ def save_out_of_fold(
 
 
 def write(
-    model: Any,
+    model: Model,
     out: str | Path,
     card: Json,
     *,
-    curves: Any = None,
-    figure: Any = None,
+    curves: object = None,
+    figure: Figure | None = None,
     more: Callable[[Path], object] = lambda _: None,
 ) -> Json:
-    """Write model, card, learning `curves` and their `figure`, and what `more` adds, in one step; returns the card."""
+    """Write model, card, learning `curves` with `figure`, and what `more` adds, atomically; returns the card."""
     target = Path(out).absolute()
     with io.staged(target) as part:
         io.write_json(part / "card.json", card)

@@ -1,4 +1,4 @@
-"""Training that may be killed at any moment: the same call goes on and ends with the same bytes."""
+"""Training that can be killed at any moment: the same call resumes it and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from duchenne.progress import Log
 
 
 @contextmanager
-def working(out: str | Path, log: Log, *, resume: bool = True) -> Iterator[Path]:
-    """`.NAME.work` beside the model folder `out`: what is fitted in here is kept there, and goes once this ends.
+def work_folder(out: str | Path, log: Log, *, resume: bool = True) -> Iterator[Path]:
+    """`.NAME.work` beside the model folder `out`, where fits inside are cached; removed at the end.
 
-    `resume=False` throws away the beginning of an earlier training. OutputError, before any work, where `out` cannot be
-    written; `learn.loop.Diverged` says how what is kept can be finished.
+    `resume=False` discards an unfinished training. OutputError, before any work, where `out` cannot be written.
     """
     io.check_folder(out)
     target = Path(out).absolute()
@@ -27,18 +26,20 @@ def working(out: str | Path, log: Log, *, resume: bool = True) -> Iterator[Path]
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     if folder.is_dir():
-        log(f"going on with the training in {folder}")
+        log(f"resuming the training in {folder}")
     try:
-        with pieces.keeping(folder, log):
+        with pieces.caching(folder, log):
             yield folder
     except loop.Diverged as error:
         curves = [json.loads(p.read_text(encoding="utf-8"))["curve"] for p in folder.glob("networks/*/curve.json")]
         if not curves:
             raise
         shortest = min(map(len, curves))
-        raise loop.Diverged(f"{error} Or finish with what {folder} keeps: repeat with epochs = {shortest}.") from error
+        raise loop.Diverged(
+            f"{error} Or finish with the checkpoints in {folder}: repeat with epochs = {shortest}."
+        ) from error
     except InputError:
-        if folder.is_dir() and [path.name for path in folder.iterdir()] == [pieces.STAMP]:  # nothing was learnt yet
+        if folder.is_dir() and [path.name for path in folder.iterdir()] == [pieces.STAMP]:  # nothing was fitted yet
             shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)

@@ -310,9 +310,9 @@ ASTRAY = {
     "trees": "number of trees",
     "rounds": "rounds",
     "class": "classes",
-    "wide": "not of rows of 6",
-    "names": "names columns",
-    "kind": "kind that is not used",
+    "wide": "does not read 6 columns",
+    "names": "named columns",
+    "kind": "another booster",
 }
 
 

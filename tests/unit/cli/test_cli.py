@@ -290,7 +290,7 @@ def test_training_needs_one_source(duchenne, corpus, tmp_path):
     [
         ("path,subject,emotion,label\ntracks.npz#0,p,,genuine\n", "at least 4 people"),
         ("path,subject,emotion,label\nnone.npz#0,p,,genuine\n", "nothing to train on"),
-        ("path,subject,emotion,label\ntracks.npz#0,p,,\n", "no clip with a label"),
+        ("path,subject,emotion,label\ntracks.npz#0,p,,\n", "no labelled clip"),
         ("path,subject\n", "lacks the columns"),
         ("", "lacks the columns"),
     ],

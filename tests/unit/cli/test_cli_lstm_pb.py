@@ -115,7 +115,7 @@ def test_killed_training_resumes_to_the_same_model(corpus, trained, tmp_path):
         assert started.wait() == -signal.SIGKILL
         assert not out.exists()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "going on with the training" in done.stderr and "epoch 4 of" not in done.stderr
+    assert "resuming the training" in done.stderr and "epoch 4 of" not in done.stderr
     assert "epoch 6 of" in done.stderr
     assert checkpoints.digest(out) == checkpoints.digest(trained[0])
     assert [file.name for file in tmp_path.iterdir() if file.name != "model"] == []
@@ -167,7 +167,7 @@ def test_other_settings_do_not_resume(duchenne, corpus, trained, tmp_path):
     result = duchenne(*words(corpus, out, "--seed", 5))
     assert result.code == 2 and "--fresh" in result.err.splitlines()[-1] and not out.exists()
     anew = duchenne(*words(corpus, out, "--fresh"))
-    assert anew.code == 0 and "epoch 1 of" in anew.err and "going on" not in anew.err
+    assert anew.code == 0 and "epoch 1 of" in anew.err and "resuming" not in anew.err
     assert checkpoints.digest(out) == checkpoints.digest(trained[0])
 
 

@@ -147,7 +147,7 @@ def test_table_trains_a_model_that_rejects_tracks(duchenne, corpus, tmp_path):
     ("name", "sentence"),
     [
         ("oracle", "no method 'oracle'"),
-        ("as-is:default", "is a finished model"),
+        ("as-is:default", "is a trained model"),
         ("conditioned:descriptors", "told the emotion"),
     ],
 )

@@ -143,11 +143,11 @@ def test_a_training_resumes_only_with_its_own_clips(tmp_path):
     x, y, people = points(), np.arange(12) % 2, np.array([f"p{i // 2}" for i in range(12)])
     recipe = replace(POINTS, n_networks=2)
     seen = []
-    with pieces.keeping(tmp_path):
+    with pieces.caching(tmp_path):
         first = ClipModel(recipe, on_epoch=seen.append).fit_table(x, y, people)
     assert {row["network"] for row in seen} == {"1", "2"} and len(seen) == 8
     assert np.isfinite(first.out_of_fold).all() and len(first.networks) == 2
-    with pieces.keeping(tmp_path):
+    with pieces.caching(tmp_path):
         again = ClipModel(recipe, on_epoch=seen.append).fit_table(x, y, people)
         assert len(seen) == 8  # nothing was left to do
         ClipModel(recipe, on_epoch=seen.append).fit_table(points(seed=1), y, people)

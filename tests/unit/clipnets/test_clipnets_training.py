@@ -117,7 +117,7 @@ def test_a_training_writes_a_model_with_a_card_and_a_curve(model: Path, videos: 
 def test_unreadable_clips_and_the_cache_are_named(model: Path, cache: Path) -> None:
     said = (model.parent / "said.txt").read_text()
     assert "left out: " in said and "room.mp4 shows no face" in said
-    assert "10 of 11 clips read, of 5 people" in said and f"kept in {cache}, people's faces among it" in said
+    assert "10 of 11 clips read, of 5 people" in said and f"images of faces are cached in {cache}" in said
     assert "Calibrated on 1 people only: its probabilities may be overconfident" in said
     assert "epoch 2 of 2: loss " in said and ", people left out " in said
 
@@ -149,7 +149,7 @@ def test_a_killed_training_resumes_and_ends_with_the_same_model(
     with pytest.raises(UsageError, match="of other clips or settings"):
         training.train(videos, out, ClipRecipe.read(tiny, hidden_size=6), device="cpu", cache=cache, log=quiet)
     training.train(videos, out, tiny, device="cpu", cache=cache, log=said.append)
-    assert any(line.startswith("going on with the training") for line in said)
+    assert any(line.startswith("resuming the training") for line in said)
     weights = "weights.safetensors"
     assert (out / weights).read_bytes() == (model / weights).read_bytes()
 
@@ -173,7 +173,7 @@ def test_errors_are_raised_before_any_clip_is_read(videos: Path, tiny: Path, tmp
 
     for options, says in (
         ({"device": "cuda:9"}, "no device 'cuda:9'"),
-        ({"weights": tmp_path / "gone.pth"}, "There are no weights"),
+        ({"weights": tmp_path / "gone.pth"}, "not found; check the path"),
     ):
         with pytest.raises((InputError, UsageError), match=says):
             training.train(videos, tmp_path / "m", tiny, log=quiet, tick=read, **options)  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ def test_errors_are_raised_before_any_clip_is_read(videos: Path, tiny: Path, tmp
 
 def test_a_manifest_without_usable_clips_is_refused(videos: Path, tiny: Path, tmp_path: Path) -> None:
     room = manifest.write(tmp_path / "room.csv", manifest.read(videos)[-1:])
-    with pytest.raises(InputError, match=r"room\.csv has no clip with a label that could be read"):
+    with pytest.raises(InputError, match=r"room\.csv has no labelled clip that could be read"):
         training.train(room, tmp_path / "m", tiny, device="cpu", log=quiet)
 
 
@@ -461,5 +461,5 @@ def test_experiments_on_videos_name_existing_methods_and_layouts(
     made = [names.make(method) for method in plan.models]
     assert sum(getattr(model, "needs", "") == "crops" for model in made) >= 6
     (tmp_path / "weights" / "resnet50.pth").unlink()
-    with pytest.raises(InputError, match=r"There are no weights weights/resnet50\.pth"):
+    with pytest.raises(InputError, match=r"initial weights weights/resnet50\.pth not found"):
         [names.make(method) for method in plan.models]

@@ -21,27 +21,27 @@ def made(calls, value=1.0):
 def test_a_piece_is_made_once_in_its_folder_and_always_outside(tmp_path):
     calls = []
     for folder in ("one", "one", "two"):
-        with pieces.keeping(tmp_path / folder):
+        with pieces.caching(tmp_path / folder):
             for key, arrays in ((["k"], (X,)), (["k"], (X + 1,)), (["other"], (X,))):
                 assert pieces.once(key, arrays, lambda: made(calls))["a"] == 1
     assert len(calls) == 6
     for _ in range(2):
         pieces.once(["k"], (X,), lambda: made(calls))
-    assert len(calls) == 8 and pieces.place("network", ["k"], (X,)) is None
+    assert len(calls) == 8 and pieces.network_folder("network", ["k"], (X,)) is None
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5])
 def test_a_piece_that_was_cut_short_is_made_again(part, tmp_path):
     calls = []
-    pieces.kept(tmp_path, ["k"], lambda: made(calls, 1.0))
+    pieces.cached(tmp_path, ["k"], lambda: made(calls, 1.0))
     cut(next(tmp_path.iterdir()), part)
-    assert pieces.kept(tmp_path, ["k"], lambda: made(calls, 2.0))["a"] == 2 and calls == [1.0, 2.0]
+    assert pieces.cached(tmp_path, ["k"], lambda: made(calls, 2.0))["a"] == 2 and calls == [1.0, 2.0]
 
 
 def test_a_booster_from_its_piece_is_the_booster(tmp_path):
     plain = boost(X, Y, Recipe(n_estimators=20))
     for _ in range(2):
-        with pieces.keeping(tmp_path):
+        with pieces.caching(tmp_path):
             again = boost(X, Y, Recipe(n_estimators=20))
         assert again.save_raw("ubj") == plain.save_raw("ubj")
         np.testing.assert_array_equal(log_odds(again, X), log_odds(plain, X))
@@ -49,7 +49,7 @@ def test_a_booster_from_its_piece_is_the_booster(tmp_path):
 
 
 def test_other_work_is_not_gone_on_with(tmp_path):
-    pieces.same(tmp_path, {"seed": 1})
-    pieces.same(tmp_path, {"seed": 1})
+    pieces.check_same(tmp_path, {"seed": 1})
+    pieces.check_same(tmp_path, {"seed": 1})
     with pytest.raises(UsageError, match=r"of other rows or settings; .* --fresh\.$"):
-        pieces.same(tmp_path, {"seed": 2}, "rows")
+        pieces.check_same(tmp_path, {"seed": 2}, "rows")

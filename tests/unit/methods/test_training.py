@@ -31,7 +31,7 @@ def test_a_hybrid_that_is_killed_goes_on_and_ends_with_the_same_bytes(tmp_path):
         started.wait()
         assert not (tmp_path / "parted" / "model").exists()
     done = subprocess.run(**command("parted"), check=True, stderr=subprocess.PIPE)
-    assert "going on with the training" in done.stderr and "2: epoch 3 of" not in done.stderr
+    assert "resuming the training" in done.stderr and "2: epoch 3 of" not in done.stderr
     assert "5: epoch 25 of" in done.stderr and "5: epoch 25 of" in whole.stderr
     one, other = (
         {path.relative_to(tmp_path / out): path.read_bytes() for path in (tmp_path / out).rglob("*") if path.is_file()}
