@@ -18,7 +18,7 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
     if not there.get(name):
         known = ", ".join(each for each, available in there.items() if available)
-        raise UsageError(f"Device '{name}' is not available; choose auto or one of {known}.")
+        raise UsageError(f"There is no device '{name}' for this torch; choose auto or one of {known}.")
     return torch.device(name)
 
 

@@ -114,7 +114,7 @@ class Hybrid(Classifier):
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that are too short. InputError before `fit`."""
         if self.mix is None:
-            raise InputError("This model is not fitted; call fit first.")
+            raise InputError("This model has not been fitted; call fit first.")
         out = np.full((len(x), 2), np.nan)
         usable = np.array([each is not None for each in x], bool)
         if usable.any():
@@ -131,7 +131,7 @@ class Hybrid(Classifier):
     def opinion(self, question: Question) -> Opinion:
         """Mixed opinion of both; of the descriptors alone where the clip is too short for the LSTM-PB."""
         if self.mix is None:
-            raise InputError("This model is not fitted; call fit first.")
+            raise InputError("This model has not been fitted; call fit first.")
         z, share, row = self.descriptors.log_odds(question)
         why = self.descriptors.explain(question, row)
         x, step = self.pb.table([question.track]), "descriptors alone: the clip is too short for the LSTM-PB"

@@ -239,7 +239,7 @@ class Stack(Classifier):
     def member_answers(self, x: Array) -> list[Array]:
         """P(genuine), (N,), of each member; NaN where it cannot read a clip."""
         if not self.members:
-            raise InputError("This stack is not fitted; call fit first.")
+            raise InputError("This stack has not been fitted; call fit first.")
         return [_answers(member, part) for member, part in zip(self.members, self.reader.parts(x), strict=True)]
 
     def _mixed(self, z: Array) -> Array:

@@ -20,7 +20,7 @@ from duchenne.tabular.model import DescriptorModel
 from duchenne.types import LABELS
 
 MEMBERS = ("descriptors", "lstm-pb")
-_NOT_FITTED = "This model is not fitted; call fit first."
+_NOT_FITTED = "This model has not been fitted; call fit first."
 
 
 def _save_hybrid(model: Hybrid, folder: Path) -> tuple[dict[str, Any], list[str]]:

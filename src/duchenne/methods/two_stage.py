@@ -202,7 +202,7 @@ class TwoStage(Classifier):
     def emotions(self, x: Array) -> Array:
         """float64 (N, E): probabilities of the first stage, emotions in alphabetical order."""
         if self.stages is None:
-            raise InputError("This model is not fitted; call fit first.")
+            raise InputError("This model has not been fitted; call fit first.")
         return self.stages.emotions(self.reader.parts(x)[0])
 
     def evidence(self, x: Array) -> tuple[Evidence, ...]:
@@ -235,7 +235,7 @@ class TwoStage(Classifier):
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that cannot be read. InputError before `fit`."""
         if self.stages is None:
-            raise InputError("This model is not fitted; call fit first.")
+            raise InputError("This model has not been fitted; call fit first.")
         p, use = np.full(len(x), np.nan), readable(x)
         if use.any():
             z = logit(self.stages.p(*self.reader.parts(x[use])))

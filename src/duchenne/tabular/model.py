@@ -114,7 +114,7 @@ class DescriptorModel(Classifier):
     def fitted(self) -> Tabular:
         """The fitted classifier; InputError before `fit`."""
         if self.tabular is None:
-            raise InputError("This model is not fitted; call fit or load a trained model.")
+            raise InputError("This model has not been fitted; call fit or load a trained model.")
         return self.tabular
 
     def emotions(self, x: Array) -> list[dict[str, float]]:

@@ -209,7 +209,7 @@ class TableNets(Classifier):
 
     def _each(self, x: Array) -> list[dict[str, Array]]:
         if not self.networks:
-            raise InputError("This model is not fitted; call fit first.")
+            raise InputError("This model has not been fitted; call fit first.")
         check_columns(x, len(self.median))
         scaled = self._scaled(np.where(np.isfinite(x), x, self.median))
         return [_outputs(network, scaled) for network in self.networks]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_BOOSTERS = 100
 _LINEAR = ("median", "spread", "weights", "bias")
-_NOT_FITTED = "This model is not fitted; call fit first."
+_NOT_FITTED = "This model has not been fitted; call fit first."
 
 
 def _save_descriptors(model: DescriptorModel, folder: Path) -> tuple[dict[str, Any], list[str]]:

@@ -120,7 +120,7 @@ class TableModel(Classifier):
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of rows (N, D)."""
         if self.scorer is None:
-            raise InputError("This model is not fitted; call fit first.")
+            raise InputError("This model has not been fitted; call fit first.")
         p = sigmoid(self.slope * self.scorer(self._filled(x)) + self.intercept)
         return np.column_stack([1 - p, p])
 

@@ -116,7 +116,7 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
     [
         (("train", "expression", "--data", "nowhere", "-o", "x"), 1, "There is no folder nowhere"),
         (("train", "expression", "--data", "data", "-o", "x", "--recipe", "best"), 1, "There is no recipe 'best'"),
-        (("train", "expression", "--data", "data", "-o", "x", "--device", "tpu"), 2, "Device 'tpu' is not available"),
+        (("train", "expression", "--data", "data", "-o", "x", "--device", "tpu"), 2, "There is no device 'tpu'"),
         (("train", "expression", "--data", "data", "-o", "units.csv"), 1, "units.csv is a file; choose a folder"),
         (("train", "expression", "--data", "data", "-o", "x", "--epochs", "0"), 2, "epochs must lie between 1"),
         (

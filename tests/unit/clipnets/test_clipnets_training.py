@@ -173,7 +173,7 @@ def test_errors_are_raised_before_any_clip_is_read(videos: Path, tiny: Path, tmp
 
     for options, says in (
         ({"device": "cuda:9"}, "no device 'cuda:9'"),
-        ({"weights": tmp_path / "gone.pth"}, "not found; check the path"),
+        ({"weights": tmp_path / "gone.pth"}, "There are no weights"),
     ):
         with pytest.raises((InputError, UsageError), match=says):
             training.train(videos, tmp_path / "m", tiny, log=quiet, tick=read, **options)  # type: ignore[arg-type]
@@ -316,7 +316,7 @@ def test_analyze_by_command_writes_everything(
     assert json.loads(said.out)["device"] == "cpu"
     assert (tmp_path / "a" / "report.html").is_file() and (tmp_path / "a" / "verdict.json").is_file()
     wrong = duchenne("analyze", clip, "--model", model, "--device", "tpu")
-    assert wrong.code == 2 and "Device 'tpu' is not available" in wrong.sentence
+    assert wrong.code == 2 and "There is no device 'tpu'" in wrong.sentence
 
 
 def test_a_part_of_a_clip_is_scored_by_its_own_frames(model: Path, videos: Path) -> None:

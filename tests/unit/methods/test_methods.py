@@ -199,5 +199,5 @@ def test_what_a_reader_reads_of_a_table():
         Reader("first_frame").table(rows)
     with pytest.raises(InputError, match="different columns"):
         Reader("all").table([*rows, *named])
-    with pytest.raises(InputError, match="evaluate them apart"):
+    with pytest.raises(InputError, match="evaluate them separately"):
         Reader("all").table([*named, simulate.track(simulate.KINDS["posed"], 25.0)])

@@ -136,7 +136,7 @@ def test_what_cannot_be_two_stages_is_refused():
         fresh.fit_table(x, y, who, np.full(40, "fear"))
     with pytest.raises(UsageError, match="no method 'oracle'"):
         names.make("two-stage:oracle")
-    with pytest.raises(UsageError, match="told the emotion"):
+    with pytest.raises(UsageError, match="read emotion probabilities"):
         names.make("conditioned:descriptors")
     assert what.shape == (40,)
 

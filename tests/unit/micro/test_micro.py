@@ -323,7 +323,7 @@ def test_at_25_frames_per_second_a_warning_is_said(smile: Path, duchenne) -> Non
         (["--model", "nowhere"], "There is no model 'nowhere'"),
         (["-o", "found.txt"], "end it in .csv or .json."),
         (["--rate", "30"], "--rate is for folders of images only."),
-        (["--device", "abacus", "--model"], "Device 'abacus' is not available"),
+        (["--device", "abacus", "--model"], "There is no device 'abacus'"),
     ],
 )
 def test_wrong_use_is_one_sentence(
