@@ -2,7 +2,7 @@
 
 
 class DuchenneError(Exception):
-    """Base of every error that duchenne raises on purpose; the command line prints it without a traceback.
+    """Base of all errors of duchenne; the command line prints them without a traceback.
 
     `exit_code` is 1 when an input failed and 2 when the command itself was used wrongly.
     """
@@ -21,7 +21,7 @@ class UsageError(DuchenneError):
 
 
 class ModelError(DuchenneError):
-    """A model folder is missing, damaged, or made for something else."""
+    """A model folder is missing, damaged, or of another kind."""
 
 
 class OutputError(DuchenneError):

@@ -1,4 +1,4 @@
-"""Whether a clip can be judged, which part of it is, and in which cases the answer is withheld."""
+"""Quality of a clip, the part of it that is judged, and when to abstain."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ FPS = 50.0  # of the curves that phases are found in and the report shows
 MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was trained on
 MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
 MIN_RATE = 10.0  # frames/s
-MIN_SPAN = 0.04  # iod, three times the landmarks' own trembling
+MIN_SPAN = 0.04  # iod, three times the jitter of the landmarks
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 
 
 def quality(track: FaceTrack, curves: Signals, blur: float | None) -> Quality:
-    """How well what can be trusted of a track shows its face, with a sentence on what could not, and how the head is
-    turned."""
+    """Quality of the part of a track with reliable landmarks, with head pose and a warning about the rest."""
     trusted = clean.distrust(track)
     found = clean.assess(trusted, blur=blur)
     yaw, pitch, roll = (_median(curves[f"head_{name}"]) for name in ("yaw", "pitch", "roll"))
@@ -31,13 +30,13 @@ def quality(track: FaceTrack, curves: Signals, blur: float | None) -> Quality:
         return found
     return warned(
         found,
-        "Where the lower face's points trembled too much to be trusted, as when a hand covers the mouth, the face "
-        f"counts as lost ({trusted.history[-1].removeprefix('distrust: points trembled too much in ')}).",
+        "Where the points of the lower face trembled too much, as when a hand covers the mouth, the face counts as "
+        f"lost ({trusted.history[-1].removeprefix('distrust: points trembled too much in ')}).",
     )
 
 
 def warned(found: Quality, warning: str) -> Quality:
-    """The same with one more warning."""
+    """With one more warning."""
     return replace(found, warnings=(*found.warnings, warning))
 
 
@@ -47,7 +46,7 @@ def _median(x: Array) -> float | None:
 
 
 def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
-    """The part of a track that is judged: all of it, or of a long clip the largest expression's seconds."""
+    """The part of a track that is judged: all of it, or in a long clip the seconds around the largest expression."""
     if track.duration <= LONG:
         return track
     main = main_phase(phases(curves, curve=ACTIVITY), curves)
@@ -67,16 +66,16 @@ def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
 
 
 def within(signals: Signals, window: FaceTrack) -> Signals:
-    """Curves during the part that is judged; none where it is empty."""
+    """Curves during the part that is judged."""
     inside = (signals.time >= window.time[:1]) & (signals.time <= window.time[-1:])
     return replace(signals, time=signals.time[inside], values=signals.values[inside])
 
 
 def too_poor(found: Quality, curves: Signals) -> str | None:
-    """Why a clip, with these curves of the part that is judged, cannot be judged at all; None when it can."""
+    """Why to abstain at this quality, with these curves of the part that is judged; None if it can be judged."""
     seen = longest_seen(curves)
     if found.frames == 1:
-        return "A single picture: genuine and posed differ in how a face moves, so a clip of 1 s or more is needed."
+        return "A single frame: genuine and posed differ in how a face moves; record a clip of 1 s or more."
     if found.rate is not None and round(found.rate, 3) < MIN_RATE:
         return f"Too few frames: {found.rate:.3g} per second; at least {MIN_RATE:.0f} are needed to see movement."
     if len(seen) / FPS < MIN_SEEN or found.face_size is None:
@@ -87,22 +86,22 @@ def too_poor(found: Quality, curves: Signals) -> str | None:
         size = f"{found.face_size:.0f} px between the eyes"
         return f"The face is too small: {size}; at least {MIN_SIZE:.0f} are needed."
     if found.coverage < 0.5 and len(seen) / FPS < 2 * MIN_SEEN:
-        return f"The face is lost in {100 * (1 - found.coverage):.0f} % of the frames; film it from the front."
+        return f"The face is lost in {100 * (1 - found.coverage):.0f} % of the frames; record it from the front."
     if _span(seen) < MIN_SPAN:
         return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
     return None
 
 
 def _span(values: Array) -> float:
-    """Largest 5–95 % range of any curve of the face in eye distances, left–right differences left out."""
+    """Largest 5–95 % range of any curve of the face in eye distances, without left–right differences."""
     return float(np.ptp(np.percentile(values[:, FACE], [5, 95], axis=0), axis=0).max())
 
 
 def too_close(p: float, margin: float) -> str | None:
-    """Why an answer this near to one half is withheld; None when it is not, NaN among it."""
+    """Why to abstain from a probability this close to one half; None otherwise, and for NaN."""
     if not abs(p - 0.5) < margin:
         return None
     return (
-        f"Too close to call: the model's probability of genuine is {p:.2f}, and answers between "
-        f"{0.5 - margin:.2f} and {0.5 + margin:.2f} were too often wrong on people it had not seen."
+        f"Too close to call: the model's probability of genuine is {p:.2f}, and probabilities between "
+        f"{0.5 - margin:.2f} and {0.5 + margin:.2f} were too often wrong for people left out."
     )

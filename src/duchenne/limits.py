@@ -1,4 +1,4 @@
-"""What an answer does not say and must not be used for: the sentences that verdicts, cards, tables and doors repeat."""
+"""Limits of use: the sentences that verdicts, cards, tables and commands repeat."""
 
 _ALL = "hiring, schooling, policing, border control, insurance or medical"
 NOT_FOR = "Not for lie detection, hiring, schooling or policing."
@@ -20,7 +20,7 @@ TABLES = (
     "rarely confirmed. These figures say how often clips of these data sets are told apart, not what anybody feels or "
     f"hides. **Not for** lie or credibility detection, {_ALL} use."
 )
-#: With every answer on micro-expressions.
+#: With every result on micro-expressions.
 MICRO = (
     "A brief movement of the face is no proof of a hidden feeling, and none of a lie; speech and chewing make such "
     f"movements too. {NOT_FOR}"

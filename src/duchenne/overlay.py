@@ -1,7 +1,7 @@
-"""The clip itself with what was seen in it: `duchenne overlay`.
+"""The annotated video: `duchenne overlay`.
 
-On the picture, for every judged face: a box, the 68 points, the track's number, the phase and the running P(genuine).
-Below it a strip: P(genuine) as the clip goes on, and the curves of the lips and lids with their phases.
+On each frame, for every analysed face: box, 68 points, face number, phase and running P(genuine). Below it a strip:
+P(genuine) over time, and the curves of lips and lids with their phases.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from duchenne.progress import Tick
 from duchenne.report.page import FACE_LINES
 from duchenne.types import Array, FaceTrack, Phase, Signals
 
-STEP = 0.25  # s between two judgements of the clip so far
-MOST = 240  # judgements of one clip
-_OVER = 2  # drawn this much larger and then averaged: smooth edges
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+STEP = 0.25  # s between two predictions on the clip so far
+MOST = 240  # predictions per clip
+_OVER = 2  # supersampling
 _INK, _SOFT, _PANEL, _LINE = "#f2f0ea", "#a9aeb6", "#14161a", "#363b43"
-_GENUINE, _POSED, _OPEN = "#56b4e9", "#ee7f34", "#c9ced6"  # Okabe & Ito's blue and vermillion, and neither
+_GENUINE, _POSED, _OPEN = "#56b4e9", "#ee7f34", "#c9ced6"  # blue and vermillion of Okabe & Ito; neither
 _PHASES = {"rise": "#009e73", "plateau": "#b05c92", "fall": "#c78500"}
-_DARK = 40  # grey level of a picture that is left out
-_STRIP = 0.24  # of the picture's width, and at least
+_DARK = 40  # grey level in place of the image
+_STRIP = 0.24  # height of the strip: share of the width, and at least
 _LEAST = 132  # px
 _CURVES = ("lip_corner_pull", "eye_aperture", ACTIVITY)
 _NOT_FOR = "moves like posed or spontaneous clips · not for lie detection, hiring, schooling, policing"
@@ -38,13 +40,13 @@ _NOT_FOR = "moves like posed or spontaneous clips · not for lie detection, hiri
 
 @dataclass(frozen=True, eq=False)
 class Running:
-    """P(genuine) of the clip up to `time` (K,) s; NaN where the clip so far could not be judged at all."""
+    """P(genuine) of the clip up to `time` (K,) s; NaN where the clip so far could not be judged."""
 
     time: Array
     p: Array
 
     def at(self, time: float) -> float:
-        """The last judgement at or before `time`; NaN before the first."""
+        """The last value at or before `time`; NaN before the first."""
         k = bisect_right(self.time, time + 1e-9)
         return float(self.p[k - 1]) if k else np.nan
 
@@ -60,10 +62,10 @@ def overlay(
     on_frame: Tick | None = None,
     **options: Any,
 ) -> list[pipeline.Analysis]:
-    """Judge a clip and write it with box, points, phase, P(genuine) and curves drawn in, sound and timing kept.
+    """Analyse a clip and write it with box, points, phase, P(genuine) and curves drawn in; sound and timing stay.
 
-    Without `faces` the picture stays dark and only what was seen is drawn, so that the film shows no person. Options as
-    for `pipeline.examine`. Returns what was judged. Errors as of `examine` and `video.redraw`.
+    Without `faces` the image is replaced by grey, so that the video shows no person. Options and errors as of
+    `pipeline.examine`, errors also of `video.redraw`.
     """
     found = pipeline.examine(clip, model=model, all_faces=all_faces, rate=rate, on_frame=on_frame, **options)
     loaded = judging.load_model(model)
@@ -82,9 +84,9 @@ def overlay(
 
 
 def running(analysis: pipeline.Analysis, loaded: judging.Loaded, emotion: str | None = None) -> Running:
-    """The clip judged again every `STEP` seconds as if it ended there; the last answer is the verdict's own.
+    """P(genuine) every `STEP` seconds as if the clip ended there; the last is the verdict's.
 
-    A model that reads pixels is asked once, at the end: reading the clip anew at every step would take too long.
+    A model of pixels predicts once, at the end: reading the video at every step would take too long.
     """
     track = analysis.track
     last = float(track.time[-1])
@@ -105,7 +107,7 @@ def _until(track: FaceTrack, time: float) -> FaceTrack:
 
 
 class Painter:
-    """Draws one clip's frames; what does not move is drawn once."""
+    """Draws the frames of a clip; static parts are drawn once."""
 
     def __init__(self, found: Sequence[pipeline.Analysis], runs: Sequence[Running], size: tuple[int, int]) -> None:
         self.found, self.runs, self.size = found, runs, size
@@ -115,7 +117,7 @@ class Painter:
         self.chart = _Chart((size[0], self.strip), self.unit, found[0], runs[0], max(last, 1e-3))
 
     def paint(self, picture: Array, index: int, time: float) -> Array:
-        """uint8 (H + strip, W, 3) RGB of frame `index` at `time` (s): the picture (H, W, 3) RGB with everything on."""
+        """uint8 (H + strip, W, 3) RGB of frame `index` at `time` (s): `picture` (H, W, 3) RGB with all annotations."""
         image = Image.fromarray(np.ascontiguousarray(picture))
         for face, (analysis, run) in enumerate(zip(self.found, self.runs, strict=True)):
             if index < len(analysis.track) and analysis.track.seen[index]:
@@ -128,7 +130,7 @@ class Painter:
     def _face(
         self, image: Image.Image, face: int, analysis: pipeline.Analysis, index: int, time: float, p: float
     ) -> None:
-        """Box, lines, points and label of one face, drawn on the part of the picture that holds them."""
+        """Box, lines, points and label of one face."""
         points, box = analysis.track.points[index].astype(float), analysis.track.box[index].astype(float)
         room = 2 * self.unit
         x0, y0 = (max(0, int(v - room)) for v in np.minimum(points.min(axis=0), box[:2]))
@@ -151,8 +153,8 @@ class Painter:
         _corners(pen, (box - (x0, y0, x0, y0)) * _OVER, _colour(p), max(2, round(size / 90)))
         image.paste(part.resize((x1 - x0, y1 - y0), Image.Resampling.BOX), (x0, y0))
         phase = phase_at(analysis.verdict.phases, time)
-        said = [f"face {face + 1}", *([phase] if phase else []), *([f"P {p:.2f}"] if np.isfinite(p) else [])]
-        self._label(image, " · ".join(said), (box[0], box[1]), _colour(p))
+        label = [f"face {face + 1}", *([phase] if phase else []), *([f"P {p:.2f}"] if np.isfinite(p) else [])]
+        self._label(image, " · ".join(label), (box[0], box[1]), _colour(p))
 
     def _label(self, image: Image.Image, text: str, at: tuple[float, float], colour: str) -> None:
         font = _font(round(11 * self.unit))
@@ -166,7 +168,7 @@ class Painter:
 
 
 class _Chart:
-    """The strip under the picture: words on the left, P(genuine) and curves over time on the right."""
+    """The strip below the frame: text on the left, P(genuine) and curves over time on the right."""
 
     def __init__(
         self, size: tuple[int, int], unit: float, analysis: pipeline.Analysis, run: Running, last: float
@@ -178,7 +180,7 @@ class _Chart:
         self.base = self._drawn()
 
     def x(self, time: float, over: int = 1) -> float:
-        """Where `time` (s) lies across the strip, in pixels of a drawing `over` times as large."""
+        """Horizontal position of `time` (s), in pixels times `over`."""
         return over * (self.left + (self.right - self.left) * min(max(time / self.last, 0.0), 1.0))
 
     def at(self, time: float, phase: str | None) -> Array:
@@ -200,7 +202,7 @@ class _Chart:
         return np.asarray(image)
 
     def _p(self, p: float) -> float:
-        """Height in pixels of a probability."""
+        """Vertical position of a probability in pixels."""
         return (8 + (1 - p) * 42) * self.unit
 
     def _drawn(self) -> Image.Image:
@@ -224,19 +226,21 @@ class _Chart:
         self._words(ImageDraw.Draw(small))
         return small
 
-    def _bands(self, pen: Any, o: int, u: float) -> None:
+    def _bands(self, pen: ImageDraw.ImageDraw, o: int, u: float) -> None:
         for phase in self.analysis.verdict.phases:
             for name, begin, end in stretches(phase):
                 colour = (*_rgb(_PHASES[name]), 70)
                 pen.rectangle((self.x(begin, o), 8 * u, self.x(end, o), 110 * u), fill=colour)
 
-    def _curve(self, pen: Any, curves: Signals, name: str, place: tuple[float, float], o: int, u: float) -> None:
+    def _curve(
+        self, pen: ImageDraw.ImageDraw, curves: Signals, name: str, place: tuple[float, float], o: int, u: float
+    ) -> None:
         values = curves[name]
         seen = np.isfinite(values)
         if not seen.any():
             return
         low, high = float(values[seen].min()), float(values[seen].max())
-        span = max(high - low, 0.05 if name != ACTIVITY else 1e-6)  # what is still must look still
+        span = max(high - low, 0.05 if name != ACTIVITY else 1e-6)  # a still curve must look still
         step = max(1, len(values) // (4 * self.size[0]))
         line: list[tuple[float, float]] = []
         for t, v in zip(curves.time[::step].tolist(), values[::step].tolist(), strict=True):
@@ -248,7 +252,7 @@ class _Chart:
         if line:
             pen.line(line, fill=_OPEN, width=max(2, round(1.2 * u)))
 
-    def _words(self, pen: Any) -> None:
+    def _words(self, pen: ImageDraw.ImageDraw) -> None:
         u, tiny = self.unit, _font(round(8.5 * self.unit))
         for row, name in enumerate(self.rows):
             pen.text(
@@ -265,20 +269,23 @@ class _Chart:
             anchor="ls",
         )
         v = self.analysis.verdict
-        said = "no verdict" if v.abstained else f"verdict: {v.label}"
+        verdict = "no verdict" if v.abstained else f"verdict: {v.label}"
         pen.text(
-            (10 * u, 90 * u), said, font=_font(round(11 * u)), fill=_INK if v.abstained else _colour(v.p_genuine or 0)
+            (10 * u, 90 * u),
+            verdict,
+            font=_font(round(11 * u)),
+            fill=_INK if v.abstained else _colour(v.p_genuine or 0),
         )
 
 
 def stretches(phase: Phase) -> list[tuple[str, float, float]]:
-    """(name, from, to) in seconds of the rise, plateau and fall of an expression, as far as they lie in the clip."""
+    """(name, start, end) in seconds of rise, plateau and fall, where inside the clip."""
     ends = {"rise": (phase.onset, phase.apex), "plateau": (phase.apex, phase.offset), "fall": (phase.offset, phase.end)}
     return [(name, a, b) for name, (a, b) in ends.items() if a is not None and b is not None and b > a]
 
 
 def phase_at(phases: Sequence[Phase], time: float) -> str | None:
-    """rise, plateau or fall where one is under way at `time` (s)."""
+    """rise, plateau or fall at `time` (s); None between expressions."""
     return next((name for phase in phases for name, a, b in stretches(phase) if a <= time < b), None)
 
 
@@ -290,8 +297,8 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def _corners(pen: Any, box: Array, colour: str, width: int) -> None:
-    """A box of which only the corners are drawn, so that the face stays free."""
+def _corners(pen: ImageDraw.ImageDraw, box: Array, colour: str, width: int) -> None:
+    """The corners of a box."""
     x0, y0, x1, y1 = box
     arm = 0.16 * (x1 - x0)
     for x, dx in ((x0, arm), (x1, -arm)):
@@ -299,8 +306,8 @@ def _corners(pen: Any, box: Array, colour: str, width: int) -> None:
             pen.line((x, y + dy, x, y, x + dx, y), fill=colour, width=width, joint="curve")
 
 
-def _fitting(text: str, width: float, unit: float) -> Any:
-    """The largest of the small sizes at which `text` is no wider than `width` px."""
+def _fitting(text: str, width: float, unit: float) -> Font:
+    """The largest font with which `text` fits into `width` px."""
     for size in np.arange(8.5, 4.0, -0.5):
         font = _font(round(float(size) * unit))
         if font.getlength(text) <= width:
@@ -309,5 +316,5 @@ def _fitting(text: str, width: float, unit: float) -> Any:
 
 
 @cache
-def _font(size: int) -> Any:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""How work that takes long says how far it is: callbacks without a terminal, which `cli` turns into bars."""
+"""Callbacks for progress, which `cli` turns into bars."""
 
 from collections.abc import Callable
 

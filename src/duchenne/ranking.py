@@ -1,4 +1,4 @@
-"""Which of two clips of one person moves the more like a spontaneous expression, and how sure that is."""
+"""Which of two clips of one person moves more like a spontaneous expression, with a calibrated probability."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from duchenne.learn.calibration import logit
 from duchenne.pipeline import Analysis
 from duchenne.types import Array, Json
 
-#: Faces further apart than this are taken for two people's, as the recognition network's author does
-#: (dlib.net/face_recognition.py.html).
+#: Distance of embeddings above which faces are of two people, as in dlib.net/face_recognition.py.html.
 STRANGERS = 0.6
 ASSUMES = (
-    "Asked as in the studies: one of the two clips is posed and the other is not. Where both are posed, or neither is, "
-    "the answer means nothing."
+    "Assumes, as in the studies, that one of the two clips is posed and the other is not. Where both are posed, or "
+    "neither is, the result means nothing."
 )
-_SURE = 0.5  # of an emotion before it is set against the other clip's
+_SURE = 0.5  # probability of an emotion above which it is compared
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Two clips and which of them is the more genuine.
+    """Two clips and which of them is more genuine.
 
-    p          P(the first is the more genuine, of a genuine and a posed one); None when abstained
-    winner     0 or 1, the place of the more genuine; None when abstained, and `reason` says why
-    log_odds   of genuine of each clip by itself; their difference decides
-    gap        between the two faces (0: the same picture), None where it could not be seen
-    kind       one of `checkpoints.pairs.KINDS`: what was measured on pairs like this one, in `scale`
+    p          P(the first is more genuine, given a genuine and a posed one); None when it abstains
+    winner     index of the more genuine clip; None when it abstains, with a `reason`
+    log_odds   of genuine of each clip; their difference decides
+    gap        distance of the face embeddings, None where unknown
+    kind       one of `checkpoints.pairs.KINDS`, with its `scale`
     """
 
     clips: tuple[Analysis, Analysis]
@@ -75,10 +74,10 @@ def rank(
     model: str | Path = "default",
     **options: Any,
 ) -> Ranking:
-    """Judge two clips of one person by a model, and say which is the more genuine.
+    """Rank two clips of one person.
 
-    `options` as for `pipeline.examine` (emotion, detector, rate, allow_truncated, device, on_frame). Raises what
-    `examine` raises, and UsageError for one clip twice.
+    `options` as for `pipeline.examine` (emotion, detector, rate, allow_truncated, device, on_frame). Errors as
+    of `examine`, and UsageError for one clip twice.
     """
     if Path(first).resolve() == Path(second).resolve():
         raise UsageError(f"{first} was given twice; name two clips of one person.")
@@ -89,7 +88,7 @@ def rank(
 
 
 def compare(clips: tuple[Analysis, Analysis], model: str | Path, gap: float | None) -> Ranking:
-    """The ranking of two clips that this model has judged, whose faces are `gap` apart (None: not known)."""
+    """The ranking of two analysed clips with faces `gap` apart (None: unknown)."""
     names = [_emotion(each) for each in clips]
     strangers = gap is not None and gap > STRANGERS
     differ = names[0] is not None and names[1] is not None and names[0] != names[1]
@@ -114,14 +113,14 @@ def compare(clips: tuple[Analysis, Analysis], model: str | Path, gap: float | No
 
 
 def _face(path: str | Path, analysis: Analysis) -> Array | None:
-    """float64 (128,); None of a folder of pictures and of a file that is cut short."""
+    """float64 (128,); None for a folder of images or a truncated file."""
     with suppress(DuchenneError):
         return identity.embed_clip(path, analysis.track)
     return None
 
 
 def _emotion(analysis: Analysis) -> str | None:
-    """What a clip shows, if that is told or seen for the most part."""
+    """The emotion of a clip, where one has most of the probability."""
     found = {name: p for name, p in analysis.verdict.emotion.items() if name != "neutral"}
     name = max(found, key=lambda each: found[each], default=None)
     return name if name is not None and found[name] > _SURE else None
@@ -135,36 +134,37 @@ def _warnings(
     differ: bool,
     scale: PairScale | None,
 ) -> tuple[str, ...]:
-    said = []
+    warnings = []
     if strangers:
-        said.append(
-            f"The two faces look like two people's ({gap:.2f} apart, where one person's are under {STRANGERS:g}): this "
-            "compares two clips of one person."
+        warnings.append(
+            f"The two faces look like two people's (distance {gap:.2f}, expected below {STRANGERS:g}); compare "
+            "two clips of one person."
         )
     elif gap is None:
-        said.append("Whether the two faces are one person's could not be seen; this compares two clips of one person.")
+        warnings.append(
+            "Whether the two faces are one person's could not be determined; compare two clips of one person."
+        )
     if differ:
-        said.append(f"The clips seem to show different emotions, {names[0]} and {names[1]}.")
+        warnings.append(f"The clips seem to show different emotions, {names[0]} and {names[1]}.")
     if scale is None:
-        said.append(
-            "How sure this model is of pairs like these was never measured; the probability is that of two single "
-            "answers."
+        warnings.append(
+            "This model was never calibrated on such pairs; the probability is that of two single predictions."
         )
     elif strangers or differ:
-        said.append(f"Such pairs of people left out were told right {scale.accuracy:.0%} of the time.")
+        warnings.append(f"Such pairs of people left out were ranked correctly {scale.accuracy:.0%} of the time.")
     for number, analysis in enumerate(clips, 1):
-        said += [f"Clip {number}: {warning}" for warning in analysis.verdict.quality.warnings]
-    return tuple(said)
+        warnings += [f"Clip {number}: {warning}" for warning in analysis.verdict.quality.warnings]
+    return tuple(warnings)
 
 
 def _unable(clips: tuple[Analysis, Analysis]) -> str | None:
-    """Why one of the clips cannot be judged at all; that one alone is too close to call is no reason for a pair."""
+    """Why one of the clips cannot be judged; a single clip that is too close to call may still be ranked."""
     for number, analysis in enumerate(clips, 1):
         reason = analysis.verdict.reason
         if reason is not None and not reason.startswith("Too close"):
             return f"Clip {number} ({analysis.verdict.source}) cannot be judged: {reason}"
         if not np.isfinite(analysis.p_raw):
-            return f"Clip {number} ({analysis.verdict.source}) got no answer from this model."
+            return f"Clip {number} ({analysis.verdict.source}) got no prediction from this model."
     return None
 
 
@@ -173,8 +173,8 @@ def _too_close(p: float, scale: PairScale) -> str | None:
         return "Too close to call: the model sees no difference between the two clips."
     if abs(p - 0.5) < scale.margin:
         return (
-            f"Too close to call: the probability that the first is the more genuine is {p:.2f}, and pairs between "
-            f"{0.5 - scale.margin:.2f} and {0.5 + scale.margin:.2f} were right less than "
-            f"{pairs.LEAST_RIGHT:.0%} of the time on people left out."
+            f"Too close to call: the probability that the first is more genuine is {p:.2f}, and pairs between "
+            f"{0.5 - scale.margin:.2f} and {0.5 + scale.margin:.2f} were correct less than "
+            f"{pairs.LEAST_RIGHT:.0%} of the time for people left out."
         )
     return None

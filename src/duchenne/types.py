@@ -1,4 +1,4 @@
-"""The nouns: what flows through duchenne. Everything else is functions on these."""
+"""The data that flow through duchenne, and the protocols of models and readers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _QUALITY_COLUMNS = {
 
 @dataclass(frozen=True)
 class Clip:
-    """One row of a manifest: names a stretch of video and what is known about it.
+    """One row of a manifest: a stretch of video and what is known about it.
 
     `label` is "genuine", "posed" or None; `start` and `end` are seconds (None: the file's own ends).
     """
@@ -55,13 +55,13 @@ class Clip:
 
 @dataclass(frozen=True, eq=False)
 class FaceTrack:
-    """One face over time. Shapes are checked at birth; functions return a new track with a longer history.
+    """One face over time. Shapes are checked; functions return a new track with a longer history.
 
     time        float64 (T,)        seconds from clip start, strictly increasing (variable rate is legal)
     points      float32 (T, 68, 2)  pixels, x right, y down; NaN = not seen, never zero
     confidence  float32 (T,)        tracker's peak-to-sidelobe ratio, or an importing tool's own score; NaN = none
     box         float32 (T, 4)      x0 y0 x1 y1 in pixels; NaN = no face
-    crops       uint8 (T, S, S, C)  or None; only when an image model asks
+    crops       uint8 (T, S, S, C)  or None; only for models of pixels
     frame_size  (width, height) in pixels
     """
 
@@ -100,7 +100,7 @@ class FaceTrack:
 
     @property
     def seen(self) -> Array:
-        """bool (T,): frames in which all points were found."""
+        """bool (T,): frames with all points."""
         return np.asarray(np.isfinite(self.points).all(axis=(1, 2)))
 
     @property
@@ -117,7 +117,7 @@ class FaceTrack:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One clip as numbers made elsewhere (a row of a table): what a model that reads no video learns from.
+    """One clip as a row of a feature table, for models that read no video.
 
     `values` float64 (D,), NaN = missing; `names` (D,), equal for all clips of one data set.
     """
@@ -172,10 +172,10 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One reason of a verdict.
+    """One contribution to a verdict.
 
-    `value` is measured in `unit`, `contribution` is its share of the log-odds of genuine, `text` says both in a
-    sentence. `descriptor` names the number, the ranges are quartiles of the training people; None where there are none.
+    `value` is in `unit`, `contribution` in log-odds of genuine, `text` a sentence on both. `descriptor` is the name of
+    the number; the ranges are quartiles of the training people, None where there are none.
     """
 
     feature: str
@@ -188,7 +188,7 @@ class Evidence:
     genuine_range: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain dictionary, without what is None."""
+        """Without the fields that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -200,10 +200,10 @@ class Quality:
     rate         frames/s, 1 / median step
     lost         (start, end) in seconds of each stretch without a face; `longest_gap` (s) is the longest of them
     face_size    median px between the eye centres
-    jitter       median length of the second difference of the stable points over three seen frames on end, in % of the
+    jitter       median length of the second difference of the stable points over three consecutive frames, in % of the
                  interocular distance
     confidence   median peak-to-sidelobe ratio of the tracker
-    blur         as the face was sharp, see `faces.follow`
+    blur         sharpness of the face, see `faces.follow`
     yaw, pitch, roll   medians in degrees
     """
 
@@ -230,10 +230,10 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Familiarity:
-    """How much a clip is like the training clips.
+    """How similar a clip is to the training clips.
 
-    outside              share of the descriptors outside what 99 % of the training clips show
-    distance_percentile  % of the clips of unseen people with a smaller share
+    outside              share of the descriptors outside the range of 99 % of the training clips
+    distance_percentile  % of the clips of people left out with a smaller share
     """
 
     outside: float
@@ -244,11 +244,11 @@ class Familiarity:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What is known of a model, see `checkpoints.card`; None where its card does not say.
+    """A model card, see `checkpoints.card`; None where a fact is missing.
 
-    human       what people achieve: a share, a sentence, or both as {"accuracy", "text"}
-    reference   where the training people lie (`checkpoints.reference`)
-    other       facts that have no place of their own
+    human       human accuracy: a share, a sentence, or both as {"accuracy", "text"}
+    reference   distributions over the training people (`checkpoints.reference`)
+    other       further facts
     """
 
     data: str | None = None
@@ -275,17 +275,16 @@ class Card:
 
     @property
     def unfilled(self) -> tuple[str, ...]:
-        """What a card should say and this one does not."""
-        told = {"data": self.data, "people": self.people, "accuracy": self.accuracy, "limits": self.limits}
-        return tuple(name for name, value in told.items() if value is None)
+        """Required facts that are missing."""
+        return tuple(name for name in ("data", "people", "accuracy", "limits") if getattr(self, name) is None)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What duchenne says about one face in one clip, and why.
+    """The result for one face in one clip.
 
-    `p_genuine` is None when abstained; `reason` then says why in a sentence. `evidence` is ranked, the most
-    telling first. `familiarity` is None where nothing could be measured.
+    `p_genuine` is None when it abstains, with a sentence as `reason`. `evidence` is ranked, largest contribution
+    first. `familiarity` is None where nothing could be measured.
     """
 
     p_genuine: float | None
@@ -350,19 +349,19 @@ class Reader(Protocol):
 
     @property
     def crop_readers(self) -> tuple[CropReader, ...]:
-        """Those that read crops: itself, or readers of which it is made."""
+        """Readers of crops in it: itself, or parts of it."""
         return ()
 
     def with_cutter(self, cut: Cutter) -> Reader:
-        """The same for whole tracks: its `crop_readers` are given what `cut` makes of them."""
+        """The same for tracks without crops: its `crop_readers` get theirs from `cut`."""
         return self
 
 
 class CropReader(Reader, Protocol):
-    """A reader of crops says all that decides what is cut.
+    """A reader of crops, with all that determines them.
 
-    side, channels  pixels of a crop each way; 1 grey, 3 RGB
-    scene           the whole frame is wanted beside the face
+    side, channels  width and height in pixels; 1 grey, 3 RGB
+    scene           the whole frame is read beside the face
     """
 
     if TYPE_CHECKING:  # read-only: a dataclass' field or a property
@@ -375,21 +374,21 @@ class CropReader(Reader, Protocol):
         def scene(self) -> bool: ...
 
     def rows(self, track: FaceTrack) -> Array:
-        """int64 (T,): seen rows of a whole track that are read, increasing; none where it is too short."""
+        """int64 (T,): frames of a track that are read, increasing; empty where it is too short."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What a model is asked about one clip.
+    """The input of `Classifier.opinion`: one clip.
 
     track    the part that is judged, in pixels
-    model    id of the model, for sentences
-    seen     emotion → probability, by the expression network or the user; empty where neither says
-    named    `seen`, or else what the movement tells
-    given    the emotion that the user names
-    crops    cuts what a reader of crops reads; None where there is no video
-    expert   log-odds of genuine by the smile expert, and its share in the verdict; None where it has none
+    model    id of the model, for messages
+    seen     emotion → probability, by the expression network or the user; empty where unknown
+    named    `seen`, or else estimated from the movement
+    given    the user's emotion
+    crops    cuts what a reader of crops reads; None without video
+    expert   (log-odds of genuine by the smile expert, its share in the verdict), or None
     """
 
     track: FaceTrack
@@ -402,18 +401,18 @@ class Question:
     explain: bool = True
 
     def cut(self, reader: CropReader) -> FaceTrack:
-        """The track as a reader of crops reads it."""
+        """The track with the crops of a reader."""
         return self.track if self.crops is None else self.crops(self.track, reader)
 
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """What a model says of one clip.
+    """A model's prediction for one clip.
 
-    p         P(genuine), NaN where it has no answer
-    reason    why it cannot judge, in a sentence
+    p         P(genuine), NaN where there is none
+    reason    why to abstain, in a sentence
     steps     for the verdict's history
-    turning   what would change the answer, see `tabular.evidence.turning`
+    turning   what would change the verdict, see `tabular.evidence.turning`
     """
 
     p: float
@@ -424,7 +423,7 @@ class Opinion:
 
 
 def readable(x: Array) -> Array:
-    """bool (N,): rows of a table (N, D) that hold a number, or items of an object array (N,) that are not None."""
+    """bool (N,): rows of a table (N, D) with any number, or items of an object array (N,) that are not None."""
     if x.dtype == object:
         return np.array([each is not None for each in x], bool)
     return np.asarray(np.isfinite(x).any(axis=1))
@@ -432,16 +431,16 @@ def readable(x: Array) -> Array:
 
 @runtime_checkable
 class Classifier(Protocol):
-    """A model that tells genuine from posed. What few models can do has a default that is true of the others.
+    """A model that tells genuine from posed. Methods that few models need have defaults.
 
-    format          of its model folder (`checkpoints.folder.STORES`); "" where it has none of its own
+    format          of its model folder (`checkpoints.folder.STORES`); "" where it has none
     margin          |P(genuine) − 0.5| below which it abstains
-    facts           of its training, as `model.json` keeps them
-    recipe          its settings: those of equal repr learn the same
-    out_of_fold     P(genuine) (N,) of the clips given to `fit_table`, by models that had not seen the person, NaN where
-                    there is none; None where it was loaded
-    any_columns     it learns from tables of any columns
-    refit_in_stack  a stack asks models like it about people left out, whatever `out_of_fold` holds
+    facts           of its training, as in `model.json`
+    recipe          its settings; equal repr means equal training
+    out_of_fold     P(genuine) (N,) of the clips given to `fit_table` by models without the person, NaN where missing;
+                    None for a loaded model
+    any_columns     reads tables of any columns
+    refit_in_stack  a stack refits it for out-of-fold predictions, whatever `out_of_fold` holds
     """
 
     format: ClassVar[str] = ""
@@ -470,7 +469,7 @@ class Classifier(Protocol):
         ...
 
     def opinion(self, question: Question) -> Opinion:
-        """What it says of one clip, and why."""
+        """Its prediction for one clip, with evidence."""
         ...
 
     def table(self, samples: Sequence[Sample]) -> Array:
@@ -490,7 +489,7 @@ class Classifier(Protocol):
         return None
 
     def evidence(self, x: Array) -> tuple[Evidence, ...]:
-        """Why it answers as it does, of one clip's table (1, ...); empty where that cannot be said."""
+        """Contributions to the prediction for one clip's table (1, ...); empty where there are none."""
         return ()
 
     @property
@@ -500,7 +499,7 @@ class Classifier(Protocol):
 
     @property
     def by_person(self) -> bool:
-        """Whether it reads the mean row of a person's clips."""
+        """Whether it reads the mean row of each person."""
         return False
 
     @property
@@ -509,11 +508,11 @@ class Classifier(Protocol):
         return False
 
     def with_emotion(self, emotion: str) -> Self:
-        """The same where every clip shows this emotion, so that it is not guessed."""
+        """The same model with the emotion of every clip given."""
         return self
 
     def on(self, device: str) -> str:
-        """The device on which it answers from now on, where "cpu", "auto" or a GPU is asked for."""
+        """Move it to "cpu", "auto" or a GPU; returns the device in use."""
         return "cpu"
 
     def part(self, kind: type[Kind]) -> Kind | None:

@@ -202,7 +202,7 @@ def still(**changes):
     ("face", "words"),
     [
         (part(track(), slice(0, 3)), "Too short: the face is seen for 0.08 s"),
-        (part(track(), slice(0, 1)), "A single picture"),
+        (part(track(), slice(0, 1)), "A single frame"),
         (part(track(), slice(0, 0)), "Too short"),
         (unseen(track(), slice(None)), "Too short: the face is seen for 0.00 s"),
         (unseen(track(), slice(2, None)), "Too short"),

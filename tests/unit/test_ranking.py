@@ -18,7 +18,7 @@ from makers import make_video
 
 @pytest.fixture(scope="module")
 def judged():
-    """A quick smile and a slow one, each judged by the shipped default; told that they are smiles."""
+    """A quick smile and a slow one, each judged by the shipped default; given that they are smiles."""
     loaded = load_model("default")
     kinds = (simulate.KINDS["genuine"], simulate.KINDS["posed"])
     return tuple(
@@ -72,7 +72,7 @@ def test_other_people_and_other_emotions_are_said_and_measured_apart(judged):
     assert differ.kind == "two_emotions" and "happiness and anger" in differ.warnings[0]
     vague = with_p(judged[1], 0.05, emotion={"anger": 0.4, "happiness": 0.3, "fear": 0.3})
     assert ranking.compare((one, vague), "default", 0.2).kind == "one_emotion"
-    assert "could not be seen" in ranking.compare((one, other), "default", None).warnings[0]
+    assert "could not be determined" in ranking.compare((one, other), "default", None).warnings[0]
 
 
 def test_a_clip_that_cannot_be_judged_leaves_the_pair_unjudged(judged):
@@ -83,13 +83,13 @@ def test_a_clip_that_cannot_be_judged_leaves_the_pair_unjudged(judged):
     found = ranking.compare((with_p(judged[0], 0.9), short), "default", 0.2)
     assert found.winner is None and found.reason.startswith("Clip 2 (b.mp4) cannot be judged: Too short")
     blind = ranking.compare((with_p(judged[0], np.nan), with_p(judged[1], 0.4)), "default", 0.2)
-    assert blind.winner is None and "got no answer" in blind.reason
+    assert blind.winner is None and "got no prediction" in blind.reason
     assert blind.to_dict()["more_genuine"] is None
 
 
-def test_a_model_that_was_never_measured_on_pairs_says_so(judged):
+def test_a_model_without_pair_scale_warns(judged):
     found = ranking.compare((with_p(judged[0], 0.8), with_p(judged[1], 0.5)), "smile", 0.2)
-    assert found.p == pytest.approx(0.8) and "never measured" in found.warnings[0]
+    assert found.p == pytest.approx(0.8) and "never calibrated" in found.warnings[0]
 
 
 def test_the_command_ranks_two_videos(duchenne, smile, pictures, clips):

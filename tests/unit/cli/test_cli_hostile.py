@@ -194,8 +194,8 @@ UNJUDGED = {
     "one frame a second": (lambda d, p: make_video(d / "a.mp4", p[::10], rate=1), "Too few frames: 1 per second"),
     "a face in two frames": (lambda d, p: make_video(d / "a.mp4", scene(p, 2, 20), rate=RATE), "Too short"),
     "nothing moves": (lambda d, p: make_video(d / "a.mp4", [p[0]] * 40, rate=RATE), "Nothing moves"),
-    "a JPEG": (lambda d, p: make_image(d / "a.jpg", p[0]), "A single picture"),
-    "a PNG with alpha": (alpha, "A single picture"),
+    "a JPEG": (lambda d, p: make_image(d / "a.jpg", p[0]), "A single frame"),
+    "a PNG with alpha": (alpha, "A single frame"),
     "8K": (huge, "Too short"),
 }
 

@@ -228,7 +228,7 @@ def test_webcam_is_recorded_judged_and_compared(judged: Page) -> None:
         box.check()
     ask.click()
     expect(judged.get_by_role("progressbar", name="Progress of the comparison")).to_be_visible()
-    expect(judged.locator("#comparison")).to_contain_text("Asked as in the studies", timeout=LONG)
+    expect(judged.locator("#comparison")).to_contain_text("Assumes, as in the studies", timeout=LONG)
     expect(judged.locator("#comparison .pair li")).to_have_count(2)
     judged.get_by_role("button", name="Close the comparison").click()
     expect(judged.locator("#comparison")).to_be_hidden()
