@@ -11,8 +11,6 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-__all__ = ["counted", "flops"]
-
 
 @contextmanager
 def counted(net: nn.Module) -> Iterator[list[int]]:

@@ -55,6 +55,8 @@ class Linear:
         e = np.exp(z - z.max(axis=1, keepdims=True))
         return np.asarray(e / e.sum(axis=1, keepdims=True))
 
+    __call__ = probabilities
+
     def _squash(self, x: Array) -> Array:
         # tanh keeps one outlying descriptor from deciding alone
         z = 2 * np.tanh((x - self.median) / self.spread)

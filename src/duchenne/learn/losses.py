@@ -23,18 +23,6 @@ from torch.nn import functional
 
 from duchenne.errors import InputError, UsageError
 
-__all__ = [
-    "LOSSES",
-    "Weighted",
-    "class_weights",
-    "cross_entropy",
-    "euclidean",
-    "focal",
-    "labelled",
-    "loss",
-    "multilabel_focal",
-]
-
 WEIGHINGS = ("fixed", "sum", "uncertainty")
 
 

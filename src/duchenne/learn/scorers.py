@@ -34,15 +34,6 @@ class LinearScorer:
 
 
 @dataclass(frozen=True, eq=False)
-class LinearEmotions(Linear):
-    """`learn.linear.Linear` as an emotion scorer."""
-
-    def __call__(self, rows: Array) -> Array:
-        """float64 (N, K)."""
-        return self.probabilities(rows)
-
-
-@dataclass(frozen=True, eq=False)
 class Boosted:
     """An xgboost Booster: its log-odds, or the probabilities of `classes`."""
 
@@ -146,10 +137,10 @@ class Constant:
 
 _SIDES = ("left", "right")
 Scorer = LinearScorer | Boosted | Trees | Constant
-EmotionScorer = LinearEmotions | Boosted | Trees
+EmotionScorer = Linear | Boosted | Trees
 KINDS: dict[str, type[Any]] = {
     "straight": LinearScorer,
-    "squashed": LinearEmotions,
+    "squashed": Linear,
     "boosted": Boosted,
     "trees": Trees,
     "constant": Constant,

@@ -77,25 +77,13 @@ class AsIs(Classifier):
         return self.model.opinion(question)
 
 
-def smile_recipe(seed: int = 0) -> Recipe:
-    """For about 60 descriptors of about a thousand smiles (experiments/uva_nemo.toml)."""
-    return Recipe(
-        n_estimators=300,
-        max_depth=4,
-        learning_rate=0.03,
-        subsample=0.6,
-        colsample_bytree=0.3,
-        reg_lambda=3.0,
-        min_child_weight=3.0,
-        max_bin=256,
-        C=0.3,
-        seed=seed,
-    )
-
-
 def smile_expert(seed: int = 0) -> DescriptorModel:
-    """The unfitted smile expert."""
-    return DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=smile_recipe(seed))
+    """The unfitted smile expert, for 60 descriptors of a thousand smiles (experiments/uva_nemo.toml)."""
+    recipe = Recipe(
+        n_estimators=300, max_depth=4, learning_rate=0.03, subsample=0.6, colsample_bytree=0.3, reg_lambda=3.0,
+        min_child_weight=3.0, max_bin=256, C=0.3, seed=seed,
+    )  # fmt: skip
+    return DescriptorModel(smile.EXPERT, family="smile", fps=smile.TABLE_FPS, recipe=recipe)
 
 
 def _lstm_pb(what: str, seed: int) -> PBModel:

@@ -18,7 +18,7 @@ from duchenne.learn.boosting import grow
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
-from duchenne.learn.scorers import Boosted, EmotionScorer, LinearEmotions, Trees
+from duchenne.learn.scorers import Boosted, EmotionScorer, Trees
 from duchenne.methods.stack import CombinedReader, Make, refuse_refit
 from duchenne.tabular import evidence
 from duchenne.tabular.model import EMOTION_PENALTY
@@ -30,7 +30,7 @@ FOLDS = 3
 
 
 def _linear(x: Array, classes: Array, seed: int) -> EmotionScorer:
-    return LinearEmotions(**vars(Linear.fit(x, classes, EMOTION_PENALTY)))
+    return Linear.fit(x, classes, EMOTION_PENALTY)
 
 
 def _boosting(x: Array, classes: Array, seed: int) -> EmotionScorer:
@@ -196,7 +196,7 @@ class TwoStage(Classifier):
         if self.stages is None or emotion not in self.stages.names:
             return self
         n, sure = self.stages.columns, 40.0 * (np.array(self.stages.names) == emotion)
-        certain = LinearEmotions(np.zeros(n), np.ones(n), np.zeros((len(sure), n)), sure)
+        certain = Linear(np.zeros(n), np.ones(n), np.zeros((len(sure), n)), sure)
         return replace(self, stages=replace(self.stages, emotion_scorer=certain, sharpness=1.0))
 
     def emotions(self, x: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -51,12 +51,19 @@ def evidence(
     `row` float64 (D,) are the clip's descriptors, `emotions` probabilities as for `inputs`.
     """
     parts = model.fitted.contributions(model.inputs(row[None], emotions))[0][: len(model.names)]
-    groups: dict[str, list[int]] = {}
-    for i, name in enumerate(model.names):
-        groups.setdefault(name.split(".")[0] if "." in name else name, []).append(i)
+    groups = _curves(model.names)
     sums = {group: float(parts[index].sum()) for group, index in groups.items()}
     ranked = sorted(sums, key=lambda group: -abs(sums[group]))[:most]
     return tuple(_item(model, row, parts, groups[group], sums[group]) for group in ranked)
+
+
+def _curves(names: Sequence[str], use: Array | None = None) -> dict[str, list[int]]:
+    """Curve → indices of its descriptors, those of `use` (N,) only."""
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        if use is None or use[i]:
+            groups.setdefault(name.split(".")[0], []).append(i)
+    return groups
 
 
 def _item(model: Descriptors, row: Array, parts: Array, index: list[int], total: float) -> Evidence:
@@ -125,11 +132,8 @@ def of_columns(terms: Array, row: Array, names: tuple[str, ...]) -> tuple[Eviden
     """As `evidence`, from terms (D,) of the log-odds of a row (D,); empty where its columns have no names."""
     if len(names) != len(terms):
         return ()
-    groups: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
-        groups.setdefault(name.split(".")[0], []).append(i)
     found = []
-    for index in groups.values():
+    for index in _curves(names).values():
         pull = float(terms[index].sum())
         i = max(index, key=lambda j: float(terms[j] * np.sign(pull)) if np.isfinite(row[j]) else -np.inf)
         whole = "The curve as a whole" if len(index) > 1 else "This"
@@ -188,10 +192,7 @@ def _one(model: Descriptors, row: Array, columns: list[int], z: float, again: _A
 
 def _together(model: Descriptors, row: Array, z: float, again: _Ask) -> Json:
     typical = model.typical["posed" if z >= 0 else "genuine"].mean(axis=0)
-    groups: dict[str, list[int]] = {}
-    for i, name in enumerate(model.names):
-        if np.isfinite(row[i]) and np.isfinite(typical[i]):
-            groups.setdefault(name.split(".")[0], []).append(i)
+    groups = _curves(model.names, np.isfinite(row) & np.isfinite(typical))
     now, sign, value = row.copy(), 1 if z >= 0 else -1, z
     chosen: list[str] = []
     while groups and len(chosen) < _MOST_CURVES and sign * value >= 0:

@@ -41,16 +41,12 @@ def _extra_trees(x: Array, y: Array, seed: int) -> Scorer:
     return Trees.of(ExtraTreesClassifier(500, max_features=0.3, random_state=seed).fit(x, y))
 
 
-def _constant(x: Array, y: Array, seed: int) -> Scorer:
-    return Constant()
-
-
 #: Name → fit on rows (N, D) without NaN and labels (N,), 1 = genuine.
 SCORERS: dict[str, Callable[[Array, Array, int], Scorer]] = {
     "boosting": _boosting,
     "linear-svm": _linear_svm,
     "extra-trees": _extra_trees,
-    "constant": _constant,
+    "constant": lambda x, y, seed: Constant(),
 }
 
 

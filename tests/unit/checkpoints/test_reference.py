@@ -95,7 +95,7 @@ def test_what_lies_beside_a_model_is_no_part_of_it_and_may_be_missing(tmp_path: 
     assert checkpoints.digest(folder) == before and reference.read(folder) == {"answers": kept, "movements": {}}
     for wrong in ("{", "[]", '{"answers": {"all": {}}, "movements": {}}', '{"answers": [], "movements": 1}'):
         (folder / reference.FILE).write_text(wrong)
-        with pytest.raises(ModelError, match=r"reference\.json cannot be read or .* train the model again"):
+        with pytest.raises(ModelError, match=r"reference\.json is damaged; get or train the model again"):
             reference.read(folder)
 
 

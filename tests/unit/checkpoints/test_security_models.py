@@ -488,7 +488,7 @@ def test_a_safetensors_header_that_lies_is_refused(header, tmp_path):
     with pytest.raises(ValueError, match="truncated or not a safetensors"):
         tensor_file.read(path, "null", lambda found: found, most=2**30)
     path.write_bytes(struct.pack("<Q", 2**60) + text)
-    with pytest.raises(ValueError, match="header is too large"):
+    with pytest.raises(ValueError, match="header too large"):
         tensor_file.read(path, "null", lambda found: found, most=2**30)
 
 
@@ -508,7 +508,7 @@ def test_weights_that_are_no_numbers_are_refused(value, kind, kept, tmp_path):
     tensors[first].view(-1)[0] = value
     save_file(tensors, str(path), told)
     sealed(folder)
-    with pytest.raises(ModelError, match=r"no .*numbers"):
+    with pytest.raises(ModelError, match=r"not finite"):
         checkpoints.load(folder)
 
 

@@ -396,13 +396,13 @@ def test_missing_tensors_are_refused(stopped):
 )  # fmt: skip
 def test_a_curve_that_is_none_is_refused(stopped, text):
     (stopped / "curve.json").write_text(text)
-    assert "no checkpoint" in refused(stopped)
+    assert "not a training checkpoint" in refused(stopped)
 
 
 def test_a_curve_cut_short_is_refused(stopped):
     path = stopped / "curve.json"
     path.write_text(path.read_text()[:-40])
-    assert "no checkpoint" in refused(stopped)
+    assert "not a training checkpoint" in refused(stopped)
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"lr_patience": 3}, {"lr_factor": 0.1}, {"keep": "last"}])

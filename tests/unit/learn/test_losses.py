@@ -187,8 +187,8 @@ def test_without_any_label_there_is_nothing_to_learn(name):
 @pytest.mark.parametrize(
     ("z", "y", "words"),
     [
-        (Z3, torch.tensor([0, 1, 2, 3, 4, 0, 0]), "between 0 and 3 .* found 4"),
-        (Z1, torch.full((7,), 1.5), r"between 0 and 1 .* found 1\.5"),
+        (Z3, torch.tensor([0, 1, 2, 3, 4, 0, 0]), "between 0 and 3, .* found 4"),
+        (Z1, torch.full((7,), 1.5), r"between 0 and 1, .* found 1\.5"),
         (Z3, torch.full((7,), 0.5), "must be whole"),
         (Z3, YES[:5], r"found logits \(7, 4\) with labels \(5,\)"),
         (Z3[None], EACH[None], r"found logits \(1, 7, 4\)"),
@@ -268,9 +268,9 @@ def test_a_task_that_is_left_out_stays_where_it_is():
 @pytest.mark.parametrize(
     ("tasks", "how", "words"),
     [
-        (LOST.keys(), "mean", "no way 'mean' to weigh tasks; choose one of fixed, sum, uncertainty"),
-        ([], "sum", "names that differ"),
-        (["a", "a"], "sum", "names that differ"),
+        (LOST.keys(), "mean", "Unknown task weighting 'mean'; choose one of fixed, sum, uncertainty"),
+        ([], "sum", "different names"),
+        (["a", "a"], "sum", "different names"),
         ({"a": -1.0}, "fixed", "at least 0"),
         ({"a": NAN}, "fixed", "at least 0"),
     ],

@@ -48,8 +48,8 @@ def test_a_booster_from_its_piece_is_the_booster(tmp_path):
     assert len(list((tmp_path / "pieces").iterdir())) == 1
 
 
-def test_other_work_is_not_gone_on_with(tmp_path):
+def test_another_training_is_refused(tmp_path):
     pieces.check_same(tmp_path, {"seed": 1})
     pieces.check_same(tmp_path, {"seed": 1})
-    with pytest.raises(UsageError, match=r"of other rows or settings; .* --fresh\.$"):
+    with pytest.raises(UsageError, match=r"with other rows or settings; .* --fresh\.$"):
         pieces.check_same(tmp_path, {"seed": 2}, "rows")

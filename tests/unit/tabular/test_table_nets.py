@@ -93,7 +93,7 @@ def test_it_learns_eight_clips_by_heart(kind):
     learner = NetLearner(
         NetRecipe(kind, dropout=0.0, learning_rate=1e-2, weight_decay=0.0), x, y, what, 2, np.arange(8)
     )
-    learner.learnt = np.arange(8)
+    learner.train = np.arange(8)
     fit(learner, Schedule(60, lr_patience=60))
     assert learner.score() < 0.05
 
