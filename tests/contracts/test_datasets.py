@@ -60,7 +60,7 @@ def test_a_layout_can_be_read(way: catalog.Layout) -> None:
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_an_empty_folder_is_refused_in_one_sentence_that_says_how_to_get_the_set(name: str, tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused_with_how_to_get_the_data(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         catalog.entries(name, tmp_path)
     said = str(caught.value)

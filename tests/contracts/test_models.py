@@ -57,7 +57,7 @@ def test_a_clip_is_judged_the_same_alone_and_in_company(name):
 
 
 @each_judge
-def test_what_cannot_be_read_is_not_answered_and_changes_nothing(name):
+def test_unreadable_clips_get_nan_and_change_nothing(name):
     model, x, *_ = fitted(name)
     if x.dtype == object:
         some = x[2:4].copy()
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_is_not_answered_and_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.learns])
-def test_it_knows_the_clips_that_it_learnt_from(name):
+def test_it_fits_its_training_clips(name):
     model, x, y, *_ = fitted(name)
     p = FAMILIES[name].answer(model, x)
     if name in KINDS or p.shape[1] > 2:
@@ -218,7 +218,7 @@ def test_lstm_pb_per_emotion_needs_both_labels_of_each():
         model.fit(*clips[:3])
 
 
-def test_what_is_loaded_learns_no_more_and_rows_with_other_columns_are_refused(tmp_path):
+def test_a_loaded_model_is_not_fitted_again_and_other_columns_are_refused(tmp_path):
     for name in ("two-stage:linear-svm", "stack:linear-svm+rank-svm"):
         model, *data = fitted(name)
         loaded = checkpoints.load_classifier(checkpoints.save(model, tmp_path / name, name="x"))[0]

@@ -35,7 +35,7 @@ def test_a_tracker_follows_a_known_movement(name):
 
 @pytest.mark.parametrize("name", TRACKERS)
 @pytest.mark.parametrize("nothing", [NOISE, np.zeros_like(NOISE)], ids=["noise", "black"])
-def test_a_tracker_says_when_it_is_lost(name, nothing):
+def test_a_lost_tracker_reports_it(name, nothing):
     tracker = TRACKERS.load(name)()
     tracker.start(PHOTO, FACE)
     assert not tracker.update(moved(1, 1))[1] < tracker.lost
@@ -43,7 +43,7 @@ def test_a_tracker_says_when_it_is_lost(name, nothing):
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_tracker_starts_anew_and_gives_the_same_answer(name):
+def test_a_restarted_tracker_gives_the_same_result(name):
     tracker = TRACKERS.load(name)()
     answers = []
     for _ in range(2):

@@ -132,7 +132,7 @@ def test_the_clip_is_there_with_face_and_strip_drawn_in(made: tuple[Path, Path, 
     assert np.abs(strips[2] - strips[-3]).max() > 100  # the playhead went on
 
 
-def test_what_runs_ends_at_the_verdict_and_hears_only_what_was(
+def test_running_probability_ends_at_the_verdict_and_reads_only_the_past(
     made: tuple[Path, Path, list[pipeline.Analysis]],
 ) -> None:
     found = made[2][0]
@@ -168,7 +168,7 @@ def test_phases_by_the_clock() -> None:
     assert said == [None, "rise", "plateau", None, "rise", "fall", None]
 
 
-def test_without_faces_no_picture_is_left(
+def test_without_faces_no_image_is_left(
     made: tuple[Path, Path, list[pipeline.Analysis]], tmp_path: Path, duchenne
 ) -> None:  # type: ignore[no-untyped-def]
     said = duchenne("overlay", str(made[0]), "-o", str(tmp_path / "o.mp4"), "--no-faces")

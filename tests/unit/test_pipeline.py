@@ -46,7 +46,7 @@ def judged(face, **options):
 # --- a whole video ------------------------------------------------------------------------------------------
 
 
-def test_a_verdict_keeps_every_promise(smile):
+def test_a_verdict_is_complete_and_consistent(smile):
     (analysis,) = pipeline.examine(smile)
     v, p = analysis.verdict, analysis.p_raw
     assert 0 <= p <= 1
@@ -122,7 +122,7 @@ def test_saving_writes_three_files_that_agree(smile, tmp_path):
     assert p == pytest.approx(found[0].p_raw, abs=0.1)  # the table is rounded to a hundredth of a pixel
 
 
-def test_what_would_turn_a_verdict_stands_beside_its_evidence():
+def test_counterfactuals_follow_the_evidence():
     decided = next(a for seed in range(20) if not (a := pipeline.judge(track(seed=seed), MODEL)).verdict.abstained)
     said = decided.to_dict()
     assert {name: value for name, value in said.items() if name != "turning"} == decided.verdict.to_dict()
@@ -184,7 +184,7 @@ def test_of_a_long_clip_the_seconds_around_the_smile_are_judged(before):
     assert gates.focus(track(), prepare(track(), gates.FPS)[1]).history == track().history
 
 
-def test_gaps_are_bridged_or_left_out_and_told():
+def test_gaps_are_bridged_or_left_out_with_a_warning():
     face, whole = track(), pipeline.judge(track(), MODEL)
     bridged = pipeline.judge(unseen(face, slice(20, 24), slice(90, 92)), MODEL)
     assert bridged.p_raw == pytest.approx(whole.p_raw, abs=0.1)
@@ -224,7 +224,7 @@ def test_reasons_to_abstain(face, words):
     json.dumps(io.plain(v.to_dict()), allow_nan=False)
 
 
-def test_what_is_just_enough_is_judged():
+def test_a_clip_at_the_limits_is_judged():
     assert "Too few" not in (judged(track(rate=10.0)).reason or "")
     assert "Too short" not in (judged(part(track(), slice(24, 45))).reason or "")
 
@@ -238,7 +238,7 @@ def test_a_face_unlike_all_training_faces_is_not_judged():
     assert v.familiarity.outside > MODEL.descriptors.familiar_limit
 
 
-def test_a_call_too_close_is_not_made():
+def test_a_probability_within_the_margin_abstains():
     cautious = replace(MODEL, model=replace(MODEL.model, mix=replace(MODEL.model.mix, margin=0.499)))
     v = pipeline.judge(track(), cautious).verdict
     assert v.abstained and v.reason.startswith("Too close to call") and v.evidence
@@ -265,7 +265,7 @@ def emotions(time, **shares):
     return Signals(np.asarray(time), values, tuple(shares), ("1",) * len(shares))
 
 
-def test_what_is_seen_takes_the_place_of_what_the_movement_tells():
+def test_seen_emotions_replace_those_estimated_from_movement():
     face = track()
     guessed, told = judged(face), pipeline.judge(face, MODEL, emotion="fear")
     afraid = pipeline.judge(face, MODEL, emotions=emotions(face.time, fear=0.8, neutral=0.2))
@@ -279,7 +279,7 @@ def test_what_is_seen_takes_the_place_of_what_the_movement_tells():
     assert nothing.verdict.emotion == guessed.emotion
 
 
-def test_a_told_emotion_is_believed():
+def test_a_given_emotion_is_used():
     v = judged(track(), emotion="fear")
     assert v.emotion["fear"] == 1 and sum(v.emotion.values()) == 1
     assert v.phases[0].curve == "activity"

@@ -43,14 +43,14 @@ def test_the_difference_of_log_odds_decides_by_the_scale_that_was_measured(judge
     assert json.loads(json.dumps(pipeline.io.plain(found.to_dict())))["measured"]["pairs"] == scale.pairs
 
 
-def test_single_answers_that_are_too_close_to_call_may_still_be_a_pair(judged):
+def test_clips_too_close_to_call_can_still_be_ranked(judged):
     text = gates.too_close(0.5, 0.2)
     one, other = with_p(judged[0], 0.9), with_p(judged[1], 0.5)
     other = replace(other, verdict=replace(other.verdict, abstained=True, reason=text))
     assert ranking.compare((one, other), "default", 0.2).winner == 0
 
 
-def test_too_like_each_other_is_no_judgement(judged):
+def test_a_difference_within_the_margin_abstains(judged):
     scale = pairs.scale("default", "one_emotion")
     edge = np.log((0.5 + scale.margin) / (0.5 - scale.margin)) / scale.slope
     for factor, winner in ((0.99, None), (1.01, 0)):
@@ -62,7 +62,7 @@ def test_too_like_each_other_is_no_judgement(judged):
     )
 
 
-def test_other_people_and_other_emotions_are_said_and_measured_apart(judged):
+def test_two_people_and_two_emotions_have_warnings_and_scales(judged):
     one, other = with_p(judged[0], 0.95), with_p(judged[1], 0.05)
     strangers = ranking.compare((one, other), "default", ranking.STRANGERS + 0.01)
     assert strangers.kind == "two_people" and "two people's" in strangers.warnings[0]
@@ -108,7 +108,7 @@ def test_the_command_ranks_two_videos(duchenne, smile, pictures, clips):
     assert text.code == 0 and "one of the two clips is posed" in text.out and "not lying" in text.out
 
 
-def test_what_cannot_be_ranked_is_refused_in_a_sentence(duchenne, smile, empty_room):
+def test_clips_that_cannot_be_ranked_are_refused_in_a_sentence(duchenne, smile, empty_room):
     assert "given twice" in duchenne("rank", smile, smile).sentence
     assert "shows no face" in duchenne("rank", empty_room, smile).sentence
     assert "no model" in duchenne("rank", smile, empty_room, "--model", "nobody").sentence

@@ -133,7 +133,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path):
         checkpoints.load(tmp_path)
 
 
-def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
+def test_an_archive_bomb_is_not_unpacked(tmp_path, monkeypatch):
     folder = checkpoints.save(fitted("linear-svm"), tmp_path / "mine", name="mine")
     monkeypatch.setattr(parts, "_MOST", 100)
     with pytest.raises(ModelError, match="larger than"):
@@ -146,7 +146,7 @@ def test_a_kept_method_on_numbers_does_not_load_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)
 
 
-def test_a_forest_answers_as_the_one_it_was():
+def test_a_saved_forest_predicts_as_scikit_learn():
     from sklearn.ensemble import ExtraTreesClassifier
 
     rng = np.random.default_rng(1)

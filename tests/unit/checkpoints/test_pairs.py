@@ -67,7 +67,7 @@ def test_pairs_inside_the_margin_were_right_too_seldom_and_those_outside_often()
     assert np.isfinite(PairScale.fit(np.abs(gaps) + 1, 50).slope)
 
 
-def test_what_is_too_rare_to_measure_is_not_told():
+def test_pairs_that_are_too_few_have_no_scale():
     z, y, who, what = clips()
     assert set(pairs.calibrated(sigmoid(z), y, who, what)) == {"one_emotion", "two_emotions", "two_people"}
     assert pairs.calibrated(sigmoid(z), y, who, np.full(len(y), "")).keys() == {"two_people"}
@@ -103,7 +103,7 @@ def test_damage_is_refused_in_one_sentence(kept, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_shipped_default_knows_how_sure_it_may_be_of_pairs():
+def test_the_shipped_default_has_pair_scales():
     for kind in KINDS:
         found = pairs.scale("default", kind)
         assert found.accuracy > 0.75 and found.pairs > 1000 and found.people > 40 and 0 < found.margin < 0.3

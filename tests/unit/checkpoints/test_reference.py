@@ -109,7 +109,7 @@ def test_rows_of_a_table_have_no_movement_to_read() -> None:
 
 
 @pytest.mark.parametrize("model", ["default", "descriptors", "lstm-pb", "smile"])
-def test_shipped_models_know_where_their_people_lie_and_name_nobody(model: str) -> None:
+def test_shipped_models_have_references_without_names(model: str) -> None:
     found = reference.read(model)
     both = found["answers"]["all"]
     assert np.median(both["posed"]["quantiles"]) < np.median(both["genuine"]["quantiles"])

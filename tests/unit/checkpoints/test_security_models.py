@@ -193,7 +193,7 @@ def asked(model):
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1))
-def test_a_spoilt_folder_is_a_model_that_works_or_one_sentence(kind, kept, tmp_path_factory, seed):
+def test_a_mutated_folder_loads_or_is_refused_in_one_sentence(kind, kept, tmp_path_factory, seed):
     rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("spoilt") / "model"
     shutil.copytree(kept(kind), folder)
     spoil(folder, rng)
@@ -211,7 +211,7 @@ def test_a_spoilt_folder_is_a_model_that_works_or_one_sentence(kind, kept, tmp_p
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_folders_that_are_spoilt_are_sound(kind, kept, tmp_path):
+def test_the_folders_before_mutation_load(kind, kept, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(kept(kind), folder)
     sealed(folder)
@@ -246,7 +246,7 @@ print(works)
 """
 
 
-def test_no_mutated_booster_ends_the_process(kept, tmp_path):
+def test_no_mutated_booster_crashes_the_process(kept, tmp_path):
     """xgboost alone is ended by about one in eight of such files: what checks them has to stand before it."""
     folder = kept("boosting")
     (tmp_path / "m.py").write_text(MUTATED)
@@ -317,7 +317,7 @@ ASTRAY = {
 
 
 @pytest.mark.parametrize("wrong", ASTRAY)
-def test_trees_that_lead_astray_are_refused(wrong, kept, tmp_path):
+def test_invalid_trees_are_refused(wrong, kept, tmp_path):
     found = json.loads((kept("boosting") / "scorer.xgb.json").read_text())
     stray(found, ROWS)[wrong]()
     (tmp_path / "b.json").write_text(json.dumps(found))
@@ -329,7 +329,7 @@ def test_trees_that_lead_astray_are_refused(wrong, kept, tmp_path):
 @pytest.mark.parametrize(
     "text", ["[" * 200_000, '{"learner": ' * 100_000, '{"learner": NaN}', "1" * 10_000, "[]", '"x"', "\xff", "", "null"]
 )
-def test_a_booster_that_is_none_is_refused(text, tmp_path):
+def test_an_invalid_booster_is_refused(text, tmp_path):
     (tmp_path / "b.json").write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match="is not a valid booster") as caught:
         boosters.read(tmp_path / "b.json", ROWS)
@@ -410,7 +410,7 @@ def test_a_file_outside_the_folder_is_never_read(name, kept, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../mine", "..", "/", "a/b", "."])
-def test_a_part_outside_the_folder_is_never_read(name, kept, tmp_path):
+def test_a_member_outside_the_folder_is_never_read(name, kept, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(kept("hybrid"), folder)
     about = json.loads((folder / "model.json").read_text())
@@ -433,7 +433,7 @@ def test_links_out_and_pipes_are_refused(kind, kept, tmp_path):
         checkpoints.load(folder)
 
 
-def test_a_link_to_a_part_elsewhere_is_refused(kept, tmp_path):
+def test_a_link_to_a_member_elsewhere_is_refused(kept, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(kept("hybrid"), folder)
     (folder / "descriptors").rename(tmp_path / "elsewhere")
@@ -494,7 +494,7 @@ def test_a_safetensors_header_that_lies_is_refused(header, tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("kind", ["lstm-pb", "clip network", "expression", "micro"])
-def test_weights_that_are_no_numbers_are_refused(value, kind, kept, tmp_path):
+def test_weights_that_are_not_finite_are_refused(value, kind, kept, tmp_path):
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
@@ -515,7 +515,7 @@ def test_weights_that_are_no_numbers_are_refused(value, kind, kept, tmp_path):
 @pytest.mark.parametrize(
     "text", ["[" * 200_000, '{"format": ' * 100_000, '{"format": NaN}', "1" * 10_000, "[]", '"x"', "\xff", ""]
 )
-def test_a_model_json_that_is_none_is_refused(text, tmp_path):
+def test_an_invalid_model_json_is_refused(text, tmp_path):
     (tmp_path / "model.json").write_text(text, encoding="latin-1")
     with pytest.raises(ModelError, match="no model format"):
         checkpoints.load(tmp_path)

@@ -58,7 +58,7 @@ def test_no_person_stands_on_both_sides_of_a_fold(people, k, seed):
     assert sorted(i for _, test in folds for i in test) == list(range(len(groups)))
 
 
-def test_quantiles_pass_over_missing_cells():
+def test_quantiles_ignore_missing_values():
     x = np.array([[1.0, np.nan, np.nan], [3.0, 4.0, np.nan], [2.0, 8.0, np.nan]])
     np.testing.assert_allclose(quantiles(x, (0.0, 0.5, 1.0)), [[1, 4, 0], [2, 6, 0], [3, 8, 0]])
 

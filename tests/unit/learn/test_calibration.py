@@ -31,11 +31,11 @@ def test_platt_keeps_a_finite_slope_where_the_classes_part_cleanly():
     assert intercept == pytest.approx(0, abs=1e-3)
 
 
-def test_sigmoid_is_safe_far_out():
+def test_sigmoid_is_finite_for_large_inputs():
     np.testing.assert_allclose(sigmoid(np.array([-1e6, -2.0, 0.0, 1e6])), [0, 1 / (1 + np.e**2), 0.5, 1])
 
 
-def test_the_margin_by_hand():
+def test_abstention_margin_matches_a_worked_example():
     p = np.array([0.95, 0.10, 0.80, 0.25, 0.60, 0.45])
     sure_first = np.array([1, 0, 1, 0, 0, 1])  # the two least sure are wrong
     # accuracy of the surest 1..6: 1, 1, 1, 1, 4/5, 4/6

@@ -114,7 +114,7 @@ def goes_on(folder, unbroken):
 
 @pytest.mark.parametrize("epoch", [1, 2, 5, 7])
 @pytest.mark.parametrize("step", [0, 1, 3])
-def test_killed_in_any_step_it_ends_bit_for_bit_as_if_it_had_not_been(tmp_path, unbroken, epoch, step):
+def test_a_resumed_training_ends_bit_for_bit_the_same(tmp_path, unbroken, epoch, step):
     def kill(at_epoch, at_step):
         if (at_epoch, at_step) == (epoch, step):
             raise Killed
@@ -125,7 +125,7 @@ def test_killed_in_any_step_it_ends_bit_for_bit_as_if_it_had_not_been(tmp_path, 
     assert learner.epochs == 7 - (epoch - 1)  # whole epochs are not learnt again
 
 
-def test_killed_again_and_again_it_still_ends_the_same(tmp_path, unbroken):
+def test_a_training_killed_repeatedly_ends_the_same(tmp_path, unbroken):
     def kill(epoch, step):
         if epoch == 2 and step == 2:
             raise Killed
@@ -137,7 +137,7 @@ def test_killed_again_and_again_it_still_ends_the_same(tmp_path, unbroken):
 
 
 @pytest.mark.parametrize("epoch", range(2, 8))
-def test_killed_between_the_tensors_and_the_curve(tmp_path, unbroken, epoch):
+def test_a_kill_between_tensors_and_curve_is_recovered(tmp_path, unbroken, epoch):
     """The tensors of an epoch are there, the curve still tells of the epoch before."""
     kept = {}
 
@@ -152,7 +152,7 @@ def test_killed_between_the_tensors_and_the_curve(tmp_path, unbroken, epoch):
     assert goes_on(tmp_path, unbroken).epochs == 7 - (epoch - 1)
 
 
-def test_killed_before_the_old_tensors_were_removed(tmp_path, unbroken):
+def test_a_kill_before_old_tensors_are_removed_is_recovered(tmp_path, unbroken):
     fit(Line(), Schedule(3, 2, 0.5, 0, 3), tmp_path)
     old = tmp_path / "epoch-2.safetensors"
     old.write_bytes((tmp_path / "epoch-3.safetensors").read_bytes())
@@ -185,7 +185,7 @@ def test_a_process_that_is_killed_outright_while_it_writes_loses_nothing(tmp_pat
     assert goes_on(tmp_path, unbroken).epochs == 3
 
 
-def test_a_finished_training_is_not_repeated_and_a_longer_one_goes_on(tmp_path, unbroken):
+def test_a_finished_training_is_not_repeated_and_a_longer_one_resumes(tmp_path, unbroken):
     fit(Line(), SCHEDULE, tmp_path)
     assert goes_on(tmp_path, unbroken).epochs == 0
     learner, longer = Line(), Schedule(9, 2, 0.5, 0, 3)
@@ -228,7 +228,7 @@ def test_the_folder_holds_one_epoch_as_safetensors_and_the_curve_and_no_pickle(t
 # --- early stopping and learning rates -----------------------------------------------------------------------------
 
 
-def test_it_ends_at_its_best_epoch_however_long_it_went_on():
+def test_fit_restores_the_best_epoch():
     learner = Scripted([5.0, 3.0, 2.0, 4.0, 2.0, 9.0])
     curve = fit(learner, Schedule(epochs=6))
     assert [row["best"] for row in curve] == [True, True, True, False, False, False]  # a tie is no gain
@@ -236,7 +236,7 @@ def test_it_ends_at_its_best_epoch_however_long_it_went_on():
 
 
 @pytest.mark.parametrize("broken_off", [0, 2, 4])
-def test_it_ends_at_its_last_epoch_if_that_is_wished_for(tmp_path, broken_off):
+def test_fit_keeps_the_last_epoch_on_request(tmp_path, broken_off):
     scores, schedule = (
         [1.0, 3.0, 2.0, math.nan, 9.0],
         Schedule(epochs=5, lr_patience=1, early_stopping_patience=2, keep="last"),
@@ -257,7 +257,7 @@ def test_divergence_leaves_the_epoch_before_where_the_last_is_kept():
     assert as_text(learner, []) == as_text(good, [])
 
 
-def test_it_stops_after_so_many_epochs_without_gain(tmp_path):
+def test_early_stopping_stops_after_patience_epochs(tmp_path):
     scores = [5.0, 3.0, 4.0, 4.0, 2.0, 4.0, 4.0, 4.0, 1.0]
     learner = Scripted(scores)
     curve = fit(learner, Schedule(epochs=9, early_stopping_patience=3), tmp_path)
@@ -268,7 +268,7 @@ def test_it_stops_after_so_many_epochs_without_gain(tmp_path):
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_rates_fall_to_a_tenth_after_ten_epochs_on_end_without_gain(tmp_path, resumed):
+def test_learning_rate_falls_after_lr_patience_epochs(tmp_path, resumed):
     """Gains at epochs 1, 2 and 9; the ten idle epochs after it end with 19, the next ten with 29."""
     scores = [5.0, 4.0, *[6.0] * 6, 3.0, *[6.0] * 25]
     learner, schedule = Scripted(scores), Schedule(epochs=34, lr_patience=10)
@@ -291,7 +291,7 @@ def test_without_a_score_the_training_loss_is_watched(tmp_path):
     assert as_text(again, fit(again, SCHEDULE, tmp_path)) == as_text(learner, curve)
 
 
-def test_each_epoch_is_told_as_it_ends():
+def test_each_epoch_is_reported():
     told = []
     assert fit(Line(), SCHEDULE, on_epoch=told.append) == told
     assert [row["epoch"] for row in told] == list(range(1, 8))
@@ -311,7 +311,7 @@ def spoil(learner, epoch, step, value=math.nan):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_divergence_is_told_in_a_sentence_and_leaves_the_best_epoch(tmp_path, value):
+def test_divergence_raises_and_restores_the_best_epoch(tmp_path, value):
     good = Line()
     fit(good, Schedule(3, 2, 0.5, 0, 3))
     learner = spoil(Line(), 4, 1, value)
@@ -337,7 +337,7 @@ class LastStep(Line):
 
 
 @pytest.mark.parametrize("held", [True, False])
-def test_weights_that_break_in_an_epochs_last_step_are_no_best_epoch(tmp_path, held):
+def test_weights_that_diverge_in_the_last_step_are_not_a_best_epoch(tmp_path, held):
     good = Line(held=held)
     fit(good, Schedule(2, 2, 0.5, 0, 3))
     learner = LastStep(held=held)
@@ -378,7 +378,7 @@ def stopped(tmp_path):
 
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.99])
-def test_tensors_cut_short_are_refused(stopped, part):
+def test_truncated_tensors_are_refused(stopped, part):
     path = stopped / "epoch-3.safetensors"
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     assert "missing or truncated" in refused(stopped)
@@ -394,12 +394,12 @@ def test_missing_tensors_are_refused(stopped):
     ["", "{", "[]", "3", "{}", '{"curve": []}', '{"curve": 1, "schedule": {}}', '{"curve": [], "schedule": 5}',
      '{"curve": [1], "schedule": {}}', '{"curve": [{}], "schedule": {}}'],
 )  # fmt: skip
-def test_a_curve_that_is_none_is_refused(stopped, text):
+def test_an_invalid_curve_is_refused(stopped, text):
     (stopped / "curve.json").write_text(text)
     assert "not a training checkpoint" in refused(stopped)
 
 
-def test_a_curve_cut_short_is_refused(stopped):
+def test_a_truncated_curve_is_refused(stopped):
     path = stopped / "curve.json"
     path.write_text(path.read_text()[:-40])
     assert "not a training checkpoint" in refused(stopped)

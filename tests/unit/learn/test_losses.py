@@ -99,7 +99,7 @@ SURE = [cross_entropy, euclidean, *(partial(each, gamma=g) for each in (focal, m
 
 @pytest.mark.parametrize("of", SURE)
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_sure_logits_give_finite_values_and_gradients(of, kind):
+def test_large_logits_give_finite_values_and_gradients(of, kind):
     ends = torch.tensor([-100.0, 0.0, 100.0], dtype=kind)
     single, label = (
         each.reshape(-1) for each in torch.meshgrid(ends, torch.tensor([0, 0.5, 1], dtype=kind), indexing="ij")
@@ -114,7 +114,7 @@ def test_sure_logits_give_finite_values_and_gradients(of, kind):
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-def test_being_surely_wrong_costs_what_it_should(kind):
+def test_confident_errors_have_the_exact_loss(kind):
     wrong, row = torch.tensor([-100.0], dtype=kind), torch.tensor([[-100.0, 100.0, 0.0]], dtype=kind)
     one, first = torch.tensor([1.0]), torch.tensor([0])
     assert float(cross_entropy(wrong, one)) == pytest.approx(100)
@@ -170,7 +170,7 @@ def test_whole_labels_and_those_of_true_and_false_are_labels():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_without_any_label_there_is_nothing_to_learn(name):
+def test_without_labels_loss_and_gradient_are_zero(name):
     none = [
         (Z1, torch.full((7,), NAN)),
         (Z3, torch.full((7,), -1)),
@@ -258,7 +258,7 @@ def test_uncertainty_is_a_gaussians_for_a_euclidean_loss():
     assert float(weighted({"it": torch.tensor(d**2 / 2)}).detach()) == pytest.approx(float(told), rel=1e-6)
 
 
-def test_a_task_that_is_left_out_stays_where_it_is():
+def test_the_weight_of_a_missing_task_stays():
     weighted = Weighted(LOST, "uncertainty")
     weighted({"emotion": LOST["emotion"]}).backward()
     assert weighted.log_variance["authenticity"].grad is None
@@ -275,7 +275,7 @@ def test_a_task_that_is_left_out_stays_where_it_is():
         ({"a": NAN}, "fixed", "at least 0"),
     ],
 )
-def test_what_cannot_be_weighed_is_refused(tasks, how, words):
+def test_invalid_task_weights_are_refused(tasks, how, words):
     with pytest.raises(UsageError, match=words):
         Weighted(tasks, how)
 

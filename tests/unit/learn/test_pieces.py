@@ -31,7 +31,7 @@ def test_a_piece_is_made_once_in_its_folder_and_always_outside(tmp_path):
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5])
-def test_a_piece_that_was_cut_short_is_made_again(part, tmp_path):
+def test_a_truncated_piece_is_computed_again(part, tmp_path):
     calls = []
     pieces.cached(tmp_path, ["k"], lambda: made(calls, 1.0))
     cut(next(tmp_path.iterdir()), part)

@@ -84,7 +84,7 @@ def test_a_mix_finds_the_coefficients_that_made_the_labels():
     assert 0 < found.margin < 0.5 and right[sure].mean() >= 0.75 > right.mean()
 
 
-def test_a_look_that_tells_nothing_weighs_nothing():
+def test_an_uninformative_model_gets_no_weight():
     rng = np.random.default_rng(1)
     z = rng.normal(size=(20_000, 2))
     y = (rng.uniform(size=len(z)) < sigmoid(1.2 * z[:, 0])).astype(int)
@@ -108,7 +108,7 @@ def test_log_odds_of_the_certain_are_finite():
 # --- learning -------------------------------------------------------------------------------------------------------
 
 
-def test_both_learn_as_they_would_alone_and_the_mix_from_what_they_said_of_strangers(fitted):
+def test_members_train_alone_and_the_mix_on_out_of_fold_predictions(fitted):
     model, x, y, who = fitted
     usable = np.arange(COUNT) != 20
     rows, sequences = np.array([each[0] for each in x[usable]]), np.empty(COUNT - 1, object)
@@ -127,7 +127,7 @@ def test_both_learn_as_they_would_alone_and_the_mix_from_what_they_said_of_stran
     assert model.out_of_fold[7] == pytest.approx(mine[7], rel=1e-9) and np.isnan(model.out_of_fold[20])
 
 
-def test_what_is_said_of_a_person_does_not_come_from_their_clips():
+def test_out_of_fold_predictions_do_not_use_the_persons_clips():
     """Another label of all of p2's clips changes the three calibrations, and with them how far and by which look their
     clips are told apart, but no network, line or tree that judges them: their new log-odds are the old ones of both
     looks, in other proportions. In-sample answers are not."""
@@ -146,7 +146,7 @@ def test_what_is_said_of_a_person_does_not_come_from_their_clips():
     assert left(after.predict_table(x)[:, 1]) > 1e-2
 
 
-def test_the_same_seed_learns_the_same(fitted):
+def test_the_same_seed_gives_the_same_model(fitted):
     model, x, y, who = fitted
     again = unfitted().fit_table(x, y, who)
     np.testing.assert_array_equal(again.predict_table(x), model.predict_table(x))

@@ -73,7 +73,7 @@ def test_a_rank_svm_sees_what_only_a_person_s_own_clips_tell():
     assert roc_auc_score(y[test], p) < 0.8
 
 
-def test_a_rank_svm_without_pairs_says_so():
+def test_a_rank_svm_without_pairs_is_refused():
     x, y, _, _ = people(8)
     with pytest.raises(InputError, match="no person has a genuine and a posed clip"):
         RankSVM().fit(x, y, np.arange(8))
@@ -102,7 +102,7 @@ def test_every_method_learns_from_a_table_and_gives_probabilities(name):
     assert 0 <= model.margin <= 0.5
 
 
-def test_majority_says_the_share_of_the_training_clips():
+def test_majority_predicts_the_training_share():
     x, y = np.zeros((40, 1)), (np.arange(40) % 4 == 0).astype(int)
     p = names.BASELINES["majority"](0).fit_table(x, y, np.arange(40) // 4).predict_table(x[:1])[0, 1]
     assert abs(p - 0.25) < 0.02  # Platt's smoothed targets pull it a little inwards
@@ -117,7 +117,7 @@ def test_unknown_methods_are_refused_with_what_there_is(name):
         names.make(name)
 
 
-def test_a_finished_model_is_judged_as_it_stands():
+def test_a_trained_model_is_evaluated_as_it_is():
     made = names.make("as-is:default")
     track = simulate.track(simulate.KINDS["posed"], 30.0)
     before = made.predict_proba([track])
@@ -126,7 +126,7 @@ def test_a_finished_model_is_judged_as_it_stands():
     np.testing.assert_array_equal(made.predict_table(made.table([track])), before)
 
 
-def test_what_a_name_is_made_from_is_told_by_its_content(tmp_path):
+def test_sources_are_identified_by_their_content(tmp_path):
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"one")
     name = f"stack:descriptors+two-stage:as-is:smile+cnn3d:my.toml@{weights}"

@@ -29,7 +29,7 @@ def people(n=96, seed=0):
     return x, y, np.array([f"p{i}" for i in who]), np.array(["fear", "anger"])[np.arange(n) // 2 % 2]
 
 
-def test_it_is_a_logistic_regression_on_what_members_said_of_people_left_out():
+def test_a_stack_is_a_logistic_regression_on_out_of_fold_log_odds():
     x, y, who, what = people()
     made = names.make("stack:linear-svm+extra-trees").fit_table(x, y, who, what)
     z, asked = np.zeros((len(y), 2)), np.zeros((len(y), 2))
@@ -45,7 +45,7 @@ def test_it_is_a_logistic_regression_on_what_members_said_of_people_left_out():
     assert made.rank_table(x) is None  # pairs are ranked by P(genuine)
 
 
-def test_pairs_are_mixed_apart_from_single_clips():
+def test_pairs_have_their_own_weights():
     x, y, who, what = people(160)
     train, test = np.arange(160) < 120, np.arange(160) >= 120
     made = names.make("stack:linear-svm+rank-svm").fit_table(x[train], y[train], who[train], what[train])
@@ -54,7 +54,7 @@ def test_pairs_are_mixed_apart_from_single_clips():
     assert (rank[genuine] > rank[posed]).mean() > 0.95 > roc_auc_score(y[test], p)
 
 
-def test_a_member_that_cannot_read_a_clip_says_nothing_of_it():
+def test_a_member_that_cannot_read_a_clip_contributes_nothing():
     x, y, who, what = people()
     table = np.empty(len(y), object)
     for i, row in enumerate(x):

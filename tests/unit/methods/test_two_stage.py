@@ -29,7 +29,7 @@ def turned(n=240, seed=0, clear=6.0):
 
 
 @pytest.mark.parametrize("first", FIRST)
-def test_a_judge_per_emotion_sees_what_one_judge_cannot(first):
+def test_a_classifier_per_emotion_separates_what_one_cannot(first):
     x, y, who, what = turned()
     train, test = np.arange(240) < 160, np.arange(240) >= 160
     made = names.make(f"two-stage:{first}/linear-svm").fit_table(x[train], y[train], who[train], what[train])
@@ -41,7 +41,7 @@ def test_a_judge_per_emotion_sees_what_one_judge_cannot(first):
     assert (named == what[test]).mean() > 0.95
 
 
-def test_a_namer_is_taken_to_be_as_sure_as_it_is_right():
+def test_sharpness_calibrates_the_first_stage():
     rng = np.random.default_rng(0)
     true = rng.dirichlet(np.ones(4), 4000)
     classes = np.array([rng.choice(4, p=row) for row in true])
@@ -51,14 +51,14 @@ def test_a_namer_is_taken_to_be_as_sure_as_it_is_right():
     np.testing.assert_allclose(sharpened(blunt, 3.0), true, atol=1e-4)
 
 
-def test_one_judge_that_is_told_the_emotion_sees_it_too():
+def test_one_classifier_given_the_emotion_separates_too():
     x, y, who, what = turned(480)
     train, test = np.arange(480) < 320, np.arange(480) >= 320
     made = names.make("conditioned:extra-trees").fit_table(x[train], y[train], who[train], what[train])
     assert roc_auc_score(y[test], made.predict_table(x[test])[:, 1]) > 0.9
 
 
-def test_where_the_emotion_is_beyond_doubt_its_own_judge_answers():
+def test_a_certain_emotion_selects_its_classifier():
     x, y, who, what = turned(clear=1000.0)
     made = names.make("two-stage:extra-trees/linear-svm").fit_table(x, y, who, what)
     for emotion in ("anger", "fear"):
@@ -67,7 +67,7 @@ def test_where_the_emotion_is_beyond_doubt_its_own_judge_answers():
         np.testing.assert_allclose(made.stages.p(x[mine], x[mine]), judge.predict_table(x[mine])[:, 1])
 
 
-def test_answers_for_its_scale_are_about_people_left_out():
+def test_calibration_uses_people_left_out():
     x, y, who, what = turned()
     made = names.make("two-stage:linear-svm").fit_table(x, y, who, what)
     z = np.zeros(len(y))
@@ -86,7 +86,7 @@ def test_answers_for_its_scale_are_about_people_left_out():
     np.testing.assert_allclose(logit(made.out_of_fold), made.slope * z + made.intercept, atol=1e-6)
 
 
-def test_an_emotion_that_is_told_takes_the_place_of_the_guess():
+def test_a_given_emotion_replaces_the_estimate():
     x, y, who, what = turned()
     made = names.make("two-stage:linear-svm").fit_table(x, y, who, what)
     told = made.with_emotion("fear")
@@ -98,7 +98,7 @@ def test_an_emotion_that_is_told_takes_the_place_of_the_guess():
     assert made.emotions(x).std() > 0.1 and names.make("two-stage:linear-svm").with_emotion("fear").stages is None
 
 
-def test_a_stack_passes_an_emotion_that_is_told_on():
+def test_a_stack_passes_a_given_emotion_on():
     x, y, who, what = turned()
     made = names.make("stack:linear-svm+two-stage:linear-svm").fit_table(x, y, who, what)
     said, told = made.member_answers(x), made.with_emotion("fear").member_answers(x)
@@ -107,7 +107,7 @@ def test_a_stack_passes_an_emotion_that_is_told_on():
     assert np.abs(said[1] - told[1]).max() > 0.1
 
 
-def test_an_emotion_of_too_few_people_is_judged_by_all():
+def test_an_emotion_of_too_few_people_gets_a_classifier_of_all():
     x, y, who, what = turned()
     what = np.where(np.arange(len(y)) < 3, "disgust", what)
     made = names.make("two-stage:linear-svm").fit_table(x, y, np.where(what == "disgust", "p0", who), what)
@@ -115,7 +115,7 @@ def test_an_emotion_of_too_few_people_is_judged_by_all():
     np.testing.assert_allclose(made.stages.classifiers["disgust"].predict_table(x), everyone.predict_table(x))
 
 
-def test_a_clip_that_cannot_be_read_gets_no_answer():
+def test_a_clip_that_cannot_be_read_gets_nan():
     x, y, who, what = turned()
     made = names.make("two-stage:linear-svm").fit_table(x, y, who, what)
     lame = x[:4].copy()
@@ -125,7 +125,7 @@ def test_a_clip_that_cannot_be_read_gets_no_answer():
     np.testing.assert_allclose(p[[0, 1, 3]], made.predict_table(x[[0, 1, 3]])[:, 1])
 
 
-def test_what_cannot_be_two_stages_is_refused():
+def test_invalid_two_stage_methods_are_refused():
     x, y, who, what = turned(40)
     fresh = names.make("two-stage:linear-svm")
     with pytest.raises(InputError, match="not been fitted"):
@@ -141,7 +141,7 @@ def test_what_cannot_be_two_stages_is_refused():
     assert what.shape == (40,)
 
 
-def test_a_judge_of_sequences_gets_sequences_and_the_first_stage_rows():
+def test_a_classifier_of_sequences_gets_sequences_and_the_first_stage_rows():
     made = names.make("two-stage:lstm-pb")
     tracks = [simulate.track(simulate.KINDS[kind], 25.0, seed=i) for i, kind in enumerate(("posed", "genuine"))]
     table = made.table(tracks)

@@ -31,7 +31,7 @@ def made(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_learns_what_is_there(kind):
+def test_table_nets_separate_simulated_classes(kind):
     x, y, who, what = clips(240)
     train, test = np.arange(240) < 160, np.arange(240) >= 160
     model = made(kind).fit_table(x[train], y[train], who[train], what[train])
@@ -49,7 +49,7 @@ def test_it_learns_what_is_there(kind):
     np.testing.assert_array_equal(again.predict_table(x), model.predict_table(x))
 
 
-def test_twelve_classes_say_genuine_by_their_sum():
+def test_p_genuine_is_the_sum_over_twelve_classes():
     torch.manual_seed(0)
     net = TableNet(4, 6, NetRecipe("single")).eval()
     found = net(torch.randn(7, 4))
@@ -62,7 +62,7 @@ def test_twelve_classes_say_genuine_by_their_sum():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_is_what_numpy_makes_of_it_and_reaches_every_weight(kind):
+def test_the_loss_matches_numpy_and_reaches_every_weight(kind):
     torch.manual_seed(0)
     net = TableNet(4, 3, NetRecipe(kind, dropout=0.0))
     x, y, what = torch.randn(6, 4), torch.tensor([0.0, 1, 1, 0, 1, 0]), torch.tensor([0, 2, 1, -1, 2, 0])
@@ -87,7 +87,7 @@ def test_the_loss_is_what_numpy_makes_of_it_and_reaches_every_weight(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_learns_eight_clips_by_heart(kind):
+def test_a_table_net_overfits_eight_clips(kind):
     rng = np.random.default_rng(0)
     x, y, what = rng.normal(size=(8, 20)), np.arange(8) % 2, np.arange(8) // 2 % 2
     learner = NetLearner(
@@ -98,7 +98,7 @@ def test_it_learns_eight_clips_by_heart(kind):
     assert learner.score() < 0.05
 
 
-def test_training_in_two_goes_ends_with_the_same_weights(tmp_path):
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
     x, y, _, what = clips(60)
     x, what = (x - x.mean(axis=0)) / x.std(axis=0), np.searchsorted(["anger", "fear", "joy"], what)
 
@@ -113,7 +113,7 @@ def test_training_in_two_goes_ends_with_the_same_weights(tmp_path):
         torch.testing.assert_close(second.network.state_dict()[name], tensor, rtol=0, atol=0)
 
 
-def test_numbers_that_are_missing_are_the_training_median():
+def test_missing_numbers_are_replaced_by_the_training_median():
     x, y, who, what = clips()
     model = made("multi").fit_table(x, y, who, what)
     lame, filled = x[:3].copy(), x[:3].copy()
@@ -121,7 +121,7 @@ def test_numbers_that_are_missing_are_the_training_median():
     np.testing.assert_allclose(model.predict_table(lame), model.predict_table(filled))
 
 
-def test_what_cannot_be_learnt_is_refused():
+def test_too_few_labels_people_or_emotions_are_refused():
     x, y, who, what = clips()
     with pytest.raises(UsageError, match="kind must be one of binary, single, multi, found 'triple'"):
         NetRecipe("triple")
