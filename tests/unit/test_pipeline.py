@@ -309,5 +309,5 @@ def test_a_model_is_applied_to_descriptors_row_for_row(tmp_path):
     found = pipeline.apply("default", csv)
     np.testing.assert_allclose(found["p_genuine"], MODEL.descriptors.predict_table(x)[:, 1], atol=1e-9)
     io.write_table(csv, pd.DataFrame(x[:, 1:], columns=list(MODEL.descriptors.names[1:])))
-    with pytest.raises(InputError, match=f"lacks 1 of the .* {MODEL.descriptors.names[0]} first"):
+    with pytest.raises(InputError, match=f"lacks 1 of the .* .{MODEL.descriptors.names[0]}"):
         pipeline.apply("default", csv)

@@ -17,7 +17,7 @@ from duchenne.errors import InputError, UsageError
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import pairs
-from duchenne.tabular import evidence
+from duchenne.tabular.evidence import opinion_of
 from duchenne.types import (
     Array,
     Classifier,
@@ -25,8 +25,6 @@ from duchenne.types import (
     Cutter,
     Evidence,
     Json,
-    Opinion,
-    Question,
     Reader,
     Sample,
     readable,
@@ -216,9 +214,7 @@ class Stack(Classifier):
                 )
         return tuple(found)
 
-    def opinion(self, question: Question) -> Opinion:
-        """See `tabular.evidence.opinion`."""
-        return evidence.opinion(self, question)
+    opinion = opinion_of
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN where no member has a prediction. InputError before `fit`."""

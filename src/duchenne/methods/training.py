@@ -7,6 +7,7 @@ training has other clips or settings.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,16 +54,9 @@ def train(
     if family not in FAMILIES:
         raise UsageError(f"Unknown descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
-    with work_folder(out, log, resume=resume) as work:
-        dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
-        pieces.check_same(work, [family, asdict(model.recipe), dataset.about])
-        model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
-        model.facts["smile_share"] = smile_share
-        usable = readable(dataset.x)
-        protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
-        assert model.out_of_fold is not None
-        p, truth = model.out_of_fold[usable], dataset.of(usable).truth
-        return _finish(model, out, p, truth, protocol, moved=_moved(dataset))
+    protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
+    stamp = [family, asdict(model.recipe)]
+    return _train(model, manifest, out, protocol, stamp, smile_share, resume, log)
 
 
 def train_hybrid(
@@ -86,16 +80,30 @@ def train_hybrid(
         DescriptorModel.of_family(recipe=Recipe(seed=seed)),
         PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log)),
     )
+    protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
+    stamp = [asdict(model.descriptors.recipe), asdict(recipe)]
+    return _train(model, manifest, out, protocol, stamp, smile_share, resume, log)
+
+
+def _train(
+    model: DescriptorModel | Hybrid,
+    manifest: str | Path,
+    out: str | Path,
+    protocol: str,
+    stamp: Sequence[object],
+    smile_share: float,
+    resume: bool,
+    log: Log,
+) -> Json:
     with work_folder(out, log, resume=resume) as work:
         dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
-        pieces.check_same(work, [asdict(model.descriptors.recipe), asdict(recipe), dataset.about])
+        pieces.check_same(work, [*stamp, dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
         model.facts["smile_share"] = smile_share
         assert model.out_of_fold is not None
         seen = np.isfinite(model.out_of_fold)
-        protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
-        p, truth = model.out_of_fold[seen], dataset.of(seen).truth
-        return _finish(model, out, p, truth, protocol, moved=_moved(dataset))
+        moved = reference.movements(dataset.tables[1], *dataset.truth)
+        return _finish(model, out, model.out_of_fold[seen], dataset.of(seen).truth, protocol, moved=moved)
 
 
 def train_method(
@@ -133,10 +141,6 @@ def train_method(
         return _finish(model, out, p[seen], dataset.of(seen).truth, protocol + finished + shared)
 
 
-def _moved(dataset: TrainingData) -> Json:
-    return reference.movements(dataset.tables[1], *dataset.truth)
-
-
 def _finish(
     model: Classifier,
     out: str | Path,
@@ -158,17 +162,17 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, resume: bo
     """Train on a CSV of smile descriptors: columns as in the public UvA-NEMO lip table, with `genuine` and
     `group` (or `subject`) for disjoint folds. Returns the card."""
     try:
-        data = io.read_table(Path(table))
+        rows = io.read_table(Path(table))
     except (OSError, ValueError) as error:
         raise InputError(f"{table} cannot be read as a CSV table ({error}); expected smile descriptors.") from error
-    who = next((name for name in ("subject", "group") if name in data), None)
-    if who is None or "genuine" not in data:
+    who = next((name for name in ("subject", "group") if name in rows), None)
+    if who is None or "genuine" not in rows:
         raise InputError(f"{table} needs the columns genuine (1 or 0) and subject or group; add them.")
-    if not data["genuine"].isin([0, 1]).all():
+    if not rows["genuine"].isin([0, 1]).all():
         raise InputError(f"{table} has values other than 1 or 0 in the column genuine; correct them.")
     model = names.smile_expert(seed)
-    x = model.from_columns({name: data[name] for name in data.columns}, str(table))
-    labels, people = data["genuine"].to_numpy(int), data[who].astype(str).to_numpy()
+    x = model.from_columns({name: rows[name] for name in rows.columns}, str(table))
+    labels, people = rows["genuine"].to_numpy(int), rows[who].astype(str).to_numpy()
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
     with work_folder(out, log, resume=resume) as work:
         pieces.check_same(work, [asdict(model.recipe), io.sha256(Path(table))], "rows")
@@ -222,7 +226,9 @@ def _pb_card(model: PBModel, dataset: TrainingData) -> Json:
     if reading == "solved":
         protocol = "person-disjoint, each person judged by the network that left them out"
     else:
-        told = "with labels, which flatters" if reading == "published-code" else "without labels"
-        protocol = f"person-disjoint 5-fold of the classifier on PB vectors; the networks learnt from everybody, {told}"
+        labels = "with labels, which flatters" if reading == "published-code" else "without labels"
+        protocol = (
+            f"person-disjoint 5-fold of the classifier on PB vectors; the networks learnt from everybody, {labels}"
+        )
     scores = folders.card_scores(p[seen], dataset.of(seen).truth, model.margin)
     return {**model.facts, "reading": reading, "protocol": protocol, **scores}

@@ -20,11 +20,11 @@ from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
 from duchenne.learn.scorers import Boosted, EmotionScorer, Trees
 from duchenne.methods.stack import CombinedReader, Make, refuse_refit
-from duchenne.tabular import evidence
+from duchenne.tabular.evidence import opinion_of
 from duchenne.tabular.model import EMOTION_PENALTY
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import TableModel, check_columns
-from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, readable
+from duchenne.types import Array, Classifier, Evidence, Json, readable
 
 FOLDS = 3
 
@@ -228,9 +228,7 @@ class TwoStage(Classifier):
                 found.append(Evidence(feature=title, descriptor=key, value=float(p[0]), contribution=pull, text=text))
         return tuple(found)
 
-    def opinion(self, question: Question) -> Opinion:
-        """See `tabular.evidence.opinion`."""
-        return evidence.opinion(self, question)
+    opinion = opinion_of
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that cannot be read. InputError before `fit`."""

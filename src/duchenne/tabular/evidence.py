@@ -99,7 +99,7 @@ def expert_evidence(z: float, share: float) -> Evidence:
     return Evidence(feature="Smile dynamics", value=p, contribution=share * z, text=text)
 
 
-def opinion(model: Classifier, question: Question) -> Opinion:
+def opinion_of(model: Classifier, question: Question) -> Opinion:
     """The opinion of any model: its prediction with its evidence, or else the prediction itself as evidence."""
     x = model.reader.with_cutter(lambda _, __, reader: question.cut(reader)).table([question.track])
     p = float(model.predict_table(x)[0, 1]) if readable(x)[0] else np.nan

@@ -24,10 +24,10 @@ from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Schedule, fit
 from duchenne.learn.losses import cross_entropy
 from duchenne.learn.recipes import Settings, setting
-from duchenne.tabular import evidence
+from duchenne.tabular.evidence import opinion_of
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import check_columns
-from duchenne.types import Array, Classifier, Json, Opinion, Question
+from duchenne.types import Array, Classifier, Json
 
 KINDS = ("binary", "single", "multi")
 _UNKNOWN = -1  # class of a clip without an emotion, which the losses ignore
@@ -192,9 +192,7 @@ class TableNets(Classifier):
             raise InputError("Training needs clips of both labels from people besides those left out; add people.")
         return z
 
-    def opinion(self, question: Question) -> Opinion:
-        """See `tabular.evidence.opinion`."""
-        return evidence.opinion(self, question)
+    opinion = opinion_of
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine) of rows (N, D). InputError before `fit`."""

@@ -15,8 +15,9 @@ from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import RankSVM
 from duchenne.learn.scorers import Boosted, Constant, LinearScorer, Scorer, Trees
 from duchenne.tabular import evidence
+from duchenne.tabular.evidence import opinion_of
 from duchenne.tabular.rows import Reader
-from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question
+from duchenne.types import Array, Classifier, Evidence, Json
 
 #: One booster, without ensemble or choice of members, to compare inputs rather than learners.
 ONE = Recipe(n_boosters=1, candidates=("boosting",), n_estimators=200, learning_rate=0.08, folds=3)
@@ -136,9 +137,7 @@ class TableModel(Classifier):
         names = (*evidence.columns_of(self.reader.what), *(f"emotion.{name}" for name in emotions))
         return () if terms is None else evidence.of_columns(terms[0], x[0], names)
 
-    def opinion(self, question: Question) -> Opinion:
-        """See `tabular.evidence.opinion`."""
-        return evidence.opinion(self, question)
+    opinion = opinion_of
 
     def _filled(self, x: Array) -> Array:
         check_columns(x, len(self.centre))
