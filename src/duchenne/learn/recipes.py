@@ -1,7 +1,5 @@
-"""Settings as validated dataclasses, which TOML files and `model.json` fill: wrong values, unknown keys and settings
-that nothing reads are errors.
-
-What the settings of one system are, and between which numbers they lie, its own recipe module says, field by field.
+"""Recipes as validated dataclasses, filled from TOML or `model.json`: invalid values, unknown keys and settings that
+nothing reads are errors. The fields and their limits are in the recipe module of each system.
 """
 
 from __future__ import annotations
@@ -41,20 +39,19 @@ def setting(
 ) -> Any:
     """A dataclass field of `Settings`.
 
-    least, most, choices  what makes sense, of each value where there are several; upper ends only keep mistakes from
-                          filling the memory
-    lengths, each         of a list: how many values it may have, else as many as the default, and their type
-    when                  other settings and the values of them with which this one is read; always, where there is none
-    was                   an earlier name, which is refused with the new one
-    required              whether a file must give it, as its default suits nobody
+    least, most, choices  allowed values, of each item of a list; upper limits only guard against mistakes
+    lengths, each         of a list: allowed lengths (else that of the default), and the type of its items
+    when                  other settings → their values with which this one is read; None: always
+    was                   an earlier name, refused with a hint
+    required              whether a file must give it
     """
-    told = {"least": least, "most": most, "choices": choices, "lengths": lengths, "each": each, "when": when or {}}
-    return field(default=default, metadata={**told, "was": was, "required": required})
+    limits = {"least": least, "most": most, "choices": choices, "lengths": lengths, "each": each, "when": when or {}}
+    return field(default=default, metadata={**limits, "was": was, "required": required})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A dataclass whose fields are checked wherever it is made: UsageError names the first that is wrong."""
+    """A dataclass with checked fields: UsageError names the first invalid one."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -62,9 +59,9 @@ class Settings:
 
     @classmethod
     def of(cls, given: Mapping[str, Any], where: str) -> Self:
-        """These settings, all others at their defaults.
+        """From a mapping, others at their defaults.
 
-        UsageError, beginning with `where`, for unknown keys, wrong types and values, and for what nothing reads.
+        UsageError, beginning with `where`, for unknown keys, invalid types and values, and settings that nothing reads.
         """
         known = {each.name: each for each in fields(cls)}
         renamed = {each.metadata.get("was"): each.name for each in fields(cls)}
@@ -85,15 +82,15 @@ class Settings:
         return found
 
     def reads(self, name: str) -> bool:
-        """Whether a setting is read, the others being as they are."""
+        """Whether a setting is read, given the others."""
         return self._unmet(name) is None
 
     def stored(self) -> dict[str, Any]:
-        """The settings that are read, by name, as `of` takes them."""
+        """The settings that are read, for `of`."""
         return {each.name: getattr(self, each.name) for each in fields(self) if self.reads(each.name)}
 
     def _unmet(self, name: str) -> tuple[str, tuple[Any, ...] | Above] | None:
-        """The setting because of which this one is not read, and the values of it with which it would be."""
+        """The setting that keeps this one from being read, and the values it would need."""
         for other, values in self.__dataclass_fields__[name].metadata.get("when", {}).items():
             if (unmet := self._unmet(other)) is not None:
                 return unmet
@@ -109,34 +106,34 @@ class Settings:
             raise UsageError(f"{name} is read only where {other} is {known}, found {found}; leave {name} out.")
 
     def _check(self, each: Field[Any]) -> None:
-        value, told = getattr(self, each.name), each.metadata
-        values, choices = value if isinstance(value, tuple) else (value,), told.get("choices")
+        value, limits = getattr(self, each.name), each.metadata
+        values, choices = value if isinstance(value, tuple) else (value,), limits.get("choices")
         if value != each.default:
             self._check_read(each.name)
         if choices and not all(one in choices for one in values):
             raise UsageError(f"{each.name} must be one of {', '.join(map(str, choices))}, found {value!r}.")
-        least, most = told.get("least", -math.inf), told.get("most", math.inf)
+        least, most = limits.get("least", -math.inf), limits.get("most", math.inf)
         if (least, most) != (-math.inf, math.inf) and not all(least <= one <= most for one in values):
             raise UsageError(f"{each.name} must lie between {least:g} and {most:g}, found {value!r}.")
 
 
 @dataclass(frozen=True)
 class Recipe(Settings):
-    """Settings of a training that TOML files hold; those in `folder` of the package's recipes are known by name."""
+    """Settings of a training in TOML; those in `folder` of the package's recipes are known by name."""
 
     folder: ClassVar[str] = ""
 
     @classmethod
     def shipped(cls) -> dict[str, Path]:
-        """The recipes inside the package: name → TOML."""
+        """Recipes in the package: name → TOML."""
         root = Path(str(files("duchenne"))) / "recipes" / cls.folder
         return {path.stem: path for path in sorted(root.glob("*.toml"))}
 
     @classmethod
     def read(cls, name: str | Path, **changes: Any) -> Self:
-        """A shipped recipe by name, or a TOML file's; `changes` replace single settings (None: as the recipe says).
+        """A shipped recipe by name, or a TOML file's; `changes` replace settings (None: no change).
 
-        InputError where there is no such file or it is no TOML; UsageError as of `of`.
+        InputError where the file is missing or not TOML; UsageError as of `of`.
         """
         known = cls.shipped()
         path = known.get(str(name), Path(name))
@@ -146,36 +143,36 @@ class Recipe(Settings):
         return cls.of({**found, **changes}, f"{path}{also}")
 
     def lasting(self) -> dict[str, Any]:
-        """The settings that a training which goes on must share with its beginning: all but how long it goes on."""
+        """The settings that must not change when a training resumes: all but its length."""
         free = ("epochs", "early_stopping_patience")
         return {name: value for name, value in self.stored().items() if name not in free}
 
 
-def numbers(told: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The finite numbers, as float, of these names; KeyError for a missing one, ValueError for anything else."""
+def numbers(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The finite numbers, as float, of these names; KeyError for a missing one, ValueError for others."""
     for name in names:
-        if type(told[name]) not in (int, float) or not math.isfinite(told[name]):
-            raise ValueError(f"its {name} is no number")
-    return {name: float(told[name]) for name in names}
+        if type(given[name]) not in (int, float) or not math.isfinite(given[name]):
+            raise ValueError(f"{name} is not a finite number")
+    return {name: float(given[name]) for name in names}
 
 
-def names(told: Mapping[str, Any], name: str) -> list[str]:
-    """The list of texts of this name; ValueError for anything else, or for thousands of them."""
-    found = told[name]
+def names(given: Mapping[str, Any], name: str) -> list[str]:
+    """The list of texts of this name; ValueError for others, or for thousands."""
+    found = given[name]
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found) or len(found) > _MOST_NAMES:
-        raise ValueError(f"its {name} are no list of names")
+        raise ValueError(f"{name} is not a list of names")
     return found
 
 
 def _typed(each: Field[Any], value: Any) -> Any:
     """A TOML value as the field has it; UsageError for another type."""
     default: Any = each.default
-    told = each.metadata
+    limits = each.metadata
     if not isinstance(default, tuple):
         if not _is(type(default), value):
             raise UsageError(f"{each.name} must be {type(default).__name__}, found {value!r}.")
         return type(default)(value)
-    lengths, kind = told.get("lengths") or (len(default),), told.get("each", float)
+    lengths, kind = limits.get("lengths") or (len(default),), limits.get("each", float)
     if isinstance(value, list | tuple) and len(value) in lengths and all(_is(kind, one) for one in value):
         return tuple(map(kind, value))
     of = "texts" if kind is str else "numbers"
@@ -183,5 +180,5 @@ def _typed(each: Field[Any], value: Any) -> Any:
 
 
 def _is(kind: type, value: Any) -> bool:
-    """Whether a TOML value is of the kind; a whole number will do for a float."""
+    """Whether a TOML value is of the kind; int is accepted for float."""
     return type(value) is kind or (kind is float and type(value) is int)

@@ -136,8 +136,8 @@ def train_method(
         if not seen.any():
             raise InputError("No clip got an out-of-fold prediction; add people.")
         protocol = "person-disjoint: each clip judged without its person; calibration and mixing saw these answers"
-        finished = f"; {names.AS_IS} parts judged whomever they had learnt from" if names.AS_IS in name else ""
-        shared = "; networks of another LSTM-PB than solved learnt from everybody" if "lstm-pb:" in name else ""
+        finished = f"; {names.AS_IS} parts predicted people they were trained on" if names.AS_IS in name else ""
+        shared = "; LSTM-PB networks other than solved were trained on all people" if "lstm-pb:" in name else ""
         return _finish(model, out, p[seen], dataset.of(seen).truth, protocol + finished + shared)
 
 
@@ -228,7 +228,7 @@ def _pb_card(model: PBModel, dataset: TrainingData) -> Json:
     else:
         labels = "with labels, which flatters" if reading == "published-code" else "without labels"
         protocol = (
-            f"person-disjoint 5-fold of the classifier on PB vectors; the networks learnt from everybody, {labels}"
+            f"person-disjoint 5-fold of the classifier on PB vectors; the networks were trained on all people, {labels}"
         )
     scores = folders.card_scores(p[seen], dataset.of(seen).truth, model.margin)
     return {**model.facts, "reading": reading, "protocol": protocol, **scores}

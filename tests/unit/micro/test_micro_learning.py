@@ -255,7 +255,7 @@ def changed(folder, **changes):
         (lambda f: changed(f / "expression", id="other"), r"its member expression is not the model"),
         (lambda f: changed(f, classes=["a", "b", "c"]), r"does not hold the network"),
         (lambda f: changed(f, classes=["surprise", "happiness"]), r"trained with other settings or classes"),
-        (lambda f: changed(f, classes="ab"), r"no list of names"),
+        (lambda f: changed(f, classes="ab"), r"not a list of names"),
         (lambda f: changed(f, inputs=9), r"it reads 9 features, but its expression network has 8"),
         (lambda f: changed(f, recipe={"hidden_size": -1}), r"hidden_size must lie between"),
         (lambda f: changed(f, members={}), r"another part than an expression network"),
