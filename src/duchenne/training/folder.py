@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from duchenne import checkpoints, io, metrics, plots
 from duchenne.checkpoints import pairs, reference
 from duchenne.checkpoints.folder import Model
 from duchenne.training.data import Truth
 from duchenne.types import Array, Json
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _ON_CARD = (
     "accuracy",
@@ -55,7 +52,7 @@ def write(
     card: Json,
     *,
     curves: object = None,
-    figure: Figure | None = None,
+    figure: Any = None,
     more: Callable[[Path], object] = lambda _: None,
 ) -> Json:
     """Write model, card, learning `curves` with `figure`, and what `more` adds, atomically; returns the card."""
