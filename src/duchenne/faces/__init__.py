@@ -1,4 +1,4 @@
-"""Faces: detect, follow and place 68 points on every frame."""
+"""Detect and track faces, with 68 points on every frame."""
 
 from duchenne.faces.follow import Followed, follow, follow_blocks, join, protagonist
 

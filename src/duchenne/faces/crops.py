@@ -1,9 +1,9 @@
-"""A face as the networks see it: eyes level, framed as FER2013 frames its faces; for expressions grey and 48×48.
+"""Face crops for the networks: eyes level, framed as in FER2013; for expressions grey and 48×48.
 
-`crop` is what every picture and every frame of a video goes through, in training and in use. The constants were
-measured on FER2013's public test images (experiments/fer_framing.py): of all that was tried, the eyes' midpoint tells
-best where its frames lie, and the spread of the points above mouth and chin how large they are. The distance of the
-eyes alone shrinks when a head turns away, and a measure with the mouth in it would shrink a mouth that opens.
+Every image and video frame goes through `crop`, in training and in use. The constants were measured on FER2013's public
+test images (experiments/fer_framing.py): of everything tried, the midpoint of the eyes best predicts the position of
+its frames, and the spread of the points above mouth and chin their size. The interocular distance shrinks when a head
+turns, and a measure that includes the mouth changes when it opens.
 """
 
 from __future__ import annotations
@@ -12,48 +12,39 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.faces.detect import Verifier
-from duchenne.faces.follow import follow
+from duchenne.faces.follow import Frame, follow
 from duchenne.faces.landmarks import box_of, roll_of
 from duchenne.types import Array, FaceTrack
 from duchenne.video import images
 
 #: Width and height of FER2013's images in pixels.
 SIDE = 48
-#: Where the midpoint of the eyes lies in them, x y, and how far the points `UPPER` spread: shares of the side.
+#: Position of the midpoint of the eyes in them, x y, and spread of the points `UPPER`: shares of the side.
 EYES = (0.5, 0.396)
 SPREAD = 0.299
-#: Points that a moving mouth leaves alone: upper jaw line, brows, nose and eyes (dlib's numbering from 0).
+#: Points that a moving mouth does not move: upper jaw line, brows, nose and eyes (dlib's numbering from 0).
 UPPER = np.r_[0:5, 12:48]
-#: dlib HOG score below which a face is doubted where a surer one is beside it: a badge on a suit scores 0.1 to 0.5, as
-#: do 5 % of FER2013's faces, which are alone in their pictures; the faces of a group from 1.2 up.
+#: dlib HOG score below which a face is rejected beside a better one: a badge on a suit scores 0.1 to 0.5, like 5 % of
+#: FER2013's faces, which are alone in their images; the faces of a group from 1.2 up.
 _SURE = 0.6
-_FINE = 4  # samples per pixel of the crop, each way, that are averaged: nothing aliases
+_FINE = 4  # samples per pixel of the crop, each way, averaged against aliasing
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face of a picture: `box` float64 (4,) x0 y0 x1 y1 and `points` float32 (68, 2) in its pixels, `crop` uint8
-    (48, 48). A picture that is itself a cropped face has its edges as `box` and no points (NaN)."""
+    """One face of an image: `box` float64 (4,) x0 y0 x1 y1 and `points` float32 (68, 2) in its pixels, `crop` uint8
+    (48, 48). An image that is itself a cropped face has its edges as `box` and no points (NaN)."""
 
     box: Array
     points: Array
     crop: Array
-
-
-class Frame(Protocol):
-    """What `along` needs of a video frame: seconds and uint8 (H, W) luma."""
-
-    @property
-    def time(self) -> float: ...
-    @property
-    def grey(self) -> Array: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,40 +65,40 @@ def measure(points: Array) -> tuple[Array, float, float]:
     return (left + right) / 2, float(np.sqrt((upper**2).sum(axis=1).mean())), roll
 
 
-def crop(picture: Array, points: Array, side: int = SIDE) -> Array:
-    """uint8 (side, side): the face with these points (68, 2) in uint8 (H, W), framed like FER2013's; of a picture in
-    colour, uint8 (H, W, 3), uint8 (side, side, 3).
+def crop(image: Array, points: Array, side: int = SIDE) -> Array:
+    """uint8 (side, side): the face with these points (68, 2) in uint8 (H, W), framed as in FER2013; of a colour image
+    uint8 (H, W, 3), uint8 (side, side, 3).
 
-    Only the face's own region is touched, so that the cost does not grow with the picture; beyond the picture its
-    edge is repeated. Raises InputError for points that are not all known, or all one.
+    The cost does not grow with the image; beyond the image its edge is repeated. InputError for missing or coincident
+    points.
     """
     if not np.isfinite(points).all():
-        raise InputError("A face's crop needs 68 known points, found some missing; leave this frame out.")
+        raise InputError("A face crop needs 68 known points, found some missing; leave this frame out.")
     eyes, spread, roll = measure(points)
     if spread <= 0:
-        raise InputError("A face's crop needs points that lie apart, found them all in one place; leave it out.")
-    full = spread / SPREAD  # the crop's side in the picture's pixels
+        raise InputError("A face crop needs distinct points, found them all in one place; leave this frame out.")
+    full = spread / SPREAD  # the crop's side in pixels of the image
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * full
-    corner = eyes - turn @ EYES + 0.5  # 0 0 is the picture's corner, half a pixel from its first pixel's middle
-    return _sample(np.asarray(picture), corner, turn, side)
+    corner = eyes - turn @ EYES + 0.5  # 0 0 is the image's corner, half a pixel from the centre of its first pixel
+    return _sample(np.asarray(image), corner, turn, side)
 
 
-def _sample(picture: Array, corner: Array, turn: Array, side: int) -> Array:
+def _sample(image: Array, corner: Array, turn: Array, side: int) -> Array:
     """The square that begins at `corner` with the columns of `turn` as its edges, averaged over its pixels."""
     n = side * _FINE
     corners = corner + np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ turn.T
     k = max(1, int(np.hypot(*turn[:, 0]) / n))
     low = np.maximum(0, np.floor(corners.min(axis=0)).astype(int) - 2 * k)
     high = np.ceil(corners.max(axis=0)).astype(int) + 2 * k
-    # a face wholly outside the picture still gets its nearest edge
-    left, top = np.minimum(low, np.array(picture.shape[1::-1]) - 1)
-    region = picture[top : max(top + 1, high[1]), left : max(left + 1, high[0])]
+    # a face completely outside the image still gets its nearest edge
+    left, top = np.minimum(low, np.array(image.shape[1::-1]) - 1)
+    region = image[top : max(top + 1, high[1]), left : max(left + 1, high[0])]
     if k > 1 and min(region.shape[:2]) >= k:
         region = region[: region.shape[0] // k * k, : region.shape[1] // k * k]
         region = cv2.resize(region, (region.shape[1] // k, region.shape[0] // k), interpolation=cv2.INTER_AREA)
     else:
         k = 1
-    # middle of sample i: corner + turn (i + 1/2) / n in the picture, so much less `left` and half a pixel here
+    # centre of sample i: corner + turn (i + 1/2) / n in the image, less `left` and half a pixel here
     step = turn / n / k
     shift = (corner - (left, top)) / k - 0.5 + step @ (0.5, 0.5)
     matrix = np.column_stack([step, shift])
@@ -117,10 +108,8 @@ def _sample(picture: Array, corner: Array, turn: Array, side: int) -> Array:
 
 
 def aligned(grey: Array, side: int = SIDE) -> Array:
-    """uint8 (side, side): a picture uint8 (H, W) that is itself a cropped face, brought to size.
-
-    What is longer than wide, or wider than long, loses both ends of its longer side alike.
-    """
+    """uint8 (side, side): an image uint8 (H, W) that is itself a cropped face, cropped to its central square and
+    resized."""
     height, width = grey.shape
     least = min(height, width)
     top, left = (height - least) // 2, (width - least) // 2
@@ -131,24 +120,23 @@ def aligned(grey: Array, side: int = SIDE) -> Array:
     return np.asarray(cv2.resize(square, (side, side), interpolation=smaller))
 
 
-def whole(picture: Array, side: int) -> Array:
-    """uint8 (side, side) or (side, side, 3): a whole picture uint8 (H, W) or (H, W, 3), its proportions kept, in the
-    middle of black."""
-    height, width = picture.shape[:2]
+def whole(image: Array, side: int) -> Array:
+    """uint8 (side, side) or (side, side, 3): an image uint8 (H, W) or (H, W, 3), resized and padded with black."""
+    height, width = image.shape[:2]
     scale = side / max(height, width)
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
-    out = np.zeros((side, side, *picture.shape[2:]), np.uint8)
+    out = np.zeros((side, side, *image.shape[2:]), np.uint8)
     top, left = (side - h) // 2, (side - w) // 2
     smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    out[top : top + h, left : left + w] = cv2.resize(np.ascontiguousarray(picture), (w, h), interpolation=smaller)
+    out[top : top + h, left : left + w] = cv2.resize(np.ascontiguousarray(image), (w, h), interpolation=smaller)
     return out
 
 
 def find(grey: Array, *, detector: str = "haar", fallback: str | None = "hog") -> list[Face]:
-    """Every face of a picture uint8 (H, W), the largest first; none where none is seen.
+    """Every face of an image uint8 (H, W), the largest first.
 
-    Found as in a video's first frame (`follow`): both detectors look, and dlib's HOG filters must agree, more clearly
-    where there is a surer face. Faces smaller than a tenth of the picture's shorter side are not looked for.
+    Detected as in a video's first frame (`follow`): by both detectors, verified by dlib's HOG filters, with a higher
+    threshold beside a better face. Faces smaller than a tenth of the image's shorter side are ignored.
     """
     tracks = follow([_Still(grey)], detector=detector, fallback=fallback, all_faces=True).tracks
     points = [track.points[0] for track in tracks]
@@ -161,21 +149,21 @@ def find(grey: Array, *, detector: str = "haar", fallback: str | None = "hog") -
 
 
 def faces(path: str | Path, *, is_aligned: bool = False) -> tuple[list[Face], tuple[str, ...]]:
-    """(the faces of a picture file, largest first and at least one; notes on how it was read).
+    """(the faces of an image file, largest first and at least one; notes on how it was read).
 
-    is_aligned   the picture is itself a cropped face: nothing is looked for, it is only brought to size
+    is_aligned   the image is itself a cropped face: it is only resized, without detection
 
-    Raises InputError, in one sentence, where the file cannot be read (see `pictures.read`) or shows no face.
+    Raises InputError where the file cannot be read (see `images.read`) or no face is detected.
     """
-    picture = images.read(path)
-    grey = picture.grey
+    image = images.read(path)
+    grey = image.grey
     if is_aligned:
         box = np.array([0, 0, *grey.shape[::-1]], np.float64)
-        return [Face(box, np.full((68, 2), np.nan, np.float32), aligned(grey))], picture.notes
+        return [Face(box, np.full((68, 2), np.nan, np.float32), aligned(grey))], image.notes
     if found := find(grey):
-        return found, picture.notes
-    seen = f"{grey.shape[1]}×{grey.shape[0]} pixels"
-    raise InputError(f"{path} shows no face that was found ({seen}); if it is itself a cropped face, pass --aligned.")
+        return found, image.notes
+    size = f"{grey.shape[1]}×{grey.shape[0]} pixels"
+    raise InputError(f"{path} shows no face that was found ({size}); if it is itself a cropped face, pass --aligned.")
 
 
 def along(
@@ -184,28 +172,26 @@ def along(
     rows: Array | None = None,
     look: Callable[[Any, Array], Array] | None = None,
 ) -> Generator[tuple[int, Array], None, None]:
-    """(row of the track, crop uint8 (48, 48)) of every seen frame, in order; one frame is held at a time.
+    """(row of the track, crop uint8 (48, 48)) of every seen frame, in order, with one frame in memory.
 
-    frames   of the file that the track was followed in, over the same stretch (`video.frames`); frames between the
-             track's rows are passed over, and the rest is not read
-    rows     which of the seen frames, in order, instead of all
+    frames   of the track's file, over the same stretch (`video.frames`); frames between the track's rows are skipped,
+             and the rest is not read
+    rows     rows of seen frames, in order, instead of all
     look     makes another crop of a frame and points (68, 2)
 
-    Raises InputError for a track that is not in pixels, or a seen row for which there is no frame.
+    Raises InputError for a track that is not in pixels, or a seen row without a frame.
     """
     seen = np.flatnonzero(track.seen) if rows is None else np.asarray(rows)
     if track.unit != "px":
-        raise InputError(
-            f"{track.source}: crops need a track in pixels, found {track.unit}; crop before it is aligned."
-        )
+        raise InputError(f"{track.source}: crops need a track in pixels, found {track.unit}; crop before aligning it.")
     source = iter(frames)
     with closing(source) if isinstance(source, Generator) else nullcontext():
         for row in seen.tolist():
-            wanted = float(track.time[row])
-            frame = next((f for f in source if f.time > wanted - 1e-3), None)
-            if frame is None or frame.time > wanted + 1e-3:
+            time = float(track.time[row])
+            frame = next((f for f in source if f.time > time - 1e-3), None)
+            if frame is None or frame.time > time + 1e-3:
                 raise InputError(
-                    f"{track.source} has no frame at {wanted:.3f} s, where its track has one; follow it again."
+                    f"{track.source} has no frame at {time:.3f} s, where its track has one; track the video again."
                 )
             points = track.points[row]
             yield row, crop(frame.grey, points) if look is None else look(frame, points)

@@ -1,4 +1,4 @@
-"""Where is a face: OpenCV's Haar cascade and dlib's HOG detector, both on a reduced image."""
+"""Face detection: OpenCV's Haar cascade and dlib's HOG detector, both on a reduced image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from duchenne.faces.landmarks import cut, grow
 from duchenne.types import Array
 
-#: Detection runs on an image at most this wide or high. On the clips at hand, twice the size cost twice the
-#: time and found nothing more; histogram equalisation doubled the time and lost faces.
-SIDE = 480
+#: Detection runs on an image at most this wide or high. On the test clips, twice the size took twice the time and found
+#: nothing more; histogram equalisation doubled the time and lost faces.
+_HAAR_SIDE = 480
 _HOG_SIDE = 800
 _SMALLEST = 1 / 10  # smallest face over the image's shorter side
 
@@ -30,7 +30,7 @@ class Detector(Protocol):
         ...
 
 
-def reduce(grey: Array, side: int = SIDE) -> tuple[Array, float]:
+def _reduce(grey: Array, side: int) -> tuple[Array, float]:
     """(image, factor): `grey` scaled so that its longer side is at most `side`; factor <= 1."""
     height, width = grey.shape
     factor = min(1.0, side / max(height, width))
@@ -51,7 +51,7 @@ def prominent(boxes: Array, shape: tuple[int, ...]) -> Array:
 
 
 class HaarDetector:
-    """Viola & Jones' cascade in Lienhart's tree form (`frontalface_alt2`), as it comes with OpenCV."""
+    """Viola & Jones' cascade in Lienhart's tree form (`frontalface_alt2`), from OpenCV."""
 
     def __init__(self, cascade: str = "haarcascade_frontalface_alt2.xml") -> None:
         self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / cascade))  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ class HaarDetector:
 
     def detect(self, grey: Array) -> Array:
         """float32 (N, 4) x0 y0 x1 y1, most prominent first, from uint8 (H, W)."""
-        image, factor = reduce(grey)
+        image, factor = _reduce(grey, _HAAR_SIDE)
         least = max(20, round(min(image.shape) * _SMALLEST))
         found = self._cascade.detectMultiScale(image, scaleFactor=1.1, minNeighbors=3, minSize=(least, least))
         boxes = np.array(found, np.float32).reshape(-1, 4)
@@ -69,7 +69,7 @@ class HaarDetector:
 
 @functools.lru_cache(maxsize=1)
 def _hog() -> Any:
-    """dlib's detector; kept, because making it takes a third of a second."""
+    """dlib's detector; cached, because creating it takes a third of a second."""
     return dlib.get_frontal_face_detector()
 
 
@@ -83,26 +83,26 @@ class HogDetector:
 
     def detect(self, grey: Array) -> Array:
         """float32 (N, 4) x0 y0 x1 y1, most prominent first, from uint8 (H, W)."""
-        image, factor = reduce(grey, _HOG_SIDE)
+        image, factor = _reduce(grey, _HOG_SIDE)
         if min(image.shape) < 8:
             return np.zeros((0, 4), np.float32)
-        if max(image.shape) < _HOG_SIDE:  # the filters know no face under 80 px
-            grown = min(4.0, _HOG_SIDE / max(image.shape))
-            image = cv2.resize(image, None, fx=grown, fy=grown, interpolation=cv2.INTER_LINEAR)
-            factor *= grown
+        if max(image.shape) < _HOG_SIDE:  # the filters detect no face under 80 px
+            scale = min(4.0, _HOG_SIDE / max(image.shape))
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+            factor *= scale
         found = [(r.left(), r.top(), r.right() + 1, r.bottom() + 1) for r in self._detector(image, 0)]
         return prominent(np.array(found, np.float32).reshape(-1, 4) / factor, grey.shape)
 
 
 class Verifier:
-    """Asks dlib's HOG filters whether a box holds a face: the image's own evidence, 2 ms.
+    """Scores a box by dlib's HOG filters, independently of the tracker; 2 ms.
 
-    On the clips at hand faces score 0.3 to 2.7, the low end with a hand before the mouth; of 600 places
-    without a face none scores above -0.8.
+    On the test clips faces score 0.3 to 2.7, the low end with a hand before the mouth; none of 600 places without a
+    face scores above -0.8.
     """
 
     face = 90  # side in pixels to which the box is scaled
-    plain = 0.5  # score at which a narrow view will do: it scores up to one lower than the wide one
+    clear = 0.5  # score at which a narrow view suffices: it scores up to one lower than the wide one
 
     def __init__(self) -> None:
         self._detector = _hog()
@@ -110,18 +110,17 @@ class Verifier:
     def look(self, grey: Array, box: Array, roll: float = 0.0) -> tuple[float, Array]:
         """(score, HOG's own box float64 (4,)) of the face near `box` in uint8 (H, W).
 
-        Above 0 dlib's detector would report it; where it sees none: -1 and `box`. The region is turned
-        upright by `roll` radians first, because the filters know no tilted heads.
+        Above 0 dlib's detector would report it; without a face: -1 and `box`. The region is rotated upright by `roll`
+        radians first, because the filters detect no tilted heads.
         """
-        return self._seen(grey, box, roll, self.face, round(self.face * 1.8))
+        return self._score(grey, box, roll, self.face, round(self.face * 1.8))
 
     def glance(self, grey: Array, box: Array, roll: float = 0.0) -> bool:
-        """Whether a face fills `box` and no place beside it, plainly; in a third of the time of `look`, which can tell
-        in doubt."""
-        return self._seen(grey, box, roll, 88, 104)[0] >= self.plain
+        """Whether a face clearly fills `box`, in a third of the time of `look`, which decides doubtful cases."""
+        return self._score(grey, box, roll, 88, 104)[0] >= self.clear
 
-    def _seen(self, grey: Array, box: Array, roll: float, face: int, side: int) -> tuple[float, Array]:
-        """`look` in a square of `side` pixels, on a scale on which the box has `face`."""
+    def _score(self, grey: Array, box: Array, roll: float, face: int, side: int) -> tuple[float, Array]:
+        """`look` in a square of `side` pixels, at a scale at which the box has `face`."""
         crop = cut(grey, grow(box, (side / face - 1) / 2), (side, side))
         turn = cv2.getRotationMatrix2D((side / 2, side / 2), float(np.degrees(roll)), 1.0)
         rects, scores, _ = self._detector.run(cv2.warpAffine(crop, turn, (side, side)), 0, -1.0)

@@ -1,4 +1,4 @@
-"""From frames to tracks: detect once, follow, 68 points on every frame, look again when the face is lost."""
+"""From frames to tracks: detect once, track, 68 points on every frame, detect again when the face is lost."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from duchenne.progress import Tick
 from duchenne.registry import DETECTORS, LANDMARKERS, TRACKERS
 from duchenne.types import Array, FaceTrack
 
-_VERIFY = 0.5  # s between two looks at the image's own evidence for a face
+_VERIFY = 0.5  # s between two verifications of the face
 _SMOOTH = 0.3  # s, time constant of the box that dlib starts from
 _EAGER = 2.0  # s without a face in which the detector runs on every frame
 _PATIENT = 0.2  # s between two detections after that
 _SLOW = 1.0  # s between two searches for further faces, and between two runs of the fallback detector
-_CUT = 12.0  # mean grey levels between thumbnails that make a new scene, where waiting is no use
-_DRIFT = 0.12  # of the box's side: the tracker starts anew when it and the points disagree by more
-_JUMP = 0.15  # of the box's side: points this far from HOG's box or from the tracker's are in doubt
-_STILL, _STEADY = 0.02, 0.8  # of the box's side, of the usual PSR: less movement and at least such a peak …
-_REST = 0.06  # s for which the tracker is then not asked
-_DIP = 0.5  # of the usual PSR: below this the face is looked at at once
-_ACQUIRE, _KEEP = 0.0, -0.3  # dlib HOG scores that make, and that keep, a face
+_CUT = 12.0  # mean difference of thumbnails, in grey levels, that means a new scene, which is searched at once
+_DRIFT = 0.12  # of the box's side: the tracker restarts when it and the points disagree by more
+_JUMP = 0.15  # of the box's side: points this far from HOG's or the tracker's box are doubtful
+_STILL, _STEADY = 0.02, 0.8  # of the box's side, of the usual PSR: with less movement and at least such a peak …
+_REST = 0.06  # … s for which the tracker is skipped
+_DIP = 0.5  # of the usual PSR: below this the face is verified at once
+_ACQUIRE, _KEEP = 0.0, -0.3  # dlib HOG scores for accepting, and for keeping, a face
 _LIKENESS = 0.15
 _SHARP = 128  # px, side of the face crop on which sharpness is measured
-_INSIDE = 2 / 3  # of the points must lie in the picture: dlib invents the others
+_INSIDE = 2 / 3  # of the points must lie in the frame: dlib invents the others
 
 
 class Frame(Protocol):
-    """What `follow` needs of a video frame: seconds and uint8 (H, W) luma."""
+    """What is needed of a video frame: seconds and uint8 (H, W) luma."""
 
     @property
     def time(self) -> float: ...
@@ -48,11 +48,11 @@ class Frame(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Followed:
-    """Every face that was seen, the most prominent at the first sight first; no tracks where there was none.
+    """Every face that was seen, in order of appearance, the most prominent first.
 
-    time float64 (T,) seconds of every decoded frame; frame_size (width, height). sharpness has one number a
-    track: the median, over samples of the face, of the Laplacian's standard deviation in grey levels, on a
-    crop of 128 px. looks: where they were asked for, each track's frames in which it was looked at, with crops.
+    time float64 (T,) seconds of every decoded frame; frame_size (width, height). sharpness has one number per track:
+    the median, over samples of the face, of the Laplacian's standard deviation in grey levels, on a crop of 128 px.
+    looks: if requested, each track's frames that were cropped, with crops.
     """
 
     tracks: list[FaceTrack]
@@ -64,7 +64,7 @@ class Followed:
 
 @dataclass(eq=False)
 class _Face:
-    """One face while it is followed; rows hold (points, psr, box) by frame number until they are handed out."""
+    """One face while it is tracked; rows hold (points, psr, box) by frame number until they are yielded."""
 
     tracker: Tracker
     box: Array  # smoothed; dlib starts from it
@@ -73,14 +73,14 @@ class _Face:
     crops: dict[int, Array] = field(default_factory=dict)
     held: bool = True
     psr: float = np.nan  # the tracker's last
-    ask: float = -np.inf  # time from which the tracker is asked again
-    tracked: int = -1  # the last row for which it was asked
+    next_update: float = -np.inf  # time from which the tracker is updated again
+    tracked: int = -1  # the last row for which it was updated
     seen: float = 0.0  # time of the last row
     usual: float = np.nan  # running mean of the PSR
     verified: float = 0.0  # time of the last verification that it passed
     sure: int = -1  # the frame of that verification
-    found: int = 0
-    handed: int = 0  # rows that were handed out
+    detections: int = 0
+    yielded: int = 0  # rows
     sharpness: array[float] = field(default_factory=lambda: array("d"))
     sharpened: float = -np.inf  # time of the last sample of it
     looked: float = -np.inf  # time of the last crop
@@ -102,13 +102,13 @@ class _Follower:
         self.thumb: Array | None = None
 
     def step(self, n: int, time: float, grey: Array) -> None:
-        """One frame: follow every held face, then search where one is missing or due."""
+        """One frame: track every held face, then search where one is missing or a search is due."""
         if self.missed is None:
             self.missed = time
         for face in self.faces:
             if face.held and not self._follow(face, n, time, grey):
                 face.held, self.missed, self.searched = False, time, -np.inf
-        self._part_twins(n)
+        self._drop_duplicates(n)
         if not self._new_scene(grey) and time - self.searched < self._pause(time):
             return
         self.searched = time
@@ -118,20 +118,20 @@ class _Follower:
                 break
 
     def look(self, n: int, time: float, grey: Array, crop: Callable[[Array, Array], Array], every: float) -> None:
-        """Crops of the faces that are seen and have not been looked at for `every` seconds."""
+        """Crops of the seen faces that have not been cropped for `every` seconds."""
         for face in self.faces:
-            # half a millisecond less, as times are rounded in files
+            # half a millisecond of tolerance, as files round times
             if n in face.rows and time - face.looked >= every - 5e-4 and np.isfinite(points := face.rows[n][0]).all():
                 face.crops[n], face.looked = crop(grey, points), time
 
     def settled(self, n: int) -> int:
-        """The last frame, up to `n`, of which nothing is taken back: of a held face all since `sure` may be."""
+        """The last frame, up to `n`, whose rows are final: rows of a held face since `sure` may be withdrawn."""
         return min((face.sure for face in self.faces if face.held), default=n)
 
-    def hand_out(self, first: int, time: list[float]) -> Block:
-        """The rows of the frames from `first` on with these times, which are kept no longer."""
+    def take(self, first: int, time: list[float]) -> Block:
+        """Remove and return the rows of the frames from `first` on with these times."""
         stop = first + len(time)
-        rows: list[tuple[Any, ...]] = []
+        rows: list[tuple[int, int, Array, float, Array]] = []
         crops, looked = [], []
         for number, face in enumerate(self.faces):
             for n in sorted(n for n in face.rows if n < stop):
@@ -139,14 +139,14 @@ class _Follower:
                     looked.append(len(rows))
                     crops.append(face.crops[n])
                 rows.append((n, number, *face.rows.pop(n)))
-                face.handed += 1
-            face.crops = {n: crop for n, crop in face.crops.items() if n >= stop}  # of rows taken back as well
-        frame, who, points, psr, box = zip(*rows, strict=True) if rows else ((),) * 5
+                face.yielded += 1
+            face.crops = {n: crop for n, crop in face.crops.items() if n >= stop}  # of withdrawn rows as well
+        frame, number_of, points, psr, box = zip(*rows, strict=True) if rows else ((),) * 5
         return Block(
             first,
             np.array(time, np.float64),
             np.array(frame, np.int64),
-            np.array(who, np.int32),
+            np.array(number_of, np.int32),
             np.array(points, np.float32).reshape(-1, 68, 2),
             np.array(psr, np.float32),
             np.array(box, np.float32).reshape(-1, 4),
@@ -155,23 +155,24 @@ class _Follower:
         )
 
     def end(self, frames: int, size: tuple[int, int], looks: bool) -> End:
-        """What is known after the last of all frames, when every row has been handed out."""
+        """What is known after the last frame, when every row has been taken."""
         names = " / ".join((self.detector.version, self.new_tracker().version, self.landmarker.version))
-        said = (f"{names}; {f.found} detections, {f.handed} of {frames} frames seen" for f in self.faces)
+        history = (
+            f"faces.follow: {names}; {f.detections} detections, {f.yielded} of {frames} frames seen" for f in self.faces
+        )
         sharpness = (float(np.median(f.sharpness)) if f.sharpness else np.nan for f in self.faces)
-        return End(size, tuple(sharpness), tuple(f"faces.follow: {line}" for line in said), looks)
+        return End(size, tuple(sharpness), tuple(history), looks)
 
-    def _part_twins(self, n: int) -> None:
-        """Two tracks on one face: the one with the lower PSR has lost its own."""
-        held = [f for f in self.faces if f.held]
-        for a, b in itertools.combinations(held, 2):
+    def _drop_duplicates(self, n: int) -> None:
+        """Of two tracks on one face, the one with the lower PSR has lost its own."""
+        for a, b in itertools.combinations([f for f in self.faces if f.held], 2):
             if a.held and b.held and overlap(a.box, b.box) > 0.5:
                 worse = a if a.rows[n][1] < b.rows[n][1] else b
                 worse.held = False
                 del worse.rows[n]
 
     def _pause(self, time: float) -> float:
-        """Seconds to leave between two searches as things stand."""
+        """Seconds between two searches in the present state."""
         eager = self.missed is not None and time - self.missed <= _EAGER
         if not any(f.held for f in self.faces):
             return 0.0 if eager else _PATIENT
@@ -180,7 +181,7 @@ class _Follower:
         return _PATIENT if eager and not all(f.held for f in self.faces) else _SLOW
 
     def _new_scene(self, grey: Array) -> bool:
-        """Whether camera or scene changed since the last frame (not asked while the one face is held)."""
+        """Whether camera or scene changed since the last frame (False while the one face is held)."""
         if not self.many and any(f.held for f in self.faces):
             return False
         step = max(1, min(grey.shape) // 64)
@@ -190,25 +191,22 @@ class _Follower:
         return before is None or float(np.abs(thumb - before).mean()) > _CUT
 
     def _search(self, time: float, grey: Array) -> list[tuple[Array, Array]]:
-        """Verified (box, points) of faces that no held face covers, the wanted one first."""
-        old = [f.box for f in self.faces if not f.held]
-        found = self._verified(old, grey)
+        """Verified (box, points) of faces that no held face covers, the tracked one first."""
+        found: list[tuple[Array, Array]] = []
+        self._verify(found, [f.box for f in self.faces if not f.held], grey)
         if not found or self.many:
-            found += self._verified([*self.detector.detect(grey)], grey, found)
+            self._verify(found, self.detector.detect(grey), grey)
         due = self.many or not found
         if due and self.fallback is not None and time - self.fell_back >= _SLOW:
             self.fell_back = time
-            found += self._verified([*self.fallback.detect(grey)], grey, found)
+            self._verify(found, self.fallback.detect(grey), grey)
         if self.faces and not self.many:
             found.sort(key=lambda item: distance(item[0], self.faces[0].box))
         return found
 
-    def _verified(
-        self, boxes: list[Array], grey: Array, known: list[tuple[Array, Array]] | None = None
-    ) -> list[tuple[Array, Array]]:
-        """Those boxes that hold a face, moved to where HOG and the points put it, none twice."""
-        taken = [f.box for f in self.faces if f.held] + [box for box, _ in known or []]
-        out: list[tuple[Array, Array]] = []
+    def _verify(self, found: list[tuple[Array, Array]], boxes: Iterable[Array], grey: Array) -> None:
+        """Add to `found` the boxes that hold a face, moved to where HOG and the points locate it, none twice."""
+        taken = [f.box for f in self.faces if f.held] + [box for box, _ in found]
         for start in boxes:
             if any(overlap(start, other) > 0.3 for other in taken):
                 continue
@@ -220,12 +218,11 @@ class _Follower:
             points = self.landmarker.fit(grey, box)
             good = score >= _ACQUIRE and plausible(Shape(points), grey.shape)
             if good and not any(overlap(box, other) > 0.3 for other in taken):
-                out.append((box, points))
+                found.append((box, points))
                 taken.append(box)
-        return out
 
     def _join(self, n: int, time: float, grey: Array, box: Array, points: Array) -> None:
-        """Give a face that was found to the lost track nearest to it, or to a new one."""
+        """Assign a detected face to the nearest lost track, or to a new one."""
         lost = sorted((f for f in self.faces if not f.held), key=lambda f: distance(f.box, box))
         if lost and (not self.many or distance(lost[0].box, box) < 1.0):
             face = lost[0]
@@ -233,58 +230,67 @@ class _Follower:
             face = _Face(self.new_tracker(), box, box)
             self.faces.append(face)
         face.held, face.box = True, box
-        face.found += 1
+        face.detections += 1
         face.tracker.start(grey, box)
         face.anchor, psr = face.tracker.update(grey)
-        face.ask = time
+        face.next_update = time
         face.verified, face.sure, face.usual = time, n, np.nan
         self._write(face, n, time, points, psr)
 
     def _follow(self, face: _Face, n: int, time: float, grey: Array) -> bool:
         """Write the face's row for this frame; False when it is no longer there."""
-        if asked := time >= face.ask:
+        moved = face.anchor  # the points move the box where the tracker is skipped
+        if updated := time >= face.next_update:
             moved, face.psr = face.tracker.update(grey)
             still = face.psr >= _STEADY * face.usual and distance(moved, face.anchor) < _STILL
-            face.ask = time + _REST if still else time
-        else:  # the points carry the box meanwhile
-            moved = face.anchor
-        psr = face.psr
+            face.next_update = time + _REST if still else time
         box = face.box + (moved - face.anchor)
-        points = self.landmarker.fit(grey, box)
-        shape = Shape(points)
-        wanted = shape.box
-        lost = psr < face.tracker.lost
-        doubt = lost or psr < _DIP * face.usual or distance(wanted, box) > _JUMP
-        whole = plausible(shape, grey.shape)
-        due = doubt or time - face.verified >= _VERIFY
-        if due and whole and self.verifier.glance(grey, wanted, shape.roll):
-            face.verified, face.sure = time, n
-        elif due or not whole:
-            score, hog = self.verifier.look(grey, wanted, shape.roll)
-            if score >= _KEEP and distance(hog, wanted) > _JUMP:
-                again = self.landmarker.fit(grey, box_of(self.landmarker.fit(grey, hog)))
-                if distance(hog, box_of(again)) < distance(hog, wanted):
-                    points, wanted = again, box_of(again)
-                    box = wanted
-            if score < _KEEP or not plausible(Shape(points), grey.shape):
-                # nobody can vouch for the rows since it was last verified, if it went slowly, or tracked
-                slowly = score < _KEEP and not lost
-                for i in range((face.sure if slowly else max(face.sure, face.tracked)) + 1, n):
-                    face.rows.pop(i, None)
-                return False
-            face.verified, face.sure = time, n
-        face.tracked = n if asked else face.tracked
-        face.box = box + (1 - math.exp(-(time - face.seen) / _SMOOTH)) * (wanted - box)
+        lost = face.psr < face.tracker.lost
+        located = self._locate(face, n, time, grey, box, lost)
+        if located is None:
+            return False
+        box, implied, points = located
+        face.tracked = n if updated else face.tracked
+        face.box = box + (1 - math.exp(-(time - face.seen) / _SMOOTH)) * (implied - box)
         face.anchor = moved
         if lost or distance(face.box, moved) > _DRIFT:
             face.tracker.start(grey, face.box)
             face.anchor = face.box
-        self._write(face, n, time, points, psr)
+        self._write(face, n, time, points, face.psr)
         if time - face.sharpened >= _VERIFY:
             face.sharpened = time
             crop = cut(grey, face.box, (_SHARP, _SHARP), cv2.BORDER_REPLICATE)
             face.sharpness.append(float(cv2.Laplacian(crop, cv2.CV_64F).std()))
         return True
+
+    def _locate(
+        self, face: _Face, n: int, time: float, grey: Array, box: Array, lost: bool
+    ) -> tuple[Array, Array, Array] | None:
+        """(box, box implied by the points, points) of a face near `box`, verified when due or doubtful; None, and its
+        doubtful rows withdrawn, where it is gone."""
+        points = self.landmarker.fit(grey, box)
+        shape = Shape(points)
+        implied = shape.box
+        complete = plausible(shape, grey.shape)
+        doubtful = lost or face.psr < _DIP * face.usual or distance(implied, box) > _JUMP
+        due = doubtful or time - face.verified >= _VERIFY
+        if not due and complete:
+            return box, implied, points
+        if not (complete and self.verifier.glance(grey, implied, shape.roll)):
+            score, hog = self.verifier.look(grey, implied, shape.roll)
+            if score >= _KEEP and distance(hog, implied) > _JUMP:
+                refitted = self.landmarker.fit(grey, box_of(self.landmarker.fit(grey, hog)))
+                if distance(hog, box_of(refitted)) < distance(hog, implied):
+                    points = refitted
+                    box = implied = box_of(refitted)
+            if score < _KEEP or not plausible(Shape(points), grey.shape):
+                # rows since the last verification are doubtful if the face faded slowly, else since the last update
+                slowly = score < _KEEP and not lost
+                for i in range((face.sure if slowly else max(face.sure, face.tracked)) + 1, n):
+                    face.rows.pop(i, None)
+                return None
+        face.verified, face.sure = time, n
+        return box, implied, points
 
     def _write(self, face: _Face, n: int, time: float, points: Array, psr: float) -> None:
         face.rows[n] = points, psr, face.box.astype(np.float32)
@@ -293,7 +299,7 @@ class _Follower:
 
 
 def plausible(face: Shape, frame: tuple[int, ...]) -> bool:
-    """Whether points are shaped like a face of which two thirds lie in an image of shape `frame` (H, W)."""
+    """Whether points are shaped like a face with two thirds of them in an image of shape `frame` (H, W)."""
     if not face.mostly_inside(frame[1], frame[0]):
         inside = ((face.points >= 0) & (face.points < frame[1::-1])).all(axis=1)
         if float(inside.mean()) < _INSIDE:
@@ -311,7 +317,7 @@ def overlap(a: Array, b: Array) -> float:
 
 
 def distance(a: Array, b: Array) -> float:
-    """How far apart two boxes are: centres over mean side, or the log ratio of sides if that is more."""
+    """Distance of two boxes: of centres over mean side, or the log ratio of sides if that is more."""
     ax0, ay0, ax1, ay1 = a.tolist()
     bx0, by0, bx1, by1 = b.tolist()
     apart = math.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / (ax1 - ax0 + bx1 - bx0)
@@ -319,9 +325,9 @@ def distance(a: Array, b: Array) -> float:
 
 
 def follow(frames: Iterable[Frame], *, source: str = "", **options: Any) -> Followed:
-    """Follow the most prominent face (or all) through `frames`; every track has one row per frame.
+    """Track the most prominent face (or all) through `frames`, which are read once; every track has one row per frame.
 
-    `frames` is read once, never kept; options as for `follow_blocks`; `source` is the tracks' name.
+    Options as for `follow_blocks`; `source` is the tracks' name.
     """
     return join(follow_blocks(frames, **options), source)
 
@@ -339,18 +345,18 @@ def follow_blocks(
     every: float = 0.0,
     rows: int = 1000,
 ) -> Iterator[Block]:
-    """The same in blocks, each as soon as none of its rows can be taken back: memory does not grow with the video.
+    """The same in blocks, each as soon as its rows are final, in constant memory.
 
-    frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once, never kept
-    fallback   detector asked where the first finds nothing (at most once a second); None: no other
+    frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once
+    fallback   detector for frames where the first finds nothing (at most once a second); None: no other
     on_frame   called with the number of frames done, for progress bars
-    look       makes a grey crop uint8 (S, S) of a frame and points (68, 2), as `faces.crops.crop` does, of each seen
-               face at most once in `every` seconds, for `Followed.looks`; None keeps none
+    look       makes a grey crop uint8 (S, S) of a frame and points (68, 2), as `faces.crops.crop`, of each seen face at
+               most once in `every` seconds, for `Followed.looks`; None makes none
     rows       least frames of a block; only the last, which has the `end`, may have fewer, even none
     """
-    cv2.setNumThreads(1)  # the same answer on every machine; clips, not frames, are done in parallel
+    cv2.setNumThreads(1)  # the same results on every machine; clips, not frames, run in parallel
     follower = _Follower(detector, fallback, tracker, landmarker, all_faces)
-    times: list[float] = []  # of the frames that are not handed out, which begin at `first`
+    times: list[float] = []  # of the frames that are not yielded, which begin at `first`
     first, size = 0, (0, 0)
     for n, frame in enumerate(frames):
         grey, time = frame.grey, float(frame.time)
@@ -362,19 +368,19 @@ def follow_blocks(
         if on_frame is not None:
             on_frame(n + 1)
         if (done := follower.settled(n) + 1 - first) >= rows:
-            yield follower.hand_out(first, times[:done])
+            yield follower.take(first, times[:done])
             del times[:done]
             first += done
-    last = follower.hand_out(first, times)
+    last = follower.take(first, times)
     yield replace(last, end=follower.end(first + len(times), size, look is not None))
 
 
 def join(blocks: Iterable[Block], source: str = "") -> Followed:
-    """All blocks of one clip, in order, as whole tracks; where crops were taken off, `looks` has none."""
+    """All blocks of one clip, in order, as complete tracks; `looks` has no crops where the blocks have none."""
     parts = list(blocks)
     end = parts[-1].end if parts else None
     if end is None:
-        raise ValueError("The blocks of a clip must go on to the one that has its end.")
+        raise ValueError("The blocks of a clip must include the last one, which has its end.")
     tracks = spread(parts, len(end.history), end.frame_size, [(line,) for line in end.history], source)
     time = np.concatenate([part.time for part in parts])
     looks = [_look(track, k, parts) for k, track in enumerate(tracks)] if end.looks else []
@@ -382,16 +388,13 @@ def join(blocks: Iterable[Block], source: str = "") -> Followed:
 
 
 def protagonist(tracks: list[FaceTrack]) -> FaceTrack | None:
-    """The track that fills most of the picture for longest; None where there is none."""
-
-    def weight(track: FaceTrack) -> float:
-        return float(np.nansum((track.box[:, 2:] - track.box[:, :2]).prod(axis=1)))
-
-    return max(tracks, key=weight, default=None)
+    """The track with the largest sum of box areas; None where there is none."""
+    areas = [float(np.nansum((track.box[:, 2:] - track.box[:, :2]).prod(axis=1))) for track in tracks]
+    return tracks[int(np.argmax(areas))] if tracks else None
 
 
 def _look(track: FaceTrack, face: int, parts: list[Block]) -> FaceTrack:
-    """The rows of a track in which its face was looked at, with crops where the blocks still have them."""
+    """The rows of a track in which its face was cropped, with crops where the blocks still have them."""
     rows, crops = [np.empty(0, np.int64)], []
     for part in parts:
         own = part.face[part.looked] == face

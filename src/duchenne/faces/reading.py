@@ -1,4 +1,4 @@
-"""The faces of a video file as every command reads them: one chain, so that what it gave can be kept and used again."""
+"""Tracking the faces of a video file, the same for every command, so that results can be cached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from duchenne.faces.landmarks import find_model
 from duchenne.io.followed import Block
 from duchenne.progress import Tick
 
-LOOK = 0.1  # s between two looks of the expression network: an expression's phases take longer
+LOOK = 0.1  # s between two crops for the expression network: an expression's phases take longer
 
 
 def read_faces(
@@ -36,8 +36,8 @@ def read_faces(
 ) -> Iterator[Block]:
     """The most prominent face of a video (or all) in finished blocks, with a crop of each every `LOOK` seconds.
 
-    `detector` is "haar" or "hog", and the other takes over where it finds nothing; `rate`, `start`, `end` and
-    `allow_truncated` as for `video.frames`, whose errors are raised; otherwise see `follow_blocks`.
+    `detector` is "haar" or "hog", and the other is the fallback; `rate`, `start`, `end` and `allow_truncated` as for
+    `video.frames`, whose errors are raised; otherwise see `follow_blocks`.
     """
     return follow_blocks(
         video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated),
@@ -52,7 +52,7 @@ def read_faces(
 
 @cache
 def chain() -> dict[str, str]:
-    """All that decides what `read_faces` answers beside file and options: packages, model, machine, its own code."""
+    """Everything that decides the results of `read_faces` besides file and options: packages, model, machine, code."""
     landmarks = find_model()
     code = hashlib.sha256()
     for file in sorted([*Path(__file__).parent.glob("*.py"), Path(video.__file__)]):

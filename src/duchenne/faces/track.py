@@ -1,4 +1,4 @@
-"""MOSSE: follow a patch and say how sure it is (Bolme, Beveridge, Draper & Lui, CVPR 2010)."""
+"""MOSSE: track a patch with a confidence (Bolme, Beveridge, Draper & Lui, CVPR 2010)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from duchenne.faces.landmarks import cut, grow
 from duchenne.types import Array
 
 _N = 64  # side of the window in filter pixels
-_WINDOW = 0.2  # context added on every side of the box, so that the Hann window spares the face's rim
-_RATE = 0.234  # of the running average: Bolme's 0.125 a frame, taken every second frame
+_WINDOW = 0.2  # context added on every side of the box, so that the Hann window keeps the face's rim
+_RATE = 0.234  # of the running average: Bolme's 0.125 per frame, for every second frame
 _SIGMA = 2.0  # Gaussian target, filter pixels
-_RIM = 5  # the peak's 11x11 neighbourhood is no sidelobe
+_RIM = 5  # the peak's 11x11 neighbourhood is not a sidelobe
 
 
 class Tracker(Protocol):
-    """Follows one box. `version` goes into the track's history; below `lost` its PSR says "lost"."""
+    """Tracks one box. `version` goes into the track's history; a PSR below `lost` means that it is lost."""
 
     version: str
     lost: float
@@ -53,7 +53,7 @@ _REAL = _real_parts()
 class MosseTracker:
     """Correlation filter on a 64x64 window round the box: 2-D translation, sub-pixel, with its PSR.
 
-    The filter learns only from frames whose PSR is at least `good`, so that a hand is not learned.
+    The filter is updated only on frames whose PSR is at least `good`, so not with a hand before the face.
     """
 
     version = "mosse 64"
@@ -96,9 +96,9 @@ class MosseTracker:
 
 
 def _terms(f: Array, dx: float = 0.0, dy: float = 0.0) -> tuple[Array, Array]:
-    """What a patch of spectrum f adds to the filter, when what is followed lies (dx, dy) from the window's middle.
+    """What a patch of spectrum f adds to the filter, for an object (dx, dy) from the window's centre.
 
-    The target moves, not the window: one patch per frame serves both to find the face and to learn it.
+    The target moves, not the window: one patch per frame serves both for tracking and for the update.
     """
     down, across = (np.exp(-((_STEP - _N // 2 - d) ** 2) / (2 * _SIGMA**2)) for d in (dy, dx))
     target = cv2.dft(np.outer(down, across).astype(np.float32))
@@ -107,14 +107,14 @@ def _terms(f: Array, dx: float = 0.0, dy: float = 0.0) -> tuple[Array, Array]:
 
 
 def _spectrum(patch: Array) -> Array:
-    """float32 (64, 64), packed as OpenCV does: of a uint8 patch's logarithm, mean 0 and deviation 1, Hann's window."""
+    """float32 (64, 64), packed as by OpenCV: of a uint8 patch's logarithm, standardised, with a Hann window."""
     x = cv2.LUT(patch, _LOG)
     mean, deviation = cv2.meanStdDev(x)
     return np.asarray(cv2.dft((x - mean.item()) * (_HANN / (deviation.item() + 1e-3))))
 
 
 def peak(response: Array) -> tuple[float, float, float]:
-    """(dx, dy, psr): the highest point of response (64, 64), from its centre, and how far it stands out.
+    """(dx, dy, psr): the peak of the response (64, 64), from its centre, and its peak-to-sidelobe ratio.
 
     Sub-pixel by a parabola through the peak and its neighbours.
     """
@@ -134,7 +134,7 @@ def _vertex(before: float, top: float, after: float) -> float:
 
 
 class OpenCvMosse:
-    """OpenCV's MOSSE behind the same protocol: whole pixels, its PSR hidden (NaN; 0 where it gives up)."""
+    """OpenCV's MOSSE with the same protocol: whole pixels, PSR not available (NaN; 0 where it is lost)."""
 
     version = f"opencv {cv2.__version__} mosse"
     lost = 1.0
@@ -147,7 +147,7 @@ class OpenCvMosse:
         self._tracker.init(grey, (x0, y0, x1 - x0, y1 - y0))
 
     def update(self, grey: Array) -> tuple[Array, float]:
-        """The box float32 (4,) in the next frame; NaN while it tracks, 0 when it says it is lost."""
+        """The box float32 (4,) in the next frame; NaN while it tracks, 0 when it is lost."""
         held, (x, y, w, h) = self._tracker.update(grey)
         if held:
             half = (self.box[2:] - self.box[:2]) / 2  # OpenCV widens the box to a fast Fourier size

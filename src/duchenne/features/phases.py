@@ -1,6 +1,6 @@
-"""When an expression rises, stands and falls: phases found in the clip, from curves of the face.
+"""Onset, apex, offset and end of the expressions in a clip, from curves of the face.
 
-Everything is decided from the curve around one expression. No level is taken over the whole clip, so neutral
+Everything is decided from the curve around one expression and no level is taken over the whole clip, so neutral
 seconds before or after an expression change nothing.
 """
 
@@ -22,12 +22,12 @@ SMILE = 0.1  # iod by which lip corners part in a smile; half of PEDFE's smiles 
 _STEP = 0.02  # s, the grid on which phases are sought
 _SIGMA = 0.05  # s, standard deviation of the smoothing weights: about what a 0.17 s window does
 _LEAST = {"iod": 0.05, "deg": 4.0, "log": 0.05}  # smallest expression; landmarks jitter by about 0.013 iod
-_SPLIT = 0.5  # a dip this deep, as a share of the lower neighbour's height, parts two expressions
+_SPLIT = 0.5  # a dip this deep, as a share of the lower neighbour's height, separates two expressions
 _FOOT, _HEAD = 0.06, 0.92  # shares of the amplitude at which a rise starts and ends
-_FLAT = 0.4  # s without further fall that make a resting level
-_STILL = 0.1  # s of rest that must be seen before a rise to say that it starts there
+_FLAT = 0.4  # s without further fall that define a resting level
+_STILL = 0.1  # s of rest that must be seen before a rise to know that it starts there
 _SHORT = 0.25  # s at half height; a blink is shorter
-_ROUGH = 8.0  # amplitude per scatter of the raw curve below which it is no movement but lost landmarks
+_ROUGH = 8.0  # amplitude per scatter of the raw curve below which it is lost landmarks, not movement
 
 
 @dataclass(frozen=True)
@@ -44,33 +44,30 @@ def phases(
 ) -> tuple[Phase, ...]:
     """Every expression of the clip in time order; empty where nothing exceeds `least`.
 
-    `curve` is the name of a curve, or "activity" for the movement of the whole face (see `activity`).
-    `direction` says where the expression leads: "up", "down" (brows that lower), or "both": then an
-    expression that returns to its level decides before one that is cut, and the larger before the smaller.
-    `least` is the smallest amplitude in the curve's own unit (default 0.05 interocular distances). Times are
-    in seconds; None where the moment lies outside the clip or in an unseen stretch. UsageError on names that
-    do not exist.
+    `curve` is the name of a curve, or "activity" for the movement of the whole face (see `activity`). `direction` is
+    "up", "down" (lowering brows), or "both": then complete expressions take precedence over cut ones, and larger over
+    smaller. `least` is the smallest amplitude in the curve's unit (default 0.05 interocular distances). Times are in
+    seconds; None where the moment lies outside the clip or in an unseen stretch. UsageError on unknown names.
     """
-    if direction not in ("up", "down", "both"):
+    signs = {"up": (1.0,), "down": (-1.0,), "both": (1.0, -1.0)}.get(direction)
+    if signs is None:
         raise UsageError(f"direction must be up, down or both, found '{direction}'; choose one of them.")
     values, unit = _named(curves, curve)
-    seen: Array = np.asarray(np.isfinite(values))
     limit = _LEAST.get(unit, 0.05) if least is None else least
     if not limit > 0:
         raise UsageError(f"least must be above 0, found {limit}; give an amplitude in {unit}.")
-    signs = {"up": (1.0,), "down": (-1.0,), "both": (1.0, -1.0)}[direction]
-    found = [
+    candidates = [
         (replace(phase, curve=curve), size, span)
         for sign in signs
-        for start, stop in runs(seen)
+        for start, stop in runs(np.asarray(np.isfinite(values)))
         for phase, size, span in _in_run(curves.time[start:stop], sign * values[start:stop], limit)
     ]
-    found.sort(key=lambda f: (f[0].onset is None, f[0].end is None, -f[1]))
-    kept: list[tuple[Phase, tuple[float, float]]] = []
-    for phase, _, (start, stop) in found:
-        if all(stop <= a or start >= b for _, (a, b) in kept):
-            kept.append((phase, (start, stop)))
-    return tuple(phase for phase, _ in sorted(kept, key=lambda k: k[1]))
+    candidates.sort(key=lambda f: (f[0].onset is None, f[0].end is None, -f[1]))
+    chosen: list[tuple[Phase, tuple[float, float]]] = []
+    for phase, _, (start, stop) in candidates:
+        if all(stop <= a or start >= b for _, (a, b) in chosen):
+            chosen.append((phase, (start, stop)))
+    return tuple(phase for phase, _ in sorted(chosen, key=lambda k: k[1]))
 
 
 def main_phase(found: tuple[Phase, ...], curves: Signals) -> Phase | None:
@@ -81,8 +78,7 @@ def main_phase(found: tuple[Phase, ...], curves: Signals) -> Phase | None:
 def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phase, ...]:
     """Phases of the lip corners where they stretch as in a smile, else of the whole face.
 
-    Decided by the curves alone (or by an `emotion` that was told), never by a guess: seconds of rest before or
-    after must not change them.
+    Decided by the curves alone, or by the given `emotion`, so that rest before or after does not change them.
     """
     smile = phases(curves, curve="lip_corner_pull")
     main = main_phase(smile, curves)
@@ -93,7 +89,7 @@ def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phas
 
 
 def amplitude(phase: Phase, curves: Signals) -> float:
-    """How far the curve goes from rest to plateau, in its unit, on the side that the clip shows best."""
+    """From rest to plateau, in the curve's unit, on the side with the larger change."""
     values, _ = _named(curves, phase.curve)
     good = np.isfinite(values)
     time, smooth = curves.time[good], smoothed(curves.time[good], values[good])
@@ -110,22 +106,18 @@ def amplitude(phase: Phase, curves: Signals) -> float:
 
 
 def activity(curves: Signals) -> Array:
-    """float64 (T,): how far the face is from how it starts, over all its curves, in interocular distances.
+    """float64 (T,): distance of the face from its start, over all its curves, in interocular distances.
 
-    The norm of the smoothed curves' deviations from their median over the first 0.2 seen seconds; NaN where
-    unseen. Left-right differences and curves of other units (head pose) do not enter.
+    The norm of the smoothed curves' deviations from their median over the first 0.2 seen seconds; NaN where unseen.
+    Left-right differences and curves of other units (head pose) are left out.
     """
-    use = [
-        i
-        for i, (n, u) in enumerate(zip(curves.names, curves.units, strict=True))
-        if u == "iod" and "asymmetry" not in n
-    ]
+    named = enumerate(zip(curves.names, curves.units, strict=True))
+    use = [i for i, (name, unit) in named if unit == "iod" and "asymmetry" not in name]
     out = np.full(len(curves.time), np.nan)
     if not use:
         return out
-    seen = np.asarray(np.isfinite(curves.values[:, use]).all(axis=1))
     rest: Array | None = None
-    for start, stop in runs(seen):
+    for start, stop in runs(np.asarray(np.isfinite(curves.values[:, use]).all(axis=1))):
         time = curves.time[start:stop]
         smooth = np.stack([smoothed(time, curves.values[start:stop, i]) for i in use], axis=1)
         if rest is None:
@@ -163,7 +155,7 @@ def _named(curves: Signals, name: str) -> tuple[Array, str]:
 
 
 def _in_run(time: Array, values: Array, least: float) -> Iterator[tuple[Phase, float, tuple[float, float]]]:
-    """Expressions of one seen stretch that lead upwards: (phase, amplitude, (start, stop) in seconds)."""
+    """Upward expressions of one seen stretch: (phase, amplitude, (start, stop) in seconds)."""
     grid = np.arange(time[0], time[-1] + 1e-6, _STEP)
     if len(grid) < 2 * _STILL / _STEP:
         return
@@ -174,10 +166,9 @@ def _in_run(time: Array, values: Array, least: float) -> Iterator[tuple[Phase, f
         return
     bounds = [0, *(a + int(np.argmin(y[a:b])) for a, b in pairwise(tops)), len(y) - 1]
     for top, (low, high) in zip(tops, pairwise(bounds), strict=True):
-        found = _expression(y, top, low, high)
-        if found is None:
+        if (expression := _expression(y, top, low, high)) is None:
             continue
-        first, last, size, marks = found
+        first, last, size, marks = expression
         scatter = 1.4826 * float(np.median(np.abs(raw - y)[first : last + 1]))
         wide = _STEP * np.count_nonzero(y[low : high + 1] > y[top] - size / 2)
         if size >= max(least, _ROUGH * scatter) and wide >= _SHORT:
@@ -186,11 +177,11 @@ def _in_run(time: Array, values: Array, least: float) -> Iterator[tuple[Phase, f
 
 
 def _tops(y: Array, least: float) -> list[int]:
-    """Indices of the tops of separate expressions, the clip's own ends included."""
+    """Indices of the tops of separate expressions, the clip's ends included."""
     if np.ptp(y) < least:
         return []  # the clip's highest point would always count as a top
     floor = y.min() - 1e3 * np.ptp(y)
-    from scipy.signal import find_peaks  # a slow import: before the first frame is read there is no need of it
+    from scipy.signal import find_peaks  # a slow import, not needed before the first frame is read
 
     tops = [int(i) - 1 for i in find_peaks(np.r_[floor, y, floor], prominence=least)[0]]
     while len(tops) > 1:
@@ -222,7 +213,7 @@ def _expression(y: Array, top: int, low: int, high: int) -> tuple[int, int, floa
         (before, rests[0], low == 0, after if rests[1] is None else None),
         (after, rests[1], high == len(y) - 1, before if rests[0] is None else None),
     )
-    lowest: float | None = None  # the rest that one side shows tells whether the other, cut, side reaches it
+    lowest: float | None = None  # rest seen on one side decides whether the other, cut, side reaches it
     for _ in range(2):
         b, a = (_side(side, plateau, rest, cut, other, lowest) for side, rest, cut, other in walks)
         shown = [r for r, s in zip(rests, (b, a), strict=True) if r is not None and s.foot is not None]
@@ -264,7 +255,7 @@ def _side(
 ) -> _Side:
     """Where the plateau ends and where rest is reached, walking outwards; None where the clip is cut.
 
-    `other` is the other side where the clip is cut there: what it shows of a plateau may be a movement.
+    `other` is the other side where the clip is cut there: its plateau may in fact be movement.
     """
     if rest is None or plateau <= rest:
         return _Side(None, None, 0.0)
@@ -280,7 +271,7 @@ def _side(
 
 
 def _stands(other: Array, side: Array, edge: int, foot: int) -> bool:
-    """Whether the curve from the cut end of `other` to `edge` is flat beside that from `edge` to `foot`."""
+    """Whether the curve from the cut end of `other` to `edge` is flat compared with that from `edge` to `foot`."""
     still, moving = len(other) - 1 + edge, foot - edge
     slope = abs(other[-1] - side[edge]) / max(still, 1)
     return still * _STEP >= _STILL / 2 and slope < 0.5 * abs(side[edge] - side[foot]) / max(moving, 1)

@@ -1,9 +1,9 @@
-"""Smile dynamics: how lip corners and eyelids move while a smile rises, stands and falls.
+"""Smile dynamics: movement of the lip corners during onset, apex and offset of a smile.
 
 Dibeklioğlu, Salah & Gevers, "Are you really smiling at me? Spontaneous versus posed enjoyment smiles",
-ECCV 2012, and "Recognition of genuine smiles", IEEE Transactions on Multimedia 17(3), 2015. Descriptors bear
-the names of the public tables made from their UvA-NEMO clips. `smile_descriptors` gives them in plain units
-or as those tables have them; `from_table` brings a table to the plain units.
+ECCV 2012, and "Recognition of genuine smiles", IEEE Transactions on Multimedia 17(3), 2015. Descriptors have the names
+of the public tables made from their UvA-NEMO clips. `smile_descriptors` gives them in plain units or as in those
+tables; `from_table` converts a table to plain units.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ DESCRIPTORS = (
     "mean_acceleration_positive", "mean_acceleration_negative",
     "net_amplitude_duration_ratio", "left_right_amplitude_difference",
 )  # fmt: skip
-#: Two more, which the tables hold in disguise: seconds with the flat steps counted, and the speed's spread.
+#: Two more, which follow from the tables: seconds with the flat steps counted, and the spread of the speed.
 EXTRA = ("duration_total", "std_speed")
 COLUMNS = tuple(f"{part}_{name}" for part in PARTS for name in DESCRIPTORS)
-#: What a table can give in plain units; the rest of it is of other quantities than the paper's.
+#: What a table contains in plain units; its other columns are quantities other than the paper's.
 SHARED = (*DESCRIPTORS[:5], *DESCRIPTORS[10:19], "net_amplitude_duration_ratio", *EXTRA)
 
 #: What the smile expert reads (`expert_features`).
@@ -50,9 +50,9 @@ EXPERT = (
     *("smile_duration_full", "smile_duration_total"),
 )
 
-TABLE_FPS = 50.0  # of UvA-NEMO: the largest of all steps depends on how many there are in a second
+TABLE_FPS = 50.0  # of UvA-NEMO: the largest step depends on the frame rate
 _MEDIAN = 0.3  # s of smoothing; the published 0.5 flattens dlib's noisier points (see `smoothed`)
-_MARGIN = 0.1  # s before onset and after end: a phase starts at 6 % of the rise, a table's smile at its foot
+_MARGIN = 0.1  # s before onset and after end: a phase starts at 6 % of the rise, a table's smile at rest
 _REST = 0.2  # s whose median is the resting face
 
 
@@ -77,21 +77,22 @@ def describe(track: FaceTrack, *, table: bool = False) -> tuple[dict[str, float]
 def lip_curve(track: FaceTrack, *, rest: float | None = None) -> Signals:
     """Lip-corner pull D(t) of a frontal track in lip widths: curves lip, lip_left, lip_right, float64 (T, 3).
 
-    D = (|c−r| + |c−l|) / 2w with r, l the lip corners (48, 54), c their midpoint and w their distance at
-    rest; lip_left is twice the share of the corner on the image's left. Rest is the median face of the 0.2 s
-    up to `rest` seconds, or of the first 0.2 seen seconds. NaN where unseen.
+    D = (|c−r| + |c−l|) / 2w with r, l the lip corners (48, 54), c their midpoint and w their distance at rest; lip_left
+    is twice the share of the corner on the image's left. Rest is the median face of the 0.2 s up to `rest` seconds, or
+    of the first 0.2 seen seconds. NaN where unseen.
     """
     corners = track.points[:, [48, 54]].astype(float)
     still = _resting(track.time, corners, rest)
-    ways = np.linalg.norm(corners - still.mean(axis=0), axis=2) / np.linalg.norm(still[0] - still[1])
-    return _mean_left_right(track.time, "lip", ways[:, 0], ways[:, 1], "lip widths")
+    pulls = np.linalg.norm(corners - still.mean(axis=0), axis=2) / np.linalg.norm(still[0] - still[1])
+    values = np.column_stack([(pulls[:, 0] + pulls[:, 1]) / 2, pulls])
+    return Signals(track.time, values, ("lip", "lip_left", "lip_right"), ("lip widths",) * 3)
 
 
 def smoothed(values: Array, fps: float, window: float = _MEDIAN) -> Array:
-    """float64 (T,): running median over `window` seconds, ends mirrored; NaN stays and parts the curve.
+    """float64 (T,): running median over `window` seconds, ends mirrored, separately between NaN.
 
-    A median keeps the largest steps of a movement, and the tables' ratio of largest to mean speed (about 5)
-    comes from that; a weighted mean before it would halve the ratio.
+    A median keeps the largest steps of a movement, which gives the tables' ratio of largest to mean speed (about 5); a
+    weighted mean would halve it.
     """
     out = np.array(values, float)
     size = 2 * int(window * fps / 2) + 1
@@ -105,11 +106,10 @@ def smile_descriptors(
 ) -> dict[str, float]:
     """Descriptors of one smile from a mean, a left and a right curve on an even grid; NaN for cut parts.
 
-    Plain units: `DESCRIPTORS` and `EXTRA` per part; seconds, lip widths, per second, per second squared;
-    negative ones as magnitudes; amplitudes of the curve above rest. With `table`: the 75 `COLUMNS` as the
-    public tables have them (see `_as_table`). The onset lasts to the end of the longest run without a fall,
-    the offset from the start of the longest run without a rise after it, both within the phase. InputError
-    on an uneven grid.
+    Plain units: `DESCRIPTORS` and `EXTRA` per part; seconds, lip widths, per second, per second squared; negative ones
+    as magnitudes; amplitudes above rest. With `table`: the 75 `COLUMNS` as in the public tables (see `_as_table`). The
+    onset lasts to the end of the longest run without a fall, the offset from the start of the longest run without a
+    rise after it, both within the phase. InputError on an uneven grid.
     """
     fps = _rate(curves.time)
     start = curves.time[0] if phase.onset is None else phase.onset
@@ -126,14 +126,15 @@ def smile_descriptors(
 
 
 def from_table(columns: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """The plain descriptors that a public table holds (`SHARED`, per part), from its columns or one row.
+    """The plain descriptors in a public table (`SHARED`, per part), from its columns or one row.
 
-    Undone: doubled durations; steps in place of the curve in the mean (its ratio to the net amplitude counts
-    the flat steps) and in the standard deviation. InputError when a column is missing.
+    Undoes doubled durations, and steps in place of the curve in the mean (its ratio to the net amplitude counts the
+    flat steps) and in the standard deviation. InputError for a missing column.
     """
-    missing = [name for name in COLUMNS if name not in columns]
-    if missing:
-        raise InputError(f"The table of smile descriptors lacks {len(missing)} columns, first '{missing[0]}'.")
+    if missing := [name for name in COLUMNS if name not in columns]:
+        raise InputError(
+            f"The table of smile descriptors lacks {len(missing)} columns, first '{missing[0]}'; give all of them."
+        )
     out: dict[str, Array] = {}
     for part in PARTS:
         take = {name: np.asarray(columns[f"{part}_{name}"], float) for name in DESCRIPTORS}
@@ -150,9 +151,9 @@ def from_table(columns: Mapping[str, ArrayLike]) -> dict[str, Array]:
 
 
 def expert_features(plain: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """What the smile expert reads, from plain descriptors (`describe`, `from_table`): on the scale on which it
-    spreads evenly, with each part's peak speed against its mean, its mean speed against its extent, and the
-    length of the whole smile. NaN where a part lies outside the clip."""
+    """The smile expert's features, from plain descriptors (`describe`, `from_table`): transformed as by `_even`, with
+    each part's peak speed over its mean, its mean speed over its extent, and the duration of the whole smile. NaN where
+    a part lies outside the clip."""
     out: dict[str, Array] = {}
     for part in PARTS:
         for name in SHARED:
@@ -168,7 +169,7 @@ def expert_features(plain: Mapping[str, ArrayLike]) -> dict[str, Array]:
 
 
 def uneven(name: str, value: Array) -> tuple[Array, str]:
-    """(value, unit) of one of `expert_features`, back on its plain scale, for people to read."""
+    """(value, unit) of one of `expert_features` on its plain scale, for people."""
     part, _, rest = name.partition("_")
     if rest in ("peak", "hurry"):
         return np.exp(value), "times the mean speed" if rest == "peak" else "of its extent per second"
@@ -187,7 +188,7 @@ def _offset(name: str) -> float:
 
 
 def _even(name: str, value: Array) -> Array:
-    """Log where a quantity is a size, asinh where it has a sign; the offsets are near the smallest step."""
+    """Log of sizes, asinh of signed quantities; the offsets are near the smallest step."""
     if "ratio_positive" in name:
         return value
     if name.startswith("net_"):
@@ -200,7 +201,7 @@ def _names(table: bool) -> tuple[str, ...]:
 
 
 def _resting(time: Array, points: Array, rest: float | None) -> Array:
-    """Median points over 0.2 s up to `rest`, or of the first 0.2 seen seconds; NaN when nothing is seen."""
+    """Median points over 0.2 s up to `rest`, or of the first 0.2 seen seconds; NaN where nothing is seen."""
     seen = np.isfinite(points).all(axis=(1, 2))
     if not seen.any():
         return np.full(points.shape[1:], np.nan)
@@ -212,15 +213,10 @@ def _resting(time: Array, points: Array, rest: float | None) -> Array:
     return np.asarray(np.median(points[near], axis=0))
 
 
-def _mean_left_right(time: Array, name: str, left: Array, right: Array, unit: str) -> Signals:
-    values = np.column_stack([(left + right) / 2, left, right])
-    return Signals(time, values, (name, f"{name}_left", f"{name}_right"), (unit,) * 3)
-
-
 def _rate(time: Array) -> float:
     steps = np.diff(time)
     if len(steps) == 0 or np.ptp(steps) > 0.01 * steps.mean():
-        raise InputError("Smile descriptors need an even time grid; put the track through clean.resample first.")
+        raise InputError("Smile descriptors need an even time grid; call clean.resample first.")
     return float(1 / steps.mean())
 
 
@@ -247,7 +243,7 @@ def _longest(mask: Array, start: int) -> tuple[int, int]:
 
 
 def _common(values: Array, fps: float) -> dict[str, float]:
-    """The descriptors that are the same in both readings, but for the durations' doubling."""
+    """The descriptors that are the same in plain units and in the tables, except for the doubled durations."""
     steps = np.diff(values[0])
     up, down = steps[steps > 0], -steps[steps < 0]
     n, rise, fall = len(up) + len(down), float(up.sum()), float(down.sum())
@@ -293,12 +289,11 @@ def _plain(values: Array, fps: float) -> dict[str, float]:
 
 
 def _as_table(values: Array, fps: float) -> dict[str, float]:
-    """One part as the public tables have it, which their numbers show.
+    """One part as in the public tables, inferred from their numbers.
 
-    Durations doubled. 6–10 of the steps, not of the curve: the mean and the standard deviation (n − 1) of all
-    steps, flat ones counted, which the durations leave out. Accelerations are differences of the speeds of
-    two steps of this part, per step and not per second, with their sign; "positive" are those at a step that
-    does not fall, flat ones counted.
+    Durations are doubled. Descriptors 6–10 are of the steps, not of the curve: mean and standard deviation (n − 1) of
+    all steps, including flat ones, which the durations leave out. Accelerations are differences between the speeds of
+    two steps of this part, per step and not per second, signed; "positive" are those at a step that does not fall.
     """
     steps = np.diff(values[0])
     up, down = steps[steps > 0], -steps[steps < 0]
@@ -323,7 +318,7 @@ def _as_table(values: Array, fps: float) -> dict[str, float]:
 
 
 def _uneven(left: Array, right: Array) -> float:
-    """How far left and right part, per step."""
+    """Difference between the net movements of left and right, per step."""
     return float(abs(left[-1] - left[0] - right[-1] + right[0]) / (len(left) - 1))
 
 

@@ -1,22 +1,20 @@
-"""Micro-expressions in a track, without any training: movements of single parts of the face that go and come back.
+"""Spot micro-expressions in a track, without training: movements of single parts of the face that return.
 
-The idea is feature difference analysis (Moilanen, Zhao & Pietikäinen, "Spotting rapid facial movements from videos
-using appearance-based feature difference analysis", ICPR 2014; Li et al., "Towards reading hidden emotions", 2015):
-every moment is compared with the mean of the moments half a micro-expression before and after it, part by part of the
-face; the parts that differ most count, and only what stands out against the same measure before and after. Theirs are
-differences of texture. Here they are distances of 68 points, in distances between the eyes, with the head's pose taken
-out, which says where the face moved and how far. And theirs is a threshold relative to the clip's greatest difference,
-which finds something in every clip: here it is a multiple of the clip's own tremble, and never below `LEAST`, so that
-a clip may hold nothing. What stands out counts only if it goes back: a smile that stays is none.
+Feature difference analysis (Moilanen, Zhao & Pietikäinen, "Spotting rapid facial movements from videos using
+appearance-based feature difference analysis", ICPR 2014; Li et al., "Towards reading hidden emotions", 2015): every
+moment is compared with the mean of the moments half a micro-expression before and after it, part by part; the parts
+that differ most count, relative to the same measure before and after. They compare texture; here it is the position of
+68 points in interocular distances with head pose removed, which shows where the face moved and how far. Their threshold
+is relative to the clip's greatest difference, which finds something in every clip; here it is a multiple of the clip's
+own jitter and at least `LEAST`, so that a clip may hold nothing. A movement must return: a smile that stays is not one.
 
-Eyelids are no part, and brows do not count while the eyes close: a blink lasts as long as a micro-expression.
+Eyelids are left out, and brows while the eyes close: a blink lasts as long as a micro-expression.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -27,13 +25,13 @@ from duchenne.preprocess.align import frontal
 from duchenne.preprocess.clean import runs
 from duchenne.types import Array, FaceTrack
 
-#: Seconds that a micro-expression lasts, onset to offset: at least 1/25, and at most 1/2.
+#: Shortest and longest micro-expression, onset to offset, in seconds: 1/25 to 1/2.
 SHORTEST, LONGEST = 0.04, 0.5
-#: Frames per second below which a micro-expression shows in too few frames to be told from a tremble.
+#: Frames per second below which a micro-expression has too few frames to be distinguished from jitter.
 FEWEST = 50.0
-#: Smallest `contrast` that counts, in distances between the eyes: that of a part that goes twice as far and back.
+#: Smallest `contrast` that counts, in interocular distances: that of a part that moves twice as far and back.
 LEAST = 0.01
-#: Parts of the face: numbers of their points (dlib's, from 0).
+#: Part of the face → its points (dlib's, from 0).
 PARTS: dict[str, tuple[int, ...]] = {
     "left brow, outer": (17, 18, 19),
     "left brow, inner": (20, 21),
@@ -52,8 +50,8 @@ _STEP = 0.005  # s, the grid: 200 per second
 _SIGMA = 0.015  # s, of the smoothing weights
 _HALF = LONGEST / 2  # s, how far before and after a moment is compared with
 _MOST = 2  # parts that move most, whose mean counts
-_CLEAR = 2.2  # times what the parts that move most do at rest: the lower quartile of it over the clip
-_QUIET = 0.3  # share of the moments within `LONGEST` of the apex, on either side, that lie below the level of rest
+_CLEAR = 2.2  # threshold over the movement at rest, the lower quartile over the clip
+_QUIET = 0.3  # share of the moments within `LONGEST` of the apex, on either side, below the level of rest
 _FOOT = 0.1  # share of the height at which a movement begins and ends
 _BACK = 0.5  # share of the height that it must rise and fall by
 _SHUT = 0.75  # of the usual eye opening: below, the eyes are closing
@@ -62,12 +60,12 @@ _BLINK = 0.1  # s before and after in which the lids still move
 
 @dataclass(frozen=True)
 class Spot:
-    """One brief movement, in seconds of the track: `onset` first seen, `apex` greatest, `offset` gone again (as
-    CASME II and SAMM code it; the offset of `types.Phase` is earlier, where the fall begins).
+    """One brief movement, in seconds of the track: `onset` first seen, `apex` greatest, `offset` gone again (as coded
+    in CASME II and SAMM; the offset of `types.Phase` is earlier, where the fall begins).
 
-    size   how far the parts that moved most went, in distances between the eyes
-    clear  size over what counts as movement in this clip: above 1, and the larger the surer
-    parts  names of `PARTS` that moved by at least half as much as the one that moved most, that one first
+    size   movement of the parts that moved most, in interocular distances
+    clear  contrast over the clip's threshold: above 1, larger is more certain
+    parts  names of `PARTS` that moved at least half as far as the one that moved most, that one first
     """
 
     onset: float
@@ -84,11 +82,10 @@ class Spot:
 
 
 def spot(track: FaceTrack) -> tuple[Spot, ...]:
-    """Every micro-expression of a track in pixels, in order of time; empty where nothing is seen.
+    """Every micro-expression of a track in pixels, in order of time.
 
-    Each stretch in which the face is seen without a gap is searched by itself; times before it are taken to be as its
-    first moment and times after it as its last. InputError where no stretch is as long as the longest micro-expression,
-    and below 10 frames per second.
+    Each stretch without a gap is searched separately, extended by its first and last moment. InputError where no
+    stretch is as long as the longest micro-expression, and below 10 frames per second.
     """
     seen = runs(track.seen)
     longest = max((float(track.time[b - 1] - track.time[a]) for a, b in seen), default=0.0)
@@ -100,18 +97,19 @@ def spot(track: FaceTrack) -> tuple[Spot, ...]:
     step = float(np.median(np.diff(track.time)))
     if step > 0.1 + 1e-9:
         raise InputError(
-            f"{track.source or 'The track'} has {1 / step:.3g} frames per second, of which none need fall into a "
-            "micro-expression; film it at 100 or 200."
+            f"{track.source or 'The track'} has {1 / step:.3g} frames per second, too few for a micro-expression; "
+            "record it at 100 or 200."
         )
     points = frontal(track)[0].points.astype(np.float64)
     long = [(a, b) for a, b in seen if track.time[b - 1] - track.time[a] >= LONGEST - 1e-9]
     curves = [_curves(track.time[a:b], points[a:b]) for a, b in long]
     moved = [_moved(parts, shut) for _, parts, shut in curves]
     top = np.concatenate([_top(each) for each in moved])
-    # one micro-expression takes three times its own length of what is compared, so a short clip shows little rest
+    # a micro-expression affects three times its own length of the comparison, so a short clip shows little rest
     limit = max(LEAST, _CLEAR * float(np.quantile(top, 0.25))) if len(top) * _STEP > 4 * LONGEST else LEAST
-    found = [_in_run(time, parts, each, limit) for (time, parts, _), each in zip(curves, moved, strict=True)]
-    return tuple(chain(*found))
+    return tuple(
+        spot for (time, parts, _), each in zip(curves, moved, strict=True) for spot in _in_run(time, parts, each, limit)
+    )
 
 
 def difference(parts: Array) -> Array:
@@ -122,7 +120,7 @@ def difference(parts: Array) -> Array:
 
 
 def contrast(moved: Array) -> Array:
-    """float64 (T,): how much the parts that moved most, of (T, P), moved more than `_HALF` before and after."""
+    """float64 (T,): movement of the parts that moved most, of (T, P), less that `_HALF` before and after."""
     k, at = round(_HALF / _STEP), np.arange(len(moved))
     top = _top(moved)
     return np.asarray(top - (top[np.maximum(at - k, 0)] + top[np.minimum(at + k, len(top) - 1)]) / 2)
@@ -146,8 +144,8 @@ def _curves(time: Array, points: Array) -> tuple[Array, Array, Array]:
 
 
 def _moved(parts: Array, shut: Array) -> Array:
-    """float64 (T, P): how far each part is from where it is before and after; brows of closing eyes do not count: they
-    are what they were before and are after, as nothing must stand out beside them either."""
+    """float64 (T, P): how far each part is from where it is before and after; for brows, interpolated over the time in
+    which the eyes close."""
     out = np.linalg.norm(difference(parts), axis=2)
     open_, at = np.flatnonzero(~shut), np.arange(len(out))
     for i in range(_BROWS):
@@ -156,25 +154,25 @@ def _moved(parts: Array, shut: Array) -> Array:
 
 
 def _in_run(time: Array, parts: Array, moved: Array, limit: float) -> Iterator[Spot]:
-    """The spots of one stretch: of those that would overlap the one that stands out most."""
-    measure = contrast(moved)
-    from scipy.signal import find_peaks  # a slow import: before the first frame is read there is no need of it
+    """The spots of one stretch, of overlapping ones that with the highest contrast."""
+    from scipy.signal import find_peaks  # a slow import, not needed before the first frame is read
 
+    measure = contrast(moved)
     peaks = find_peaks(np.r_[0.0, measure, 0.0], height=limit)[0] - 1
-    kept: list[Spot] = []
+    chosen: list[Spot] = []
     for peak in sorted(peaks, key=lambda i: -measure[i]):
-        found = _interval(time, parts, moved, int(peak), float(measure[peak]) / limit)
-        if found is not None and all(found.offset <= k.onset or found.onset >= k.offset for k in kept):
-            kept.append(found)
-    yield from sorted(kept, key=lambda each: each.onset)
+        spot = _interval(time, parts, moved, int(peak), float(measure[peak]) / limit)
+        if spot is not None and all(spot.offset <= k.onset or spot.onset >= k.offset for k in chosen):
+            chosen.append(spot)
+    yield from sorted(chosen, key=lambda each: each.onset)
 
 
 def _interval(time: Array, parts: Array, moved: Array, peak: int, clear: float) -> Spot | None:
-    """The movement about `peak`, followed along its own direction; None where it does not go back or is not brief."""
+    """The movement about `peak`, along its own direction; None where it does not return or is not brief."""
     order = np.argsort(-moved[peak])
     used = [int(i) for i in order if moved[peak, i] >= moved[peak, order[0]] / 2]
-    way = difference(parts)[peak, used]
-    along = np.einsum("tpc,pc->t", parts[:, used], way) / np.linalg.norm(way)
+    direction = difference(parts)[peak, used]
+    along = np.einsum("tpc,pc->t", parts[:, used], direction) / np.linalg.norm(direction)
     reach = round(LONGEST / _STEP)
     near = slice(max(0, peak - reach // 5), peak + reach // 5 + 1)
     apex = near.start + int(np.argmax(along[near]))
@@ -192,11 +190,11 @@ def _interval(time: Array, parts: Array, moved: Array, peak: int, clear: float) 
 
 
 def _rest(side: Array) -> float:
-    """Level that one side comes to, walked outwards from the apex; not its lowest, which may be another movement's."""
+    """Resting level of one side, walked outwards from the apex; not its lowest, which may be another movement's."""
     return float(np.quantile(side, _QUIET))
 
 
 def _foot(side: Array) -> int:
-    """Steps outwards from the apex until all but `_FOOT` of the height is gone."""
+    """Steps outwards from the apex until all but `_FOOT` of the height is lost."""
     low = _rest(side)
     return int(np.flatnonzero(side <= low + _FOOT * (side[0] - low))[0])

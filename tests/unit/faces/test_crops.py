@@ -114,7 +114,7 @@ def test_a_mouth_that_opens_does_not_move_the_frame() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_beyond_the_picture_its_edge_is_repeated() -> None:
+def test_edge_is_repeated_beyond_the_image() -> None:
     picture = np.full((100, 100), 60, np.uint8)
     picture[:, -1] = 200
     out = crop(picture, MEAN_SHAPE * 30 + (100, 50))
@@ -124,7 +124,7 @@ def test_beyond_the_picture_its_edge_is_repeated() -> None:
     assert crop(np.full((1, 1), 9, np.uint8), MEAN_SHAPE * 300).tolist() == [[9] * SIDE] * SIDE
 
 
-def test_points_that_frame_nothing_are_refused() -> None:
+def test_degenerate_points_are_refused() -> None:
     with pytest.raises(InputError, match="found some missing"):
         crop(GREY, np.where(np.arange(68)[:, None] == 3, np.nan, POINTS))
     with pytest.raises(InputError, match="all in one place"):
@@ -184,7 +184,7 @@ def test_people_in_one_picture_and_one_with_alpha() -> None:
     assert {len(faces(shared(f"clips/{name}"))[0]) for name in ("single_face.jpg", "Image_with_alpha.png")} == {1}
 
 
-def test_a_picture_without_a_face_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_image_without_a_face_is_reported_in_one_sentence(tmp_path: Path) -> None:
     path = save(tmp_path / "wall.png", np.tile(np.linspace(40, 160, 320).astype(np.uint8), (240, 1)))
     with pytest.raises(InputError) as caught:
         faces(path)
@@ -194,7 +194,7 @@ def test_a_picture_without_a_face_is_told_in_a_sentence(tmp_path: Path) -> None:
     assert find(np.zeros((1, 1), np.uint8)) == []
 
 
-def test_a_cropped_face_is_only_brought_to_size(tmp_path: Path) -> None:
+def test_cropped_face_is_only_resized(tmp_path: Path) -> None:
     own = crop(GREY, POINTS)
     (face,), _ = faces(save(tmp_path / "own.png", own), is_aligned=True)
     np.testing.assert_array_equal(face.crop, own)

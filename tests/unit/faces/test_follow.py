@@ -78,7 +78,7 @@ def test_a_cut_outside_the_image_is_black():
     assert not cut(white, np.array([-90.0, -90.0, -60.0, -60.0]), (8, 8)).any()
 
 
-def test_likeness_knows_a_face_by_its_shape_alone():
+def test_likeness_depends_only_on_shape():
     turned = MEAN_SHAPE @ np.array([[0.94, 0.342], [-0.342, 0.94]]) * 57 + (300, 200)
     assert Shape(MEAN_SHAPE).likeness == pytest.approx(1.0)
     assert Shape(turned).likeness == pytest.approx(1.0, abs=1e-3)

@@ -72,7 +72,7 @@ def kept_whole(frames, many):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_blocks_say_what_was_said_with_all_rows_kept(name):
+def test_blocks_equal_a_run_with_all_rows_in_memory(name):
     make, many = CASES[name]
     frames = make()
     faces = kept_whole(frames, many)
@@ -97,7 +97,7 @@ def test_blocks_say_what_was_said_with_all_rows_kept(name):
 
 
 @pytest.mark.parametrize("make", [lost_and_found, fades_away])
-def test_a_block_comes_as_soon_as_nothing_can_take_its_rows_back(make):
+def test_block_is_yielded_as_soon_as_its_rows_are_final(make):
     read = 0
 
     def counted():
@@ -115,19 +115,19 @@ def test_a_block_comes_as_soon_as_nothing_can_take_its_rows_back(make):
     assert done == read == len(make())
 
 
-def test_a_follower_keeps_no_row_that_was_handed_out():
+def test_follower_drops_yielded_rows():
     follower, first, most = _Follower("haar", "hog", "mosse", "dlib68", False), 0, 0
     for n, frame in enumerate(stills([FACE] * 60)):
         follower.step(n, frame.time, frame.grey)
         follower.look(n, frame.time, frame.grey, crop, 0.0)
         if (done := follower.settled(n) + 1 - first) > 0:
-            assert len(follower.hand_out(first, [frame.time] * done).crops) == done
+            assert len(follower.take(first, [frame.time] * done).crops) == done
             first += done
         most = max([most, *(max(len(face.rows), len(face.crops)) for face in follower.faces)])
     assert 60 - first <= most <= 0.5 * RATE + 1
 
 
-def test_half_a_clip_is_no_clip():
+def test_blocks_without_end_are_refused():
     blocks = list(follow_blocks(stills([FACE] * 4), rows=2))
     with pytest.raises(ValueError, match="end"):
         join(blocks[:-1])
@@ -135,7 +135,7 @@ def test_half_a_clip_is_no_clip():
         join([])
 
 
-def test_the_network_says_the_same_of_crops_as_they_come():
+def test_network_gives_the_same_for_streamed_crops():
     network, _ = reading.load()
     images = [cv2.cvtColor(scene(i % 7, i % 5), cv2.COLOR_RGB2GRAY) for i in range(9)]
     (look,) = follow(stills(images), look=crop).looks

@@ -88,7 +88,7 @@ def test_the_start_of_a_stretch_moves_the_frames(smile: Path, portrait: FaceTrac
 
 
 @pytest.mark.slow
-def test_halves_of_two_films_are_two_people(shared: Path) -> None:
+def test_halves_of_two_videos_are_two_people(shared: Path) -> None:
     people = {}
     for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4"):
         track = followed(shared / name)
@@ -118,7 +118,7 @@ def test_means_are_compared_and_the_nearest_come_first() -> None:
     assert same_person({}) == same_person({"a": people["a"]}) == []
 
 
-def test_bad_input_is_told_in_a_sentence(
+def test_bad_input_is_reported_in_one_sentence(
     smile: Path, portrait: FaceTrack, pictures: list[Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = portrait.points[0]

@@ -209,7 +209,7 @@ def test_the_longest_stretch_is_chosen():
 # --- head pose ----------------------------------------------------------------------------------------------
 
 
-def test_an_in_plane_similarity_is_undone_exactly_and_told():
+def test_in_plane_similarity_is_undone_exactly_and_reported():
     face = track(jitter=0.3)
     other = moved(face, scale=1.7, angle=25.0, shift=(31.0, -12.0))
     (plain, head), (same, turned) = align.frontal(face), align.frontal(other)

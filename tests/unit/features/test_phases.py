@@ -144,7 +144,7 @@ def test_nothing_above_noise_gives_nothing(seed):
     assert phases(one_curve([])) == () and phases(one_curve([0.7])) == ()
 
 
-def test_lost_landmarks_are_no_expression():
+def test_lost_landmarks_are_not_an_expression():
     """Points that jump about behind a hand move far, and at random."""
     noise = np.random.default_rng(3).normal(0, 0.1, 300)
     assert phases(one_curve(noise)) == ()

@@ -84,7 +84,7 @@ def test_where_and_how_large_the_face_is_in_the_picture_changes_nothing(head):
     np.testing.assert_allclose(read(moved, head=head), read(face, head=head), atol=2e-5)
 
 
-def test_head_movement_is_told_with_head_and_taken_out_without():
+def test_head_movement_is_kept_with_head_and_removed_without():
     face = track()
     walk = np.linspace(0, 80, len(face))[:, None, None] * [1.0, 0.25]
     moved = replace(face, points=face.points + walk, box=face.box + np.concatenate([walk[:, 0]] * 2, axis=1))
@@ -108,7 +108,7 @@ def test_the_rate_of_the_camera_hardly_matters(head, rate):
 
 
 @READERS
-def test_less_than_four_frames_in_one_piece_are_no_sequence(head):
+def test_fewer_than_four_consecutive_frames_give_no_sequence(head):
     face = track()
     assert read(first(face, LEAST), head=head).shape == (LEAST, 80)
     assert read(first(face, LEAST - 1), head=head) is None
@@ -120,7 +120,7 @@ def test_less_than_four_frames_in_one_piece_are_no_sequence(head):
 
 
 @READERS
-def test_an_unseen_face_is_no_sequence(head):
+def test_unseen_face_gives_no_sequence(head):
     face = track()
     assert read(without(face, *range(len(face))), head=head) is None
 
@@ -225,7 +225,7 @@ def test_with_pose_the_longest_piece_is_read_of_points_and_head_alike():
     np.testing.assert_array_equal(jittered(whole, np.random.default_rng(0), (0.06, 0.03))[:, 80:], whole[:, 80:])
 
 
-def test_the_heads_movement_is_told_once(tmp_path):
+def test_head_and_pose_together_are_refused(tmp_path):
     (tmp_path / "r.toml").write_text("fps = 12.5\nhead = true\npose = true\n")
     with pytest.raises(UsageError, match=r"r\.toml: head and pose both give the head's movement; ask for one of them"):
         PBRecipe.read(tmp_path / "r.toml")

@@ -93,7 +93,7 @@ def test_descriptors_equal_a_slow_second_computation(seed):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
-def test_a_table_comes_back_to_plain_units(seed):
+def test_table_is_converted_to_plain_units(seed):
     curve, phase = stepped(np.random.default_rng(seed))
     curves = curves_of(curve)
     plain = smile.smile_descriptors(curves, phase)

@@ -30,7 +30,7 @@ def test_atomic_replaces_only_on_success(tmp_path: Path) -> None:
     assert names(target.parent) == ["a.txt"]
 
 
-def test_atomic_says_where_it_cannot_write(tmp_path: Path) -> None:
+def test_atomic_unwritable_target_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     for target in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
@@ -40,7 +40,7 @@ def test_atomic_says_where_it_cannot_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_full_disk_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"No space left.*free space"),
         io.atomic(tmp_path / "a"),
@@ -50,7 +50,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         full.flush()
 
 
-def test_json_is_plain(tmp_path: Path) -> None:
+def test_json_has_plain_types(tmp_path: Path) -> None:
     value = {
         "z": np.float32(0.5),
         "a": np.array([[1, 2], [3, 4]]),
@@ -74,7 +74,7 @@ def test_table_is_csv(tmp_path: Path) -> None:
     assert path.read_bytes() == 'å,b\n1.5,"x,y"\n,z\n'.encode()
 
 
-def test_staged_files_take_the_place_of_those_in_folders_that_stand_there(tmp_path):
+def test_staged_files_replace_files_in_existing_folders(tmp_path):
     for said in ("old", "new"):
         with io.staged(tmp_path / "out") as part:
             io.write_text(part / "inner" / "a.txt", said)

@@ -64,7 +64,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("compress", [True, False])
-def test_every_bit_comes_back_as_often_as_it_is_read(shape, compress):
+def test_stored_blocks_are_read_back_repeatedly(shape, compress):
     given = list(made(*SHAPES[shape]))
     data = written(given, compress=compress)
     assert data == written(made(*SHAPES[shape]), compress=compress)
@@ -81,7 +81,7 @@ def test_every_bit_comes_back_as_often_as_it_is_read(shape, compress):
         np.testing.assert_array_equal(stored.end.sharpness, end.sharpness)
 
 
-def test_it_holds_plain_numbers_and_json():
+def test_file_holds_plain_numbers_and_json():
     with zipfile.ZipFile(memory.BytesIO(written(made(*SHAPES["two faces"])))) as archive:
         raw = {name: len(archive.read(name)) for name in archive.namelist()}
     assert set(raw) <= {"end", *(f"{k}/{name}" for k in range(3) for name in FIELDS)}
@@ -89,7 +89,7 @@ def test_it_holds_plain_numbers_and_json():
     assert raw["0/time"] == 40 * 8 and raw["0/frame"] == rows * 8 and raw["0/box"] == rows * 16
 
 
-def test_damage_is_said_and_never_read_over():
+def test_damage_is_reported():
     data = written(made(*SHAPES["two faces"]))
     wrong = {"empty": b"", "other": b"no archive", "half": data[: len(data) // 2], "last byte gone": data[:-1]}
     for cut in range(0, len(data), len(data) // 25):
@@ -108,7 +108,7 @@ def test_damage_is_said_and_never_read_over():
     assert refused >= 25
 
 
-def test_another_version_is_refused():
+def test_other_version_is_refused():
     data = written(made(*SHAPES["no face"]), compress=False)
     with pytest.raises(InputError, match=r"damaged \(format duchenne-followed, version 2\)"):
         other = memory.BytesIO()
@@ -118,7 +118,7 @@ def test_another_version_is_refused():
         Stored(other)
 
 
-def test_a_file_without_its_end_is_damaged():
+def test_file_without_end_is_damaged():
     *most, _ = made(*SHAPES["two faces"])
     out = memory.BytesIO()
     writer = Writer(out)
@@ -160,7 +160,7 @@ def at_once(shape):
 
 @pytest.mark.parametrize("rows", [1000, 16])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_csv_written_in_blocks_is_the_one_written_at_once(shape, rows, tmp_path, monkeypatch):
+def test_csv_in_blocks_equals_csv_at_once(shape, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(frames_module, "_CHUNK", rows)
     end = io.write_frames(tmp_path / "deep" / "blocks.csv", made(*SHAPES[shape]))
     whole = io.write_table(tmp_path / "whole.csv", at_once(shape))
@@ -170,7 +170,7 @@ def test_a_csv_written_in_blocks_is_the_one_written_at_once(shape, rows, tmp_pat
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_parquet_says_the_same_as_csv(shape, tmp_path):
+def test_parquet_equals_csv(shape, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     for name in ("a.parquet", "b.parquet"):
         io.write_frames(tmp_path / name, made(*SHAPES[shape]), file="talks/µ 1.mp4")
@@ -189,7 +189,7 @@ def test_parquet_says_the_same_as_csv(shape, tmp_path):
     assert file.num_row_groups == len(lengths)
 
 
-def test_parquet_needs_a_package_that_is_named(tmp_path, monkeypatch):
+def test_parquet_without_pyarrow_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(frames_module, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"^Parquet needs the package pyarrow, .* or choose CSV\.$"):
         io.write_frames(tmp_path / "a.parquet", made(*SHAPES["two faces"]))
@@ -197,7 +197,7 @@ def test_parquet_needs_a_package_that_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_a_clip_that_fails_leaves_nothing(ending, tmp_path):
+def test_failed_clip_leaves_no_file(ending, tmp_path):
     if ending == ".parquet":
         pytest.importorskip("pyarrow.parquet")
 
@@ -213,7 +213,7 @@ def test_a_clip_that_fails_leaves_nothing(ending, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_table_of_blocks_is_read_back(tmp_path):
+def test_table_of_blocks_is_read_back(tmp_path):
     io.write_frames(tmp_path / "a.csv", made(*SHAPES["a late one"]))
     first, second = io.load_tracks(tmp_path / "a.csv")
     assert not first.seen[:35].any() and first.seen[35] and not second.seen[:62].any() and second.seen[62]

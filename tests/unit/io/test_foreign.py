@@ -71,7 +71,7 @@ def alike(a: FaceTrack, b: FaceTrack, *, box: bool = False) -> None:
 # --- OpenFace in --------------------------------------------------------------------------------------------
 
 
-def test_a_real_openface_table_says_what_its_cells_say(tmp_path: Path) -> None:
+def test_real_openface_table_matches_its_cells(tmp_path: Path) -> None:
     if "DUCHENNE_DATA" not in os.environ:
         pytest.skip("DUCHENNE_DATA does not name the folder with the shared OpenFace table")
     path = Path(os.environ["DUCHENNE_DATA"], "clips", "openface_output.csv")
@@ -114,12 +114,12 @@ def test_openface_without_success_is_unseen(tmp_path: Path) -> None:
     np.testing.assert_array_equal(units["AU12"], [0, np.nan, np.nan, 3])
 
 
-def test_openface_zeros_are_never_points_even_where_they_are_called_a_success(tmp_path: Path) -> None:
+def test_openface_zeros_are_unseen_even_with_success(tmp_path: Path) -> None:
     (track,) = io.load_tracks(openface(tmp_path / "a.csv", [{}, dict.fromkeys(POINTS, 0)]))
     assert track.seen.tolist() == [True, False] and np.isnan(track.confidence[1])
 
 
-def test_openface_faces_by_id_on_the_frames_of_the_table(tmp_path: Path) -> None:
+def test_openface_faces_are_split_by_id(tmp_path: Path) -> None:
     rows = [
         {"frame": f, "face_id": i, "timestamp": f / 10, "by": 100 * i, "AU12_r": i}
         for f, i in [(1, 2), (1, 0), (2, 0), (4, 0), (4, 2)]  # frame 3 has no row at all, face 2 none in 2
@@ -142,7 +142,7 @@ def test_openface_action_units_need_no_landmarks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("times", [[0, 0, 0], [0, 0.04, 0.04], [0, 0.04, 0.02], [0, 0.04, np.nan], [np.nan, 0, 1]])
-def test_openface_times_that_do_not_rise_ask_for_a_rate(tmp_path: Path, times: list[float]) -> None:
+def test_openface_times_that_do_not_rise_need_a_rate(tmp_path: Path, times: list[float]) -> None:
     path = openface(tmp_path / "a.csv", [{"timestamp": t} for t in times])
     with pytest.raises(InputError, match=r"a\.csv, line \d: the time does not rise .*--rate"):
         io.load_tracks(path)
@@ -161,7 +161,7 @@ def test_openface_times_that_do_not_rise_ask_for_a_rate(tmp_path: Path, times: l
         ({"success": 2}, "line 3: success .* neither 0 nor 1"),
     ],
 )
-def test_unsound_openface_rows_are_refused_by_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_invalid_openface_rows_are_refused_by_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         io.load_tracks(openface(tmp_path / "a.csv", [{}, change]))
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
@@ -176,7 +176,7 @@ def test_unsound_openface_rows_are_refused_by_line(tmp_path: Path, change: dict[
         ({"AU01_r": "high"}, "line 3: AU01_r .* not a number"),
     ],
 )
-def test_unsound_openface_units_are_refused_by_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_invalid_openface_units_are_refused_by_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         io.action_units(openface(tmp_path / "a.csv", [{}, change]))
 
@@ -201,7 +201,7 @@ def test_pyfeat_counts_time_from_frames_and_a_given_rate(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("times", [("00:00", "00:01"), (0, 1), ("00:00.5", "soon"), (np.nan, np.nan)])
-def test_pyfeat_without_exact_times_asks_for_a_rate(tmp_path: Path, times: tuple[Any, ...]) -> None:
+def test_pyfeat_without_exact_times_needs_a_rate(tmp_path: Path, times: tuple[Any, ...]) -> None:
     path = pyfeat(tmp_path / "a.csv", [{"approx_time": t} for t in times])
     for read in (io.load_tracks, io.action_units):
         with pytest.raises(UsageError, match=r"a\.csv holds no exact times.*--rate"):
@@ -250,7 +250,7 @@ def test_pyfeat_without_any_face_is_one_unseen_track(tmp_path: Path) -> None:
         ({"x_68": 1}, "mesh of more than 68 points"),
     ],
 )
-def test_unsound_pyfeat_rows_are_refused_by_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_invalid_pyfeat_rows_are_refused_by_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         io.load_tracks(pyfeat(tmp_path / "a.csv", [{}, change]), rate=25)
 
@@ -263,7 +263,7 @@ def test_pyfeat_units_off_the_scale_are_refused(tmp_path: Path) -> None:
 # --- either -------------------------------------------------------------------------------------------------
 
 
-def test_the_header_tells_the_dialect(tmp_path: Path) -> None:
+def test_dialect_follows_from_the_header(tmp_path: Path) -> None:
     assert io.dialect(io.FRAME_COLUMNS) == "duchenne"
     assert io.dialect(["frame", " face_id", " timestamp", " confidence", " success"]) == "openface"
     assert io.dialect(["frame", "FaceRectX", "FaceScore", "AU01"]) == "py-feat"
@@ -281,7 +281,7 @@ def test_the_header_tells_the_dialect(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot be read as CSV|not a table of face tracks"),
     ],
 )
-def test_what_is_no_such_table_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+def test_other_tables_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(data)
     with pytest.raises(InputError, match=rf"a\.csv.*({message})") as error:
@@ -291,7 +291,7 @@ def test_what_is_no_such_table_is_refused(tmp_path: Path, data: bytes, message: 
         io.action_units(path)
 
 
-def test_a_damaged_openface_file_is_refused_and_blank_lines_at_its_end_are_not(tmp_path: Path) -> None:
+def test_damaged_openface_file_is_refused_but_not_trailing_blank_lines(tmp_path: Path) -> None:
     path = openface(tmp_path / "a.csv", [{}, {}, {}])
     whole = path.read_text()
     path.write_text(whole + "\n\n")
@@ -313,14 +313,14 @@ def test_a_damaged_openface_file_is_refused_and_blank_lines_at_its_end_are_not(t
         assert "\n" not in str(error.value)
 
 
-def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_duplicate_columns_are_refused(tmp_path: Path) -> None:
     table = pd.read_csv(openface(tmp_path / "a.csv", [{}]))
     assert io.tracks_from_openface(table)[0].seen.all()
     with pytest.raises(InputError, match="The table has two columns frame"):
         io.tracks_from_openface(table.rename(columns={" gaze_0_x": "frame "}))
 
 
-def test_a_frame_number_that_leaps_does_not_fill_the_memory(tmp_path: Path) -> None:
+def test_jump_in_frame_numbers_is_refused(tmp_path: Path) -> None:
     path = openface(tmp_path / "a.csv", [{}, {}, {"frame": 1e12}])
     with pytest.raises(InputError, match=r"line 4: `frame` jumps from 2 to 1000000000000"):
         io.load_tracks(path)
@@ -332,7 +332,7 @@ def test_tables_without_action_units_are_refused(tmp_path: Path) -> None:
             io.action_units(table)
 
 
-def test_a_rate_is_refused_where_times_are_known(tmp_path: Path) -> None:
+def test_rate_is_refused_where_times_are_known(tmp_path: Path) -> None:
     tracks = [face(3)]
     for path in (io.save_tracks(tmp_path / "a.npz", tracks), io.write_as(tmp_path / "a.csv", tracks, "duchenne")):
         with pytest.raises(UsageError, match="holds its own times"):
@@ -365,7 +365,7 @@ def units(track: FaceTrack, scale: str, seed: int = 0) -> Signals:
 @given(
     frames=st.integers(1, 6), faces=st.integers(1, 3), unseen=st.sets(st.tuples(st.integers(0, 2), st.integers(0, 5)))
 )
-def test_tables_come_back(
+def test_tables_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, frames: int, faces: int, unseen: set[tuple[int, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("t")
@@ -385,7 +385,7 @@ def test_tables_come_back(
         alike(track, back)
 
 
-def test_openface_is_written_as_openface_writes_it(tmp_path: Path) -> None:
+def test_openface_export_matches_openface(tmp_path: Path) -> None:
     track = face(2, unseen=(1,))
     curves = Signals(track.time, np.array([[1, 2.5], [np.nan, np.nan]]), ("AU12_c", "AU12"), ("0/1", "0-5"))
     path = io.write_as(tmp_path / "a.csv", [track], "openface", [curves])
@@ -403,7 +403,7 @@ def test_openface_is_written_as_openface_writes_it(tmp_path: Path) -> None:
     assert io.to_pyfeat([track])["frame"].tolist() == [0, 1]
 
 
-def test_a_confidence_of_another_scale_is_left_empty_not_squeezed() -> None:
+def test_confidence_of_another_scale_is_left_empty() -> None:
     track = face(2)
     track = replace(track, confidence=np.array([17.0, 0.5]))  # the first is a peak-to-sidelobe ratio
     np.testing.assert_array_equal(io.to_openface([track])["confidence"], [np.nan, 0.5])
@@ -411,7 +411,7 @@ def test_a_confidence_of_another_scale_is_left_empty_not_squeezed() -> None:
     assert io.tracks_from_openface(io.to_openface([track]))[0].seen.all()
 
 
-def test_scales_are_never_turned_into_each_other(tmp_path: Path) -> None:
+def test_scales_are_not_converted(tmp_path: Path) -> None:
     track = face(3)
     path = io.write_as(tmp_path / "a.csv", [track], "py-feat")
     before = path.read_bytes()
@@ -422,7 +422,7 @@ def test_scales_are_never_turned_into_each_other(tmp_path: Path) -> None:
     assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_what_a_table_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_export_of_unsupported_content_is_refused(tmp_path: Path) -> None:
     track, curves = face(3), units(face(3), "0-5")
     holed = replace(curves, values=np.where([[1], [0], [1]], curves.values, np.nan))
     path = tmp_path / "a.csv"
@@ -445,5 +445,5 @@ def test_what_a_table_cannot_hold_is_refused(tmp_path: Path) -> None:
         io.write_as(path, [track], "openface")
 
 
-def test_no_face_at_all_gives_the_header() -> None:
+def test_no_face_gives_only_the_header() -> None:
     assert io.dialect(io.to_openface([]).columns) == "openface" and io.dialect(io.to_pyfeat([]).columns) == "py-feat"

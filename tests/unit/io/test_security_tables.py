@@ -35,28 +35,28 @@ PLAIN = ("a", "", "a=b", "clip 1.mp4", "'a", "it's", "-1", "+1.5", "-1e-5", "1",
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_a_formula_is_text_and_comes_back(text):
+def test_formula_is_escaped_and_read_back(text):
     said = io.neutral(text)
     assert said == f"'{text}" and io.original(said) == text
 
 
 @pytest.mark.parametrize("text", PLAIN)
-def test_all_else_stays_as_it_is(text):
+def test_other_cells_are_unchanged(text):
     assert io.neutral(text) == text == io.original(text)
 
 
 @given(st.text(alphabet=st.sampled_from("'=+-@\t\r\n 1.eax\ufeff＝"), max_size=8))
-def test_what_is_written_is_what_comes_back(text):
+def test_written_cells_are_read_back(text):
     assert io.original(io.neutral(text)) == text
 
 
-def test_numbers_are_no_text():
+def test_numbers_are_not_escaped():
     assert [io.neutral(each) for each in (-1, -1.5, None, True)] == [-1, -1.5, None, True]
     table = pd.DataFrame({"n": [-1, 2], "x": [-1.5, np.nan], "on": [True, False]})
     assert io.table_csv(table) == "n,x,on\n-1,-1.5,True\n2,,False\n"
 
 
-def test_a_table_has_no_formula_in_a_cell_a_header_or_a_category(tmp_path):
+def test_table_has_no_formula_in_cells_headers_or_categories(tmp_path):
     table = pd.DataFrame({"=a": ["=1", "b", None], "c": pd.Categorical(["@x", "y", "y"]), "n": [-1.0, 2.0, np.nan]})
     path = io.write_table(tmp_path / "t.csv", table)
     assert path.read_text() == "'=a,c,n\n'=1,'@x,-1.0\nb,y,2.0\n,y,\n"
@@ -64,7 +64,7 @@ def test_a_table_has_no_formula_in_a_cell_a_header_or_a_category(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["=cmd.mp4", "-dash.mp4", "@a.mp4", "'=x.mp4", "+1.mp4"])
-def test_a_manifest_comes_back_as_it_was(name, tmp_path):
+def test_manifest_is_read_back(name, tmp_path):
     clips = [Entry(Clip(str(tmp_path / name), subject="=who", fold="@1"), {"=note": "+x", "rate": "-5"})]
     path = manifest.write(tmp_path / "m.csv", clips)
     cells = [cell for row in csv.reader(streams.StringIO(path.read_text())) for cell in row]
@@ -73,7 +73,7 @@ def test_a_manifest_comes_back_as_it_was(name, tmp_path):
     assert found == clips[0]
 
 
-def test_answers_are_those_of_the_clips_that_were_asked(tmp_path):
+def test_answers_match_their_clips(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text(io.rows_csv([["video", "label", "score"], ["=a.mp4", "genuine", 0.9], ["b.mp4", "posed", 0.2]]))
     assert "'=a.mp4" in path.read_text()
@@ -118,7 +118,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_of_any_kind_is_refused_in_one_sentence(name, tmp_path):
+def test_malformed_table_is_refused_in_one_sentence(name, tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(TABLES[name])
     for reader, read in READERS.items():
@@ -129,14 +129,14 @@ def test_a_table_of_any_kind_is_refused_in_one_sentence(name, tmp_path):
         assert "t.csv" in sentence, reader
 
 
-def test_a_table_with_a_mark_before_it_is_read(tmp_path):
+def test_table_with_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(b"\xef\xbb\xbf" + HEAD + b"a.mp4,p,,\n")
     assert manifest.read(path)[0].subject == "p"
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", ", "])
-def test_cells_are_parted_by_commas_semicolons_or_tabs(mark, tmp_path):
+def test_delimiter_is_comma_semicolon_or_tab(mark, tmp_path):
     path = tmp_path / "t.csv"
     header = mark.join(['"a,b;c"', " Name", "'=x"])
     path.write_text(
@@ -149,20 +149,20 @@ def test_cells_are_parted_by_commas_semicolons_or_tabs(mark, tmp_path):
     assert (last.number, last.line, [*last.cells.values()]) == (2, 5, [*"xyz"])  # as pandas counts rows
 
 
-def test_a_row_that_is_cut_short_is_filled_where_that_is_allowed(tmp_path):
+def test_short_row_is_filled_where_allowed(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1\n")
     assert [row.cells for row in io.Table(tmp_path / "t.csv", short=True)] == [{"a": "1", "b": ""}]
     with pytest.raises(InputError, match="line 2, has 1 cells for 2 columns"):
         list(io.Table(tmp_path / "t.csv"))
 
 
-def test_a_line_without_end_is_not_read(tmp_path):
+def test_endless_line_is_refused(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"a,b\n" + b"," * (1 << 22))
     with pytest.raises(InputError, match="line 2, is longer than"):
         list(io.Table(tmp_path / "t.csv"))
 
 
-def test_a_giant_manifest_is_not_read(tmp_path):
+def test_giant_manifest_is_refused(tmp_path):
     with (tmp_path / "m.csv").open("wb") as file:
         file.write(HEAD)
         file.truncate(2**34)
@@ -170,14 +170,14 @@ def test_a_giant_manifest_is_not_read(tmp_path):
         manifest.read(tmp_path / "m.csv")
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "m.csv")
     with pytest.raises(InputError, match="not a file"):
         manifest.read(tmp_path / "m.csv")
 
 
 @pytest.mark.parametrize("name", ["a giant field", "UTF-16", "NUL", "a million columns", "noise"])
-def test_commands_say_one_sentence_of_a_bad_table(name, duchenne, tmp_path):
+def test_commands_report_a_bad_table_in_one_sentence(name, duchenne, tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(TABLES[name])
     for words in (("evaluate", path), ("score", path), ("models", "apply", "smile", path), ("convert", path)):
@@ -224,7 +224,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_an_array_that_lies_is_refused_before_it_is_made(name, tmp_path):
+def test_array_with_false_size_is_refused_before_allocation(name, tmp_path):
     path = packed(tmp_path / "t.npz", points=ARRAYS[name])
     with pytest.raises(ValueError):
         io.read_arrays(path)
@@ -232,7 +232,7 @@ def test_an_array_that_lies_is_refused_before_it_is_made(name, tmp_path):
         io.load_tracks(path)
 
 
-def test_a_bomb_is_not_unpacked(tmp_path):
+def test_zip_bomb_is_refused(tmp_path):
     path = tmp_path / "t.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("points.npy", "w") as member:
         for _ in range(64):
@@ -242,7 +242,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
         io.read_arrays(path, most=2**25)
 
 
-def test_the_size_that_an_archive_declares_may_lie_in_either_direction(tmp_path):
+def test_false_archive_size_is_refused_in_both_directions(tmp_path):
     whole = streams.BytesIO()
     np.save(whole, np.zeros(1000, np.float32))
     path = packed(tmp_path / "t.npz", points=whole.getvalue())
@@ -254,7 +254,7 @@ def test_the_size_that_an_archive_declares_may_lie_in_either_direction(tmp_path)
             io.read_arrays(path)
 
 
-def test_sound_arrays_come_back(tmp_path):
+def test_valid_arrays_are_read_back(tmp_path):
     arrays = {"a": np.arange(6.0).reshape(2, 3), "t": np.array(["x", "yz"]), "e": np.zeros((0, 4)), "s": np.array(1)}
     arrays["f"] = np.asfortranarray(np.arange(6).reshape(2, 3))
     np.savez_compressed(tmp_path / "t.npz", **arrays)
@@ -264,7 +264,7 @@ def test_sound_arrays_come_back(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"format": "duchenne-tracks", "version": 1}', "NaN", "9" * 5000, ""])
-def test_the_meta_of_tracks_is_bounded_as_well(text, tmp_path):
+def test_invalid_meta_of_tracks_is_refused(text, tmp_path):
     arrays = {"points": np.zeros((2, 68, 2), np.float32), "time": np.arange(2.0), "box": np.zeros((2, 4), np.float32)}
     arrays |= {"confidence": np.zeros(2, np.float32), "offset": np.array([0, 2]), "frame_size": np.array([[9, 9]])}
     np.savez(tmp_path / "t.npz", **arrays, source=np.array(["a"]), meta=np.array(text))
@@ -278,14 +278,14 @@ def test_the_meta_of_tracks_is_bounded_as_well(text, tmp_path):
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, "NaN", '{"a": Infinity}', "{", "\ud800"]
 )
-def test_json_that_is_none_is_a_value_error(text, tmp_path):
+def test_invalid_json_is_a_value_error(text, tmp_path):
     path = tmp_path / "x.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ValueError):
         io.read_json(path)
 
 
-def test_json_that_is_some(tmp_path):
+def test_valid_json_is_read(tmp_path):
     path = io.write_json(tmp_path / "x.json", {"a": [1, None, "ü"]})
     assert io.read_json(path) == {"a": [1, None, "ü"]} == json.loads(path.read_text())
 
@@ -294,7 +294,7 @@ def test_json_that_is_some(tmp_path):
     "text",
     ["a = " + "[" * 50_000, "a = " + "9" * 5000, "a = 1\x00", "a = '\xff'", "a.a=1x"],
 )
-def test_toml_that_is_none_is_told_in_one_sentence(text, tmp_path):
+def test_invalid_toml_is_reported_in_one_sentence(text, tmp_path):
     path = tmp_path / "x.toml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match="is not valid TOML") as caught:
@@ -302,7 +302,7 @@ def test_toml_that_is_none_is_told_in_one_sentence(text, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_toml_of_a_gigabyte_is_not_read(tmp_path):
+def test_giant_toml_is_refused(tmp_path):
     with (tmp_path / "x.toml").open("wb") as file:
         file.truncate(2**30)
     with pytest.raises(InputError, match="larger than 1 MB"):

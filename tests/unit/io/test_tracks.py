@@ -56,7 +56,7 @@ def bare(**changes: Any) -> dict[str, Any]:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=4), st.text(st.characters(exclude_characters="\0"), max_size=8))
-def test_tracks_come_back(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], name: str) -> None:
+def test_tracks_are_read_back(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], name: str) -> None:
     path = tmp_path_factory.mktemp("t") / "t.npz"
     tracks = [make_track(n, seed, source=name + str(seed)) for seed, n in enumerate(lengths)]
     assert io.save_tracks(path, tracks) == path
@@ -74,7 +74,7 @@ def test_saving_twice_gives_the_same_bytes_without_pickle(tmp_path: Path) -> Non
         assert all(file[key].dtype != object for key in file.files)
 
 
-def test_bare_corpus_is_read(tmp_path: Path) -> None:
+def test_packed_points_are_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", **bare())
     one, two = io.load_tracks(tmp_path / "c.npz")
     assert (one.source, two.source) == ("one", "two")
@@ -85,7 +85,7 @@ def test_bare_corpus_is_read(tmp_path: Path) -> None:
     assert np.isnan(one.confidence).all() and one.frame_size == (0, 0)
 
 
-def test_bare_corpus_may_lack_all_but_points_offset_fps(tmp_path: Path) -> None:
+def test_packed_points_need_only_points_offset_fps(tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", **bare(box=None, clip=None, emotion=None))
     one, two = io.load_tracks(tmp_path / "c.npz")
     assert (one.source, two.source) == ("c.npz#0", "c.npz#1")
@@ -116,7 +116,7 @@ def test_folder_is_read_in_order_of_name(tmp_path: Path) -> None:
         ({"points": np.array([None] * 5)}, "cannot be read"),
     ],
 )
-def test_unsound_corpus_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_invalid_packed_points_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     np.savez(tmp_path / "c.npz", **bare(**changes))
     with pytest.raises(InputError, match=message):
         io.load_tracks(tmp_path / "c.npz")
@@ -131,7 +131,7 @@ def test_unsound_corpus_is_refused(tmp_path: Path, changes: dict[str, Any], mess
         ({"meta": np.array('{"format": "duchenne-tracks", "version": 2}')}, "tracks 1 expected, found .* 2"),
     ],
 )
-def test_unsound_tracks_file_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_invalid_tracks_file_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with np.load(io.save_tracks(tmp_path / "t.npz", [make_track(3)])) as file:
         arrays = dict(file)
     np.savez(tmp_path / "t.npz", **(arrays | changes))
@@ -139,7 +139,7 @@ def test_unsound_tracks_file_is_refused(tmp_path: Path, changes: dict[str, Any],
         io.load_tracks(tmp_path / "t.npz")
 
 
-def test_what_is_no_tracks_file_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     io.save_tracks(tmp_path / "whole.npz", [make_track(30)])
     whole = (tmp_path / "whole.npz").read_bytes()
     for name, data in {"empty": b"", "text": b"hello", "cut": whole[:-200], "hole": None}.items():
@@ -161,7 +161,7 @@ def test_what_is_no_tracks_file_is_refused(tmp_path: Path) -> None:
             io.load_tracks(tmp_path / name)
 
 
-def test_shared_corpus_is_read() -> None:
+def test_shared_packed_points_are_read() -> None:
     if "DUCHENNE_DATA" not in os.environ:
         pytest.skip("DUCHENNE_DATA does not name the folder with the shared corpus")
     tracks = io.load_tracks(Path(os.environ["DUCHENNE_DATA"], "data", "pedfe", "points.npz"))
@@ -176,7 +176,7 @@ def test_shared_corpus_is_read() -> None:
 # --- frames tables ------------------------------------------------------------------------------------------
 
 
-def test_frames_table_has_a_row_per_frame_and_face_and_comes_back(tmp_path: Path) -> None:
+def test_frames_table_has_a_row_per_frame_and_face_and_is_read_back(tmp_path: Path) -> None:
     first, second = make_track(4, 0), make_track(4, 1)
     table = io.frames_table([first, second])
     assert tuple(table.columns) == io.FRAME_COLUMNS
@@ -202,7 +202,7 @@ def test_frames_table_without_faces_has_its_columns(tmp_path: Path) -> None:
         io.frames_table([make_track(2, unit="iod")])
 
 
-def test_unsound_frames_table_is_refused(tmp_path: Path) -> None:
+def test_invalid_frames_table_is_refused(tmp_path: Path) -> None:
     table = io.frames_table([make_track(3)])
     cases = {
         "lacks the columns time, x_3;": table.drop(columns=["time", "x_3"]),

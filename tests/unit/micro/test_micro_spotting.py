@@ -169,7 +169,7 @@ def test_too_short_and_too_slow_are_refused():
         spot(replace(track, time=track.time[:81], points=track.points[:81], confidence=track.confidence[:81],
                      box=track.box[:81], source="a.mp4"))  # fmt: skip
     slow = slice(None, None, 25)
-    with pytest.raises(InputError, match=r"8 frames per second.*film it at 100 or 200\.$"):
+    with pytest.raises(InputError, match=r"8 frames per second.*record it at 100 or 200\.$"):
         spot(replace(track, time=track.time[slow], points=track.points[slow], confidence=track.confidence[slow],
                      box=track.box[slow]))  # fmt: skip
     unseen = replace(track, points=np.full_like(track.points, np.nan))

@@ -44,7 +44,7 @@ def test_a_good_clip_has_no_warning() -> None:
         assert asdict(quality)[name] == (value if isinstance(value, tuple | None) else pytest.approx(value, abs=1e-4))
 
 
-def test_lost_stretches_are_told_in_seconds() -> None:
+def test_lost_stretches_are_reported_in_seconds() -> None:
     track = make_track(grid(4), unseen=[*range(10, 20), *range(50, 75), 99])
     quality = clean.assess(track)
     np.testing.assert_allclose(quality.lost, [[0.4, 0.8], [2.0, 3.0], [3.96, 4.0]])
@@ -54,7 +54,7 @@ def test_lost_stretches_are_told_in_seconds() -> None:
     assert quality.warnings == (expected,)
 
 
-def test_one_stretch_is_told_as_one_and_a_blink_of_the_tracker_is_no_matter() -> None:
+def test_single_stretch_is_reported_and_a_short_loss_is_ignored() -> None:
     (note,) = clean.assess(make_track(grid(4), unseen=range(10, 20))).warnings
     assert note == "The face was lost for 0.40 s, from 0.40 s to 0.80 s."
     short = clean.assess(make_track(grid(4), unseen=[10, 11]))
@@ -87,7 +87,7 @@ def test_lost_time_adds_up_on_uneven_clips(steps: list[float], unseen: set[int])
         ),
     ],
 )
-def test_each_weakness_has_its_sentence(track: FaceTrack, note: str) -> None:
+def test_each_weakness_has_a_warning(track: FaceTrack, note: str) -> None:
     assert clean.assess(track).warnings == (note,)
 
 
@@ -100,7 +100,7 @@ def test_jitter_is_the_second_difference_in_percent() -> None:
     assert note.startswith("The points jitter by 14")
 
 
-def test_even_movement_is_no_jitter() -> None:
+def test_even_movement_is_not_jitter() -> None:
     track = make_track(grid(2))
     moved = track.evolve("move", points=track.points + 3 * np.arange(50)[:, None, None])
     assert clean.assess(moved).jitter == pytest.approx(0, abs=1e-4)
@@ -137,7 +137,7 @@ def test_repair_fills_short_gaps_by_a_line_and_leaves_long_ones() -> None:
     assert "2 frames" in fixed.history[-1]
 
 
-def test_resample_meets_the_grid_and_keeps_gaps() -> None:
+def test_resample_hits_the_grid_and_keeps_gaps() -> None:
     time = np.cumsum(np.random.default_rng(0).uniform(0.03, 0.05, 60)) - 0.03
     track = make_track(time, unseen=range(20, 30))
     moved = track.evolve("move", points=track.points + 10 * time[:, None, None].astype(np.float32))

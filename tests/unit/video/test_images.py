@@ -65,7 +65,7 @@ def resized_jpeg(width: int, height: int, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tiff", "gif", "webp", "pgm"])
-def test_grey_levels_come_back_as_they_were(tmp_path: Path, ending: str) -> None:
+def test_grey_levels_are_unchanged(tmp_path: Path, ending: str) -> None:
     options = {"lossless": True} if ending == "webp" else {}
     picture = read(save(tmp_path / f"a.{ending}", GREY, **options))
     # WebP keeps colours only: a grey level makes the way to colour and back
@@ -83,9 +83,7 @@ def test_colours_become_luma(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "tiff", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_stands_upright_whichever_way_the_camera_was_held(
-    tmp_path: Path, orientation: int, ending: str
-) -> None:
+def test_image_is_upright_for_every_exif_orientation(tmp_path: Path, orientation: int, ending: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(tmp_path / f"a.{ending}", np.repeat(GREY[..., None], 3, 2), exif=exif, quality=100)
@@ -96,12 +94,12 @@ def test_a_picture_stands_upright_whichever_way_the_camera_was_held(
     np.testing.assert_allclose(read(path).grey, expected, atol=4)
 
 
-def test_odd_exif_is_passed_over(tmp_path: Path) -> None:
+def test_invalid_exif_is_ignored(tmp_path: Path) -> None:
     exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"
     np.testing.assert_allclose(read(save(tmp_path / "a.jpg", GREY, exif=exif, quality=100)).grey, GREY, atol=3)
 
 
-def test_what_is_see_through_lies_on_white(tmp_path: Path) -> None:
+def test_transparent_parts_are_white(tmp_path: Path) -> None:
     alpha = np.zeros((30, 40), np.uint8)
     alpha[:, 20:30], alpha[:, 30:] = 51, 255  # 0, a fifth, all
     colour = np.full((30, 40, 3), 100, np.uint8)
@@ -115,7 +113,7 @@ def test_what_is_see_through_lies_on_white(tmp_path: Path) -> None:
     np.testing.assert_array_equal(two, grey)
 
 
-def test_a_see_through_colour_of_a_palette_is_white(tmp_path: Path) -> None:
+def test_transparent_palette_colour_is_white(tmp_path: Path) -> None:
     image = Image.fromarray((GREY > 100).astype(np.uint8), "L").convert("P")
     image.putpalette([10, 10, 10, 90, 90, 90])
     for name in ("a.gif", "a.png"):
@@ -132,7 +130,7 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path: Path) -> None:
     assert "fractional" in refusal(save(tmp_path / "float.tiff", deep.astype(np.float32)))
 
 
-def test_printers_colours_are_read(tmp_path: Path) -> None:
+def test_cmyk_is_read(tmp_path: Path) -> None:
     image = Image.fromarray(RGB).convert("CMYK")
     expected = np.asarray(image.convert("RGB")) @ [0.299, 0.587, 0.114]
     for name in ("a.jpg", "a.tiff"):
@@ -147,7 +145,7 @@ def test_one_bit_and_colours_of_a_palette_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["gif", "png", "webp", "tiff"])
-def test_of_several_pictures_the_first_is_taken_and_it_is_said(tmp_path: Path, ending: str) -> None:
+def test_first_of_several_images_is_used_and_noted(tmp_path: Path, ending: str) -> None:
     later = [Image.fromarray(255 - GREY), Image.fromarray(GREY.T.copy().reshape(30, 40))]
     options = {"lossless": True} if ending == "webp" else {}
     path = save(tmp_path / f"a.{ending}", GREY, save_all=True, append_images=later, **options)
@@ -156,12 +154,12 @@ def test_of_several_pictures_the_first_is_taken_and_it_is_said(tmp_path: Path, e
     assert picture.notes == (f"{path} holds several images; the first was used.",)
 
 
-def test_what_a_file_is_its_bytes_say_not_its_ending(tmp_path: Path) -> None:
+def test_format_follows_from_bytes_not_ending(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", GREY)
     np.testing.assert_array_equal(read(path.rename(tmp_path / "a.jpg")).grey, GREY)
 
 
-def test_the_shared_pictures_are_read() -> None:
+def test_shared_images_are_read() -> None:
     if "DUCHENNE_DATA" not in os.environ:
         pytest.skip("DUCHENNE_DATA names no folder with the shared clips.")
     for path in listing(Path(os.environ["DUCHENNE_DATA"], "clips")):
@@ -184,7 +182,7 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path: Path, monkeypatch: pytest.Mon
         assert "1600×400 pixels, expected at most" in refusal(save(tmp_path / f"{mode}.jpg", image, progressive=True))
 
 
-def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_huge_image_is_refused_before_decoding(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(20_000, 20_000))
     assert refusal(tmp_path / "a.png").endswith(
         "has 20000×20000 pixels, expected at most 50 million in this format; save it smaller."
@@ -215,7 +213,7 @@ def test_twenty_thousand_pixels_each_way_are_read_in_little_memory(tmp_path: Pat
     assert int(more) < 120_000 * (1024 if sys.platform == "darwin" else 1)  # kB; decoded whole it has 400 MB
 
 
-def test_a_file_too_long_for_a_picture_is_not_opened(tmp_path: Path) -> None:
+def test_file_too_large_for_an_image_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.webp", GREY)
     os.truncate(path, 2**29 + 1)  # a hole, which takes no room on the disk
     assert "more than an image needs" in refusal(path)
@@ -226,7 +224,7 @@ def test_a_file_too_long_for_a_picture_is_not_opened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tiff", "gif", "webp", "pgm"])
 @pytest.mark.parametrize("part", [0.15, 0.6])
-def test_a_picture_that_is_cut_short_is_refused(tmp_path: Path, ending: str, part: float) -> None:
+def test_truncated_image_is_refused(tmp_path: Path, ending: str, part: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8)
     whole = save(tmp_path / f"a.{ending}", noise).read_bytes()
     (tmp_path / f"a.{ending}").write_bytes(whole[: int(len(whole) * part)])
@@ -234,7 +232,7 @@ def test_a_picture_that_is_cut_short_is_refused(tmp_path: Path, ending: str, par
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tiff", "gif", "webp", "pgm"])
-def test_damage_gives_a_picture_or_a_sentence(tmp_path: Path, ending: str) -> None:
+def test_damaged_image_is_read_or_refused_in_one_sentence(tmp_path: Path, ending: str) -> None:
     rng = np.random.default_rng(1)
     whole = np.frombuffer(save(tmp_path / f"a.{ending}", RGB).read_bytes(), np.uint8)
     path = tmp_path / f"b.{ending}"
@@ -254,7 +252,7 @@ def test_damage_gives_a_picture_or_a_sentence(tmp_path: Path, ending: str) -> No
     assert refused > 0
 
 
-def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     assert "empty (0 bytes)" in refusal(tmp_path / "empty.png")
     (tmp_path / "notes.jpg").write_text("no picture")
@@ -267,9 +265,7 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     assert "is a folder" in refusal(tmp_path / "folder.png")
 
 
-def test_pillow_may_warn_of_large_pictures_but_nobody_is_troubled(
-    tmp_path: Path, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_pillow_warning_about_large_images_is_hidden(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     before = Image.MAX_IMAGE_PIXELS
     (tmp_path / "a.png").write_bytes(png(12_000, 10_000))  # above PIL's own limit for a warning
     assert "12000×10000" in refusal(tmp_path / "a.png")
@@ -279,7 +275,7 @@ def test_pillow_may_warn_of_large_pictures_but_nobody_is_troubled(
 # ---- folders
 
 
-def test_a_folder_is_listed_as_people_count(tmp_path: Path) -> None:
+def test_folder_is_listed_in_natural_order(tmp_path: Path) -> None:
     names = ["1.png", "2.JPG", "10.gif", "a1²3.webp", "a2.bmp", "A10.tif", "b.jpeg"]
     for name in [*reversed(names), ".hidden.png", "notes.txt"]:
         (tmp_path / name).touch()
@@ -287,7 +283,7 @@ def test_a_folder_is_listed_as_people_count(tmp_path: Path) -> None:
     assert [path.name for path in listing(tmp_path)] == names
 
 
-def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
+def test_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is a folder without images; expected files in \.bmp \.gif"):
         listing(tmp_path)
     (tmp_path / "inner").mkdir()
@@ -308,7 +304,7 @@ def make(root: Path, **files: str) -> Path:
     return root
 
 
-def test_a_folder_for_each_class_becomes_rows(tmp_path: Path) -> None:
+def test_class_folders_give_rows(tmp_path: Path) -> None:
     root = make(tmp_path, Happy="10.png 2.png", happiness="1.png", angry="x.jpg notes.txt", __MACOSX="._x.jpg")
     rows = class_folders(root, EMOTION_WORDS)
     assert [(str(path.relative_to(root)).replace(os.sep, "/"), name) for path, name in rows] == [
@@ -323,7 +319,7 @@ def test_a_folder_for_each_class_becomes_rows(tmp_path: Path) -> None:
     }
 
 
-def test_class_folders_that_cannot_be_learnt_from_are_told_by_their_names(tmp_path: Path) -> None:
+def test_unusable_class_folders_are_refused_by_name(tmp_path: Path) -> None:
     def told(root: Path, classes: tuple[str, ...] = ()) -> str:
         with pytest.raises(InputError) as caught:
             class_folders(root, EMOTION_WORDS, classes)

@@ -130,7 +130,7 @@ def test_colour_order_is_blue_green_red(tmp_path: Path) -> None:
         ((-1, 0, 0, -1), "bottom right", 180),
     ],
 )
-def test_a_turned_phone_is_set_upright(
+def test_rotated_video_is_upright(
     tmp_path: Path, matrix: tuple[int, int, int, int], bright: str, rotation: int
 ) -> None:
     path = turn_mp4(make_video(tmp_path / "a.mp4", [corner_picture(64, 48)] * 9), matrix)
@@ -145,7 +145,7 @@ def test_a_turned_phone_is_set_upright(
     assert (about.height, about.width, about.rotation) == (*size, rotation)
 
 
-def test_smallest_and_largest_pictures(tmp_path: Path) -> None:
+def test_smallest_and_largest_frames(tmp_path: Path) -> None:
     (dot,) = read(make_video(tmp_path / "dot.mov", [corner_picture(1, 1)], codec="png", pix_fmt="rgb24"))
     assert dot.grey.tolist() == [[200]] and dot.bgr.tolist() == [[[200, 200, 200]]]
     path = make_video(tmp_path / "8k.mkv", [corner_picture(7680, 4320)], codec="mpeg4")
@@ -162,7 +162,7 @@ def test_converting_is_done_once_and_gives_the_same_each_time(tmp_path: Path) ->
         np.testing.assert_array_equal(one.grey, two.grey)
 
 
-def test_an_edit_list_plays_fewer_frames_than_are_declared(tmp_path: Path) -> None:
+def test_edit_list_plays_fewer_frames_than_declared(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", noise_pictures(30))
     with av.open(str(path)) as container:
         ticks = int(container.streams.video[0].duration / 30)
@@ -230,7 +230,7 @@ def test_images_of_different_sizes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_half_an_image_is_refused(tmp_path: Path, name: str) -> None:
+def test_truncated_image_in_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     path = cut(make_image(tmp_path / name, noise_pictures(1)[0]), 0.5)
     with pytest.raises(InputError, match="holds no complete frame"):
         read(path)
@@ -302,7 +302,7 @@ def _open_files() -> set[str]:
     return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
 
 
-def test_a_stretch_before_the_missing_part_is_whole(tmp_path: Path) -> None:
+def test_stretch_before_the_missing_part_is_complete(tmp_path: Path) -> None:
     path = cut(make_video(tmp_path / "a.mp4", noise_pictures(50), muxer=FRONT), 0.6)
     assert len(read(path, end=0.4)) == 10
 
@@ -385,7 +385,7 @@ def test_timestamps_that_are_missing(tmp_path: Path) -> None:
         read(path)
 
 
-def test_a_picture_size_that_changes(tmp_path: Path) -> None:
+def test_changing_frame_size_is_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.ts", noise_pictures(10, 64, 48))
     more = make_video(tmp_path / "b.ts", noise_pictures(10, 96, 64))
     path.write_bytes(path.read_bytes() + more.read_bytes())
@@ -406,7 +406,7 @@ def test_a_picture_size_that_changes(tmp_path: Path) -> None:
         ("a.m3u8", b"#EXTM3U\n#EXTINF:3,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n", "is a text file"),
     ],
 )
-def test_what_is_no_video(
+def test_other_files_are_not_video(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: bytes, sentence: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -452,7 +452,7 @@ def test_odd_sizes_gain_a_repeated_row_or_column(tmp_path: Path, width: int, hei
     assert np.abs(frame.bgr.astype(int) - 200).max() < 8
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"before")
 
@@ -471,7 +471,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_write_refuses_what_cannot_be(tmp_path: Path) -> None:
+def test_write_refuses_invalid_arguments(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         (tmp_path / "file").write_bytes(b"no folder")
         video.write(tmp_path / "file" / "out.mp4", [corner_picture()], 25)
