@@ -27,9 +27,9 @@ from duchenne.clips.cache import Cache
 from duchenne.datasets import fer2013
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import data, learner
-from duchenne.expression.data import Faces, Reader
+from duchenne.expression.faces import Faces, Reader
 from duchenne.expression.recipe import ExpressionRecipe
-from duchenne.expression.training import held_back
+from duchenne.expression.split import held_back
 from duchenne.metrics.classes import score_classes
 
 HELD = 0.2  # of a set without folds

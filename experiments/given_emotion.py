@@ -29,7 +29,7 @@ def photographs(root: Path, emotions: np.ndarray, rng: np.random.Generator) -> n
     with np.load(root / "data" / "fer2013" / "public_test.npz") as stored:
         images, labels = stored["images"], np.array(CLASSES)[stored["labels"]]
     rows = [rng.choice(np.flatnonzero(labels == emotion)) for emotion in emotions]
-    return reading.answers(reading.load()[0], images[rows])
+    return reading.predict_crops(reading.load()[0], images[rows])
 
 
 def main() -> None:

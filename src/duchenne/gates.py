@@ -55,13 +55,10 @@ def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
     low = max(min([*known, middle]) - _BEFORE, middle - LONG / 2, 0.0)
     high = min(max([*known, middle]) + _AFTER, low + LONG)
     inside = (track.time >= low) & (track.time <= high)
-    return track.evolve(
+    return track.take(
         f"focus: {low:.2f} s to {high:.2f} s, around the largest expression of a {track.duration:.0f} s clip",
-        time=track.time[inside],
-        points=track.points[inside],
-        confidence=track.confidence[inside],
-        box=track.box[inside],
-        crops=None if track.crops is None else track.crops[inside],
+        inside,
+        None if track.crops is None else track.crops[inside],
     )
 
 

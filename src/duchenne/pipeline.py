@@ -14,6 +14,7 @@ import numpy as np
 
 from duchenne import gates, io, judging, limits, video
 from duchenne.clips import crops
+from duchenne.clips.load import ReadFaces
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import reading
 from duchenne.faces import Followed, join
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 
 #: (track, reader) → the frames of the track that are read, with crops.
 CutCrops = Callable[[FaceTrack, CropReader], FaceTrack]
-#: `read_faces`, or a cache of its results.
-ReadFaces = Callable[..., Iterator[io.Block]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +125,8 @@ def examine(
 
 def _read(blocks: Iterator[io.Block], path: str | Path) -> tuple[Followed, list[Signals]]:
     """The faces of a video, and of each face its emotions over time, where its landmarks can be trusted."""
-    listener = reading.Listener(reading.load()[0])
-    faces = join(listener.listen(blocks), source=str(path))
+    predictor = reading.CropPredictor(reading.load()[0])
+    faces = join(predictor.consume(blocks), source=str(path))
     if not any(track.seen.any() for track in faces.tracks):
         raise InputError(
             f"{path} shows no face: none was found in {len(faces.time)} frames; "
@@ -135,7 +134,7 @@ def _read(blocks: Iterator[io.Block], path: str | Path) -> tuple[Followed, list[
         )
     emotions = []
     for face, track in enumerate(faces.tracks):
-        signals = listener.signals(face, faces.looks[face].time)
+        signals = predictor.signals(face, faces.looks[face].time)
         # a hand before the mouth is not an expression
         trusted = np.isin(signals.time, track.time[clean.distrust(track).seen])
         emotions.append(replace(signals, time=signals.time[trusted], values=signals.values[trusted]))

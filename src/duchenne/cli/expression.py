@@ -11,7 +11,7 @@ from duchenne.cli import options
 from duchenne.cli.app import MODELS, app, log, train
 
 if TYPE_CHECKING:
-    from duchenne.expression.data import Reader
+    from duchenne.expression.faces import Reader
     from duchenne.types import Json
 
 _INTERVAL = 500  # images between two lines of progress
@@ -103,7 +103,7 @@ def finetune(
 
 
 def _reader(aligned: bool, person: str | None, skip: bool) -> Reader:
-    from duchenne.expression.data import Reader
+    from duchenne.expression.faces import Reader
 
     def tick(done: int, of: int) -> None:
         if done % _INTERVAL == 0 or done == of:

@@ -88,7 +88,7 @@ def train_micro_expressions(
 
     chosen = MicroRecipe.read(recipe, epochs=epochs, seed=seed)
     card = micro.train(
-        data, out, chosen, seeing=features, classes=classes, rate=rate, device=device, resume=not fresh, log=log
+        data, out, chosen, features=features, classes=classes, rate=rate, device=device, resume=not fresh, log=log
     )
     typer.echo(
         f"{out}: {card['people']} people, {card['clips']} clips, {len(card['classes'])} classes; leaving each person "

@@ -63,7 +63,7 @@ def train(
     from duchenne.clipnets.recipe import ClipRecipe
     from duchenne.learn.optim import device_of
 
-    chosen = recipe if isinstance(recipe, ClipRecipe) else ClipRecipe.read(recipe)
+    chosen = ClipRecipe.read(recipe)
     used = device_of(device)  # errors before any work
     if weights is not None:
         published(weights, chosen)

@@ -1,1 +1,1 @@
-"""A clip's face as models read it: loaded from a manifest's row, cut into crops, and cached by content."""
+"""The face of a clip as models read it: loaded from a manifest's row, cropped, and cached by content."""

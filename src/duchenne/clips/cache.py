@@ -1,9 +1,9 @@
-"""The one content cache: what was read of clips, kept by their bytes and the settings, under every command.
+"""The content cache of all commands: what was read of clips, addressed by their bytes and the settings.
 
-An entry is one file, named by the sha256 of all that decides what it holds: the bytes of the clip, what was asked, and
-the code that answered; another version of anything makes another entry. It holds the faces that were followed
-(`io.followed`), arrays by name (.npz), or one array that is read where it lies (.npy). Entries show faces: the folder
-is its owner's alone. Several processes may use one folder at once: entries appear whole, and one that is read may go.
+An entry is one file, named by the sha256 of all that determines it: the bytes of the clip, the options, and the version
+of the code. It holds tracked faces (`io.followed`), arrays by name (.npz), or one memory-mapped array (.npy). Entries
+show faces, so only the owner may read the folder. Several processes may use one folder at once: entries are written
+atomically, and one that is being read may be removed.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ LIMIT = 5_000_000_000  # bytes
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _ENTRIES = (".followed", ".npz", ".npy")
 _OURS = re.compile(r"[0-9a-f]{64}\.(followed|npz|npy)|\.[0-9a-f]{32}\.part")
-_STALE = 86_400.0  # s after which an entry that is being written has been given up
+_STALE = 86_400.0  # s after which an unfinished entry is abandoned
 
 
-def usual_folder() -> Path:
-    """$DUCHENNE_CACHE, else the folder that the system gives every user for such things."""
+def default_folder() -> Path:
+    """$DUCHENNE_CACHE, else the user's cache folder of the system."""
     from platformdirs import user_cache_path
 
     found = Path(os.environ.get("DUCHENNE_CACHE") or user_cache_path("duchenne", appauthor=False))
     if found.parts[:1] == ("~",):
-        raise UsageError("There is no home folder for the cache; name a folder in DUCHENNE_CACHE.")
+        raise UsageError("There is no home folder for the cache; set DUCHENNE_CACHE to a folder.")
     return found
 
 
-def usual_limit() -> int:
+def default_limit() -> int:
     """$DUCHENNE_CACHE_LIMIT in bytes ("5 GB", "800MB", "0" to keep nothing), else `LIMIT`."""
     text = os.environ.get("DUCHENNE_CACHE_LIMIT", str(LIMIT))
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", text.lower())
     if found is None:
-        raise UsageError(f"DUCHENNE_CACHE_LIMIT must be a size such as 5 GB or 800 MB, not '{text}'.")
+        raise UsageError(f"DUCHENNE_CACHE_LIMIT: expected a size such as 5 GB or 800 MB, found '{text}'; correct it.")
     return int(float(found[1]) * _UNITS[found[2]])
 
 
 @dataclass(frozen=True)
 class Info:
-    """What a cache holds: the number of its entries, their bytes, and how many bytes they may have."""
+    """Number of entries of a cache, their bytes, and the limit in bytes."""
 
     folder: Path
     entries: int
@@ -70,55 +70,54 @@ class Info:
 
 
 class Cache:
-    """A folder of entries, of which the least recently used go when they have more than `limit` bytes.
+    """A folder of entries; the least recently used are removed above `limit` bytes.
 
-    `read_faces` may stand wherever `faces.reading.read_faces` may: its answers are the same, block for block. What goes
-    wrong with an entry or the folder is no error: it is made anew, as if there were no cache. With the limit 0 nothing
-    is kept.
+    `read_faces` yields the same blocks as `faces.reading.read_faces`. A damaged entry or an unusable folder is not an
+    error: results are computed again, as without a cache. With the limit 0 nothing is stored.
     """
 
     def __init__(self, folder: str | Path | None = None, limit: float | None = None) -> None:
-        self.folder = Path(folder) if folder is not None else usual_folder()
-        self.limit: float = usual_limit() if limit is None else limit
+        self.folder = Path(folder) if folder is not None else default_folder()
+        self.limit: float = default_limit() if limit is None else limit
         self._began = time.time() - 1  # s; file systems round
-        self._unsorted: float = float("inf")  # bytes that were added since the folder was last looked through
+        self._unscanned: float = float("inf")  # bytes added since the folder was last scanned
         self._is_full = False
 
     def read_faces(self, path: str | Path, *, on_frame: Tick | None = None, **options: Any) -> Iterator[Block]:
-        """The faces of a clip in blocks, from its entry or anew; arguments and errors as for `faces.reading`'s."""
-        before = _mark(Path(path))
+        """The faces of a clip in blocks, cached or not; arguments and errors as of `faces.reading.read_faces`."""
+        before = _fingerprint(Path(path))
         entry = self._followed(Path(path), options) if before is not None and self.limit else None
-        known = 0
+        n_read = 0
         if entry is not None:
             with suppress(InputError), Stored(entry) as stored:
                 _touch(entry)
                 for block in stored:
-                    known += 1
+                    n_read += 1
                     if on_frame is not None:
                         on_frame(block.first + len(block.time))
                     yield block
                 return
         blocks = read_faces(path, on_frame=on_frame, **options)
         if entry is not None:
-            blocks = self._kept(blocks, entry, lambda: _mark(Path(path)) == before)
-        yield from itertools.islice(blocks, known, None)  # what was read before the damage is the same anew
+            blocks = self._stored_blocks(blocks, entry, lambda: _fingerprint(Path(path)) == before)
+        yield from itertools.islice(blocks, n_read, None)  # blocks before the damage are the same
 
     def arrays(self, key: Any, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
-        """The arrays that `make` gives, or gave for this `key` before: all that decides them but the code of duchenne,
-        as JSON can hold it (of a file its `content`)."""
+        """The arrays that `make` returns, or returned before for this `key`: all that determines them but the code of
+        duchenne, as JSON values (of a file its `content`)."""
         entry = self._entry([key, code()], ".npz")
         try:
             found = io.read_arrays(entry)
             _touch(entry)
-        except (OSError, ValueError):  # none yet, or damaged
+        except (OSError, ValueError):  # missing or damaged
             found = dict(make())
             self._put(entry, lambda file: np.savez(file, **found))  # type: ignore[arg-type]
         return found
 
     def stored(self, key: Any, shape: tuple[int, ...], make: Callable[[], Array]) -> Array | Mapped:
-        """As `arrays` of one array uint8 of this `shape`, which is read where it lies; itself where it found no place.
+        """As `arrays`, one memory-mapped array uint8 of this `shape`; the array itself where it cannot be stored.
 
-        What is used so by a run, whose processes share this cache, stays until the run ends.
+        Entries that a run uses, whose processes share this cache, stay until the run ends.
         """
         entry = self._entry([key, shape, code()], ".npy")
         found = Mapped(str(entry), shape)
@@ -131,12 +130,12 @@ class Cache:
         return found
 
     def info(self) -> Info:
-        """What is there now."""
+        """The present entries."""
         sizes = [stat.st_size for file, stat in self._files() if file.suffix in _ENTRIES]
         return Info(self.folder, len(sizes), sum(sizes), self.limit)
 
     def clear(self) -> Info:
-        """Remove every entry, and nothing that is not ours; what was there. OutputError where it cannot be removed."""
+        """Remove every entry, but no other file; returns what was there. OutputError where that fails."""
         before = self.info()
         try:
             for file, _ in self._files():
@@ -146,21 +145,21 @@ class Cache:
         return before
 
     def _followed(self, path: Path, options: dict[str, Any]) -> Path | None:
-        """Where the faces of a clip lie; None for a clip that cannot be read, of which the chain will tell."""
+        """The entry of a clip's faces; None for a clip that cannot be read, for which the reader raises the error."""
         try:
             of = content(path)
         except (OSError, InputError):
             return None
-        told = {"detector": "haar"} | {name: told for name, told in options.items() if told not in (None, False)}
-        # of the name only the ending counts, which FFmpeg goes by where the bytes leave it in doubt
-        return self._entry([of, path.suffix.lower(), told, chain()], ".followed")
+        given = {"detector": "haar"} | {name: value for name, value in options.items() if value not in (None, False)}
+        # the suffix matters, as FFmpeg uses it where the bytes are ambiguous
+        return self._entry([of, path.suffix.lower(), given, chain()], ".followed")
 
     def _entry(self, key: Any, kind: str) -> Path:
         text = json.dumps(key, sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}{kind}"
 
     def _put(self, entry: Path, write: Callable[[Any], None]) -> bool:
-        """Write an entry in one step; False where it is not to be kept, or cannot be."""
+        """Write an entry atomically; False where the cache is off, or writing fails."""
         if not self.limit:
             return False
         part = self.folder / f".{uuid4().hex}.part"
@@ -177,12 +176,12 @@ class Cache:
         return True
 
     def _publish(self, part: Path, entry: Path) -> None:
-        self._unsorted += part.stat().st_size
+        self._unscanned += part.stat().st_size
         part.replace(entry)
         self._trim()
 
-    def _kept(self, blocks: Iterator[Block], entry: Path, is_same: Callable[[], bool]) -> Iterator[Block]:
-        """The blocks, and an entry of them before the last is given on; none where anything goes wrong."""
+    def _stored_blocks(self, blocks: Iterator[Block], entry: Path, is_same: Callable[[], bool]) -> Iterator[Block]:
+        """The blocks, storing an entry of them before the last is yielded; no entry where anything fails."""
         part = self.folder / f".{uuid4().hex}.part"
         writer: Writer | None = None
         file = None
@@ -211,19 +210,19 @@ class Cache:
                     undo()
 
     def _trim(self) -> None:
-        """Remove the least recently used entries above the limit, and what writers that were killed have left."""
-        if self._unsorted < self.limit / 100:  # looking through thousands of files takes a while
+        """Remove the least recently used entries above the limit, and files that killed writers left behind."""
+        if self._unscanned < self.limit / 100:  # scanning thousands of files is slow
             return
-        self._unsorted, total, lying, now = 0.0, 0, 0, time.time()
+        self._unscanned, total, mapped, now = 0.0, 0, 0, time.time()
         for file, stat in sorted(self._files(), key=lambda item: -item[1].st_mtime_ns):
-            whole = file.suffix in _ENTRIES
-            total += stat.st_size if whole else 0
-            if file.suffix == ".npy" and stat.st_mtime >= self._began:  # this run reads it where it lies
-                lying += stat.st_size
-            elif total > self.limit if whole else now - stat.st_mtime > _STALE:
+            is_entry = file.suffix in _ENTRIES
+            total += stat.st_size if is_entry else 0
+            if file.suffix == ".npy" and stat.st_mtime >= self._began:  # this run reads it
+                mapped += stat.st_size
+            elif total > self.limit if is_entry else now - stat.st_mtime > _STALE:
                 with suppress(OSError):
                     file.unlink()
-        self._is_full = lying > self.limit
+        self._is_full = mapped > self.limit
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
         found = []
@@ -237,10 +236,10 @@ class Cache:
 
 @dataclass(frozen=True)
 class Mapped:
-    """An array uint8 (T, ...) in a file, which stands for it wherever an array would.
+    """An array uint8 (T, ...) in a file, usable as an array.
 
-    `mapped[rows]` reads these rows alone, `np.asarray(mapped)` all. The file is open while it is read and no longer: a
-    corpus has more clips than a process may have files open, and the memory is the system's, which may take it back.
+    `mapped[rows]` reads these rows alone, `np.asarray(mapped)` all. The file is open only while it is read, as a data
+    set may have more clips than a process may have open files.
     """
 
     path: str
@@ -262,7 +261,7 @@ class Mapped:
 
     @property
     def is_sound(self) -> bool:
-        """Whether the file is there, and is what it should be."""
+        """Whether the file exists, with the expected shape."""
         try:
             self._read()
         except InputError:
@@ -273,9 +272,9 @@ class Mapped:
         try:
             found = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{self.path} held crops of a clip and is gone or cut short; run this again.") from error
+            raise InputError(f"{self.path} with crops is missing or damaged; run the command again.") from error
         if found.shape != self.shape or found.dtype != np.uint8:
-            raise InputError(f"{self.path} held crops of a clip and holds others now; run this again.")
+            raise InputError(f"{self.path} has crops {found.shape}, expected {self.shape}; run the command again.")
         return np.asarray(found)
 
 
@@ -290,14 +289,14 @@ def _sha256(file: Path, *_: int) -> str:
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:
-    """What changes when a file does."""
+    """Changes when the file does."""
     stat = file.stat()
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 @cache
 def code() -> dict[str, str]:
-    """`chain`, and all of duchenne's own code: what is read of faces depends on much of it."""
+    """Versions of the `chain`, and a digest of duchenne's own code, on which all results depend."""
     found = hashlib.sha256()
     for file in sorted(Path(duchenne.__file__).parent.rglob("*.py")):
         found.update(file.read_bytes())
@@ -309,8 +308,8 @@ def _touch(entry: Path) -> None:
         os.utime(entry)
 
 
-def _mark(path: Path) -> list[tuple[str, tuple[int, int, int]]] | None:
-    """What tells that a file, or a folder's pictures, have not been changed; None for what is neither."""
+def _fingerprint(path: Path) -> list[tuple[str, tuple[int, int, int]]] | None:
+    """Stamps of a file, or a folder's images, to detect changes; None where it is neither."""
     try:
         files = video.image_files(path) if path.is_dir() else [path]
         stamps = [(file.name, _stamp(file)) for file in files if file.is_file()]

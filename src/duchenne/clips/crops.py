@@ -1,7 +1,7 @@
-"""Faces of clips as networks read them: cut out of the video once, kept in the cache, read where they are needed.
+"""Crops of faces for networks: cut from the video once, and read from the cache where they are needed.
 
-A face is followed through its video first (`clips.load.read`); the few frames that a network wants of it are then cut
-in a second reading, so that neither frames nor crops of a whole video are ever held.
+A face is tracked through its video first (`clips.load.read`); the few frames that a network reads are then cropped in a
+second pass, so that neither frames nor crops of a whole video are ever held.
 """
 
 from __future__ import annotations
@@ -24,46 +24,45 @@ from duchenne.types import Array, Clip, CropReader, Cutter, FaceTrack, Reader, S
 
 
 def cut(track: FaceTrack, frames: Iterable[Any], reader: CropReader) -> FaceTrack:
-    """The rows of a followed track that are read, with crops uint8 (T, S, S, C); None where no row is.
+    """The rows of a track that a reader of crops uses, with crops uint8 (T, S, S, C); None where no row is.
 
-    frames   of the file that the track was followed in, over the same stretch (`video.frames`), not read to the end
-             where the rows do not reach it
+    frames   of the file of the track, over the same stretch (`video.frames`), read up to the last of the rows
 
     C is 1 (grey) or 3 (RGB), twice that with the scene: the face, then the whole frame. InputError as `crops.along`.
     """
     at = np.asarray(reader.rows(track), np.int64)
-    with closing(along(track, frames, at, partial(_look, reader))) as looks:
+    with closing(along(track, frames, at, partial(_crop_frame, reader))) as looks:
         found = [face for _, face in looks]
     return _thinned(track, at, reader, np.stack(found) if found else None)
 
 
-def kept(clip: Clip, sample: Sample, reader: CropReader, cache: Cache) -> FaceTrack:
-    """As `cut`, of a clip's face, followed before, its crops from the `cache` (see `Cache.stored`).
+def cached(clip: Clip, sample: Sample, reader: CropReader, cache: Cache) -> FaceTrack:
+    """As `cut`, of a clip's track, with crops from the `cache` (see `Cache.stored`).
 
     InputError for a clip that is no video file.
     """
     if not load.is_video(clip) or not isinstance(sample, FaceTrack):
-        raise InputError(f"{clip.path} holds no pictures, and this model reads pixels; pass it the video itself.")
+        raise InputError(f"{clip.path} is not a video file, and this model reads pixels; pass the video.")
     at = np.asarray(reader.rows(sample), np.int64)
     if not len(at):
         return _thinned(sample, at, reader, None)
     shape = (len(at), reader.side, reader.side, reader.channels * (2 if reader.scene else 1))
-    # another tracker puts the face elsewhere
+    # crops depend on where the tracker puts the face
     where = hashlib.sha256(at.tobytes() + sample.points[at].tobytes()).hexdigest()
     frames = partial(video.frames, clip.path, start=clip.start, end=clip.end)
-    key = ["crops", load.named(clip), where, reader.scene]
+    key = ["crops", load.identity(clip), where, reader.scene]
     crops = cache.stored(key, shape, lambda: np.asarray(cut(sample, frames(), reader).crops))
     return _thinned(sample, at, reader, crops)
 
 
 def read(clip: Clip, reader: CropReader, cache: Cache) -> FaceTrack:
-    """As `kept`, the face followed first."""
-    return kept(clip, load.read(clip, cache.read_faces), reader, cache)
+    """As `cached`, after tracking the face."""
+    return cached(clip, load.read(clip, cache.read_faces), reader, cache)
 
 
 @dataclass(frozen=True)
 class Cutting(Reader):
-    """A reader of crops that is given whole tracks: `how` gives them crops on the way, see `Reader.with_cutter`."""
+    """A reader of crops for whole tracks: `how` gives them crops on the way, see `Reader.with_cutter`."""
 
     reader: CropReader
     how: Cutter = field(compare=False)
@@ -74,17 +73,11 @@ class Cutting(Reader):
 
 
 def _thinned(track: FaceTrack, at: Array, reader: CropReader, crops: Any) -> FaceTrack:
-    return track.evolve(
-        f"clip_crops: {len(at)} of {len(track)} frames, {reader.side}×{reader.side}, {reader.channels} channels",
-        time=track.time[at],
-        points=track.points[at],
-        confidence=track.confidence[at],
-        box=track.box[at],
-        crops=crops,
-    )
+    step = f"clip_crops: {len(at)} of {len(track)} frames, {reader.side}×{reader.side}, {reader.channels} channels"
+    return track.take(step, at, crops)
 
 
-def _look(reader: CropReader, frame: Any, points: Array) -> Array:
+def _crop_frame(reader: CropReader, frame: Any, points: Array) -> Array:
     colour = reader.channels == 3
     picture = frame.bgr if colour else frame.grey
     parts = [crop(picture, points, reader.side), *([whole(picture, reader.side)] if reader.scene else ())]

@@ -1,4 +1,4 @@
-"""What a row of a manifest stands for: a face followed through a video, a packed track, or a row of a table."""
+"""The sample of a manifest's row: a face tracked through a video, a packed track, or a row of a table."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from duchenne.io import Block
 from duchenne.types import Clip, FaceTrack, Features, Sample
 
 #: `faces.reading.read_faces`, or `clips.cache.Cache.read_faces`.
-Faces = Callable[..., Iterator[Block]]
-#: Columns of a feature table that say what a row is, not what was measured.
+ReadFaces = Callable[..., Iterator[Block]]
+#: Columns of a feature table that are not features.
 ABOUT = frozenset(
     {"genuine", "label", "posed", "subject", "person", "group", "gender", "sex", "age", "emotion", "video"}
     | {"clip", "fold", "file", "filename", "name", "path", "id"}
 )
 
 
-def read(clip: Clip, faces: Faces = read_faces) -> Sample:
+def read(clip: Clip, faces: ReadFaces = read_faces) -> Sample:
     """The protagonist of a clip's video, or one track or table row of a packed file ("x.npz#3", "x.csv#12").
 
-    `faces` reads a video's faces: `faces.reading.read_faces`, or a cache of what it answers. Table columns named in
-    `ABOUT` are left out, and so are columns of text. InputError where nothing is found.
+    `faces` reads a video's faces: `faces.reading.read_faces`, or a cache of its results. Table columns named in `ABOUT`
+    and columns of text are left out. InputError where there is no face or row.
     """
     file, which = manifest.split_path(clip.path)
     if which is None:
         followed = join(faces(clip.path, start=clip.start, end=clip.end), clip.path)
         track = protagonist(followed.tracks)
         if track is None:
-            raise InputError(f"{clip.path} shows no face in {len(followed.time)} frames.")
+            raise InputError(f"{clip.path} shows no face in {len(followed.time)} frames; record it from the front.")
         return track
     packed = _packed(file, _stamp(file))
     number = int(which) if which.isdecimal() and len(which) < 10 else -1
@@ -53,15 +53,14 @@ def is_video(clip: Clip) -> bool:
     return manifest.split_path(clip.path)[1] is None and Path(clip.path).is_file()
 
 
-def named(clip: Clip) -> list[Any]:
-    """What tells one clip from another wherever they lie: the bytes of its file, and which part of it. OSError where
-    there is none."""
+def identity(clip: Clip) -> list[Any]:
+    """Identifies a clip wherever it lies: the bytes of its file, and which part of it. OSError for a missing file."""
     file, which = manifest.split_path(clip.path)
     return [content(Path(file)), Path(file).suffix.lower(), which, clip.start, clip.end]
 
 
 class _Packed:
-    """Tracks or feature rows of one file, and where a name stands among them."""
+    """Tracks or feature rows of one file, and the index of each name."""
 
     def __init__(self, rows: Any, names: list[str], features: tuple[str, ...] = (), source: str = "") -> None:
         self.rows, self.features, self.source = rows, features, source
@@ -78,10 +77,10 @@ class _Packed:
 
 
 def _stamp(file: str) -> tuple[int, int] | None:
-    """What changes when a file does: a process that lives long must not serve an older one."""
+    """Changes when the file does, so that a long-running process reads it again."""
     try:
         found = Path(file).stat()
-    except OSError:  # who reads it will say so
+    except OSError:  # reading it raises the error
         return None
     return found.st_mtime_ns, found.st_size
 
@@ -99,7 +98,7 @@ def _packed(file: str, _: tuple[int, int] | None) -> _Packed:
 
 
 def _feature_archive(file: str) -> Any:
-    """float64 (N, D) of an .npz with a matrix `features`; None for anything else, which `io` will judge."""
+    """float64 (N, D) of an .npz with a matrix `features`; None for anything else."""
     try:
         found = io.read_arrays(Path(file), ("features",)).get("features")
         found = None if found is None else np.asarray(found, float)
@@ -112,11 +111,11 @@ def _table(file: str) -> _Packed:
     try:
         table = io.read_table(Path(file))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as a CSV table ({error}); expected one row per clip.") from error
+        raise InputError(f"{file} cannot be read as a CSV table ({error}); correct the file.") from error
     numbers = table.select_dtypes("number")
     numbers = numbers[[name for name in numbers.columns if not _about(str(name))]]
     if not len(numbers.columns):
-        raise InputError(f"{file} has no column of measurements; expected one row per clip and columns of numbers.")
+        raise InputError(f"{file} has no numeric column; expected one row per clip and one column per feature.")
     return _Packed(numbers.to_numpy(float), [], tuple(map(str, numbers.columns)), file)
 
 

@@ -1,4 +1,4 @@
-"""What readers make of clips: tables of rows and sequences, from the cache where the same was read before."""
+"""Tables of what readers read of clips, cached."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from duchenne.clips.cache import Cache
 from duchenne.datasets import manifest
 from duchenne.types import Array, Clip, Reader, Sample
 
-_CHUNK = 64  # packed clips that are read at a time; a video is a piece of its own
+_CHUNK = 64  # packed clips per chunk; a video is a chunk of its own
 
 
 def chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
-    """The clips in pieces that are read at a time, in order."""
+    """The clips in consecutive chunks."""
     start = 0
     for i in range(1, len(clips) + 1):
         packed = manifest.split_path(clips[start].path)
@@ -27,10 +27,10 @@ def chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
 
 
 def table(clips: Sequence[Clip], samples: Sequence[Sample], reader: Reader, cache: Cache) -> Array:
-    """`reader.table(samples)` of what was read of `clips`, (N, ...), with crops where the reader wants them."""
-    if reader.crop_readers:  # which are kept themselves
-        return reader.with_cutter(lambda i, sample, each: crops.kept(clips[i], sample, each, cache)).table(samples)
-    key = ["table", type(reader).__qualname__, repr(reader), [load.named(clip) for clip in clips]]
+    """`reader.table(samples)` of the samples of `clips`, (N, ...), with crops where the reader reads them."""
+    if reader.crop_readers:  # which are cached themselves
+        return reader.with_cutter(lambda i, sample, each: crops.cached(clips[i], sample, each, cache)).table(samples)
+    key = ["table", type(reader).__qualname__, repr(reader), [load.identity(clip) for clip in clips]]
     return _unpacked(cache.arrays(key, lambda: _packed(reader.table(samples))))
 
 
@@ -42,7 +42,7 @@ def _packed(found: Array) -> dict[str, Array]:
 
 
 def _flat(at: str, item: Any) -> Iterator[tuple[str, Array]]:
-    """An item is an array, a tuple of items, or None, which leaves no trace."""
+    """An item is an array, a tuple of items, or None, which is left out."""
     if isinstance(item, tuple):
         yield f"{at}.count", np.array(len(item))
         for i, part in enumerate(item):

@@ -81,7 +81,7 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], cache: Cache) -> J
             sample = load.read(clip, cache.read_faces)
             if load.is_video(clip):
                 for each in (each for reader in readers for each in reader.crop_readers):
-                    crops.kept(clip, sample, each, cache)
+                    crops.cached(clip, sample, each, cache)
             found.append(sample)
         except DuchenneError as error:
             failed[i] = str(error)
@@ -119,7 +119,7 @@ def _face(clip: Clip, sample: Sample, cache: Cache) -> Array | None:
     track = sample
     with suppress(DuchenneError):
         found = cache.arrays(
-            ["identity", load.named(clip)],
+            ["identity", load.identity(clip)],
             lambda: {"face": identity.embed_clip(clip.path, track, start=clip.start)},
         )
         return found["face"]

@@ -1,4 +1,4 @@
-"""A face as another photograph could have shown it."""
+"""Augmentation: random affine transforms and random erasing of faces."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from duchenne.expression.recipe import ExpressionRecipe
 
 
 def augmented(x: Tensor, recipe: ExpressionRecipe, generator: torch.Generator, strength: float = 1.0) -> Tensor:
-    """float (B, C, S, S): each picture as another photograph could have shown the face, by one bilinear sampling.
+    """float (B, C, S, S): each image flipped, rotated, sheared, scaled and translated, by one bilinear sampling.
 
-    Mirrored, turned, sheared, scaled and shifted as far as the recipe says, all but the first times `strength`; what
-    lies outside the picture is as its rim. Of a share `random_erasing` of them a box is covered with their mean.
-    `generator` is of the CPU, so that a draw is the same on every device.
+    The recipe gives the ranges, all but that of the flip times `strength`; borders are replicated. In a share
+    `random_erasing` of the images a box is filled with the mean. `generator` is of the CPU, so that draws are the same
+    on every device.
     """
     draws = torch.rand(len(x), 6, generator=generator)
     turn, shear, scale, dx, dy = ((draws[:, :5] * 2 - 1) * strength).unbind(1)
@@ -24,7 +24,7 @@ def augmented(x: Tensor, recipe: ExpressionRecipe, generator: torch.Generator, s
     size = (scale * math.log1p(recipe.scale)).exp()
     mirror = torch.where(draws[:, 5] < 0.5, -1.0, 1.0) if recipe.horizontal_flip else torch.ones(len(x))
     cos, sin = turn.cos() * size, turn.sin() * size
-    # where in the picture (-1 to 1) a point of the copy is seen
+    # output coordinates to input coordinates, -1 to 1
     top = torch.stack([cos * mirror, cos * shear - sin, 2 * recipe.translation * dx], 1)
     low = torch.stack([sin * mirror, sin * shear + cos, 2 * recipe.translation * dy], 1)
     grid = functional.affine_grid(torch.stack([top, low], 1).to(x.device), list(x.shape), align_corners=False)
@@ -33,8 +33,8 @@ def augmented(x: Tensor, recipe: ExpressionRecipe, generator: torch.Generator, s
 
 
 def _erased(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Random erasing (Zhong et al., arXiv:1708.04896): a box of 2 to 25 % of the picture, up to three times as long
-    as wide either way."""
+    """Random erasing (Zhong et al., arXiv:1708.04896): a box of 2 to 25 % of the image, with an aspect ratio of
+    up to 3."""
     side, draws = x.shape[-1], torch.rand(len(x), 5, generator=generator)
     area, shape = 0.02 + 0.23 * draws[:, 1], (draws[:, 2] * 2 - 1) * math.log(3) / 2
     size = torch.stack([area.sqrt() * shape.exp(), area.sqrt() / shape.exp()], 1).clamp(max=1) * side

@@ -8,168 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from duchenne import io, video
-from duchenne.clips.cache import Cache, content
 from duchenne.datasets import coded, fer2013
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS
 from duchenne.errors import InputError, UsageError
-from duchenne.faces import crops
-from duchenne.progress import TickOf
+from duchenne.expression.faces import ROLES, Faces, Label, Reader, Row
 from duchenne.types import ALL_EMOTIONS, Array
-from duchenne.video import images as image_files
 from duchenne.video.folders import class_folders
 
-#: A class, or the levels of action units.
-Label = str | tuple[float, ...]
-#: What a fold may be called → its role.
-ROLES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "public_test"), "validation"),
-    **dict.fromkeys(("test", "testing", "private_test"), "test"),
-}
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
 _WORDS = {word: name for word, name in EMOTION_WORDS.items() if name in fer2013.CLASSES}
 _PRESENT = 2  # intensity of DISFA from which a unit counts as present
 _EVERY = 20  # of DISFA's frames one is taken: neighbours are nearly identical
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image before it is read: a file, or the frame (from 1) of a video; `label` a class, or units' levels."""
-
-    path: Path
-    label: Label
-    subject: str = ""
-    fold: str = ""
-    frame: int | None = None
-
-    def __str__(self) -> str:
-        return str(self.path) if self.frame is None else f"{self.path}#{self.frame}"
-
-
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """Labelled faces.
-
-    images    uint8 (N, 48, 48)
-    labels    int64 (N,), indices of `classes`; or of action units float64 (N, K), NaN where not coded
-    subjects  str (N,), or None where they are not known
-    folds     str (N,), as the data name them, "" where they name none; `roles` says what they are for
-    notes     sentences on what was left out or assumed
-    """
-
-    images: Array
-    labels: Array
-    classes: tuple[str, ...]
-    files: tuple[str, ...]
-    subjects: Array | None
-    folds: Array
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def roles(self) -> Array:
-        """str (N,): train, validation or test."""
-        return np.array([ROLES.get(fold, "test") if fold else "train" for fold in self.folds.tolist()], str)
-
-    def of(self, rows: Array) -> Faces:
-        """Those of these rows."""
-        files = tuple(np.array(self.files, object)[rows].tolist())
-        subjects = None if self.subjects is None else self.subjects[rows]
-        images, labels, folds = self.images[rows], self.labels[rows], self.folds[rows]
-        return replace(self, images=images, labels=labels, files=files, subjects=subjects, folds=folds)
-
-
-@dataclass(frozen=True)
-class Reader:
-    """How images become faces.
-
-    is_aligned  every image is itself a cropped face; an image of exactly 48×48 pixels always is
-    skip        images in which no face is found are left out with a note, instead of an error
-    person      regular expression; its group (or all of it) in an image's path below the data is the subject
-    cache       of the faces that were found, so that no image is searched twice
-    tick        called with the number of images that are read, and of all
-    """
-
-    is_aligned: bool = False
-    skip: bool = False
-    person: str | None = None
-    cache: Cache | None = None
-    tick: TickOf | None = None
-
-    def faces(self, rows: Sequence[Row], classes: Sequence[str], where: str | Path) -> Faces:
-        """Every row's face; InputError for missing or unreadable files, and images without a face."""
-        if missing := [row.path for row in rows if not row.path.is_file()]:
-            lost = f"{len(missing)} of {len(rows)} files of {where} are missing"
-            raise InputError(f"{lost}, first {missing[0]}; check the paths.")
-        found = [(row, crop) for row, crop in zip(rows, self._crops(rows), strict=True) if crop is not None]
-        notes: tuple[str, ...] = ()
-        if len(found) < len(rows):
-            first = next(row for i, row in enumerate(rows) if i == len(found) or row is not found[i][0])
-            fault = f"No face was found in {len(rows) - len(found)} of {len(rows)} images of {where}, first {first}"
-            if not self.skip:
-                raise InputError(
-                    f"{fault}; pass --aligned if they are cropped faces, --skip-missing-faces to leave them out."
-                )
-            notes = (f"{fault}; they are left out.",)
-        labels = [classes.index(row.label) if isinstance(row.label, str) else row.label for row, _ in found]
-        subjects = np.array([row.subject for row, _ in found], str)
-        return Faces(
-            np.array([crop for _, crop in found], np.uint8).reshape(-1, crops.SIDE, crops.SIDE),
-            np.array(labels, np.int64 if rows and isinstance(rows[0].label, str) else np.float64),
-            tuple(classes),
-            tuple(str(row) for row, _ in found),
-            subjects if len(subjects) and subjects.astype(bool).all() else None,
-            np.array([row.fold for row, _ in found], str),
-            notes,
-        )
-
-    def _crops(self, rows: Sequence[Row]) -> Iterator[Array | None]:
-        of_video: dict[tuple[Path, int], Array | None] = {}
-        for i, row in enumerate(rows):
-            if row.frame is None:
-                yield self._image_crop(row)
-            else:
-                if (row.path, row.frame) not in of_video:
-                    of_video = self._video_crops([each for each in rows if each.path == row.path])
-                yield of_video[row.path, row.frame]
-            if self.tick is not None:
-                self.tick(i + 1, len(rows))
-
-    def _video_crops(self, rows: Sequence[Row]) -> dict[tuple[Path, int], Array | None]:
-        """The faces of the labelled frames of one video, read once; InputError for a frame that it does not have."""
-        pending = {row.frame or 0: row for row in rows}
-        found: dict[tuple[Path, int], Array | None] = {}
-        for frame in video.frames(rows[0].path):
-            if row := pending.pop(frame.index + 1, None):
-                found[row.path, frame.index + 1] = self._largest(row, frame.grey)
-            if not pending:
-                break
-        if pending:
-            raise InputError(f"{rows[0].path} has no frame {min(pending)}, which has labels; copy both again.")
-        return found
-
-    def _image_crop(self, row: Row) -> Array | None:
-        grey = image_files.read(row.path).grey
-        if self.is_aligned or grey.shape == (crops.SIDE, crops.SIDE):
-            return crops.aligned(grey)
-        return self._largest(row, grey)
-
-    def _largest(self, row: Row, grey: Array) -> Array | None:
-        def find() -> dict[str, Array]:
-            faces = crops.find(grey)
-            return {"face": faces[0].crop} if faces else {}
-
-        found = find() if self.cache is None else self.cache.arrays(["face", content(row.path), row.frame], find)
-        return found.get("face")
 
 
 def emotions(

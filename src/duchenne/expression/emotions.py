@@ -1,4 +1,4 @@
-"""Which emotion pictures and videos show, as one table: a row per picture, or per moment of a video, and face."""
+"""The emotions of images and videos as one table: a row per image, or per moment of a video, and face."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from duchenne import video
-from duchenne.clips.load import Faces
+from duchenne.clips.load import ReadFaces
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import reading
 from duchenne.faces import crops, join
@@ -38,18 +38,18 @@ class _Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """What the caller asks of every input."""
+class _Options:
+    """What applies to every input."""
 
     all_faces: bool
     is_aligned: bool
     every: float
     allow_truncated: bool
-    read: Faces
+    read: ReadFaces
 
 
-class _Tally:
-    """How many pictures and frames are done, and what was noted of them."""
+class _Progress:
+    """How many images and frames are done, and notes on them."""
 
     def __init__(self, tick: Tick | None) -> None:
         self.done, self.notes = 0, list[str]()
@@ -62,7 +62,7 @@ class _Tally:
             self._tick(self.done)
 
     def counter(self) -> Tick:
-        """What is called with the number of frames of one video that are done."""
+        """The callback for one video, called with the number of its frames that are done."""
         before = self.done
         return lambda n: self.add(before + n - self.done)
 
@@ -79,84 +79,85 @@ def table(
     allow_truncated: bool = False,
     tick: Tick | None = None,
     log: Log | None = None,
-    read: Faces = read_faces,
+    read: ReadFaces = read_faces,
 ) -> pd.DataFrame:
-    """What a network says of the faces in pictures, videos, and folders of pictures (folders in them included).
+    """The predictions of a network for the faces in images, videos, and folders of images (with their subfolders).
 
-    Columns: file; time, seconds from a video's first frame, only if a video is named; face, 0 for the most prominent;
+    Columns: file; time, seconds from a video's first frame, only if there is a video; face, 0 for the most prominent;
     emotion, the likeliest, of a network for emotions; one column per class with its probability (per action unit with
-    its probability, or its intensity 0 to 5); problem. `file` is relative to a folder that is named alone. Where a
-    face is not seen, and where a file cannot be used, which `problem` then tells, the answer is missing.
+    its probability, or its intensity 0 to 5); problem. `file` is relative to a folder that is the only input. The
+    prediction is missing where a face is not seen, and where a file cannot be used, as `problem` then says.
 
     model       id of a shipped expression network, or its folder
     all_faces   a row for each face, not only for the most prominent
-    is_aligned  the pictures are themselves cropped faces
+    is_aligned  the images are themselves cropped faces
     every       seconds between two rows of a video, 0 for every frame
-    flips       the mean with what the network says of the mirrored face
-    device      see `learn.optim.device_of`; `log` is told which it became
-    read        gives the blocks of a video's faces
-    tick, log   called with the number of pictures and frames done, and with lines for people
+    flips       the mean with the prediction for the mirrored face
+    device      see `learn.optim.device_of`; `log` reports the one that is used
+    read        yields the blocks of a video's faces
+    tick, log   called with the number of images and frames done, and with lines for people
 
-    Raises InputError where the one thing named is a file that cannot be used or a folder without pictures; UsageError
-    for what makes no sense; ModelError for a model that is no expression network.
+    InputError where the only input is a file that cannot be used or a folder without images; UsageError for options
+    that are not allowed; ModelError for a model that is not an expression network.
     """
     inputs = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not inputs:
-        raise UsageError("There is nothing to read; name pictures, videos or folders of pictures.")
+        raise UsageError("There are no inputs; name images, videos or folders of images.")
     if not (every >= 0 and math.isfinite(every)):
-        raise UsageError(f"--every must be a number of seconds, or 0 for every frame, not {every}.")
+        raise UsageError(f"--every must be a number of seconds, or 0 for every frame, found {every}; correct it.")
     videos = [path for path in inputs if not path.is_dir() and path.suffix.lower() not in folders.SUFFIXES]
     if videos and is_aligned:
-        raise UsageError(f"--aligned is for pictures that are cropped faces, and {videos[0]} is none; leave it out.")
+        raise UsageError(f"--aligned is for images that are cropped faces, found {videos[0]}; leave --aligned out.")
     network, about = reading.load(model, device)
     names, head = network.classes, network.network.config.head
     if taken := [name for name in names if name in COLUMNS]:
-        raise ModelError(f"{model} has a class '{taken[0]}', as a column of the table is called; rename the class.")
-    wish, tally, rows = _Wish(all_faces, is_aligned, every, allow_truncated, read), _Tally(tick), list[_Row]()
+        raise ModelError(f"{model} has a class '{taken[0]}', which is also a column of the table; rename the class.")
+    options, progress = _Options(all_faces, is_aligned, every, allow_truncated, read), _Progress(tick)
+    rows: list[_Row] = []
 
     def faces() -> Iterator[Array]:
-        for row, face in _all(inputs, wish, tally):
+        for row, face in _all(inputs, options, progress):
             rows.append(row)
             if face is not None:
                 yield face
 
-    said = reading.answers(network, faces(), flips=flips)
+    predicted = reading.predict_crops(network, faces(), flips=flips)
     if log is not None:
         where = str(network.network.mean.device)
         log(f"Model {about['id']} ({head}: {', '.join(names)}) on {where}.")
-        if tally.notes:
-            more = f" So were {len(tally.notes) - 1} more files, smaller or in part." if len(tally.notes) > 1 else ""
-            log(f"{tally.notes[0]}{more}")
-    return _table(rows, said, names, head, bool(videos))
+        if notes := progress.notes:
+            more = f" So were {len(notes) - 1} more files, smaller or in part." if len(notes) > 1 else ""
+            log(f"{notes[0]}{more}")
+    return _table(rows, predicted, names, head, bool(videos))
 
 
-def _table(rows: list[_Row], said: Array, names: tuple[str, ...], head: str, timed: bool) -> pd.DataFrame:
+def _table(rows: list[_Row], predicted: Array, names: tuple[str, ...], head: str, timed: bool) -> pd.DataFrame:
     import pandas as pd
 
     seen = np.array([row.seen for row in rows], bool)
     values = np.full((len(rows), len(names)), np.nan)
-    values[seen] = said.round(6)
+    values[seen] = predicted.round(6)
     columns: dict[str, object] = {"file": [row.file for row in rows]}
     if timed:
         columns["time"] = np.array([row.time for row in rows]).round(6)
     columns["face"] = pd.array([row.face for row in rows], dtype="Int64")
     if head == "emotions":
-        best = iter(said.argmax(axis=1).tolist())
+        best = iter(predicted.argmax(axis=1).tolist())
         columns["emotion"] = pd.array([names[next(best)] if row.seen else None for row in rows], dtype="string")
     columns |= dict(zip(names, values.T, strict=True))
     return pd.DataFrame(columns | {"problem": pd.array([row.problem for row in rows], dtype="string")})
 
 
-def _all(inputs: list[Path], wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row, Array | None]]:
-    """Every row, and the crop that belongs to it if its face is seen; nothing is read before it is asked for."""
+def _all(inputs: list[Path], options: _Options, progress: _Progress) -> Iterator[tuple[_Row, Array | None]]:
+    """Every row, with its crop if the face is seen; files are read lazily."""
     alone = len(inputs) == 1
     for path in inputs:
         try:
-            files = list(_pictures(path)) if path.is_dir() else [path]
+            files = list(_images(path)) if path.is_dir() else [path]
             if not files:
                 known = " ".join(sorted(folders.SUFFIXES))
                 raise InputError(
-                    f"{path} is a folder without pictures; expected files in {known}, or name videos one by one."
+                    f"{path} is a folder without images; expected files in {known}, or name videos one by one."
                 )
         except InputError as error:
             if alone:
@@ -165,17 +166,17 @@ def _all(inputs: list[Path], wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row,
             continue
         for file in files:
             name = file.relative_to(path).as_posix() if alone and file != path else str(file)
-            read = _of_picture if path.is_dir() or file.suffix.lower() in folders.SUFFIXES else _of_video
+            read = _of_image if path.is_dir() or file.suffix.lower() in folders.SUFFIXES else _of_video
             try:
-                yield from read(file, name, wish, tally)
+                yield from read(file, name, options, progress)
             except InputError as error:
                 if alone and file == path:
                     raise
                 yield _Row(name, problem=str(error)), None
 
 
-def _pictures(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """The pictures of a folder and of the folders in it, in natural order; hidden files and others are left out."""
+def _images(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The images of a folder and its subfolders, in natural order, without hidden files."""
     try:
         here, inside = folder.resolve(), sorted(folder.iterdir(), key=video.natural)
     except OSError as error:
@@ -185,37 +186,39 @@ def _pictures(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Pa
             continue
         if path.is_dir():
             if path.resolve() not in above | {here}:  # a link may lead back
-                yield from _pictures(path, above | {here})
+                yield from _images(path, above | {here})
         elif path.suffix.lower() in folders.SUFFIXES and path.is_file():
             yield path
 
 
-def _of_picture(path: Path, name: str, wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row, Array]]:
+def _of_image(path: Path, name: str, options: _Options, progress: _Progress) -> Iterator[tuple[_Row, Array]]:
     try:
-        found, notes = crops.faces(path, is_aligned=wish.is_aligned)
+        found, notes = crops.faces(path, is_aligned=options.is_aligned)
     finally:
-        tally.add()
-    tally.notes += notes
-    for k, face in enumerate(found if wish.all_faces else found[:1]):
+        progress.add()
+    progress.notes += notes
+    for k, face in enumerate(found if options.all_faces else found[:1]):
         yield _Row(name, face=k, seen=True), face.crop
 
 
-def _of_video(path: Path, name: str, wish: _Wish, tally: _Tally) -> Iterator[tuple[_Row, Array | None]]:
-    """Twice over the file: that a face was followed wrongly shows only later, when its rows are taken back."""
-    blocks = wish.read(path, all_faces=wish.all_faces, allow_truncated=wish.allow_truncated, on_frame=tally.counter())
+def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> Iterator[tuple[_Row, Array | None]]:
+    """Reads the file twice: that a face was tracked wrongly shows only later, when its rows are withdrawn."""
+    blocks = options.read(
+        path, all_faces=options.all_faces, allow_truncated=options.allow_truncated, on_frame=progress.counter()
+    )
     found = join(blocks, str(path))
     tracks = [(track, seen) for track in found.tracks if (seen := track.seen).any()]
     if not tracks:
         raise InputError(f"{path} shows no face: none was found in {len(found.time)} frames; film it from the front.")
-    wanted = set(_moments(found.time, wish.every))
-    with closing(_frames(path, wish.allow_truncated)) as again:
+    pending = set(_moments(found.time, options.every))
+    with closing(_frames(path, options.allow_truncated)) as again:
         for frame in again:
-            if frame.index in wanted:
-                wanted.remove(frame.index)
+            if frame.index in pending:
+                pending.remove(frame.index)
                 for k, (track, seen) in enumerate(tracks):
                     face = crops.crop(frame.grey, track.points[frame.index]) if seen[frame.index] else None
                     yield _Row(name, frame.time, k, seen=face is not None), face
-            if not wanted:
+            if not pending:
                 return
 
 

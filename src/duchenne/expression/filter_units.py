@@ -1,7 +1,7 @@
-"""Which action units the images that excite a filter hold, and whether that is more than chance would give.
+"""Which action units the images that excite a filter show, and whether that is more than by chance.
 
-P = share of a filter's most exciting images whose label holds the unit, as Breuer and Kimmel (2017, arXiv 1705.01842)
-count it. They keep P = 1, which a common unit reaches by luck; so lift over the base rate and p-values stand beside it.
+P = share of a filter's most exciting images whose label has the unit, as Breuer and Kimmel (2017, arXiv 1705.01842)
+define it. They select P = 1, which a common unit reaches by chance; so lift over the base rate and p-values are added.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from duchenne.types import Array, Json
 class FilterUnits:
     """C filters against A action units; NaN for a filter without images whose label is known.
 
-    share     float64 (C, A)  P: share of the filter's images that hold the unit, of `count` int64 (C, A) images
-    base      float64 (A,)    share of all images that hold it
+    share     float64 (C, A)  P: share of the filter's images with the unit, of `count` int64 (C, A) images
+    base      float64 (A,)    share of all images with it
     lift      float64 (C, A)  share / base
-    luck      float64 (C, A)  chance that all of the filter's images hold the unit, in the same way as p
-    p         float64 (C, A)  chance of at least that many when labels are dealt to the images anew at random (exact)
-    adjusted  float64 (C, A)  p corrected for looking at all filters and units at once: Westfall and Young's minP, the
-                              chance that the smallest p of the whole table is as small, from `draws` permutations
+    luck      float64 (C, A)  probability that all of the filter's images have the unit, computed as p
+    p         float64 (C, A)  probability of at least that many under random permutation of the labels (exact)
+    adjusted  float64 (C, A)  p corrected for multiple testing over all filters and units: Westfall and Young's minP,
+                              the probability that the smallest p of the table is as small, from `draws` permutations
     """
 
     units: tuple[str, ...]
@@ -40,7 +40,7 @@ class FilterUnits:
     draws: int
 
     def rows(self) -> list[Json]:
-        """One row per filter and unit, the most certain first, as for a table or CSV."""
+        """One row per filter and unit, the most significant first, as for a table or CSV."""
         order = np.lexsort((-self.lift.ravel(), self.p.ravel(), self.adjusted.ravel()))
         places = [divmod(int(i), len(self.units)) for i in order]
         return [
@@ -61,20 +61,18 @@ class FilterUnits:
 
 def filter_units(image: Array, labels: Array, units: Sequence[str], *, draws: int = 2000, seed: int = 0) -> FilterUnits:
     """`image` int (C, N) as in `filters.Excited` (-1 for none); `labels` (M, A) of all M images searched, 1 where the
-    unit is there, 0 where not, NaN where not coded; InputError for another value or shape.
+    unit is present, 0 where not, NaN where not coded; InputError for another value or shape.
 
-    Permutations deal whole rows of labels, so units that go together stay together, and filters that share images
-    keep sharing them. They take images as independent: several frames of one person make p too small.
+    Whole rows of labels are permuted, which keeps correlations between units and between filters that share images.
+    Images are taken as independent: several frames of one person make p too small.
     """
     known = np.asarray(labels, float)
     if known.ndim != 2 or known.shape[1] != len(units) or not known.size:
         raise InputError(f"Expected labels of shape (images, {len(units)} units), found {known.shape}.")
     if not np.isin(known[~np.isnan(known)], (0, 1)).all():
-        raise InputError(
-            "Labels of action units must be 1 (there), 0 (not there) or empty; turn intensities into these."
-        )
+        raise InputError("Labels of action units must be 1 (present), 0 (absent) or empty; binarise intensities.")
     if image.max(initial=-1) >= len(known):
-        raise InputError(f"Image {image.max()} has no labels: expected a row for each image, found {len(known)}.")
+        raise InputError(f"Image {image.max()} has no labels; expected a row for each image, found {len(known)}.")
     coded, holds = ~np.isnan(known), known == 1
     total, positive = coded.sum(axis=0), holds.sum(axis=0)
     tails = _tails(total, positive, image.shape[1])
@@ -84,15 +82,15 @@ def filter_units(image: Array, labels: Array, units: Sequence[str], *, draws: in
     rng = np.random.default_rng(seed)
     least = np.empty(draws)
     for i in range(draws):
-        dealt = rng.permutation(len(known))
-        least[i] = tails[which, _counted(image, coded[dealt]), _counted(image, holds[dealt])].min()
-    # a hair above p, for equal chances may differ in their last digit
+        order = rng.permutation(len(known))
+        least[i] = tails[which, _counted(image, coded[order]), _counted(image, holds[order])].min()
+    # slightly above p, as equal probabilities may differ in their last digit
     adjusted = (1 + np.searchsorted(np.sort(least), p * (1 + 1e-9), side="right")) / (1 + draws)
     with np.errstate(invalid="ignore", divide="ignore"):
         base, share = positive / total, hits / count
         lift = np.where(base > 0, share / base, np.nan)
-    nobody = count == 0
-    luck, p, adjusted = (np.where(nobody, np.nan, each) for each in (luck, p, adjusted))
+    empty = count == 0
+    luck, p, adjusted = (np.where(empty, np.nan, each) for each in (luck, p, adjusted))
     return FilterUnits(tuple(units), share, count, base, lift, luck, p, adjusted, draws)
 
 
@@ -102,8 +100,8 @@ def _counted(image: Array, marks: Array) -> Array:
 
 
 def _tails(total: Array, positive: Array, n: int) -> Array:
-    """float64 (A, n + 1, n + 1): chance of at least k positives among m drawn, at [unit, m, k]."""
+    """float64 (A, n + 1, n + 1): probability of at least k positives among m drawn, at [unit, m, k]."""
     drawn, found = np.arange(n + 1)[None, :, None], np.arange(n + 1)[None, None, :]
-    drawn = np.minimum(drawn, total[:, None, None])  # more cannot be drawn, and are not asked for
+    drawn = np.minimum(drawn, total[:, None, None])
     chance = hypergeom.sf(found - 1, total[:, None, None], positive[:, None, None], drawn)
     return np.asarray(np.where(found == 0, 1.0, chance))

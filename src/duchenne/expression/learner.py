@@ -1,8 +1,7 @@
-"""Learning `expression.network`: emotions, action units there or not, or their intensity; from nothing or from
-weights that know another task. And answering with what was learnt.
+"""Training `expression.network`: emotions, presence of action units, or their intensity; from random weights or from
+those of another task.
 
-Training goes through `learn.loop`: it may be killed at any moment and goes on after its last whole epoch, bit for bit
-the same on a CPU.
+Training uses `learn.loop`: killed at any moment, it resumes after its last complete epoch, bit-identical on a CPU.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,14 +26,14 @@ from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn import loop, optim, pieces
 from duchenne.learn.losses import class_weights
-from duchenne.types import Array
+from duchenne.types import Array, Json
 
 
 def targets(labels: Array, head: str, classes: Sequence[str], count: int) -> Tensor:
-    """Labels of `count` pictures as the loss reads them; InputError for what cannot be learnt from.
+    """Labels of `count` images as the loss expects them; InputError for invalid ones.
 
-    emotions: whole (N,), numbers of classes → int64. units: (N, classes), 1 there, 0 not, NaN not coded; intensity: as
-    units, 0 to 5 → float32.
+    emotions: integers (N,), indices of classes → int64. units: (N, classes), 1 present, 0 absent, NaN not coded;
+    intensity: as units, 0 to 5 → float32.
     """
     y, k = np.asarray(labels), len(classes)
     shape = (count,) if head == "emotions" else (count, k)
@@ -47,24 +45,24 @@ def targets(labels: Array, head: str, classes: Sequence[str], count: int) -> Ten
     if head == "emotions":
         if wrong := sorted(set(y.tolist()) - set(range(k))):
             raise InputError(
-                f"A label is {wrong[0]}, but the {k} classes {', '.join(classes)} are numbered from 0 to {k - 1}."
+                f"Expected labels from 0 to {k - 1} for the {k} classes {', '.join(classes)}, found {wrong[0]}."
             )
         return torch.from_numpy(y.astype(np.int64))
     y = y.astype(np.float32)
     known = y[~np.isnan(y)]
     wrong = known[~np.isin(known, (0, 1))] if head == "units" else known[~((known >= 0) & (known <= LEVELS))]
     if len(wrong):
-        told = "1 (there), 0 (not there)" if head == "units" else f"from 0 to {LEVELS}"
-        raise InputError(f"A label of an action unit is {wrong[0]:g}; expected {told} or missing.")
+        allowed = "1 (present), 0 (absent)" if head == "units" else f"0 to {LEVELS}"
+        raise InputError(f"Expected labels of action units of {allowed} or missing, found {wrong[0]:g}.")
     return torch.from_numpy(y)
 
 
 def loss(logits: Tensor, y: Tensor, recipe: ExpressionRecipe, weights: Tensor | None = None) -> Tensor:
-    """What learning lowers, a mean over what is labelled; see `targets` for `y`.
+    """The training loss, a mean over the labels that are known; see `targets` for `y`.
 
     Cross-entropy of emotions and of units, squared error of intensities; for the latter two plus the recipe's
-    L1 · mean |p| + L2 · mean p² of the outputs p = sigmoid(logits), as Breuer & Kimmel ask for.
-    `weights` (K,) are of the classes, or of a unit's being there.
+    L1 · mean |p| + L2 · mean p² of the outputs p = sigmoid(logits), as in Breuer & Kimmel.
+    `weights` (K,) are of the classes, or of a unit's presence.
     """
     if recipe.head == "emotions":
         return functional.cross_entropy(logits, y, weights, label_smoothing=recipe.label_smoothing)
@@ -79,25 +77,25 @@ def loss(logits: Tensor, y: Tensor, recipe: ExpressionRecipe, weights: Tensor | 
     return found + l1 * p.mean() + l2 * p.square().mean()
 
 
-def fault(said: Tensor, y: Tensor, head: str) -> float:
-    """What selection lowers: share of wrong emotions; 1 − the units' mean F1; mean squared error of intensities."""
+def selection_error(predicted: Tensor, y: Tensor, head: str) -> float:
+    """By which the epoch is chosen: 1 − accuracy; 1 − the units' mean F1; mean squared error of intensities."""
     if head == "emotions":
-        return float((said.argmax(dim=1) != y).double().mean())
+        return float((predicted.argmax(dim=1) != y).double().mean())
     coded = ~y.isnan()
     if head == "intensity":
-        return float((said - y)[coded].double().square().mean())
-    there, called = (y == 1) & coded, (said >= 0.5) & coded
-    positives = (there.sum(0) + called.sum(0)).double()
-    return 1 - float((2 * (there & called).sum(0) / positives)[positives > 0].mean())
+        return float((predicted - y)[coded].double().square().mean())
+    present, called = (y == 1) & coded, (predicted >= 0.5) & coded
+    positives = (present.sum(0) + called.sum(0)).double()
+    return 1 - float((2 * (present & called).sum(0) / positives)[positives > 0].mean())
 
 
 class ExpressionLearner:
     """Network, averaged network, optimiser and data: what `learn.loop.fit` trains.
 
     images, labels  as `pixels` and `targets` take them; `held` is such a pair, by which the best epoch is chosen
-    device          see `learn.optim.device_of`; `self.device` and `facts` tell which it became
-    start           weights to go on from: its backbone and the scale of its images are taken, and its output where it
-                    has the same head and classes; UsageError for a recipe that asks for another backbone
+    device          see `learn.optim.device_of`; `self.device` and `facts` give the one that is used
+    start           model to start from: its backbone and image normalisation are taken, and its output layer where the
+                    head and classes are the same; UsageError for a recipe with another backbone
     """
 
     def __init__(
@@ -114,18 +112,18 @@ class ExpressionLearner:
         if start is not None:
             recipe = recipe.on_backbone(start.recipe)
         elif recipe.freeze_backbone:
-            raise UsageError("A frozen backbone must come from weights; name a model to start from.")
+            raise UsageError("A frozen backbone needs weights; name a model to start from.")
         self.recipe, self.device = recipe, optim.device_of(device)
         x, y = self._data(images, labels, classes)
         if len(np.unique(y[~y.isnan()].numpy())) < 2:
             raise InputError("All labels are the same; training needs images of at least two kinds.")
-        mean, spread = (start.network.config.mean, start.network.config.spread) if start else _measured(x)
+        mean, spread = (start.network.config.mean, start.network.config.spread) if start else _normalisation(x)
         torch.manual_seed(recipe.seed)
         self.network = ExpressionCNN(recipe.config(classes, mean, spread))
         if start is not None:
-            _take(self.network, start.network)
+            _copy_weights(self.network, start.network)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.kept = copy.deepcopy(self.network).eval()
+        self.average = copy.deepcopy(self.network).eval()
         self.stamp = _stamp(recipe, self.network, x, y, held, start)
         self.x, self.y = x.to(self.device), y.to(self.device)
         self.held = None
@@ -133,8 +131,8 @@ class ExpressionLearner:
             self.held = tuple(each.to(self.device) for each in self._data(*held, classes))
         self.weights = _weights(y, recipe, len(classes)).to(self.device) if recipe.class_weight_power else None
         self.bf16 = optim.bf16(recipe.precision, self.device)
-        learns: nn.Module = self.network.head if recipe.freeze_backbone else self.network
-        self.optimiser = optim.adamw([(learns.parameters(), 1.0)], recipe.learning_rate, recipe.weight_decay)
+        trained: nn.Module = self.network.head if recipe.freeze_backbone else self.network
+        self.optimiser = optim.adamw([(trained.parameters(), 1.0)], recipe.learning_rate, recipe.weight_decay)
         self.batch_size = min(recipe.batch_size, len(x))
         self.steps = max(1, round((recipe.images_per_epoch or len(x)) / self.batch_size))  # of an epoch
         self.seen = 0  # images so far
@@ -145,8 +143,8 @@ class ExpressionLearner:
         return x, targets(labels, self.recipe.head, classes, len(x))
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Where and how it learns, for logs and `model.json`."""
+    def facts(self) -> Json:
+        """Device, precision and sizes, for logs and `model.json`."""
         return {
             "images": len(self.y),
             "device": optim.described(self.device),
@@ -155,9 +153,9 @@ class ExpressionLearner:
         }
 
     def epoch(self, rng: np.random.Generator, lr_scale: float) -> Iterator[float]:
-        """The next `recipe.images_per_epoch` images, each as another photograph of its own."""
+        """The next `recipe.images_per_epoch` images, augmented."""
         seed = int(rng.integers(2**31))
-        # what is dropped out depends on the epoch alone, so that a training that is resumed ends the same
+        # dropout depends on the epoch alone, so that a resumed training ends with the same weights
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         self.network.train()
@@ -174,11 +172,11 @@ class ExpressionLearner:
         x = augmented(self.x[rows].float(), r, generator, strength)
         value = optim.descend(loss(self._logits(x), self.y[rows], r, self.weights), self.optimiser, self.network)
         self.seen += self.batch_size
-        optim.update_average(self.kept, self.network, r.ema_decay, step + 1)
+        optim.update_average(self.average, self.network, r.ema_decay, step + 1)
         return value
 
     def _next(self) -> Array:
-        """Rows of the next batch in an endless row of shuffled passes, which is the same however epochs part it."""
+        """Rows of the next batch in an endless sequence of shuffled passes, whatever the length of epochs."""
         at = np.arange(self.seen, self.seen + self.batch_size)
         passes, n = {}, len(self.y)
         for i in range(int(at[0]) // n, int(at[-1]) // n + 1):
@@ -198,26 +196,26 @@ class ExpressionLearner:
 
     @torch.no_grad()
     def score(self) -> float:
-        """`fault` of the averaged weights on the pictures held back, NaN where there are none."""
+        """`selection_error` of the averaged weights on the held-back images, NaN where there are none."""
         if self.held is None:
             return math.nan
         x, y = self.held
-        logits = torch.cat([self._logits(some.float(), self.kept) for some in torch.split(x, AT_ONCE)])
-        return fault(answers(logits, self.recipe.head), y, self.recipe.head)
+        logits = torch.cat([self._logits(some.float(), self.average) for some in torch.split(x, AT_ONCE)])
+        return selection_error(answers(logits, self.recipe.head), y, self.recipe.head)
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, averaged weights, the optimiser's moments and how many images were seen."""
-        found = optim.state({"network": self.network, "kept": self.kept}, self.optimiser)
+        """Weights, averaged weights, the optimiser's state and the number of images seen."""
+        found = optim.state({"network": self.network, "kept": self.average}, self.optimiser)
         return found | {"seen": torch.tensor(self.seen)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up a `state`, of whatever device."""
-        optim.restore({"network": self.network, "kept": self.kept}, self.optimiser, state)
+        """Load a `state`, from any device."""
+        optim.restore({"network": self.network, "kept": self.average}, self.optimiser, state)
         self.seen = int(state["seen"])
 
-    def model(self, **facts: Any) -> ExpressionModel:
-        """What was learnt, on the CPU."""
-        return ExpressionModel(copy.deepcopy(self.kept).cpu(), self.recipe, {**self.facts, **facts})
+    def model(self, **facts: object) -> ExpressionModel:
+        """The trained model, on the CPU."""
+        return ExpressionModel(copy.deepcopy(self.average).cpu(), self.recipe, {**self.facts, **facts})
 
 
 def train(
@@ -234,9 +232,8 @@ def train(
 ) -> tuple[ExpressionModel, list[loop.Row]]:
     """(model, learning curve); parameters are those of `ExpressionLearner`.
 
-    With `folder` every epoch is kept there, and the same call goes on from it. UsageError where it holds the beginning
-    of a training of other images or settings, ModelError where it is damaged, `learn.loop.Diverged` where a loss is not
-    finite.
+    With `folder` every epoch is saved there, and the same call resumes from it. UsageError where it is of a training on
+    other images or settings, ModelError where it is damaged, `learn.loop.Diverged` where a loss is not finite.
     """
     learner = ExpressionLearner(recipe, images, labels, classes, held, device=device, start=start)
     if folder is not None:
@@ -246,34 +243,41 @@ def train(
     return learner.model(epochs=len(curve), best_epoch=best), curve
 
 
-def _measured(x: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and spread per channel, of some thousand pictures spread over all."""
+def _normalisation(x: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and spread per channel, of some thousand images spread over all."""
     some = x[:: max(1, len(x) // 4096)].double()
     mean, spread = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3), correction=0)
     return [round(value, 3) for value in mean.tolist()], [max(1.0, round(value, 3)) for value in spread.tolist()]
 
 
 @torch.no_grad()
-def _take(network: ExpressionCNN, start: ExpressionCNN) -> None:
+def _copy_weights(network: ExpressionCNN, start: ExpressionCNN) -> None:
     network.trunk.load_state_dict(start.trunk.state_dict())
     if (network.config.head, network.config.classes) == (start.config.head, start.config.classes):
         network.head.load_state_dict(start.head.state_dict())
 
 
 def _weights(y: Tensor, recipe: ExpressionRecipe, classes: int) -> Tensor:
-    """(K,): of emotions frequency^−power, 1 on average over the pictures; of units (absent / present)^power."""
+    """(K,): of emotions frequency^−power, 1 on average over the images; of units (absent / present)^power."""
     if recipe.head == "emotions":
         return class_weights(y, classes, recipe.class_weight_power)
-    there, absent = (y == 1).sum(0).double(), (y == 0).sum(0).double()
-    power = (absent / there.clamp(min=1)) ** recipe.class_weight_power
-    return torch.where((there > 0) & (absent > 0), power, 1.0).float()
+    present, absent = (y == 1).sum(0).double(), (y == 0).sum(0).double()
+    power = (absent / present.clamp(min=1)) ** recipe.class_weight_power
+    return torch.where((present > 0) & (absent > 0), power, 1.0).float()
 
 
-def _stamp(recipe: ExpressionRecipe, network: ExpressionCNN, x: Tensor, y: Tensor, held: Any, start: Any) -> str:
-    """Of settings and data: a training goes on only with its own. How long it goes on is free."""
-    told = {**asdict(recipe), **asdict(network.config), "epochs": 0}
-    total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    began = [each.cpu().numpy() for each in start.network.state_dict().values()] if start else []
-    for each in (x.numpy(), y.numpy(), *(held or ()), *began):
+def _stamp(
+    recipe: ExpressionRecipe,
+    network: ExpressionCNN,
+    x: Tensor,
+    y: Tensor,
+    held: tuple[Array, Array] | None,
+    start: ExpressionModel | None,
+) -> str:
+    """Of settings and data: a training is resumed only with the same, but for the number of epochs."""
+    settings = {**asdict(recipe), **asdict(network.config), "epochs": 0}
+    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    weights = [each.cpu().numpy() for each in start.network.state_dict().values()] if start else []
+    for each in (x.numpy(), y.numpy(), *(held or ()), *weights):
         total.update(np.ascontiguousarray(each).tobytes())
     return total.hexdigest()

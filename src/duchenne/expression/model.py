@@ -1,9 +1,10 @@
-"""An expression network that has learnt: answers to pictures, and the features that they are read from."""
+"""A trained expression network: predictions for images, and the features behind them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from duchenne.learn.optim import device_of
 from duchenne.types import Array, Json
 
 LEVELS = 5  # of an action unit's intensity, from 0
-AT_ONCE = 256  # pictures per step of answering; a CPU is half as quick again where they stay in its cache
+AT_ONCE = 256  # images per batch of a prediction; a CPU is 1.5 times as fast where they stay in its cache
 _IN_CACHE = 32
 
 
@@ -31,12 +32,12 @@ def pixels(images: Array, channels: int = 1, side: int = 48) -> Tensor:
         )
     if channels == 1:
         images = images[..., None]
-    # torch takes no array that must not be written to
+    # torch warns of read-only arrays
     return torch.from_numpy(np.require(images.transpose(0, 3, 1, 2), requirements=["C", "W"]))
 
 
 def answers(logits: Tensor, head: str) -> Tensor:
-    """What logits (B, K) say: emotions' probabilities, each unit's probability, or each unit's intensity 0 to 5."""
+    """Logits (B, K) to probabilities of emotions, the probability of each unit, or its intensity 0 to 5."""
     if head == "emotions":
         return logits.softmax(dim=1)
     return logits.sigmoid() * (LEVELS if head == "intensity" else 1)
@@ -44,7 +45,7 @@ def answers(logits: Tensor, head: str) -> Tensor:
 
 @dataclass
 class ExpressionModel:
-    """A network that has learnt. `facts` are what its card and `model.json` tell of the learning."""
+    """A trained network. `facts` are of its training, as in its card and `model.json`."""
 
     format: ClassVar[str] = "duchenne-expression"
 
@@ -57,31 +58,31 @@ class ExpressionModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the answers' columns."""
+        """Names of the outputs, in order."""
         return self.network.config.classes
 
     def on(self, device: str) -> ExpressionModel:
-        """Itself, its network moved to a device (see `device_of`), where it answers from now on."""
+        """Itself, its network moved to a device (see `device_of`)."""
         self.network.to(device_of(device))
         return self
 
     def predict(self, images: Array, *, flips: bool = False) -> Array:
-        """float64 (N, classes): `answers` to images as `pixels` takes them; with `flips` the mean with the mirrored."""
+        """float64 (N, classes): predictions for images as of `pixels`; with `flips` the mean with the mirrored ones."""
         head = self.network.config.head
-        found = self._each(images, lambda x: answers(self.network(x).cpu().double(), head))
+        predicted = self._batched(images, lambda x: answers(self.network(x).cpu().double(), head))
         if not flips:
-            return found
-        return (found + self._each(images, lambda x: answers(self.network(x.flip(-1)).cpu().double(), head))) / 2
+            return predicted
+        return (predicted + self._batched(images, lambda x: answers(self.network(x.flip(-1)).cpu().double(), head))) / 2
 
     def features(self, images: Array) -> Array:
-        """float32 (N, width): what the network's output is read from (`ExpressionCNN.features`)."""
-        return self._each(images, self.network.features)
+        """float32 (N, width): the input of the output layer (`ExpressionCNN.features`)."""
+        return self._batched(images, self.network.features)
 
     @torch.no_grad()
-    def _each(self, images: Array, ask: Any) -> Array:
+    def _batched(self, images: Array, function: Callable[[Tensor], Tensor]) -> Array:
         config, device = self.network.config, self.network.mean.device
         x = pixels(images, config.channels, config.side)
         size = _IN_CACHE if device.type == "cpu" else AT_ONCE
         if not len(x):
-            return np.zeros((0, len(ask(torch.zeros(1, *x.shape[1:], device=device))[0])))
-        return torch.cat([ask(some.to(device)).cpu() for some in torch.split(x, size)]).numpy()
+            return np.zeros((0, len(function(torch.zeros(1, *x.shape[1:], device=device))[0])))
+        return torch.cat([function(some.to(device)).cpu() for some in torch.split(x, size)]).numpy()

@@ -1,12 +1,11 @@
-"""Networks that tell what a single face shows: Breuer & Kimmel's, and a lighter residual one of ours.
+"""Networks for single faces: Breuer & Kimmel's, and a lighter residual one of ours.
 
 `paper` is the network of Breuer & Kimmel, "A Deep Learning Perspective on the Origin of Facial Expressions", section
 2.1: three blocks of 5×5 filters (64, 128, 256), ReLU and 2×2 max-pooling, dropout, 512 hidden neurons, dropout, output.
-The paper does not say whether maps are padded; `pad` holds both readings (Keras, with which it was made, does not pad
-unless asked). `ours` are 3×3 residual blocks behind max-pooling that halves the map: a fifth of the arithmetic of the
-padded `paper`.
+The paper does not say whether maps are padded; `padding` allows both (Keras, which it used, does not pad by default).
+`ours` are 3×3 residual blocks behind max-pooling that halves the map: a fifth of the operations of the padded `paper`.
 
-Every ReLU and pooling is a module of its own, used once and not in place, as views of filters need it.
+Every ReLU and pooling is a module of its own, used once and not in place, as the views of filters require.
 """
 
 from __future__ import annotations
@@ -14,31 +13,31 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from duchenne.errors import InputError, UsageError
+from duchenne.expression.passes import hooks
 
 KINDS = ("paper", "ours")
-#: What the outputs are: one emotion of several, action units there or not, action units from 0 to 5.
+#: What the outputs are: one emotion of several, presence of action units, their intensity from 0 to 5.
 HEADS = ("emotions", "units", "intensity")
 _WIDTHS = {"paper": (64, 128, 256), "ours": (32, 64, 128, 256)}
 _BLOCKS = (1, 1, 2, 1)
-_FLAT = 1.0  # grey level: a picture whose levels spread less is not stretched to a full one
+_FLAT = 1.0  # grey level: least standard deviation by which an image is divided
 
 
 @dataclass(frozen=True)
 class ExpressionConfig:
-    """What a network is, and what it reads and says.
+    """Architecture, input and outputs of a network.
 
     classes    names of the outputs, in order
-    channels   1 grey, 3 RGB; pictures are `side` × `side`
-    mean, spread  per channel, in grey levels: pictures are brought to (x − mean) / spread
-    per_image_standardization  with each picture's own mean and spread instead
-    widths     filters per stage, () for the kind's own; of `ours` the first is the stem's and the first stage's
-    blocks     of `ours`, residual blocks per stage, () for its own
+    channels   1 grey, 3 RGB; images are `side` × `side`
+    mean, spread  per channel, in grey levels: images are normalised to (x − mean) / spread
+    per_image_standardization  with each image's own mean and spread instead
+    widths     filters per stage, () for the kind's default; of `ours` the first is the stem's and the first stage's
+    blocks     of `ours`, residual blocks per stage, () for the default
     fc_size, padding  of `paper`, hidden neurons, and whether maps keep their size under a filter
     conv_dropout, dropout  of `paper` before the hidden neurons, and of both before the output
     """
@@ -59,28 +58,28 @@ class ExpressionConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        """UsageError for what makes no network."""
+        """UsageError for settings that are not possible."""
         if self.kind not in KINDS or self.head not in HEADS:
             raise UsageError(
                 f"There is no expression network '{self.kind}' with the head '{self.head}'; expected one of "
                 f"{', '.join(KINDS)} with one of {', '.join(HEADS)}."
             )
         if not self.classes or len(set(self.classes)) < len(self.classes) or not all(self.classes):
-            raise UsageError(f"An expression network needs names of its outputs that all differ, found {self.classes}.")
+            raise UsageError(f"An expression network needs distinct names of its outputs, found {self.classes}.")
         if self.channels not in (1, 3) or not len(self.mean) == len(self.spread) == self.channels:
             raise UsageError(
                 f"An expression network reads 1 (grey) or 3 (RGB) channels, each with a mean and a spread; found "
                 f"{self.channels} with {len(self.mean)} and {len(self.spread)}."
             )
         if not all(spread > 0 for spread in self.spread):
-            raise UsageError(f"The spread of an expression network's pictures must be above 0, found {self.spread}.")
+            raise UsageError(f"The spread of an expression network's images must be above 0, found {self.spread}.")
         stages = len(_WIDTHS[self.kind])
         if len(self.filters) != stages or (self.kind == "ours" and len(self.depths) != stages):
             raise UsageError(
                 f"The {self.kind} network has {stages} stages, found widths {self.widths} and blocks {self.blocks}."
             )
         if self._last < 1:
-            raise UsageError(f"Pictures of {self.side}×{self.side} pixels are too small for the {self.kind} network.")
+            raise UsageError(f"Images of {self.side}×{self.side} pixels are too small for the {self.kind} network.")
 
     @property
     def filters(self) -> tuple[int, ...]:
@@ -110,7 +109,7 @@ class Block(nn.Module):
         self.conv2, self.norm2 = _conv3(width, width), nn.BatchNorm2d(width)
         self.skip = nn.Identity() if inputs == width else nn.Sequential(_conv1(inputs, width), nn.BatchNorm2d(width))
         self.relu2 = nn.ReLU()
-        # a block begins as its skip alone, which lets a new network learn from the first step
+        # a block starts as its skip connection alone, which speeds up the first epochs
         nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,9 +122,8 @@ class Block(nn.Module):
 class ExpressionCNN(nn.Module):
     """Grey levels 0 to 255, any dtype, (B, channels, side, side) → logits (B, classes).
 
-    What the logits mean is for the head: softmax of them are the emotions' probabilities; the sigmoid of each is a
-    unit's probability; five times it is a unit's intensity. `trunk` goes from normalised pictures to features,
-    `head` from these to logits.
+    Their softmax gives the emotions' probabilities; the sigmoid of each is a unit's probability, and five times it a
+    unit's intensity (`ExpressionConfig.head`). `trunk` maps normalised images to features, `head` these to logits.
     """
 
     mean: Tensor
@@ -146,7 +144,7 @@ class ExpressionCNN(nn.Module):
             self.apply(_as_keras)
 
     def normalised(self, x: Tensor) -> Tensor:
-        """Levels as the filters read them; InputError for pictures of another size."""
+        """The input of the first layer; InputError for images of another size."""
         config = self.config
         if x.ndim != 4 or tuple(x.shape[1:]) != (config.channels, config.side, config.side):
             raise InputError(
@@ -171,7 +169,7 @@ class ExpressionCNN(nn.Module):
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        """Name → the module that gives the layer's maps, from the picture to the output: each a ReLU after filters.
+        """Name → the module whose output is the layer's maps, from input to output: each a ReLU after filters.
 
         `paper`: conv1, conv2, conv3, full. `ours`: stem, then of each residual block its inner and its outer maps,
         "block3a.inner", "block3a".
@@ -186,26 +184,18 @@ class ExpressionCNN(nn.Module):
         return {name: self.trunk.get_submodule(path) for name, path in names.items()}
 
     def maps(self, x: Tensor, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Name → (B, filters, H, W), of full (B, 512): what the named layers answer to `x`, all of them by default.
+        """Name → (B, filters, H, W), of full (B, 512): outputs of the named layers, by default all; with gradients.
 
-        Gradients flow through unless the caller forbids them. UsageError for a layer that is not there.
+        UsageError for an unknown layer.
         """
         known = self.layers
-        wanted = list(known if names is None else names)
-        if unknown := [name for name in wanted if name not in known]:
+        chosen = list(known if names is None else names)
+        if unknown := [name for name in chosen if name not in known]:
             raise UsageError(f"The network has no layer '{unknown[0]}'; choose one of {', '.join(known)}.")
         found: dict[str, Tensor] = {}
-        hooks = [known[name].register_forward_hook(partial(_note, found, name)) for name in wanted]
-        try:
+        with hooks({name: known[name] for name in chosen}, found.__setitem__):
             self.trunk(self.normalised(x))
-        finally:
-            for hook in hooks:
-                hook.remove()
         return found
-
-
-def _note(found: dict[str, Tensor], name: str, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
-    found[name] = out
 
 
 def _paper(config: ExpressionConfig) -> OrderedDict[str, nn.Module]:
@@ -236,7 +226,7 @@ def _ours(config: ExpressionConfig) -> OrderedDict[str, nn.Module]:
 
 def _conv3(inputs: int, width: int) -> nn.Conv2d:
     conv = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
-    if not conv.weight.is_meta:  # to draw numbers where shapes alone are asked for, torch loads its compiler: a second
+    if not conv.weight.is_meta:  # drawing on the meta device makes torch import its compiler: a second
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
@@ -246,7 +236,7 @@ def _conv1(inputs: int, width: int) -> nn.Conv2d:
 
 
 def _as_keras(module: nn.Module) -> None:
-    """The beginning of a layer in Keras, with which the paper's network was made: Glorot's uniform, biases 0."""
+    """The default initialisation of Keras, which the paper used: Glorot's uniform, biases 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         assert module.bias is not None

@@ -1,4 +1,4 @@
-"""How an expression network is made and trained: see `learn.recipes`."""
+"""Settings of an expression network and its training: see `learn.recipes`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from duchenne.learn.recipes import Recipe, setting
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 _PAPER = {"kind": ("paper",)}
-#: What a network's backbone follows from: it comes with weights that training goes on from.
+#: Settings that determine the backbone, and come with the weights that training starts from.
 _BACKBONE = ("kind", "channels", "per_image_standardization", "widths", "blocks", "fc_size", "padding")
 
 
@@ -21,23 +21,23 @@ _BACKBONE = ("kind", "channels", "per_image_standardization", "widths", "blocks"
 class ExpressionRecipe(Recipe):
     """The network (see `expression.network.ExpressionConfig`), then its training.
 
-    freeze_backbone     only the output learns: features stay as they were loaded
-    epochs              each of `images_per_epoch` images (0: as many as there are), so that a long pass can be parted
-                        into epochs of a few thousand, after each of which a training may end and go on
+    freeze_backbone     only the output layer is trained
+    epochs              each of `images_per_epoch` images (0: all), so that a long pass can be split into epochs of a
+                        few thousand, after each of which training can be resumed
     batch_size          images per step
-    learning_rate       of Adam; it rises over the first `warmup_steps`, falls as a half cosine to nothing unless
+    learning_rate       of Adam; it rises over the first `warmup_steps`, decays as a half cosine to 0 unless
                         `cosine_decay` is false, and as 1 / (1 + `inverse_time_decay` · step)
     weight_decay        decoupled (AdamW); biases and norms do not decay
-    ema_decay           how slowly the averaged weights follow, which are kept; 0 keeps the weights themselves
-    label_smoothing     share of a label that is spread over all emotions
+    ema_decay           of the averaged weights, which are saved; 0 saves the weights themselves
+    label_smoothing     share of a label that is distributed over all emotions
     class_weight_power  0 to 1: classes weigh as their frequency to the power −class_weight_power
     activity_regularization  L1 and L2: weights of the mean of |p| and of p² over the action units' outputs p
-    horizontal_flip     half of the images are mirrored
+    horizontal_flip     half of the images are flipped
     rotation, shear     up to ± degrees; `translation` up to ± this share of the side; `scale` up to 1 + scale and down
                         to its inverse
-    random_erasing      share of the images of which a box is covered
-    augmentation_ramp   share of the training over which these five grow from nothing
-    precision           of arithmetic in training: bfloat16 where the machine has it in hardware with "auto"
+    random_erasing      share of the images in which a box is erased
+    augmentation_ramp   share of the training over which these five rise from 0
+    precision           of training: with "auto" bfloat16 where the hardware supports it
     """
 
     folder: ClassVar[str] = "expression"
@@ -82,27 +82,26 @@ class ExpressionRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.config(["any"], [0.0] * self.channels, [1.0] * self.channels)  # refuses widths of the other kind
+        self.config(["any"], [0.0] * self.channels, [1.0] * self.channels)  # checks the widths of the kind
 
     @property
     def schedule(self) -> Schedule:
-        """For `learn.loop.fit`: the best epoch on the images held back is kept; the learner lowers its rate itself."""
+        """For `learn.loop.fit`: the best epoch on the held-back images is kept; the learner sets the learning rate."""
         return Schedule(self.epochs, seed=self.seed)
 
     def config(self, classes: Sequence[str], mean: Sequence[float], spread: Sequence[float]) -> ExpressionConfig:
-        """The network that this recipe asks for."""
+        """The network of this recipe."""
         own = {each.name for each in fields(ExpressionConfig)} & {each.name for each in fields(self)}
         parts = {name: getattr(self, name) for name in own}
         return ExpressionConfig(tuple(classes), mean=tuple(mean), spread=tuple(spread), **parts)
 
     def on_backbone(self, start: ExpressionRecipe) -> ExpressionRecipe:
-        """The same training of a network that begins with the backbone of `start`; UsageError where another is asked
-        for."""
-        usual = ExpressionRecipe()
+        """The same training with the backbone of `start`; UsageError where this recipe sets another."""
+        default = ExpressionRecipe()
         for name in _BACKBONE:
-            found, theirs = getattr(self, name), getattr(start, name)
-            if found not in (theirs, getattr(usual, name)):
+            found, expected = getattr(self, name), getattr(start, name)
+            if found not in (expected, getattr(default, name)):
                 raise UsageError(
-                    f"The weights to start from have {name} {theirs!r}, found {found!r}; leave {name} out."
+                    f"The weights to start from have {name} {expected!r}, found {found!r}; leave {name} out."
                 )
         return replace(self, **{name: getattr(start, name) for name in _BACKBONE})

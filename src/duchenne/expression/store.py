@@ -1,6 +1,6 @@
-"""An expression network on disk: `model.json` and `weights.safetensors`. What it says of itself is checked before use.
+"""An expression network on disk: `model.json` and `weights.safetensors`, checked before use.
 
-Filters and matrices are stored in half precision, everything else, which is little, in float32.
+Filters and matrices are stored in half precision, the few other weights in float32.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST = 2**28  # bytes of weights: twenty times the paper's
 def save(model: ExpressionModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Write a network's weights: see `checkpoints.Store`.
 
-    ModelError where a weight is beyond half precision (65,504), which no sound training brings about.
+    ModelError where a weight is beyond half precision (65,504).
     """
     config = model.network.config
     tensors = {key: value.to(_precision(value)) for key, value in model.network.state_dict().items()}
@@ -45,14 +45,14 @@ def save(model: ExpressionModel, folder: Path) -> tuple[dict[str, Any], list[str
 
 
 def load(folder: ModelFolder) -> ExpressionModel:
-    """The model of a folder; ValueError, in words, where its files do not fit what its `model.json` says."""
+    """The model of a folder; ValueError where its files do not match its `model.json`."""
     about = folder.about
     recipe = ExpressionRecipe.of(about["recipe"], "model.json")
     classes, scale = recipes.names(about, "classes"), [about["mean"], about["spread"]]
     config = recipe.config(classes, *([float(level) for level in levels] for levels in scale))
     if about["side"] != config.side or about["head"] != config.head:
         raise ValueError(
-            f"it says {about['head']} of faces of {about['side']} pixels, expected {config.head} of {config.side}"
+            f"expected the head {config.head} and faces of {config.side} pixels, found {about['head']}, {about['side']}"
         )
     tensors = _tensors(folder.path / WEIGHTS, recipe, config)
     network = ExpressionCNN(config)
@@ -72,12 +72,12 @@ def _tensors(path: Path, recipe: ExpressionRecipe, config: ExpressionConfig) -> 
     made_for = _made_for(recipe, config)
     tensors = tensor_file.read(path, made_for, shapes, most=_MOST, of="settings or classes")
     if not all(value.dtype == _precision(value) for value in tensors.values()):
-        raise ValueError(f"{path.name} holds weights that are no numbers of half precision")
+        raise ValueError(f"{path.name} has weights that are not in half precision")
     return tensors
 
 
 def _made_for(recipe: ExpressionRecipe, config: ExpressionConfig) -> str:
-    """What the weights are of."""
+    """The network that the weights belong to."""
     return json.dumps({"recipe": recipe.stored(), "network": asdict(config)}, sort_keys=True)
 
 

@@ -401,12 +401,5 @@ def _look(track: FaceTrack, face: int, parts: list[Block]) -> FaceTrack:
         rows.append(part.frame[part.looked[own]])
         if part.crops is not None and own.any():
             crops.append(part.crops[own])
-    at = np.concatenate(rows)
-    return track.evolve(
-        f"faces.follow: looked at {len(at)} frames",
-        time=track.time[at],
-        points=track.points[at],
-        confidence=track.confidence[at],
-        box=track.box[at],
-        crops=np.concatenate(crops)[..., None] if crops else None,
-    )
+    at, cut = np.concatenate(rows), np.concatenate(crops)[..., None] if crops else None
+    return track.take(f"faces.follow: looked at {len(at)} frames", at, cut)

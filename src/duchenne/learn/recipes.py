@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Container, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -130,15 +130,17 @@ class Recipe(Settings):
         return {path.stem: path for path in sorted(root.glob("*.toml"))}
 
     @classmethod
-    def read(cls, name: str | Path, **changes: Any) -> Self:
-        """A shipped recipe by name, or a TOML file's; `changes` replace settings (None: no change).
+    def read(cls, name: Self | str | Path, **changes: Any) -> Self:
+        """A shipped recipe by name, a TOML file's, or one itself; `changes` replace settings (None: as in the recipe).
 
         InputError where the file is missing or not TOML; UsageError as of `of`.
         """
+        changes = {key: value for key, value in changes.items() if value is not None}
+        if not isinstance(name, str | Path):
+            return replace(name, **changes)
         known = cls.shipped()
         path = known.get(str(name), Path(name))
         found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(known)}, or a TOML.")
-        changes = {key: value for key, value in changes.items() if value is not None}
         also = "".join(f", {key} = {value!r}" for key, value in changes.items() if found.get(key) != value)
         return cls.of({**found, **changes}, f"{path}{also}")
 

@@ -200,7 +200,7 @@ def train_pb(
     from duchenne.lstm_pb.model import PBModel
     from duchenne.lstm_pb.recipe import PBRecipe
 
-    recipe = recipe if isinstance(recipe, PBRecipe) else PBRecipe.read(recipe)
+    recipe = PBRecipe.read(recipe)
     model = PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log))
     with work_folder(out, log, resume=resume) as work:
         dataset = data.read(manifest, (model.reader,), cache_in(None), log=log)

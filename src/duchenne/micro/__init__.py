@@ -1,4 +1,4 @@
-"""Micro-expressions: when they happen in a clip, what they are, and learning to tell what they are."""
+"""Micro-expressions: spotting them in a clip, recognising their class, and training the recogniser."""
 
 from duchenne.micro.data import CLASSES, Example, examples
 from duchenne.micro.spotting import Found, examine, save, spotting_scores

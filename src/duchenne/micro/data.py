@@ -1,4 +1,4 @@
-"""Whose micro-expressions there are, where they lie and what they are called: CASME II, SAMM, SMIC, or a manifest."""
+"""Labelled micro-expressions: CASME II, SAMM, SMIC, or a manifest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from duchenne.datasets import coded, manifest
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError, UsageError
 
-#: How clips are sorted into classes.
+#: Sets of classes.
 CLASSES = ("emotions", "labelled", "three")
-#: As the Micro-Expression Grand Challenge of 2019 joins CASME II, SAMM and SMIC; what is not named is left out.
+#: As in the Micro-Expression Grand Challenge of 2019; other labels are left out.
 THREE = {
     **dict.fromkeys(("happiness", "positive"), "positive"),
     "surprise": "surprise",
@@ -26,9 +26,9 @@ _LOADERS: tuple[Callable[[Path], list[Entry]], ...] = (coded.casme2, coded.samm,
 
 @dataclass(frozen=True)
 class Example:
-    """One micro-expression: what it is called, who shows it, and where it lies.
+    """One labelled micro-expression.
 
-    `rate` in frames/s is that of a folder of images, None for a video, which has its own times; `start` and `end` are
+    `rate` in frames/s is that of a folder of images, None for a video, which has timestamps; `start` and `end` are
     seconds (None: the file's own ends).
     """
 
@@ -43,8 +43,7 @@ class Example:
 def entries(data: str | Path) -> list[Entry]:
     """The rows of a folder with CASME II, SAMM or SMIC, or of a manifest CSV.
 
-    Of SMIC only micro-expressions, seen by the fastest camera, as the others saw the same. InputError where `data` is
-    none of these.
+    Of SMIC only micro-expressions, by the fastest camera, as the others recorded the same. InputError for other `data`.
     """
     data = Path(data)
     if not data.is_dir():
@@ -52,8 +51,8 @@ def entries(data: str | Path) -> list[Entry]:
     found = next((rows for rows in (loader(data) for loader in _LOADERS) if rows), None)
     if found is None:
         raise InputError(
-            f"{data} holds no copy of CASME II, SAMM or SMIC that is known here; `duchenne datasets show casme2` says "
-            "how each lies on disk, and a manifest CSV will do as well."
+            f"{data} is not a known copy of CASME II, SAMM or SMIC; see the layout in `duchenne datasets show casme2`, "
+            "or pass a manifest CSV."
         )
     return [e for e in found if (e.facts.get("camera", "HS"), e.facts.get("kind", "micro")) == ("HS", "micro")]
 
@@ -63,9 +62,9 @@ def examples(data: str | Path, classes: str = "emotions", rate: float | None = N
 
     classes  "emotions": the basic ones and contempt; "labelled": the coders' own words, in lower case; "three":
              positive, negative and surprise, see `THREE`
-    rate     frames/s of folders of images whose row does not tell it (a manifest's column `rate`)
+    rate     frames/s of folders of images whose row has none (a manifest's column `rate`)
 
-    UsageError for other classes, InputError where a row names nobody or no pictures, and for a folder without a rate.
+    UsageError for other classes, InputError for a row without a subject or images, and for a folder without a rate.
     """
     if classes not in CLASSES:
         raise UsageError(f"Classes must be one of {', '.join(CLASSES)}, found '{classes}'.")
@@ -76,23 +75,23 @@ def examples(data: str | Path, classes: str = "emotions", rate: float | None = N
         if label is not None:
             clip = entry.clip
             if clip.subject is None:
-                raise InputError(f"{clip.path} names no person; who is tested must not have been learnt from.")
-            found.append(Example(clip.path, clip.subject, label, pictures_rate(entry, rate), clip.start, clip.end))
+                raise InputError(f"{clip.path} has no subject, which person-disjoint tests need; fill in the column.")
+            found.append(Example(clip.path, clip.subject, label, frame_rate(entry, rate), clip.start, clip.end))
     return found, len(rows) - len(found)
 
 
-def pictures_rate(entry: Entry, rate: float | None) -> float | None:
-    """Frames per second at which a row's pictures are to be read, None for a video; see `examples` for errors."""
+def frame_rate(entry: Entry, rate: float | None) -> float | None:
+    """Frames per second of a row's folder of images, None for a video; errors as `examples`."""
     path = entry.clip.path
     if manifest.split_path(path)[1] is not None:
-        raise InputError(f"{path} is a row of a table or of tracks; micro-expressions are read from pictures.")
+        raise InputError(f"{path}: expected a video or a folder of images, found a row of a table or of tracks.")
     if not Path(path).is_dir():
         return None
     known = manifest.rate_of(entry) or rate
     if known is None:
         raise InputError(
-            f"{path} is a folder of images, which have no times; tell its frames per second in a column rate of the "
-            "manifest, or with --rate."
+            f"{path} is a folder of images, which have no timestamps; give its frames per second in a column rate of "
+            "the manifest, or with --rate."
         )
     return known
 

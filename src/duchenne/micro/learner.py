@@ -1,7 +1,6 @@
-"""Training `micro.network`: what a brief movement of the face was, from the features that an expression network has of
-its moments. That network stays as it is; what is trained is one LSTM, which is small and learns on the CPU.
+"""Training `micro.network`, a small LSTM on the CPU, on the features of a fixed expression network.
 
-Training goes through `learn.loop`: killed at any moment it goes on after its last whole epoch and ends the same.
+Training uses `learn.loop`: killed at any moment, it resumes after its last complete epoch and ends the same.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ class MicroLearner:
         x, y = np.asarray(movements, np.float32), np.asarray(labels, np.int64)
         if x.ndim != 3 or y.shape != x.shape[:1] or not np.isfinite(x).all():
             raise InputError(
-                f"Movements must be finite (N, frames, features) with N labels, found {x.shape}, {y.shape}."
+                f"Expected finite movements (N, frames, features) with N labels, found {x.shape}, {y.shape}."
             )
         if len(np.unique(y)) < 2:
-            raise InputError("All movements that are to be learnt from are of one class; add some of another.")
+            raise InputError("All training movements are of one class; add some of another.")
         torch.manual_seed(recipe.seed)
         self.recipe, self.x, self.y = recipe, torch.from_numpy(x), torch.from_numpy(y)
         self.network = MicroLSTM(recipe.config(classes, x.shape[2]))
@@ -52,7 +51,7 @@ class MicroLearner:
 
     def epoch(self, rng: np.random.Generator, lr_scale: float) -> Iterator[float]:
         """One pass over all movements."""
-        # what is dropped out depends on the epoch alone, so that a training that is resumed ends the same
+        # dropout depends on the epoch alone, so that a resumed training ends with the same weights
         torch.manual_seed(int(rng.integers(2**31)))
         self.network.train()
         order = rng.permutation(len(self.y))
@@ -67,15 +66,15 @@ class MicroLearner:
         return optim.descend(loss, self.optimiser, self.network)
 
     def score(self) -> float:
-        """NaN: nobody is held back, see `MicroRecipe`."""
+        """NaN: nothing is held back, see `MicroRecipe`."""
         return math.nan
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, the optimiser's moments and the number of steps."""
+        """Weights, the optimiser's state and the number of steps."""
         return optim.state({"network": self.network}, self.optimiser) | {"step": torch.tensor(self.step)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up a `state`."""
+        """Load a `state`."""
         optim.restore({"network": self.network}, self.optimiser, state)
         self.step = int(state["step"])
 
@@ -91,9 +90,8 @@ def train(
 ) -> tuple[MicroLSTM, list[loop.Row]]:
     """(network, learning curve) of movements (N, frames, width) with labels (N,), numbers of `classes`.
 
-    With `folder` every epoch is kept there, and the same call goes on from it. UsageError where it holds the beginning
-    of a training of other movements or settings, ModelError where it is damaged, `learn.loop.Diverged` where a loss is
-    not finite.
+    With `folder` every epoch is saved there, and the same call resumes from it. UsageError where it is of a training on
+    other movements or settings, ModelError where it is damaged, `learn.loop.Diverged` where a loss is not finite.
     """
     learner = MicroLearner(recipe, movements, labels, classes)
     if folder is not None:

@@ -1,4 +1,4 @@
-"""A micro-expression network that has learnt: what a brief movement of the face was."""
+"""A trained micro-expression recogniser: the class of a brief movement of the face."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from duchenne.micro.recipe import MicroRecipe
 from duchenne.types import Array, Json
 
 
-def movement(time: Array, seen: Array, steps: int) -> Array:
-    """float32 (steps, width): features (N, width) at `time` (N,), at `steps` even moments from the first to the last.
-
-    Between frames they are mixed. InputError for fewer than two frames, as one shows no movement.
+def movement(time: Array, features: Array, steps: int) -> Array:
+    """float32 (steps, width): features (N, width) at `time` (N,), linearly interpolated at `steps` evenly spaced
+    moments from the first to the last. InputError for fewer than two frames.
     """
     if len(time) < 2:
         raise InputError(f"A movement needs at least 2 frames, found {len(time)}; film at a higher rate.")
     at = np.linspace(time[0], time[-1], steps)
-    return np.stack([np.interp(at, time, column) for column in np.asarray(seen, float).T], axis=1).astype(np.float32)
+    curves = [np.interp(at, time, column) for column in np.asarray(features, float).T]
+    return np.stack(curves, axis=1).astype(np.float32)
 
 
 @dataclass
 class MicroModel:
-    """An LSTM that has learnt, and the expression network through which it sees. `facts` tell of the learning."""
+    """A trained LSTM and the expression network whose features it reads. `facts` are of its training."""
 
     format: ClassVar[str] = "duchenne-micro"
 
     network: MicroLSTM
-    seeing: ExpressionModel
+    expression: ExpressionModel
     recipe: MicroRecipe
     facts: Json = field(default_factory=dict)
 
@@ -43,22 +43,22 @@ class MicroModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the answers' columns."""
+        """Names of the outputs, in order."""
         return self.network.config.classes
 
     def predict(self, movements: Array) -> Array:
         """float64 (N, classes): probabilities of movements (N, steps, width), as `movement` makes them."""
-        return answers(self.network, movements)
+        return predict(self.network, movements)
 
     def recognise(self, time: Array, crops: Array) -> dict[str, float]:
         """Class → probability, of the crops uint8 (N, 48, 48) of one movement at their seconds (N,)."""
-        seen = movement(time, self.seeing.features(crops), self.recipe.frames)
-        return dict(zip(self.classes, self.predict(seen[None])[0].tolist(), strict=True))
+        features = movement(time, self.expression.features(crops), self.recipe.frames)
+        return dict(zip(self.classes, self.predict(features[None])[0].tolist(), strict=True))
 
 
 @torch.no_grad()
-def answers(network: MicroLSTM, movements: Array) -> Array:
-    """float64 (N, classes): the probabilities that a network gives movements (N, steps, width)."""
+def predict(network: MicroLSTM, movements: Array) -> Array:
+    """float64 (N, classes): a network's probabilities for movements (N, steps, width)."""
     network.eval()
     logits: Tensor = network(torch.from_numpy(np.asarray(movements, np.float32)))
     return np.asarray(logits.double().softmax(dim=1).numpy())

@@ -1,8 +1,8 @@
-"""From the features of a face over a brief movement to what the movement was: one LSTM.
+"""The class of a brief movement from the features of the face over time: one LSTM.
 
 Breuer & Kimmel, "A Deep Learning Perspective on the Origin of Facial Expressions", on micro-expressions: the first
-fully connected layer of the expression network → one LSTM with recurrent dropout → output. A movement is read at a
-fixed number of moments, from its onset to its offset, so that its length and the camera's rate do not matter.
+fully connected layer of the expression network → one LSTM with recurrent dropout → output. A movement is
+resampled to a fixed number of moments, from its onset to its offset, whatever its length and the camera's rate.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from duchenne.errors import InputError, UsageError
 
-_EVEN = 1e-6  # a feature that spreads less is the same in all movements
+_CONSTANT = 1e-6  # a feature with a smaller standard deviation is constant
 
 
 @dataclass(frozen=True)
 class MicroConfig:
-    """What the network is.
+    """Architecture, input and outputs of the network.
 
     classes    names of the outputs, in order
     inputs     features per moment; `frames` moments per movement
     hidden_size  width of the LSTM
-    relative   each movement's first moment is taken from all of it: whose face it is goes, how it moved stays
-    dropout    of what is read at each moment and of what is answered from
-    recurrent_dropout  of what the LSTM remembers: the same part throughout a movement (Gal & Ghahramani 2016)
+    relative   each movement's first moment is subtracted from all of it, which removes identity
+    dropout    of the input at each moment and of the last hidden state
+    recurrent_dropout  of the hidden state, with the same mask throughout a movement (Gal & Ghahramani 2016)
     """
 
     classes: tuple[str, ...]
@@ -38,9 +38,9 @@ class MicroConfig:
     recurrent_dropout: float = 0.25
 
     def __post_init__(self) -> None:
-        """UsageError for what makes no network."""
+        """UsageError for settings that are not possible."""
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes) or not all(self.classes):
-            raise UsageError(f"A micro-expression network needs two or more classes that differ, found {self.classes}.")
+            raise UsageError(f"A micro-expression network needs two or more distinct classes, found {self.classes}.")
         if min(self.inputs, self.frames - 1, self.hidden_size) < 1:
             raise UsageError(
                 f"A micro-expression network needs inputs and hidden units and at least 2 frames, found {self.inputs}, "
@@ -49,9 +49,9 @@ class MicroConfig:
 
 
 class MicroLSTM(nn.Module):
-    """float (B, frames, inputs) → logits (B, classes), read from what the LSTM remembers at the end.
+    """float (B, frames, inputs) → logits (B, classes), from the last hidden state.
 
-    `measure` must have seen the movements that are learnt from before the first `forward`.
+    Call `measure` on the training movements before the first `forward`.
     """
 
     mean: Tensor
@@ -65,12 +65,12 @@ class MicroLSTM(nn.Module):
         self.cell = nn.LSTMCell(config.inputs, config.hidden_size)
         self.drop = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.hidden_size, len(config.classes))
-        with torch.no_grad():  # at first it remembers
+        with torch.no_grad():  # forget gates start open
             assert self.cell.bias_ih is not None
             self.cell.bias_ih[config.hidden_size : 2 * config.hidden_size] = 1.0
 
     def moved(self, x: Tensor) -> Tensor:
-        """(B, frames, inputs): features as the LSTM reads them, not yet scaled; InputError for another shape."""
+        """(B, frames, inputs): features before they are standardised; InputError for another shape."""
         config = self.config
         if x.ndim != 3 or tuple(x.shape[1:]) != (config.frames, config.inputs):
             raise InputError(
@@ -82,11 +82,11 @@ class MicroLSTM(nn.Module):
 
     @torch.no_grad()
     def measure(self, x: Tensor) -> None:
-        """Take mean and spread of each feature from movements (N, frames, inputs), of people who are learnt from."""
+        """Set mean and spread of each feature from training movements (N, frames, inputs)."""
         flat = self.moved(x).flatten(0, 1).double()
         spread = flat.std(dim=0, correction=0)
         self.mean.copy_(flat.mean(dim=0))
-        self.spread.copy_(torch.where(spread > _EVEN, spread, 1.0))
+        self.spread.copy_(torch.where(spread > _CONSTANT, spread, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes)."""

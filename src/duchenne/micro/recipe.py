@@ -1,4 +1,4 @@
-"""How a micro-expression network is made and trained: see `learn.recipes`."""
+"""Settings of a micro-expression network and its training: see `learn.recipes`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from duchenne.micro.network import MicroConfig
 
 @dataclass(frozen=True)
 class MicroRecipe(Recipe):
-    """The network (see `micro.network.MicroConfig`), then its training, which always goes on to its last epoch: nobody
-    is held back to choose an earlier one by, as there are too few people.
+    """The network (see `micro.network.MicroConfig`), then its training, which always runs to its last epoch, as
+    there are too few people to hold any back.
 
-    learning_rate       of Adam, falling as a half cosine to nothing
+    learning_rate       of Adam, decaying as a half cosine to 0
     weight_decay        decoupled (AdamW); biases do not decay
     batch_size          movements per step
     class_weight_power  0 to 1: classes weigh as their frequency to the power −class_weight_power
@@ -39,10 +39,10 @@ class MicroRecipe(Recipe):
 
     @property
     def schedule(self) -> Schedule:
-        """For `learn.loop.fit`; the learner lowers its rate by itself."""
+        """For `learn.loop.fit`; the learner sets the learning rate."""
         return Schedule(self.epochs, seed=self.seed, keep="last")
 
     def config(self, classes: Sequence[str], inputs: int) -> MicroConfig:
-        """The network that this recipe asks for."""
+        """The network of this recipe."""
         sizes = (self.frames, self.hidden_size, self.relative, self.dropout, self.recurrent_dropout)
         return MicroConfig(tuple(classes), inputs, *sizes)

@@ -1,4 +1,4 @@
-"""When micro-expressions happen in a clip, and, with a model that was trained to tell, what they are."""
+"""Spotting micro-expressions in a clip, and recognising them with a trained model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from duchenne import checkpoints, io, limits, video
 from duchenne.clips.cache import Cache
-from duchenne.clips.load import Faces
+from duchenne.clips.load import ReadFaces
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.faces import crops, join, protagonist
 from duchenne.faces.reading import read_faces
@@ -19,7 +19,7 @@ from duchenne.features.phases import smoothed
 from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
 from duchenne.io import Block
 from duchenne.metrics.spotting import spotting_f1
-from duchenne.micro.data import entries, pictures_rate
+from duchenne.micro.data import entries, frame_rate
 from duchenne.preprocess.clean import runs
 from duchenne.progress import Log, Tick
 from duchenne.types import Array, FaceTrack, Json
@@ -31,7 +31,7 @@ METHOD = (
     "feature difference analysis (Moilanen et al. 2014) of 68 points in 10 parts of the face; "
     f"{1000 * SHORTEST:g} to {1000 * LONGEST:g} ms that come and go"
 )
-_STEADY = 0.1  # s, of the smoothing that keeps crops from trembling with their points
+_STEADY = 0.1  # s, of the smoothing that keeps crops from jittering with their points
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Found:
     """The micro-expressions of one clip, in order of time.
 
     rate      frames per second, the median; frames, of which the face was seen in `seen`
-    answers   class → probability of each spot, where a model told; else ()
+    answers   class → probability of each spot, with a model; else ()
     """
 
     source: str
@@ -76,66 +76,64 @@ def examine(
     allow_truncated: bool = False,
     device: str = "cpu",
     on_frame: Tick | None = None,
-    read: Faces = read_faces,
+    read: ReadFaces = read_faces,
 ) -> Found:
     """Spot the micro-expressions of the most prominent face of a video or folder of images (`rate`, frames/s).
 
-    With `model`, a folder that `train` wrote, each is also named. Times count from `start`; `read` gives the face's
-    blocks. Below `FEWEST` frames/s a warning says that little can be told. InputError where the clip is a single
-    picture, shows no face or shows it too briefly; ModelError for a model that is none of micro-expressions; UsageError
-    as `video.frames`.
+    With `model`, a folder that `train` wrote, each is also classified. Times count from `start`; `read` yields the
+    face's blocks. Below `FEWEST` frames/s there is a warning. InputError where the clip is a single image, shows no
+    face or shows it too briefly; ModelError for a model of another kind; UsageError as `video.frames`.
     """
     loaded = None
     if model is not None:
         from duchenne.micro.model import MicroModel
 
         loaded = checkpoints.load_as(model, MicroModel)
-        loaded[0].seeing.on(device)
+        loaded[0].expression.on(device)
 
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
     track = face(read(path, **options, on_frame=on_frame), str(path))
     spots = spot(track)
     answers = () if loaded is None else tuple(_recognised(track, video.frames(path, **options), spots, loaded[0]))
-    speed = 1 / float(np.median(np.diff(track.time)))
+    frame_rate = 1 / float(np.median(np.diff(track.time)))
     return Found(
         str(path),
-        speed,
+        frame_rate,
         len(track),
         int(track.seen.sum()),
         track.duration,
         spots,
         answers,
-        tuple(_warnings(track, speed)),
+        tuple(_warnings(track, frame_rate)),
         None if loaded is None else loaded[1],
     )
 
 
 def face(blocks: Iterable[Block], source: str) -> FaceTrack:
-    """The most prominent face's track; InputError for a single picture, and where no face is seen."""
+    """The most prominent face's track; InputError for a single image, and where no face is seen."""
     found = join(blocks, source)
     if len(found.time) < 2:
         raise InputError(
-            f"{source} is a single picture, and a micro-expression is a movement; give a video, or a folder of images "
-            "with --rate."
+            f"{source} is a single image, expected a movement; pass a video, or a folder of images with --rate."
         )
     track = protagonist(found.tracks)
     if track is None or not track.seen.any():
-        raise InputError(f"{source} shows no face in {len(found.time)} frames; a clip must show one from the front.")
+        raise InputError(f"{source} shows no face in {len(found.time)} frames; record it from the front.")
     return track
 
 
-def _warnings(track: FaceTrack, speed: float) -> Iterable[str]:
-    if round(speed, 3) < FEWEST:
+def _warnings(track: FaceTrack, frame_rate: float) -> Iterable[str]:
+    if round(frame_rate, 3) < FEWEST:
         yield (
-            f"{speed:.3g} frames per second are too few for micro-expressions, which last {1000 * SHORTEST:g} to "
-            f"{1000 * LONGEST:g} ms: what is listed was seen in few frames, much is missed; film at 100 or 200."
+            f"{frame_rate:.3g} frames per second are too few for micro-expressions, which last {1000 * SHORTEST:g} to "
+            f"{1000 * LONGEST:g} ms: many are missed, and the listed ones rest on few frames; film at 100 or 200."
         )
     if (lost := 1 - float(track.seen.mean())) > 0.02:
         yield f"The face is lost in {100 * lost:.0f} % of the frames, where nothing can be spotted."
 
 
 def steady(track: FaceTrack) -> FaceTrack:
-    """The track with points smoothed over a fifth of a second, so that crops move with the head and do not tremble."""
+    """The track with points smoothed over a fifth of a second, so that crops follow the head without jitter."""
     points = track.points.astype(np.float64)
     for a, b in runs(track.seen):
         flat = points[a:b].reshape(b - a, -1)
@@ -155,20 +153,11 @@ def _recognised(
 ) -> Iterable[dict[str, float]]:
     if not spots:
         return []
-    calm = steady(track)
     frame = float(np.median(np.diff(track.time)))  # one more on either side, so that every spot has two
     inside = [(track.time >= s.onset - frame - 1e-6) & (track.time <= s.offset + frame + 1e-6) for s in spots]
-    kept = np.flatnonzero(np.any(inside, axis=0) & track.seen)
-    part = calm.evolve(
-        "frames of micro-expressions",
-        time=calm.time[kept],
-        points=calm.points[kept],
-        confidence=calm.confidence[kept],
-        box=calm.box[kept],
-    )
-    time, faces = cropped(part, frames)
-    own = [each[kept] for each in inside]
-    return [model.recognise(time[mine], faces[mine]) for mine in own]
+    rows = np.flatnonzero(np.any(inside, axis=0) & track.seen)
+    time, faces = cropped(steady(track).take("frames of micro-expressions", rows), frames)
+    return [model.recognise(time[each[rows]], faces[each[rows]]) for each in inside]
 
 
 def save(found: Found, path: str | Path) -> Path:
@@ -178,11 +167,11 @@ def save(found: Found, path: str | Path) -> Path:
         return io.write_text(path, to_csv(found))
     if path.suffix.lower() == ".json":
         return io.write_json(path, to_json(found))
-    raise UsageError(f"{path} names no kind of file that can be written; end it in .csv or .json.")
+    raise UsageError(f"{path}: the table is written as CSV or JSON; use a name that ends in .csv or .json.")
 
 
 def to_csv(found: Found) -> str:
-    """The rows as CSV, with a header also where there are none."""
+    """The rows as CSV, with a header even if there are none."""
     empty = Found("", 0.0, 0, 0, 0.0, (Spot(0, 0, 0, 0, 0, ()),)).rows()[0]
     rows = found.rows()
     names = list(rows[0] if rows else empty)
@@ -190,7 +179,7 @@ def to_csv(found: Found) -> str:
 
 
 def to_json(found: Found) -> Json:
-    """Everything that was found, as plain data."""
+    """Everything that was found, ready for JSON."""
     about = {name: getattr(found, name) for name in ("source", "rate", "frames", "seen", "duration")}
     return {
         **about,
@@ -203,22 +192,20 @@ def to_json(found: Found) -> Json:
 
 
 def spotting_scores(data: str | Path, *, rate: float | None = None, threshold: float = 0.5, log: Log = print) -> Json:
-    """`metrics.spotting.spotting_f1` over the clips of `data` (`corpora.entries`), whose rows are the truth.
+    """`metrics.spotting.spotting_f1` over the clips of `data` (`micro.data.entries`), whose rows are the truth.
 
-    Each row's start and end are one micro-expression of the whole file at its path; rows of one path are one clip.
-    Longer ones than `LONGEST` (and a frame) are none, and neither missed nor hit. Adds `clips`, and `per_clip`: path →
-    {"spotted", "truth"}, lists of [start, end] in seconds. Clips that cannot be read are named and left out; InputError
-    where none is left or a row has no start and end.
+    Each row's start and end are one micro-expression of the file at its path; rows of one path are one clip. Those
+    longer than `LONGEST` (and a frame) are ignored. Adds `clips`, and `per_clip`: path → {"spotted", "truth"}, lists
+    of [start, end] in seconds. Clips that cannot be read are logged and left out; InputError where none is left or a
+    row has no start and end.
     """
     truth: dict[str, list[list[float]]] = {}
     rates: dict[str, float | None] = {}
     for entry in entries(data):
         clip = entry.clip
         if clip.start is None or clip.end is None:
-            raise InputError(
-                f"{clip.path} has no start and end, so it cannot be told what should be spotted; add them."
-            )
-        rates[clip.path] = pictures_rate(entry, rate)
+            raise InputError(f"{clip.path} has no start and end of its micro-expression; add them.")
+        rates[clip.path] = frame_rate(entry, rate)
         listed = truth.setdefault(clip.path, [])
         if clip.end - clip.start <= LONGEST + 1 / FEWEST:
             listed.append([clip.start, clip.end])
@@ -229,7 +216,7 @@ def spotting_scores(data: str | Path, *, rate: float | None = None, threshold: f
         except DuchenneError as error:
             log(f"left out: {error}")
     if not spotted:
-        raise InputError(f"{data} has no clip that could be read; nothing to score.")
+        raise InputError(f"{data} has no clip that could be read; check the paths.")
     scores = spotting_f1([spotted[path] for path in spotted], [truth[path] for path in spotted], threshold)
     per_clip = {path: {"spotted": spotted[path], "truth": truth[path]} for path in spotted}
     return {**scores, "clips": len(spotted), "per_clip": per_clip}

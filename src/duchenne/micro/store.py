@@ -1,5 +1,5 @@
-"""A micro-expression model on disk: `model.json`, `weights.safetensors`, and in `expression/` the expression network
-through which it sees, a model by itself. What it says of itself is checked before use."""
+"""A micro-expression model on disk: `model.json`, `weights.safetensors`, and in `expression/` the model of its
+expression network; checked before use."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def save(model: MicroModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
         "classes": list(model.classes),
         "inputs": config.inputs,
         "recipe": model.recipe.stored(),
-        "members": checkpoints.save_members({MEMBER: model.seeing}, folder),
+        "members": checkpoints.save_members({MEMBER: model.expression}, folder),
     }
     return about, [WEIGHTS]
 
 
 def load(folder: ModelFolder) -> MicroModel:
-    """The model of a folder; ValueError, in words, where its files do not fit what its `model.json` says."""
+    """The model of a folder; ValueError where its files do not match its `model.json`."""
     about = folder.about
     if set(about["members"]) != {MEMBER}:
-        raise ValueError("it has another part than an expression network")
-    seeing = checkpoints.load_as(folder.members[MEMBER], ExpressionModel)[0]
+        raise ValueError("it has another member than an expression network")
+    expression = checkpoints.load_as(folder.members[MEMBER], ExpressionModel)[0]
     recipe = MicroRecipe.of(about["recipe"], "model.json")
-    if about["inputs"] != seeing.network.width:
+    if about["inputs"] != expression.network.width:
         raise ValueError(
-            f"it reads {about['inputs']!r} features, but its expression network has {seeing.network.width}"
+            f"it reads {about['inputs']!r} features, but its expression network has {expression.network.width}"
         )
-    config = recipe.config(recipes.names(about, "classes"), seeing.network.width)
+    config = recipe.config(recipes.names(about, "classes"), expression.network.width)
     network = MicroLSTM(config)
     network.load_state_dict(_tensors(folder.path / WEIGHTS, config))
-    return MicroModel(network, seeing, recipe, dict(about["facts"]))
+    return MicroModel(network, expression, recipe, dict(about["facts"]))
 
 
 def _tensors(path: Path, config: MicroConfig) -> dict[str, Tensor]:
@@ -64,7 +64,7 @@ def _tensors(path: Path, config: MicroConfig) -> dict[str, Tensor]:
     made_for = json.dumps(asdict(config))
     tensors = tensor_file.read(path, made_for, shapes, most=_MOST, of="settings or classes")
     if not all(value.dtype == torch.float32 for value in tensors.values()):
-        raise ValueError(f"{path.name} holds weights that are no numbers of single precision")
+        raise ValueError(f"{path.name} has weights that are not in single precision")
     return tensors
 
 

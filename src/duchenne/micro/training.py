@@ -1,4 +1,4 @@
-"""Learning to tell micro-expressions apart, and how well it is done on people who were left out, one by one."""
+"""Training a recogniser of micro-expressions, and its scores with leave-one-subject-out."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ from duchenne.types import Array, Json
 
 if TYPE_CHECKING:
     from duchenne.expression.model import ExpressionModel
-    from duchenne.micro.network import MicroLSTM
     from duchenne.micro.recipe import MicroRecipe
 
 _SEEN = 0.8  # share of a movement's frames in which the face must be seen
 _PROTOCOL = (
-    "leave-one-subject-out, answers of all people pooled; no setting was chosen on them. The shipped network then "
-    "learnt from everybody"
+    "leave-one-subject-out, predictions of all people pooled; no setting was chosen on them. The saved network is "
+    "trained on all people"
 )
 
 
@@ -39,65 +38,64 @@ def train(
     out: str | Path,
     recipe: MicroRecipe | str | Path = "ours",
     *,
-    seeing: str | Path = "expression",
+    features: str | Path = "expression",
     classes: str = "emotions",
     rate: float | None = None,
     device: str = "cpu",
     resume: bool = True,
     log: Log = print,
 ) -> Json:
-    """Learn from the micro-expressions of a corpus' folder or a manifest (`corpora.examples`) and write a model folder.
+    """Train on micro-expressions (`data` see `micro.data.examples`) and write a model folder.
 
-    seeing   the expression network whose features are read; it stays as it is
-    recipe   one, or its name, or a TOML (`micro.recipe`)
+    features  the expression network whose features are read; it is not trained
+    recipe    one, or its name, or a TOML (`micro.recipe`)
 
-    Each person in turn is left out and judged by a network that learnt from the others; then one learns from all, and
-    is what is written, with the card that is returned and `predictions.csv`, which `duchenne score` reads. Killed at
-    any moment, the same call goes on (`.NAME.work` beside `out`); `resume=False` throws an earlier beginning away.
-    Clips that cannot be read are named and left out. InputError for fewer than two people or classes, also once one
-    person is left out; UsageError where the beginning is of other clips or settings.
+    Each person in turn is left out and tested with a network trained on the others; the network trained on all people
+    is written, with the card that is returned and `predictions.csv`, which `duchenne score` reads. Killed at any
+    moment, the same call resumes (`.NAME.work` beside `out`); `resume=False` discards unfinished work. Clips that
+    cannot be read are logged and left out. InputError for fewer than two people or classes, also once one person is
+    left out; UsageError where unfinished work is of other clips or settings.
     """
+    from duchenne.micro import learner
     from duchenne.micro.model import MicroModel
     from duchenne.micro.recipe import MicroRecipe
 
-    recipe = recipe if isinstance(recipe, MicroRecipe) else MicroRecipe.read(recipe)
-    network, about = reading.load(seeing, device)
+    recipe = MicroRecipe.read(recipe)
+    network, about = reading.load(features, device)
     rows, unnamed = examples(data, classes, rate)
-    _enough(rows, str(data))
+    _check(rows, str(data))
     with work_folder(out, log, resume=resume) as work:
         used, movements = _read(rows, network, str(about["sha256"]), recipe.frames, log)
-        _enough(used, f"What could be read of {data}")
+        _check(used, f"What could be read of {data}")
         names = tuple(sorted({each.label for each in used}))
         labels = np.array([names.index(each.label) for each in used])
         p = _left_out(recipe, movements, labels, names, [each.subject for each in used], work, log)
-        learnt, curve = _one(recipe, movements, labels, names, work / "all")
+        final, curve = learner.train(recipe, movements, labels, names, folder=work / "all")
         card = _card(used, names, p, unnamed, len(rows) - len(used), about)
         facts = {key: card[key] for key in ("people", "clips", "counts", "seeing")}
-        said = _predictions(used, names, p)
+        predictions = _predictions(used, names, p)
         return folders.write(
-            MicroModel(learnt, network, recipe, facts),
+            MicroModel(final, network, recipe, facts),
             out,
             card,
             curves=curve,
-            more=lambda part: io.write_text(part / "predictions.csv", said),
+            more=lambda part: io.write_text(part / "predictions.csv", predictions),
         )
 
 
-def _enough(rows: Sequence[Example], what: str) -> None:
-    """InputError where there are too few people or classes to learn from, all together or without one person."""
+def _check(rows: Sequence[Example], what: str) -> None:
+    """InputError for too few people or classes, in all or without one person."""
     people, kinds = ({getattr(each, name) for each in rows} for name in ("subject", "label"))
     if len(kinds) < 2:
         found = f"only '{kinds.pop()}'" if kinds else "none"
-        raise InputError(f"{what} has clips of {found}; telling micro-expressions apart needs two classes or more.")
+        raise InputError(f"{what} has clips of {found}, expected two classes or more; add clips.")
     if len(people) < 2:
         raise InputError(
-            f"{what} has clips of one person, {people.pop()}; leaving each person out in turn needs two or more."
+            f"{what} has clips of one person, {people.pop()}, expected two or more; add clips of other people."
         )
     for who in sorted(people):
         if len(left := {each.label for each in rows if each.subject != who}) < 2:
-            raise InputError(
-                f"{what}: without person {who} only '{left.pop()}' is left to learn from; add clips of other people."
-            )
+            raise InputError(f"{what} has only '{left.pop()}' without person {who}; add clips of other people.")
 
 
 def _read(
@@ -114,7 +112,7 @@ def _read(
         if (i + 1) % 20 == 0 or i + 1 == len(rows):
             log(f"{i + 1} of {len(rows)} clips read")
     if not used:
-        raise InputError("None of the clips could be read; nothing to learn from.")
+        raise InputError("None of the clips could be read; check the paths.")
     return used, np.stack(found)
 
 
@@ -127,22 +125,14 @@ def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cach
     def read() -> dict[str, Array]:
         track = face(cache.read_faces(row.path, **stretch), row.path)
         if (share := float(track.seen.mean())) < _SEEN or track.seen.sum() < 2:
-            raise InputError(f"{row.path} shows the face in {100 * share:.0f} % of {len(track)} frames only.")
+            raise InputError(f"{row.path} shows the face in only {100 * share:.0f} % of {len(track)} frames.")
         time, crops = cropped(steady(track), video.frames(row.path, **stretch))
         return {"movement": movement(time, network.features(crops), steps)}
 
     path = Path(row.path)
     if not path.exists():
-        return read()["movement"]  # which says so
+        return read()["movement"]  # raises the error
     return cache.arrays(["movement", content(path), path.suffix.lower(), stretch, sha, steps], read)["movement"]
-
-
-def _one(
-    recipe: MicroRecipe, movements: Array, labels: Array, names: tuple[str, ...], folder: Path
-) -> tuple[MicroLSTM, list[Json]]:
-    from duchenne.micro.learner import train as learn
-
-    return learn(recipe, movements, labels, names, folder=folder)
 
 
 def _left_out(
@@ -154,25 +144,26 @@ def _left_out(
     work: Path,
     log: Log,
 ) -> Array:
-    """float64 (N, classes): of each clip what a network said that learnt from all people but the one it shows."""
-    from duchenne.micro.model import answers
+    """float64 (N, classes): predictions of networks trained without the person of the clip."""
+    from duchenne.micro import learner
+    from duchenne.micro.model import predict
 
     p = np.full((len(labels), len(names)), np.nan)
     splits = list(leave_one_person_out(people))
-    for i, (learnt, tested) in enumerate(splits):
-        network, _ = _one(recipe, movements[learnt], labels[learnt], names, work / f"without-{i}")
-        p[tested] = answers(network, movements[tested])
+    for i, (rows, tested) in enumerate(splits):
+        network, _ = learner.train(recipe, movements[rows], labels[rows], names, folder=work / f"without-{i}")
+        p[tested] = predict(network, movements[tested])
         right = int((p[tested].argmax(axis=1) == labels[tested]).sum())
         log(f"person {i + 1} of {len(splits)}, {people[tested[0]]}: {right} of {len(tested)} right")
     return p
 
 
 def _card(used: Sequence[Example], names: tuple[str, ...], p: Array, unnamed: int, unread: int, about: Json) -> Json:
-    """What was learnt from and how well people who were left out are told, with 95 % intervals over people."""
+    """Training data and leave-one-subject-out scores, with 95 % intervals over people."""
     truth, people = [each.label for each in used], [each.subject for each in used]
-    said = [names[i] for i in p.argmax(axis=1)]
-    scores = score_classes(said, truth, people, classes=names)
-    right = Counter(who for who, a, b in zip(people, said, truth, strict=True) if a == b)
+    predicted = [names[i] for i in p.argmax(axis=1)]
+    scores = score_classes(predicted, truth, people, classes=names)
+    right = Counter(who for who, a, b in zip(people, predicted, truth, strict=True) if a == b)
     return {
         "people": len(set(people)),
         "clips": len(used),
@@ -190,6 +181,6 @@ def _predictions(used: Sequence[Example], names: tuple[str, ...], p: Array) -> s
     table: list[list[object]] = [["video", "start", "subject", "label", "predicted", *(f"p_{name}" for name in names)]]
     for row, each in zip(used, p, strict=True):
         start = "" if row.start is None else row.start
-        said = names[int(each.argmax())]
-        table.append([row.path, start, row.subject, row.label, said, *(f"{value:.4f}" for value in each)])
+        predicted = names[int(each.argmax())]
+        table.append([row.path, start, row.subject, row.label, predicted, *(f"{value:.4f}" for value in each)])
     return io.rows_csv(table)

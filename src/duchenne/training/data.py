@@ -64,7 +64,7 @@ class TrainingData:
     @property
     def about(self) -> list[Any]:
         """Identity of these clips, independent of folders."""
-        return [[load.named(clip), clip.subject, clip.emotion, clip.label] for clip in self.clips]
+        return [[load.identity(clip), clip.subject, clip.emotion, clip.label] for clip in self.clips]
 
     def of(self, use: Array) -> TrainingData:
         """The clips for which `use` (N,) is true."""

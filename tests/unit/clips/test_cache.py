@@ -15,7 +15,7 @@ import pytest
 
 from duchenne import io, pipeline, video
 from duchenne.clips import cache as module
-from duchenne.clips.cache import Cache, Mapped, usual_folder, usual_limit
+from duchenne.clips.cache import Cache, Mapped, default_folder, default_limit
 from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.faces import follow_blocks
 from duchenne.faces.crops import crop
@@ -51,7 +51,7 @@ def short_blocks(path, *, on_frame=None, **options):
     return follow_blocks(video.frames(path, **options), look=crop, every=0.1, on_frame=on_frame, rows=10)
 
 
-def test_a_clip_is_followed_once_wherever_it_lies(smile, tmp_path, kept, unread):
+def test_clip_is_tracked_once_wherever_it_lies(smile, tmp_path, kept, unread):
     plain, told = bits(read_faces(smile)), []
     assert bits(kept.read_faces(smile)) == plain
     unread()
@@ -98,7 +98,7 @@ def test_a_folder_of_pictures_is_known_by_its_pictures(pictures, tmp_path, kept,
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "flip", "late flip", "garbage", "folder"])
-def test_a_damaged_entry_is_a_miss_and_is_mended(damage, smile, kept, unread, monkeypatch):
+def test_damaged_entry_is_a_miss_and_is_replaced(damage, smile, kept, unread, monkeypatch):
     monkeypatch.setattr(module, "read_faces", short_blocks)
     plain = bits(kept.read_faces(smile))
     assert len(plain) > 2
@@ -139,7 +139,7 @@ def test_only_a_clip_that_was_read_to_its_end_has_an_entry(smile, tmp_path, kept
     assert not kept.folder.exists() or not list(kept.folder.iterdir())
 
 
-def test_a_reader_that_leaves_leaves_nothing(smile, kept, monkeypatch):
+def test_abandoned_reader_leaves_no_entry(smile, kept, monkeypatch):
     monkeypatch.setattr(module, "read_faces", short_blocks)
     blocks = kept.read_faces(smile)
     assert next(blocks).first == 0 and list(kept.folder.iterdir())
@@ -147,13 +147,13 @@ def test_a_reader_that_leaves_leaves_nothing(smile, kept, monkeypatch):
     assert not list(kept.folder.iterdir())
 
 
-def test_a_clip_that_changes_while_it_is_read_is_not_kept(smile, tmp_path, kept):
+def test_clip_that_changes_while_it_is_read_is_not_cached(smile, tmp_path, kept):
     path = shutil.copy(smile, tmp_path / "growing.mp4")
     list(kept.read_faces(path, on_frame=lambda n: n == 8 and os.utime(path, (1, 1)), **BRIEFLY))
     assert not entries(kept)
 
 
-def test_the_least_recently_used_entries_go(smile, tmp_path):
+def test_least_recently_used_entries_are_removed(smile, tmp_path):
     size = sum(path.stat().st_size for path in _filled(smile, Cache(tmp_path / "one", 10**9), [0.0]))
     kept = Cache(tmp_path / "cache", int(2.5 * size))
     first, second = _filled(smile, kept, [0.0, 0.2])
@@ -179,7 +179,7 @@ def _filled(smile, kept, starts):
     return made
 
 
-def test_what_a_killed_writer_left_goes_after_a_day(smile, kept):
+def test_files_of_killed_writers_are_removed_after_a_day(smile, kept):
     kept.folder.mkdir()
     old, new = (kept.folder / f".{digit * 32}.part" for digit in "ab")
     for path in (old, new):
@@ -190,7 +190,7 @@ def test_what_a_killed_writer_left_goes_after_a_day(smile, kept):
 
 
 @pytest.mark.parametrize("place", ["a file", "below a file", "read only"])
-def test_a_folder_that_cannot_be_written_is_no_trouble(place, smile, tmp_path):
+def test_unwritable_folder_is_not_an_error(place, smile, tmp_path):
     folder = tmp_path / "place"
     if place == "read only":
         if os.geteuid() == 0:
@@ -203,7 +203,7 @@ def test_a_folder_that_cannot_be_written_is_no_trouble(place, smile, tmp_path):
     assert kept.info().entries == 0
 
 
-def test_a_full_disk_is_no_trouble(smile, kept, monkeypatch):
+def test_full_disk_is_not_an_error(smile, kept, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -249,7 +249,7 @@ def test_arrays_are_made_once_and_again_where_they_are_damaged(kept):
     assert len(calls) == 4 and kept.info().entries == 2
 
 
-def test_what_a_run_reads_where_it_lies_stays_and_more_than_the_limit_lies_in_memory(tmp_path):
+def test_entries_in_use_stay_and_arrays_above_the_limit_stay_in_memory(tmp_path):
     run = Cache(tmp_path, 25_000)
     found = [run.stored([i], (10, 1000), lambda i=i: np.full((10, 1000), i)) for i in range(5)]
     kinds = [isinstance(each, Mapped) for each in found]
@@ -274,12 +274,12 @@ def test_what_a_run_reads_where_it_lies_stays_and_more_than_the_limit_lies_in_me
         ({}, "/home/ann/.cache/duchenne"),
     ],
 )
-def test_it_lies_where_the_system_keeps_such_things(settings, expected, monkeypatch):
+def test_default_folder_is_the_users_cache_folder(settings, expected, monkeypatch):
     for name in ("DUCHENNE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"HOME": "/home/ann", **settings}.items():
         monkeypatch.setenv(name, value)
-    assert usual_folder() == Path(expected)
+    assert default_folder() == Path(expected)
 
 
 @pytest.mark.parametrize(
@@ -297,15 +297,15 @@ def test_it_lies_where_the_system_keeps_such_things(settings, expected, monkeypa
 def test_the_limit_is_a_size(text, size, monkeypatch):
     monkeypatch.setenv("DUCHENNE_CACHE_LIMIT", text)
     if size is None:
-        with pytest.raises(UsageError, match=r"must be a size such as 5 GB or 800 MB, not '.*'\.$"):
-            usual_limit()
+        with pytest.raises(UsageError, match=r"expected a size such as 5 GB or 800 MB, found '.*'; correct it\.$"):
+            default_limit()
     else:
-        assert usual_limit() == size
+        assert default_limit() == size
         monkeypatch.delenv("DUCHENNE_CACHE_LIMIT")
-        assert usual_limit() == 5 * 10**9
+        assert default_limit() == 5 * 10**9
 
 
-def test_the_command_tells_and_clears_what_is_ours(duchenne, smile, tmp_path, monkeypatch):
+def test_command_shows_and_clears_own_entries(duchenne, smile, tmp_path, monkeypatch):
     folder = tmp_path / "place"
     monkeypatch.setenv("DUCHENNE_CACHE", str(folder))
     monkeypatch.setenv("DUCHENNE_CACHE_LIMIT", "2 GB")
@@ -324,7 +324,7 @@ def test_the_command_tells_and_clears_what_is_ours(duchenne, smile, tmp_path, mo
     assert np.isclose(Cache().info().size, 0)
 
 
-def test_what_cannot_be_removed_is_said(kept, monkeypatch):
+def test_files_that_cannot_be_removed_are_reported(kept, monkeypatch):
     kept.folder.mkdir()
     (kept.folder / f"{'0' * 64}.followed").write_text("")
 

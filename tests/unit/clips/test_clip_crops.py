@@ -18,7 +18,7 @@ from duchenne.clips import cache as clips_cache
 from duchenne.clips import crops as clip_crops
 from duchenne.clips import load
 from duchenne.clips.cache import Cache, Mapped
-from duchenne.clips.crops import cut, kept
+from duchenne.clips.crops import cached, cut
 from duchenne.datasets import portrait, simulate
 from duchenne.errors import InputError
 from duchenne.faces.crops import along, crop, whole
@@ -53,7 +53,7 @@ def blind(time: Array, seen: Array) -> FaceTrack:
 
 @pytest.mark.parametrize(("rate", "seconds"), [(25, 4.0), (29.97, 3.0), (100, 2.0), (10, 3.0)])
 @pytest.mark.parametrize("reader", [READER, replace(READER, frames=20), replace(READER, frames=0, fps=5.0)])
-def test_what_was_cut_is_what_is_read(rate: float, seconds: float, reader: ClipReader) -> None:
+def test_cached_crops_equal_those_cut(rate: float, seconds: float, reader: ClipReader) -> None:
     """Read again from the thinned track, the moments are the same: no crop lies there for nothing."""
     time = np.arange(round(rate * seconds)) / rate
     track = blind(time, np.ones(len(time), bool))
@@ -129,19 +129,19 @@ def test_crops_are_cut_once_and_read_where_they_lie(
     smile: Path, track: FaceTrack, tmp_path: Path, stored: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = Clip(str(smile))
-    first = kept(clip, track, READER, stored)
+    first = cached(clip, track, READER, stored)
     want = cut(track, video.frames(smile), READER)
     crops: Any = first.crops
     assert isinstance(crops, Mapped) and len(list(stored.folder.iterdir())) == 1
     np.testing.assert_array_equal(np.asarray(crops), want.crops)
     np.testing.assert_array_equal(first.time, want.time)
     monkeypatch.setattr(clip_crops, "cut", None)  # whoever cuts again fails
-    again = kept(clip, track, READER, stored)
+    again = cached(clip, track, READER, stored)
     assert again.crops == first.crops
 
 
-def test_kept_crops_stand_for_an_array(smile: Path, track: FaceTrack, stored: Cache) -> None:
-    crops: Any = kept(Clip(str(smile)), track, READER, stored).crops
+def test_mapped_crops_behave_like_an_array(smile: Path, track: FaceTrack, stored: Cache) -> None:
+    crops: Any = cached(Clip(str(smile)), track, READER, stored).crops
     whole_of_it = np.asarray(crops)
     assert (len(crops), crops.shape, crops.dtype) == (len(whole_of_it), whole_of_it.shape, whole_of_it.dtype)
     for which in (np.array([3, 0, 3]), slice(2, 5), 1, np.zeros(0, int)):
@@ -154,7 +154,7 @@ def test_kept_crops_stand_for_an_array(smile: Path, track: FaceTrack, stored: Ca
 
 def test_no_file_stays_open_and_threads_may_read_at_once(smile: Path, track: FaceTrack, stored: Cache) -> None:
     """A corpus has more clips than a process may have files open."""
-    crops: Any = kept(Clip(str(smile)), track, READER, stored).crops
+    crops: Any = cached(Clip(str(smile)), track, READER, stored).crops
     before = _open_files()
     held = [crops[i % len(crops)] for i in range(200)]
     with ThreadPoolExecutor(4) as pool:
@@ -169,21 +169,21 @@ def _open_files() -> int:
     return len(list(place.iterdir())) if place.is_dir() else 0
 
 
-def test_what_was_cut_short_is_cut_again_and_what_changed_is_another(
+def test_truncated_crops_are_cut_again_and_changed_clips_are_other_entries(
     smile: Path, track: FaceTrack, stored: Cache
 ) -> None:
     clip = Clip(str(smile))
-    crops: Any = kept(clip, track, READER, stored).crops
+    crops: Any = cached(clip, track, READER, stored).crops
     want = np.asarray(crops)
     cut_short(Path(crops.path), 0.5)
-    with pytest.raises(InputError, match="gone or cut short"):
+    with pytest.raises(InputError, match="missing or damaged"):
         crops[0]
-    np.testing.assert_array_equal(np.asarray(kept(clip, track, READER, stored).crops), want)
+    np.testing.assert_array_equal(np.asarray(cached(clip, track, READER, stored).crops), want)
     for other in (replace(READER, side=24), replace(READER, channels=1), replace(READER, scene=True)):
-        assert kept(clip, track, other, stored).crops != crops
+        assert cached(clip, track, other, stored).crops != crops
     moved = track.evolve("moved", points=track.points + 2)
-    assert kept(clip, moved, READER, stored).crops != crops
-    assert kept(clip, track, replace(READER, least=3), stored).crops == crops  # of the same frames
+    assert cached(clip, moved, READER, stored).crops != crops
+    assert cached(clip, track, replace(READER, least=3), stored).crops == crops  # of the same frames
 
 
 def test_a_stretch_of_a_file_is_cut_where_it_is(smile: Path, stored: Cache) -> None:
@@ -195,7 +195,7 @@ def test_a_stretch_of_a_file_is_cut_where_it_is(smile: Path, stored: Cache) -> N
         np.testing.assert_array_equal(face, crop(frames[round(float(time), 3)].bgr, points, 32)[..., ::-1])
 
 
-def test_the_track_is_kept_as_well(smile: Path, tmp_path: Path, stored: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_track_is_cached_too(smile: Path, tmp_path: Path, stored: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     first = clip_crops.read(Clip(str(smile)), READER, stored)
     monkeypatch.setattr(clips_cache, "read_faces", None)  # whoever follows again fails
     again = clip_crops.read(Clip(str(smile)), replace(READER, side=24), stored)
@@ -206,16 +206,16 @@ def test_the_track_is_kept_as_well(smile: Path, tmp_path: Path, stored: Cache, m
         clip_crops.read(Clip(str(smile)), READER, stored)
 
 
-def test_what_has_no_pictures_is_refused(tmp_path: Path, stored: Cache, track: FaceTrack) -> None:
+def test_clips_without_video_are_refused(tmp_path: Path, stored: Cache, track: FaceTrack) -> None:
     packed = io.save_tracks(tmp_path / "x.npz", [simulate.track(simulate.POSED, 25.0, seed=1)])
     clip = Clip(f"{packed}#0")
-    with pytest.raises(InputError, match=r"x\.npz#0 holds no pictures, and this model reads pixels"):
+    with pytest.raises(InputError, match=r"x\.npz#0 is not a video file, and this model reads pixels"):
         clip_crops.read(clip, READER, stored)
-    with pytest.raises(InputError, match="holds no pictures"):
-        kept(clip, Features(np.zeros(1), ("a",)), READER, stored)
+    with pytest.raises(InputError, match="is not a video file"):
+        cached(clip, Features(np.zeros(1), ("a",)), READER, stored)
 
 
-def test_a_track_without_a_face_has_no_crops_and_a_strange_one_is_refused(smile: Path, track: FaceTrack) -> None:
+def test_track_without_a_face_has_no_crops_and_another_videos_track_is_refused(smile: Path, track: FaceTrack) -> None:
     gone = track.evolve("gone", points=np.full_like(track.points, np.nan))
     none = cut(gone, video.frames(smile), READER)
     assert not len(none) and none.crops is None
@@ -227,8 +227,8 @@ def test_a_track_without_a_face_has_no_crops_and_a_strange_one_is_refused(smile:
         cut(flat, video.frames(smile), READER)
 
 
-def test_a_reader_takes_kept_crops_as_it_takes_others(smile: Path, track: FaceTrack, stored: Cache) -> None:
-    there, held = kept(Clip(str(smile)), track, READER, stored), cut(track, video.frames(smile), READER)
+def test_reader_reads_cached_crops_like_others(smile: Path, track: FaceTrack, stored: Cache) -> None:
+    there, held = cached(Clip(str(smile)), track, READER, stored), cut(track, video.frames(smile), READER)
     one, other = READER.table([there])[0], READER.table([held])[0]
     at = np.array([0, 2, 5])
     np.testing.assert_array_equal(one.at(at), other.at(at))

@@ -38,7 +38,7 @@ def test_a_video_is_the_face_that_is_seen_in_it(smile: Path):
 
 
 def test_a_video_without_a_face_is_refused_by_name(empty_room: Path):
-    with pytest.raises(InputError, match=r"empty_room\.mp4 shows no face in 10 frames\.$"):
+    with pytest.raises(InputError, match=r"empty_room\.mp4 shows no face in 10 frames; "):
         load.read(Clip(str(empty_room)))
 
 
@@ -64,7 +64,7 @@ def test_a_name_goes_before_a_number_and_a_name_twice_is_none(tmp_path: Path):
 
 @pytest.mark.parametrize("which", ["3", "-1", "nobody", "²", "9" * 5000])
 @pytest.mark.parametrize("kind", ["tracks", "table", "archive"])
-def test_a_row_that_is_not_there_is_named(tmp_path: Path, which: str, kind: str):
+def test_missing_row_is_reported(tmp_path: Path, which: str, kind: str):
     if kind == "tracks":
         file = io.save_tracks(tmp_path / "x.npz", tracks())
     elif kind == "table":
@@ -78,7 +78,7 @@ def test_a_row_that_is_not_there_is_named(tmp_path: Path, which: str, kind: str)
     assert str(refused.value) == f"{file} has no row '{which}'; it holds 3, numbered from 0."
 
 
-def test_a_row_of_a_table_is_its_measurements_only(tmp_path: Path):
+def test_row_of_a_table_has_its_features_only(tmp_path: Path):
     file = tmp_path / "t.csv"
     file.write_text(",Genuine,speed,subject,length,remark\n0,1,2.5,7,1.25,fine\n1,0,,8,0.5,\n")
     first, second = (features(load.read(Clip(f"{file}#{i}"))) for i in (0, 1))
@@ -97,7 +97,7 @@ def test_a_row_of_a_feature_archive(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("words.csv", b"name,label\na,b\n", "has no column of measurements"),
+        ("words.csv", b"name,label\na,b\n", "has no numeric column"),
         ("empty.csv", b"", "cannot be read as a CSV table"),
         ("bytes.csv", b"\xff\xfe\x00a,b\n1,2\n", "cannot be read as a CSV table"),
         ("text.npz", b"no archive", r"is not an \.npz archive"),
@@ -105,7 +105,7 @@ def test_a_row_of_a_feature_archive(tmp_path: Path):
         ("gone.csv", None, "cannot be read as a CSV table"),
     ],
 )
-def test_what_is_no_packed_file(tmp_path: Path, name: str, content: bytes | None, says: str):
+def test_invalid_packed_files_are_refused(tmp_path: Path, name: str, content: bytes | None, says: str):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=says) as refused:
@@ -133,7 +133,7 @@ def test_an_archive_of_something_else(tmp_path: Path, content: dict[str, object]
         load.read(Clip(f"{tmp_path / 'x.npz'}#0"))
 
 
-def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path):
+def test_changed_file_is_read_again(tmp_path: Path):
     """A web page or notebook lives on while a table is mended."""
     table = tmp_path / "t.csv"
     table.write_text("a,b\n1,2\n")

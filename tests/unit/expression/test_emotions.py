@@ -75,17 +75,17 @@ def numbers(table: pd.DataFrame) -> Array:
 
 
 @pytest.mark.parametrize("flips", [True, False])
-def test_answers_are_the_networks_own_however_many_come(model: Path, flips: bool) -> None:
+def test_streamed_predictions_equal_the_networks(model: Path, flips: bool) -> None:
     network, about = reading.load(model)
     expected = asked(model, FACES, flips)
     assert about["id"] == "small" and np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose(reading.answers(network, iter(FACES), flips=flips), expected, atol=1e-6)
-    many = reading.answers(network, (FACES[i % 5] for i in range(600)), flips=flips)
+    np.testing.assert_allclose(reading.predict_crops(network, iter(FACES), flips=flips), expected, atol=1e-6)
+    many = reading.predict_crops(network, (FACES[i % 5] for i in range(600)), flips=flips)
     np.testing.assert_allclose(many, np.tile(expected, (120, 1)), atol=1e-6)
-    assert reading.answers(network, []).shape == (0, 7)
+    assert reading.predict_crops(network, []).shape == (0, 7)
 
 
-def test_a_track_is_answered_where_the_face_is_seen(model: Path) -> None:
+def test_predictions_over_time_are_nan_where_the_face_is_not_seen(model: Path) -> None:
     network, _ = reading.load(model)
     points = np.tile(RNG.random((68, 2)), (5, 1, 1))
     points[[1, 4]] = np.nan
@@ -114,7 +114,7 @@ def curves(p: Array, names: tuple[str, ...]) -> Signals:
     return Signals(np.arange(len(p)) / 10, np.array(p), names, ("1",) * len(names))
 
 
-def test_a_clip_is_what_its_least_neutral_quarter_says() -> None:
+def test_clip_emotion_is_the_mean_of_the_least_neutral_quarter() -> None:
     """Of eight frames two count, those with neutral at 0.1 and 0.2; the frame that is not seen does not."""
     calm = [0.9, 0.8, 0.2, np.nan, 0.7, 0.9, 0.1, 0.6, 0.9]
     smile = [0.05, 0.1, 0.6, np.nan, 0.2, 0.1, 0.8, 0.3, 0.1]
@@ -126,7 +126,7 @@ def test_a_clip_is_what_its_least_neutral_quarter_says() -> None:
     assert more == pytest.approx({"happiness": 1.7 / 3, "neutral": 0.3, "fear": 0.4 / 3})
 
 
-def test_rest_before_and_after_an_expression_does_not_rename_it() -> None:
+def test_neutral_frames_around_an_expression_do_not_change_it() -> None:
     rest, face = [[0.02, 0.97, 0.01]], [[0.9, 0.05, 0.05]]
     names = ("happiness", "neutral", "fear")
     for before in (0, 3, 30):
@@ -136,7 +136,7 @@ def test_rest_before_and_after_an_expression_does_not_rename_it() -> None:
     assert reading.clip_emotion(curves(rest * 40, names))["neutral"] == pytest.approx(0.97)
 
 
-def test_a_clip_of_which_nothing_is_seen_and_one_without_the_class_neutral() -> None:
+def test_clip_emotion_without_seen_frames_or_without_neutral() -> None:
     assert reading.clip_emotion(curves(np.full((4, 2), np.nan), ("anger", "neutral"))) == {}
     assert reading.clip_emotion(curves(np.zeros((0, 2)), ("anger", "neutral"))) == {}
     found = reading.clip_emotion(curves([[0.2, 0.8], [0.6, 0.4]], ("anger", "fear")))
@@ -146,7 +146,7 @@ def test_a_clip_of_which_nothing_is_seen_and_one_without_the_class_neutral() -> 
 # ---- pictures
 
 
-def test_a_picture_is_the_network_on_its_crop(model: Path, tmp_path: Path) -> None:
+def test_image_row_equals_the_network_on_its_crop(model: Path, tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", PHOTO)
     table = emotions.table(path, model=model)
     assert list(table) == ["file", "face", "emotion", *fer2013.CLASSES, "problem"]
@@ -160,12 +160,12 @@ def test_a_picture_is_the_network_on_its_crop(model: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(numbers(alone), asked(model, face.crop[None], False), atol=2e-6)
 
 
-def test_the_shipped_network_sees_that_the_astronaut_smiles(tmp_path: Path) -> None:
+def test_shipped_network_finds_happiness_in_astronaut(tmp_path: Path) -> None:
     (row,) = emotions.table(save(tmp_path / "a.png", PHOTO)).to_dict("records")
     assert row["emotion"] == "happiness" and sum(row[name] for name in fer2013.CLASSES) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_same_face_however_it_is_stored(model: Path, tmp_path: Path) -> None:
+def test_file_format_does_not_change_the_prediction(model: Path, tmp_path: Path) -> None:
     """A plain PNG, its 16 bits, a camera held sideways and printers' colours give nearly the same answer."""
     grey = pictures.read(save(tmp_path / "plain.png", PHOTO)).grey
     exif = Image.Exif()
@@ -210,7 +210,7 @@ def test_folders_in_folders_in_natural_order_and_nothing_else(model: Path, tmp_p
     assert list(two["file"]) == [str(tmp_path / name) for name in ("happy/2.png", "happy/deep/10.png", "9.PNG")]
 
 
-def test_cropped_faces_are_answered_as_they_are(model: Path, tmp_path: Path) -> None:
+def test_aligned_faces_are_not_cropped(model: Path, tmp_path: Path) -> None:
     if "DUCHENNE_DATA" not in os.environ:
         pytest.skip("DUCHENNE_DATA names no folder with FER2013.")
     with np.load(Path(os.environ["DUCHENNE_DATA"]) / "data" / "fer2013" / "public_test.npz") as data:
@@ -224,7 +224,7 @@ def test_cropped_faces_are_answered_as_they_are(model: Path, tmp_path: Path) -> 
     assert right.mean() > 0.5, "even a network that is half trained is right more often than that"
 
 
-def test_what_is_wrong_in_a_folder_stands_beside_what_is_right(model: Path, tmp_path: Path) -> None:
+def test_problems_of_a_folder_are_rows_of_the_table(model: Path, tmp_path: Path) -> None:
     save(tmp_path / "1.png", PHOTO)
     cut(save(tmp_path / "2.jpg", PHOTO), 0.5)
     save(tmp_path / "3.png", np.tile(np.linspace(40, 160, 320).astype(np.uint8), (240, 1)))
@@ -260,7 +260,7 @@ def expected_rows(path: Path, rows: list[int], model: Path) -> tuple[Array, Arra
     return track.time[rows], said[rows]
 
 
-def test_a_video_is_asked_at_the_first_frame_of_every_moment(model: Path, smile: Path) -> None:
+def test_video_rows_are_the_first_frames_at_each_moment(model: Path, smile: Path) -> None:
     """At 25 frames/s multiples of 0.1 s fall on frames 0, 2.5, 5, …; the first at or after is 0, 3, 5, 8, …"""
     rows = [-(-5 * k // 2) for k in range(24)]
     time, said = expected_rows(smile, rows, model)
@@ -275,7 +275,7 @@ def test_a_video_is_asked_at_the_first_frame_of_every_moment(model: Path, smile:
     assert list(emotions.table(smile, model=model, every=1)["time"].round(2)) == [0, 1, 2]
 
 
-def test_where_no_face_is_seen_a_video_has_empty_rows(model: Path, pictures: list[Array], tmp_path: Path) -> None:
+def test_frames_without_a_face_have_empty_rows(model: Path, pictures: list[Array], tmp_path: Path) -> None:
     wall = np.repeat(np.tile(np.linspace(40, 160, 320).astype(np.uint8), (240, 1))[..., None], 3, 2)
     path = make_video(tmp_path / "gone.mp4", [*pictures[:10], *[wall] * 15], rate=RATE)
     table = emotions.table(path, model=model, every=0)
@@ -297,9 +297,7 @@ def test_faces_of_a_video_by_moment_and_beside_pictures(model: Path, pictures: l
     assert len(emotions.table(pair, model=model, every=0.2)) == 2
 
 
-def test_a_cut_video_is_refused_unless_what_is_there_will_do(
-    model: Path, pictures: list[Array], tmp_path: Path
-) -> None:
+def test_truncated_video_is_refused_unless_allowed(model: Path, pictures: list[Array], tmp_path: Path) -> None:
     path = cut(make_video(tmp_path / "a.mkv", pictures, rate=RATE), 0.6)
     with pytest.raises(InputError, match="pass --allow-truncated"):
         emotions.table(path, model=model)
@@ -315,9 +313,9 @@ def test_frames_are_not_kept(model: Path, smile: Path) -> None:
         alive.append(sum(type(each) is video.Frame for each in gc.get_objects()))
 
     gc.collect()
-    wish = emotions._Wish(all_faces=False, is_aligned=False, every=0.4, allow_truncated=False, read=read_faces)
-    tally = emotions._Tally(lambda done: count() if done % 10 == 0 else None)
-    for _ in emotions._all([smile], wish, tally):
+    options = emotions._Options(all_faces=False, is_aligned=False, every=0.4, allow_truncated=False, read=read_faces)
+    progress = emotions._Progress(lambda done: count() if done % 10 == 0 else None)
+    for _ in emotions._all([smile], options, progress):
         count()
     assert len(alive) == 12 and max(alive) <= 2
 
@@ -333,7 +331,7 @@ def test_action_units_have_columns_of_their_own_and_no_emotion(tmp_path: Path) -
     np.testing.assert_allclose(table[["AU04", "AU12"]].to_numpy(float), expected, atol=2e-6)
 
 
-def test_other_models_are_refused(tmp_path: Path) -> None:
+def test_models_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="descriptors is a duchenne-descriptors model, expected duchenne-expression"):
         emotions.table("a.png", model="descriptors")
     with pytest.raises(ModelError, match="There is no model 'none'"):
@@ -356,6 +354,6 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         (["a.png"], {"device": "abacus"}, "no device 'abacus'"),
     ],
 )
-def test_options_that_make_no_sense(model: Path, paths: list[str], options: dict[str, object], words: str) -> None:
+def test_invalid_options_are_refused(model: Path, paths: list[str], options: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         emotions.table(paths, model=model, **options)

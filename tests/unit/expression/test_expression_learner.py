@@ -65,7 +65,7 @@ def state_of(learner):
 # --- augmentation --------------------------------------------------------------------------------------------------
 
 
-def test_erasing_covers_one_box_of_its_share_of_the_pictures_with_their_mean():
+def test_random_erasing_fills_one_box_with_the_mean():
     x = torch.rand(400, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 255
     found = augmented(x, replace(TINY, horizontal_flip=False, random_erasing=0.5), torch.Generator().manual_seed(1))
     same = augmented(x, replace(TINY, horizontal_flip=False), torch.Generator().manual_seed(1))
@@ -79,12 +79,12 @@ def test_erasing_covers_one_box_of_its_share_of_the_pictures_with_their_mean():
         assert len(picture[mask].unique()) == 1
 
 
-def test_nothing_asked_for_changes_nothing(stripes):
+def test_augmentation_without_ranges_changes_nothing(stripes):
     x = torch.from_numpy(stripes[0][:4])[:, None].float()
     torch.testing.assert_close(augmented(x, TINY, torch.Generator()), x, atol=1e-2, rtol=0)
 
 
-def test_half_are_mirrored_and_no_strength_moves_nothing(stripes):
+def test_half_are_flipped_and_strength_zero_moves_nothing(stripes):
     x = torch.from_numpy(stripes[0])[:, None].float()
     found = augmented(x, replace(TINY, **MOVED), torch.Generator().manual_seed(0), strength=0.0)
     as_is, mirrored = ([(a - b).abs().max() < 1e-2 for a, b in zip(found, y, strict=True)] for y in (x, x.flip(-1)))
@@ -92,7 +92,7 @@ def test_half_are_mirrored_and_no_strength_moves_nothing(stripes):
 
 
 @pytest.mark.parametrize("only", [*MOVED, "all"])
-def test_a_copy_shows_the_picture_where_the_geometry_says(only):
+def test_affine_transform_matches_its_geometry(only):
     """Of a picture whose levels rise evenly, bilinear sampling is exact: each pixel is x and y of where it was seen."""
     recipe = replace(TINY, **(MOVED if only == "all" else {only: MOVED[only]}))
     side, n = 48, 6
@@ -112,7 +112,7 @@ def test_a_copy_shows_the_picture_where_the_geometry_says(only):
         np.testing.assert_allclose(found[i], seen.clip(at[0], at[-1]), atol=1e-5)  # outside it is as the rim
 
 
-def test_draws_follow_from_the_seed_alone(stripes):
+def test_draws_depend_on_the_seed_alone(stripes):
     x = torch.from_numpy(stripes[0])[:, None].float()
     a, b, c = (augmented(x, replace(TINY, **MOVED), torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c)
@@ -141,7 +141,7 @@ def test_the_sparse_loss_by_hand():
     assert float(loss(z, y, levels)) == pytest.approx(squares + 0.3 * l1 + 0.7 * l2, rel=1e-6)
 
 
-def test_uncoded_units_teach_nothing():
+def test_uncoded_units_have_no_gradient():
     z = torch.zeros(2, 2, requires_grad=True)
     loss(z, torch.tensor([[1.0, math.nan], [math.nan, math.nan]]), replace(TINY, head="units")).backward()
     assert z.grad is not None and z.grad.isfinite().all() and z.grad.count_nonzero() == 1
@@ -161,12 +161,12 @@ def test_softened_and_weighted_emotions_by_hand(stripes):
     torch.testing.assert_close(learner.weights, torch.tensor([math.sqrt(2), math.sqrt(0.5), 1.0]))
 
 
-def test_what_selection_looks_at():
+def test_selection_error_by_hand():
     p = torch.tensor([[0.9, 0.2], [0.6, 0.4], [0.1, 0.3]])
-    assert expression.fault(p, torch.tensor([0, 1, 1]), "emotions") == pytest.approx(1 / 3)
+    assert expression.selection_error(p, torch.tensor([0, 1, 1]), "emotions") == pytest.approx(1 / 3)
     y = torch.tensor([[1.0, math.nan], [0.0, 0.0], [1.0, 0.0]])
-    assert expression.fault(p, y, "units") == pytest.approx(1 - 2 / 4)  # of the second unit nothing can be said
-    assert expression.fault(5 * p, y, "intensity") == pytest.approx(
+    assert expression.selection_error(p, y, "units") == pytest.approx(1 - 2 / 4)  # the second is not defined
+    assert expression.selection_error(5 * p, y, "intensity") == pytest.approx(
         np.mean([3.5**2, 3.0**2, 2.0**2, 0.5**2, 1.5**2]), rel=1e-6
     )
 
@@ -174,18 +174,18 @@ def test_what_selection_looks_at():
 @pytest.mark.parametrize(
     ("head", "labels", "fault"),
     [
-        ("emotions", [0, 1, 3], "A label is 3, but the 3 classes anger, fear, happiness are numbered from 0 to 2."),
-        ("emotions", [0, -1, 1], "A label is -1"),
+        ("emotions", [0, 1, 3], "Expected labels from 0 to 2 for the 3 classes anger, fear, happiness, found 3."),
+        ("emotions", [0, -1, 1], "found -1."),
         ("emotions", [0.0, 1.0, 2.0], "must be whole numbers of shape (3,), found float64 (3,)."),
         ("emotions", [0, 1], "found int64 (2,)."),
         ("emotions", ["anger", "fear", "fear"], "must be whole numbers"),
         ("units", [0, 1, 1], "must be numbers of shape (3, 3)"),
-        ("units", [[0, 1, 2]] * 3, "A label of an action unit is 2; expected 1 (there), 0 (not there) or missing."),
-        ("intensity", [[0, 5, 5.5]] * 3, "is 5.5; expected from 0 to 5 or missing."),
-        ("intensity", [[0, 1, np.inf]] * 3, "is inf"),
+        ("units", [[0, 1, 2]] * 3, "Expected labels of action units of 1 (present), 0 (absent) or missing, found 2."),
+        ("intensity", [[0, 5, 5.5]] * 3, "of 0 to 5 or missing, found 5.5."),
+        ("intensity", [[0, 1, np.inf]] * 3, "found inf"),
     ],
 )
-def test_labels_that_cannot_be_learnt_are_told_in_a_sentence(head, labels, fault):
+def test_invalid_labels_are_refused_in_one_sentence(head, labels, fault):
     with pytest.raises(InputError) as caught:
         targets(np.array(labels), head, NAMES, 3)
     assert fault in str(caught.value) and str(caught.value).endswith(".")
@@ -222,7 +222,7 @@ def test_a_single_class_no_images_and_missing_devices_are_refused(stripes):
 # --- the steps -----------------------------------------------------------------------------------------------------
 
 
-def test_every_pass_holds_every_picture_once_however_epochs_part_it(stripes):
+def test_every_pass_has_every_image_once(stripes):
     """24 pictures, batches of 5, epochs of 10: seen are two whole passes in another order each, whatever the parts."""
     learner = ExpressionLearner(replace(TINY, batch_size=5, images_per_epoch=10), *stripes, NAMES, device="cpu")
     rows = []
@@ -237,7 +237,7 @@ def test_every_pass_holds_every_picture_once_however_epochs_part_it(stripes):
     assert ExpressionLearner(replace(TINY, batch_size=500), *stripes, NAMES, device="cpu").batch_size == 24
 
 
-def test_rates_by_hand(stripes):
+def test_learning_rate_schedule_by_hand(stripes):
     learner = ExpressionLearner(
         replace(TINY, learning_rate=1e-3, warmup_steps=3, epochs=4), *stripes, NAMES, device="cpu"
     )
@@ -255,7 +255,7 @@ def test_rates_by_hand(stripes):
 @pytest.mark.parametrize(
     "recipe", [replace(TINY, ema_decay=0.8), replace(PAPER, ema_decay=0.8), replace(TINY, ema_decay=0.0)]
 )
-def test_what_is_kept_is_the_running_average(stripes, recipe):
+def test_saved_weights_are_the_running_average(stripes, recipe):
     learner = ExpressionLearner(recipe, *stripes, NAMES, device="cpu")
     mean = {name: each.double() for name, each in learner.network.state_dict().items()}
     step = 0
@@ -267,7 +267,7 @@ def test_what_is_kept_is_the_running_average(stripes, recipe):
                 mean[name] = mean[name] + share * (now - mean[name])
     assert step == 18
     assert same(learner.network.state_dict(), learner.model().network.state_dict()) != bool(recipe.ema_decay)
-    for name, kept in learner.kept.state_dict().items():
+    for name, kept in learner.average.state_dict().items():
         if kept.is_floating_point():
             torch.testing.assert_close(kept.double(), mean[name], atol=1e-6, rtol=1e-5)
 
@@ -298,7 +298,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("kind", [TINY, PAPER])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_killed_in_any_step_it_ends_bit_for_bit_the_same(stripes, tmp_path, kind, precision):
+def test_resumed_training_is_bit_identical(stripes, tmp_path, kind, precision):
     recipe = replace(
         kind,
         **MOVED,
@@ -337,7 +337,7 @@ def test_killed_in_any_step_it_ends_bit_for_bit_the_same(stripes, tmp_path, kind
     assert len(curve) == 3 and all(0 <= row["score"] <= 1 for row in curve)
 
 
-def test_a_folder_goes_on_only_with_its_own_training(stripes, tmp_path):
+def test_folder_of_another_training_is_refused(stripes, tmp_path):
     images, labels = stripes
     _, curve = train(replace(TINY, epochs=1), images, labels, NAMES, folder=tmp_path, device="cpu")
     model, longer = train(replace(TINY, epochs=2), images, labels, NAMES, folder=tmp_path, device="cpu")
@@ -359,7 +359,7 @@ def test_a_folder_goes_on_only_with_its_own_training(stripes, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ours", "paper"])
-def test_real_faces_are_learnt_by_heart(faces, kind):
+def test_small_set_of_real_faces_is_overfitted(faces, kind):
     ours = {"widths": (8, 8, 16, 32), "blocks": (1, 1, 1, 1)}
     own = ours if kind == "ours" else {"widths": (8, 12, 16), "fc_size": 64, "conv_dropout": 0.0}
     recipe = ExpressionRecipe(kind=kind, dropout=0.0, horizontal_flip=False, per_image_standardization=True, **own)
@@ -381,7 +381,7 @@ def test_real_faces_are_learnt_by_heart(faces, kind):
 
 
 @pytest.mark.parametrize("head", ["units", "intensity"])
-def test_units_are_learnt_all_at_once(stripes, head):
+def test_units_are_trained_jointly(stripes, head):
     images, kind = stripes
     labels = np.column_stack([kind == 0, kind != 1]) * (1.0 if head == "units" else 4.0)
     labels[::5, 0] = np.nan
@@ -408,19 +408,19 @@ def known(stripes):
     return train(replace(TINY, per_image_standardization=True), *stripes, NAMES, device="cpu")[0]
 
 
-def test_frozen_features_stay(stripes, known):
+def test_frozen_backbone_stays_the_same(stripes, known):
     images, labels = stripes
     recipe = replace(TINY, freeze_backbone=True, head="units", ema_decay=0.9, weight_decay=0.1, **MOVED)
     units = np.column_stack([labels == 0, labels == 1]).astype(int)
     learner = ExpressionLearner(recipe, images, units, ("AU4", "AU6"), device="cpu", start=known)
     fit(learner, recipe.schedule)
-    for network in (learner.network, learner.kept):
+    for network in (learner.network, learner.average):
         assert same(network.trunk.state_dict(), known.network.trunk.state_dict())
     np.testing.assert_array_equal(learner.model().features(images), known.features(images))
     assert learner.network.head.weight.shape == (2, 8) and learner.optimiser.state
 
 
-def test_all_that_was_learnt_is_taken_and_may_move(stripes, known):
+def test_start_weights_are_copied_and_trained(stripes, known):
     images, labels = stripes
     recipe = replace(TINY, widths=(), blocks=())  # the weights say what they are
     learner = ExpressionLearner(recipe, 255 - images // 2, labels, NAMES, device="cpu", start=known)
@@ -441,14 +441,14 @@ def test_all_that_was_learnt_is_taken_and_may_move(stripes, known):
 
 
 @pytest.mark.parametrize("name", ExpressionRecipe.shipped())
-def test_recipes_that_ship_are_read_whole(name):
+def test_shipped_recipes_are_valid(name):
     told = tomllib.loads(ExpressionRecipe.shipped()[name].read_text(encoding="utf-8"))
     found = ExpressionRecipe.read(name)
     assert told and {key: list(v) if isinstance(v := getattr(found, key), tuple) else v for key in told} == told
     assert ExpressionRecipe.read(name, epochs=7, learning_rate=None) == replace(found, epochs=7)
 
 
-def test_the_papers_recipe_says_what_the_paper_says():
+def test_paper_recipe_matches_the_paper():
     assert {"paper", "ours"} <= set(ExpressionRecipe.shipped())
     found = ExpressionRecipe.read("paper")
     assert (found.kind, found.widths, found.fc_size) == ("paper", (64, 128, 256), 512)
@@ -479,7 +479,7 @@ def test_the_papers_recipe_says_what_the_paper_says():
         ("precision = 'half'", "precision must be one of auto, float32, bfloat16"),
     ],
 )
-def test_impossible_recipes_are_told_in_a_sentence(tmp_path, line, fault):
+def test_impossible_recipes_are_refused_in_one_sentence(tmp_path, line, fault):
     path = tmp_path / "mine.toml"
     path.write_text(line)
     with pytest.raises(UsageError) as caught:
@@ -487,7 +487,7 @@ def test_impossible_recipes_are_told_in_a_sentence(tmp_path, line, fault):
     assert fault in str(caught.value) and str(caught.value).endswith(".")
 
 
-def test_answers_to_no_images_and_to_images_that_may_not_be_written_to(stripes, known):
+def test_predictions_for_no_images_and_read_only_images(stripes, known):
     locked = stripes[0].copy()
     locked.setflags(write=False)
     np.testing.assert_array_equal(known.on("cpu").predict(locked), known.predict(stripes[0]))
@@ -496,6 +496,6 @@ def test_answers_to_no_images_and_to_images_that_may_not_be_written_to(stripes, 
         known.on("tpu")
 
 
-def test_a_recipe_that_is_not_there():
+def test_unknown_recipe_is_refused():
     with pytest.raises(InputError, match=r"no recipe 'yours'; choose one of .*ours, paper"):
         ExpressionRecipe.read("yours")

@@ -100,7 +100,7 @@ def test_doubles_by_hand():
     assert none["images"] == 0 and none["share_surely_wrong"] is None
 
 
-def test_leaks_and_labels_that_look_wrong_by_hand():
+def test_leaks_and_suspicious_labels_by_hand():
     p, y = np.eye(7)[[0, 1, 2, 3, 4]], np.array([0, 1, 5, 3, 6])
     found = measured.leaked(np.array([[7, 0], [8, 0], [9, 2]]), p, y, np.array([0] * 8 + [4, 5]))
     assert (found["pairs"], found["pairs_of_two_labels"], found["test_images"]) == (3, 1, 2)
@@ -153,7 +153,7 @@ def found(place):
     return json.loads((place / "found.json").read_text(encoding="utf-8"))
 
 
-def test_a_tiny_run_says_what_the_network_says(place, found):
+def test_tiny_run_matches_the_network(place, found):
     model = checkpoints.load(place / "model")[0]
     with np.load(place / "data" / "fer2013" / "public_test.npz") as data:
         images, y = data["images"], data["labels"]
@@ -242,7 +242,7 @@ def test_how_busy_others_are_lies_between_none_and_all_cores():
 # --- pages ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_says_what_the_json_says():
+def test_page_matches_json():
     known = json.loads(SCRIPT.with_suffix(".json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "expression.md").read_text(encoding="utf-8")
     parts = (texts.headline, texts.class_table, texts.trust_table, texts.label_table, texts.size_table)

@@ -129,7 +129,7 @@ def test_ours_against_plain_formulas():
     torch.testing.assert_close(net(X), y.mean(dim=(2, 3)) @ net.head.weight.T + net.head.bias)
 
 
-def test_a_new_block_is_its_skip():
+def test_new_block_is_its_skip_connection():
     x = torch.rand(2, 5, 6, 6)
     torch.testing.assert_close(Block(5, 5).eval()(x), x)
 
@@ -138,7 +138,7 @@ def test_a_new_block_is_its_skip():
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_layers_are_named_from_the_picture_to_the_output(kind):
+def test_layers_are_named_from_input_to_output(kind):
     net = network(kind)
     names = {
         "paper": ["conv1", "conv2", "conv3", "full"],
@@ -177,7 +177,7 @@ def test_every_relu_and_pooling_is_used_once_and_not_in_place(kind):
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_features_are_what_the_output_reads(kind):
+def test_features_are_the_input_of_the_output_layer(kind):
     net = network(kind)
     assert net.features(X).shape == (3, net.width) and net.width == 10
     torch.testing.assert_close(net.head(net.features(X)), net(X))
@@ -195,7 +195,7 @@ def test_colour_and_levels_of_any_kind():
     assert not {"mean", "spread"} & set(net.state_dict())
 
 
-def test_each_picture_by_its_own_levels():
+def test_per_image_standardization_by_hand():
     net = network("paper", per_image_standardization=True)
     found = net.normalised(X)
     torch.testing.assert_close(found.mean(dim=(1, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
@@ -214,7 +214,7 @@ def test_each_picture_by_its_own_levels():
         ({"kind": "vgg"}, "no expression network 'vgg'"),
         ({"head": "mood"}, "the head 'mood'"),
         ({"classes": ()}, "names of its outputs"),
-        ({"classes": ("fear", "fear")}, "all differ"),
+        ({"classes": ("fear", "fear")}, "distinct names"),
         ({"classes": ("fear", "")}, "names of its outputs"),
         ({"channels": 2}, "1 .grey. or 3 .RGB. channels"),
         ({"channels": 3}, "found 3 with 1 and 1"),
@@ -225,13 +225,13 @@ def test_each_picture_by_its_own_levels():
         ({"kind": "paper", "side": 20, "padding": False}, "too small for the paper network"),
     ],
 )
-def test_what_makes_no_network_is_told_in_a_sentence(changes, fault):
+def test_invalid_configs_are_refused_in_one_sentence(changes, fault):
     with pytest.raises(UsageError, match=fault) as caught:
         ExpressionConfig(**{"classes": SEVEN, **changes})
     assert str(caught.value).endswith(".")
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 48, 47), (2, 3, 48, 48), (2, 48, 48), (1, 2, 1, 48, 48)])
-def test_pictures_of_another_size_are_refused(shape):
+def test_images_of_another_size_are_refused(shape):
     with pytest.raises(InputError, match=r"reads faces of 1×48×48 .* found .*; crop and scale them first\.$"):
         network("ours")(torch.zeros(shape))

@@ -67,7 +67,7 @@ def as_stored(model):
         ("ours", {"head": "intensity"}),
     ],
 )
-def test_a_saved_network_answers_as_its_half_precision(tmp_path, kind, changes):
+def test_saved_network_predicts_as_in_half_precision(tmp_path, kind, changes):
     model, images = learnt(kind, **changes)
     loaded = read(checkpoints.save(model, tmp_path / "m", name="m"))
     expected = as_stored(model)
@@ -80,7 +80,7 @@ def test_a_saved_network_answers_as_its_half_precision(tmp_path, kind, changes):
     np.testing.assert_array_equal(again.predict(images), loaded.predict(images))
 
 
-def test_ours_takes_little_room(tmp_path):
+def test_ours_is_a_small_file(tmp_path):
     recipe = ExpressionRecipe()
     model = ExpressionLearner(recipe, IMAGES, LABELS, NAMES, device="cpu").model()
     folder = checkpoints.save(model, tmp_path / "m", name="m")
@@ -90,7 +90,7 @@ def test_ours_takes_little_room(tmp_path):
     assert {file.name for file in folder.iterdir()} == {"model.json", store.WEIGHTS}
 
 
-def test_half_precision_changes_no_answer_to_real_faces(tmp_path):
+def test_half_precision_changes_no_prediction_for_real_faces(tmp_path):
     """On faces that the network has learnt by heart, whose answers are as sharp as they get, and on their mirrors."""
     root = Path(os.environ.get("DUCHENNE_DATA", ""), "data", "fer2013")
     if not (root / "public_test.npz").is_file():
@@ -169,13 +169,16 @@ DAMAGE = {
     ),
     "classes in another order": (lambda f: rewritten(f, classes=list(NAMES[::-1])), "other settings or classes"),
     "another class": (lambda f: rewritten(f, classes=[*NAMES, "sadness"]), "does not hold the network"),
-    "one class twice": (lambda f: rewritten(f, classes=["fear"] * 3), "all differ"),
+    "one class twice": (lambda f: rewritten(f, classes=["fear"] * 3), "distinct names"),
     "classes that are no names": (lambda f: rewritten(f, classes=[1, 2, 3]), "not a list of names"),
     "another mean": (lambda f: rewritten(f, mean=[0.0]), "other settings or classes"),
     "a spread of nothing": (lambda f: rewritten(f, spread=[0.0]), "above 0"),
     "means of three channels": (lambda f: rewritten(f, mean=[1.0, 2.0, 3.0]), "each with a mean"),
-    "another head": (lambda f: rewritten(f, head="units"), "expected emotions of 48"),
-    "another size": (lambda f: rewritten(f, side=64), "faces of 64 pixels"),
+    "another head": (
+        lambda f: rewritten(f, head="units"),
+        "expected the head emotions and faces of 48 pixels, found units",
+    ),
+    "another size": (lambda f: rewritten(f, side=64), "found emotions, 64"),
     "another kind": (lambda f: rewritten(f, recipe=PAPER), "does not hold"),
     "another width": (lambda f: rewritten(f, recipe=OTHER | {"widths": [4, 4, 8, 9]}), "does not hold"),
     "a width beyond all memory": (lambda f: rewritten(f, recipe=OTHER | {"widths": [4096] * 4}), "does not hold"),
@@ -188,7 +191,7 @@ DAMAGE = {
     ),
     "full precision": (
         lambda f: with_weights(f, lambda t: {k: v.float() for k, v in t.items()}),
-        "no numbers of half precision",
+        "not in half precision",
     ),
     "a weight too many": (lambda f: with_weights(f, lambda t: t | {"more": torch.zeros(1)}), "does not hold"),
 }
@@ -204,7 +207,7 @@ def test_a_damaged_folder_is_refused(folder, kind):
 
 
 @pytest.mark.parametrize("key", ["recipe", "classes", "mean", "spread", "head", "side", "facts"])
-def test_a_model_json_that_lacks_something_is_no_crash(folder, key):
+def test_incomplete_model_json_is_refused(folder, key):
     about = checkpoints.describe(folder)
     for changed in ({**about, key: None}, {k: v for k, v in about.items() if k != key}):
         io.write_json(folder / "model.json", changed)

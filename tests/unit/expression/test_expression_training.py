@@ -15,10 +15,11 @@ from duchenne.clips.cache import Cache
 from duchenne.datasets import coded, fer2013, people, simulate
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import data as expression_data
-from duchenne.expression.data import Faces, Reader
+from duchenne.expression.faces import Faces, Reader
 from duchenne.expression.learner import ExpressionLearner
 from duchenne.expression.recipe import ExpressionRecipe
-from duchenne.expression.training import finetune, held_back, train
+from duchenne.expression.split import held_back
+from duchenne.expression.training import finetune, train
 from duchenne.faces import crops
 from makers import class_folders, pattern, unit_table
 
@@ -78,7 +79,7 @@ def known(tmp_path_factory):
 # --- what is read --------------------------------------------------------------------------------------------------
 
 
-def test_fer2013_is_known_in_every_form(tmp_path):
+def test_fer2013_is_read_in_every_form(tmp_path):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (9, 48, 48), np.uint8), np.arange(9) % 7
     folds = np.array(["train"] * 5 + ["public_test"] * 2 + ["private_test"] * 2)
@@ -150,7 +151,7 @@ def test_other_emotions_keep_their_names(tmp_path):
         ),
     ],
 )
-def test_folders_that_cannot_be_learnt_from(tmp_path, make, fault):
+def test_invalid_folders_are_refused(tmp_path, make, fault):
     make(tmp_path / "data")
     with pytest.raises(InputError) as caught:
         train(tmp_path / "data", tmp_path / "out", TINY, device="cpu", log=str)
@@ -204,7 +205,7 @@ def test_a_table_of_units(tmp_path, mark):
         ("subject", "file", "has the column file more than once"),
     ],
 )
-def test_tables_that_cannot_be_learnt_from(tmp_path, old, new, fault):
+def test_invalid_tables_are_refused(tmp_path, old, new, fault):
     path = unit_table(tmp_path / "units.csv", ["a.png,ann,1,0", "b.png,bob,0,1", "c.png,cat,0,0"])
     text = path.read_text()
     assert old in text
@@ -217,7 +218,7 @@ def test_tables_that_cannot_be_learnt_from(tmp_path, old, new, fault):
     assert fault in str(caught.value) and str(caught.value).endswith(".")
 
 
-def test_a_unit_that_is_always_there_and_levels(tmp_path):
+def test_constant_unit_is_refused_and_levels_are_read(tmp_path):
     path = unit_table(tmp_path / "units.csv", ["a.png,ann,1,5", "b.png,bob,1,2.5", "c.png,cat,1,"])
     with pytest.raises(InputError, match="has the same AU1 in every image"):
         expression_data.units(path, levels=True)
@@ -228,7 +229,7 @@ def test_a_unit_that_is_always_there_and_levels(tmp_path):
         expression_data.units(path, levels=True)
 
 
-def test_faces_are_found_and_those_without_one_are_told(tmp_path, pictures):
+def test_images_without_a_face_are_refused_or_left_out(tmp_path, pictures):
     for name, picture in (
         ("smile", pictures[20]),
         ("rest", pictures[0]),
@@ -310,7 +311,7 @@ def test_disfa(tmp_path, pictures):
 # --- who is held back ----------------------------------------------------------------------------------------------
 
 
-def test_whole_persons_are_held_back():
+def test_held_back_rows_are_person_disjoint():
     who = np.repeat([f"p{i}" for i in range(20)], 5)
     faces = faces_of(np.arange(100) % 3, who)
     for seed in range(5):
@@ -320,7 +321,7 @@ def test_whole_persons_are_held_back():
     assert not np.array_equal(held_back(faces, np.arange(100), 0)[1], held_back(faces, np.arange(100), 1)[1])
 
 
-def test_of_images_each_class_loses_its_share():
+def test_held_back_images_are_stratified():
     labels = np.repeat([0, 1, 2], [50, 30, 2])
     learn, held = held_back(faces_of(labels), np.arange(82), 0)
     assert np.bincount(labels[held], minlength=3).tolist() == [5, 3, 0] and len(learn) == 74
@@ -330,7 +331,7 @@ def test_of_images_each_class_loses_its_share():
         assert len(held) == 8 and 7 not in held  # else nothing of the second unit were left to learn
 
 
-def test_where_everybody_is_needed_nobody_is_held_back():
+def test_nothing_is_held_back_where_all_are_needed():
     labels = np.repeat([0, 1, 2], 4)
     learn, held = held_back(faces_of(labels, np.repeat(["a", "b", "c"], 4)), np.arange(12), 0)
     assert len(learn) == 12 and not len(held)
@@ -350,7 +351,7 @@ def test_training_writes_a_model_with_its_card(tmp_path):
         *("card.json", "curve.json", "curve.png", "curve.svg", "model.json", "weights.safetensors")
     ]
     assert not list(tmp_path.glob(".*"))
-    assert sum(line.startswith("epoch ") for line in said) == 3 and "24 faces to learn from" in said[-4]
+    assert sum(line.startswith("epoch ") for line in said) == 3 and "24 training faces" in said[-4]
     model, _ = checkpoints.load(tmp_path / "out")
     assert model.classes == ("anger", "happiness", "sadness")
     test = expression_data.emotions(data)
@@ -359,7 +360,7 @@ def test_training_writes_a_model_with_its_card(tmp_path):
     assert len(rows) == 10 and card["accuracy"] == pytest.approx(right.mean()) and card["rows"] == 10
     twin = [Path(test.files[i]).name == "twin.png" for i in rows]
     assert card["also_learnt"] == 1 and card["accuracy_without"] == pytest.approx(right[~np.array(twin)].mean())
-    assert card["protocol"].startswith("judged on test") and "9 images of validation" in card["protocol"]
+    assert card["protocol"].startswith("tested on test") and "9 images of validation" in card["protocol"]
     assert card["device"] == "cpu" and card["counts"] == {"anger": 8, "happiness": 8, "sadness": 8}
     assert json.loads((tmp_path / "out" / "card.json").read_text())["confusion"] == card["confusion"]
     curve = json.loads((tmp_path / "out" / "curve.json").read_text())["expression"]
@@ -385,7 +386,7 @@ class Stop(Exception):
     pass
 
 
-def test_a_training_that_is_stopped_ends_the_same(tmp_path):
+def test_stopped_training_resumes_to_the_same_weights(tmp_path):
     data = class_folders(tmp_path / "data", 10)
     train(data, tmp_path / "whole", TINY, device="cpu", log=str)
 
@@ -415,7 +416,7 @@ def test_another_fold_or_folder_chooses_the_epoch(tmp_path):
     other = class_folders(tmp_path / "other", 2, ("sad", "angry"))
     recipe = replace(TINY, epochs=1)
     by_name = train(data, tmp_path / "a", recipe, validation="test", device="cpu", log=str)
-    assert by_name["rows"] == 9 and "judged on the images by which the epoch was chosen" in by_name["protocol"]
+    assert by_name["rows"] == 9 and "tested on the images by which the epoch was chosen" in by_name["protocol"]
     by_folder = train(data, tmp_path / "b", recipe, validation=str(other), device="cpu", log=str)
     assert "4 images of validation" in by_folder["protocol"] and by_folder["rows"] == 9
     with pytest.raises(InputError, match=r"There is no folder dev, and .* has test, train, val"):
@@ -423,14 +424,14 @@ def test_another_fold_or_folder_chooses_the_epoch(tmp_path):
     strange = class_folders(tmp_path / "strange", 2, ("sad", "fear"))
     with pytest.raises(InputError, match="has the class fear, which"):
         train(data, tmp_path / "c", recipe, validation=str(strange), device="cpu", log=str)
-    with pytest.raises(UsageError, match="learns emotions; for units"):
+    with pytest.raises(UsageError, match="is for emotions, found the head units"):
         train(data, tmp_path / "c", UNITS, device="cpu", log=str)
 
 
 # --- transfer ------------------------------------------------------------------------------------------------------
 
 
-def test_another_set_of_emotions(tmp_path, known):
+def test_finetune_to_other_emotions(tmp_path, known):
     data = class_folders(tmp_path / "data", 6, ("awe", "bored", "calm", "pride"))
     card = finetune(known, data, tmp_path / "out", recipe=TINY, device="cpu", log=str)
     assert card["classes"] == ["awe", "bored", "calm", "pride"] and card["started_from"]["id"] == "tiny"
@@ -438,7 +439,7 @@ def test_another_set_of_emotions(tmp_path, known):
     assert model.recipe.head == "emotions" and facts["started_from"]["id"] == "tiny"
 
 
-def test_the_same_emotions_begin_with_the_same_output(tmp_path, known):
+def test_finetune_of_the_same_emotions_starts_with_the_same_output(tmp_path, known):
     """Frozen, at a rate of nearly nothing: what is saved answers as the network it began with."""
     data = class_folders(tmp_path / "data", 3, ("sad", "happy", "angry"))
     recipe = replace(TINY, freeze_backbone=True, learning_rate=1e-12, epochs=1)
@@ -449,7 +450,7 @@ def test_the_same_emotions_begin_with_the_same_output(tmp_path, known):
     np.testing.assert_allclose(after, before, atol=1e-3)  # weights are kept in half precision
 
 
-def test_scores_by_person_are_of_people_who_were_not_learnt_from(tmp_path):
+def test_cross_validated_scores_are_person_disjoint(tmp_path):
     """Ten people, each a picture of its own, half of whom are said to show AU1 at random: who knows the person knows
     the answer, and about others nothing can be known."""
     rng, rows = np.random.default_rng(0), []
@@ -473,7 +474,7 @@ def test_scores_by_person_are_of_people_who_were_not_learnt_from(tmp_path):
         out = tmp_path / name
         card[name] = finetune(start, tmp_path / "units.csv", out, head="units", recipe=recipe, device="cpu", log=str)
     assert card["by person"]["protocol"].startswith("person-disjoint 5-fold") and card["by person"]["rows"] == 50
-    assert "may also have been learnt from" in card["by image"]["protocol"] and card["by image"]["rows"] == 5
+    assert "may also be in training" in card["by image"]["protocol"] and card["by image"]["rows"] == 5
     assert card["by image"]["per_unit"]["AU1"]["f1"] == 1.0
     assert card["by person"]["per_unit"]["AU1"]["balanced_accuracy"] < 0.7
     assert card["by person"]["per_unit"]["AU1"]["f1_always"] == pytest.approx(2 / 3)
@@ -481,22 +482,22 @@ def test_scores_by_person_are_of_people_who_were_not_learnt_from(tmp_path):
     assert card["by person"]["people"] == 8 and "accuracy" not in card["by person"]
 
 
-def test_too_few_people_and_people_on_both_sides_are_told(tmp_path, known):
+def test_too_few_people_and_people_in_two_folds_are_refused(tmp_path, known):
     rows = ["a.png,ann,1,0", "b.png,bob,0,1", "c.png,ann,0,0", "d.png,bob,1,1"]
     path = unit_table(tmp_path / "units.csv", rows)
-    with pytest.raises(InputError, match="shows 2 people, 5 folds need as many; choose --folds"):
+    with pytest.raises(InputError, match="shows 2 people, expected 5 or more; choose --folds"):
         finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, device="cpu", log=str)
     card = finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, folds=0, device="cpu", log=str)
-    assert card["protocol"].startswith("not judged: too few") and "mean_f1" not in card
+    assert card["protocol"].startswith("not tested: too few") and "mean_f1" not in card
     folds = [f"{row},{fold}" for row, fold in zip(rows, ("train", "train", "test", "test"), strict=True)]
     path.write_text("\n".join(["file,subject,AU1,AU12,fold", *folds]))
     with pytest.raises(InputError, match="Person 'ann' is in two of the folds"):
         finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, device="cpu", log=str)
-    with pytest.raises(UsageError, match="for the head emotions, asked for is units"):
+    with pytest.raises(UsageError, match="for the head emotions, expected units"):
         finetune(known, path, tmp_path / "out", head="units", recipe=TINY, device="cpu", log=str)
 
 
-def test_smiles_of_other_rendered_people_are_told_with_frozen_features(tmp_path, rendered):
+def test_frozen_features_detect_smiles_of_other_rendered_people(tmp_path, rendered):
     """AU12 there or not and its level, from the shipped network's features as they are. Rendered faces alone: it shows
     that the machinery works, and nothing about people."""
     images, pull, who = rendered
@@ -522,7 +523,7 @@ def test_smiles_of_other_rendered_people_are_told_with_frozen_features(tmp_path,
         card = finetune("expression", tmp_path / f"{head}.csv", tmp_path / head, head=head, recipe=recipe, device="cpu",
                         log=str)  # fmt: skip
         unit = card["per_unit"]["AU12"]
-        assert card["protocol"].startswith("judged on test") and unit["coded"] == test.sum()
+        assert card["protocol"].startswith("tested on test") and unit["coded"] == test.sum()
         if head == "units":
             assert unit["f1"] > 0.8 > 0.65 > unit["f1_always"] and unit["balanced_accuracy"] > 0.85
         else:

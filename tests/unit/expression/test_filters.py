@@ -157,7 +157,7 @@ def test_a_linear_layer_has_views_too() -> None:
     assert found.guided.shape == (2, 1, 12, 12) and np.abs(found.guided).max() > 0
 
 
-def test_another_activation_on_the_way_is_refused() -> None:
+def test_activations_other_than_relu_are_refused() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU(), nn.Conv2d(2, 2, 3))
     with pytest.raises(ModelError, match="ReLU only, and this network applies gelu"):
         views(net, "2", IMAGES[:1], [0], np.zeros((1, 2), int))
@@ -172,7 +172,7 @@ def stream(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 @pytest.mark.parametrize("size", [1, 7, 40])
-def test_the_search_finds_what_sorting_all_responses_finds(size: int) -> None:
+def test_search_equals_sorting_all_responses(size: int) -> None:
     net = blocks().eval()
     found = excite(net, "4", stream(IMAGES, size), n=5)
     with torch.no_grad():
@@ -219,7 +219,7 @@ def test_copies_count_once_and_of_equals_the_first() -> None:
     assert flat.image[:2].tolist() == [[0, 1], [0, 1]]
 
 
-def test_what_a_unit_of_the_papers_network_can_see() -> None:
+def test_receptive_field_of_the_papers_network() -> None:
     """5x5 filters and 2x2 pools, three times: the third map's row y rests on pixels 4y - 14 to 4y + 17."""
     parts: list[nn.Module] = []
     for given, made in ((1, 2), (2, 3), (3, 2)):
@@ -234,7 +234,7 @@ def test_what_a_unit_of_the_papers_network_can_see() -> None:
     assert (whole[excite(blocks(), "9", [IMAGES], n=2).image >= 0] == [0, 0, 12, 12]).all()
 
 
-def test_the_field_is_all_that_a_response_ever_depends_on() -> None:
+def test_receptive_field_is_all_that_a_response_depends_on() -> None:
     net = nn.Sequential(Residual(True), nn.MaxPool2d(2, stride=1, padding=1))
     x = torch.from_numpy(np.random.default_rng(2).normal(size=(24, 1, 24, 20)).astype(np.float32)).requires_grad_()
     out = net(x)
@@ -255,12 +255,12 @@ def test_the_field_is_all_that_a_response_ever_depends_on() -> None:
         ([IMAGES[:3], np.full((2, 1, 12, 12), np.nan)], r"Image 3 \(from 0\) gives a response that is not"),
     ],
 )
-def test_images_that_cannot_be_searched(batches: list[np.ndarray], sentence: str) -> None:
+def test_invalid_images_are_refused(batches: list[np.ndarray], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         excite(blocks(), "4", batches)
 
 
-def test_layers_that_cannot_be_searched() -> None:
+def test_unknown_layers_are_refused() -> None:
     with pytest.raises(UsageError, match="no layer named 'conv9'; choose one of: 0, 4, 9"):
         excite(blocks(), "conv9", [IMAGES])
     net = Residual(True)
@@ -311,7 +311,7 @@ class Maps(nn.Module):
 
 @pytest.mark.parametrize("settings", [{"kind": "paper", "widths": (4, 6, 8), "fc_size": 16}, {"widths": (4, 6, 8, 10)}])
 @pytest.mark.filterwarnings("ignore:Setting backward hooks:UserWarning")
-def test_views_of_the_expression_networks_are_captums(settings):
+def test_views_of_the_expression_networks_equal_captums(settings):
     from captum.attr import Deconvolution, GuidedBackprop
 
     torch.manual_seed(0)

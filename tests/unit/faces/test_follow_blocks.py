@@ -141,16 +141,16 @@ def test_network_gives_the_same_for_streamed_crops():
     (look,) = follow(stills(images), look=crop).looks
     crops = np.concatenate([np.clip(look.crops.astype(int) + k, 0, 255).astype(np.uint8) for k in range(40)])
     assert len(crops) > 256  # more than are asked at once
-    expected = reading.answers(network, iter(crops[..., 0]))
-    listener = reading.Listener(network)
+    expected = reading.predict_crops(network, iter(crops[..., 0]))
+    predictor = reading.CropPredictor(network)
     (block,) = follow_blocks(stills(images), look=crop)
     for k in range(40):
         some = replace(block, crops=crops[9 * k : 9 * (k + 1), ..., 0])
-        (left,) = listener.listen([some])
+        (left,) = predictor.consume([some])
         assert left.crops is None and left.points is block.points
-    heard = listener.signals(0, np.arange(len(crops)) / RATE)
-    assert heard.values.tobytes() == expected.tobytes() and heard.names == network.classes
-    assert listener.answers(1).shape == (0, len(network.classes))
+    signals = predictor.signals(0, np.arange(len(crops)) / RATE)
+    assert signals.values.tobytes() == expected.tobytes() and signals.names == network.classes
+    assert predictor.predictions(1).shape == (0, len(network.classes))
     assert join([left]).looks[0].crops is None
 
 

@@ -107,7 +107,7 @@ def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, casme2: Path, seeing: Path) -> tuple[Path, dict, list[str]]:
     """(model folder, card, what was said) of the copy of CASME II."""
     out, said = tmp_path_factory.mktemp("trained") / "mine", []
-    card = micro.train(casme2, out, RECIPE, seeing=seeing, log=said.append)
+    card = micro.train(casme2, out, RECIPE, features=seeing, log=said.append)
     return out, card, said
 
 
@@ -141,12 +141,12 @@ def test_a_manifest_carries_the_rate(casme2: Path, tmp_path: Path) -> None:
     assert micro.examples(listed) == micro.examples(casme2)
     table = listed.read_text(encoding="utf-8").replace(",200,", ",,")
     listed.write_text(table, encoding="utf-8")
-    with pytest.raises(InputError, match=r"folder of images, which have no times; tell its frames per second"):
+    with pytest.raises(InputError, match=r"folder of images, which have no timestamps; give its frames per second"):
         micro.examples(listed)
     assert {row.rate for row in micro.examples(listed, rate=100.0)[0]} == {100.0}
 
 
-def test_a_rate_that_is_none_is_told(tmp_path: Path) -> None:
+def test_invalid_rate_is_refused(tmp_path: Path) -> None:
     for text in ("fast", "-5", "nan", "0"):
         with pytest.raises(InputError, match=rf"has the rate '{text}'; expected frames per second, for example 200\.$"):
             manifest.rate_of(Entry(Clip("a"), {"rate": text}))
@@ -154,14 +154,14 @@ def test_a_rate_that_is_none_is_told(tmp_path: Path) -> None:
     assert manifest.rate_of(Entry(Clip("a"))) is None
 
 
-def test_what_holds_no_micro_expressions_is_told(tmp_path: Path, casme2: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no copy of CASME II, SAMM or SMIC"):
+def test_data_without_micro_expressions_are_refused(tmp_path: Path, casme2: Path) -> None:
+    with pytest.raises(InputError, match=r"is not a known copy of CASME II, SAMM or SMIC"):
         micro.examples(tmp_path)
     with pytest.raises(UsageError, match=r"one of emotions, labelled, three, found 'five'"):
         micro.examples(casme2, "five")
     listed = tmp_path / "list.csv"
     listed.write_text("path,subject,emotion,label\na.npz#3,1,happiness,\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"are read from pictures"):
+    with pytest.raises(InputError, match=r"expected a video or a folder of images"):
         micro.examples(listed)
 
 
@@ -172,7 +172,7 @@ def predictions(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(StringIO((folder / "predictions.csv").read_text(encoding="utf-8"))))
 
 
-def test_people_left_out_are_told_apart_and_said_by_name(trained: tuple[Path, dict, list[str]]) -> None:
+def test_left_out_people_are_classified_and_reported(trained: tuple[Path, dict, list[str]]) -> None:
     out, card, said = trained
     assert (card["people"], card["clips"], card["counts"]) == (3, 12, {"disgust": 6, "happiness": 6})
     assert card["left_out"] == {"without_a_class": 1, "unreadable": 0}
@@ -188,20 +188,20 @@ def test_people_left_out_are_told_apart_and_said_by_name(trained: tuple[Path, di
     assert not list(out.parent.glob(".*"))  # nothing is left of the work
 
 
-def test_each_person_is_judged_by_a_network_that_did_not_see_them(
+def test_each_person_is_tested_by_a_network_trained_without_them(
     trained: tuple[Path, dict, list[str]], casme2: Path, seeing: Path
 ) -> None:
     """The answers for sub02 are those of a network that is trained here without sub02."""
     from duchenne.micro import training
     from duchenne.micro.learner import train
-    from duchenne.micro.model import answers
+    from duchenne.micro.model import predict
 
     rows, _ = micro.examples(casme2)
     network, about = checkpoints.load(seeing)
     used, x = training._read(rows, network, about["sha256"], RECIPE.frames, lambda text: None)
     y = np.array([row.label == "happiness" for row in used], int)
     out = np.array([row.subject == "sub02" for row in used])
-    p = answers(train(RECIPE, x[~out], y[~out], ("disgust", "happiness"))[0], x[out])
+    p = predict(train(RECIPE, x[~out], y[~out], ("disgust", "happiness"))[0], x[out])
     told = [row for row in predictions(trained[0]) if row["subject"] == "sub02"]
     np.testing.assert_allclose([float(r["p_happiness"]) for r in told], p[:, 1], atol=1e-4)
 
@@ -211,7 +211,7 @@ def test_duchenne_score_reads_its_predictions(trained: tuple[Path, dict, list[st
     assert said.code == 0 and f"{trained[1]['uf1']:.3f}" in said.out + said.err, said
 
 
-def test_killed_it_goes_on_with_the_same_command(
+def test_killed_training_resumes_with_the_same_command(
     casme2: Path, seeing: Path, trained: tuple[Path, dict, list[str]], tmp_path: Path
 ) -> None:
     def kill(text: str) -> None:
@@ -220,14 +220,14 @@ def test_killed_it_goes_on_with_the_same_command(
 
     out = tmp_path / "mine"
     with pytest.raises(KeyboardInterrupt):
-        micro.train(casme2, out, RECIPE, seeing=seeing, log=kill)
+        micro.train(casme2, out, RECIPE, features=seeing, log=kill)
     assert not out.exists() and (tmp_path / ".mine.work" / "without-1").is_dir()
     with pytest.raises(UsageError, match=r"other movements or settings"):
-        micro.train(casme2, out, replace(RECIPE, hidden_size=5), seeing=seeing, log=lambda text: None)
-    micro.train(casme2, out, RECIPE, seeing=seeing, log=lambda text: None)
+        micro.train(casme2, out, replace(RECIPE, hidden_size=5), features=seeing, log=lambda text: None)
+    micro.train(casme2, out, RECIPE, features=seeing, log=lambda text: None)
     same = (out / "weights.safetensors").read_bytes() == (trained[0] / "weights.safetensors").read_bytes()
     assert same and (out / "predictions.csv").read_text() == (trained[0] / "predictions.csv").read_text()
-    micro.train(casme2, out, replace(RECIPE, hidden_size=5), seeing=seeing, log=lambda text: None)
+    micro.train(casme2, out, replace(RECIPE, hidden_size=5), features=seeing, log=lambda text: None)
     assert checkpoints.load(out)[0].recipe.hidden_size == 5
 
 
@@ -243,27 +243,28 @@ def listing(path: Path, rows: list[tuple[object, ...]]) -> Path:
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([("a.mp4", 1, "happiness"), ("b.mp4", 2, "happiness")], r"only 'happiness'; .* needs two classes or more\.$"),
-        ([("a.mp4", 1, ""), ("b.mp4", 2, "")], r"has clips of none; .* needs two classes"),
-        ([("a.mp4", 1, "happiness"), ("b.mp4", 1, "fear")], r"clips of one person, 1; .* needs two or more\.$"),
-        ([("a.mp4", 1, "happiness"), ("b.mp4", 2, "fear")], r"without person 1 only 'fear' is left"),
+        (
+            [("a.mp4", 1, "happiness"), ("b.mp4", 2, "happiness")],
+            r"only 'happiness', expected two classes or more",
+        ),
+        ([("a.mp4", 1, ""), ("b.mp4", 2, "")], r"has clips of none, expected two classes"),
+        ([("a.mp4", 1, "happiness"), ("b.mp4", 1, "fear")], r"clips of one person, 1, expected two or more; add"),
+        ([("a.mp4", 1, "happiness"), ("b.mp4", 2, "fear")], r"has only 'fear' without person 1"),
     ],
 )
-def test_too_few_people_or_classes_are_told_before_a_clip_is_read(
+def test_too_few_people_or_classes_are_refused_before_a_clip_is_read(
     rows: list[tuple[object, ...]], told: str, tmp_path: Path, seeing: Path
 ) -> None:
     data = listing(tmp_path / "list.csv", rows)
     with pytest.raises(InputError, match=told):
-        micro.train(data, tmp_path / "out", RECIPE, seeing=seeing)
+        micro.train(data, tmp_path / "out", RECIPE, features=seeing)
 
 
-def test_clips_that_cannot_be_read_are_named_and_left_out(
-    tmp_path: Path, casme2: Path, seeing: Path, empty_room: Path
-) -> None:
+def test_unreadable_clips_are_logged_and_left_out(tmp_path: Path, casme2: Path, seeing: Path, empty_room: Path) -> None:
     kept = [(r.path, r.subject, r.label, "", r.start, r.end, 200) for r in micro.examples(casme2)[0]]
     data = listing(tmp_path / "list.csv", [*kept, (empty_room, 9, "fear"), (tmp_path / "gone.mp4", 9, "fear")])
     said: list[str] = []
-    card = micro.train(data, tmp_path / "out", replace(RECIPE, epochs=1), seeing=seeing, log=said.append)
+    card = micro.train(data, tmp_path / "out", replace(RECIPE, epochs=1), features=seeing, log=said.append)
     assert card["left_out"] == {"without_a_class": 0, "unreadable": 2} and card["clips"] == 12
     assert sum(line.startswith("left out: ") for line in said) == 2
     assert any("no face" in line for line in said) and any("no file" in line for line in said)
@@ -310,7 +311,7 @@ def test_a_folder_of_images_needs_its_rate(tmp_path: Path, duchenne) -> None:
     assert "5 frames per second" in slow.sentence and slow.code == 1
 
 
-def test_at_25_frames_per_second_a_warning_is_said(smile: Path, duchenne) -> None:
+def test_25_frames_per_second_give_a_warning(smile: Path, duchenne) -> None:
     said = duchenne("micro-expressions", smile)
     assert said.code == 0 and said.out.startswith("onset,apex,offset,duration,size,clear,parts\n")
     assert "note: 25 frames per second are too few for micro-expressions" in said.err
@@ -321,7 +322,7 @@ def test_at_25_frames_per_second_a_warning_is_said(smile: Path, duchenne) -> Non
     [
         (["--model", "smile"], "smile is a duchenne-descriptors model, expected duchenne-micro; choose another model."),
         (["--model", "nowhere"], "There is no model 'nowhere'"),
-        (["-o", "found.txt"], "end it in .csv or .json."),
+        (["-o", "found.txt"], "use a name that ends in .csv or .json"),
         (["--rate", "30"], "--rate is for folders of images only."),
         (["--device", "abacus", "--model"], "There is no device 'abacus'"),
     ],
@@ -333,12 +334,12 @@ def test_wrong_use_is_one_sentence(
     assert told in duchenne("micro-expressions", smile, *words).sentence
 
 
-def test_pictures_that_show_no_movement_are_one_sentence(
+def test_single_images_are_refused_in_one_sentence(
     empty_room: Path, pictures: list[np.ndarray], tmp_path: Path, duchenne
 ) -> None:
     assert "shows no face in 10 frames" in duchenne("micro-expressions", empty_room).sentence
     one = make_video(tmp_path / "one.mp4", pictures[:1])
-    assert "is a single picture, and a micro-expression is a movement" in duchenne("micro-expressions", one).sentence
+    assert "is a single image, expected a movement" in duchenne("micro-expressions", one).sentence
     few = make_video(tmp_path / "few.mp4", pictures[:8])
     assert "for 0.28 s without a gap" in duchenne("micro-expressions", few).sentence
 
@@ -352,7 +353,7 @@ def test_training_from_the_command_line(casme2: Path, seeing: Path, tmp_path: Pa
     assert said.code == 0 and f"UF1 {card['uf1']:.3f}, UAR {card['uar']:.3f} (chance 0.500)" in said.out
     assert "right per person: sub01 " in said.out and "person 1 of 3, sub01" in said.err
     wrong = duchenne("train", "micro-expressions", "--data", tmp_path, "-o", tmp_path / "other", "--features", seeing)
-    assert "holds no copy of CASME II" in wrong.sentence
+    assert "is not a known copy of CASME II" in wrong.sentence
     with pytest.raises(ModelError):
         checkpoints.load_classifier(tmp_path / "model")
 
@@ -367,5 +368,5 @@ def test_spotting_is_scored_over_long_clips(brief: Path, empty_room: Path, tmp_p
     assert scores["f1"] == pytest.approx(2 / 3) and len(scores["per_clip"][str(brief)]["truth"]) == 2
     with pytest.raises(InputError, match=r"no clip that could be read"):
         micro.spotting_scores(listing(data, [(empty_room, 1, "", "", 0.0, 0.3)]), log=lambda text: None)
-    with pytest.raises(InputError, match=r"has no start and end"):
+    with pytest.raises(InputError, match=r"has no start and end of its"):
         micro.spotting_scores(listing(data, [(brief, 1)]))

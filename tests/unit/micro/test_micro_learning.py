@@ -20,7 +20,7 @@ from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn.loop import fit
 from duchenne.micro.learner import MicroLearner, train
-from duchenne.micro.model import MicroModel, answers, movement
+from duchenne.micro.model import MicroModel, movement, predict
 from duchenne.micro.network import MicroConfig, MicroLSTM
 from duchenne.micro.recipe import MicroRecipe
 
@@ -65,7 +65,7 @@ def test_the_network_is_torchs_lstm_over_scaled_differences_to_the_first_moment(
         torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_whose_face_it_is_does_not_matter_unless_features_are_read_as_they_are(data):
+def test_identity_does_not_matter_for_relative_features(data):
     x = torch.from_numpy(data[0])
     other = x + torch.randn(12, 1, 8, generator=torch.Generator().manual_seed(0))
     for relative in (True, False):
@@ -76,7 +76,7 @@ def test_whose_face_it_is_does_not_matter_unless_features_are_read_as_they_are(d
         assert same is relative
 
 
-def test_recurrent_dropout_forgets_the_same_part_throughout_a_movement_and_nothing_in_use():
+def test_recurrent_dropout_has_one_mask_per_movement_and_none_in_use():
     """With every weight but the forgetting ones 0, what is dropped can be told from what the cell is given."""
     config = MicroConfig(NAMES, 3, 4, hidden_size=500, dropout=0.0, recurrent_dropout=0.4)
     network = MicroLSTM(config).train()
@@ -96,7 +96,7 @@ def test_recurrent_dropout_forgets_the_same_part_throughout_a_movement_and_nothi
     assert all(torch.equal(now, before) for (_, before), (now, _) in pairwise(given))
 
 
-def test_a_movement_is_mixed_between_frames():
+def test_movement_is_interpolated_between_frames():
     seen = np.array([[0.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
     found = movement(np.array([1.0, 1.1, 1.2]), seen, 5)  # at 1, 1.05, 1.1, 1.15, 1.2 s
     np.testing.assert_allclose(found, [[0, 5], [1, 5], [2, 5], [4, 5], [6, 5]], atol=1e-5)
@@ -105,9 +105,9 @@ def test_a_movement_is_mixed_between_frames():
         movement(np.array([1.0]), seen[:1], 5)
 
 
-def test_it_learns_to_tell_rising_from_falling(data):
+def test_training_separates_rising_from_falling(data):
     network, curve = train(replace(SMALL, epochs=30), *data, NAMES)
-    assert (answers(network, data[0]).argmax(axis=1) == data[1]).all()
+    assert (predict(network, data[0]).argmax(axis=1) == data[1]).all()
     assert curve[-1]["loss"] < 0.5 * curve[0]["loss"] and len(curve) == 30
 
 
@@ -126,7 +126,7 @@ def test_rare_classes_weigh_as_much_as_frequent_ones(data):
     np.testing.assert_allclose(even, [1, 1])
 
 
-def test_killed_it_goes_on_and_ends_the_same(data, tmp_path):
+def test_killed_training_resumes_to_the_same_weights(data, tmp_path):
     whole = MicroLearner(SMALL, *data, NAMES)
     fit(whole, SMALL.schedule)
     begun = MicroLearner(SMALL, *data, NAMES)
@@ -145,7 +145,7 @@ def test_killed_it_goes_on_and_ends_the_same(data, tmp_path):
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_beginning_of_another_training_is_not_gone_on_with(data, tmp_path):
+def test_unfinished_training_of_other_settings_is_refused(data, tmp_path):
     train(SMALL, *data, NAMES, folder=tmp_path)
     with pytest.raises(UsageError, match=r"other movements or settings"):
         train(replace(SMALL, hidden_size=7), *data, NAMES, folder=tmp_path)
@@ -158,10 +158,10 @@ def test_the_beginning_of_another_training_is_not_gone_on_with(data, tmp_path):
         (lambda x, y: (x, np.zeros(12, int)), r"of one class"),
         (lambda x, y: (x[:, 0], y), r"with N labels"),
         (lambda x, y: (x[:5], y), r"with N labels"),
-        (lambda x, y: (np.full_like(x, np.nan), y), r"must be finite"),
+        (lambda x, y: (np.full_like(x, np.nan), y), r"Expected finite movements"),
     ],
 )
-def test_what_cannot_be_learnt_from(data, change, told):
+def test_invalid_movements_are_refused(data, change, told):
     with pytest.raises(InputError, match=told):
         MicroLearner(SMALL, *change(*data), NAMES)
 
@@ -177,7 +177,7 @@ def test_another_shape_is_refused(fitted, data):
 # --- recipes -------------------------------------------------------------------------------------------------------
 
 
-def test_shipped_recipes_say_what_they_set():
+def test_shipped_recipes_are_read():
     assert set(MicroRecipe.shipped()) == {"ours", "paper"}
     ours, paper = MicroRecipe.read("ours"), MicroRecipe.read("paper")
     assert (ours.relative, paper.relative) == (True, False)
@@ -195,12 +195,12 @@ def test_shipped_recipes_say_what_they_set():
         ({"frames": 1}, r"frames must lie between 2 and 1000"),
     ],
 )
-def test_recipes_that_make_no_sense(settings, told):
+def test_invalid_recipes_are_refused(settings, told):
     with pytest.raises(UsageError, match=told):
         MicroRecipe.of(settings, "mine.toml")
 
 
-def test_a_recipe_that_is_not_there():
+def test_unknown_recipe_is_refused():
     with pytest.raises(InputError, match=r"no recipe 'mine'; choose one of ours, paper"):
         MicroRecipe.read("mine")
 
@@ -213,7 +213,7 @@ def folder(fitted, tmp_path):
     return checkpoints.save(fitted, tmp_path / "mine", name="mine")
 
 
-def test_saved_and_loaded_it_answers_the_same(fitted, folder, data):
+def test_saved_model_predicts_the_same(fitted, folder, data):
     found, facts = checkpoints.load(folder)
     # weights of the LSTM are stored as they are, those of the network it sees through in half precision
     np.testing.assert_array_equal(found.predict(data[0]), fitted.predict(data[0]))
@@ -225,12 +225,12 @@ def test_saved_and_loaded_it_answers_the_same(fitted, folder, data):
     assert list(p.values()) == pytest.approx(list(fitted.recognise(time, crops).values()), abs=0.01)
 
 
-def test_the_network_it_sees_through_is_a_model_by_itself(folder):
+def test_expression_network_is_a_model_folder_of_its_own(folder):
     found, facts = checkpoints.load(folder / "expression")
     assert found.classes == ("anger", "fear") and facts["id"] == "expression"
 
 
-def test_other_models_are_none_and_it_is_none_of_theirs(folder):
+def test_models_of_other_kinds_are_refused(folder):
     with pytest.raises(ModelError, match=r"^smile is a duchenne-descriptors model, expected duchenne-micro; choose"):
         checkpoints.load_as("smile", MicroModel)
     with pytest.raises(ModelError, match=r"is a duchenne-expression model, expected duchenne-micro"):
@@ -258,18 +258,18 @@ def changed(folder, **changes):
         (lambda f: changed(f, classes="ab"), r"not a list of names"),
         (lambda f: changed(f, inputs=9), r"it reads 9 features, but its expression network has 8"),
         (lambda f: changed(f, recipe={"hidden_size": -1}), r"hidden_size must lie between"),
-        (lambda f: changed(f, members={}), r"another part than an expression network"),
+        (lambda f: changed(f, members={}), r"another member than an expression network"),
         (lambda f: changed(f, version=2), r"version 2"),
     ],
 )
-def test_damage_is_told_in_a_sentence(folder, damage, told):
+def test_damaged_folders_are_refused_in_one_sentence(folder, damage, told):
     damage(folder)
     with pytest.raises(ModelError, match=told) as error:
         checkpoints.load(folder)
     assert str(error.value).count(". ") == 0
 
 
-def test_weights_that_are_no_numbers_are_refused(folder, fitted):
+def test_weights_that_are_not_finite_are_refused(folder, fitted):
     path = folder / "weights.safetensors"
     tensors = load_file(str(path))
     tensors["mean"][0] = float("nan")

@@ -95,17 +95,17 @@ def test_its_size_is_how_far_the_part_went():
         lambda t: np.clip((t - 0.5) / 0.5, 0, 1) - np.clip((t - 1.2) / 0.6, 0, 1),  # comes and goes slowly
     ],
 )
-def test_what_stays_or_is_slow_is_none(shape):
+def test_lasting_or_slow_movements_are_not_spotted(shape):
     assert spot(lifted(0.08, shape)) == ()
 
 
-def test_too_small_is_none_and_two_are_two():
+def test_small_movements_are_not_spotted_and_two_are_two():
     assert spot(lifted(0.01, bump(1.0, 0.2))) == ()
     found = spot(lifted(0.06, lambda t: bump(0.7, 0.2)(t) + bump(1.5, 0.3)(t), seconds=2.4))
     assert [round(each.apex, 1) for each in found] == [0.7, 1.5]
 
 
-def test_the_same_in_every_place_size_and_turn_of_the_picture():
+def test_spotting_is_invariant_to_position_scale_and_rotation():
     track = lifted(0.06, bump(1.0, 0.2))
     angle, scale = 0.2, 1.7
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -143,12 +143,12 @@ def test_smiles_of_ten_people_among_rest_and_blinks(rate):
     assert (np.median(errors, axis=0) < (0.06, 0.03, 0.06)).all() and (np.max(errors, axis=0) < (0.1, 0.06, 0.1)).all()
 
 
-def test_smiles_that_stay_are_none():
+def test_lasting_smiles_are_not_spotted():
     long = replace(simulate.POSED, neutral_after=1.0)
     assert [len(spot(simulate.track(long, 100, seed))) for seed in range(8)].count(0) >= 7
 
 
-def test_a_blink_alone_is_none_though_brows_go_along():
+def test_blinks_are_not_spotted():
     """The brows sink by 0.03 eye distances while the lids close."""
     track = lifted(0.0, bump(1.0, 0.2))
     shut = bump(1.0, 0.3)(track.time)[:, None]
