@@ -70,7 +70,7 @@ class Studio:
         """The manifest of a small simulated data set of tracks."""
         from duchenne.datasets import simulated
 
-        return simulated.corpus(self.work / "data", people=24, clips=4, rate=25.0, seed=5)
+        return simulated.data_set(self.work / "data", people=24, clips=4, rate=25.0, seed=5)
 
 
 def reports(studio: Studio) -> list[str]:

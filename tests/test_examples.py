@@ -36,7 +36,7 @@ def work(tmp_path_factory):
     (folder / "clip.mp4").write_bytes((folder / "a.mp4").read_bytes())
     (folder / "clips/good.mp4").write_bytes((folder / "a.mp4").read_bytes())
     (folder / "clips/bad.mp4").write_text("no video", encoding="utf-8")
-    manifest = simulated.corpus(folder / "made", people=8, clips=4, rate=25.0, seed=1)
+    manifest = simulated.data_set(folder / "made", people=8, clips=4, rate=25.0, seed=1)
     track = simulate.track(simulate.KINDS["posed"], 25.0, seed=1)
     io.write_as(folder / "openface.csv", [track], "openface")
     lines = manifest.read_text(encoding="utf-8").splitlines()

@@ -13,7 +13,7 @@ from duchenne.datasets import splits
 from duchenne.errors import UsageError
 
 Sides = Iterator[splits.Split]
-Table = tuple[list[object], list[str], list[str], int]  # subject, fold and corpus of each row, and a seed
+Table = tuple[list[object], list[str], list[str], int]  # subject, fold and data set of each row, and a seed
 
 
 #: Name → all its pairs (train, test) for one table.
@@ -28,7 +28,7 @@ NAMES = st.integers(0, 9) | st.sampled_from(["a", "b ", " b", "Ünal", "1", " 1"
 
 @st.composite
 def tables(draw: st.DrawFn) -> Table:
-    """Rows of any persons; usually each has one fold and one corpus, as it should, but not always."""
+    """Rows of any persons; usually each has one fold and one data set, as it should, but not always."""
     subjects = draw(st.lists(NAMES, min_size=2, max_size=40))
     columns = []
     for values in (("train", "Training ", "test", "val", "1"), ("pedfe", "uva", "spos ")):
@@ -64,9 +64,9 @@ def test_a_fair_table_is_split(name: str) -> None:
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("subjects", [[], ["a", "b", None, "c"], ["a", "b", "c", " "], ["a", "b", "c", float("nan")]])
 def test_without_persons_nothing_is_split(name: str, subjects: list[object]) -> None:
-    folds, corpora = ["train", "train", "1", "1"][: len(subjects)], list("xxyy")[: len(subjects)]
+    folds, data_sets = ["train", "train", "1", "1"][: len(subjects)], list("xxyy")[: len(subjects)]
     with pytest.raises(UsageError):
-        next(iter(SPLITS[name]((subjects, folds, corpora, 0))))
+        next(iter(SPLITS[name]((subjects, folds, data_sets, 0))))
 
 
 def test_every_split_is_listed() -> None:

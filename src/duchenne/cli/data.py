@@ -17,7 +17,7 @@ from duchenne.cli.app import EVALUATE, MEASURE, app, datasets, log, progress
 from duchenne.errors import DuchenneError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from duchenne.datasets.catalog import Corpus, Report
+    from duchenne.datasets.catalog import DataSet, Report
     from duchenne.types import FaceTrack, Signals
 
 Name = Annotated[str, typer.Argument(help="Name of the data set, as listed by `duchenne datasets`.")]
@@ -49,7 +49,7 @@ def datasets_list(
 
     if context.invoked_subcommand is not None:
         return
-    corpora = catalog.corpora()
+    corpora = catalog.data_sets()
     if as_json:
         typer.echo(json.dumps({name: asdict(corpus) for name, corpus in corpora.items()}, indent=2, default=str))
         return
@@ -114,7 +114,7 @@ def datasets_check(
         raise DuchenneError(f"{root} is not a complete, valid copy of {corpus.title}; see the list above.")
 
 
-def _findings(corpus: Corpus, report: Report) -> list[tuple[str, str]]:
+def _findings(corpus: DataSet, report: Report) -> list[tuple[str, str]]:
     """Keys and texts that `check` prints below its first line."""
     layout = next(way for way in corpus.layouts if way.name == report.layout)
     who = "groups of people" if layout.rules.get("columns", {}).get("subject") == "group" else "people"
@@ -171,7 +171,7 @@ def simulate(
 
     earlier = _earlier_files(out)
     with progress("simulating", f"of {people * clips} clips") as tick:
-        manifest = simulated.corpus(out, people=people, clips=clips, rate=rate, seed=seed, video=video, on_clip=tick)
+        manifest = simulated.data_set(out, people=people, clips=clips, rate=rate, seed=seed, video=video, on_clip=tick)
     for name in earlier - _made(manifest):  # of an earlier, larger simulation
         (out / name).unlink()
     typer.echo(

@@ -1,6 +1,6 @@
-"""The catalogue of corpora: what each is, who may use it, how to get it, what is wrong with it, how it lies on disk.
+"""The catalogue of data sets: contents, terms, access, known faults and layouts on disk.
 
-One TOML per corpus in the folder `catalog`. Nothing is ever downloaded: who lacks a set is told whom to ask.
+One TOML per data set in the folder `catalog`. Nothing is ever downloaded: messages say whom to ask for a set.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from duchenne.datasets import layouts, manifest
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError, UsageError
 
-_SHOWN = 10  # groups of identical files that a report names before it only counts
+_MAX_GROUPS = 10  # groups of identical files that a report lists; the others are counted
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a corpus may lie on disk; `rules` are for the reader `how` (`layouts.READERS`).
+    """One way in which a data set may lie on disk; `rules` are for the reader `how` (`layouts.READERS`).
 
     `count` and `people` are those of a complete copy, None where none is known.
     """
@@ -37,10 +37,10 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """What the catalogue says of a corpus; facts that could not be verified are None or empty.
+class DataSet:
+    """The catalogue entry of a data set; facts that could not be verified are None or empty.
 
-    `task` says what its labels are, `access` is "agreement", "request" or "open", `rate` is in frames/s.
+    `task` is the kind of labels, `access` is "agreement", "request" or "open", `rate` is in frames/s.
     """
 
     id: str
@@ -65,7 +65,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found: counts ("unknown" for clips that are not labelled), what is missing and what is odd."""
+    """What `check` found: counts ("unknown" for unlabelled clips), what is missing and what is inconsistent."""
 
     corpus: str
     layout: str
@@ -83,20 +83,20 @@ class Report:
 
 
 @cache
-def _all() -> dict[str, Corpus]:
+def _all() -> dict[str, DataSet]:
     folder = resources("duchenne.datasets") / "catalog"
     names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".toml"))
     texts = {name.removesuffix(".toml"): (folder / name).read_text("utf-8") for name in names}
-    return {name: _corpus(name, tomllib.loads(text)) for name, text in texts.items()}
+    return {name: _data_set(name, tomllib.loads(text)) for name, text in texts.items()}
 
 
-def corpora() -> dict[str, Corpus]:
-    """Every corpus of the catalogue by its name."""
+def data_sets() -> dict[str, DataSet]:
+    """Every data set of the catalogue by its name."""
     return dict(_all())
 
 
-def load(name: str) -> Corpus:
-    """The corpus called `name`, case aside; UsageError names the known ones."""
+def load(name: str) -> DataSet:
+    """The data set called `name`, case aside; UsageError names the known ones."""
     known = _all()
     key = name.strip().lower().replace("_", "-")
     if key not in known:
@@ -105,72 +105,72 @@ def load(name: str) -> Corpus:
 
 
 def entries(name: str, root: str | Path, *, layout: str | None = None) -> list[Entry]:
-    """The clips of the corpus `name` in the folder `root`, by path; `root` may be a table or packed file itself.
+    """The clips of the data set `name` in the folder `root`, by path; `root` may be a table or packed file itself.
 
-    The first layout that is found counts, unless `layout` names one. A row of a file has the path
+    The first layout that matches is used, unless `layout` names one. A row of a file has the path
     "points.npz#3" (from 0); an unknown person, emotion or label is None. UsageError on an unknown name;
-    InputError where `root` holds no known layout or a broken one.
+    InputError where `root` has no known layout or a damaged one.
     """
     return _find(load(name), Path(root), layout)[1]
 
 
 def check(name: str, root: str | Path, *, layout: str | None = None) -> Report:
-    """Compare the folder `root` with what the catalogue says of a complete copy; errors as `entries`."""
-    corpus, root = load(name), Path(root)
-    chosen, found = _find(corpus, root, layout)
+    """Compare the folder `root` with a complete copy according to the catalogue; errors as `entries`."""
+    data_set, root = load(name), Path(root)
+    chosen, found = _find(data_set, root, layout)
     base = root if root.is_dir() else root.parent
     people = {entry.clip.subject for entry in found} - {None}
-    lacking, doubled = _completeness(chosen, found)
-    short, long = _counts(chosen, len(found), len(people))
+    incomplete, repeated = _completeness(chosen, found)
+    too_few, too_many = _counts(chosen, len(found), len(people))
     return Report(
-        corpus=corpus.id,
+        corpus=data_set.id,
         layout=chosen.name,
         clips=len(found),
         people=len(people),
         labels=_tally([entry.clip.label for entry in found]),
         emotions=_tally([entry.clip.emotion for entry in found]),
-        missing=(*short, *lacking, *_absent(found, base)),
+        missing=(*too_few, *incomplete, *_absent(found, base)),
         odd=(
-            *(*long, *doubled, *_empty(found, base), *_noted(found, base)),
-            *(*_strangers(chosen, found, base), *_copies(chosen, found, base)),
+            *(*too_many, *repeated, *_empty(found, base), *_notes(found, base)),
+            *(*_unmatched(chosen, found, base), *_copies(chosen, found, base)),
         ),
     )
 
 
-def _corpus(name: str, data: dict[str, Any]) -> Corpus:
-    ours = ("name", "expects", "how", "count", "people")
+def _data_set(name: str, data: dict[str, Any]) -> DataSet:
+    own = ("name", "expects", "how", "count", "people")
     ways = tuple(
         Layout(
-            **{key: value for key, value in way.items() if key in ours},
-            rules={key: value for key, value in way.items() if key not in ours},
+            **{key: value for key, value in way.items() if key in own},
+            rules={key: value for key, value in way.items() if key not in own},
         )
         for way in data.pop("layout")
     )
-    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    return Corpus(id=name, layouts=ways, **plain)
+    facts: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return DataSet(id=name, layouts=ways, **facts)
 
 
-def _find(corpus: Corpus, root: Path, layout: str | None) -> tuple[Layout, list[Entry]]:
+def _find(data_set: DataSet, root: Path, layout: str | None) -> tuple[Layout, list[Entry]]:
     """The layout that `root` has, and its entries by path and row."""
-    ways = [way for way in corpus.layouts if layout in (None, way.name)]
+    ways = [way for way in data_set.layouts if layout in (None, way.name)]
     if not ways:
-        known = ", ".join(way.name for way in corpus.layouts)
-        raise UsageError(f"{corpus.title} has no layout '{layout}'; choose one of: {known}.")
+        known = ", ".join(way.name for way in data_set.layouts)
+        raise UsageError(f"{data_set.title} has no layout '{layout}'; choose one of: {known}.")
     base = root
     if root.is_file():
         base = root.parent
         ways = [way for way in ways if str(way.rules.get("file", "")).lower() == root.name.lower()]
     elif not root.is_dir():
-        raise InputError(f"There is no folder {root}; {_wanted(corpus)}.")
+        raise InputError(f"There is no folder {root}; {_expected(data_set)}.")
     for way in ways:
         if found := layouts.READERS[way.how](base, way.rules):
             return way, sorted(found, key=_order)
-    raise InputError(f"{root} holds no copy of {corpus.title} that is known here; {_wanted(corpus)}.")
+    raise InputError(f"{root} holds no copy of {data_set.title} in a known layout; {_expected(data_set)}.")
 
 
-def _wanted(corpus: Corpus) -> str:
-    ways = "; or ".join(_phrase(way.expects) for way in corpus.layouts)
-    return f"expected {ways} (to get the set: {_phrase(corpus.how_to_get)})"
+def _expected(data_set: DataSet) -> str:
+    ways = "; or ".join(_phrase(way.expects) for way in data_set.layouts)
+    return f"expected {ways} (to get the set: {_phrase(data_set.how_to_get)})"
 
 
 def _phrase(sentence: str) -> str:
@@ -189,7 +189,7 @@ def _tally(names: Sequence[str | None]) -> dict[str, int]:
 
 
 def _counts(layout: Layout, clips: int, people: int) -> tuple[list[str], list[str]]:
-    """What is missing and what is too much against a complete copy."""
+    """Differences in number from a complete copy: (missing, odd)."""
     missing: list[str] = []
     odd: list[str] = []
     for what, found, full in (("clips", clips, layout.count), ("people", people, layout.people)):
@@ -199,27 +199,27 @@ def _counts(layout: Layout, clips: int, people: int) -> tuple[list[str], list[st
 
 
 def _completeness(layout: Layout, found: list[Entry]) -> tuple[list[str], list[str]]:
-    """Per person, the codes that are lacking and those that several files have."""
+    """(missing, repeated) codes of each person."""
     full: Sequence[str] = layout.rules.get("complete", ())
     codes: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in found if full else ():
         codes[entry.clip.subject or "unknown"][entry.facts["code"]] += 1
-    lacking = {person: [code for code in full if not have[code]] for person, have in codes.items()}
+    missing = {person: [code for code in full if not have[code]] for person, have in codes.items()}
     double = {person: [code for code in full if have[code] > 1] for person, have in codes.items()}
     return (
-        [f"person {person} lacks {', '.join(names)}" for person, names in lacking.items() if names],
+        [f"person {person} lacks {', '.join(names)}" for person, names in missing.items() if names],
         [f"person {person} has {', '.join(names)} more than once" for person, names in double.items() if names],
     )
 
 
 def _absent(found: list[Entry], base: Path) -> list[str]:
-    """Clips that a sheet names and that are not on disk."""
+    """Clips that a sheet lists and that are not on disk."""
     paths = dict.fromkeys(Path(manifest.split_path(entry.clip.path)[0]) for entry in found)
-    return [f"{_short(path, base)} is not there" for path in paths if not path.exists()]
+    return [f"{_short(path, base)} does not exist" for path in paths if not path.exists()]
 
 
-def _noted(found: list[Entry], base: Path) -> list[str]:
-    """What a loader had to say of single clips; identical files are told of by `_copies`."""
+def _notes(found: list[Entry], base: Path) -> list[str]:
+    """What loaders note about single clips; `_copies` reports identical files."""
     notes = [(entry, entry.facts.get("note", "")) for entry in found]
     return [f"{_short(Path(e.clip.path), base)}: {note}" for e, note in notes if note and "identical" not in note]
 
@@ -229,8 +229,8 @@ def _empty(found: list[Entry], base: Path) -> list[str]:
     return [f"{_short(path, base)} is empty" for path in paths if path.is_file() and not path.stat().st_size]
 
 
-def _strangers(layout: Layout, found: list[Entry], base: Path) -> list[str]:
-    """Files of the same kinds as the clips whose names say nothing."""
+def _unmatched(layout: Layout, found: list[Entry], base: Path) -> list[str]:
+    """Files with a clip's suffix whose names do not match the layout."""
     if layout.how != "files":
         return []
     known = {entry.clip.path for entry in found}
@@ -239,20 +239,22 @@ def _strangers(layout: Layout, found: list[Entry], base: Path) -> list[str]:
     if not others:
         return []
     named = ", ".join(_short(path, base) for path in others[:3])
-    return [f"names that are not of this layout: {named}" + (f" and {len(others) - 3} more" if others[3:] else "")]
+    return [f"names that do not match this layout: {named}" + (f" and {len(others) - 3} more" if others[3:] else "")]
 
 
 def _copies(layout: Layout, found: list[Entry], base: Path) -> list[str]:
-    """Byte-identical clips, with the catalogue's word on those that are known to be."""
+    """Byte-identical clips, with the catalogue's note on known ones."""
     by_path = {entry.clip.path: entry for entry in found}
-    groups, told = layouts.copies(by_path), []
-    for group in groups[:_SHOWN]:
+    groups, lines = layouts.copies(by_path), []
+    for group in groups[:_MAX_GROUPS]:
         clips = [by_path[path] for path in group]
         codes, people = sorted(clip.facts.get("code", "") for clip in clips), {clip.clip.subject for clip in clips}
         known = [way["fault"] for way in layout.rules.get("known", ()) if sorted(way["codes"]) == codes]
-        said = f" ({known[0]})" if known and len(people) == 1 else ""
-        told.append(f"byte-identical: {', '.join(_short(Path(path), base) for path in group)}{said}")
-    return told + ([f"{len(groups) - _SHOWN} more groups of byte-identical files"] if groups[_SHOWN:] else [])
+        note = f" ({known[0]})" if known and len(people) == 1 else ""
+        lines.append(f"byte-identical: {', '.join(_short(Path(path), base) for path in group)}{note}")
+    return lines + (
+        [f"{len(groups) - _MAX_GROUPS} more groups of byte-identical files"] if groups[_MAX_GROUPS:] else []
+    )
 
 
 def _short(path: Path, base: Path) -> str:

@@ -1,7 +1,7 @@
-"""Corpora whose faces were coded by hand: CASME II, SAMM, SMIC, CK+ and DISFA, as their owners hand them out.
+"""Data sets whose faces were coded by hand: CASME II, SAMM, SMIC, CK+ and DISFA, as released.
 
-A loader takes the corpus's folder and returns its clips by path, none where it is another corpus. What the coders
-name is returned whether or not its images are there; what contradicts itself raises InputError with file and row.
+A loader takes a folder and returns its clips by path, none where it holds another data set. Coded clips are returned
+even without their images; contradictions raise InputError with file and row.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ DISFA_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 
 @dataclass(frozen=True)
 class _Coding:
-    """A corpus that comes as one sheet and one folder of images per clip."""
+    """A data set that comes as one sheet and one folder of images per clip."""
 
     sheet: str  # pattern of the sheet's name, its ending aside
     person: str  # format of a person's folder
     rate: float  # frames/s
-    unsound: frozenset[str] = frozenset()  # clips whose apex lies outside the expression in the sheet as released
+    invalid_apex: frozenset[str] = frozenset()  # clips whose apex lies outside the expression in the sheet as released
 
 
 _CASME2 = _Coding(r"casme2.*(coding|label)", "sub{:02d}", 200.0)
@@ -55,7 +55,7 @@ def casme2(root: Path) -> list[Entry]:
 
     Times are frame numbers over 200 frames/s, counted from the first image in the clip's folder; the clip itself runs
     from onset to the end of the offset frame. Without images there is nothing to count from, so there are no times.
-    `facts` has rate (frames/s), and emotion_as_labelled, as "others" and "repression" are none of our emotions.
+    `facts` has rate (frames/s), and emotion_as_labelled, as "others" and "repression" are not in `ALL_EMOTIONS`.
     """
     return _coded(root, _CASME2)
 
@@ -77,7 +77,7 @@ def _coded(root: Path, coding: _Coding) -> list[Entry]:
         raise InputError(f"{sheet} lists no clips; expected one per row below the header.")
     person = re.compile(re.sub(r"\{.*\}", r"\\d+", coding.person))
     bases = {p.parent for p in chain(*map(root.glob, ("*", "*/*", "*/*/*"))) if person.fullmatch(p.name)} or {root}
-    # A copy of the corpus may hold raw and cropped images; the fuller one counts, and of equals the raw one.
+    # A copy of the data set may hold raw and cropped images; the fuller one counts, and of equals the raw one.
     kinds = sorted(bases, key=lambda base: ("crop" in str(base.relative_to(root)).lower(), str(base)))
     base = max(kinds, key=lambda base: sum((base / folder).is_dir() for _, _, folder in rows))
     return _sorted(_expression(base / folder, row, coding, where) for where, row, folder in rows)
@@ -95,10 +95,10 @@ def _sheet(root: Path, pattern: str) -> Path | None:
 
 
 def _rows(sheet: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where in the sheet, for messages, and the cells by column, of every row that names a person or a clip."""
+    """Place in the sheet, for messages, and cells by column, of every row with a subject or a filename."""
     lines = enumerate(read_sheet(sheet, "filename"), 1)
     names: list[str] = []
-    for _, row in lines:  # SAMM's header stands below some rows of explanation
+    for _, row in lines:  # SAMM's header is below some rows of explanation
         names = [re.sub(r"[\W_]", "", cell).lower() for cell in row]
         if {"subject", "filename"} <= set(names):
             break
@@ -118,7 +118,7 @@ def _folder(row: dict[str, str], coding: _Coding, where: str) -> Path:
     if not person:
         raise InputError(f"{where}, has the subject '{row['subject']}'; expected a number, for example 6.")
     if not row["filename"]:
-        raise InputError(f"{where}, names no clip; fill its Filename.")
+        raise InputError(f"{where}, has no Filename; fill in the cell.")
     return Path(coding.person.format(int(person[1])), row["filename"])
 
 
@@ -126,12 +126,12 @@ def _expression(folder: Path, row: dict[str, str], coding: _Coding, where: str) 
     onset, offset = (_frame(row[name], _COLUMNS[name], where) for name in ("onsetframe", "offsetframe"))
     if offset < onset:
         raise InputError(f"{where}, has its offset at frame {offset}, before its onset at {onset}; correct the row.")
-    known = row["apexframe"] not in {"", "/"}
-    apex = _frame(row["apexframe"], _COLUMNS["apexframe"], where) if known else None
+    coded = row["apexframe"] not in {"", "/"}
+    apex = _frame(row["apexframe"], _COLUMNS["apexframe"], where) if coded else None
     notes = []
     if apex is not None and not onset <= apex <= offset:
         outside = f"apex at frame {apex}, outside onset {onset} and offset {offset}"
-        if row["filename"] not in coding.unsound:
+        if row["filename"] not in coding.invalid_apex:
             raise InputError(f"{where}, has its {outside}; correct the row, or leave its apex empty.")
         notes.append(f"left out: {outside}")
         apex = None
@@ -175,7 +175,7 @@ def _emotion(word: str) -> str | None:
 
 
 def _numbers(folder: Path) -> list[int]:
-    """Numbers of the images in a folder, rising; empty where it is missing."""
+    """Sorted numbers of the images in a folder; empty where it is missing."""
     if not folder.is_dir():
         return []
     stems = [p.stem for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."]
@@ -190,8 +190,8 @@ def smic(root: Path) -> list[Entry]:
     """SMIC (Li et al. 2013): `HS/s1/micro/positive/s1_po_01/image000001.bmp`; also VIS and NIR, and `non_micro`.
 
     Every clip is a whole folder of images. `facts` has camera, rate (frames/s), kind ("micro" or "non-micro") and,
-    for micro-expressions, emotion_as_labelled: positive, negative or surprise, of which the first two are none of our
-    emotions and the third is no finer than they are, so `emotion` stays empty. The cameras saw the same events.
+    for micro-expressions, emotion_as_labelled: positive, negative or surprise, groups of emotions,
+    so `emotion` stays empty. The cameras recorded the same events.
     """
     tops = sorted((p.parent for p in chain(root.glob("*"), root.glob("*/*")) if p.name in _SMIC_RATES), key=str)
     if not tops:
@@ -215,7 +215,7 @@ def _smic_clip(folder: Path, camera: str) -> Entry:
             raise InputError(f"{folder.parent} is named '{word}'; expected positive, negative or surprise.")
     named = re.match(r"s0*(\d+)_", folder.name)
     if named and named[1] != person.lstrip("s0"):
-        raise InputError(f"{folder} lies in the folder of {person}, but its name is of another person; move it back.")
+        raise InputError(f"{folder} lies in the folder of {person}, but is named after another person; move it back.")
     if not _numbers(folder):
         facts["note"] = "no images"
     return Entry(Clip(str(folder), person), facts)
@@ -225,7 +225,7 @@ def ck_plus(root: Path) -> list[Entry]:
     """CK+ (Lucey et al. 2010): `cohn-kanade-images/S005/001/S005_001_00000001.png` beside `Emotion` and `FACS`.
 
     Every clip is a folder of images from neutral to the peak, which is the last image and what the labels are about.
-    All are posed: the spontaneous smiles of the paper are not handed out. Without an emotion file there is no emotion.
+    All are posed: the spontaneous smiles of the paper are not released. Without an emotion file there is no emotion.
     `facts` has action_units with intensities where given ("9:4+17"), and emotion_as_labelled.
     """
     images = _find(root, "cohn-kanade-images")
@@ -269,7 +269,7 @@ def _ck_label(labels: Path | None, folder: Path, kind: str) -> Path | None:
 
 
 def _ck_numbers(path: Path, columns: int, rows: int | None = None) -> list[list[float]]:
-    """Numbers, none negative, by line that is not blank."""
+    """Non-negative numbers by line; blank lines are skipped."""
     table = []
     for line, text in enumerate(path.read_text(encoding="ascii", errors="replace").splitlines(), 1):
         try:
@@ -316,7 +316,7 @@ def _disfa_person(root: Path, labels: Path, person: str, found: list[tuple[Path,
 def disfa_intensities(root: Path, subject: str) -> tuple[Array, tuple[int, ...], Array]:
     """Frame numbers int64 (T,), from 1; the 12 action units; their intensities float64 (T, 12), 0 absent to 5.
 
-    `subject` as in the folders ("SN001"). Raises InputError for a missing or broken file, with its line.
+    `subject` as in the folders ("SN001"). Raises InputError for a missing or damaged file, with its line.
     """
     labels = _find(Path(root), "ActionUnit_Labels")
     if labels is None:

@@ -1,4 +1,4 @@
-"""What a loader yields: a clip of a corpus, and what its annotators say about it beyond a manifest's columns."""
+"""What a loader yields: a clip, and annotations beyond the columns of a manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from duchenne.types import Clip
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a corpus.
+    """One row of a data set.
 
     `facts` become further columns of its manifest, which readers may ignore: onset, apex, offset (seconds from
     the start of the clip, as text), action_units ("4+12" or, with intensities, "4:b+12:3"), note, and the like.

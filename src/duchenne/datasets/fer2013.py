@@ -1,7 +1,7 @@
-"""FER2013 (Goodfellow et al. 2013): 35,887 grey faces of 48×48 pixels, in the three forms in which it goes round.
+"""FER2013 (Goodfellow et al. 2013): 35,887 grey faces of 48×48 pixels, in the three forms in circulation.
 
-A loader takes the folder and returns one entry per image, none where it is another form. Nobody knows who is seen,
-so no split of it can be person-disjoint.
+A loader takes the folder and returns one entry per image, none where it is another form. People are not
+identified, so no split can be person-disjoint.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from duchenne.io import Row, Table, read_arrays
 from duchenne.types import Array, Clip
 from duchenne.video import IMAGE_SUFFIXES
 
-#: Emotions in the order of the corpus's numbers.
+#: Emotions in the order of its numbers.
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 _FOLDS = {"training": "train", "publictest": "public_test", "privatetest": "private_test"}
 _SIDE = 48
-_MOST = 2**30  # bytes of a table, which has 300 MB
+_MAX_BYTES = 2**30  # of a table, which has 300 MB
 
 
 def table(root: Path) -> list[Entry]:
     """From `fer2013.csv` or `icml_face_data.csv` (columns emotion, pixels, Usage): paths "fer2013.csv#7".
 
     Rows count from 0, the header not among them. Raises InputError with the line for an unknown emotion or Usage, or
-    another number of pixels; whether they are grey levels is seen by `images`.
+    another number of pixels; `images` checks the grey levels.
     """
     files = [f / name for f in (root, root / "fer2013") for name in ("fer2013.csv", "icml_face_data.csv")]
     path = next(filter(Path.is_file, files), None)
@@ -40,7 +40,7 @@ def table(root: Path) -> list[Entry]:
 
 
 def _rows(path: Path) -> Table:
-    return Table(path, ("emotion", "pixels", "usage"), most=_MOST)
+    return Table(path, ("emotion", "pixels", "usage"), most=_MAX_BYTES)
 
 
 def _row(path: Path, row: Row) -> Entry:
@@ -50,14 +50,14 @@ def _row(path: Path, row: Row) -> Entry:
     if usage.lower() not in _FOLDS:
         raise InputError(f"{where}, has the Usage '{usage}'; expected Training, PublicTest or PrivateTest.")
     if (count := row.cells["pixels"].count(" ") + 1) != _SIDE**2:
-        raise InputError(f"{where}, has {count} pixels; expected {_SIDE**2}, parted by single spaces.")
+        raise InputError(f"{where}, has {count} pixels; expected {_SIDE**2}, separated by single spaces.")
     return Entry(Clip(f"{path}#{row.number}", emotion=CLASSES[int(emotion)], fold=_FOLDS[usage.lower()]))
 
 
 def folders(root: Path) -> list[Entry]:
     """From one folder of images per fold and class, such as `train/angry/Training_3908.jpg`.
 
-    The fold is what the file's name says, else that of the folder ("train", "test", ...): in a common release `test`
+    The fold is that of the file's name, else that of the folder ("train", "test", ...): in a common release `test`
     holds both PublicTest_… and PrivateTest_…. Raises InputError for a class that FER2013 does not have.
     """
     tops = [top for top in (root, *sorted(root.glob("*"))) if (top / "train").is_dir() or (top / "test").is_dir()]
@@ -66,7 +66,7 @@ def folders(root: Path) -> list[Entry]:
         files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES] if folder.is_dir() else []
         emotion = EMOTION_WORDS.get(folder.name.lower())
         if files and emotion not in CLASSES:
-            raise InputError(f"{folder} is no class of FER2013; expected a folder for each of {', '.join(CLASSES)}.")
+            raise InputError(f"{folder} is not a class of FER2013; expected a folder for each of {', '.join(CLASSES)}.")
         for path in files:
             fold = _FOLDS.get(path.name.split("_")[0].lower(), folder.parent.name.lower())
             entries.append(Entry(Clip(str(path), emotion=emotion, fold=fold)))
@@ -91,12 +91,12 @@ def packed(root: Path) -> list[Entry]:
 
 def _array(path: Path, name: str) -> Array:
     try:
-        found = read_arrays(path, (name,))
+        arrays = read_arrays(path, (name,))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as .npz ({error}); copy it again.") from error
-    if name not in found:
+    if name not in arrays:
         raise InputError(f"{path} must hold the arrays images and labels; pack it again.")
-    return found[name]
+    return arrays[name]
 
 
 def images(entries: Sequence[Entry]) -> Array:
@@ -106,14 +106,14 @@ def images(entries: Sequence[Entry]) -> Array:
     image of 48×48 grey levels.
     """
     out = np.empty((len(entries), _SIDE, _SIDE), np.uint8)
-    wanted: dict[Path, list[tuple[int, int]]] = {}  # file → its rows, and their places in `out`
+    requested: dict[Path, list[tuple[int, int]]] = {}  # file → its rows, and their places in `out`
     for place, entry in enumerate(entries):
         name, _, number = entry.clip.path.rpartition("#")
         if name.endswith((".csv", ".npz")):
-            wanted.setdefault(Path(name), []).append((int(number), place))
+            requested.setdefault(Path(name), []).append((int(number), place))
         else:
             out[place] = _image(Path(entry.clip.path))
-    for path, pairs in wanted.items():
+    for path, pairs in requested.items():
         rows, places = np.array(pairs, np.int64).T
         distinct, back = np.unique(rows, return_inverse=True)
         out[places] = (_table_images if path.suffix == ".csv" else _packed_images)(path, distinct)[back]
@@ -121,15 +121,15 @@ def images(entries: Sequence[Entry]) -> Array:
 
 
 def _table_images(path: Path, rows: Array) -> Array:
-    pictures, wanted = np.empty((len(rows), _SIDE, _SIDE), np.uint8), iter(rows.tolist())
-    done, following = 0, next(wanted)
+    images, numbers = np.empty((len(rows), _SIDE, _SIDE), np.uint8), iter(rows.tolist())
+    done, following = 0, next(numbers)
     for row in _rows(path):
         if row.number == following:
-            pictures[done] = _levels(row.cells["pixels"], row.where)
-            done, following = done + 1, next(wanted, -1)
+            images[done] = _levels(row.cells["pixels"], row.where)
+            done, following = done + 1, next(numbers, -1)
     if done < len(rows):
         raise InputError(f"{path} has no row {following}; list its images again.")
-    return pictures
+    return images
 
 
 def _levels(text: str, where: str) -> Array:
@@ -140,25 +140,25 @@ def _levels(text: str, where: str) -> Array:
 
 
 def _packed_images(path: Path, rows: Array) -> Array:
-    pictures = _array(path, "images")
-    if pictures.dtype != np.uint8 or pictures.shape[1:] != (_SIDE, _SIDE):
-        raise InputError(f"{path} has images {pictures.dtype} {pictures.shape}; expected uint8 (N, {_SIDE}, {_SIDE}).")
-    if rows[-1] >= len(pictures):
+    images = _array(path, "images")
+    if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE):
+        raise InputError(f"{path} has images {images.dtype} {images.shape}; expected uint8 (N, {_SIDE}, {_SIDE}).")
+    if rows[-1] >= len(images):
         raise InputError(f"{path} has no row {rows[-1]}; list its images again.")
-    return np.asarray(pictures[rows])
+    return np.asarray(images[rows])
 
 
 def _image(path: Path) -> Array:
     import cv2  # slow to import
 
     try:
-        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
     except (OSError, cv2.error) as error:
         raise InputError(f"{path} cannot be read; copy it again.") from error
-    if picture is None or picture.shape != (_SIDE, _SIDE):
-        found = "no image" if picture is None else f"{picture.shape[1]}×{picture.shape[0]} pixels"
+    if image is None or image.shape != (_SIDE, _SIDE):
+        found = "no image" if image is None else f"{image.shape[1]}×{image.shape[0]} pixels"
         raise InputError(f"{path} is {found}; expected {_SIDE}×{_SIDE} pixels.")
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def duplicates(images_a: Array, images_b: Array) -> Array:
@@ -167,7 +167,7 @@ def duplicates(images_a: Array, images_b: Array) -> Array:
     280 images of the public test also occur in the training images, so a score needs to be given without them too.
     """
     seen: dict[bytes, list[int]] = {}
-    for i, picture in enumerate(images_a):
-        seen.setdefault(picture.tobytes(), []).append(i)
-    pairs = [(i, j) for j, picture in enumerate(images_b) for i in seen.get(picture.tobytes(), ())]
+    for i, image in enumerate(images_a):
+        seen.setdefault(image.tobytes(), []).append(i)
+    pairs = [(i, j) for j, image in enumerate(images_b) for i in seen.get(image.tobytes(), ())]
     return np.array(pairs, np.int64).reshape(-1, 2)

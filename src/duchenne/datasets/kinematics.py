@@ -1,10 +1,10 @@
-"""How a smile moves: its numbers, its curve, and smiles drawn at random as posed and spontaneous ones are spread.
+"""The kinematics of a smile: its parameters, its curve, and random draws of posed and spontaneous smiles.
 
 Durations, speeds and amplitudes are those of the public UvA-NEMO smile descriptors (Dibeklioğlu, Salah & Gevers,
 "Are you really smiling at me?", ECCV 2012, and "Recognition of genuine smiles", IEEE Transactions on Multimedia
-17(3), 2015): medians in `KINDS`, spreads and correlations in `draw`. What that table cannot tell is measured on the
-happy clips of PEDFE (Miolla, Cardaioli & Scarpazza, Behavior Research Methods 55, 2023). All of it are aggregates
-over hundreds of smiles, made by experiments/smile_kinematics.py; nothing is set by what a classifier answers.
+17(3), 2015): medians in `KINDS`, spreads and correlations in `draw`. The rest is measured on the happy clips of
+PEDFE (Miolla, Cardaioli & Scarpazza, Behavior Research Methods 55, 2023). All are aggregates over hundreds of smiles,
+made by experiments/smile_kinematics.py; nothing is tuned to a classifier.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _LIMITS = {"onset": (0.05, 60.0), "apex": (0.0, 600.0), "offset": (0.05, 60.0), 
 _LIMITS |= {"neutral_before": (0.0, 600.0), "neutral_after": (0.0, 600.0), "fluctuation": (0.0, 1.0)}
 _LIMITS |= {"peak": (1.9, 20.0), "asymmetry": (-1.0, 1.0), "lid": (0.0, 0.5), "head_motion": (0.0, 5.0)}
 _LIMITS |= {"unrest": (0.0, 5.0), "offset_peak": (1.9, 20.0)}
-_WIDEST = 0.38  # lip widths that one lip corner may rise; further, the portrait would fold beside the mouth
+_MAX_RISE = 0.38  # lip widths of one lip corner; beyond, the portrait would fold beside the mouth
 
 
 @dataclass(frozen=True)
 class SmileKinematics:
-    """How one smile moves. Durations in seconds, `amplitude` in lip widths of the neutral face.
+    """The kinematics of one smile. Durations in seconds, `amplitude` in lip widths of the neutral face.
 
     `amplitude` is the rise of Dibeklioğlu's D(t) = (|c₀−r| + |c₀−l|) / (2|r₀−l₀|) with r, l the lip corners
     and c₀ their midpoint in the first frame. `peak` is largest over mean speed of the onset, `offset_peak` of
     the offset. `fluctuation` is the share of the amplitude that sags in the middle of the apex. `asymmetry`
-    (−1 to 1) gives the lip corner on the right of the picture more and the other less, the mean unchanged.
+    (−1 to 1) gives the lip corner on the right of the image more and the other less, the mean unchanged.
     `lid` is the share of the eye opening that the lower lid takes beyond the usual narrowing of the eyes.
     `head_motion` and `unrest` scale how the head moves, and how brows and jaw stir (1: the medians of real
-    clips). UsageError on values no face can have.
+    clips). UsageError on impossible values.
     """
 
     onset: float
@@ -60,9 +60,9 @@ class SmileKinematics:
                     f"SmileKinematics.{name} must lie between {low:g} and {high:g}, found "
                     f"{getattr(self, name)!r}; choose another value."
                 )
-        if self.amplitude * (1 + abs(self.asymmetry)) > _WIDEST:
+        if self.amplitude * (1 + abs(self.asymmetry)) > _MAX_RISE:
             raise UsageError(
-                f"SmileKinematics.amplitude times 1 + |asymmetry| must not exceed {_WIDEST:g}, found "
+                f"SmileKinematics.amplitude times 1 + |asymmetry| must not exceed {_MAX_RISE:g}, found "
                 f"{self.amplitude:g} and {self.asymmetry:g}; choose a smaller or more even smile."
             )
 
@@ -89,8 +89,8 @@ class SmileKinematics:
         return onset, apex, apex + self.apex, apex + self.apex + self.offset
 
 
-#: In their tracks `features.smile.describe` finds the medians of 462 spontaneous and 501 posed smiles. To find
-#: phases takes 0.6 s of rest, so the fastest movement comes 0.4 s later than in PEDFE's closely cut clips.
+#: In their tracks `features.smile.describe` finds the medians of 462 spontaneous and 501 posed smiles. Finding phases
+#: takes 0.6 s of rest, so the fastest movement comes 0.4 s later than in PEDFE's closely cut clips.
 SPONTANEOUS = SmileKinematics(
     onset=1.37, apex=1.3, offset=1.95, amplitude=0.139, neutral_before=0.6, peak=7.6, offset_peak=7.9,
     fluctuation=0.11, asymmetry=0.1,
@@ -102,16 +102,15 @@ POSED = SmileKinematics(
 KINDS = {"genuine": SPONTANEOUS, "posed": POSED}
 
 _CREEP = 0.5  # share of a rise that is a slow minimum-jerk creep; fits the tables' spread of speeds
-
-_TRIES = 10_000
+_MAX_DRAWS = 10_000
 
 #: What is drawn, in this order. Seconds, lip widths and lip widths per second; the last three as in SmileKinematics.
 QUANTITIES = (
     *("onset", "apex", "offset", "amplitude", "speed", "offset_speed"),
     *("asymmetry", "head_motion", "unrest"),
 )
-#: Standard deviations of the first six's logs in the UvA-NEMO table: half the way from the 16th to the 84th
-#: percentile, so that smiles whose phases were mistaken do not count.
+#: Standard deviations of the first six's logs in the UvA-NEMO table: half the distance from the 16th to the
+#: 84th percentile, which is robust to smiles with wrong phases.
 SPREADS = {"posed": (0.43, 0.613, 0.416, 0.428, 0.526, 0.604), "genuine": (0.552, 0.713, 0.549, 0.549, 0.6, 0.637)}
 #: Their correlations, upper triangle row by row.
 CORRELATIONS = {
@@ -120,8 +119,8 @@ CORRELATIONS = {
 }
 #: Standard deviations of asymmetry, and of the logs of head motion and unrest, over happy clips of PEDFE.
 OTHER_SPREADS = (0.155, 0.715, 0.61)
-#: Share of the variance that lies between people, of whom PEDFE's happy clips tell: of a smile's six numbers (the
-#: median of their shares), asymmetry, head motion and unrest.
+#: Share of the variance between people in PEDFE's happy clips: of a smile's six numbers (median share), asymmetry,
+#: head motion and unrest.
 BETWEEN = (0.17, 0.24, 0.13, 0.33)
 
 
@@ -156,27 +155,27 @@ def smile_curve(kin: SmileKinematics, time: Array) -> Array:
 
 
 def draw(kind: str, rng: np.random.Generator, person: Person | None = None) -> SmileKinematics:
-    """A smile of a "genuine" or "posed" kind as such smiles are spread, moved by `person` (None: by someone new).
+    """A random "genuine" or "posed" smile of `person` (None: of a new person).
 
     The six numbers of the smile are log-normal about `KINDS[kind]`, whose tracks measure as the table's medians do,
     with the table's spreads and correlations. A person's traits are shared by all that person's smiles and make up
-    the share `BETWEEN` of each variance. What lies outside the limits of SmileKinematics is drawn again; but a peak
-    of speed beyond them becomes the limit (one offset in ten), and so does the asymmetry of the widest smiles, as
-    the other numbers would shift otherwise. Smiles that would tear the portrait on that person's wide mouth are
-    drawn again too. UsageError on an unknown kind, and for a person too far from the mean to smile like this.
+    the share `BETWEEN` of each variance. Values outside the limits of SmileKinematics, and smiles too wide for the
+    portrait, are drawn again; peak speeds (one offset in ten) and the asymmetry of the widest smiles are clipped
+    instead, as the other numbers would shift otherwise. UsageError on an unknown kind, and for a person too far from
+    the mean to smile like this.
     """
     if kind not in KINDS:
         raise UsageError(f"There is no simulated smile '{kind}'; choose one of: {', '.join(KINDS)}.")
     centre, traits = KINDS[kind], (person or someone(rng)).traits
     typical = (centre.onset, centre.apex, centre.offset, centre.amplitude, centre.max_speed, centre.max_offset_speed)
     share, factor = np.array([BETWEEN[0]] * 6 + list(BETWEEN[1:])), _factor(kind)
-    for _ in range(_TRIES):
+    for _ in range(_MAX_DRAWS):
         z = factor @ (np.sqrt(share) * traits + np.sqrt(1 - share) * rng.standard_normal(len(traits)))
         onset, apex, offset, amplitude, speed, offset_speed = np.exp(np.log(typical) + z[:6]).tolist()
         shown = amplitude if person is None else max(amplitude, float(own_pull(np.array(amplitude), person)))
-        if shown > _WIDEST:
+        if shown > _MAX_RISE:
             continue
-        uneven = _WIDEST / shown - 1 - 1e-9
+        uneven = _MAX_RISE / shown - 1 - 1e-9
         try:
             return replace(
                 centre,
@@ -192,12 +191,13 @@ def draw(kind: str, rng: np.random.Generator, person: Person | None = None) -> S
             )
         except UsageError:
             continue
-    who = (person.name if person else "") or "This person"
-    raise UsageError(f"{who} cannot smile so; give one nearer to the mean.")
+    raise UsageError(
+        f"The traits of {(person.name if person else '') or 'this person'} allow no smile; use smaller ones."
+    )
 
 
 def _factor(kind: str) -> Array:
-    """float64 (9, 9): what turns independent standard normal numbers into deviations of `QUANTITIES`."""
+    """float64 (9, 9): from independent standard normal numbers to deviations of `QUANTITIES`."""
     matrix = np.eye(len(QUANTITIES))
     matrix[np.triu_indices(6, 1)] = CORRELATIONS[kind]  # rows 0 to 5 of columns 0 to 5
     matrix = np.triu(matrix) + np.triu(matrix, 1).T

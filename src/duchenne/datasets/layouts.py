@@ -1,7 +1,7 @@
-"""How a copy of a corpus may lie on disk: named files, a packed .npz, a table, or a reader of its own.
+"""How a copy of a data set may lie on disk: named files, a packed .npz, a table, or a reader function.
 
 Every reader takes the folder and the rules of one `[[layout]]` of the catalogue, and returns no entries where
-the folder holds something else; InputError, with file and row, where it is this layout but broken.
+the folder holds something else; InputError, with file and row, where it is this layout but damaged.
 """
 
 from __future__ import annotations
@@ -31,20 +31,19 @@ _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".m4v")
 def files(root: Path, rules: Rules) -> list[Entry]:
     """Clips by their names: `pattern` is matched, case aside, with the POSIX path from `root`.
 
-    Its groups subject, emotion and label say what they are called; `codes` maps the group code to emotion and
-    label; `emotion` and `label` in the rules hold for all. Other groups and the code become facts, and so
-    does a note on clips that are byte-identical with others.
+    Its groups are subject, emotion and label; `codes` maps the group code to emotion and label; `emotion` and
+    `label` in the rules hold for all. Other groups, the code and a note on byte-identical clips become facts.
     """
     pattern = re.compile(rules["pattern"], re.IGNORECASE)
     codes = {code.lower(): {"code": code, **meaning} for code, meaning in rules.get("codes", {}).items()}
     found = []
     for path in walk(root):
         if match := pattern.fullmatch(path.relative_to(root).as_posix()):
-            said = {name: text for name, text in match.groupdict().items() if text}
-            said |= codes[said["code"].lower()] if codes else {}
-            found.append(_entry(str(path), said, rules, str(path)))
+            words = {name: text for name, text in match.groupdict().items() if text}
+            words |= codes[words["code"].lower()] if codes else {}
+            found.append(_entry(str(path), words, rules, str(path)))
     others = {path: group for group in copies(entry.clip.path for entry in found) for path in group}
-    return [_noted(entry, others.get(entry.clip.path, []), root) for entry in found]
+    return [_with_note(entry, others.get(entry.clip.path, []), root) for entry in found]
 
 
 def npz(root: Path, rules: Rules) -> list[Entry]:
@@ -56,9 +55,9 @@ def npz(root: Path, rules: Rules) -> list[Entry]:
         stored = read_arrays(path, {*rules["columns"].values(), *rules.get("facts", ())})
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a packed .npz file ({error}); copy it again.") from error
-    wanted = _wanted(path, set(stored), rules, "arrays")
-    arrays = {name: stored[array] for name, array in wanted.items()}
-    lengths = {wanted[name]: array.shape for name, array in arrays.items()}
+    names = _columns(path, set(stored), rules, "arrays")
+    arrays = {name: stored[array] for name, array in names.items()}
+    lengths = {names[name]: array.shape for name, array in arrays.items()}
     if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
         raise InputError(f"{path} is damaged: its arrays should have one value per clip, but have {lengths}.")
     texts = {name: [_text(value) for value in array.tolist()] for name, array in arrays.items()}
@@ -75,13 +74,13 @@ def table(root: Path, rules: Rules) -> list[Entry]:
     if path is None:
         return []
     found = Table(path, lower=False, distinct=rules["columns"].values())
-    wanted = _wanted(path, set(found.names), rules, "columns")
-    said = ((row, {name: row.cells[column] for name, column in wanted.items()}) for row in (found if wanted else ()))
-    return [_entry(f"{path}#{row.number}", words, rules, f"{row.where},") for row, words in said]
+    names = _columns(path, set(found.names), rules, "columns")
+    rows = ((row, {name: row.cells[column] for name, column in names.items()}) for row in (found if names else ()))
+    return [_entry(f"{path}#{row.number}", words, rules, f"{row.where},") for row, words in rows]
 
 
 def function(root: Path, rules: Rules) -> list[Entry]:
-    """Whatever the reader `function` ("module:object") of this corpus finds in `root`."""
+    """What the reader `function` ("module:object") of this data set returns for `root`."""
     module, _, name = rules["function"].partition(":")
     return list(getattr(import_module(module), name)(root))
 
@@ -110,13 +109,13 @@ def uva_nemo(root: Path) -> list[Entry]:
         if len(cells) < 5:
             raise InputError(f"{where} has {len(cells)} cells; expected file, person, gender, age and kind of smile.")
         if path := videos.get(cells[0].lower()):
-            said = dict(zip(("subject", "gender", "age", "label"), cells[1:5], strict=True))
-            found.append(_entry(str(path), said, {"emotion": "happiness"}, where))
+            given = dict(zip(("subject", "gender", "age", "label"), cells[1:5], strict=True))
+            found.append(_entry(str(path), given, {"emotion": "happiness"}, where))
     return found
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """The files below `root` in order of their paths, hidden ones and macOS' shadows left out."""
+    """The files below `root` in order of their paths, hidden files and macOS' resource forks left out."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
         yield from (Path(folder, name) for name in sorted(names) if name[0] != ".")
@@ -127,7 +126,7 @@ def copies(paths: Iterable[str]) -> list[list[str]]:
     sizes = {path: Path(path).stat().st_size for path in sorted(set(paths)) if Path(path).is_file()}
     groups = [[path for path, size in sizes.items() if size]]
     keys: tuple[Callable[[str], object], ...] = (sizes.__getitem__, _start, _digest)
-    for key in keys:  # only files that agree so far are read at all
+    for key in keys:  # reads only files that agree so far
         parts: dict[tuple[int, object], list[str]] = defaultdict(list)
         for number, group in enumerate(groups):
             for path in group:
@@ -146,23 +145,23 @@ def _digest(path: str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _noted(entry: Entry, group: list[str], root: Path) -> Entry:
+def _with_note(entry: Entry, group: list[str], root: Path) -> Entry:
     names = [Path(path).relative_to(root).as_posix() for path in group if path != entry.clip.path]
     note = {"note": f"byte-identical with {', '.join(names)}"} if names else {}
     return replace(entry, facts={**entry.facts, **note})
 
 
-def _entry(path: str, said: Mapping[str, str], rules: Rules, where: str) -> Entry:
-    """An entry from the words that a name or a row uses; InputError on a word that nobody knows."""
+def _entry(path: str, given: Mapping[str, str], rules: Rules, where: str) -> Entry:
+    """An entry from the words in a name or a row; InputError on an unknown word."""
     words = {"emotion": EMOTION_WORDS, "label": LABEL_WORDS}
     known = {}
     for kind, names in words.items():
-        text = (said.get(kind) or rules.get(kind) or "").lower().removesuffix(".0")
+        text = (given.get(kind) or rules.get(kind) or "").lower().removesuffix(".0")
         if text and text not in names:
             raise InputError(f"{where} has the {kind} '{text}'; expected one of {', '.join(names)}.")
         known[kind] = names[text] if text else None
-    facts = {name: text for name, text in said.items() if name not in ("subject", *words)}
-    return Entry(Clip(path, said.get("subject") or None, known["emotion"], known["label"]), facts)
+    facts = {name: text for name, text in given.items() if name not in ("subject", *words)}
+    return Entry(Clip(path, given.get("subject") or None, known["emotion"], known["label"]), facts)
 
 
 def _place(root: Path, name: str) -> Path | None:
@@ -171,14 +170,14 @@ def _place(root: Path, name: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _wanted(path: Path, have: set[str], rules: Rules, kind: str) -> dict[str, str]:
-    """What is to be read, under the name it goes by here; nothing if the file has none of the columns."""
+def _columns(path: Path, have: set[str], rules: Rules, kind: str) -> dict[str, str]:
+    """Name here → column of the file; empty if the file has none of the columns."""
     needed = dict(rules["columns"])
     if not have.intersection(needed.values()):
         return {}
-    if lacking := sorted(set(needed.values()) - have):
+    if missing := sorted(set(needed.values()) - have):
         found = ", ".join(sorted(have)[:12])
-        raise InputError(f"{path} lacks the {kind} {', '.join(lacking)}; found {found}.")
+        raise InputError(f"{path} lacks the {kind} {', '.join(missing)}; found {found}.")
     return needed | {name: name for name in rules.get("facts", ()) if name in have}
 
 

@@ -1,9 +1,9 @@
-"""Manifests: a CSV with one clip per row that says who is seen, what is shown and whether it is genuine.
+"""Manifests: a CSV with one clip per row: file, person, emotion and label.
 
-Columns: path, subject, emotion, label, and if wanted start, end (seconds) and fold; others are facts that most
-readers ignore (`read_entries`), such as rate, the frames/s of folders of images, which have none of their own.
+Columns: path, subject, emotion, label, and optionally start, end (seconds) and fold; others are facts that most
+readers ignore (`read_entries`), such as rate, the frames/s of a folder of images.
 `path` is relative to the manifest's folder unless absolute, and may name one track of a tracks file by its
-number (from 0) or its source, or one row of a table: "corpus.npz#3", "corpus.npz#clip_7", "smiles.csv#12".
+number (from 0) or its source, or one row of a table: "points.npz#3", "points.npz#clip_7", "smiles.csv#12".
 Emotion and label may be empty.
 """
 
@@ -40,11 +40,11 @@ EMOTION_WORDS = {
 
 
 def read(path: str | Path, *, persons: bool = True) -> list[Clip]:
-    """The clips of a manifest, in its order; whether their files exist is not looked at (see `missing`).
+    """The clips of a manifest, in its order; `missing` checks whether their files exist.
 
-    Fields may be parted by commas, semicolons or tabs. Raises InputError, with the line where one is at
-    fault: no such file, no text, missing columns, no clip, no path, no subject (allowed without `persons`),
-    an unknown label or emotion, a stretch that makes no sense, or the same path and stretch twice.
+    Fields may be separated by commas, semicolons or tabs. Raises InputError, with the line: no such file, not text,
+    missing columns, no clip, no path, no subject (allowed without `persons`), an unknown label or emotion, an
+    invalid stretch, or the same path and stretch twice.
     """
     return [clip for _, clip in read_rows(path, persons=persons)]
 
@@ -55,9 +55,9 @@ def read_rows(path: str | Path, *, persons: bool = True) -> list[tuple[int, Clip
 
 
 def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, Entry]]:
-    """The rows as `read_rows` gives them, with what their further columns say as facts (text; empty cells have none).
+    """The rows as `read_rows` gives them, with the text of further columns as facts (empty cells have none).
 
-    So `write` and this are each other's inverse. Of them `rate` is the frames/s of a folder of images (`rate_of`).
+    The inverse of `write`. The fact `rate` is the frames/s of a folder of images (`rate_of`).
     """
     path = Path(path)
     rows: list[tuple[int, Entry]] = []
@@ -67,8 +67,9 @@ def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, E
         clip = _clip(path.parent, row, where, persons)
         earlier = lines.setdefault((clip.path, clip.start, clip.end), line)
         if earlier != line:
-            fault = f"names the same clip as line {earlier}: {row['path']}"
-            raise InputError(f"{where}, {fault}; keep one, or give each its own start and end.")
+            raise InputError(
+                f"{where}, repeats the clip of line {earlier}: {row['path']}; keep one, or set start and end."
+            )
         rows.append(
             (line, Entry(clip, {name: text for name, text in row.items() if name and text and name not in COLUMNS}))
         )
@@ -78,10 +79,7 @@ def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, E
 
 
 def rate_of(entry: Entry) -> float | None:
-    """Frames per second that a folder of images was taken at, as its facts say; None where they do not.
-
-    InputError where they say something else than a rate.
-    """
+    """Frames per second of a folder of images from its facts; None where they have none, InputError where invalid."""
     text = entry.facts.get("rate")
     if text is None:
         return None
@@ -96,24 +94,22 @@ def rate_of(entry: Entry) -> float | None:
 
 def missing(rows: Iterable[tuple[int, Clip]]) -> list[tuple[int, str]]:
     """Line and file of the rows whose file (for "a.npz#3" it is "a.npz") does not exist."""
-    there: dict[str, bool] = {}
     files = [(line, split_path(clip.path)[0]) for line, clip in rows]
-    for file in {file for _, file in files}:
-        there[file] = Path(file).exists()
-    return [(line, file) for line, file in files if not there[file]]
+    exists = {file: Path(file).exists() for _, file in files}
+    return [(line, file) for line, file in files if not exists[file]]
 
 
 def write(path: str | Path, clips: Iterable[Clip | Entry]) -> Path:
-    """Write a manifest that `read` takes back, in one step; paths outside its folder become absolute.
+    """Write a manifest that `read` reads back, atomically; paths outside its folder become absolute.
 
     The facts of entries become further columns, in order of their first appearance. A clip of an unknown
-    person gets an empty cell, and `read` wants `persons=False` then. OutputError where nothing can be written.
+    person gets an empty cell, and `read` then needs `persons=False`. OutputError where nothing can be written.
     """
     return write_text(path, to_text(clips, Path(path).absolute().parent))
 
 
 def to_text(clips: Iterable[Clip | Entry], folder: Path | None = None) -> str:
-    """The text of a manifest that lies in `folder`; without one, all its paths are absolute."""
+    """The text of a manifest in `folder`; without one, all paths are absolute."""
     rows: Sequence[Entry] = [item if isinstance(item, Entry) else Entry(item) for item in clips]
     extra = dict.fromkeys(name for row in rows for name in row.facts if name not in COLUMNS)
     names = [*COLUMNS, *extra]
@@ -128,7 +124,7 @@ def to_text(clips: Iterable[Clip | Entry], folder: Path | None = None) -> str:
 
 
 def split_path(path: str) -> tuple[str, str | None]:
-    """("corpus.npz", "3") of "corpus.npz#3": the file, and which of its tracks or rows; (path, None) otherwise."""
+    """("points.npz", "3") of "points.npz#3": the file, and which of its tracks or rows; (path, None) otherwise."""
     match = re.fullmatch(r"(.+\.(?:npz|csv))#(.+)", path, re.IGNORECASE | re.DOTALL)
     return (match[1], match[2]) if match else (path, None)
 
@@ -136,7 +132,7 @@ def split_path(path: str) -> tuple[str, str | None]:
 def _clip(folder: Path, row: dict[str, str], where: str, persons: bool) -> Clip:
     for name in ("path", "subject") if persons else ("path",):
         if not row[name]:
-            raise InputError(f"{where}, has no {name}; every clip needs one.")
+            raise InputError(f"{where}, has no {name}; fill in the cell.")
     start, end = _seconds(row["start"], "start", where), _seconds(row["end"], "end", where)
     if end is not None and end <= (start or 0.0):
         raise InputError(f"{where}, ends at {end:g} s, but must end after its start at {start or 0.0:g} s.")

@@ -1,8 +1,7 @@
-"""Made-up people for the simulator: what is a person's own, in the way of moving and in the shape of the face.
+"""Simulated people: individual traits of movement, and individual shapes of the face.
 
-How much of a smile is the person's own cannot be told from the UvA-NEMO table, which names nobody; the shares
-are those of the happy clips of 41 people in PEDFE (experiments/smile_kinematics.json), and small. So are the sizes
-of the shapes' differences: between-person standard deviations of proportions of the face in each clip's beginning.
+Shares of variance between people, and standard deviations of facial proportions at the start of each clip, are
+measured on the happy clips of 41 people in PEDFE (experiments/smile_kinematics.json).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from scipy.special import betainc
 from duchenne.datasets.portrait import CENTRE, FULL_PULL, IOD, LANDMARKS, smile, travel
 from duchenne.types import Array
 
-#: Number of things about a smile that a person has ways of, in the order of `kinematics.QUANTITIES`.
+#: Number of individual traits, in the order of `kinematics.QUANTITIES`.
 TRAITS = 9
 #: How much people differ (standard deviation over mean) in six proportions of the face at rest.
 SHAPES = {
@@ -26,7 +25,7 @@ SHAPES = {
     "nose_width": 0.081,
     "mouth_width": 0.108,
 }
-_FARTHEST = 2.0  # standard deviations that a shape may lie from the mean face
+_MAX_SHAPE = 2.0  # standard deviations that a shape may lie from the mean face
 
 _NEUTRAL = LANDMARKS - smile()[:68]
 _EYES = np.stack([LANDMARKS[36:42].mean(axis=0), LANDMARKS[42:48].mean(axis=0)])
@@ -36,7 +35,7 @@ _AXES = np.stack([_RIGHT, [-_RIGHT[1], _RIGHT[0]]])  # along the eyes, and down 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One made-up person: `traits` (9,) and `shape` (6,), in standard deviations from the mean.
+    """One simulated person: `traits` (9,) and `shape` (6,), in standard deviations from the mean.
 
     Traits are what all smiles of the person share (`kinematics.draw`); shape is in the order of `SHAPES`.
     """
@@ -47,9 +46,9 @@ class Person:
 
 
 def someone(rng: np.random.Generator, name: str = "") -> Person:
-    """A person drawn at random; shapes beyond two standard deviations are drawn again."""
+    """A random person; shapes beyond two standard deviations are drawn again."""
     traits, shape = rng.standard_normal(TRAITS), rng.standard_normal(len(SHAPES))
-    while (far := np.abs(shape) > _FARTHEST).any():
+    while (far := np.abs(shape) > _MAX_SHAPE).any():
         shape[far] = rng.standard_normal(far.sum())
     return Person(name, traits, shape)
 
@@ -61,24 +60,24 @@ def reshape(points: Array, person: Person) -> Array:
 
 def mean_face(points: Array, person: Person) -> Array:
     """float64 (..., 2): the inverse of `reshape`, by fixed-point iteration."""
-    found = np.array(points, float)
+    mean = np.array(points, float)
     for _ in range(40):
-        found = points - _delta(found, person)
-    return np.asarray(found)
+        mean = points - _delta(mean, person)
+    return np.asarray(mean)
 
 
 def own_pull(pull: Array, person: Person) -> Array:
     """float64 (T,): pull that the mean face must show so that the person's shows `pull` (lip widths)."""
     grid = np.linspace(-0.02, 0.6, 125)
-    way = (travel(grid) / travel(np.array(FULL_PULL)))[:, None, None] * smile()[[48, 54]]
-    corners = reshape(_NEUTRAL[[48, 54]] + way, person)
+    moved = (travel(grid) / travel(np.array(FULL_PULL)))[:, None, None] * smile()[[48, 54]]
+    corners = reshape(_NEUTRAL[[48, 54]] + moved, person)
     rest = reshape(_NEUTRAL[[48, 54]], person)
-    ways = np.linalg.norm(corners - rest.mean(axis=0), axis=2).sum(axis=1)
-    return np.asarray(np.interp(pull, ways / (2 * np.linalg.norm(rest[1] - rest[0])) - 0.5, grid))
+    distances = np.linalg.norm(corners - rest.mean(axis=0), axis=2).sum(axis=1)
+    return np.asarray(np.interp(pull, distances / (2 * np.linalg.norm(rest[1] - rest[0])) - 0.5, grid))
 
 
 def _delta(at: Array, person: Person) -> Array:
-    """float64 (..., 2): the person's face less the mean face; zero from the edge of the simulated region on."""
+    """float64 (..., 2): the person's face minus the mean face; zero outside the simulated region."""
     jaw, chin, brow, eye, nose, mouth = (person.shape * list(SHAPES.values())).tolist()
     middle = _EYES.mean(axis=0)
     x, y = np.moveaxis((at - middle) @ _AXES.T, -1, 0)  # from the middle between the eyes

@@ -1,7 +1,7 @@
-"""The one portrait of the simulator in numbers: its landmarks, and how each of them moves with the face.
+"""The portrait of the simulator: its landmarks and their displacements for each movement of the face.
 
-A way is what a point moves, in portrait pixels, x right, y down. Ways of the 68 landmarks (iBUG order) spread to
-further anchors on lips, cheeks and chin, from which `simulate` bends the picture.
+Displacements ("ways") are in portrait pixels, x right, y down. Those of the 68 landmarks (iBUG order) are interpolated
+to further anchors on lips, cheeks and chin, from which `simulate` warps the image.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from duchenne.preprocess import align
 from duchenne.types import Array
 
-#: The portrait's 68 landmarks (x y in its pixels, iBUG order): median over dlib fits on enlarged pictures.
+#: The portrait's 68 landmarks (x y in its pixels, iBUG order): median over dlib fits on enlarged images.
 LANDMARKS = np.fromstring(
     """
     179.4 104.0 179.6 115.7 180.6 127.1 181.7 138.5 184.7 150.0 191.0 160.1 199.7 168.4 209.1 175.7
@@ -26,7 +26,7 @@ LANDMARKS = np.fromstring(
     """,
     sep=" ",
 ).reshape(68, 2)
-#: Edge of the open mouth in the portrait, read off the picture: x, y of the upper lip, y of the lower lip.
+#: Edge of the open mouth in the portrait, read off the image: x, y of the upper lip, y of the lower lip.
 MOUTH = np.fromstring(
     """
     206.6 140.4 143.2  210.2 141.3 145.9  213.8 141.9 147.7  218.1 142.7 148.8  222.4 143.6 149.1
@@ -34,7 +34,7 @@ MOUTH = np.fromstring(
     """,
     sep=" ",
 ).reshape(9, 3)
-#: Folds that the smile draws beside the mouth, x y from the nose downwards, and the creases at its corners.
+#: Folds of the smile beside the mouth, x y from the nose downwards, and the creases at its corners.
 FOLDS = tuple(
     np.array(line).reshape(-1, 2)
     for line in (
@@ -44,11 +44,11 @@ FOLDS = tuple(
         [249.0, 136.5, 245.9, 138.9],
     )
 )
-CENTRE = np.array([225.0, 122.0])  # what the middle of the frame shows, in portrait pixels
+CENTRE = np.array([225.0, 122.0])  # the middle of the frame, in portrait pixels
 #: Ways of the landmarks from rest to the height of a smile, x y per unit by which the mouth widens: mean over 41
 #: people's 256 smiles in PEDFE (Miolla et al. 2023), of frontal tracks (`preprocess.align`), the frames within 10 % of
 #: the widest mouth against those of the narrowest before it; each person's ways by their widening, both sides
-#: of the face averaged. Posed and genuine smiles differ in no point by three standard errors, so they share it.
+#: of the face averaged. Posed and genuine smiles differ in no point by three standard errors, so both use it.
 SMILE = np.fromstring(
     """
     -0.134 0.081  -0.142 0.084  -0.182 0.083  -0.203 0.100  -0.180 0.112  -0.132 0.134  -0.096 0.170
@@ -79,7 +79,7 @@ _LIPS = 68 + np.arange(2 * len(MOUTH))  # anchors on the upper, then on the lowe
 
 
 def travel(pull: Array) -> Array:
-    """Way of a lip corner in lip widths that raises D(t) by `pull`, for movement along `PULL_ANGLE`."""
+    """Displacement of a lip corner along `PULL_ANGLE`, in lip widths, that raises D(t) by `pull`."""
     cos = 0.5 * np.cos(PULL_ANGLE)
     return np.asarray(np.sqrt(cos**2 + (0.5 + pull) ** 2 - 0.25) - cos)
 
@@ -117,7 +117,7 @@ def smile() -> Array:
 
 
 def closing() -> Array:
-    """float64 (N, 2): the same backwards for the picture, where the lips must meet wherever they were open."""
+    """float64 (N, 2): the inverse, for the image, where the lips must meet wherever they were open."""
     ways, n = -smile(), len(MOUTH)
     gap = MOUTH[:, 2] - MOUTH[:, 1]
     middle = 0.5 * (LANDMARKS[48] + LANDMARKS[54])
@@ -153,5 +153,5 @@ def unrest() -> Array:
 
 
 def side(x: Array) -> Array:
-    """-1 left of the mouth's middle in the picture, 1 right of it, smooth between."""
+    """-1 left of the mouth's middle in the image, 1 right of it, smooth between."""
     return np.asarray(np.tanh((x - LANDMARKS[[48, 54], 0].mean()) / 10.0))

@@ -1,17 +1,16 @@
-"""Short face videos made from one public-domain portrait, with the timing of a spontaneous or a posed smile.
+"""Short face videos rendered from one public-domain portrait, with the timing of a spontaneous or a posed smile.
 
-The portrait is NASA's picture of Eileen Collins, which scikit-image ships (`skimage.data.astronaut`). She
-smiles in it: a smooth displacement field takes the smile back to a closed mouth, and lets it return along a
-chosen curve. So a machine without network and without data can run everything from video to verdict.
+The portrait is NASA's photograph of Eileen Collins, which scikit-image ships (`skimage.data.astronaut`). She smiles in
+it: a smooth displacement field closes the mouth, and the smile returns along a given curve. So everything from video to
+verdict runs without network and data.
 
-**A simulation proves mechanics and is no evidence about people.** That a clip with "the kinematics of a posed
-smile" is judged posed shows that speeds and durations survive decoding, tracking and measuring. It does not
-show that any model is right about a person.
+**A simulation tests mechanics and is no evidence about people.** That a clip with "the kinematics of a posed smile" is
+classified as posed shows that speeds and durations survive decoding, tracking and measuring, not that a model is right
+about a person.
 
-What a smile's durations, speeds and amplitudes are taken from says `kinematics`. How the rest of the face goes
-along, how the head moves, how often the eyes blink and how much a face stirs at rest are medians over the happy
-clips of PEDFE (Miolla, Cardaioli & Scarpazza, Behavior Research Methods 55, 2023). Nothing is set by what a
-classifier answers.
+Sources of durations, speeds and amplitudes are in `kinematics`. Movement of the rest of the face and of the head,
+blinks and unrest are medians over the happy clips of PEDFE (Miolla, Cardaioli & Scarpazza, Behavior Research Methods
+55, 2023). Nothing is tuned to a classifier.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ from duchenne.types import Array, FaceTrack
 
 __all__ = ["KINDS", "POSED", "SPONTANEOUS", "SmileKinematics", "frames", "smile_clip", "smile_curve", "track"]
 
-_FOLD_FADE = 0.8  # share of the folds that is gone on the neutral face
+_FOLD_FADE = 0.8  # share of the folds removed on the neutral face
 _VISIBLE = 218.0  # portrait rows that fill the height of the frame
 _SHADOW = (122.0, 62.0, 58.0)  # colour between closed lips, RGB
 _BLINK = 0.4  # s, for the 0.18 s at half depth of PEDFE's blinks
 _BLINK_EVERY = 3.2  # s
 _SEEN_SHUT = 0.38  # share of the eye opening by which dlib's landmarks close in a blink
-#: What moves by itself: brows and jaw (interocular distances), yaw, pitch, roll (degrees), x, y (interocular
-#: distances) and log size of the head. Standard deviations at 0.3 to 1 and at 1 to 4 Hz, and how far it goes
-#: along with a smile, to a side that differs by clip.
+#: Unrest of brows and jaw (interocular distances), yaw, pitch, roll (degrees), x, y (interocular distances) and
+#: log size of the head. Standard deviations at 0.3 to 1 and at 1 to 4 Hz, and displacement with a smile, its
+#: direction differing by clip.
 _UNREST = np.fromstring(
     """
     0.0050 0.0045 0.014  0.0040 0.0060 0.000  0.35 0.30 1.4  0.60 0.60 3.0  0.25 0.23 1.0
@@ -52,17 +51,17 @@ _UNREST = np.fromstring(
     """,
     sep=" ",
 ).reshape(8, 3)
-_UNEVEN = 0.45  # by how much more or less one brow moves by itself than both do
+_UNEVEN = 0.45  # difference between the brows' own movement
 _SHRINK = -0.022  # log size with the smile: the eyes and the nose, by which size is measured, draw together
-#: Trembling of landmarks on jaw, brows, nose, eyes and mouth against the mean: their second differences in PEDFE.
-_TREMBLE = np.repeat([1.4, 1.0, 0.75, 0.66, 0.9], [17, 10, 9, 12, 20])[:, None]
+#: Jitter of landmarks on jaw, brows, nose, eyes and mouth against the mean: their second differences in PEDFE.
+_JITTER = np.repeat([1.4, 1.0, 0.75, 0.66, 0.9], [17, 10, 9, 12, 20])[:, None]
 _NOISE = 1.5  # standard deviation of the sensor noise in grey levels
 _STEP = 0.5  # spacing of the displacement fields in portrait pixels
 
 
 @dataclass(frozen=True)
 class _Movement:
-    """Everything that moves, per frame: pull of the lip corners, lid, blink (0 to 1), unrest, and head pose."""
+    """All movement per frame: pull of the lip corners, lid, blink (0 to 1), unrest, and head pose."""
 
     pull: Array
     lid: Array
@@ -72,7 +71,7 @@ class _Movement:
 
 
 def _wander(rng: np.random.Generator, time: Array, spread: Array) -> Array:
-    """float64 (T, K): smooth wandering of standard deviations (K, 2), of three slow and six fast sines each."""
+    """float64 (T, K): smooth noise of standard deviations (K, 2), three slow and six fast sines each."""
     rates = np.concatenate([rng.uniform(0.3, 1.0, (len(spread), 3)), rng.uniform(1.0, 4.0, (len(spread), 6))], axis=1)
     sizes = np.repeat(spread * np.sqrt([2 / 3, 2 / 6]), (3, 6), axis=1)
     angles = 2 * np.pi * rates * time[:, None, None] + rng.uniform(0, 2 * np.pi, rates.shape)
@@ -89,7 +88,9 @@ def _blinks(rng: np.random.Generator, time: Array, duration: float) -> Array:
 
 def _clock(duration: float, rate: float) -> Array:
     if not 0 < rate < np.inf or not 0 <= duration < np.inf:
-        raise UsageError(f"A simulation needs a rate above 0 and seconds of at least 0, not {rate}, {duration}.")
+        raise UsageError(
+            f"A simulation needs a rate above 0 and seconds from 0, found {rate} and {duration}; choose others."
+        )
     return np.arange(round(duration * rate)) / rate
 
 
@@ -120,9 +121,8 @@ def _fields() -> tuple[tuple[int, int], Array, Array]:
     """Corner (x, y) of the face's region, float32 (9, h, w, 2) fields relax, widen, lid, blink and the five of
     `portrait.unrest`; side (h, w).
 
-    A field holds, for each pixel of the moved face, the way back to where it lies in the portrait, through
-    the anchored points and faded to zero at the ring. The kernel is linear: thin plates overshoot where lips
-    meet.
+    A field holds, for each pixel of the moved face, the displacement back to the portrait, interpolated between anchors
+    and faded to zero at the ring. The kernel is linear: thin plates overshoot where lips meet.
     """
     at = portrait.anchors()
     low, high = np.floor(at.min(axis=0)).astype(int), np.ceil(at.max(axis=0)).astype(int)
@@ -151,7 +151,7 @@ def _grid() -> Array:
 
 
 def _displacement(kin: SmileKinematics, smile: float, lid: float, blink: float, unrest: Array | None = None) -> Array:
-    """float32 (h, w, 2): way back to the portrait for the pixels of the face, in portrait pixels."""
+    """float32 (h, w, 2): displacement back to the portrait for the pixels of the face, in portrait pixels."""
     _, (relax, widen, lower, upper, *others), side = _fields()
     pull = (smile * (1.0 + kin.asymmetry * side))[..., None]
     way = np.maximum(1.0 - pull, 0.0) * relax + np.maximum(pull - 1.0, 0.0) * widen
@@ -171,9 +171,8 @@ def _soft(draw: Callable[[Array], object], shape: tuple[int, ...], blur: float) 
 
 @cache
 def _portraits() -> tuple[Array, tuple[slice, slice], Array, Array]:
-    """The portrait, uint8 (512, 512, 3); where the smile marks it; that part without marks, and weight.
-
-    On a neutral face the folds beside the mouth are faint and the teeth lie in the shadow of the lips.
+    """The portrait, uint8 (512, 512, 3); the region of the smile's marks; that region without marks, and
+    weight. On a neutral face the folds beside the mouth are faint and the teeth are in the shadow of the lips.
     """
     from skimage.data import astronaut  # slow to import
 
@@ -198,7 +197,7 @@ def frames(
     seed: int = 0,
     person: Person | None = None,
 ) -> Iterator[Array]:
-    """The clip's pictures, uint8 (height, width, 3) RGB, one by one; equal for equal arguments.
+    """The clip's frames, uint8 (height, width, 3) RGB; deterministic.
 
     `rate` in frames per second, `size` as (width, height) in pixels; `seed` fixes blinks, unrest,
     movement of the head and sensor noise; the face takes the shape of `person`. UsageError on an impossible rate.
@@ -226,10 +225,10 @@ def frames(
         way += np.stack([a * x + b * y + e, c * x + d * y + f], axis=-1)
         share, shown = weight * np.float32(max(0.0, 1.0 - smile)) ** 2, smiling.copy()
         shown[where] = np.rint(smiling[where] * (1 - share) + bare * share)
-        picture = cv2.remap(shown, way, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        start = rng.integers(pixels)  # a stretch of one long noise, as new noise takes half of the time
-        grain = noise[start : start + pixels].reshape(picture.shape)
-        yield np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U))
+        image = cv2.remap(shown, way, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        start = rng.integers(pixels)  # a part of one long noise: new noise would take half of the time
+        grain = noise[start : start + pixels].reshape(image.shape)
+        yield np.asarray(cv2.add(image, grain, dtype=cv2.CV_8U))
 
 
 def smile_clip(
@@ -240,7 +239,7 @@ def smile_clip(
     seed: int = 0,
     person: Person | None = None,
 ) -> Path:
-    """Write the clip of a "genuine" or "posed" smile, or of your own kinematics, and return its path.
+    """Write the clip of a "genuine" or "posed" smile, or of given kinematics, and return its path.
 
     UsageError on an unknown kind; OutputError if the file cannot be written.
     """
@@ -262,13 +261,13 @@ def track(
     size: tuple[int, int] = (640, 480),
     person: Person | None = None,
 ) -> FaceTrack:
-    """The same movement as landmarks only, for tests that need no pixels.
+    """The same movement as landmarks only.
 
     `before` and `after` add neutral seconds around the clip, which itself stays the same (exactly so where
     `before * rate` is whole). `jitter` is the standard deviation, in pixels, of an independent error on every
     coordinate, more on the jaw and less on the eyes; the default is that of real landmarks in this `size`.
     The face takes the shape of `person`, in which the smile has the same size in lip widths. Confidence is
-    NaN, as nothing was tracked. UsageError on an impossible rate or time.
+    NaN, as nothing is tracked. UsageError on an impossible rate or time.
     """
     lead, core, tail = (_clock(seconds, rate) for seconds in (before, kin.duration, after))
     time = np.arange(len(lead) + len(core) + len(tail)) / rate
@@ -282,7 +281,7 @@ def track(
     still = still if person is None else reshape(still, person)
     points = np.einsum("tij,tpj->tpi", move.pose[:, :, :2], still) + move.pose[:, None, :, 2]
     error = np.random.default_rng([seed, 2]).normal(0.0, jitter, points.shape)
-    points += np.roll(_TREMBLE * error, len(lead), axis=0)  # the smile has the same errors whatever stands before it
+    points += np.roll(_JITTER * error, len(lead), axis=0)  # the smile has the same errors whatever comes before it
     return FaceTrack(
         time=time,
         points=points,

@@ -1,14 +1,15 @@
-"""Corpora of simulated smiles whose answers are known: for tests, documentation and scale, never for a headline.
+"""Data sets of simulated smiles with known truth, for tests, documentation and load tests.
 
-Every smile is drawn from the spreads of posed and spontaneous ones (`kinematics.draw`), every person has a face and
-ways of moving (`people`). A corpus proves mechanics and is no evidence about people: a model that learned from the
-same public table must know these smiles.
+Smiles are drawn from the distributions of posed and spontaneous ones (`kinematics.draw`), people have individual faces
+and traits (`people`). They test mechanics and are no evidence about people: a model trained on the same public table
+knows these smiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,13 @@ TRUTH = (
     *("onset", "apex", "offset", "smile_end", "amplitude", "speed", "offset_speed", "asymmetry"),
     *("hidden_from", "hidden_to", "note"),
 )
-_PER_FILE = 200  # tracks: some tens of megabytes at a time
+_PER_FILE = 200  # tracks: some tens of megabytes
 _HIDDEN = 0.3  # share of a corrupt clip in which no face is seen
 
 
 @dataclass(frozen=True, eq=False)
 class _Clip:
-    """One clip to be made: `hidden` are the seconds between which no face is seen, None where all is."""
+    """A planned clip: `hidden` are the seconds between which no face is seen, None where all is."""
 
     name: str
     label: str
@@ -46,7 +47,7 @@ class _Clip:
     hidden: tuple[float, float] | None
 
 
-def corpus(
+def data_set(
     folder: str | Path,
     *,
     people: int,
@@ -57,18 +58,18 @@ def corpus(
     corrupt: float = 0.0,
     on_clip: Tick | None = None,
 ) -> Path:
-    """Make a corpus of `people` with `clips` each, half of them posed, and return its manifest.
+    """Make a data set of `people` with `clips` each, half of them posed, and return its manifest.
 
     Writes manifest.csv (with the truth: `TRUTH`), and face tracks in tracks_001.npz and on, 200 in a file, or one
     .mp4 per clip with `video`. `rate` in frames per second. Equal arguments give equal files; a person's clips do
     not depend on how many others there are. `corrupt` is the share of clips (each drawn at random) that lose the
-    face for three tenths of their length: landmarks that are missing, pictures that are black. All files come into
-    `folder` at the end or, on any error, none. `on_clip` is told how many clips are done. UsageError on numbers
-    that make no corpus, OutputError where nothing can be written.
+    face for three tenths of their length: missing landmarks, black frames. All files appear in
+    `folder` at the end or, on any error, none. `on_clip` is called with the clips done. UsageError on invalid numbers,
+    OutputError where nothing can be written.
     """
     if people < 1 or clips < 2 or clips % 2:
         raise UsageError(
-            f"A corpus needs at least 1 person with an even number of clips, half of them posed, found people="
+            f"A data set needs at least 1 person with an even number of clips, half of them posed, found people="
             f"{people} and clips={clips}; choose for example 20 and 4."
         )
     if not 0 <= corrupt <= 1:
@@ -78,7 +79,7 @@ def corpus(
     if seed < 0:
         raise UsageError(f"seed must be a whole number from 0, found {seed}; choose another.")
     with io.staged(folder) as part:
-        planned = _told(_plan(people, clips, seed, corrupt), on_clip)
+        planned = _reported(_plan(people, clips, seed, corrupt), on_clip)
         rows = _write_videos(part, planned, rate) if video else _write_tracks(part, planned, rate)
         names = (*NEEDED, *TRUTH)
         cells = ([row.get(name, "") for name in names] for row in rows)
@@ -87,7 +88,7 @@ def corpus(
 
 
 def cast(people: int, seed: int) -> list[Person]:
-    """The people of a corpus of that `seed`: sim01, sim02, …"""
+    """The people of a data set of that `seed`: sim01, sim02, …"""
     digits = max(2, len(str(people)))
     return [someone(np.random.default_rng([seed, i]), f"sim{i:0{digits}d}") for i in range(1, people + 1)]
 
@@ -98,18 +99,18 @@ def _plan(people: int, clips: int, seed: int, corrupt: float) -> Iterator[_Clip]
             rng, label = np.random.default_rng([seed, i, k + 1]), LABELS[k % 2]
             kin = draw(label, rng, person)
             start = rng.uniform(0, 1 - _HIDDEN) * kin.duration
-            spoilt = rng.random() < corrupt
+            is_corrupt = rng.random() < corrupt
             yield _Clip(
                 name=f"{person.name}_{k + 1:0{len(str(clips))}d}",
                 label=label,
                 person=person,
                 kin=kin,
                 seed=int(rng.integers(2**31)),
-                hidden=(start, start + _HIDDEN * kin.duration) if spoilt else None,
+                hidden=(start, start + _HIDDEN * kin.duration) if is_corrupt else None,
             )
 
 
-def _told(planned: Iterator[_Clip], on_clip: Tick | None) -> Iterator[_Clip]:
+def _reported(planned: Iterator[_Clip], on_clip: Tick | None) -> Iterator[_Clip]:
     for done, clip in enumerate(planned, start=1):
         yield clip
         if on_clip:
@@ -126,25 +127,11 @@ def _row(path: str, clip: _Clip) -> dict[str, str]:
 
 def _write_tracks(folder: Path, planned: Iterator[_Clip], rate: float) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
-    pack: list[FaceTrack] = []
-
-    def write() -> None:
-        if pack:
-            io.save_tracks(folder / _pack_name(len(rows) - 1), pack)
-            pack.clear()
-
-    for clip in planned:
-        rows.append(_row(f"{_pack_name(len(rows))}#{clip.name}", clip))
-        pack.append(_track(clip, rate))
-        if len(pack) == _PER_FILE:
-            write()
-    write()
+    while pack := [(clip, _track(clip, rate)) for clip in islice(planned, _PER_FILE)]:
+        file = f"tracks_{len(rows) // _PER_FILE + 1:03d}.npz"
+        io.save_tracks(folder / file, [track for _, track in pack])
+        rows += [_row(f"{file}#{clip.name}", clip) for clip, _ in pack]
     return rows
-
-
-def _pack_name(number: int) -> str:
-    """File in which the track of that number (from 0) lies."""
-    return f"tracks_{number // _PER_FILE + 1:03d}.npz"
 
 
 def _track(clip: _Clip, rate: float) -> FaceTrack:
@@ -161,15 +148,15 @@ def _track(clip: _Clip, rate: float) -> FaceTrack:
 def _write_videos(folder: Path, planned: Iterator[_Clip], rate: float) -> list[dict[str, str]]:
     rows = []
     for clip in planned:
-        videos.write(folder / f"{clip.name}.mp4", _pictures(clip, rate), rate)
+        videos.write(folder / f"{clip.name}.mp4", _frames(clip, rate), rate)
         rows.append(_row(f"{clip.name}.mp4", clip))
     return rows
 
 
-def _pictures(clip: _Clip, rate: float) -> Iterator[Array]:
-    for i, picture in enumerate(simulate.frames(clip.kin, rate=rate, seed=clip.seed, person=clip.person)):
+def _frames(clip: _Clip, rate: float) -> Iterator[Array]:
+    for i, image in enumerate(simulate.frames(clip.kin, rate=rate, seed=clip.seed, person=clip.person)):
         out = clip.hidden is not None and bool(_hidden(np.array([i / rate]), clip.hidden)[0])
-        yield np.zeros_like(picture) if out else picture
+        yield np.zeros_like(image) if out else image
 
 
 def _hidden(time: Array, hidden: tuple[float, float]) -> Array:

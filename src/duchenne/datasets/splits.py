@@ -1,13 +1,12 @@
-"""Who is learnt from and who is tested: pairs of row numbers, never with one person on both sides.
+"""Person-disjoint splits as pairs (train, test) of row numbers.
 
-Persons may be of any type and are told apart by their text, so 1 and "1 " are one person.
+Persons may be of any type and are identified by their stripped text, so 1 and "1 " are one person.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from duchenne.errors import UsageError
 from duchenne.types import Array
 
 Split = tuple[Array, Array]
-_WHY = "otherwise a person stands on both sides and the score says who was recognised"
+_WHY = "otherwise a person is on both sides and the score measures recognition"
 
 
 def by_person(subjects: Iterable[object] | None, k: int, seed: int) -> Iterator[Split]:
@@ -28,9 +27,9 @@ def by_person(subjects: Iterable[object] | None, k: int, seed: int) -> Iterator[
     person = persons(subjects)
     names, rows = np.unique(person, return_counts=True)
     if k < 2:
-        raise UsageError(f"At least 2 folds are needed, not {k}.")
+        raise UsageError(f"Expected at least 2 folds, found {k}; choose for example 10.")
     if len(names) < k:
-        raise UsageError(f"{k} folds need as many persons, found {len(names)}; ask for fewer folds.")
+        raise UsageError(f"{k} folds need as many persons, found {len(names)}; choose fewer folds.")
     size, fold = np.zeros(k), np.empty(len(names), np.int64)
     for i in np.random.default_rng(seed).permutation(len(names)):
         fold[i] = size.argmin()
@@ -48,9 +47,9 @@ def leave_one_person_out(subjects: Iterable[object] | None) -> Iterator[Split]:
 
 
 def fixed(folds: Iterable[object] | None, subjects: Iterable[object] | None) -> Iterator[Split]:
-    """Pairs (train, test) of int64 row numbers, one per fold that the data's makers gave, in order of name.
+    """Pairs (train, test) of int64 row numbers, one per given fold, in order of name.
 
-    Where a fold is named train or training, only its rows are ever learnt from and only the others are tested.
+    Where a fold is named train or training, only its rows are trained on and only the others are tested.
     Where persons are unknown but never cross groups, give the groups as `subjects`. Raises UsageError
     where a row has no fold, for fewer than 2 folds, and where a person is in two folds.
     """
@@ -61,43 +60,47 @@ def fixed(folds: Iterable[object] | None, subjects: Iterable[object] | None) -> 
     training = np.isin(fold, [name for name in names if name.lower() in ("train", "training")])
     tested = np.unique(fold[~training])
     if len(names) < 2 or not len(tested):
-        raise UsageError(f"At least 2 folds are needed, found only '{names[0]}'.")
-    _apart(person, fold, "folds", "keep each person in one")
+        raise UsageError(f"At least 2 folds are needed, found only '{names[0]}'; name the others in the column.")
+    _check_disjoint(person, fold, "folds", "keep each person in one")
     return (
         (np.flatnonzero(training if training.any() else fold != name), np.flatnonzero(fold == name)) for name in tested
     )
 
 
 def cross(
-    corpora: Iterable[object] | None, subjects: Iterable[object] | None
+    data_sets: Iterable[object] | None, subjects: Iterable[object] | None
 ) -> Iterator[tuple[str, str, Array, Array]]:
-    """(name learnt from, name tested, train, test) for every two corpora, both ways, in order of name.
+    """(name trained on, name tested, train, test) for every two data sets, both ways, in order of name.
 
-    train and test are int64 row numbers: all rows of the one and all rows of the other corpus. Raises
-    UsageError where a row has no corpus or no person, for fewer than 2 corpora, and where a person is in two.
+    train and test are int64 row numbers: all rows of the one and all rows of the other data set. Raises
+    UsageError where a row has no data set or no person, for fewer than 2 data sets, and where a person is in two.
     """
-    corpus, person = _names(corpora, "corpus"), persons(subjects)
-    if len(corpus) != len(person):
-        raise UsageError(f"Each row needs a corpus and a person, found {len(corpus)} corpora, {len(person)} persons.")
-    names = np.unique(corpus)
+    data_set, person = _names(data_sets, "data set"), persons(subjects)
+    if len(data_set) != len(person):
+        raise UsageError(
+            f"Each row needs a data set and a person, found {len(data_set)} data sets, {len(person)} persons."
+        )
+    names = np.unique(data_set)
     if len(names) < 2:
-        raise UsageError(f"At least 2 corpora are needed to test on what is new, found only '{names[0]}'.")
-    _apart(person, corpus, "corpora", "leave them out of one, or name them apart if these are two people")
-    rows = {name: np.flatnonzero(corpus == name) for name in names.tolist()}
-    return ((learnt, tested, rows[learnt], rows[tested]) for learnt, tested in permutations(rows, 2))
+        raise UsageError(
+            f"At least 2 data sets are needed to train on one and test on another, found only '{names[0]}'; add one."
+        )
+    _check_disjoint(person, data_set, "data sets", "leave them out of one, or rename one if these are two people")
+    rows = {name: np.flatnonzero(data_set == name) for name in names.tolist()}
+    return ((trained, tested, rows[trained], rows[tested]) for trained, tested in permutations(rows, 2))
 
 
-def _apart(person: Array, place: Array, kind: str, advice: str) -> None:
-    """UsageError for the first person who is in two places."""
-    home: dict[str, str] = {}
-    for who, where in zip(person.tolist(), place.tolist(), strict=True):
-        if home.setdefault(who, where) != where:
-            both = f"'{home[who]}' and '{where}'"
+def _check_disjoint(person: Array, group: Array, kind: str, advice: str) -> None:
+    """UsageError for the first person who is in two groups."""
+    first: dict[str, str] = {}
+    for who, where in zip(person.tolist(), group.tolist(), strict=True):
+        if first.setdefault(who, where) != where:
+            both = f"'{first[who]}' and '{where}'"
             raise UsageError(f"Person '{who}' is in the {kind} {both}; {advice}, {_WHY}.")
 
 
 def persons(subjects: Iterable[object] | None) -> Array:
-    """str (N,): one stripped name per row, what a split goes by; UsageError where a row has none."""
+    """str (N,): one stripped name per row; UsageError where a row has none."""
     return _names(subjects, "person")
 
 
@@ -111,7 +114,7 @@ def _names(values: Iterable[object] | None, kind: str) -> Array:
     return np.array(names)
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """None, NaN, pandas' NA and blank text."""
     if isinstance(value, float | np.floating):
         return bool(value != value)

@@ -1,9 +1,9 @@
-"""Anybody's answers in a CSV: read, scored by the one set of metrics, and compared clip by clip.
+"""Predictions in a CSV, of any source: read, scored and compared clip by clip.
 
 Columns: video, label, and score (P(genuine), or any number that grows with it) or predicted, or both, empty where a
-clip has no answer; if wanted subject, emotion, fold, and method, repeat, pair_score, sure as duchenne's own
+clip has no answer; optionally subject, emotion, fold, and method, repeat, pair_score, sure as duchenne's own
 predictions.csv has them. Labels may be called as in a manifest (genuine, true, 1; posed, fake, 0). Where no label is
-one of those words, labels and predictions are names of classes, such as emotions or micro-expressions.
+one of those words, labels and predictions are classes, such as emotions or micro-expressions.
 """
 
 from __future__ import annotations
@@ -25,17 +25,13 @@ from duchenne.io import Table, shown
 from duchenne.metrics import classes, paired
 from duchenne.types import Array, Json, JsonMap
 
-NEEDED, KNOWN = (
-    ("video", "label"),
-    ("score", "predicted", "subject", "emotion", "fold", "method", "repeat", "pair_score"),
-)
-#: How a table program writes 1 and 0 in a column that has empty cells.
+NEEDED = ("video", "label")
+KNOWN = ("score", "predicted", "subject", "emotion", "fold", "method", "repeat", "pair_score")
+#: 1 and 0 as pandas writes them in a column with empty cells.
 _DECIMAL = {"1.0": "1", "0.0": "0"}
-#: Scores that any number gives which grows with P(genuine), and those that only a probability gives.
-_BY_ORDER, _BY_SIZE = (
-    ("auc", "auc_interval", "permutation_p"),
-    ("brier", "brier_interval", "ece", "ece_interval", "risk_coverage"),
-)
+#: Metrics of any score that grows with P(genuine), and of probabilities only.
+_BY_ORDER = ("auc", "auc_interval", "permutation_p")
+_BY_SIZE = ("brier", "brier_interval", "ece", "ece_interval", "risk_coverage")
 _Rows = list[tuple[int, dict[str, str]]]  # line and cells
 
 
@@ -44,7 +40,7 @@ class Sheet:
     """The answers of one method in one repeat; arrays of N clips, "" or NaN where a column has nothing.
 
     label is 1 and 0 (genuine, posed) for two classes, else names; predicted likewise with -1 or "" for no answer.
-    A column is None, and scores are probable (all in 0..1), for all repeats of a method or for none.
+    A column is None, and scores are probabilities (`probable`, all in 0..1), for all repeats of a method or for none.
     """
 
     method: str
@@ -73,11 +69,11 @@ class Sheet:
 
 
 def read(path: str | Path) -> list[Sheet]:
-    """Every method and repeat of a predictions CSV; InputError with the line where one is at fault."""
+    """Every method and repeat of a predictions CSV; InputError, with the line, for invalid ones."""
     path = Path(path)
     rows = list(_rows(path))
     if not rows:
-        raise InputError(f"{path} holds no answers; expected one clip per row below the header.")
+        raise InputError(f"{path} has no answers; expected one clip per row below the header.")
     named = not any(_word(row["label"]) in LABEL_WORDS for _, row in rows)
     if named and "predicted" not in rows[0][1]:
         line, row = rows[0]
@@ -93,18 +89,18 @@ def read(path: str | Path) -> list[Sheet]:
         groups.setdefault(row.get("method", ""), {}).setdefault(int(repeat), []).append((line, row))
     sheets = [sheet for method, repeats in groups.items() for sheet in _sheets(path, method, repeats, named)]
     if not any(_answered(sheet) for sheet in sheets):
-        raise InputError(f"{path} answers nothing: its columns score and predicted are empty; fill one of them.")
+        raise InputError(f"{path} has no answers: its columns score and predicted are empty; fill one of them.")
     return sheets
 
 
 def _sheets(path: Path, method: str, repeats: Mapping[int, _Rows], named: bool) -> Iterator[Sheet]:
     every = [item for rows in repeats.values() for item in rows]
     filled = {name for name in KNOWN if any(row.get(name) for _, row in every)}
-    if not {"score", "predicted"} & filled or named:  # a method may answer nothing, beside others
+    if not {"score", "predicted"} & filled or named:  # one of several methods may have no answers
         filled.add("predicted")
 
     def words(name: str, rows: _Rows) -> Array | None:
-        # as objects: one endless name would otherwise make every row as long
+        # as objects: a long name would make every row as long
         return np.array([row[name] for _, row in rows], object) if name in filled else None
 
     def truth(name: str, rows: _Rows) -> Array:
@@ -114,7 +110,7 @@ def _sheets(path: Path, method: str, repeats: Mapping[int, _Rows], named: bool) 
         return np.array([_number(row[name], name, path, line) for line, row in rows]) if name in filled else None
 
     if "subject" in filled and (blank := [line for line, row in every if not row["subject"]]):
-        raise InputError(f"{path}, line {blank[0]}, has no subject; name all persons, or leave the column out.")
+        raise InputError(f"{path}, line {blank[0]}, has no subject; fill in all of them, or remove the column.")
     score = numbers("score", every)
     probable = score is not None and not ((score < 0) | (score > 1)).any()
     for repeat, rows in repeats.items():
@@ -156,11 +152,13 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         expected = "must have the columns video, label and score (or predicted)"
         raise InputError(f"{path} {expected}, found {table.found}; add the others.")
     for row in table:
-        said = {name: "" if is_missing(cell) else cell for name, cell in row.cells.items() if name in (*NEEDED, *KNOWN)}
+        words = {
+            name: "" if is_missing(cell) else cell for name, cell in row.cells.items() if name in (*NEEDED, *KNOWN)
+        }
         for name in NEEDED:
-            if not said[name]:
-                raise InputError(f"{row.where}, has no {name}; each row needs one.")
-        yield row.line, said
+            if not words[name]:
+                raise InputError(f"{row.where}, has no {name}; fill in the cell.")
+        yield row.line, words
 
 
 def _label(text: str, kind: str, path: Path, line: int) -> int:
@@ -190,28 +188,27 @@ def _number(text: str, name: str, path: Path, line: int) -> float:
 def score(sheet: Sheet, *, threshold: float | None = None, n: int = 1000, seed: int = 0) -> Json:
     """Every score of one sheet, flat (see `metrics.score` and, for named classes, `classes.score_classes`).
 
-    What was called decides accuracy, balanced accuracy and F1: score >= `threshold` where one is given, else the
-    column predicted, else score >= 0.5 where all scores lie in 0..1. AUC, its permutation test and forced pairs come
-    from the score, and so do Brier, ECE and, at 0.5, risk and coverage if it is a probability. What the file cannot
-    tell is None. UsageError where scores are no probabilities and nothing says what was called, and for a
-    `threshold` without scores.
+    Accuracy, balanced accuracy and F1 use score >= `threshold` if given, else the column predicted, else score >= 0.5
+    if all scores are in 0..1. AUC, its permutation test and forced pairs use the score; Brier, ECE and, at 0.5, risk
+    and coverage need probabilities. Others are None. UsageError where scores are not probabilities and nothing else
+    gives a class, and for a `threshold` without scores.
     """
     if threshold is not None and (sheet.named or sheet.score is None or not math.isfinite(threshold)):
-        raise UsageError("A threshold must be a number and needs a column score; leave --threshold out.")
+        raise UsageError("--threshold must be a finite number and needs a column score; leave it out.")
     if sheet.named:
         assert sheet.predicted is not None
         return classes.score_classes(sheet.predicted, sheet.label, sheet.subject, n=n, seed=seed)
     probable, scored = sheet.probable, sheet.score is not None
     known: Json = {"subject": sheet.subject, "emotion": sheet.emotion, "n": n, "seed": seed}
     out = metrics.score(_called(sheet, threshold), sheet.label, **known)
-    # ranks lie in 0..1 and keep every order: for AUC and pairs no more is needed
+    # ranks scaled to 0..1 are enough for AUC and pairs
     order = sheet.p if probable else _ranked(sheet.p)
     by_score = metrics.score(order, sheet.label, rank=sheet.rank, **known)
     emotions = [(each, by_score["per_emotion"][name]) for name, each in out.get("per_emotion", {}).items()]
-    for mine, theirs in [(out, by_score), *emotions]:
-        mine |= {key: theirs[key] for key in ("pairs", "forced_pairs", "forced_pairs_interval") if key in mine}
-        mine |= {key: theirs[key] if scored else None for key in _BY_ORDER if key in mine}
-        mine |= {key: theirs[key] if probable else None for key in _BY_SIZE if key in mine}
+    for to, source in [(out, by_score), *emotions]:
+        to |= {key: source[key] for key in ("pairs", "forced_pairs", "forced_pairs_interval") if key in to}
+        to |= {key: source[key] if scored else None for key in _BY_ORDER if key in to}
+        to |= {key: source[key] if probable else None for key in _BY_SIZE if key in to}
     return out
 
 
@@ -222,8 +219,8 @@ def _called(sheet: Sheet, threshold: float | None) -> Array:
     p = sheet.p
     if threshold is None and not sheet.probable:
         raise UsageError(
-            f"Scores run from {np.fmin.reduce(p):g} to {np.fmax.reduce(p):g}, so they are no probabilities and 0.5 "
-            "means nothing: give a column predicted, or --threshold."
+            f"Scores run from {np.fmin.reduce(p):g} to {np.fmax.reduce(p):g}, which are not probabilities; add a "
+            "column predicted, or give --threshold."
         )
     return np.where(np.isfinite(p), p >= (0.5 if threshold is None else threshold), np.nan).astype(float)
 
@@ -242,23 +239,23 @@ def load(path: str | Path) -> list[Sheet]:
         about = json.loads(path.read_text(encoding="utf-8"))["predictions"]
         file, expected = path.parent / Path(about["file"]).name, str(about["sha256"])
     except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}; expected a results.json or a predictions CSV.") from error
+        raise InputError(f"There is no file {path}; give a results.json or a predictions CSV.") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{path} is no results.json of duchenne evaluate; give that file or a predictions CSV."
+            f"{path} is not a results.json of duchenne evaluate; give one, or a predictions CSV."
         ) from error
     if not file.is_file():
-        raise InputError(f"{file}, which holds the answers behind {path.name}, is not there; keep both in one folder.")
+        raise InputError(f"There is no {file}, which holds the answers of {path.name}; keep both in one folder.")
     if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-        raise InputError(f"{file} is not the file that {path.name} was made with; evaluate again.")
+        raise InputError(f"{file} is not the file that {path.name} was made with; run duchenne evaluate again.")
     return read(file)
 
 
 def choose(sheets: Sequence[Sheet], method: str | None, source: str | Path) -> list[Sheet]:
-    """All repeats of `method`, or of the first one; UsageError names what there is."""
+    """All repeats of `method`, or of the first one; UsageError lists the methods."""
     names = list(dict.fromkeys(sheet.method for sheet in sheets))
     if method is not None and method not in names:
-        what = f"choose one of: {', '.join(map(shown, names))}" if any(names) else "it names no methods"
+        what = f"choose one of: {', '.join(map(shown, names))}" if any(names) else "its rows name no methods"
         raise UsageError(f"{source} has no method '{shown(method)}'; {what}.")
     return [sheet for sheet in sheets if sheet.method == (names[0] if method is None else method)]
 
@@ -266,10 +263,9 @@ def choose(sheets: Sequence[Sheet], method: str | None, source: str | Path) -> l
 def compare(a: Sequence[Sheet], b: Sequence[Sheet], *, n: int = 2000, seed: int = 0) -> list[Json]:
     """`paired.compare` of two methods' sheets, repeat by repeat, on the clips that both answer.
 
-    A method with one repeat meets each of the other's; otherwise repeats that only one of them has are left out.
-    Accuracy needs predictions or probabilities of both, AUC and forced pairs scores of both. InputError where they
-    have no clip in common, give one clip different labels, or name no persons; UsageError where nothing can be
-    compared.
+    A method with one repeat is compared with each of the other's; otherwise unpaired repeats are left out. Accuracy
+    needs predictions or probabilities of both, AUC and forced pairs scores of both. InputError where they share no
+    clip, give one clip different labels, or have no persons; UsageError where nothing can be compared.
     """
     if 1 in (len(a), len(b)):
         a, b = list(a) * len(b), list(b) * len(a)
@@ -283,16 +279,16 @@ def _compare(a: Sheet, b: Sheet, n: int, seed: int) -> Json:
     if not rows:
         raise InputError("The two files have no clip in common; compare answers to the same videos.")
     if a.named or b.named:
-        raise InputError("Classes cannot be compared here; both files must say genuine or posed.")
+        raise InputError("Only labels genuine and posed can be compared, found classes; give files with these labels.")
     if (differ := np.flatnonzero(a.label[rows] != b.label[others])).size:
         video = shown(a.video[rows[int(differ[0])]])
-        raise InputError(f"The two files give {video} different labels; mend one of them.")
+        raise InputError(f"The two files give {video} different labels; correct one of them.")
     who, emotion = (
         x[rows] if x is not None else y[others] if y is not None else None
         for x, y in ((a.subject, b.subject), (a.emotion, b.emotion))
     )
     if who is None:
-        raise InputError("Neither file has a column subject; persons are the evidence in this test, so name them.")
+        raise InputError("Neither file has a column subject, which the tests over persons need; add it.")
     label, probable = a.label[rows], a.probable and b.probable
     draws: Json = {"n": n, "seed": seed}
     out: Json = {}
@@ -301,12 +297,12 @@ def _compare(a: Sheet, b: Sheet, n: int, seed: int) -> Json:
             a.score[rows], b.score[others], label, who, emotion=emotion, **_ranks(a, rows, b, others),
             metrics=("auc", "brier") if probable else ("auc",), **draws,
         )  # fmt: skip
-        del out["mcnemar"]  # what was called decides it
+        del out["mcnemar"]  # follows from classes, below
     if all(sheet.predicted is not None or sheet.probable for sheet in (a, b)):
         one, other = _called(a, None)[rows], _called(b, None)[others]
         out |= paired.compare(one, other, label, who, metrics=("accuracy",), **draws)
     if not out:
-        raise UsageError("One file has scores that are no probabilities and the other has none: add the same column.")
+        raise UsageError("One file has scores that are not probabilities and the other has none; add the same column.")
     return {"clips": len(rows), "only_in_a": len(a.video) - len(rows), "only_in_b": len(b.video) - len(rows)} | out
 
 
@@ -318,12 +314,11 @@ def _ranks(a: Sheet, rows: list[int], b: Sheet, others: list[int]) -> Json:
 
 
 def summary(results: JsonMap) -> list[str]:
-    """A comparison in sentences; what could not be computed is left out.
+    """A comparison in sentences, without what could not be computed.
 
-    Only where the interval and the test agree is a difference claimed: with few persons the interval alone is too
-    narrow.
+    A difference is claimed only if interval and test agree: with few persons the interval alone is too narrow.
     """
-    said = []
+    lines = []
     for name in ("accuracy", "auc", "forced_pairs", "brier"):
         found = results.get(name)
         if found is None or not math.isfinite(found["difference"]):
@@ -332,15 +327,15 @@ def summary(results: JsonMap) -> list[str]:
         line = f"{name.replace('_', ' ')}: {found['a']:.3f} against {found['b']:.3f}, "
         line += f"difference {_signed(found['difference'])}"
         if not math.isfinite(low):
-            said.append(f"{line}: too few persons to tell")
+            lines.append(f"{line}: too few persons to test")
             continue
         real = not low <= 0 <= high and found["p"] < 0.05
-        said.append(
+        lines.append(
             f"{line} (95 % over persons {_signed(low)} to {_signed(high)}), p = {found['p']:.3g}: "
-            + ("a difference that chance does not explain" if real else "no difference can be told")
+            + ("a difference that chance does not explain" if real else "no difference is shown")
             + (" (a smaller Brier score is better)" if name == "brier" else "")
         )
-    return said
+    return lines
 
 
 def _signed(value: float) -> str:

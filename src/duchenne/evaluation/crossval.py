@@ -1,4 +1,4 @@
-"""Fit and judge a method fold by fold: every answer is about people that the fitted model had not seen."""
+"""Cross-validation: every prediction is for people that the fitted model was not trained on."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Truth:
 
     @classmethod
     def of(cls, clips: Sequence[Clip]) -> Truth:
-        """Of clips that all have a label and a person; InputError names the first that has not."""
+        """Of clips that all have a label and a person; InputError names the first without."""
         for clip in clips:
             if clip.label is None:
-                raise InputError(f"{clip.path} has no label; an evaluation needs genuine or posed for every clip.")
+                raise InputError(f"{clip.path} has no label; add genuine or posed, or remove the clip.")
         return cls(
             np.array([clip.label == "genuine" for clip in clips], np.int64),
             persons([clip.subject for clip in clips]),
@@ -41,10 +41,10 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a method says of N clips.
+    """Predictions of a method for N clips.
 
     p      float64 (N,)  P(genuine); NaN = not answered, or never tested
-    rank   float64 (N,)  scores that order one person's clips; equal to p unless the method ranks pairs apart
+    rank   float64 (N,)  scores that order one person's clips; p unless the method ranks pairs otherwise
     sure   bool (N,)     False where the method would abstain
     fold   int64 (N,)    number of the split that tested the clip; -1 = never tested
     fit, predict         seconds
@@ -59,7 +59,7 @@ class Answers:
 
 
 class Plain(Protocol):
-    """A model with these two methods alone, on samples: enough to be evaluated beside others."""
+    """A model with these two methods on samples, enough for an evaluation."""
 
     def fit(self, samples: Sequence[Sample], labels: Array, groups: Array, emotions: Array) -> object:
         """labels (N,) 1 = genuine, groups (N,) persons, emotions (N,) names."""
@@ -79,7 +79,7 @@ class _Samples(Reader):
 
 @dataclass
 class _Adapted(Classifier):
-    """A `Plain` model, whose table is the samples themselves."""
+    """A `Plain` model as a `Classifier`, whose table is the samples."""
 
     model: Plain
     reader: Reader = field(default_factory=_Samples)
@@ -115,7 +115,7 @@ def crossval(
     """
     truth = Truth.of(clips)
     if len(tracks) != len(clips):
-        raise InputError(f"As many tracks as clips are needed, found {len(tracks)} tracks and {len(clips)} clips.")
+        raise InputError(f"Each clip needs a track, found {len(tracks)} tracks and {len(clips)} clips.")
 
     def made() -> Classifier:
         model = make_model()
@@ -125,33 +125,32 @@ def crossval(
     x = represent(model, model.table(tracks), truth.person)
     parts = []
     for i, split in enumerate(splits):
-        parts.append((split[1], judge_fold(made(), x, truth, split)))
+        parts.append((split[1], evaluate_fold(made(), x, truth, split)))
         if on_fold is not None:
             on_fold(i)
     return join(parts, len(clips))
 
 
 def represent(model: Classifier, x: Array, person: Array) -> Array:
-    """The rows that a model reads: its table, or for a model `by_person` the mean row of each person's clips.
-
-    A clip of which nothing is known has no row of its own there either: no method answers what it could not read.
+    """The rows that a model reads: its table, or for a model `by_person` the mean row of each person's clips; NaN for
+    clips that could not be read.
     """
     if not model.by_person:
         return x
     out = np.empty_like(x)
     for who in np.unique(person):
-        mine = person == who
-        seen = np.isfinite(x[mine])
-        total = np.where(seen, x[mine], 0.0).sum(axis=0)
+        rows = person == who
+        known = np.isfinite(x[rows])
+        total = np.where(known, x[rows], 0.0).sum(axis=0)
         with np.errstate(invalid="ignore"):
-            out[mine] = np.where(seen.any(axis=0), total / seen.sum(axis=0), np.nan)
+            out[rows] = np.where(known.any(axis=0), total / known.sum(axis=0), np.nan)
     out[~readable(x)] = np.nan
     return out
 
 
-def judge_fold(model: Classifier, x: Array, truth: Truth, split: Split) -> Answers:
-    """Fit on the training rows of `x`, what the model's reader reads, and answer for the test rows, in their order; a
-    row that is not `readable` is not answered."""
+def evaluate_fold(model: Classifier, x: Array, truth: Truth, split: Split) -> Answers:
+    """Fit on the training rows of `x`, the model's table, and predict the test rows, in order; NaN where
+    not `readable`."""
     train, test = split
     both = set(truth.person[train].tolist()) & set(truth.person[test].tolist())
     if both:
@@ -159,10 +158,10 @@ def judge_fold(model: Classifier, x: Array, truth: Truth, split: Split) -> Answe
     start = time.perf_counter()
     model.fit_table(x[train], truth.y[train], truth.person[train], truth.emotion[train])
     middle = time.perf_counter()
-    asked = x[test]
-    usable, emotions = readable(asked), truth.emotion[test] if model.needs_emotions else None
-    p = np.where(usable, np.asarray(model.predict_table(asked, emotions), float)[:, 1], np.nan)
-    rank = model.rank_table(asked)
+    tested = x[test]
+    usable, emotions = readable(tested), truth.emotion[test] if model.needs_emotions else None
+    p = np.where(usable, np.asarray(model.predict_table(tested, emotions), float)[:, 1], np.nan)
+    rank = model.rank_table(tested)
     rank = p if rank is None else np.where(usable, rank, np.nan)
     sure = np.abs(p - 0.5) >= model.margin
     done = time.perf_counter()
@@ -170,7 +169,7 @@ def judge_fold(model: Classifier, x: Array, truth: Truth, split: Split) -> Answe
 
 
 def join(parts: Iterable[tuple[Array, Answers]], n: int) -> Answers:
-    """The answers of splits, each (test rows, answers), put together for all N clips."""
+    """The answers of all N clips from those of splits, each (test rows, answers)."""
     p, rank = np.full(n, np.nan), np.full(n, np.nan)
     sure, fold = np.zeros(n, bool), np.full(n, -1, np.int64)
     fit = predict = 0.0

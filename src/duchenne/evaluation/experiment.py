@@ -1,11 +1,11 @@
-"""Experiments as data: one TOML per table, from which `duchenne run` makes it again."""
+"""Experiments as TOML files, which `duchenne run` evaluates."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 from duchenne import io
 from duchenne.datasets import catalog, manifest
@@ -21,52 +21,51 @@ _HUMAN = ("text", "accuracy", "auc")
 
 
 def plan(path: str | Path, out: str | Path) -> Plan:
-    """The plan that an experiment's TOML describes; manifests of catalogued corpora are written below `out`.
+    """The plan that an experiment's TOML describes; manifests of catalogued data sets are written below `out`.
 
     Keys: those of `Plan`, with [[data]] in place of manifests: either `manifest`, or `corpus` and `root` (and
-    `layout`). Paths are relative to the TOML; those that hold environment variables ($DUCHENNE_DATA/data/pedfe), which
-    whoever calls has set, to where one stands.
+    `layout`). Paths are relative to the TOML; those with environment variables ($DUCHENNE_DATA/data/pedfe) are not.
     [[published]] has name, score, protocol, problem, source; [human] has text, accuracy, auc. Raises UsageError for
-    unknown keys, values of the wrong kind and variables that are not set, InputError for no such file or no TOML.
+    unknown keys, values of the wrong kind and variables that are not set, InputError for a missing or invalid file.
     """
     path = Path(path)
-    found = io.read_toml(path, f"There is no experiment {path}; expected a TOML file.")
+    table = io.read_toml(path, f"There is no experiment {path}; give a TOML file.")
     known = [name for name in _PLAN if name != "manifests"]
-    _check(path, "experiment", found, known)
-    for name, value in found.items():
+    _check(path, "experiment", table, known)
+    for name, value in table.items():
         kind = _TYPES.get(str(_PLAN[name]))
         if kind is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             raise UsageError(f"{path}: {name} must be {kind.__name__}, found {value!r}.")
         if name in ("models", "notes") and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
             raise UsageError(f"{path}: {name} must be a list of strings, found {value!r}.")
     for name, keys in (("published", _PUBLISHED), ("data", _DATA)):
-        if not isinstance(found.get(name, []), list) or not all(isinstance(row, dict) for row in found.get(name, [])):
+        if not isinstance(table.get(name, []), list) or not all(isinstance(row, dict) for row in table.get(name, [])):
             raise UsageError(f"{path}: {name} must be tables, written [[{name}]].")
-        for row in found.get(name, []):
+        for row in table.get(name, []):
             _check(path, f"[[{name}]]", row, keys)
             if wrong := [key for key in row if not isinstance(row[key], str) and (name, key) != ("published", "score")]:
                 raise UsageError(f"{path}: {wrong[0]} in [[{name}]] must be a string, found {row[wrong[0]]!r}.")
-    _check_human(path, found.get("human"))
-    data = found.pop("data", [])
+    if "human" in table:
+        _check_human(path, table["human"])
+    data = table.pop("data", [])
     if not data:
-        raise UsageError(f"{path} names no data; add a [[data]] table with a manifest, or a corpus and its root.")
-    lists: Json = {name: tuple(found.pop(name)) for name in ("models", "notes", "published") if name in found}
-    settings: Json = {"title": path.stem, **found, **lists}
+        raise UsageError(f"{path} names no data; add a [[data]] table with manifest, or with corpus and root.")
+    lists: Json = {name: tuple(table.pop(name)) for name in ("models", "notes", "published") if name in table}
+    settings: Json = {"title": path.stem, **table, **lists}
     checked = Plan((), **settings)  # before anything is written
     return replace(checked, manifests=tuple(_manifest(path, row, Path(out)) for row in data))
 
 
-def _check(path: Path, where: str, table: Any, known: Any) -> None:
+def _check(path: Path, where: str, table: object, known: Collection[str]) -> None:
     if not isinstance(table, dict):
         raise UsageError(f"{path}: {where} must be a table, found {table!r}.")
     if unknown := [name for name in table if name not in known]:
         raise UsageError(f"{path}: {where} has the unknown key '{unknown[0]}'; known are: {', '.join(known)}.")
 
 
-def _check_human(path: Path, human: Any) -> None:
-    if human is None:
-        return
+def _check_human(path: Path, human: object) -> None:
     _check(path, "[human]", human, _HUMAN)
+    assert isinstance(human, dict)
     for name in ("text", *human):
         value, kind = human.get(name), "a string" if name == "text" else "a number"
         if not isinstance(value, str) if name == "text" else type(value) not in (int, float):
@@ -75,7 +74,7 @@ def _check_human(path: Path, human: Any) -> None:
 
 def _manifest(path: Path, row: Json, out: Path) -> str:
     if ("manifest" in row) == ("corpus" in row) or ("corpus" in row and "root" not in row):
-        raise UsageError(f"{path}: [[data]] must name either a manifest, or a corpus and its root.")
+        raise UsageError(f"{path}: expected in [[data]] either manifest, or corpus and root.")
     if "manifest" in row:
         return str(_place(path, row["manifest"]))
     entries = catalog.entries(row["corpus"], _place(path, row["root"]), layout=row.get("layout"))
@@ -85,5 +84,7 @@ def _manifest(path: Path, row: Json, out: Path) -> str:
 def _place(path: Path, text: str) -> Path:
     full = os.path.expandvars(text)
     if "$" in full:
-        raise UsageError(f"{path}: {text} names an environment variable that is not set; set it to where the data is.")
+        raise UsageError(
+            f"{path}: {text} uses an environment variable that is not set; set it to the folder of the data."
+        )
     return Path(full) if full != text else path.parent / full

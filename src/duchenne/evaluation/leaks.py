@@ -1,12 +1,11 @@
-"""What lets a test set be learnt by heart: one clip twice, one person under two names, scaling before the split.
+"""Leaks between training and test: duplicate clips, one person under two names, scaling before the split.
 
-How two tracks are compared: points are put on the frontal face (`preprocess.align.frontal`), averaged to the middles of
-19 places (brows, lids, lips, jaw ...) and smoothed. Their distance is the RMS of what differs over the RMS of what
-moves, both less what the jitter of the points explains: 0 for a copy, about 1.4 for two unrelated movements.
-A plain distance in eye distances cannot part them: two takes of a calm face are nearer to each other than a
-lively clip is to its own copy at half the resolution. So a clip that moves no more than its points jitter has no
-twins here but exact ones, and clips that share a movement but for chance (simulated ones of one timing) are twins.
-Thresholds: experiments/leaks.py.
+Two tracks are compared on the frontal face (`preprocess.align.frontal`), averaged to 19 places (brows, lids, lips,
+jaw ...) and smoothed. Their distance is the RMS difference over the RMS movement, both corrected for the jitter of the
+points: 0 for a copy, about 1.4 for two unrelated movements. A distance in interocular distances cannot separate them:
+two takes of a calm face are nearer to each other than a lively clip is to its copy at half the resolution. So a clip
+that moves no more than its points jitter has only exact duplicates, and clips that differ in movement only by chance
+(simulated ones of one timing) count as duplicates. Thresholds: experiments/leaks.py.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from duchenne.types import Array, FaceTrack, Features, Sample
 SAME_CLIP = 0.28
 #: Table rows nearer than this (RMS over columns, each over its own RMS) are one clip, stored with other rounding.
 SAME_ROW = 1e-6
-#: Rows of fewer varying numbers than this agree by chance, so nothing is said of them.
+#: Rows with fewer varying columns than this agree by chance and are not compared.
 ENOUGH_COLUMNS = 8
-SHOWN = 10
+MAX_WARNINGS = 10
 
 # Each place is the mean of these points; the second line mirrors the first, the third mirrors itself.
 _LEFT = ([17, 18, 19], [19, 20, 21], [37, 38], [40, 41], [48, 60], [4, 5], [31, 32])
@@ -35,17 +34,17 @@ _RIGHT = ([26, 25, 24], [24, 23, 22], [44, 43], [47, 46], [54, 64], [12, 11], [3
 _MIDDLE = ([50, 51, 52], [61, 62, 63], [65, 66, 67], [56, 57, 58], [7, 8, 9])
 _PLACES = (*_LEFT, *_RIGHT, *_MIDDLE)
 _MIRROR = np.r_[len(_LEFT) : 2 * len(_LEFT), : len(_LEFT), 2 * len(_LEFT) : len(_PLACES)]
-_STEPS = 24  # of the coarse signature by which neighbours are looked for
+_STEPS = 24  # of the coarse signature for the nearest-neighbour search
 _SMOOTH = 0.3  # s
 _RATE, _LONGEST = 25.0, 250  # per second, and steps of the longer of two clips
 _OVERLAP = 0.8  # share of the longer clip that the shorter must cover
 _SHAPE = 0.5  # weight of the face's constant shape beside its movement: other resolutions shift it
-_NEIGHBOURS, _BLOCK, _TWINS = 8, 1024, 20
+_NEIGHBOURS, _BLOCK, _MAX_EQUAL = 8, 1024, 20
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two samples that are one clip: their numbers (i < j), how far apart, and whether the content is equal.
+    """Two samples of one clip: their numbers (i < j), distance, and whether the content is equal.
 
     `distance` is the share of the movement that differs (tracks) or relative to the columns' RMS (tables).
     """
@@ -68,7 +67,7 @@ class _Curve:
 
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """What telling twins takes of one sample, so that the sample itself need not be kept."""
+    """What finding duplicates needs of one sample."""
 
     digest: str
     curve: _Curve | None = None
@@ -83,34 +82,32 @@ def signature(sample: Sample) -> Signature:
 
 
 def fingerprint(sample: Sample) -> str:
-    """16 hex digits of SHA-256 over points and times, or over values; neither name, source nor history counts."""
+    """16 hex digits of SHA-256 over points and times, or over values; name, source and history do not count."""
     parts = [sample.values] if isinstance(sample, Features) else [sample.points, sample.time]
     digest = hashlib.sha256(type(sample).__name__.encode())
     for part in parts:
-        clean = np.where(np.isnan(part), np.nan, part) + 0.0  # one kind of NaN and of zero
-        digest.update(str(clean.shape).encode() + clean.astype(f"<f{part.dtype.itemsize}").tobytes())
+        canonical = np.where(np.isnan(part), np.nan, part) + 0.0  # one kind of NaN and of zero
+        digest.update(str(canonical.shape).encode() + canonical.astype(f"<f{part.dtype.itemsize}").tobytes())
     return digest.hexdigest()[:16]
 
 
 def near_duplicates(samples: Sequence[Sample | Signature], *, threshold: float = SAME_CLIP) -> list[Pair]:
     """Pairs of samples, or of their signatures, that are one clip, the nearest first.
 
-    Tracks are compared with tracks, rows of a table with rows.
-
-    `threshold` is for tracks (see `SAME_CLIP`); rows of a table have `SAME_ROW`. Found are copies with other
-    noise, size, rate or speed of play, mirrored, or cut by up to 15 % (beyond, ever fewer). All pairs are compared in
-    blocks; of near twins every clip's eight nearest, of equal ones the first 20 with all. UsageError where rows
-    have different lengths or the threshold is not between 0 and 1.
+    Tracks are compared with tracks by `threshold` (see `SAME_CLIP`), rows of a table with rows by `SAME_ROW`. Finds
+    copies with other noise, size, rate or speed, mirrored, or cut by up to 15 % (beyond, ever fewer), among every
+    clip's eight nearest; of equal clips the first 20 are paired with all. UsageError where rows have different
+    lengths or the threshold is not between 0 and 1.
     """
     if not 0 <= threshold < 1:
-        raise UsageError(f"The threshold of one clip must lie from 0 to below 1, not at {threshold}.")
-    known = [each if isinstance(each, Signature) else signature(each) for each in samples]
-    tracks = [k for k, each in enumerate(known) if each.values is None]
-    rows = [k for k, each in enumerate(known) if each.values is not None]
+        raise UsageError(f"threshold must be at least 0 and below 1, found {threshold}; the default is {SAME_CLIP}.")
+    signatures = [each if isinstance(each, Signature) else signature(each) for each in samples]
+    tracks = [k for k, each in enumerate(signatures) if each.values is None]
+    rows = [k for k, each in enumerate(signatures) if each.values is not None]
     found: dict[tuple[int, int], Pair] = {}
     for numbers, pairs in (
-        (tracks, _same_tracks([known[k] for k in tracks], threshold)),
-        (rows, _same_rows([known[k] for k in rows])),
+        (tracks, _same_tracks([signatures[k] for k in tracks], threshold)),
+        (rows, _same_rows([signatures[k] for k in rows])),
     ):
         for pair in pairs:
             pair = replace(pair, i=numbers[pair.i], j=numbers[pair.j])
@@ -130,36 +127,39 @@ def warnings(
     *,
     threshold: float = SAME_CLIP,
 ) -> list[str]:
-    """Sentences on twins that make a score unbelievable, the worst ten and a count of the others.
+    """Sentences on duplicates that bias a score, the worst ten and a count of the others.
 
-    A twin is told of where it stands on both sides of a split (`folds_of_row`: pairs of row numbers, train and
-    test), under two persons, or with two labels or emotions; None and NaN contradict nothing. UsageError where
-    the lists differ in length.
+    A duplicate is reported if it is on both sides of a split (`folds_of_row`: pairs of row numbers, train and test), or
+    has two persons, labels or emotions, None and NaN aside. UsageError where the lists differ in length.
     """
     about = {"names": names, "subjects": subjects, "labels": labels, "emotions": emotions}
     for name, column in about.items():
         if len(column) != len(samples):
             raise UsageError(f"Each sample needs one of the {name}: found {len(column)} for {len(samples)} samples.")
     splits = _sides(folds_of_row, len(samples))
-    told = []
+    found = []
     for pair in near_duplicates(samples, threshold=threshold):
         faults = _faults(pair, splits, subjects, labels, emotions)
         if faults:
             who = " and ".join(f"{names[k]} (person {subjects[k]})" for k in (pair.i, pair.j))
             same = "have the same content" if pair.exact else f"are the same clip{' mirrored' * pair.mirrored}"
             how = "" if pair.exact else f" (distance {pair.distance:.2g})"
-            told.append((-len(faults), f"{who} {same}{how}: {'; '.join(faults)}; remove one or correct its row."))
-    told.sort(key=lambda item: item[0])
-    rest = [f"{len(told) - SHOWN} more pairs of the same clip are not listed."] if len(told) > SHOWN else []
-    return [sentence for _, sentence in told[:SHOWN]] + rest
+            found.append((-len(faults), f"{who} {same}{how}: {'; '.join(faults)}; remove one or correct its row."))
+    found.sort(key=lambda item: item[0])
+    rest = (
+        [f"{len(found) - MAX_WARNINGS} more pairs of the same clip are not listed."]
+        if len(found) > MAX_WARNINGS
+        else []
+    )
+    return [sentence for _, sentence in found[:MAX_WARNINGS]] + rest
 
 
 def standardised_before_split(x: Array) -> str | None:
-    """A sentence where a table (N, D) was scaled or turned by something fitted to all of its rows, else None.
+    """A sentence where a table (N, D) was scaled or rotated by a transform fitted to all of its rows, else None.
 
-    Told by 95 % of the columns that vary having mean 0 and standard deviation 1 (of N or N - 1) to 1e-6, or by
-    no two columns correlating by more than 1e-6, as principal components do. Fewer than 10 rows or 3 columns, and
-    for the second columns of few different values (designs are balanced), say nothing.
+    Detected if 95 % of the varying columns have mean 0 and standard deviation 1 (of N or N - 1) to 1e-6, or if no two
+    columns correlate by more than 1e-6, like principal components. Not tested with fewer than 10 rows or 3 columns,
+    the second also not on columns with few different values (designs are balanced).
     """
     x = np.asarray(x, np.float64)
     if x.ndim != 2:
@@ -168,19 +168,19 @@ def standardised_before_split(x: Array) -> str | None:
     x = x[:, np.nanmax(x, axis=0) > np.nanmin(x, axis=0)] if x.size else x
     if len(x) < 10 or x.shape[1] < 3:
         return None
-    cure = "test rows had a say in it; give the raw features and fit inside each training fold."
+    advice = "the transform used test rows; give the raw features and fit it inside each training fold."
     n = np.isfinite(x).sum(axis=0)
     mean, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
     one = (abs(spread - 1) < 1e-6) | (abs(spread * np.sqrt(n / (n - 1)) - 1) < 1e-6)
     scaled = int(((abs(mean) < 1e-6) & one).sum())
     if scaled >= 0.95 * x.shape[1]:
-        return f"{scaled} of {x.shape[1]} columns have mean 0 and standard deviation 1 over the whole table: {cure}"
+        return f"{scaled} of {x.shape[1]} columns have mean 0 and standard deviation 1 over the whole table: {advice}"
     if not np.isfinite(x).all() or min(len(np.unique(column)) for column in x.T) < len(x) / 2:
         return None
     z = (x - mean) / spread
     cross = z.T @ z / len(z)
     if len(x) > x.shape[1] and abs(cross - np.diag(np.diag(cross))).max() < 1e-6:
-        return f"No two of {x.shape[1]} columns correlate over the whole table, as after PCA on all rows: {cure}"
+        return f"No two of {x.shape[1]} columns correlate over the whole table, as after PCA on all rows: {advice}"
     return None
 
 
@@ -198,9 +198,9 @@ def _same_tracks(tracks: Sequence[Signature], threshold: float) -> Iterator[Pair
         for a, b in _neighbours(table, _flip(table) if mirrored else table):
             i, j = numbers[a], numbers[b]
             other = replace(curves[j], x=_flip(curves[j].x)) if mirrored else curves[j]
-            apart = _distance(curves[i], other)
-            if apart <= threshold:
-                yield Pair(i, j, apart, exact=False, mirrored=mirrored)
+            distance = _distance(curves[i], other)
+            if distance <= threshold:
+                yield Pair(i, j, distance, exact=False, mirrored=mirrored)
 
 
 def _equal(samples: Sequence[Signature]) -> Iterator[Pair]:
@@ -209,20 +209,20 @@ def _equal(samples: Sequence[Signature]) -> Iterator[Pair]:
     for k, sample in enumerate(samples):
         groups.setdefault(sample.digest, []).append(k)
     for group in groups.values():
-        yield from (Pair(i, j, 0.0, exact=True) for n, i in enumerate(group[:_TWINS]) for j in group[n + 1 :])
+        yield from (Pair(i, j, 0.0, exact=True) for n, i in enumerate(group[:_MAX_EQUAL]) for j in group[n + 1 :])
 
 
 def _curve(track: FaceTrack) -> _Curve | None:
-    """The track's places from the first to the last seen frame; None where too little is seen to compare."""
+    """The track's places from the first to the last visible frame; None where too few are visible."""
     seen = track.seen
     time = track.time[seen]
     if len(time) < 5 or time[-1] - time[0] < 0.15:
         return None
     points = align.frontal(track)[0].points[seen]
-    if not np.isfinite(points).all():  # all stable points in one place
+    if not np.isfinite(points).all():  # all stable points coincide
         return None
     x = np.concatenate([points[:, place].mean(axis=1) for place in _PLACES], axis=1)
-    bend = x[1:-1] - (x[:-2] + x[2:]) / 2  # of independent errors it has 1.5 times the variance, of movement little
+    bend = x[1:-1] - (x[:-2] + x[2:]) / 2  # 1.5 times the variance of independent errors, little movement
     spread = np.median(abs(bend), axis=0) / 0.6745  # that ratio is the normal distribution's
     return _Curve(time, x.astype(np.float32), float((spread**2).mean() / 1.5))
 
@@ -275,13 +275,13 @@ def _neighbours(table: Array, others: Array) -> list[tuple[int, int]]:
 
 
 def _distance(a: _Curve, b: _Curve) -> float:
-    """How far apart two clips are at the best shift in time or, played at another speed, at equal length."""
+    """Distance of two clips at the best shift in time or, at another speed, at equal length."""
     long, short = sorted((a, b), key=lambda c: c.time[0] - c.time[-1])
     ratio = float((long.time[-1] - long.time[0]) / (short.time[-1] - short.time[0]))
-    tries = [short] if ratio <= 1 / _OVERLAP else []
+    candidates = [short] if ratio <= 1 / _OVERLAP else []
     if 1.02 < ratio <= 2:
-        tries.append(replace(short, time=short.time * ratio))
-    return min((_slide(long, other) for other in tries), default=np.inf)
+        candidates.append(replace(short, time=short.time * ratio))
+    return min((_slide(long, other) for other in candidates), default=np.inf)
 
 
 def _slide(long: _Curve, short: _Curve) -> float:
@@ -343,20 +343,20 @@ def _same_rows(rows: Sequence[Signature]) -> Iterator[Pair]:
     gone = np.isnan(x)
     size = np.sqrt(np.nanmean(x**2, axis=0))
     x = np.where(gone, 0.0, x / np.where(size > 0, size, 1.0))
-    x = np.hstack([x, gone[:, gone.any(axis=0)]]) / np.sqrt(x.shape[1])  # missing in one only is far apart
+    x = np.hstack([x, gone[:, gone.any(axis=0)]]) / np.sqrt(x.shape[1])  # missing in one of two rows is a difference
     square = (x**2).sum(axis=1)
     for start in range(0, len(x), _BLOCK):
         block = x[start : start + _BLOCK]
         gap = square[start : start + _BLOCK, None] + square - 2 * block @ x.T
-        # products of float64 cancel to about 1e-15: what is near is then compared by itself
+        # products of float64 cancel to about 1e-15: near rows are compared directly
         for i, j in np.argwhere(gap < 1e-9 * (1 + square)).tolist():
             if start + i < j:
-                apart = float(np.linalg.norm(block[i] - x[j]))
-                if apart < SAME_ROW:
-                    yield Pair(start + i, j, apart, exact=False)
+                distance = float(np.linalg.norm(block[i] - x[j]))
+                if distance < SAME_ROW:
+                    yield Pair(start + i, j, distance, exact=False)
 
 
-# --- what is told -------------------------------------------------------------------------------------------
+# --- warnings -------------------------------------------------------------------------------------------
 
 
 def _sides(folds: Iterable[tuple[Array, Array]] | None, count: int) -> list[Array]:
@@ -374,11 +374,11 @@ def _faults(
     pair: Pair, splits: list[Array], subjects: Sequence[object], labels: Sequence[object], emotions: Sequence[object]
 ) -> list[str]:
     i, j = pair.i, pair.j
-    parted = [str(n) for n, side in enumerate(splits, 1) if side[i] | side[j] == 3 and side[i] and side[j]]
+    crossed = [str(n) for n, side in enumerate(splits, 1) if side[i] | side[j] == 3 and side[i] and side[j]]
     faults = []
-    if parted:
-        plural = "s" if len(parted) > 1 else ""
-        faults.append(f"they stand on both sides of the split in fold{plural} {', '.join(parted)}")
+    if crossed:
+        plural = "s" if len(crossed) > 1 else ""
+        faults.append(f"they are on both sides of the split in fold{plural} {', '.join(crossed)}")
     for what, column in (("one person has two names", subjects), ("labels", labels), ("emotions", emotions)):
         a, b = (str(column[k]).strip() for k in (i, j))
         known = all(column[k] is not None and column[k] == column[k] for k in (i, j))

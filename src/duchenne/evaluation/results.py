@@ -1,4 +1,4 @@
-"""From answers to what a reader sees: scores, comparisons with every baseline, tables, plots, files."""
+"""Results of an evaluation: scores, comparisons with every baseline, tables, plots, files."""
 
 from __future__ import annotations
 
@@ -22,32 +22,24 @@ from duchenne.types import Array, Json, JsonMap
 #: Method → one set of answers per repeat.
 Repeats = Mapping[str, Sequence[Answers]]
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "opencv-contrib-python-headless", "dlib-bin")
-_LINES = 4  # methods in one picture of calibration or of abstaining: more cannot be told apart
-_PAIR_DRAWS = 500  # for each method against each baseline: a verdict in words needs no third decimal
+_MAX_LINES = 4  # methods in one figure: more cannot be distinguished
+_PAIR_DRAWS = 500  # per method and baseline; a verdict in words needs no third decimal
 COLUMNS = (
-    "method",
-    "repeat",
-    "video",
-    "label",
-    "predicted",
-    "score",
-    "pair_score",
-    "sure",
-    "subject",
-    "emotion",
-    "fold",
+    *("method", "repeat", "video", "label", "predicted", "score", "pair_score", "sure"),
+    *("subject", "emotion", "fold"),
 )
 
 
 def scores(repeats: Sequence[Answers], truth: Truth, draws: int, seed: int) -> tuple[Json, Any]:
-    """(score, answered): means over repeats of every score, and of those where the method does not abstain."""
+    """(score, answered): means over repeats of every score, and of scores without abstentions."""
     tested = repeats[0].fold >= 0
-    y, who, what = truth.y[tested], truth.person[tested], truth.emotion[tested]
-    emotion = what if any(what) else None
+    y, person, emotion = truth.y[tested], truth.person[tested], truth.emotion[tested]
     each, answered = [], []
     for a in repeats:
         p = a.p[tested]
-        each.append(metrics.score(p, y, who, emotion, rank=a.rank[tested], n=draws, seed=seed))
+        each.append(
+            metrics.score(p, y, person, emotion if any(emotion) else None, rank=a.rank[tested], n=draws, seed=seed)
+        )
         kept = np.where(a.sure[tested], p, np.nan)
         coverage = float(np.isfinite(kept).mean())
         answered.append({"coverage": coverage, "accuracy": metrics.accuracy(kept, y), "auc": metrics.auc(kept, y)})
@@ -68,15 +60,15 @@ def comparisons(methods: Repeats, baselines: Repeats, truth: Truth, seed: int) -
 
     return {
         name: {
-            other: mean_of([pair(a, b) for a, b in zip(mine, theirs, strict=True)])
-            for other, theirs in baselines.items()
+            other: mean_of([pair(a, b) for a, b in zip(repeats, answers, strict=True)])
+            for other, answers in baselines.items()
         }
-        for name, mine in methods.items()
+        for name, repeats in methods.items()
     }
 
 
 def mean_of(each: Sequence[Any]) -> Any:
-    """The mean of every number in equal structures (numbers that are missing are left out); else the first."""
+    """The mean of every number in equal structures, missing ones left out; else the first."""
     first = each[0]
     if isinstance(first, dict):
         return {key: mean_of([e[key] for e in each]) for key in first if all(key in e for e in each)}
@@ -100,11 +92,11 @@ def predictions(answers: Repeats, truth: Truth, names: Sequence[str], folds: Map
             at = np.flatnonzero(a.fold >= 0)
             p = a.p[at]
             called = np.where(np.isfinite(p), np.where(p >= 0.5, "genuine", "posed"), "")
-            apart = bool((np.isfinite(p) & (a.rank[at] != p)).any())
+            separate = bool((np.isfinite(p) & (a.rank[at] != p)).any())
             fold = [folds.get(method) or str(f) for f in a.fold[at].tolist()]
             columns = (
                 method, repeat, np.array(names, object)[at], np.where(truth.y[at] == 1, "genuine", "posed"), called,
-                p, a.rank[at] if apart else np.full(len(at), np.nan), a.sure[at].astype(int),
+                p, a.rank[at] if separate else np.full(len(at), np.nan), a.sure[at].astype(int),
                 truth.person[at], truth.emotion[at], fold,
             )  # fmt: skip
             parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
@@ -155,22 +147,22 @@ def draw(out: Path, results: JsonMap, answers: Repeats, truth: Truth) -> None:
         for n, m in scored.items()
     ]
     if not any(np.isfinite(row["accuracy"]) for row in rows):
-        return  # nothing was answered: there is nothing to draw
+        return  # nothing was answered
     plots.save(plots.forest(rows, human=human.get("accuracy")), out / "accuracy")
     for run in dict.fromkeys(m["run"] for m in scored.values()):
-        mine = [name for name, m in scored.items() if m["kind"] == "method" and m["run"] == run]
-        tested = answers[mine[0]][0].fold >= 0
+        own = [name for name, m in scored.items() if m["kind"] == "method" and m["run"] == run]
+        tested = answers[own[0]][0].fold >= 0
         y = truth.y[tested]
-        p: dict[str, Array] = {name: answers[name][0].p[tested] for name in mine}
-        few = {name: p[name] for name in mine[:_LINES]}
+        p: dict[str, Array] = {name: answers[name][0].p[tested] for name in own}
+        few = {name: p[name] for name in own[:_MAX_LINES]}
         tail = f"-{_slug(run)}" if run else ""
-        rings = {
+        abstaining = {
             name: (scored[name]["answered"]["coverage"], scored[name]["answered"]["accuracy"])
             for name in few
             if scored[name]["answered"]
         }
         plots.save(plots.reliability(few, y), out / f"reliability{tail}")
-        plots.save(plots.risk_coverage(few, y, abstain=rings), out / f"risk-coverage{tail}")
+        plots.save(plots.risk_coverage(few, y, abstain=abstaining), out / f"risk-coverage{tail}")
         for name in p:
             curves = {e: (p[name][m], y[m]) for e, m in _per_emotion(truth.emotion[tested]).items()}
             plots.save(plots.roc(curves, name), out / f"roc-{_slug(name)}")

@@ -16,9 +16,9 @@ from duchenne.datasets.splits import Split
 from duchenne.errors import InputError
 from duchenne.evaluation import leaks, tables, work
 from duchenne.evaluation import plan as plans
-from duchenne.evaluation import results as told
+from duchenne.evaluation import results as report
 from duchenne.evaluation.crossval import Answers, Truth, join, represent
-from duchenne.evaluation.plan import Corpus, Plan
+from duchenne.evaluation.plan import Plan, PlannedClips
 from duchenne.evaluation.work import Read, Task
 from duchenne.faces import identity
 from duchenne.methods import names as methods
@@ -31,60 +31,60 @@ WORK = ".work"
 def evaluate(
     plan: Plan, out: str | Path, *, jobs: int = 1, skip_missing: bool = False, tick: StepTick = lambda *_: None
 ) -> Json:
-    """Judge all methods of a plan on the same folds, write `out`, and return what results.json holds.
+    """Evaluate all methods of a plan on the same folds, write `out`, and return what results.json holds.
 
     Files: results.json, results.md, predictions.csv, and as PNG and SVG accuracy, roc-<method>, reliability and
-    risk-coverage. Finished folds lie in `out`/.work: a run that was killed goes on where it was. Raises
-    InputError before any work where a manifest is at fault (see `plan.gather`), where nothing could be read, and
-    where a method cannot read such clips.
+    risk-coverage. Finished folds are cached in `out`/.work: an interrupted run resumes. Raises InputError
+    before any work for an invalid manifest (see `plan.gather`), where no clip can be read, and where a method cannot
+    read such clips.
     """
     out, start = Path(out), time.perf_counter()
     for name in plan.models:
-        methods.make(name)  # an unknown name is said before any work
-    corpus = plans.gather(plan, skip_missing=skip_missing)
-    truth = Truth.of(corpus.clips)
-    runs = list(plans.runs(plan, corpus))
+        methods.make(name)  # an unknown name raises before any work
+    planned = plans.gather(plan, skip_missing=skip_missing)
+    truth = Truth.of(planned.clips)
+    runs = list(plans.runs(plan, planned))
     io.check_folder(out)
     baselines = tuple(methods.BASELINES) if plan.baselines else ()
     models: dict[str, Classifier] = {name: methods.make(name) for name in plan.models}
     models |= {name: methods.BASELINES[name](0) for name in baselines}
-    read = work.read(corpus.clips, [m.reader for m in models.values()], jobs, tick)
+    read = work.read(planned.clips, [m.reader for m in models.values()], jobs, tick)
     for name in plan.models:
         if models[name].reader in read.refused:
             raise InputError(f"Method '{name}' cannot read these clips: {read.refused[models[name].reader]}")
-    if len(read.failed) == len(corpus.clips):
-        raise InputError(f"None of {len(corpus.clips)} clips could be read; the first: {read.failed[0]}")
+    if len(read.failed) == len(planned.clips):
+        raise InputError(f"None of {len(planned.clips)} clips could be read; the first: {read.failed[0]}")
     able = [name for name in models if models[name].reader in read.tables]
-    data = _data_hash(corpus, ["" if found is None else found.digest for found in read.signatures])
-    made_by = told.provenance()
+    data = _data_hash(planned, ["" if found is None else found.digest for found in read.signatures])
+    made_by = report.provenance()
     sources = {text: digest for name in plan.models for text, digest in methods.sources(name).items()}
-    made_of = json.dumps([data, made_by, sources])  # another commit, library, model or weights fit anew
-    answers, runs_of = _judge(plan, able, models, read, truth, runs, made_of, out / WORK, jobs, tick)
+    made_of = json.dumps([data, made_by, sources])  # another commit, library, model or weights are fitted again
+    answers, runs_of = _answers(plan, able, models, read, truth, runs, made_of, out / WORK, jobs, tick)
     results = {
         "title": plan.title,
         "protocol": plan.words,
         "plan": {**asdict(plan), "manifests": [Path(m).name for m in plan.manifests]},
-        "data": _about(plan, corpus, truth, data),
+        "data": _about(plan, planned, truth, data),
         "repeats": plan.repeats,
         "folds": max(len(splits) for _, _, splits in runs),
-        "notes": [*plan.notes, *corpus.notes],
-        "warnings": _warnings(corpus, read, runs, plan.models),
+        "notes": [*plan.notes, *planned.notes],
+        "warnings": _warnings(planned, read, runs, plan.models),
         "published": list(plan.published),
         "human": plan.human,
         "methods": _scored(plan, able, models, read, answers, runs_of, truth, tick),
     }
     seconds = time.perf_counter() - start
-    spent = {key: sum(getattr(a, key) for each in answers.values() for a in each) for key in ("fit", "predict")}
-    useful = sum(spent.values()) + read.seconds
+    seconds_of = {key: sum(getattr(a, key) for each in answers.values() for a in each) for key in ("fit", "predict")}
+    useful = sum(seconds_of.values()) + read.seconds
     results["run"] = {
-        "clips": len(truth), "unread": len(read.failed), "seconds": seconds, **spent, "describe": read.seconds,
+        "clips": len(truth), "unread": len(read.failed), "seconds": seconds, **seconds_of, "describe": read.seconds,
         "jobs": jobs, "overhead_share": max(0.0, 1 - useful / (jobs * seconds)), "seed": plan.seed, **made_by,
     }  # fmt: skip
-    told.write(out, results, answers, truth, corpus.names)
+    report.write(out, results, answers, truth, planned.names)
     return results
 
 
-def _judge(
+def _answers(
     plan: Plan, able: Sequence[str], models: Mapping[str, Classifier], read: Read, truth: Truth,
     runs: Sequence[tuple[str, int, list[Split]]], data: str, folder: Path, jobs: int, tick: StepTick,
 ) -> tuple[dict[str, list[Answers]], dict[str, tuple[str, str]]]:  # fmt: skip
@@ -92,20 +92,12 @@ def _judge(
     rows = {name: represent(models[name], read.tables[models[name].reader], truth.person) for name in able}
     splits = {(run, repeat): found for run, repeat, found in runs}
     tasks = [
-        Task(
-            name,
-            name not in plan.models,
-            run,
-            repeat,
-            fold,
-            plan.seed + repeat,
-            repr(models[name].recipe),
-        )
+        Task(name, name not in plan.models, run, repeat, fold, plan.seed + repeat, repr(models[name].recipe))
         for run, repeat, found in runs
         for name in able
         for fold in range(len(found))
     ]
-    done = work.judge(
+    done = work.run(
         tasks, lambda t: rows[t.method], truth, lambda t: splits[t.run, t.repeat][t.fold],
         data=data, work=folder, jobs=jobs, tick=tick,
     )  # fmt: skip
@@ -126,50 +118,39 @@ def _scored(
     out: Json = {}
     for done, (row, (method, run)) in enumerate(of.items(), 1):
         kind = "method" if method in plan.models else "baseline"
-        score, answered = told.scores(answers[row], truth, plan.draws, plan.seed)
-        out[row] = {
-            "kind": kind,
-            "run": run,
-            "available": True,
-            "why": None,
-            "score": score,
-            "answered": answered if kind == "method" else None,
-            "verdict": None,
-        }
+        score, answered = report.scores(answers[row], truth, plan.draws, plan.seed)
+        out[row] = {"kind": kind, "run": run, "available": True, "why": None, "score": score}
+        out[row] |= {"answered": answered if kind == "method" else None, "verdict": None}
         tick("scoring", done, len(of))
     for run in dict.fromkeys(run for _, run in of.values()):
-        mine = {row: answers[row] for row in of if of[row][1] == run and out[row]["kind"] == "method"}
-        others = {row: answers[row] for row in of if of[row][1] == run and out[row]["kind"] == "baseline"}
-        for row, found in told.comparisons(mine, others, truth, plan.seed).items():
+        ours, baselines = (
+            {row: answers[row] for row in of if of[row][1] == run and out[row]["kind"] == kind}
+            for kind in ("method", "baseline")
+        )
+        for row, found in report.comparisons(ours, baselines, truth, plan.seed).items():
             out[row] |= {"against": found, "verdict": tables.verdict(row, found)}
     for name, model in models.items():
         if name not in able:
-            out[name] = {
-                "kind": "baseline",
-                "run": "",
-                "available": False,
-                "why": read.refused[model.reader],
-                "score": None,
-                "answered": None,
-                "verdict": None,
-            }
+            why = read.refused[model.reader]
+            out[name] = {"kind": "baseline", "run": "", "available": False, "why": why}
+            out[name] |= dict.fromkeys(("score", "answered", "verdict"))
     return out
 
 
-def _data_hash(corpus: Corpus, prints: Sequence[str]) -> str:
+def _data_hash(planned: PlannedClips, prints: Sequence[str]) -> str:
     """sha256 over content, person, emotion, label and fold of every clip, in order."""
     total = hashlib.sha256()
-    for clip, found in zip(corpus.clips, prints, strict=True):
+    for clip, found in zip(planned.clips, prints, strict=True):
         total.update("\0".join([found, str(clip.subject), str(clip.emotion), str(clip.label), str(clip.fold)]).encode())
         total.update(b"\n")
     return total.hexdigest()
 
 
-def _about(plan: Plan, corpus: Corpus, truth: Truth, data: str) -> list[Json]:
+def _about(plan: Plan, planned: PlannedClips, truth: Truth, data: str) -> list[Json]:
     if len(plan.manifests) == 1:
         groups = {Path(plan.manifests[0]).stem: np.ones(len(truth), bool)}
     else:
-        groups = {name: np.array(corpus.corpus) == name for name in dict.fromkeys(corpus.corpus)}
+        groups = {name: np.array(planned.data_set) == name for name in dict.fromkeys(planned.data_set)}
     return [
         {
             "name": name,
@@ -182,49 +163,49 @@ def _about(plan: Plan, corpus: Corpus, truth: Truth, data: str) -> list[Json]:
     ]
 
 
-def _two_names(corpus: Corpus, faces: Sequence[Array | None]) -> list[str]:
-    """Persons of the manifest whose faces say that they are one: known for videos, not for points or tables."""
+def _two_names(planned: PlannedClips, faces: Sequence[Array | None]) -> list[str]:
+    """Persons of the manifest with the same face, known for videos only."""
     by_person: dict[str, list[Array]] = {}
-    for clip, face in zip(corpus.clips, faces, strict=True):
+    for clip, face in zip(planned.clips, faces, strict=True):
         if face is not None:
             by_person.setdefault(str(clip.subject), []).append(face)
     return [
-        f"Persons '{a}' and '{b}' look like one person under two names (faces {gap:.2f} apart, strangers rarely below "
-        f"{identity.SAME_PERSON:g}): look at their clips, and if so give them one name."
+        f"Persons '{a}' and '{b}' look like one person under two names (face distance {gap:.2f}, different people are "
+        f"rarely below {identity.SAME_PERSON:g}): check their clips, and if so give them one name."
         for a, b, gap in identity.same_person({who: np.array(rows) for who, rows in by_person.items()})
     ]
 
 
 def _warnings(
-    corpus: Corpus, read: Read, runs: Sequence[tuple[str, int, list[Split]]], names: Sequence[str]
+    planned: PlannedClips, read: Read, runs: Sequence[tuple[str, int, list[Split]]], names: Sequence[str]
 ) -> list[str]:
-    """Clips that could not be read, twins across folds, tables fitted before the split, models that know the clips."""
-    said = [f"Not read, so not answered: {why}" for why in list(read.failed.values())[:10]]
+    """Unread clips, duplicates across folds, tables fitted before the split, models trained on these clips."""
+    lines = [f"Not read, so not answered: {why}" for why in list(read.failed.values())[:10]]
     if len(read.failed) > 10:
-        said.append(f"{len(read.failed) - 10} more clips could not be read.")
-    good = [i for i in range(len(corpus.clips)) if i not in read.failed]
-    where = {row: i for i, row in enumerate(good)}
+        lines.append(f"{len(read.failed) - 10} more clips could not be read.")
+    readable = [i for i in range(len(planned.clips)) if i not in read.failed]
+    where = {row: i for i, row in enumerate(readable)}
     splits = [
         tuple(np.array([where[i] for i in side.tolist() if i in where], np.int64) for side in split)
         for _, repeat, found in runs
         if repeat == 0
         for split in found
     ]
-    clips = [corpus.clips[i] for i in good]
-    said += leaks.warnings(
+    clips = [planned.clips[i] for i in readable]
+    lines += leaks.warnings(
         [found for found in read.signatures if found is not None],
-        [corpus.names[i] for i in good],
+        [planned.names[i] for i in readable],
         [clip.subject for clip in clips],
         [clip.label for clip in clips],
         [clip.emotion for clip in clips],
         splits,  # type: ignore[arg-type]
     )
-    said += _two_names(corpus, read.faces)
+    lines += _two_names(planned, read.faces)
     if any(found is not None and found.values is not None for found in read.signatures):
         scaled = leaks.standardised_before_split(np.array([f.values for f in read.signatures if f is not None]))
-        said += [scaled] if scaled else []
+        lines += [scaled] if scaled else []
     for name in names:
         if name.startswith(methods.AS_IS):
             data = checkpoints.card(name.removeprefix(methods.AS_IS)).get("data") or "data that its card does not name"
-            said.append(f"`{name}` was fitted to {data}; if any of these people were among it, its score is flattered.")
-    return said
+            lines.append(f"`{name}` was fitted to {data}; if it includes any of these people, the score is too high.")
+    return lines

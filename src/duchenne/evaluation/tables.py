@@ -1,4 +1,4 @@
-"""An evaluation in words: its results as Markdown for a file, as aligned text for a terminal, and what they mean.
+"""Results of an evaluation as Markdown, as aligned text for a terminal, and as verdicts in sentences.
 
 `results` is the dictionary that an evaluation writes as JSON; scores in it are those of `metrics.scores.score`.
 Shares are printed as 0.720, with a 95 % interval over people where there is one; what is missing is "–".
@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Real
-from typing import TypeGuard
 
 from duchenne import limits
+from duchenne.plots.figures import short
+from duchenne.plots.text import finite
 from duchenne.types import JsonMap
 
 _WIDTH = 100  # columns of a terminal
 _PAIRS = (
-    "Forced pairs are another task: two clips of one person and emotion are shown, one genuine and one posed, and only "
-    "their order is asked for. Guessing is right half of the time. These figures must never be compared with the "
-    "accuracy of single clips."
+    "Forced pairs are another task: of two clips of one person and emotion, one genuine and one posed, only the order "
+    "is predicted. Chance is one half. These figures must never be compared with the accuracy of single clips."
 )
 _BY = " (95 % by person)"
 _SINGLE = {
@@ -31,15 +30,15 @@ _SINGLE = {
     "ece": "ECE",
 }
 
-# --- what it means ------------------------------------------------------------------------------------------
+# --- verdicts -----------------------------------------------------------------------------------------------
 
 
 def verdict(method: str, comparisons: Mapping[str, Mapping[str, JsonMap | None]]) -> str:
-    """One sentence: does `method` beat every baseline, which not, and by how much.
+    """One sentence: which baselines `method` beats, and by how much.
 
     `comparisons[baseline]` holds, under "accuracy" and "auc", `difference` (method − baseline) and `interval`
-    [low, high] or None. A baseline is beaten where the whole interval is above 0. A score that no baseline was
-    compared in is not spoken of.
+    [low, high] or None. A baseline is beaten where the whole interval is above 0. Metrics without a
+    comparison are left out.
     """
     clauses: list[str] = []
     for metric, word in (("accuracy", "accuracy"), ("auc", "AUC")):
@@ -75,7 +74,7 @@ def _clause(found: Mapping[str, JsonMap], metric: str) -> str:
 
 def _outcome(comparison: JsonMap) -> str:
     low, high = comparison.get("interval") or (None, None)
-    if not (_known(comparison.get("difference")) and _known(low) and _known(high)):
+    if not (finite(comparison.get("difference")) and finite(low) and finite(high)):
         return "unknown"
     return "won" if low > 0 else "lost" if high < 0 else "tied"
 
@@ -93,7 +92,7 @@ def _gap(comparison: JsonMap, metric: str) -> str:
 
 
 def markdown(results: JsonMap) -> str:
-    """The whole of `results` as GitHub's Markdown; no string in it breaks a table or becomes HTML."""
+    """`results` as GitHub's Markdown; strings are escaped."""
     methods = _ordered(results["methods"])
     scored = {name: m["score"] for name, m in methods.items() if _scored(m)}
     blocks = [f"# {_text(results['title'])}", _text(results["protocol"]), _design(results), _main_table(methods)]
@@ -101,7 +100,7 @@ def markdown(results: JsonMap) -> str:
     blocks += _section("What this says", _bullets(m["verdict"] for m in methods.values() if m.get("verdict")))
     if human := results.get("human"):
         figures = [
-            f"{w} {_number(human[k])}" for k, w in (("accuracy", "accuracy"), ("auc", "AUC")) if _known(human.get(k))
+            f"{w} {_number(human[k])}" for k, w in (("accuracy", "accuracy"), ("auc", "AUC")) if finite(human.get(k))
         ]
         body = _text(human["text"]) + (f" ({', '.join(figures)})" if figures else "")
         blocks += _section("People on the same task", body)
@@ -186,7 +185,7 @@ def _best_baseline(methods: Mapping[str, JsonMap], emotion: str) -> str:
         (each["accuracy"], name)
         for name, m in methods.items()
         if m["kind"] == "baseline" and _scored(m)
-        if _known((each := (m["score"].get("per_emotion") or {}).get(emotion) or {}).get("accuracy"))
+        if finite((each := (m["score"].get("per_emotion") or {}).get(emotion) or {}).get("accuracy"))
     ]
     return f"{_number(max(found)[0])} ({_text(max(found)[1])})" if found else "–"
 
@@ -235,9 +234,9 @@ def terminal(results: JsonMap) -> str:
         cells = [_with_interval(score, "accuracy"), _with_interval(score, "auc")]
         cells += [_number(score.get("brier")), _number(score.get("ece"))]
         padded = (cell.ljust(width) for cell, (_, width) in zip(cells, columns, strict=True))
-        lines.append("  ".join([_short(name, 36).ljust(36), *padded]).rstrip())
+        lines.append("  ".join([short(name, 36).ljust(36), *padded]).rstrip())
     pairs = [
-        f"{_short(n, 36).ljust(36)}  {_with_interval(m['score'], 'forced_pairs')}"
+        f"{short(n, 36).ljust(36)}  {_with_interval(m['score'], 'forced_pairs')}"
         for n, m in methods.items()
         if _scored(m) and m["score"].get("pairs")
     ]
@@ -252,7 +251,7 @@ def terminal(results: JsonMap) -> str:
 
 
 def scores(found: Mapping[str, JsonMap]) -> str:
-    """What `answers.score` says of each method as aligned text: each figure with its interval, then by group."""
+    """The scores of `answers.score` of each method as aligned text, with intervals, then by group."""
     lines: list[str] = []
     for name, score in found.items():
         lines += [_flat(name)] if len(found) > 1 else []
@@ -273,17 +272,12 @@ def scores(found: Mapping[str, JsonMap]) -> str:
                 for metric, word in (("accuracy", "accuracy"), ("auc", "AUC"), ("recall", "recall"), ("f1", "F1"))
                 if each.get(metric) is not None
             ]
-            lines.append(f"  {_short(group, 20).ljust(20)} {_count(each['rows'])} clips: {', '.join(figures)}")
+            lines.append(f"  {short(group, 20).ljust(20)} {_count(each['rows'])} clips: {', '.join(figures)}")
     return "\n".join(lines)
 
 
 def _wrapped(text: object) -> list[str]:
     return textwrap.wrap(_flat(text), _WIDTH, subsequent_indent="  ")
-
-
-def _short(name: object, most: int) -> str:
-    line = _flat(name)
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 # --- cells --------------------------------------------------------------------------------------------------
@@ -302,35 +296,31 @@ def _scored(method: JsonMap) -> bool:
 def _with_interval(score: JsonMap, metric: str) -> str:
     low, high = score.get(f"{metric}_interval") or (None, None)
     value = _number(score.get(metric))
-    return f"{value} ({_number(low)}–{_number(high)})" if _known(low) and _known(high) and value != "–" else value
+    return f"{value} ({_number(low)}–{_number(high)})" if finite(low) and finite(high) and value != "–" else value
 
 
 def _number(value: object) -> str:
-    return _minus(f"{value:.3f}") if _known(value) else "–"
+    return _minus(f"{value:.3f}") if finite(value) else "–"
 
 
 def _count(value: object) -> str:
-    return f"{int(value):,}" if _known(value) else "–"
+    return f"{int(value):,}" if finite(value) else "–"
 
 
 def _seconds(value: object) -> str:
-    return f"{value:,.1f} s" if _known(value) else "–"
+    return f"{value:,.1f} s" if finite(value) else "–"
 
 
 def _percent(value: object) -> str:
-    return f"{100 * value:.1f} % of the run" if _known(value) else "–"
+    return f"{100 * value:.1f} % of the run" if finite(value) else "–"
 
 
 def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _known(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real) and math.isfinite(value)
-
-
 def _sortable(value: object) -> float:
-    return float(value) if _known(value) else -math.inf
+    return float(value) if finite(value) else -math.inf
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The work of an evaluation in small pieces, each kept on disk once done, so that a killed run goes on where it was."""
+"""The work of an evaluation in tasks, each cached on disk, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from duchenne.clips.cache import Cache
 from duchenne.datasets.splits import Split
 from duchenne.errors import DuchenneError, InputError
 from duchenne.evaluation import leaks
-from duchenne.evaluation.crossval import Answers, Truth, judge_fold
+from duchenne.evaluation.crossval import Answers, Truth, evaluate_fold
 from duchenne.faces import identity
 from duchenne.learn import pieces
 from duchenne.methods import names as methods
@@ -28,8 +28,8 @@ from duchenne.workers.resources import in_order, torch_on_one_thread
 @dataclass(frozen=True, eq=False)
 class Read:
     """What was read of N clips: a table per reader, float (N, D) or of sequences object (N,), NaN or None where a clip
-    could not be read and why, signatures for finding the same clip twice, and of videos the face (128,) for finding a
-    person under two names."""
+    could not be read; reasons; signatures to find duplicates; and of videos the face (128,) to find a person under
+    two names."""
 
     tables: dict[Reader, Array]
     refused: dict[Reader, str]
@@ -40,16 +40,16 @@ class Read:
 
 
 def read(clips: Sequence[Clip], readers: Iterable[Reader], jobs: int, tick: StepTick) -> Read:
-    """Every clip once, through all readers; clips that cannot be read are named, not fatal."""
-    wanted, cache = list(dict.fromkeys(readers)), Cache()
+    """Every clip once, through all readers; clips that cannot be read are listed in `failed`."""
+    readers, cache = list(dict.fromkeys(readers)), Cache()
     chunks = list(rows.chunks(clips))
     parts: list[Json] = []
-    for done, part in enumerate(in_order(_read_chunk, [(chunk, wanted, cache) for chunk in chunks], jobs), 1):
+    for done, part in enumerate(in_order(_read_chunk, [(chunk, readers, cache) for chunk in chunks], jobs), 1):
         parts.append(part)
         tick("reading clips", sum(map(len, chunks[:done])), len(clips))
-    _check_alike(part["like"] for part in parts if part["like"] is not None)
+    _check_same_kind(part["kind"] for part in parts if part["kind"] is not None)
     refused = {reader: why for part in parts for reader, why in part["refused"].items()}
-    tables = {reader: _stack([part["tables"].get(reader) for part in parts], chunks) for reader in wanted}
+    tables = {reader: _stack([part["tables"].get(reader) for part in parts], chunks) for reader in readers}
     starts = np.cumsum([0, *map(len, chunks)])
     failed = {int(starts[i]) + j: why for i, part in enumerate(parts) for j, why in part["failed"].items()}
     return Read(
@@ -62,15 +62,15 @@ def read(clips: Sequence[Clip], readers: Iterable[Reader], jobs: int, tick: Step
     )
 
 
-def _check_alike(found: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+def _check_same_kind(kinds: Iterable[tuple[str, tuple[str, ...]]]) -> None:
     """InputError where some clips are tracks and others rows of a table, or of tables with other columns."""
     first: tuple[str, tuple[str, ...]] | None = None
-    for path, names in found:
+    for path, names in kinds:
         first = first or (path, names)
         if names != first[1]:
-            kinds = [f"{len(each)} columns" if each else "face tracks" for each in (first[1], names)]
-            kinds[1] += " with other names" if kinds[0] == kinds[1] else ""
-            raise InputError(f"{first[0]} gives {kinds[0]} and {path} gives {kinds[1]}; evaluate them apart.")
+            a, b = (f"{len(each)} columns" if each else "face tracks" for each in (first[1], names))
+            other = " with other names" if a == b else ""
+            raise InputError(f"{first[0]} gives {a} and {path} gives {b}{other}; evaluate them separately.")
 
 
 def _read_chunk(clips: Sequence[Clip], readers: list[Reader], cache: Cache) -> Json:
@@ -89,9 +89,9 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], cache: Cache) -> J
     at = [i for i in range(len(clips)) if i not in failed]
     for reader in readers if found else ():
         try:
-            said = rows.table([clips[i] for i in at], found, reader, cache)
-            tables[reader] = _nothing(len(clips), said)
-            tables[reader][at] = said
+            table = rows.table([clips[i] for i in at], found, reader, cache)
+            tables[reader] = _missing(len(clips), table)
+            tables[reader][at] = table
         except DuchenneError as error:
             refused[reader] = str(error)
     seconds = time.perf_counter() - start
@@ -108,12 +108,12 @@ def _read_chunk(clips: Sequence[Clip], readers: list[Reader], cache: Cache) -> J
         "signatures": signatures,
         "faces": faces,
         "seconds": seconds,
-        "like": (clips[at[0]].path, names) if found else None,
+        "kind": (clips[at[0]].path, names) if found else None,
     }
 
 
 def _face(clip: Clip, sample: Sample, cache: Cache) -> Array | None:
-    """Whose face a video shows, as numbers that serve this check alone; None where there are no pixels."""
+    """Embedding of the face in a video, used only to find a person under two names; None without pixels."""
     if not load.is_video(clip) or not isinstance(sample, FaceTrack):
         return None
     track = sample
@@ -128,18 +128,18 @@ def _face(clip: Clip, sample: Sample, cache: Cache) -> Array | None:
 
 def _stack(tables: Sequence[Array | None], chunks: Sequence[Sequence[Clip]]) -> Array:
     like = next((table for table in tables if table is not None), np.empty((0, 0)))
-    parts = [_nothing(len(c), like) if t is None else t for t, c in zip(tables, chunks, strict=True)]
+    parts = [_missing(len(c), like) if t is None else t for t, c in zip(tables, chunks, strict=True)]
     return np.concatenate(parts) if parts else like
 
 
-def _nothing(n: int, like: Array) -> Array:
-    """What a reader with such a table says of `n` clips that cannot be read: NaN, or None for sequences."""
+def _missing(n: int, like: Array) -> Array:
+    """The table of `n` clips that cannot be read: NaN, or None for sequences."""
     return np.empty(n, object) if like.dtype == object else np.full((n, like.shape[1]), np.nan)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One fold of one method, which `recipe` tells all there is to tell: what is kept on disk goes by all of it."""
+    """One fold of one method with its full `recipe`; all fields are part of the cache key."""
 
     method: str
     baseline: bool
@@ -155,30 +155,30 @@ def make(task: Task) -> Classifier:
     return methods.BASELINES[task.method](task.seed) if task.baseline else methods.make(task.method, task.seed)
 
 
-def judge(
+def run(
     tasks: Sequence[Task], table: Callable[[Task], Array], truth: Truth, split: Callable[[Task], Split],
     *, data: str, work: Path, jobs: int, tick: StepTick,
 ) -> list[Answers]:  # fmt: skip
-    """The answers of every task, in order, from `jobs` processes; `data` names all that they depend on besides."""
+    """The answers of every task, in order, from `jobs` processes; `data` identifies their other inputs."""
     calls = [(task, table(task), truth, split(task), data, work) for task in tasks]
     done: list[Answers] = []
-    for answers in in_order(_judge_task, calls, jobs):
+    for answers in in_order(_run_task, calls, jobs):
         done.append(answers)
-        tick("fitting and judging", len(done), len(tasks))
+        tick("fitting and predicting", len(done), len(tasks))
     return done
 
 
-def _judge_task(task: Task, x: Array, truth: Truth, split: Split, data: str, work: Path) -> Answers:
-    def fresh() -> dict[str, Array]:
+def _run_task(task: Task, x: Array, truth: Truth, split: Split, data: str, work: Path) -> Answers:
+    def compute() -> dict[str, Array]:
         model = make(task)
         with torch_on_one_thread():  # not before: making a model may load torch
-            found = vars(judge_fold(model, x, truth, split))
-        # rounded, so that predictions.csv holds in full what is scored
+            answers = vars(evaluate_fold(model, x, truth, split))
+        # rounded, so that predictions.csv holds exactly what is scored
         return {
-            name: np.round(value, 9) if name in ("p", "rank") else np.asarray(value) for name, value in found.items()
+            name: np.round(value, 9) if name in ("p", "rank") else np.asarray(value) for name, value in answers.items()
         }
 
     key = [vars(task), data, hashlib.sha256(np.concatenate([split[0], [-1], split[1]]).tobytes()).hexdigest()]
-    found = pieces.cached(work / "folds", key, fresh)
+    found = pieces.cached(work / "folds", key, compute)
     p, rank, sure, fold = (found[name] for name in ("p", "rank", "sure", "fold"))
     return Answers(p, rank, sure, fold, float(found["fit"]), float(found["predict"]))

@@ -7,13 +7,13 @@ of such folds are not comparable. What cannot be computed is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from duchenne.datasets.splits import is_missing, persons
-from duchenne.metrics.intervals import draws, percentiles
+from duchenne.datasets.splits import is_missing
+from duchenne.metrics.intervals import percentiles, person_draws
+from duchenne.metrics.ratios import Score, mean_of_known, ratio
 from duchenne.types import Array, Json
 
 
@@ -25,47 +25,47 @@ def confusion(
     `classes` are all names that occur, in order of name, unless given. Rows without an answer are left out.
     ValueError for a row without truth and for a name that is not among `classes`.
     """
-    names, said, true = _coded(predicted, truth, classes)
-    return names, _count(said, true, len(names), np.zeros(len(true), np.int64), 1)[0]
+    names, answers, true = _coded(predicted, truth, classes)
+    return names, np.bincount(true * len(names) + answers, minlength=len(names) ** 2).reshape([len(names)] * 2)
 
 
-def accuracy(matrix: Array) -> Any:
+def accuracy(matrix: Array) -> Score:
     """Share of rows that are called right, (...)."""
-    return _plain(_over(_hits(matrix).sum(-1), np.asarray(matrix).sum((-2, -1))))
+    return ratio(_hits(matrix).sum(-1), np.asarray(matrix).sum((-2, -1)))
 
 
 def recall(matrix: Array) -> Array:
     """Share of each class's rows that is called so, (..., K); NaN for a class without rows."""
-    return _over(_hits(matrix), np.asarray(matrix).sum(-1))
+    return np.asarray(ratio(_hits(matrix), np.asarray(matrix).sum(-1)))
 
 
 def precision(matrix: Array) -> Array:
     """Share of the rows called so that are of the class, (..., K); NaN for a class that is never called."""
-    return _over(_hits(matrix), np.asarray(matrix).sum(-2))
+    return np.asarray(ratio(_hits(matrix), np.asarray(matrix).sum(-2)))
 
 
 def f1(matrix: Array) -> Array:
     """2 TP / (2 TP + FP + FN) of each class, (..., K); NaN for a class that is neither there nor called."""
-    return _over(2 * _hits(matrix), np.asarray(matrix).sum(-1) + np.asarray(matrix).sum(-2))
+    return np.asarray(ratio(2 * _hits(matrix), np.asarray(matrix).sum(-1) + np.asarray(matrix).sum(-2)))
 
 
-def uar(matrix: Array) -> Any:
+def uar(matrix: Array) -> Score:
     """Unweighted average recall (...): the mean over the classes that have rows, all alike. Chance is 1/K."""
-    return _plain(_mean(recall(matrix)))
+    return mean_of_known(recall(matrix))
 
 
-def uf1(matrix: Array) -> Any:
+def uf1(matrix: Array) -> Score:
     """Unweighted (macro) F1 (...): the mean of the classes' F1 over pooled folds, as MEGC 2019 defines it.
 
     Classes that are neither there nor called are left out; one that is called but never there counts as 0.
     """
-    return _plain(_mean(f1(matrix)))
+    return mean_of_known(f1(matrix))
 
 
-def weighted_f1(matrix: Array) -> Any:
+def weighted_f1(matrix: Array) -> Score:
     """Mean of the classes' F1 (...), each weighted by its number of rows."""
     rows = np.asarray(matrix).sum(-1)
-    return _plain(_over((np.nan_to_num(f1(matrix)) * rows).sum(-1), rows.sum(-1)))
+    return ratio((np.nan_to_num(f1(matrix)) * rows).sum(-1), rows.sum(-1))
 
 
 _METRICS = {"accuracy": accuracy, "uar": uar, "uf1": uf1, "weighted_f1": weighted_f1}
@@ -87,13 +87,13 @@ def score_classes(
     of K counts (truth, answer). Intervals are percentiles over draws of persons with replacement; None
     without `subject`, NaN where fewer than 2 persons answered. Raises as `confusion` does.
     """
-    said, true = list(predicted), list(truth)
-    names, matrix = confusion(said, true, classes)
+    answers, true = list(predicted), list(truth)
+    names, matrix = confusion(answers, true, classes)
     out: Json = {"rows": len(true), "unanswered": len(true) - int(matrix.sum()), "classes": list(names)}
     for name, metric in _METRICS.items():
         out |= {name: metric(matrix), f"{name}_interval": None}
     if subject is not None:
-        drawn = _drawn(said, true, names, list(subject), n, seed)
+        drawn = list(_drawn(answers, true, names, subject, n, seed))
         for name, metric in _METRICS.items():
             out[f"{name}_interval"] = list(percentiles(np.concatenate([metric(block) for block in drawn])))
     columns = zip(matrix.sum(1), recall(matrix), precision(matrix), f1(matrix), strict=True)
@@ -106,58 +106,33 @@ def score_classes(
 
 
 def _drawn(
-    predicted: list[Any], truth: list[Any], names: tuple[str, ...], subject: list[Any], n: int, seed: int
-) -> list[Array]:
+    predicted: list[object], truth: list[object], names: tuple[str, ...], subject: Iterable[object], n: int, seed: int
+) -> Iterator[Array]:
     """The pooled confusion matrices (B, K, K) of `n` draws of the persons who answered."""
-    answered = np.array([not is_missing(each) for each in predicted], bool)
-    _, said, true = _coded(predicted, truth, names)
-    people = persons(subject)
-    if len(people) != len(answered):
-        raise ValueError(f"Each row needs a person, found {len(answered)} rows and {len(people)} persons.")
-    who, person = np.unique(people[answered], return_inverse=True)
-    if len(who) < 2:
-        return [np.zeros((1, len(names), len(names)))]
-    each = _count(said, true, len(names), person, len(who)).reshape(len(who), -1)
-    return [(counts @ each).reshape(-1, len(names), len(names)) for counts in draws(len(who), n, seed, len(names) ** 2)]
+    answered = np.flatnonzero([not is_missing(each) for each in predicted])
+    _, codes, true = _coded(predicted, truth, names)
+    single = np.zeros((len(predicted), len(names), len(names)))
+    single[answered, true, codes] = 1
+    return person_draws(single, subject, n, seed, answered)
 
 
 def _coded(
     predicted: Iterable[object], truth: Iterable[object], classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], Array, Array]:
     """(names, answers, truth), the last two as places among the names, of the rows that were answered."""
-    said, true = (["" if is_missing(each) else str(each).strip() for each in side] for side in (predicted, truth))
-    if len(said) != len(true):
-        raise ValueError(f"Each row needs an answer and a truth, found {len(said)} answers and {len(true)} truths.")
+    answers, true = (["" if is_missing(each) else str(each).strip() for each in side] for side in (predicted, truth))
+    if len(answers) != len(true):
+        raise ValueError(f"Each row needs an answer and a truth, found {len(answers)} answers and {len(true)} truths.")
     if "" in true:
         raise ValueError(f"Row {true.index('')} (from 0) has no true class; leave it out or name it.")
-    names = tuple(sorted({*said, *true} - {""})) if classes is None else tuple(classes)
+    names = tuple(sorted({*answers, *true} - {""})) if classes is None else tuple(classes)
     place = {name: i for i, name in enumerate(names)}
-    if strange := sorted({*said, *true} - {"", *names}):
-        raise ValueError(f"'{strange[0]}' is not one of the classes {', '.join(names)}; add or rename it.")
-    rows = [(place[s], place[t]) for s, t in zip(said, true, strict=True) if s]
+    if unknown := sorted({*answers, *true} - {"", *names}):
+        raise ValueError(f"'{unknown[0]}' is not one of the classes {', '.join(names)}; add or rename it.")
+    rows = [(place[s], place[t]) for s, t in zip(answers, true, strict=True) if s]
     codes = np.array(rows, np.int64).reshape(-1, 2)
     return names, codes[:, 0], codes[:, 1]
 
 
-def _count(said: Array, true: Array, k: int, group: Array, groups: int) -> Array:
-    """int64 (groups, K, K): the confusion matrix of each group of rows."""
-    return np.bincount((group * k + true) * k + said, minlength=groups * k * k).reshape(groups, k, k)
-
-
 def _hits(matrix: Array) -> Array:
     return np.asarray(np.diagonal(matrix, axis1=-2, axis2=-1))
-
-
-def _over(part: Array, whole: Array) -> Array:
-    part, whole = np.asarray(part, float), np.asarray(whole, float)
-    return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
-
-
-def _mean(values: Array) -> Array:
-    """Mean over the last axis of what is not NaN."""
-    there = ~np.isnan(values)
-    return _over(np.where(there, values, 0).sum(-1), there.sum(-1))
-
-
-def _plain(value: Array) -> Any:
-    return value if value.ndim else float(value)

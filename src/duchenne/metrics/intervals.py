@@ -1,14 +1,15 @@
-"""Chance, drawn many times at once: persons with replacement, labels shuffled within persons, methods swapped.
+"""Resampling in blocks: bootstrap over persons, labels shuffled within persons, methods swapped.
 
-Everything is yielded in blocks of draws, so that memory does not grow with the number of draws.
+Blocks bound the memory, whatever the number of draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from duchenne.datasets.splits import persons
 from duchenne.types import Array
 
 _BLOCK = 2**19  # cells of one block: what a core's cache holds; larger ones are slower
@@ -24,6 +25,26 @@ def draws(persons: int, n: int, seed: int, rows: int = 0) -> Iterator[Array]:
         drawn = rng.integers(0, persons, (size, persons))
         drawn += np.arange(size)[:, None] * persons
         yield np.bincount(drawn.ravel(), minlength=size * persons).reshape(size, persons).astype(float)
+
+
+def person_draws(
+    sums: Array, subject: Iterable[object], n: int, seed: int, rows: Array | None = None
+) -> Iterator[Array]:
+    """Sums (B, ...), n in all, over the `rows` (None: all) of `sums` (N, ...) of persons drawn with replacement.
+
+    Zeros for fewer than 2 persons. ValueError where rows and persons differ in number.
+    """
+    names = persons(subject)
+    if len(names) != len(sums):
+        raise ValueError(f"Each row needs a person, found {len(sums)} rows and {len(names)} persons.")
+    if rows is not None:
+        names, sums = names[rows], sums[rows]
+    who, person = np.unique(names, return_inverse=True)
+    each = np.zeros((len(who), *sums.shape[1:]))
+    np.add.at(each, person, sums)
+    flat = each.reshape(len(who), int(np.prod(sums.shape[1:])))
+    times = draws(len(who), n, seed, flat.shape[1]) if len(who) > 1 else [np.zeros((1, len(who)))]
+    return ((counts @ flat).reshape(len(counts), *sums.shape[1:]) for counts in times)
 
 
 def shuffles(y: Array, person: Array, n: int, seed: int) -> Iterator[Array]:

@@ -1,8 +1,9 @@
-"""Is one method better than another? Both answer the same clips, and persons, not clips, are the evidence."""
+"""Paired tests of two methods on the same clips, by resampling persons, not clips."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy.special import bdtr
@@ -51,43 +52,39 @@ def compare(
     if not len(a) == len(b) == len(truth) == len(names):
         lengths = ", ".join(str(len(each)) for each in (a, b, truth, names))
         raise ValueError(f"Both methods, the truth and the persons must be of one length, found {lengths}.")
-    kept = ~np.isnan(a) & ~np.isnan(b)
-    a, b, truth, names = a[kept], b[kept], truth[kept], names[kept]
+    answered = ~np.isnan(a) & ~np.isnan(b)
+    a, b, truth, names = a[answered], b[answered], truth[answered], names[answered]
     codes, person = np.unique(names, return_inverse=True)
-    out: Json = {"rows": len(a), "unanswered": int((~kept).sum()), "persons": len(codes)}
+    out: Json = {"rows": len(a), "unanswered": int((~answered).sum()), "persons": len(codes)}
     chance = (person, len(codes), n, seed)
     for name in metrics:
         sides = (_ranks(a), _ranks(b)) if name == "auc" else (a, b)
-        out[name] = _test(_METRICS[name], np.concatenate(sides), truth, chance)
+        out[name] = _difference(partial(_METRICS[name], np.concatenate(sides), np.tile(truth, 2)), chance)
     if emotion is not None:
-        what = np.array(list(emotion), object)[kept]
-        by_a, by_b = (p if rank is None else np.asarray(rank, float)[kept] for p, rank in ((a, rank_a), (b, rank_b)))
+        what = np.array(list(emotion), object)[answered]
+        by_a, by_b = (
+            p if rank is None else np.asarray(rank, float)[answered] for p, rank in ((a, rank_a), (b, rank_b))
+        )
         out["forced_pairs"] = _test_pairs(by_a, by_b, truth, names, what, chance)
     out["mcnemar"] = mcnemar(a, b, truth)
     return out
 
 
 def mcnemar(p_a: Array, p_b: Array, y: Array) -> Json:
-    """{only_a, only_b: rows that only this method calls right, p, note}: McNemar's test, two-sided.
+    """{only_a, only_b: rows that only this method gets right, p, note}: McNemar's test, two-sided.
 
     Exact: by the binomial distribution of only_a among only_a + only_b with chance 1/2. Rows that one of
     them did not answer are left out.
     """
     p_a, p_b, y = np.asarray(p_a, float), np.asarray(p_b, float), np.asarray(y)
-    kept = ~np.isnan(p_a) & ~np.isnan(p_b)
-    right_a, right_b = (((p >= 0.5) == y)[kept] for p in (p_a, p_b))
+    answered = ~np.isnan(p_a) & ~np.isnan(p_b)
+    right_a, right_b = (((p >= 0.5) == y)[answered] for p in (p_a, p_b))
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return {"only_a": only_a, "only_b": only_b, "p": p, "note": NOTE}
 
 
 _Chance = tuple[Array, int, int, int]  # person (N,), number of persons, number of draws, seed
-
-
-def _test(metric: scores.Metric, both: Array, y: Array, chance: _Chance) -> Json:
-    """`metric` on both methods' answers laid end to end (2N,), of which the weights choose."""
-    twice = np.concatenate([y, y])
-    return _difference(lambda weights: np.asarray(metric(both, twice, weights)), chance)
 
 
 def _test_pairs(a: Array, b: Array, y: Array, who: Array, what: Array, chance: _Chance) -> Json:

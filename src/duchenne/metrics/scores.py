@@ -1,8 +1,7 @@
-"""Scores of P(genuine), with intervals that know that clips of one person are not independent.
+"""Scores of P(genuine), with intervals over persons, as clips of one person are not independent.
 
-Everywhere `p` is float (N,), the probability of "genuine", and `y` is (N,), 1 genuine and 0 posed. Rows
-whose p is NaN were not answered and are left out. p >= 0.5 counts as "genuine". What cannot be computed
-(no rows, only one class) is NaN.
+`p` is float (N,), the probability of "genuine"; `y` is (N,), 1 genuine and 0 posed. Rows with NaN p were not
+answered and are left out. p >= 0.5 counts as "genuine". What cannot be computed (one class only) is NaN.
 
 A metric also takes `weights`, how often each row counts. Where these, or without them `y`, are (..., N), it scores
 them all at once and gives float64 (...); that is how a thousand draws cost little more than a few.
@@ -12,39 +11,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from duchenne.datasets.splits import is_missing, persons
 from duchenne.metrics.intervals import draws, percentiles, shuffles
+from duchenne.metrics.ratios import Score, ratio
 from duchenne.types import Array, Json
 
 #: (p, y, weights=None) → float, or float64 (...) where weights, or y without weights, are (..., N).
-Metric = Callable[..., Any]
+Metric = Callable[..., Score]
 
 
-def accuracy(p: Array, y: Array, weights: Array | None = None) -> Any:
-    """Share of rows that are called right."""
+def accuracy(p: Array, y: Array, weights: Array | None = None) -> Score:
+    """Share of rows classified correctly."""
     p, y, w = _answered(p, y, weights)
-    return _ratio(_total((p >= 0.5) == y, w), _total(np.ones(len(p)), w))
+    return ratio(_total((p >= 0.5) == y, w), _total(np.ones(len(p)), w))
 
 
-def balanced_accuracy(p: Array, y: Array, weights: Array | None = None) -> Any:
+def balanced_accuracy(p: Array, y: Array, weights: Array | None = None) -> Score:
     """Mean of the share of genuine rows called genuine and the share of posed rows called posed."""
     p, y, w = _answered(p, y, weights)
     called = p >= 0.5
-    return (_ratio(_total(y & called, w), _total(y, w)) + _ratio(_total(~y & ~called, w), _total(~y, w))) / 2
+    return (ratio(_total(y & called, w), _total(y, w)) + ratio(_total(~y & ~called, w), _total(~y, w))) / 2
 
 
-def auc(p: Array, y: Array, weights: Array | None = None) -> Any:
+def auc(p: Array, y: Array, weights: Array | None = None) -> Score:
     """Chance that a genuine row has a higher p than a posed one, ties count half (Mann-Whitney U / n₁n₀)."""
     p, y, w = _answered(p, y, weights)
     if w is None:
         inner = np.sort(p)
         rank = (np.searchsorted(inner, p) + np.searchsorted(inner, p, "right") + 1) / 2
         genuine = _total(y, None)
-        return _ratio(y @ rank - genuine * (genuine + 1) / 2, genuine * _total(~y, None))
+        return ratio(y @ rank - genuine * (genuine + 1) / 2, genuine * _total(~y, None))
     order = np.argsort(p, kind="stable")
     low, high = order[~y[order]], order[y[order]]
     below = np.zeros((*w.shape[:-1], len(low) + 1))  # how many posed rows count among the first 0, 1, 2, …
@@ -53,23 +52,23 @@ def auc(p: Array, y: Array, weights: Array | None = None) -> Any:
     wins = np.take(below, lost, axis=-1)
     if (lost != tied).any():
         wins = (wins + np.take(below, tied, axis=-1)) / 2
-    return _ratio(np.einsum("...n,...n->...", np.take(w, high, axis=-1), wins), _total(y, w) * below[..., -1])
+    return ratio(np.einsum("...n,...n->...", np.take(w, high, axis=-1), wins), _total(y, w) * below[..., -1])
 
 
-def f1(p: Array, y: Array, weights: Array | None = None) -> Any:
+def f1(p: Array, y: Array, weights: Array | None = None) -> Score:
     """2 TP / (2 TP + FP + FN), "genuine" being positive; NaN where no truth and no call is genuine."""
     p, y, w = _answered(p, y, weights)
     called = p >= 0.5
-    return _ratio(2 * _total(called & y, w), _total(called, w) + _total(y, w))
+    return ratio(2 * _total(called & y, w), _total(called, w) + _total(y, w))
 
 
-def brier(p: Array, y: Array, weights: Array | None = None) -> Any:
-    """Mean squared distance of p from the truth: 0 is perfect, 0.25 is always saying 0.5."""
+def brier(p: Array, y: Array, weights: Array | None = None) -> Score:
+    """Mean squared distance of p from the truth: 0 is perfect, always 0.5 gets 0.25."""
     p, y, w = _probabilities(p, y, weights)
-    return _ratio(_total((p - y) ** 2, w), _total(np.ones(len(p)), w))
+    return ratio(_total((p - y) ** 2, w), _total(np.ones(len(p)), w))
 
 
-def ece(p: Array, y: Array, weights: Array | None = None, bins: int = 10) -> Any:
+def ece(p: Array, y: Array, weights: Array | None = None, bins: int = 10) -> Score:
     """Expected calibration error: Σ over bins of (rows in bin / N) · |share genuine − mean p|.
 
     The bins are of equal width in P(genuine), [0, 1/bins), …, [1 − 1/bins, 1]; empty ones count nothing.
@@ -78,19 +77,19 @@ def ece(p: Array, y: Array, weights: Array | None = None, bins: int = 10) -> Any
     at = np.minimum((p * bins).astype(int), bins - 1)
     gap = p - y
     gaps = sum(np.abs(_total(np.where(at == each, gap, 0), w)) for each in np.unique(at))
-    return _ratio(gaps, _total(np.ones(len(p)), w))
+    return ratio(gaps, _total(np.ones(len(p)), w))
 
 
 def forced_pair_accuracy(
     p: Array, y: Array, subject: Iterable[object], emotion: Iterable[object] | None = None
 ) -> tuple[float, int]:
-    """Of two clips of one person and emotion, one genuine and one posed: how often p tells which is which.
+    """Of two clips of one person and emotion, one genuine and one posed: how often p orders them correctly.
 
     Returns (share right, number of pairs) over all such pairs together; a tie counts half. Rows without
     person or emotion (None, empty) form no pair. Without `emotion` pairs are of one person only.
     """
     right, pairs = pair_rows(p, y, subject, emotion)
-    return _ratio(right.sum(), pairs.sum()), int(pairs.sum())
+    return ratio(right.sum(), pairs.sum()), int(pairs.sum())
 
 
 def pair_rows(
@@ -98,11 +97,11 @@ def pair_rows(
 ) -> tuple[Array, Array]:
     """(right, pairs), both float64 (N,): what each genuine row adds to `forced_pair_accuracy`; 0 elsewhere.
 
-    A row stands against the posed rows of its own person and emotion only, so the sums over any draw of whole
+    A row is paired with the posed rows of its own person and emotion only, so the sums over any draw of whole
     persons follow from these; a person drawn twice counts twice and forms no pairs with its own copy.
     """
     groups = _pair_groups(subject, emotion)
-    _answered(p, y)  # refuses what is no truth
+    _answered(p, y)  # checks y and the shapes
     p, truth = np.asarray(p, float), np.asarray(y).astype(bool)
     if groups.shape != p.shape:
         raise ValueError(f"Each row needs a person and an emotion, found {len(p)} rows and {len(groups)} of these.")
@@ -111,9 +110,9 @@ def pair_rows(
     order = use[np.lexsort((p[use], groups[use]))]
     group, value, posed = groups[order], p[order], np.insert(np.cumsum(~truth[order]), 0, 0)
     first, last = np.searchsorted(group, group), np.searchsorted(group, group, "right")
-    fresh = np.ones(len(order) + 1, bool)  # where a run of equal p within a group begins, and the end of all
-    fresh[1:-1] = (group[1:] != group[:-1]) | (value[1:] != value[:-1])
-    edges, run = np.flatnonzero(fresh), np.cumsum(fresh[:-1]) - 1
+    start = np.ones(len(order) + 1, bool)  # of each run of equal p within a group, and the end of all
+    start[1:-1] = (group[1:] != group[:-1]) | (value[1:] != value[:-1])
+    edges, run = np.flatnonzero(start), np.cumsum(start[:-1]) - 1
     low, high = edges[run], edges[run + 1]
     right[order] = truth[order] * ((posed[low] + posed[high]) / 2 - posed[first])
     pairs[order] = truth[order] * (posed[last] - posed[first])
@@ -121,17 +120,17 @@ def pair_rows(
 
 
 def risk_coverage(p: Array, y: Array) -> tuple[Array, Array]:
-    """(coverage, accuracy), both float64 (K,): what is right if only the surest rows are answered.
+    """(coverage, accuracy), both float64 (K,): accuracy if only the most confident rows are answered.
 
-    Rows are ordered by |p − 0.5|, surest first; rows equally sure are answered together, so K <= N. Coverage
+    Rows are ordered by |p − 0.5|, most confident first; ties are answered together, so K <= N. Coverage
     is the share of all N rows, those with NaN p included: it ends below 1 if some were not answered.
     """
     total = len(np.asarray(p))
     p, y, _ = _answered(p, y)
-    sure = np.round(np.abs(p - 0.5), 12)
-    order = np.argsort(-sure, kind="stable")
+    confidence = np.round(np.abs(p - 0.5), 12)
+    order = np.argsort(-confidence, kind="stable")
     right = np.cumsum(((p >= 0.5) == y)[order])
-    last = np.flatnonzero(np.diff(sure[order], append=-1.0))
+    last = np.flatnonzero(np.diff(confidence[order], append=-1.0))
     return (last + 1) / max(total, 1), right[last] / (last + 1)
 
 
@@ -141,8 +140,8 @@ def risk_coverage(p: Array, y: Array) -> tuple[Array, Array]:
 def permutation_p(metric: Metric, p: Array, y: Array, groups: Iterable[object], n: int = 1000, seed: int = 0) -> float:
     """How often labels shuffled within each person score at least as high: (1 + count) / (1 + n), one-sided.
 
-    A small value says that p tells a person's genuine clips from the same person's posed ones; knowing the
-    persons does not help. `metric` must be one that grows with skill.
+    A small value: p separates genuine from posed clips within persons; recognising persons does not help.
+    A larger `metric` must be better.
     """
     person = _codes(groups)
     order = np.argsort(person, kind="stable")
@@ -208,17 +207,16 @@ def score(
     risk_coverage, rows {coverage, accuracy}, each the largest coverage up to a fifth, two fifths, … of all
     rows. With `subject` also persons, forced_pairs, pairs (their number), permutation_p (of AUC); without it
     no interval can be given and those are None. With `emotion` also per_emotion: name → {rows, unanswered,
-    accuracy, auc, forced_pairs, pairs, and intervals}. `n` is the number of draws. Resampling adds noise to
-    calibration: the interval of `ece` leans upwards and may lie above it.
+    accuracy, auc, forced_pairs, pairs, and intervals}. `n` is the number of draws. Resampling biases
+    calibration: the interval of `ece` may lie above it.
 
-    `rank` (N,), NaN where none, tells which of two clips is more genuine for a model that answers pairs by
-    something else than p: forced pairs are then decided by it, and by nothing but it.
+    `rank` (N,), NaN where none, decides forced pairs in place of p, for a model that orders pairs by something else.
     """
     p, y = np.asarray(p, float), np.asarray(y)
     who = None if subject is None else np.array(list(subject), object)
     what = None if emotion is None else np.array(list(emotion), object)
-    by = p if rank is None else np.asarray(rank, float)
-    result = _some(p, y, by, who, what, tuple(_METRICS), n, seed)
+    order = p if rank is None else np.asarray(rank, float)
+    result = _subset_scores(p, y, order, who, what, tuple(_METRICS), n, seed)
     result["risk_coverage"] = _coverage_rows(p, y)
     if who is not None:
         result["permutation_p"] = permutation_p(auc, p, y, who, n, seed)
@@ -226,27 +224,29 @@ def score(
         names = sorted({str(name) for name in what.tolist() if not is_missing(name)})
         masks = {name: np.array([str(each) == name for each in what.tolist()]) for name in names}
         result["per_emotion"] = {
-            name: _some(p[m], y[m], by[m], None if who is None else who[m], None, ("accuracy", "auc"), n, seed)
+            name: _subset_scores(
+                p[m], y[m], order[m], None if who is None else who[m], None, ("accuracy", "auc"), n, seed
+            )
             for name, m in masks.items()
         }
     return result
 
 
-def _some(
+def _subset_scores(
     p: Array, y: Array, rank: Array, who: Array | None, what: Array | None, names: tuple[str, ...], n: int, seed: int
 ) -> Json:
     kept, truth, _ = _answered(p, y)
     person = None if who is None else _codes(who)
-    out: Json = {"rows": len(p), "unanswered": len(p) - len(kept), "genuine": _ratio(truth.sum(), len(truth))}
+    out: Json = {"rows": len(p), "unanswered": len(p) - len(kept), "genuine": ratio(truth.sum(), len(truth))}
     for name in names:
         out |= {name: _METRICS[name](p, y), f"{name}_interval": None}
     if person is None:
         return out
     out["persons"] = len(np.unique(person[~np.isnan(p)]))
     right, pairs = pair_rows(rank, y, person, what)
-    out["forced_pairs"], out["pairs"] = _ratio(right.sum(), pairs.sum()), int(pairs.sum())
+    out["forced_pairs"], out["pairs"] = ratio(right.sum(), pairs.sum()), int(pairs.sum())
     measures: dict[str, Callable[[Array], Array]] = {name: partial(_METRICS[name], p, y) for name in names}
-    measures["forced_pairs"] = lambda weights: _ratio(weights @ right, weights @ pairs)
+    measures["forced_pairs"] = lambda weights: ratio(weights @ right, weights @ pairs)
     answered = dict.fromkeys(names, ~np.isnan(p)) | {"forced_pairs": ~np.isnan(rank)}
     found = _intervals(measures, person, answered, n, seed)
     return out | {f"{name}_interval": list(interval) for name, interval in found.items()}
@@ -273,7 +273,7 @@ def _codes(groups: Iterable[object]) -> Array:
 
 
 def _answered(p: Array, y: Array, weights: Array | None = None) -> tuple[Array, Array, Array | None]:
-    """float64 p, bool y and `weights` without the rows whose p is NaN; ValueError for what is no truth."""
+    """float64 p, bool y and `weights` without the rows whose p is NaN; ValueError for labels other than 0 and 1."""
     p, y = np.asarray(p, float), np.asarray(y)
     if weights is not None and y.ndim > 1:
         raise ValueError(f"Where weights are given y must be a vector, found the shape {y.shape}.")
@@ -301,10 +301,3 @@ def _probabilities(p: Array, y: Array, weights: Array | None) -> tuple[Array, Ar
 def _total(values: Array, weights: Array | None) -> Array:
     """Σ over rows of values · weights, (...)."""
     return np.asarray(values.sum(axis=-1) if weights is None else weights @ values, float)
-
-
-def _ratio(part: Any, whole: Any) -> Any:
-    """part / whole, NaN where there is no whole; a plain float where both are plain."""
-    part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
-    out = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
-    return out if out.ndim else float(out)

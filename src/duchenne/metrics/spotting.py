@@ -1,25 +1,25 @@
-"""Scores of spotted intervals: when in a long video something is said to happen, against when it does.
+"""Scores of spotted intervals: when something is reported to happen in a long video, against when it does.
 
-An interval is (start, end) in seconds, end after start. Who counts frames, both included, makes first / fps and
-(last + 1) / fps of them: then the overlap is that of the frames.
+An interval is (start, end) in seconds, end after start. Frames, both included, become first / fps and
+(last + 1) / fps: the overlap is then that of the frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from duchenne.errors import InputError, UsageError
+from duchenne.metrics.ratios import Score, ratio
 from duchenne.types import Array, Json
 
 
-def iou(a: Array | Sequence[object], b: Array | Sequence[object]) -> Any:
+def iou(a: Array | Sequence[object], b: Array | Sequence[object]) -> Score:
     """Shared time over joint time of intervals (..., 2) and (..., 2): 1 is the same interval, 0 is none shared.
 
-    A float, or float64 (...) for many. InputError for what is no interval.
+    A float, or float64 (...) for many. InputError for invalid intervals.
     """
     a, b = _intervals(a), _intervals(b)
     shared = np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0])
@@ -31,7 +31,7 @@ def iou(a: Array | Sequence[object], b: Array | Sequence[object]) -> Any:
 def match(spotted: Array | Sequence[object], truth: Array | Sequence[object], threshold: float = 0.5) -> Array:
     """int64 (M, 2): pairs (spotted, true) of row numbers whose IoU is at least `threshold`, each row used once.
 
-    As many pairs as possible, and of these the ones that share most. InputError for what is no interval,
+    As many pairs as possible, and of these the ones that share most. InputError for invalid intervals,
     UsageError for a threshold outside ]0, 1].
     """
     if not 0 < threshold <= 1:
@@ -41,7 +41,7 @@ def match(spotted: Array | Sequence[object], truth: Array | Sequence[object], th
         raise InputError(f"A list of intervals is (n, 2), found the shapes {a.shape} and {b.shape}.")
     share = np.asarray(iou(a[:, None], b[None]))
     enough = share >= threshold - 1e-9
-    # a pair more outweighs whatever the others share
+    # one more pair outweighs any gain in overlap
     rows, columns = linear_sum_assignment(enough * (share + min(share.shape) + 1), maximize=True)
     return np.asarray(np.stack([rows, columns], axis=1)[enough[rows, columns]])
 
@@ -65,9 +65,9 @@ def spotting_f1(
         hits = len(match(spotted, truth, threshold))
         tp, fp, fn = tp + hits, fp + len(spotted) - hits, fn + len(truth) - hits
     return {
-        "precision": tp / (tp + fp) if tp + fp else float("nan"),
-        "recall": tp / (tp + fn) if tp + fn else float("nan"),
-        "f1": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else float("nan"),
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, tp + fn),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
         "tp": tp,
         "fp": fp,
         "fn": fn,
@@ -83,5 +83,5 @@ def _intervals(values: Array | Sequence[object]) -> Array:
     wrong = ~((found[..., 1] > found[..., 0]) & np.isfinite(found).all(axis=-1))
     if wrong.any():
         start, end = found[wrong][0]
-        raise InputError(f"An interval must end after it starts, found {start:g} s to {end:g} s; mend or drop it.")
+        raise InputError(f"An interval must end after it starts, found {start:g} s to {end:g} s; correct or remove it.")
     return found

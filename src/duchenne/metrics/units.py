@@ -1,28 +1,26 @@
-"""Scores of action units: there or not, and how strong; unit by unit, beside what answers without looking would get.
+"""Scores of action units: presence and intensity, unit by unit, beside constant answers.
 
-`said` and `truth` are (N, K), a row per image and a column per unit; NaN in `truth` is not coded, in `said` not
-answered, and neither counts. What cannot be computed is NaN. Everything follows from sums over images, so intervals
-are drawn from the sums of whole persons: pictures of one person are not independent.
+`predicted` and `truth` are (N, K), a row per image and a column per unit; NaN (not coded, not answered) is left out.
+What cannot be computed is NaN. Intervals resample persons, as images of one person are not independent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
-from duchenne.datasets.splits import persons
-from duchenne.metrics.intervals import draws, percentiles
+from duchenne.metrics.intervals import percentiles, person_draws
+from duchenne.metrics.ratios import mean_of_known, ratio
 from duchenne.types import Array, Json
 
-#: Intensities reach from 0 (not there) to this.
-STRONGEST = 5
+#: Intensities run from 0 (absent) to this.
+MAX_INTENSITY = 5
 _Scores = Callable[[Array], dict[str, Array]]
 
 
 def score_units(
-    said: Array,
+    predicted: Array,
     truth: Array,
     names: Sequence[str],
     subject: Iterable[object] | None = None,
@@ -31,28 +29,28 @@ def score_units(
     n: int = 1000,
     seed: int = 0,
 ) -> Json:
-    """Scores of units that are there (1) or not (0), `said` being probabilities; pass all folds together.
+    """Scores of units present (1) or absent (0), `predicted` being probabilities; pass all folds together.
 
     rows, threshold, mean_f1 and mean_f1_interval (over the units whose F1 is known) and per_unit: name → coded,
-    positives, base_rate, f1, f1_interval, f1_always (of saying that it is always there: 2b / (1 + b)), precision,
+    positives, base_rate, f1, f1_interval, f1_always (of always predicting 1: 2b / (1 + b)), precision,
     recall, balanced_accuracy and mcc. Intervals [low, high] hold 95 % of the draws of persons with replacement; None
     without `subject`. ValueError for other shapes or labels.
     """
-    said, truth, known = _checked(said, truth, names)
+    predicted, truth, known = _checked(predicted, truth, names)
     if not np.isin(truth[known], (0, 1)).all():
-        raise ValueError("Labels of action units must be 1 (there), 0 (not there) or NaN (not coded).")
-    called, there = said >= threshold, truth == 1
+        raise ValueError("Labels of action units must be 1 (present), 0 (absent) or NaN (not coded).")
+    called, there = predicted >= threshold, truth == 1
     sums = np.stack([called & there, called & ~there, ~called & there, ~called & ~there], axis=-1) & known[..., None]
     totals = sums.sum(axis=0).astype(float)
     positives = totals[:, 0] + totals[:, 2]
-    base = _over(positives, totals.sum(-1))
+    base = ratio(positives, totals.sum(-1))
     found = _of_counts(totals) | {"f1_always": np.where(base > 0, 2 * base / (1 + base), np.nan)}
     columns = {"coded": known.sum(0), "positives": positives.astype(int), "base_rate": base, **found}
-    return _told(columns, sums.astype(float), _of_counts, "f1", names, subject, n, seed) | {"threshold": threshold}
+    return _report(columns, sums.astype(float), _of_counts, "f1", names, subject, n, seed) | {"threshold": threshold}
 
 
 def score_intensities(
-    said: Array,
+    predicted: Array,
     truth: Array,
     names: Sequence[str],
     subject: Iterable[object] | None = None,
@@ -60,34 +58,34 @@ def score_intensities(
     n: int = 1000,
     seed: int = 0,
 ) -> Json:
-    """Scores of intensities, 0 (not there) to 5; pass all folds together.
+    """Scores of intensities, 0 (absent) to 5; pass all folds together.
 
     rows, mean_icc and mean_icc_interval, and per_unit: name → coded, base_rate (share above 0), icc, icc_interval (see
-    `icc31`), mae (mean absolute error, in levels) and mae_median (of always saying the median). Intervals as in
+    `icc31`), mae (mean absolute error, in levels) and mae_median (of always predicting the median). Intervals as in
     `score_units`. ValueError for other shapes or labels.
     """
-    said, truth, known = _checked(said, truth, names)
-    if not ((truth[known] >= 0) & (truth[known] <= STRONGEST)).all():
-        raise ValueError(f"Intensities of action units must lie from 0 to {STRONGEST}, or be NaN (not coded).")
-    a, b = np.where(known, said, 0.0), np.where(known, truth, 0.0)
+    predicted, truth, known = _checked(predicted, truth, names)
+    if not ((truth[known] >= 0) & (truth[known] <= MAX_INTENSITY)).all():
+        raise ValueError(f"Intensities of action units must lie from 0 to {MAX_INTENSITY}, or be NaN (not coded).")
+    a, b = np.where(known, predicted, 0.0), np.where(known, truth, 0.0)
     sums = np.stack([known * 1.0, a, b, a * a, b * b, a * b, np.abs(a - b)], axis=-1)
     columns: dict[str, Array] = {
         "coded": known.sum(0),
-        "base_rate": _over((b > 0).sum(0), known.sum(0)),
+        "base_rate": ratio((b > 0).sum(0), known.sum(0)),
         **_of_moments(sums.sum(axis=0)),
         "mae_median": np.array([_spread(column[use]) for column, use in zip(truth.T, known.T, strict=True)]),
     }
-    return _told(columns, sums, _of_moments, "icc", names, subject, n, seed)
+    return _report(columns, sums, _of_moments, "icc", names, subject, n, seed)
 
 
-def icc31(said: Array, truth: Array) -> float:
+def icc31(predicted: Array, truth: Array) -> float:
     """ICC(3,1) of two columns (N,): intraclass correlation of single answers, two-way mixed model, consistency.
 
     Shrout & Fleiss (1979): (BMS − EMS) / (BMS + EMS), the mean squares between images and of what is left; with two
     columns this is 2 cov / (var + var), which is what is computed. A constant offset between the columns costs
     nothing. NaN for fewer than two pairs without NaN, and where neither column varies.
     """
-    pair = np.column_stack([np.asarray(said, float), np.asarray(truth, float)])
+    pair = np.column_stack([np.asarray(predicted, float), np.asarray(truth, float)])
     a, b = pair[np.isfinite(pair).all(axis=1)].T
     sums = np.array([len(a), a.sum(), b.sum(), a @ a, b @ b, a @ b, np.abs(a - b).sum()])
     return float(_of_moments(sums)["icc"])
@@ -96,13 +94,13 @@ def icc31(said: Array, truth: Array) -> float:
 def _of_counts(counts: Array) -> dict[str, Array]:
     """Scores (...) of counts (..., 4): true and false positives, false and true negatives."""
     tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
-    recall, specificity = _over(tp, tp + fn), _over(tn, tn + fp)
+    recall, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
     margin = np.sqrt((tp + fp) * (tn + fn) * (tp + fn) * (tn + fp))
-    # one answer for all images tells nothing: 0; images of one kind say nothing of the answers: NaN
-    mcc = np.where(margin > 0, _over(tp * tn - fp * fn, margin), np.where((tp + fn) * (tn + fp) > 0, 0.0, np.nan))
+    # a constant answer scores 0; images of one class score nothing: NaN
+    mcc = np.where(margin > 0, ratio(tp * tn - fp * fn, margin), np.where((tp + fn) * (tn + fp) > 0, 0.0, np.nan))
     return {
-        "f1": _over(2 * tp, 2 * tp + fp + fn),
-        "precision": _over(tp, tp + fp),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "precision": ratio(tp, tp + fp),
         "recall": recall,
         "balanced_accuracy": (recall + specificity) / 2,
         "mcc": mcc,
@@ -113,12 +111,12 @@ def _of_moments(sums: Array) -> dict[str, Array]:
     """Scores (...) of sums (..., 7): count, a, b, a², b², ab, |a − b|."""
     n, a, b, aa, bb, ab, off = np.moveaxis(sums, -1, 0)
     spread = (n * aa - a * a) + (n * bb - b * b)
-    # of columns that do not vary rounding leaves a little
+    # rounding leaves a little variance in constant columns
     varied = spread > 1e-9 * n * (aa + bb)
-    return {"icc": np.where(varied, _over(2 * (n * ab - a * b), spread), np.nan), "mae": _over(off, n)}
+    return {"icc": np.where(varied, ratio(2 * (n * ab - a * b), spread), np.nan), "mae": ratio(off, n)}
 
 
-def _told(
+def _report(
     columns: dict[str, Array],
     sums: Array,
     scores: _Scores,
@@ -129,52 +127,27 @@ def _told(
     seed: int,
 ) -> Json:
     """Plain numbers of `columns` (K,) by unit, and intervals of the score `main` from `sums` (N, K, M)."""
-    each: list[Any] = [None] * len(names)
+    each: list[list[float] | None] = [None] * len(names)
     whole = None
     if subject is not None:
-        drawn = _drawn(sums, scores, main, list(subject), n, seed)
+        drawn = np.concatenate([scores(block)[main] for block in person_draws(sums, subject, n, seed)])
         each = [list(percentiles(column)) for column in drawn.T]
-        whole = list(percentiles(_mean(drawn)))
+        whole = list(percentiles(mean_of_known(drawn)))
     per_unit = {
         name: {key: column[k].item() for key, column in columns.items()} | {f"{main}_interval": each[k]}
         for k, name in enumerate(names)
     }
-    mean = float(_mean(columns[main]))
+    mean = float(mean_of_known(columns[main]))
     return {"rows": len(sums), f"mean_{main}": mean, f"mean_{main}_interval": whole, "per_unit": per_unit}
 
 
-def _drawn(sums: Array, scores: _Scores, main: str, subject: list[Any], n: int, seed: int) -> Array:
-    """float64 (n, K): the score of draws of as many persons as there are."""
-    who, person = np.unique(persons(subject), return_inverse=True)
-    if len(person) != len(sums):
-        raise ValueError(f"Each row needs a person, found {len(sums)} rows and {len(person)} persons.")
-    each = np.zeros((len(who), *sums.shape[1:]))
-    np.add.at(each, person, sums)
-    if len(who) < 2:
-        return np.full((1, sums.shape[1]), np.nan)
-    flat = each.reshape(len(who), -1)
-    blocks = [(times @ flat).reshape(-1, *each.shape[1:]) for times in draws(len(who), n, seed, flat.shape[1])]
-    return np.concatenate([scores(block)[main] for block in blocks])
-
-
-def _checked(said: Array, truth: Array, names: Sequence[str]) -> tuple[Array, Array, Array]:
-    """(said, truth, bool: which cells are answered and coded), all (N, K)."""
-    said, truth = np.asarray(said, float), np.asarray(truth, float)
-    if said.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != len(names):
-        raise ValueError(f"Expected answers and labels (N, {len(names)}), found {said.shape} and {truth.shape}.")
-    return said, truth, ~(np.isnan(said) | np.isnan(truth))
+def _checked(predicted: Array, truth: Array, names: Sequence[str]) -> tuple[Array, Array, Array]:
+    """(predicted, truth, bool: which cells are answered and coded), all (N, K)."""
+    predicted, truth = np.asarray(predicted, float), np.asarray(truth, float)
+    if predicted.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != len(names):
+        raise ValueError(f"Expected answers and labels (N, {len(names)}), found {predicted.shape} and {truth.shape}.")
+    return predicted, truth, ~(np.isnan(predicted) | np.isnan(truth))
 
 
 def _spread(values: Array) -> float:
     return float(np.abs(values - np.median(values)).mean()) if len(values) else float("nan")
-
-
-def _over(part: Array, whole: Array) -> Array:
-    part, whole = np.asarray(part, float), np.asarray(whole, float)
-    return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
-
-
-def _mean(values: Array) -> Array:
-    """Mean over the last axis of what is not NaN."""
-    there = ~np.isnan(values)
-    return _over(np.where(there, values, 0).sum(-1), there.sum(-1))

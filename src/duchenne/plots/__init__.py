@@ -1,26 +1,13 @@
-"""Pictures: arrays in, a matplotlib Figure out, and `save` writes it as SVG and PNG."""
+"""Figures: arrays in, a matplotlib Figure out; `save` writes it as SVG and PNG."""
 
-from duchenne.plots.board import BLUE, COLOURS, VERMILLION, save
+from duchenne.plots.figures import BLUE, save
 from duchenne.plots.learning import learning
 from duchenne.plots.pb import pb_space, prediction
-from duchenne.plots.scores import (
-    Curves,
-    calibration,
-    coverage_curve,
-    forest,
-    reliability,
-    risk_coverage,
-    roc,
-    roc_points,
-)
+from duchenne.plots.scores import calibration, forest, reliability, risk_coverage, roc
 
 __all__ = [
     "BLUE",
-    "COLOURS",
-    "VERMILLION",
-    "Curves",
     "calibration",
-    "coverage_curve",
     "forest",
     "learning",
     "pb_space",
@@ -28,6 +15,5 @@ __all__ = [
     "reliability",
     "risk_coverage",
     "roc",
-    "roc_points",
     "save",
 ]

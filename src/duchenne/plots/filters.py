@@ -1,4 +1,4 @@
-"""What filters see, as a contact sheet: for each the patches that excite it most, and two views laid over them."""
+"""Contact sheets of filters: the patches with the highest activation, and two visualisations laid over them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from scipy.ndimage import zoom
 
 from duchenne.errors import UsageError
 from duchenne.io import atomic
-from duchenne.plots.board import INK, SOFT, short, style
+from duchenne.plots.figures import INK, SOFT, short, style
 from duchenne.types import Array
 
-#: Where brighter pixels excite the filter, where darker ones do, what lies beyond the image's edge, and the paper.
+#: Colours of pixels whose brightness raises and lowers the activation, outside the image, and of the background.
 BRIGHT, DARK, BEYOND, PAPER = (213, 94, 0), (0, 96, 178), (227, 230, 234), (255, 255, 255)
 ROWS = ("image", "deconvnet", "guided backprop")
 _DPI, _WIDTH, _EDGE, _GAP = 200, 2160, 60, 36  # px
@@ -31,7 +31,7 @@ class Tile:
     """
 
     name: str
-    note: str  # facts parted by " · ", of which a contact sheet has room for the first
+    note: str  # facts separated by " · ", the first of which a contact sheet shows
     patches: Array
     deconvnet: Array
     guided: Array
@@ -57,7 +57,7 @@ def overlay(patch: Array, view: Array) -> Array:
 def sprite(tile: Tile, side: int, *, most: int | None = None, gap: int = _THIN) -> Array:
     """uint8 (H, W, 3): the tile's patches in a row, its deconvnet views below them and its guided ones below those.
 
-    Each picture is at most `side` px wide and high and keeps its form. `most` patches, all if None.
+    Each image is at most `side` px wide and high and keeps its form. `most` patches, all if None.
     """
     shown = slice(0, most)
     patches, views = tile.patches[shown], (tile.deconvnet[shown], tile.guided[shown])
@@ -81,19 +81,19 @@ def sprite(tile: Tile, side: int, *, most: int | None = None, gap: int = _THIN) 
 def contact_sheet(
     path: str | Path, tiles: Sequence[Tile], title: str, note: str, *, across: int | None = None, most: int = 4
 ) -> Path:
-    """Write all `tiles` as one PNG, 2,160 px wide, in one step; UsageError without tiles, OutputError unwritable.
+    """Write all `tiles` as one PNG, 2,160 px wide, atomically; UsageError without tiles, OutputError where it cannot.
 
-    `across` tiles stand side by side (4 to 8 by their number unless told), each with `most` patches.
+    `across` tiles side by side (None: 4 to 8 by their number), each with `most` patches.
     """
     if not tiles:
-        raise UsageError("A contact sheet needs at least one filter that is not dead, found none.")
+        raise UsageError("A contact sheet needs at least one active filter, found none.")
     from matplotlib.figure import Figure
 
     across = across or (4 if len(tiles) <= 24 else 6 if len(tiles) <= 60 else 8)
     wide = (_WIDTH - 2 * _EDGE - (across - 1) * _GAP) // across
     side = (wide + _THIN) // most - _THIN
-    pictures = [sprite(tile, side, most=most) for tile in tiles]
-    high = pictures[0].shape[0] + _LABEL + _GAP
+    images = [sprite(tile, side, most=most) for tile in tiles]
+    high = images[0].shape[0] + _LABEL + _GAP
     rows = -(-len(tiles) // across)
     tall = _HEAD + rows * high + _FOOT
     with style():
@@ -106,13 +106,12 @@ def contact_sheet(
         write(_EDGE, 112, short(note, 170), size=9, color=SOFT)
         _key(write)
         letters = max(3, round(wide / 12.5))
-        for i, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
+        for i, (tile, image) in enumerate(zip(tiles, images, strict=True)):
             x, y = _EDGE + i % across * (wide + _GAP), _HEAD + i // across * high
             write(x, y + 24, short(tile.name, 12), size=8.5, weight="bold", color=INK)
-            told = tile.note.split(" · ")[0]
-            room = letters - len(tile.name) - 2
-            write(x + wide, y + 24, short(told, max(room, 1)), size=7.5, color=SOFT, ha="right")
-            figure.figimage(picture, x, tall - y - _LABEL - picture.shape[0], origin="upper")
+            note, room = tile.note.split(" · ")[0], letters - len(tile.name) - 2
+            write(x + wide, y + 24, short(note, max(room, 1)), size=7.5, color=SOFT, ha="right")
+            figure.figimage(image, x, tall - y - _LABEL - image.shape[0], origin="upper")
         with atomic(path) as part:
             figure.savefig(part, format="png", dpi=_DPI, metadata={"Software": None})
     return Path(path)
@@ -120,17 +119,17 @@ def contact_sheet(
 
 def _key(write: Callable[..., None]) -> None:
     write(_EDGE, 154, f"Rows: {', '.join(ROWS)}.", size=9, color=INK)
-    marks = ((BRIGHT, "brighter here excites it more"), (DARK, "darker here does"), (BEYOND, "beyond the image’s edge"))
+    marks = ((BRIGHT, "brighter raises it"), (DARK, "darker raises it"), (BEYOND, "outside the image"))
     for (colour, words), x in zip(marks, (620, 1140, 1480), strict=True):
         write(_EDGE + x, 154, "■", size=12, color=tuple(c / 255 for c in colour))
         write(_EDGE + x + 36, 154, words, size=9, color=INK)
 
 
-def _large(picture: Array, side: int) -> Array:
-    """The picture scaled to fit a square of `side` px: smoothly, and never below 0 or above 255."""
-    by = side / max(picture.shape[:2])
-    shape = [max(1, round(n * by)) for n in picture.shape[:2]]
-    return np.asarray(_scaled(picture, shape, order=3 if by < 8 else 1).clip(0, 255))
+def _large(image: Array, side: int) -> Array:
+    """An image scaled to fit a square of `side` px: smoothly, and never below 0 or above 255."""
+    by = side / max(image.shape[:2])
+    shape = [max(1, round(n * by)) for n in image.shape[:2]]
+    return np.asarray(_scaled(image, shape, order=3 if by < 8 else 1).clip(0, 255))
 
 
 def _large_view(view: Array, shape: Sequence[int]) -> Array:
@@ -140,10 +139,10 @@ def _large_view(view: Array, shape: Sequence[int]) -> Array:
     return np.where(_scaled(~there, shape, order=0) > 0, np.nan, made)
 
 
-def _scaled(picture: Array, shape: Sequence[int], order: int) -> Array:
-    """scipy's zoom, as one product per axis: what it does to a row of pixels is the same for all rows."""
-    down, across = (_weights(n, m, order) for n, m in zip(picture.shape[:2], shape, strict=True))
-    return np.asarray(np.moveaxis(np.tensordot(across, np.tensordot(down, picture, (1, 0)), (1, 1)), 0, 1))
+def _scaled(image: Array, shape: Sequence[int], order: int) -> Array:
+    """scipy's zoom as one matrix product per axis."""
+    down, across = (_weights(n, m, order) for n, m in zip(image.shape[:2], shape, strict=True))
+    return np.asarray(np.moveaxis(np.tensordot(across, np.tensordot(down, image, (1, 0)), (1, 1)), 0, 1))
 
 
 @cache
@@ -152,8 +151,8 @@ def _weights(n: int, m: int, order: int) -> Array:
     return np.asarray(zoom(np.eye(n), (m / n, 1), order=order, mode="nearest", grid_mode=True))
 
 
-def _place(cell: Array, picture: Array) -> None:
-    """Set the picture into the middle of a square cell."""
-    high, wide = picture.shape[:2]
+def _place(cell: Array, image: Array) -> None:
+    """Set the image into the middle of a square cell."""
+    high, wide = image.shape[:2]
     top, left = (cell.shape[0] - high) // 2, (cell.shape[1] - wide) // 2
-    cell[top : top + high, left : left + wide] = picture.round() if picture.dtype.kind == "f" else picture
+    cell[top : top + high, left : left + wide] = image.round() if image.dtype.kind == "f" else image

@@ -1,7 +1,7 @@
-"""Pictures of an LSTM-PB: where clips lie in PB space, and predictions beside what came.
+"""Figures of an LSTM-PB: clips in PB space, and predictions beside the observed movement.
 
-In both the question is what a picture may hide: how much of the spread two axes show, and whether a prediction is any
-better than expecting that nothing moves.
+Both state what they hide: the share of the variance that two axes show, and the error relative to predicting that
+nothing moves.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duchenne.errors import UsageError
-from duchenne.plots.board import (  # fmt: skip
+from duchenne.plots.figures import (
     BLUE,
     GREY,
     INK,
@@ -24,10 +24,10 @@ from duchenne.plots.board import (  # fmt: skip
     axes_at,
     halo,
     heading,
+    key,
     new_figure,
     short,
     style,
-    swatch,
 )
 from duchenne.types import LABELS, Array
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Coordinates of `features.points40` (x0 y0 x1 y1 …) that tell most of an expression.
+#: Coordinates of `features.points40` (x0 y0 x1 y1 …) that carry most of an expression.
 SHOWN = {
     "mouth’s left corner, sideways": 64,
     "mouth’s left corner, up and down": 65,
@@ -44,7 +44,7 @@ SHOWN = {
     "left brow": 15,
 }
 _NAMED = 12  # people: with more, their names would hide the clips
-_CROWD, _FAR = 20, 4.0  # clips from which on some may lie outside: so many times as far as nine in ten of that side
+_CROWD, _FAR = 20, 4.0  # clips from which outliers are drawn at the edge; multiple of the 90th percentile distance
 _LABEL_MARKS = ((VERMILLION, "o"), (BLUE, "D"), (GREY, "s"))  # as in the report
 _GIDS = (*(f"pb-{label}" for label in LABELS), "pb-unlabelled")
 _AROUND = ((0, 1), (1, 0), (-1, 0), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))
@@ -61,15 +61,14 @@ def pb_space(
     names: Sequence[str] | None = None,
 ) -> Figure:
     """Clips in the plane of the two largest principal components of their PB vectors, a mark and colour per label, and
-    thin lines from each clip to the mean of its person, who is named where there are few.
+    thin lines from each clip to the mean of its person, named if few.
 
     vectors float (N, D), rows with NaN left out; labels (N,) 1 genuine, 0 posed and None or NaN unknown; people (N,),
     None where unknown; names (N,) are written beside the marks. `typical` (2, D), called `of_typical`, are PB vectors
-    of posed and of genuine, drawn large; they do not choose the plane. With them fewer than 3 clips can be shown as
-    well: these, and clips without any label, in a plane that holds the line from one to the other (`along`). It says
-    how much of the variance the plane shows, and how much of it lies between people and between labels
-    (`share_between`) where these are known. Raises UsageError for fewer than 3 vectors without `typical`, for none, and
-    for lengths that differ.
+    of posed and of genuine, drawn large, without effect on the plane. With them fewer than 3 clips, and clips without
+    any label, are shown in a plane through the line from one to the other (`along`). States the variance that the plane
+    shows, and its shares between people and between labels (`share_between`) where known. UsageError for fewer than 3
+    vectors without `typical`, for none, and for different lengths.
     """
     vectors, y = np.asarray(vectors, float), np.asarray(labels, float)
     who = np.array(["" if each is None else str(each) for each in people], str)
@@ -85,7 +84,7 @@ def pb_space(
     vectors, y, who, called = vectors[keep], y[keep], who[keep], called[keep]
     if len(vectors) < (1 if len(means) else 3):
         least = "1 PB vector is" if len(means) else "3 PB vectors are"
-        raise UsageError(f"At least {least} needed for a picture, found {len(vectors)}.")
+        raise UsageError(f"At least {least} needed for this figure, found {len(vectors)}.")
     lone = bool(len(means)) and (len(vectors) < 3 or bool(_unlabelled(y).all()))
     flat, shown = along(vectors, means) if lone else plane(vectors, means)
     flat, means = flat[: len(vectors)], flat[len(vectors) :]
@@ -103,11 +102,11 @@ def pb_space(
         else:
             ax.set(xlabel=f"first component, {shown[0]:.0%} of the variance", ylabel=f"second, {shown[1]:.0%}")
         _limits(ax, flat, means)
-        held = _held(ax, flat)
-        _clips(ax, flat, held, y)
+        clipped = _clipped(ax, flat)
+        _clips(ax, flat, clipped, y)
         _typical(ax, means)
-        _people(ax, flat, held, who, called, means)
-        far = int((flat != held).any(axis=1).sum())
+        _people(ax, flat, clipped, who, called, means)
+        far = int((flat != clipped).any(axis=1).sum())
         text = _shares(vectors, who, y, shown, lone) + f"\n{far:,} far off, drawn hollow at the edge." * bool(far)
         figure.text(*at_inches(figure, 0.2, 4.87 + down), text, size=8, color=SOFT, va="top", linespacing=1.35)
     return figure
@@ -116,8 +115,8 @@ def pb_space(
 def plane(vectors: Array, others: Array | None = None) -> tuple[Array, Array]:
     """(coordinates (N, 2) on the two largest principal components, their shares of the variance (2,)).
 
-    A component's sign is set so that its largest weight is positive. Where nothing varies all is 0. `others` (M, D) are
-    seen in the same plane, which they do not choose, and follow as further rows.
+    The largest weight of a component is positive. Without variance all is 0. `others` (M, D) are
+    projected into the same plane and follow as further rows.
     """
     centre = vectors.mean(axis=0)
     _, sizes, axes = np.linalg.svd(vectors - centre, full_matrices=False)
@@ -146,8 +145,8 @@ def along(vectors: Array, ends: Array) -> tuple[Array, Array]:
 
 
 def share_between(vectors: Array, groups: Array) -> float:
-    """Share (0..1) of the variance of vectors (N, D) that lies between the means of their groups (N,), less what groups
-    drawn by lot would show (ε²), and not below 0; NaN where nothing varies or every clip is a group of its own."""
+    """Share (0..1) of the variance of vectors (N, D) that lies between the means of their groups (N,), corrected
+    for chance (ε²), and not below 0; NaN without variance and where every clip is its own group."""
     total = float(((vectors - vectors.mean(axis=0)) ** 2).sum())
     names, which = np.unique(groups, return_inverse=True)
     means = np.stack([vectors[which == i].mean(axis=0) for i in range(len(names))])
@@ -175,13 +174,13 @@ def _crowd(who: Array) -> str:
 
 
 def _shares(vectors: Array, who: Array, y: Array, shown: Array, lone: bool) -> str:
-    """What the plane hides, and what part of the spread lies between whom it is known of."""
+    """The variance that the plane shows, and its shares between people and labels."""
     size = vectors.shape[1]
     if lone:
         whose = "the clip’s" if len(vectors) == 1 else "the clips’"
         return (
             f"Shown: {sum(shown):.0%} of {whose} squared distance from halfway, in {size} dimensions.\n"
-            "Which mean is nearer is no judgement: the model weighs dimensions."
+            "The nearer mean is not a verdict: the model weighs dimensions."
         )
     found: list[str] = []
     for rows, groups, words in ((who != "", who, "people"), (~_unlabelled(y), y, "labels")):
@@ -213,7 +212,7 @@ def _entry(figure: Figure, x: float, y: float, text: str, mark: str, **kwargs: A
 
 
 def _limits(ax: Axes, flat: Array, means: Array) -> None:
-    """Show all, save what lies so far off that the others could not be told apart."""
+    """Show all but distant outliers."""
     near = flat
     if len(flat) >= _CROWD:
         low, middle, high = np.quantile(flat, (0.1, 0.5, 0.9), axis=0)
@@ -224,22 +223,29 @@ def _limits(ax: Axes, flat: Array, means: Array) -> None:
     ax.autoscale(False)
 
 
-def _held(ax: Axes, flat: Array) -> Array:
-    """Places (N, 2) within the axes: those outside come straight towards the middle, to the edge."""
+def _clipped(ax: Axes, flat: Array) -> Array:
+    """Places (N, 2) within the axes: outliers are moved straight towards the middle, to the edge."""
     low, high = np.array([ax.get_xlim(), ax.get_ylim()]).T
     gone = flat - (low + high) / 2
     times = np.abs(gone / (0.475 * (high - low))).max(axis=1, keepdims=True)
     return np.where(times > 1, (low + high) / 2 + gone / np.maximum(times, 1), flat)
 
 
-def _clips(ax: Axes, flat: Array, held: Array, y: Array) -> None:
-    outside = (flat != held).any(axis=1)
+def _clips(ax: Axes, flat: Array, clipped: Array, y: Array) -> None:
+    outside = (flat != clipped).any(axis=1)
     for i, (colour, mark) in enumerate(_LABEL_MARKS):
-        mine = _unlabelled(y) if i == 2 else y == i
+        chosen = _unlabelled(y) if i == 2 else y == i
         size = 5.5 if i < 2 else 5.0
-        ax.plot(*flat[mine].T, mark, color=colour, ms=size, mec="white", mew=0.6, zorder=3, gid=_GIDS[i])
+        ax.plot(*flat[chosen].T, mark, color=colour, ms=size, mec="white", mew=0.6, zorder=3, gid=_GIDS[i])
         ax.plot(
-            *held[mine & outside].T, mark, mfc="white", mec=colour, ms=size, mew=1.1, zorder=3, gid=f"{_GIDS[i]}-far"
+            *clipped[chosen & outside].T,
+            mark,
+            mfc="white",
+            mec=colour,
+            ms=size,
+            mew=1.1,
+            zorder=3,
+            gid=f"{_GIDS[i]}-far",
         )
 
 
@@ -253,29 +259,29 @@ def _typical(ax: Axes, means: Array) -> None:
         ax.plot(*centre, mark, color=colour, ms=3.5, zorder=3.6)
 
 
-def _people(ax: Axes, flat: Array, held: Array, who: Array, called: Array, means: Array) -> None:
+def _people(ax: Axes, flat: Array, clipped: Array, who: Array, called: Array, means: Array) -> None:
     """Lines from clips to the means of their people, and names where there are few."""
     found = np.unique(who[who != ""])
-    wanted: list[tuple[str, Array, bool]] = []
+    labels_at: list[tuple[str, Array, bool]] = []
     for name in found:
-        mine = held[who == name]
-        centre = _held(ax, flat[who == name].mean(axis=0, keepdims=True))[0]
-        for clip in mine:
+        chosen = clipped[who == name]
+        centre = _clipped(ax, flat[who == name].mean(axis=0, keepdims=True))[0]
+        for clip in chosen:
             ax.plot(*np.array([centre, clip]).T, color=GREY, lw=0.5, alpha=0.6, zorder=1.5)
         if len(found) <= _NAMED:
-            wanted.append((short(name, 16), centre, len(mine) > 1))
+            labels_at.append((short(name, 16), centre, len(chosen) > 1))
     if np.sum(called != "") <= _NAMED:
-        wanted += [(name, place, False) for name, place in zip(called, held, strict=True) if name]
-    _write(ax, wanted, held, means)
+        labels_at += [(name, place, False) for name, place in zip(called, clipped, strict=True) if name]
+    _write(ax, labels_at, clipped, means)
 
 
-def _write(ax: Axes, wanted: Sequence[tuple[str, Array, bool]], flat: Array, means: Array) -> None:
-    """Texts at places (beside them, unless they may lie on them), where they hide least of each other and of marks."""
+def _write(ax: Axes, labels_at: Sequence[tuple[str, Array, bool]], flat: Array, means: Array) -> None:
+    """Labels beside their places (or on them), where they overlap each other and marks least."""
     scale = 72 / ax.figure.dpi
     corners = ax.get_window_extent().get_points() * scale
     marks, large = (ax.transData.transform(each) * scale for each in (flat, means))
     taken = [np.array([place, (8.0, 8.0)]) for place in large]
-    for words, place, on_it in wanted:
+    for words, place, on_it in labels_at:
         text = ax.annotate(words, (place[0], place[1]), (0, 0), textcoords="offset points", ha="center", va="center")
         text.set(color=INK, size=8.5, weight="bold" if on_it else "normal", zorder=4, path_effects=halo())
         size = text.get_window_extent().get_points() * scale
@@ -291,7 +297,7 @@ def _write(ax: Axes, wanted: Sequence[tuple[str, Array, bool]], flat: Array, mea
 
 
 def _cost(middle: Array, half: Array, marks: Array, taken: Sequence[Array], corners: Array) -> float:
-    """How bad a text is there: over another text or the edge is worse than over marks."""
+    """Cost of a label there: overlapping another label or the edge is worse than overlapping marks."""
     over = sum(bool((np.abs(middle - other) < half + size).all()) for other, size in taken)
     out = bool((middle - half < corners[0]).any() or (middle + half > corners[1]).any())
     return 10.0 * over + 10.0 * out + float((np.abs(marks - middle) < half + 3).all(axis=1).sum())
@@ -303,14 +309,14 @@ def prediction(
     time: Array,
     *,
     shown: Mapping[str, int] = SHOWN,
-    title: str = "What the network expects, and what comes",
+    title: str = "Predicted and observed movement",
 ) -> Figure:
-    """A few coordinates over time beside their predictions, a panel each, with the error against that of stillness.
+    """Coordinates over time and their predictions, a panel each, with the error relative to no movement.
 
     x, predicted float (T, D), where row t of `predicted` is of frame t + 1, as `LSTMPB` returns it; time (T,) seconds;
-    `shown` maps a coordinate's name to its column. Stillness expects each frame to be as the one before: from 1 on a
-    prediction is no better than that. Values are those of the sequence, downwards positive. UsageError for shapes that
-    do not fit and for fewer than 2 frames.
+    `shown` maps a coordinate's name to its column. The reference predicts each frame to equal the one before;
+    from 1 on a prediction is no better. Values are those of the sequence, downwards positive. UsageError for shapes
+    that do not match and for fewer than 2 frames.
     """
     x, predicted, time = np.asarray(x, float), np.asarray(predicted, float), np.asarray(time, float)
     if x.ndim != 2 or x.shape != predicted.shape or time.shape != (len(x),) or len(x) < 2:
@@ -323,26 +329,24 @@ def prediction(
     step, tall = 1.02, 0.68
     with style():
         figure = new_figure(0.95 + step * len(shown) + 0.35)
-        heading(figure, title, f"squared error {_against(x, predicted)}; stillness: all stays as it is")
-        for i, (text, colour, dash) in enumerate((("what came", INK, "-"), ("predicted one frame before", BLUE, "-"))):
-            place, height = at_inches(figure, 0.2 + 1.35 * i, 0.78)
-            swatch(figure, place, height, colour, dash)
-            figure.text(place + 0.3 / WIDTH, height, text, size=8.5, va="center")
+        heading(figure, title, f"squared error {_relative_error(x, predicted)}; no movement: each frame repeats")
+        for i, (text, colour, dash) in enumerate((("observed", INK, "-"), ("predicted one frame before", BLUE, "-"))):
+            key(figure, 0.2 + 1.35 * i, 0.78, text, colour, dash)
         for i, (name, column) in enumerate(shown.items()):
             ax = axes_at(figure, 0.62, 1.18 + step * i, WIDTH - 0.82, tall)
             ax.plot(time, x[:, column], color=INK, lw=1.1, gid=f"target-{column}")
             ax.plot(time[1:], predicted[:-1, column], color=BLUE, lw=1.6, alpha=0.85, gid=f"predicted-{column}")
-            error = _against(x[:, [column]], predicted[:, [column]])
+            error = _relative_error(x[:, [column]], predicted[:, [column]])
             ax.set_title(f"{short(name, 34)}: {error}", loc="left", size=8.5, pad=3)
             ax.set(xlim=(time[0], time[-1]))
             ax.locator_params(axis="y", nbins=3)
             ax.tick_params(labelbottom=i == len(shown) - 1)
             if i == len(shown) - 1:
-                ax.set_xlabel("seconds of the stretch that is read")
+                ax.set_xlabel("seconds of the stretch")
     return figure
 
 
-def _against(x: Array, predicted: Array) -> str:
+def _relative_error(x: Array, predicted: Array) -> str:
     still = float(((x[1:] - x[:-1]) ** 2).mean())
     error = float(((x[1:] - predicted[:-1]) ** 2).mean())
-    return f"{error / still:.2g} × stillness’" if still else "unknown: nothing moves"
+    return f"{error / still:.2g} × no movement’s" if still else "unknown: nothing moves"

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: arrays in, a matplotlib Figure out.
+"""Figures of an evaluation: arrays in, a matplotlib Figure out.
 
 `p` is float (N,), P(genuine), NaN where a method did not answer; `y` is (N,), 1 genuine and 0 posed.
 """
@@ -7,28 +7,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from duchenne import metrics
 from duchenne.errors import UsageError
-from duchenne.plots.board import (
+from duchenne.plots.figures import (
     BLUE,
     GREY,
     SOFT,
     VERMILLION,
     WIDTH,
-    at_inches,
     axes_at,
     halo,
     heading,
+    key,
     look,
     new_figure,
+    percent,
     short,
     style,
-    swatch,
 )
+from duchenne.plots.text import finite
 from duchenne.types import Array, JsonMap
 
 if TYPE_CHECKING:
@@ -54,24 +55,24 @@ def forest(
 
     Each row has `name`, `accuracy` (0..1), `interval` ((low, high) or None) and `kind` ("method" or "baseline").
     `human` is the accuracy of a single rater and `chance` that of guessing, both lines. Rows without an accuracy are
-    named below the picture. Raises UsageError where no row has one.
+    listed below the figure. UsageError where no row has one.
     """
-    shown = sorted((r for r in rows if _known(r["accuracy"])), key=lambda r: -r["accuracy"])
+    shown = sorted((r for r in rows if finite(r["accuracy"])), key=lambda r: -r["accuracy"])
     if not shown:
         raise UsageError("A forest plot needs at least one method with an accuracy, found none.")
-    left_out = ", ".join(short(r["name"], 30) for r in rows if not _known(r["accuracy"]))
+    left_out = ", ".join(short(r["name"], 30) for r in rows if not finite(r["accuracy"]))
     step, right, tall = 0.47, 1.3, 0.47 * len(shown)
     with style():
         figure = new_figure(0.88 + tall + 0.52 + 0.2 * bool(left_out))
         heading(figure, title, "bar: 95 % interval over people")
         ax = axes_at(figure, 0.2, 0.88, WIDTH - 0.4 - right, tall)
-        ends = [chance, *([human] if _known(human) else []), *(end for r in shown for end in _interval(r))]
+        ends = [chance, *([human] if finite(human) else []), *(end for r in shown for end in _interval(r))]
         ax.set(xlim=(max(min(ends) - 0.04, 0), min(max(ends) + 0.03, 1)), ylim=(tall, 0), yticks=[])
         ax.spines["left"].set_visible(False)
-        ax.xaxis.set_major_formatter(_percent)
+        ax.xaxis.set_major_formatter(percent)
         wide = float(np.ptp(ax.get_xlim()))
         ax.xaxis.set_major_locator(_steps(5 if wide < 0.4 else 10 if wide < 0.7 else 20))
-        ax.set_xlabel("share of clips told right")
+        ax.set_xlabel("accuracy")
         _references(ax, human, chance)
         for i, row in enumerate(shown):
             _forest_row(ax, row, step * i)
@@ -100,13 +101,15 @@ def _forest_row(ax: Axes, row: JsonMap, top: float) -> None:
 
 
 def _references(ax: Axes, human: float | None, chance: float) -> None:
-    """Vertical lines for chance and a single rater, named above the picture so that the names never meet."""
+    """Vertical lines for chance and a single rater, named above the figure without overlap."""
     lines = [(chance, f"chance {100 * chance:.0f} %", SOFT, (0, (1, 1.6)))]
-    if _known(human):
+    if finite(human):
         lines.append((human, f"a single rater {100 * human:.0f} %", VERMILLION, (0, (5, 2))))
     lines.sort(key=lambda line: line[0])
     left, right = ax.get_xlim()
-    letter = 0.073 / (ax.get_position().width * WIDTH) * (right - left)  # about as wide as one of DejaVu at 8.5 points
+    letter = (
+        0.073 / (ax.get_position().width * WIDTH) * (right - left)
+    )  # about the width of a DejaVu letter at 8.5 points
     for i, (x, text, colour, dash) in enumerate(lines):
         ax.axvline(x, color=colour, lw=1.2, ls=dash, zorder=2.5)
         after = sum(len(later[1]) + 2 for later in lines[i + 1 :]) * letter
@@ -117,20 +120,20 @@ def _references(ax: Axes, human: float | None, chance: float) -> None:
 
 def _interval(row: JsonMap) -> tuple[float, float]:
     low, high = row.get("interval") or (None, None)
-    return (low, high) if _known(low) and _known(high) else (row["accuracy"],) * 2
+    return (low, high) if finite(low) and finite(high) else (row["accuracy"],) * 2
 
 
 # --- ROC ----------------------------------------------------------------------------------------------------
 
 
 def roc(curves: Curves, title: str, *, human: tuple[float, float] | None = None) -> Figure:
-    """One panel per emotion with its ROC, the other emotions' faint behind it, AUC and the number of answered clips.
+    """One panel per emotion with its ROC, those of other emotions faint, AUC and the number of answered clips.
 
     `curves` maps an emotion to (p, y) of one method. `human` is (posed called genuine, genuine called genuine) of a
-    single rater. Where only one class was answered there is no curve and the panel says so. UsageError for no curves.
+    single rater. A panel with one class only has no curve and states it. UsageError for no curves.
     """
     if not curves:
-        raise UsageError("A ROC plot needs the answers of at least one emotion, found none.")
+        raise UsageError("A ROC figure needs the answers of at least one emotion, found none.")
     answered = {name: _answered(name, p, y) for name, (p, y) in curves.items()}
     lines = {name: roc_points(p, y) for name, (p, y) in answered.items()}
     columns = min(len(curves), 2)
@@ -179,8 +182,8 @@ def _roc_panel(ax: Axes, name: str, lines: Mapping[str, tuple[Array, Array]], ro
     ax.text(0.98, 0.04, f"{rows:,} clips", ha="right", size=8.5, color=SOFT).set_path_effects(halo())
     ax.set_title(short(name, 24), loc="left", size=10, weight="bold", pad=4)
     ax.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    ax.xaxis.set_major_formatter(_percent)
-    ax.yaxis.set_major_formatter(_percent)
+    ax.xaxis.set_major_formatter(percent)
+    ax.yaxis.set_major_formatter(percent)
 
 
 def _rater(ax: Axes, human: tuple[float, float], named: bool) -> None:
@@ -196,21 +199,21 @@ def _rater(ax: Axes, human: tuple[float, float], named: bool) -> None:
 
 
 def reliability(p_by_method: Mapping[str, Array], y: Array, *, bins: int = 10) -> Figure:
-    """Share genuine against what was claimed, in bins of equal width, with ECE and every bin's number of clips.
+    """Reliability diagram: share genuine by predicted probability, in equal bins, with ECE and the clips of each bin.
 
-    A dot stands at its bin's mean p; its area grows with the number of clips. Raises UsageError for no method, a p
-    outside 0..1, and lengths that differ.
+    Dots are at the mean p of their bin and grow with its clips. UsageError for no method, a p outside 0..1, and
+    different lengths.
     """
     methods = _methods(p_by_method, y)
     side, strip = 3.55, 0.5
     with style():
         figure = new_figure(0.8 + side + 0.75 + strip * len(methods) + 0.1)
-        heading(figure, "Does it mean what it says?", "on the diagonal, 70 % sure is right 70 % of the time")
+        heading(figure, "Reliability", "on the diagonal, 70 % predicted is genuine 70 % of the time")
         ax = axes_at(figure, 0.75, 0.8, side, side)
         ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (1, 1.6)))
-        ax.set(xlim=(0, 1), ylim=(-0.01, 1.01), xlabel="claimed P(genuine)", ylabel="share truly genuine")
+        ax.set(xlim=(0, 1), ylim=(-0.01, 1.01), xlabel="predicted P(genuine)", ylabel="share genuine")
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(_percent)
+            axis.set_major_formatter(percent)
             axis.set_major_locator(_steps(20))
         for i, (name, (p, truth)) in enumerate(methods.items()):
             count, claimed, share, ece = calibration(p, truth, bins)
@@ -250,30 +253,30 @@ def _counts(figure: Figure, top: float, width: float, count: Array, label: tuple
 def risk_coverage(
     p_by_method: Mapping[str, Array], y: Array, *, abstain: Mapping[str, tuple[float, float]] | None = None
 ) -> Figure:
-    """What is right if only the surest clips are answered, against the share of clips that are.
+    """Accuracy if only the most confident clips are answered, against their share.
 
-    `abstain` marks (coverage, accuracy) of a method where it abstains by its own rule. The dotted line always gives the
-    commoner answer. A curve begins at 20 answered clips: less is noise. UsageError as in `reliability`.
+    `abstain` marks (coverage, accuracy) of a method where it abstains by its own rule. The dotted line is the majority
+    class. A curve begins at 20 answered clips: less is noise. UsageError as in `reliability`.
     """
     methods, y = _methods(p_by_method, y), np.asarray(y)
     base = max(float(np.mean(y)), 1 - float(np.mean(y)))
     drawn = {name: coverage_curve(p, truth, len(y)) for name, (p, truth) in methods.items()}
     marks = {name: point for name, point in (abstain or {}).items() if name in drawn}
-    key = 0.2 * len(methods)
+    legend = 0.2 * len(methods)
     with style():
-        figure = new_figure(0.78 + key + 3.0 + 0.55)
+        figure = new_figure(0.78 + legend + 3.0 + 0.55)
         heading(
             figure,
-            "What it gains by abstaining",
-            "right among the clips it is surest of" + "; ring: its own rule" * bool(marks),
+            "Accuracy when abstaining",
+            "on the most confident clips" + "; ring: the method's own rule" * bool(marks),
         )
-        ax = axes_at(figure, 0.7, 0.85 + key, WIDTH - 0.95, 2.95)
+        ax = axes_at(figure, 0.7, 0.85 + legend, WIDTH - 0.95, 2.95)
         heights = [base, *(v for _, right in drawn.values() for v in right), *(point[1] for point in marks.values())]
         floor, ceiling = min(heights), max(heights)
         ax.set(xlim=(0, 1.01), ylim=(max(floor - 0.05, -0.01), min(ceiling + 0.03, 1.01)))
-        ax.set(xlabel="share of clips answered", ylabel="share of those told right")
-        ax.xaxis.set_major_formatter(_percent)
-        ax.yaxis.set_major_formatter(_percent)
+        ax.set(xlabel="share of clips answered", ylabel="accuracy of those")
+        ax.xaxis.set_major_formatter(percent)
+        ax.yaxis.set_major_formatter(percent)
         ax.axhline(base, color=GREY, lw=1, ls=(0, (1, 1.6)))
         common = "genuine" if float(np.mean(y)) >= 0.5 else "posed"
         note = ax.annotate(f"always “{common}”", (1, base), (0, -3), textcoords="offset points", va="top", size=8.5)
@@ -286,14 +289,12 @@ def risk_coverage(
                 where, rate = marks[name]
                 ax.plot([where], [rate], "o", ms=9, mfc="white", mec=colour, mew=2, zorder=5)
                 text += f"; {100 * rate:.1f} % where it answers {100 * where:.0f} %"
-            x, height = at_inches(figure, 0.7, 0.79 + 0.2 * i)
-            figure.text(x + 0.3 / WIDTH, height, text, size=8.5, va="center")
-            swatch(figure, x, height, colour, dash)
+            key(figure, 0.7, 0.79 + 0.2 * i, text, colour, dash)
     return figure
 
 
 def coverage_curve(p: Array, y: Array, total: int) -> tuple[Array, Array]:
-    """(coverage of `total` clips, accuracy), float64 (K,) each, surest first; ties in |p − 0.5| answered together."""
+    """(coverage of `total` clips, accuracy), float64 (K,) each, most confident first, ties together."""
     share, right = metrics.risk_coverage(p, y)
     rows = np.rint(share * len(p))
     enough = rows >= min(_FEWEST, total)
@@ -306,21 +307,13 @@ def _steps(percent: int) -> Any:
     return MultipleLocator(percent / 100)
 
 
-def _percent(value: float, _: float = 0) -> str:
-    return f"{100 * value:.0f} %" if value else "0"
-
-
 def _three(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "–"
 
 
-def _known(value: Any) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
-
-
 def _methods(p_by_method: Mapping[str, Array], y: Array) -> dict[str, tuple[Array, Array]]:
     if not p_by_method:
-        raise UsageError("This plot needs the answers of at least one method, found none.")
+        raise UsageError("This figure needs the answers of at least one method, found none.")
     methods = {name: _answered(name, p, y) for name, p in p_by_method.items()}
     for name, (p, _) in methods.items():
         if ((p < 0) | (p > 1)).any():
@@ -329,11 +322,11 @@ def _methods(p_by_method: Mapping[str, Array], y: Array) -> dict[str, tuple[Arra
 
 
 def _answered(name: str, p: Array, y: Array) -> tuple[Array, Array]:
-    """float64 p and int64 y of the answered rows; UsageError for what is no truth."""
+    """float64 p and int64 y of the answered rows; UsageError for labels other than 0 and 1."""
     p, y = np.asarray(p, float), np.asarray(y)
     if p.ndim != 1 or p.shape != y.shape:
         raise UsageError(f"p and y of {name} must be vectors of one length, found the shapes {p.shape} and {y.shape}.")
     if not np.isin(y, (0, 1)).all():
-        raise UsageError(f"The truth of {name} must hold only 1 (genuine) and 0 (posed).")
+        raise UsageError(f"Labels of {name} must be 1 (genuine) or 0 (posed); correct them.")
     keep = ~np.isnan(p)
     return p[keep], y[keep].astype(np.int64)

@@ -1,7 +1,7 @@
-"""A face drawn from 40 landmarks, frame by frame: brows, lids, nose base, outer lips and cheeks, and nothing invented.
+"""A face drawn from 40 landmarks, frame by frame: brows, lids, nose base, outer lips and cheeks.
 
-What the 40 points do not tell (gaze, the inner lips, hair) is not drawn. The pale head behind them is the mean face's
-jaw (`preprocess.align.template`); it goes along with the nose and shows nothing else.
+Gaze, inner lips and hair are not in the 40 points and not drawn. The pale head is the jaw of the mean face
+(`preprocess.align.template`) and moves with the nose.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from duchenne.preprocess import align
 from duchenne.types import Array
 
 _OVER = 3  # drawn this much larger and then averaged: smooth edges
-_SPAN, _MIDDLE = 3.5, 0.42  # eye distances across the picture, and how far below the eyes its middle is
+_SPAN, _MIDDLE = 3.5, 0.42  # eye distances across the image, and how far below the eyes its middle is
 _PAPER, _HEAD, _INK, _SOFT, _LINE = "#f3f5f8", "#ffffff", "#1b1f24", "#5b6470", "#ccd3dc"
 _BROW, _LID, _LIP, _SEAM, _NOSE, _DOT = "#4a4038", "#23364d", "#dd8f83", "#a5493f", "#8a94a3", "#a9b4c2"
 _EYE, _BAR = "#d8e3ef", "#0072B2"
 
 
 def frames(points: Array, time: Array, title: str, note: str, *, size: int = 480) -> Iterator[Array]:
-    """Pictures uint8 (H, size, 3) RGB of `points` (T, 40, 2), in eye distances with the origin between the eyes, under
+    """Frames uint8 (H, size, 3) RGB of `points` (T, 40, 2), in eye distances with the origin between the eyes, under
     a strip with `title`, `note`, the seconds of `time` (T,) and a bar that fills until the last of them."""
     last = float(time[-1]) or 1.0
     strip = round(0.16 * size)
@@ -62,7 +62,7 @@ class _Pen:
         self.draw, self.scale, self.origin = draw, scale, origin
 
     def _pixels(self, points: Array) -> list[tuple[float, float]]:
-        # far outside the picture there is nothing to see, and PIL wants numbers of ordinary size
+        # PIL fails on coordinates far outside the image
         return [(x, y) for x, y in np.clip(points * self.scale + self.origin, -1e4, 1e4).tolist()]
 
     def dot(self, at: Array, colour: str, radius: float) -> None:
@@ -130,7 +130,7 @@ def _strip(draw: Any, big: int, top: int, title: str, note: str, now: float, las
 
 
 def _fitted(draw: Any, text: str, size: float, room: float) -> str:
-    """As much of a line as there is room for."""
+    """The start of a line that fits into `room`."""
     font = _font(round(size))
     while len(text) > 1 and draw.textlength(text, font=font) > room:
         text = text[:-2].rstrip() + "…"

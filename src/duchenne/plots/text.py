@@ -1,19 +1,19 @@
-"""Numbers as a reader sees them: text with units."""
+"""Numbers as text with units."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
 
-def number(value: Any, unit: str = "") -> str:
-    """A number as an en-US reader writes it, with its unit; "not measured" for None and NaN."""
+def number(value: object, unit: str = "") -> str:
+    """A number in en-US notation with its unit; "not measured" for None and NaN."""
     if isinstance(value, str):
         return value
-    if value is None or not math.isfinite(value):
+    if not finite(value):
         return "not measured"
     size = abs(value)
     if isinstance(value, (int, np.integer)) or size >= 100 or unit in ("°", "deg"):
@@ -26,12 +26,12 @@ def number(value: Any, unit: str = "") -> str:
 
 
 def toward(contribution: float) -> str:
-    """Which of the two a share of the log-odds of genuine speaks for."""
+    """The label that a contribution to the log-odds of genuine supports."""
     return "neither" if contribution == 0 else "spontaneous" if contribution > 0 else "posed"
 
 
-def measured(value: Any, unit: str = "") -> str:
-    """A number off a face as people say it: what is counted in eye distances (or "iod") as a share of that distance."""
+def measured(value: object, unit: str = "") -> str:
+    """A measurement of a face; interocular distances ("iod", "eye distances") as a percentage."""
     if not finite(value):
         return number(value, unit)
     first, _, rest = unit.partition("/")
@@ -43,11 +43,11 @@ def measured(value: Any, unit: str = "") -> str:
     return number(value, unit)
 
 
-def percent(value: Any) -> str:
+def percent(value: object) -> str:
     """A share 0..1 as whole percent; text passes through."""
     if isinstance(value, str):
         return value
-    return "not measured" if value is None or not math.isfinite(value) else f"{100 * value:.0f}%"
+    return f"{100 * value:.0f}%" if finite(value) else "not measured"
 
 
 def words(name: object) -> str:
@@ -65,11 +65,11 @@ def plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
-def finite(value: object) -> bool:
+def finite(value: object) -> TypeGuard[float]:
     """True for a number that is neither NaN nor infinite."""
     return isinstance(value, (int, float, np.number)) and math.isfinite(value)
 
 
 def clamp(value: float, lo: float = 0.0, hi: float = 100.0) -> float:
-    """`value` held between lo and hi, in hundredths: a position in percent."""
+    """`value` clipped to lo..hi and rounded to hundredths."""
     return round(min(max(value, lo), hi), 2)

@@ -22,7 +22,7 @@ from duchenne.types import FaceTrack, Signals
 Command = Callable[..., Completed]
 DATA = Path(os.environ.get("DUCHENNE_DATA", ""))
 shared = pytest.mark.skipif("DUCHENNE_DATA" not in os.environ, reason="DUCHENNE_DATA does not name the shared data")
-#: Corpus → folder of the shared data, clips, people (None: nobody is named), a line that its check must print.
+#: DataSet → folder of the shared data, clips, people (None: nobody is named), a line that its check must print.
 SHARED = {
     "pedfe": ("pedfe", 1070, 42, "in all     PEDFE has 1,458 clips of 56 people"),
     "uva-nemo": ("uva_nemo", 963, 88, "holds      963 clips of 88 groups of people"),
@@ -57,7 +57,7 @@ def test_list_has_one_short_line_per_data_set_with_authenticity_first(duchenne: 
     head, *lines = result.out.splitlines()
     assert head.split() == ["NAME", "TITLE", "TASK", "ACCESS", "CLIPS", "PEOPLE"]
     assert max(map(len, [head, *lines])) <= 80
-    known = catalog.corpora()
+    known = catalog.data_sets()
     assert sorted(line.split()[0] for line in lines) == sorted(known)
     tasks = [known[line.split()[0]].task for line in lines]
     first = tasks.count("authenticity")
@@ -73,12 +73,12 @@ def test_list_has_one_short_line_per_data_set_with_authenticity_first(duchenne: 
 def test_list_as_json(duchenne: Command) -> None:
     result = duchenne("datasets", "--json")
     found = json.loads(result.out)
-    assert (result.code, result.err) == (0, "") and list(found) == list(catalog.corpora())
+    assert (result.code, result.err) == (0, "") and list(found) == list(catalog.data_sets())
     assert found["pedfe"]["clips"] == 1458 and found["spos"]["people"] is None
     assert [way["name"] for way in found["fer2013"]["layouts"]] == ["table", "packed", "class folders"]
 
 
-@pytest.mark.parametrize(("name", "columns"), [*((name, 60) for name in catalog.corpora()), ("pedfe", 300)])
+@pytest.mark.parametrize(("name", "columns"), [*((name, 60) for name in catalog.data_sets()), ("pedfe", 300)])
 def test_show_prints_everything_in_short_lines(
     duchenne: Command, monkeypatch: pytest.MonkeyPatch, name: str, columns: int
 ) -> None:
@@ -109,7 +109,7 @@ def test_names_match_in_any_case(duchenne: Command, name: str) -> None:
 def test_unknown_name_lists_known_ones(duchenne: Command, words: tuple[str, ...]) -> None:
     result = duchenne("datasets", *words)
     assert result.code == 2 and result.out == ""
-    assert "'ck'" in result.sentence and all(name in result.sentence for name in catalog.corpora())
+    assert "'ck'" in result.sentence and all(name in result.sentence for name in catalog.data_sets())
 
 
 # --- datasets: check -----------------------------------------------------------------------------------------

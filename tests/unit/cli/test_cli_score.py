@@ -94,8 +94,7 @@ def test_scores_of_any_scale_accept_a_threshold(duchenne, tmp_path):
     refused = duchenne("score", path)
     assert refused.code == 2
     assert refused.sentence == (
-        "Scores run from -4 to 2.5, so they are no probabilities and 0.5 means nothing: give a column predicted, "
-        "or --threshold."
+        "Scores run from -4 to 2.5, which are not probabilities; add a column predicted, or give --threshold."
     )
     found = strict(duchenne("score", path, "--threshold", "0", "--json").out)
     assert (found["accuracy"], found["auc"], found["brier"], found["ece"]) == (0.75, 1.0, None, None)
@@ -220,7 +219,7 @@ def test_identical_files_do_not_differ(duchenne, tmp_path):
     found = strict(duchenne("compare", a, a, "--json").out)
     assert {found[name]["p"] for name in ("accuracy", "auc", "brier", "forced_pairs", "mcnemar")} == {1}
     assert found["accuracy"]["difference"] == 0 and found["auc"]["interval"] == [0, 0]
-    assert duchenne("compare", a, a).out.count("no difference can be told") == 4
+    assert duchenne("compare", a, a).out.count("no difference is shown") == 4
 
 
 def test_methods_of_one_file_are_compared_by_name(duchenne, tmp_path):
@@ -258,7 +257,7 @@ def test_evaluation_is_read_as_its_predictions(duchenne, tmp_path):
     own.write_text(own.read_text().replace("true", "fake", 1))
     refused = duchenne("compare", results, other)
     assert refused.code == 1
-    assert refused.sentence == f"{own} is not the file that results.json was made with; evaluate again."
+    assert refused.sentence == f"{own} is not the file that results.json was made with; run duchenne evaluate again."
 
 
 def test_incomparable_files_are_rejected(duchenne, tmp_path):
@@ -277,4 +276,4 @@ def test_incomparable_files_are_rejected(duchenne, tmp_path):
     a.write_text("video,label,score,subject\na,1,3,s\nb,0,-1,t\n")
     b.write_text("video,label,predicted\na,1,1\nb,0,0\n")
     result = duchenne("compare", a, b)
-    assert result.code == 2 and result.sentence.startswith("One file has scores that are no probabilities")
+    assert result.code == 2 and result.sentence.startswith("One file has scores that are not probabilities")

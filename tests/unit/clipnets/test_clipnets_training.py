@@ -189,7 +189,7 @@ def test_a_manifest_without_usable_clips_is_refused(videos: Path, tiny: Path, tm
 
 
 def test_a_network_of_points_trains_on_packed_tracks(tmp_path: Path) -> None:
-    corpus = simulated.corpus(tmp_path / "c", people=5, clips=4, rate=25, seed=0)
+    corpus = simulated.data_set(tmp_path / "c", people=5, clips=4, rate=25, seed=0)
     recipe = ClipRecipe.read("points-lstm", epochs=1, n_networks=2, width=8, hidden_size=8, fps=25.0, frames=250)
     card = training.train(corpus, tmp_path / "m", recipe, device="cpu", log=quiet)
     assert card["clips"] == 20 and card["judged"] == 20 and "person-disjoint" in card["protocol"]
@@ -352,7 +352,7 @@ def test_every_kind_goes_from_videos_to_a_verdict(
 
 
 def test_tracks_without_crops_are_refused(model: Path, tmp_path: Path, duchenne: Callable[..., Any]) -> None:
-    simulated.corpus(tmp_path / "c", people=1, clips=2, rate=25, seed=0)
+    simulated.data_set(tmp_path / "c", people=1, clips=2, rate=25, seed=0)
     said = duchenne("models", "apply", model, next((tmp_path / "c").glob("*.npz")))
     assert said.code == 1 and "reads pixels" in said.sentence and "duchenne analyze" in said.sentence
     with pytest.raises(UsageError, match="has no PB vectors"):
@@ -424,14 +424,14 @@ def test_a_stack_with_a_network_of_pixels_trains_saves_and_predicts(
 
 def simulated_tracks(folder: Path) -> Iterator[Path]:
     """One packed file."""
-    simulated.corpus(folder / "c", people=1, clips=2, rate=25, seed=0)
+    simulated.data_set(folder / "c", people=1, clips=2, rate=25, seed=0)
     yield from (folder / "c").glob("*.npz")
 
 
 def test_packed_tracks_are_refused_by_networks_of_pixels(
     tmp_path: Path, tiny: Path, duchenne: Callable[..., Any]
 ) -> None:
-    corpus = simulated.corpus(tmp_path / "c", people=4, clips=2, rate=25, seed=0)
+    corpus = simulated.data_set(tmp_path / "c", people=4, clips=2, rate=25, seed=0)
     method = f"expression-lstm:{tiny}"
     said = duchenne("evaluate", "--manifest", corpus, "-o", tmp_path / "e", "-m", method, "--folds", 2)
     assert said.code == 1 and f"duchenne: Method '{method}' cannot read these clips" in said.err

@@ -11,7 +11,7 @@ from duchenne import io
 from duchenne.clips import load
 from duchenne.datasets import simulate
 from duchenne.datasets.manifest import read
-from duchenne.datasets.simulated import corpus
+from duchenne.datasets.simulated import data_set
 from duchenne.errors import InputError
 from duchenne.types import Clip, FaceTrack, Features
 from makers import cut
@@ -151,7 +151,7 @@ def test_changed_file_is_read_again(tmp_path: Path):
         load.read(Clip(f"{packed}#0"))
 
 
-def test_every_clip_of_a_simulated_corpus_is_read(tmp_path: Path):
-    for clip in read(corpus(tmp_path / "c", people=2, clips=2, rate=25, seed=0)):
+def test_every_clip_of_a_simulated_data_set_is_read(tmp_path: Path):
+    for clip in read(data_set(tmp_path / "c", people=2, clips=2, rate=25, seed=0)):
         found = load.read(clip)
         assert isinstance(found, FaceTrack) and clip.path.endswith(f"#{found.source}")

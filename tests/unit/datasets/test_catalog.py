@@ -1,4 +1,4 @@
-"""Copies of corpora are found under their real names, and what is missing or odd in them is told."""
+"""Copies of data sets are found under their real names, and what is missing or odd in them is reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def found(name: str, root: Path, layout: str | None = None) -> dict[str, tuple[s
 
 
 @pytest.mark.parametrize("inside", ["", "FakeTrue_DB"])
-def test_sase_fe_codes_say_person_emotion_and_label(tmp_path: Path, inside: str) -> None:
+def test_sase_fe_codes_give_person_emotion_and_label(tmp_path: Path, inside: str) -> None:
     clips = found("sase-fe", sase(tmp_path, ("Eve", "8")) / inside)
     lead = "" if inside else "FakeTrue_DB/"
     # science of the set: N2x is genuine, y2N2x is x acted after y
@@ -54,7 +54,7 @@ def test_sase_fe_codes_say_person_emotion_and_label(tmp_path: Path, inside: str)
     assert sorted(label for *_, label in clips.values()) == ["genuine"] * 12 + ["posed"] * 12
 
 
-def test_sase_fe_spellings_of_other_people(tmp_path: Path) -> None:
+def test_sase_fe_other_spellings_are_read(tmp_path: Path) -> None:
     root = tree(tmp_path, {"Train/3/d2n2s.avi": "a", "Train/3/N2SUR .mp4": "b", "Train/3/.DS_Store": "c"})
     assert found("sase-fe", root) == {
         "Train/3/N2SUR .mp4": ("3", "surprise", "genuine"),
@@ -63,14 +63,14 @@ def test_sase_fe_spellings_of_other_people(tmp_path: Path) -> None:
     assert {row.facts["code"] for row in catalog.entries("sase-fe", root)} == {"N2Sur", "D2N2Sur"}
 
 
-def test_a_complete_copy_is_sound(tmp_path: Path) -> None:
+def test_check_of_a_complete_copy_is_ok(tmp_path: Path) -> None:
     report = catalog.check("SASE_FE", sase(tmp_path))
     assert report.ok and (report.layout, report.clips, report.people) == ("videos as released", 24, 2)
     assert report.labels == {"genuine": 12, "posed": 12}
     assert report.emotions == dict.fromkeys(("anger", "contempt", "disgust", "happiness", "sadness", "surprise"), 4)
 
 
-def test_the_one_file_of_person_8_under_three_names_is_flagged(tmp_path: Path) -> None:
+def test_known_byte_identical_files_are_reported_with_the_known_fault(tmp_path: Path) -> None:
     root = sase(tmp_path)
     same = {f"FakeTrue_DB/8/{code}.MP4": "same" for code in ("H2N2A", "H2N2C", "H2N2D")}
     report = catalog.check("sase-fe", tree(root, same))
@@ -81,12 +81,12 @@ def test_the_one_file_of_person_8_under_three_names_is_flagged(tmp_path: Path) -
     assert notes["N2A.MP4"] is None
 
 
-def test_identical_files_that_nobody_knows_of_are_told_without_the_known_fault(tmp_path: Path) -> None:
+def test_other_byte_identical_files_are_reported_without_it(tmp_path: Path) -> None:
     root = tree(sase(tmp_path), {"FakeTrue_DB/7/N2A.MP4": "x", "FakeTrue_DB/8/N2A.MP4": "x"})
     assert catalog.check("sase-fe", root).odd == ("byte-identical: FakeTrue_DB/7/N2A.MP4, FakeTrue_DB/8/N2A.MP4",)
 
 
-def test_missing_empty_double_and_strange_files_are_named(tmp_path: Path) -> None:
+def test_missing_empty_repeated_and_unmatched_files_are_reported(tmp_path: Path) -> None:
     root = sase(tmp_path)
     (root / "FakeTrue_DB/7/N2A.MP4").unlink()
     (root / "FakeTrue_DB/7/S2N2H.MP4").unlink()
@@ -96,7 +96,7 @@ def test_missing_empty_double_and_strange_files_are_named(tmp_path: Path) -> Non
     assert report.odd == (
         "person 8 has N2H more than once",
         "FakeTrue_DB/8/N2D.MP4 is empty",
-        "names that are not of this layout: FakeTrue_DB/8/N2X.mp4",
+        "names that do not match this layout: FakeTrue_DB/8/N2X.mp4",
     )
     assert not report.ok and report.clips == 23
 
@@ -111,7 +111,7 @@ def test_challenge_clips_have_neither_person_nor_label(tmp_path: Path) -> None:
     assert (report.people, report.labels, report.ok) == (0, {"unknown": 2}, True)
 
 
-def test_pedfe_letters(tmp_path: Path) -> None:
+def test_pedfe_letters_give_emotion_and_label(tmp_path: Path) -> None:
     # Italian: disgusto, felicità, paura, rabbia, sorpresa, tristezza; genuina or simulata
     emotions = {"d": "disgust", "f": "happiness", "p": "fear", "r": "anger", "s": "surprise", "t": "sadness"}
     kinds = {"g": "genuine", "s": "posed"}
@@ -135,7 +135,7 @@ def test_pedfe_landmarks_count_before_the_raw_clips_beside_them(tmp_path: Path) 
     assert found("pedfe", tmp_path, "videos as released") == {f"clips/{name}": said for name, said in raw.items()}
 
 
-def test_uva_nemo_names(tmp_path: Path) -> None:
+def test_uva_nemo_names_give_person_and_label(tmp_path: Path) -> None:
     root = tree(tmp_path, {"videos/001_deliberate_smile_2.mp4": "a", "videos/057_spontaneous_smile_3.mp4": "b"})
     assert found("uva-nemo", root) == {
         "videos/001_deliberate_smile_2.mp4": ("001", "happiness", "posed"),
@@ -143,7 +143,7 @@ def test_uva_nemo_names(tmp_path: Path) -> None:
     }
 
 
-def test_the_file_list_of_uva_nemo_says_who_is_who(tmp_path: Path) -> None:
+def test_the_file_list_of_uva_nemo_gives_the_person(tmp_path: Path) -> None:
     row = "{}_smile_1.mp4\t{}\tfemale\t31\t{}\r\n"
     rows = [("001_deliberate", "207", "deliberate"), ("002_spontaneous", "207", "spontaneous"), ("3_x", "9", "posed")]
     text = "UvA-NEMO\r\n\r\nFilename\tSubject Code\tGender\tAge\tSmile\r\n" + "".join(row.format(*r) for r in rows)
@@ -159,7 +159,7 @@ def test_the_file_list_of_uva_nemo_says_who_is_who(tmp_path: Path) -> None:
         catalog.entries("uva-nemo", root)
 
 
-def test_tables_of_smile_descriptors(tmp_path: Path) -> None:
+def test_tables_of_smile_descriptors_are_read(tmp_path: Path) -> None:
     tree(tmp_path, {"lip.csv": SHEET, "eye.csv": SHEET.replace("1009", "77")})
     assert found("uva-nemo", tmp_path) == {
         "lip.csv#0": ("10", "happiness", "posed"),
@@ -189,7 +189,7 @@ def test_rows_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "holds no copy of UvA-NEMO"),
     ],
 )
-def test_broken_tables(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_damaged_tables_raise(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         catalog.entries("uva-nemo", tree(tmp_path, {"lip.csv": text}))
 
@@ -199,7 +199,7 @@ def pack(path: Path, **arrays: object) -> Path:
     return path
 
 
-def test_packed_files(tmp_path: Path) -> None:
+def test_packed_files_are_read(tmp_path: Path) -> None:
     names = {"emotion": ["fear", "contentment"], "clip": ["3_ps_1", "9_x"]}
     pack(tmp_path / "points.npz", subject=[3, 9], genuine=[0, 1], rated_genuine=[np.nan, 1 / 3], **names)
     assert found("pedfe", tmp_path) == {
@@ -210,33 +210,33 @@ def test_packed_files(tmp_path: Path) -> None:
     assert facts == [{"clip": "3_ps_1", "rated_genuine": ""}, {"clip": "9_x", "rated_genuine": "0.333333"}]
 
 
-def test_packed_files_of_others_are_not_taken_for_ours(tmp_path: Path) -> None:
+def test_other_packed_files_are_not_taken_for_a_data_set(tmp_path: Path) -> None:
     pack(tmp_path / "train.npz", images=np.zeros((2, 4, 4)), labels=[0, 1])
     with pytest.raises(InputError, match="holds no copy of SASE-FE"):
         catalog.entries("sase-fe", tmp_path)
 
 
-def test_broken_packed_files(tmp_path: Path) -> None:
+def test_damaged_packed_files_raise(tmp_path: Path) -> None:
     path = tmp_path / "points.npz"
-    sound = {"subject": [1, 2], "emotion": ["fear", "anger"], "genuine": [0, 1]}
-    broken = {
+    valid = {"subject": [1, 2], "emotion": ["fear", "anger"], "genuine": [0, 1]}
+    damaged = {
         "lacks the arrays emotion": {"subject": [1], "genuine": [0]},
-        "one value per clip": {**sound, "genuine": [0]},
-        "row 1, has the emotion 'bored'": {**sound, "emotion": ["fear", "bored"]},
-        "cannot be read as a packed": {**sound, "emotion": np.array(["fear", None], object)},
+        "one value per clip": {**valid, "genuine": [0]},
+        "row 1, has the emotion 'bored'": {**valid, "emotion": ["fear", "bored"]},
+        "cannot be read as a packed": {**valid, "emotion": np.array(["fear", None], object)},
     }
-    for message, arrays in broken.items():
+    for message, arrays in damaged.items():
         pack(path, **arrays)
         with pytest.raises(InputError, match=message):
             catalog.entries("pedfe", tmp_path)
-    whole = pack(path, **sound).read_bytes()
+    whole = pack(path, **valid).read_bytes()
     for content in (b"", b"no npz at all", whole[: len(whole) // 2], whole[:60] + b"\0" * 40 + whole[100:]):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"points\.npz cannot be read as a packed \.npz file"):
             catalog.entries("pedfe", tmp_path)
 
 
-def test_the_other_corpora(tmp_path: Path) -> None:
+def test_the_other_data_sets_are_read(tmp_path: Path) -> None:
     tree(tmp_path / "bbc", {"genuine/03.mp4": "a", "fake/01.mp4": "b"})
     assert found("bbc", tmp_path / "bbc") == {
         "fake/01.mp4": (None, "happiness", "posed"),
@@ -252,7 +252,7 @@ def test_the_other_corpora(tmp_path: Path) -> None:
     assert catalog.check("mmi", tmp_path / "mmi").ok
 
 
-def test_copies_by_hand(tmp_path: Path) -> None:
+def test_copies_groups_equal_files(tmp_path: Path) -> None:
     long = b"x" * 5000
     files = {"a": b"1", "b": b"1", "c": b"2", "d": long + b"1", "e": long + b"2", "f": long + b"1", "g": b"", "h": b""}
     root = tree(tmp_path, files)
@@ -260,7 +260,7 @@ def test_copies_by_hand(tmp_path: Path) -> None:
     assert [[Path(path).name for path in group] for group in groups] == [["a", "b"], ["d", "f"]]
 
 
-def test_entries_make_a_manifest_that_is_read_back(tmp_path: Path) -> None:
+def test_entries_make_a_manifest_that_reads_back(tmp_path: Path) -> None:
     rows = catalog.entries("sase-fe", sase(tmp_path))
     path = write(tmp_path / "m.csv", rows)
     assert read(path) == [row.clip for row in rows]
@@ -270,7 +270,7 @@ def test_entries_make_a_manifest_that_is_read_back(tmp_path: Path) -> None:
     ]
 
 
-def test_wrong_names_are_told(tmp_path: Path) -> None:
+def test_unknown_names_raise(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no data set 'ckx' in the catalogue; choose one of: .*pedfe"):
         catalog.load("ckx")
     with pytest.raises(UsageError, match=r"PEDFE has no layout 'x'; choose one of: packed landmarks, videos as"):
@@ -290,19 +290,19 @@ def test_wrong_names_are_told(tmp_path: Path) -> None:
         ("sase-fe", "sase_fe_features", 480, 40),
     ],
 )
-def test_real_packed_files(name: str, place: str, clips: int, people: int) -> None:
+def test_shared_packed_files_are_complete(name: str, place: str, clips: int, people: int) -> None:
     data = os.environ.get("DUCHENNE_DATA")
     if not data:
-        pytest.skip("DUCHENNE_DATA names no folder with the packed corpora")
+        pytest.skip("DUCHENNE_DATA names no folder with the packed data sets")
     report = catalog.check(name, Path(data) / "data" / place)
     assert (report.clips, report.people, report.ok) == (clips, people, True)
     assert "unknown" not in report.labels and "unknown" not in report.emotions
 
 
-def test_pedfe_names_say_what_the_packed_file_says(tmp_path: Path) -> None:
+def test_pedfe_file_names_agree_with_the_packed_file(tmp_path: Path) -> None:
     data = os.environ.get("DUCHENNE_DATA")
     if not data:
-        pytest.skip("DUCHENNE_DATA names no folder with the packed corpora")
+        pytest.skip("DUCHENNE_DATA names no folder with the packed data sets")
     rows = catalog.entries("pedfe", Path(data) / "data" / "pedfe")
     packed = {row.facts["clip"]: (row.clip.subject, row.clip.emotion, row.clip.label) for row in rows}
     named = found("pedfe", tree(tmp_path, {f"{clip}.avi": clip for clip in packed}))

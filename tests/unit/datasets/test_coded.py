@@ -1,4 +1,4 @@
-"""Coded corpora are read as their owners hand them out; every answer is worked out by hand from the tree written."""
+"""Coded data sets are read as released; every answer is worked out by hand from the tree written."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_casme2_counts_seconds_from_the_first_image(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_clip_in_seconds_is_the_coded_frames(tmp_path: Path) -> None:
+def test_clip_seconds_match_the_coded_frames(tmp_path: Path) -> None:
     import cv2
 
     folder = touch(tmp_path / "Cropped" / "sub01" / "EP02_01f", ())
@@ -86,7 +86,7 @@ def test_a_clip_in_seconds_is_the_coded_frames(tmp_path: Path) -> None:
     assert image_files(folder)[0].name == "reg_img40.png"
 
 
-def test_of_raw_and_cropped_the_fuller_copy_counts(tmp_path: Path) -> None:
+def test_the_fuller_of_raw_and_cropped_copies_is_used(tmp_path: Path) -> None:
     casme2(tmp_path, ROW, ["2", "EP01_11f", "", "46", "91", "118", "", "4", "disgust"])
     for name in ("EP02_01f", "EP01_11f"):
         touch(tmp_path / "Cropped" / f"sub0{1 + (name == 'EP01_11f')}" / name, ["reg_img46.jpg"])
@@ -123,10 +123,10 @@ def test_missing_and_cut_clips_are_kept_with_a_note(tmp_path: Path) -> None:
         ("ApexFrame", "90", "apex at frame 90, outside onset 46 and offset 86"),
         ("OffsetFrame", "0", "offset at frame 0, before its onset at 46"),
         ("Subject", "anna", "the subject 'anna'"),
-        ("Filename", "", "names no clip"),
+        ("Filename", "", "has no Filename"),
     ],
 )
-def test_a_broken_row_is_told_with_its_number(tmp_path: Path, column: str, cell: str, fault: str) -> None:
+def test_an_invalid_row_raises_with_its_number(tmp_path: Path, column: str, cell: str, fault: str) -> None:
     broken = [cell if name == column else value for name, value in zip(CASME2, ROW, strict=True)]
     with pytest.raises(InputError) as caught:
         coded.casme2(casme2(tmp_path, ROW, broken))
@@ -134,7 +134,7 @@ def test_a_broken_row_is_told_with_its_number(tmp_path: Path, column: str, cell:
     assert fault in str(caught.value)
 
 
-def test_a_sheet_without_a_column_or_rows_or_that_is_no_sheet(tmp_path: Path) -> None:
+def test_an_invalid_sheet_raises(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lacks the column Apex Frame;"):
         coded.casme2(casme2(tmp_path, ROW, header=[name.replace("Apex", "Top") for name in CASME2]))
     with pytest.raises(InputError, match="lists no clips"):
@@ -166,7 +166,7 @@ def samm_xlsx(root: Path) -> None:
 
 
 @pytest.mark.parametrize("put", [samm_xlsx, lambda r: samm_csv(r, ","), lambda r: samm_csv(r, ";")])
-def test_samm_below_its_explanation_and_as_csv(tmp_path: Path, put: Callable[[Path], None]) -> None:
+def test_samm_is_read_below_its_explanation_and_as_csv(tmp_path: Path, put: Callable[[Path], None]) -> None:
     put(tmp_path)
     folder = touch(tmp_path / "SAMM" / "006" / "006_1_2", (f"006_{i:05}.jpg" for i in range(5562, 5608)))
     touch(tmp_path / "SAMM" / "028" / "028_4_1", (f"028_{i:04}.jpg" for i in range(100, 151)))
@@ -192,7 +192,7 @@ def test_samm_rows_are_numbered_as_in_the_sheet(tmp_path: Path) -> None:
         coded.samm(tmp_path)
 
 
-def test_smic(tmp_path: Path) -> None:
+def test_smic_is_read(tmp_path: Path) -> None:
     touch(tmp_path / "HS" / "s1" / "micro" / "positive" / "s1_po_01", ["image090823.bmp"])
     touch(tmp_path / "HS" / "s18" / "micro" / "surprise" / "s18_sur_03", ())
     touch(tmp_path / "VIS" / "s11" / "non_micro" / "s11_n1", ["image000001.bmp"])
@@ -227,7 +227,7 @@ def ck(root: Path, emotion: str | None = "   3.0000000e+00\n", facs: str | None 
     return root
 
 
-def test_ck_plus(tmp_path: Path) -> None:
+def test_ck_plus_is_read(tmp_path: Path) -> None:
     touch(tmp_path / "cohn-kanade-images" / "S010" / "002", ["S010_002_00000001.png"])
     touch(tmp_path / "Emotion" / "S010" / "002", ())  # the release has empty folders for sequences without emotion
     (tmp_path / "cohn-kanade-images" / ".DS_Store").touch()
@@ -241,7 +241,7 @@ def test_ck_plus(tmp_path: Path) -> None:
     ]
 
 
-def test_ck_plus_as_unpacked_from_its_archives(tmp_path: Path) -> None:
+def test_ck_plus_is_read_as_unpacked_from_its_archives(tmp_path: Path) -> None:
     ck(tmp_path)
     for name in ("Emotion", "FACS"):
         (tmp_path / f"{name}_labels").mkdir()
@@ -260,13 +260,13 @@ def test_ck_plus_as_unpacked_from_its_archives(tmp_path: Path) -> None:
         ("3", "9.0 nan\n", "facs.txt, line 1, is '9.0 nan'"),
     ],
 )
-def test_broken_ck_plus_labels(tmp_path: Path, emotion: str, facs: str | None, fault: str) -> None:
+def test_invalid_ck_plus_labels_raise(tmp_path: Path, emotion: str, facs: str | None, fault: str) -> None:
     with pytest.raises(InputError) as caught:
         coded.ck_plus(ck(tmp_path, emotion, facs))
     assert fault in str(caught.value)
 
 
-def test_two_emotion_files_for_one_sequence(tmp_path: Path) -> None:
+def test_two_emotion_files_for_one_sequence_raise(tmp_path: Path) -> None:
     write(ck(tmp_path) / "Emotion/S005/001/S005_001_00000010_emotion.txt", "1")
     with pytest.raises(InputError, match="holds 2 emotion files"):
         coded.ck_plus(tmp_path)
@@ -281,7 +281,7 @@ def disfa(root: Path, subject: str = "SN001") -> np.ndarray:
     return values
 
 
-def test_disfa(tmp_path: Path) -> None:
+def test_disfa_is_read(tmp_path: Path) -> None:
     values = disfa(tmp_path)
     frames_, units, found = coded.disfa_intensities(tmp_path, "SN001")
     np.testing.assert_array_equal(frames_, [1, 2, 3, 4])
@@ -313,7 +313,7 @@ def test_disfa(tmp_path: Path) -> None:
         (None, "SN001_au6.txt cannot be read"),
     ],
 )
-def test_broken_disfa_labels(tmp_path: Path, text: str | None, fault: str) -> None:
+def test_invalid_disfa_labels_raise(tmp_path: Path, text: str | None, fault: str) -> None:
     disfa(tmp_path)
     path = tmp_path / "ActionUnit_Labels" / "SN001" / "SN001_au6.txt"
     path.unlink() if text is None else path.write_text(text)
@@ -324,7 +324,7 @@ def test_broken_disfa_labels(tmp_path: Path, text: str | None, fault: str) -> No
 
 
 @pytest.mark.parametrize("load", [coded.casme2, coded.samm, coded.smic, coded.ck_plus, coded.disfa])
-def test_another_folder_is_another_corpus(tmp_path: Path, load: Callable[[Path], list[Entry]]) -> None:
+def test_loaders_find_nothing_in_another_folder(tmp_path: Path, load: Callable[[Path], list[Entry]]) -> None:
     touch(tmp_path / "sub01", ["clip.mp4"])
     touch(tmp_path, ["notes.xlsx", "table.csv"])
     assert load(tmp_path) == []

@@ -37,7 +37,7 @@ def table(root: Path, header: str = "emotion,pixels,Usage", name: str = "fer2013
     ("header", "name"),
     [("emotion,pixels,Usage", "fer2013.csv"), ("emotion, pixels, Usage", "fer2013/icml_face_data.csv")],
 )
-def test_table(tmp_path: Path, header: str, name: str) -> None:
+def test_table_is_read(tmp_path: Path, header: str, name: str) -> None:
     path = table(tmp_path, header, name)
     entries = fer2013.table(tmp_path)
     assert entries == [Entry(Clip(f"{path}#{i}", emotion=CLASSES[LABELS[i]], fold=FOLDS[USAGES[i]])) for i in range(7)]
@@ -45,7 +45,7 @@ def test_table(tmp_path: Path, header: str, name: str) -> None:
     np.testing.assert_array_equal(images([entries[i] for i in order]), PICTURES[order])
 
 
-def test_columns_in_another_order(tmp_path: Path) -> None:
+def test_columns_may_be_in_any_order(tmp_path: Path) -> None:
     rows = "\n".join(
         f"{use},{label},{' '.join(map(str, p.ravel()))}" for use, label, p in zip(USAGES, LABELS, PICTURES, strict=True)
     )
@@ -65,7 +65,7 @@ def test_columns_in_another_order(tmp_path: Path) -> None:
         (",PrivateTest", "", "line 6, has 2 cells for 3 columns"),
     ],
 )
-def test_broken_table(tmp_path: Path, old: str, new: str, fault: str) -> None:
+def test_invalid_table_raises(tmp_path: Path, old: str, new: str, fault: str) -> None:
     path = table(tmp_path)
     text = path.read_text()
     assert old in text
@@ -76,7 +76,7 @@ def test_broken_table(tmp_path: Path, old: str, new: str, fault: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["256", "-1", "x", "1.5"])
-def test_pixels_that_are_no_grey_levels(tmp_path: Path, level: str) -> None:
+def test_invalid_grey_levels_raise(tmp_path: Path, level: str) -> None:
     path = table(tmp_path)
     lines = path.read_text().splitlines()
     lines[3] = f"6,{level} {lines[3].split(' ', 1)[1]}"
@@ -89,7 +89,7 @@ def test_pixels_that_are_no_grey_levels(tmp_path: Path, level: str) -> None:
         images([entries[0], Entry(Clip(f"{path}#7"))])
 
 
-def test_class_folders(tmp_path: Path) -> None:
+def test_class_folders_are_read(tmp_path: Path) -> None:
     expected = {}
     words = dict(zip(CLASSES, ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"), strict=True))
     for i, (label, usage) in enumerate(zip(LABELS, USAGES, strict=True)):
@@ -111,7 +111,7 @@ def test_class_folders(tmp_path: Path) -> None:
     (tmp_path / "archive" / "test" / "bored").mkdir()
     assert fer2013.folders(tmp_path)  # without images it is nothing
     (tmp_path / "archive" / "test" / "bored" / "a.jpg").write_bytes(b"text")
-    with pytest.raises(InputError, match="bored is no class of FER2013"):
+    with pytest.raises(InputError, match="bored is not a class of FER2013"):
         fer2013.folders(tmp_path)
     with pytest.raises(InputError, match=r"a\.jpg is no image"):
         images([Entry(Clip(str(tmp_path / "archive/test/bored/a.jpg")))])
@@ -119,7 +119,7 @@ def test_class_folders(tmp_path: Path) -> None:
         images([Entry(Clip(str(tmp_path / "gone.jpg")))])
 
 
-def test_packed(tmp_path: Path) -> None:
+def test_packed_is_read(tmp_path: Path) -> None:
     labels = np.array(LABELS, np.int8)
     np.savez(tmp_path / "train.npz", images=PICTURES[:4], labels=labels[:4])
     np.savez(tmp_path / "public_test.npz", images=PICTURES[4:], labels=labels[4:])
@@ -145,7 +145,7 @@ def test_packed(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_broken_packed(
+def test_invalid_packed_raises(
     tmp_path: Path, arrays: dict[str, np.ndarray], call: Callable[[Path], object], fault: str
 ) -> None:
     np.savez(tmp_path / "train.npz", **arrays)
@@ -153,7 +153,7 @@ def test_broken_packed(
         call(tmp_path)
 
 
-def test_packed_files_that_are_cut_or_no_archives(tmp_path: Path) -> None:
+def test_truncated_packed_files_raise(tmp_path: Path) -> None:
     path = tmp_path / "train.npz"
     np.savez(path, images=PICTURES, labels=np.array(LABELS))
     whole = path.read_bytes()
@@ -170,13 +170,13 @@ def test_packed_files_that_are_cut_or_no_archives(tmp_path: Path) -> None:
         fer2013.packed(tmp_path)
 
 
-def test_another_folder_is_another_corpus(tmp_path: Path) -> None:
+def test_loaders_find_nothing_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "faces").mkdir()
     for load in (fer2013.table, fer2013.folders, fer2013.packed):
         assert load(tmp_path) == load(tmp_path / "nowhere") == []
 
 
-def test_duplicates_against_brute_force() -> None:
+def test_duplicates_agree_with_brute_force() -> None:
     rng = np.random.default_rng(1)
     a, b = (rng.integers(0, 2, (n, 2, 2)).astype(np.uint8) for n in (30, 20))  # 16 pictures exist, so many repeat
     brute = [(i, j) for j in range(20) for i in range(30) if (a[i] == b[j]).all()]

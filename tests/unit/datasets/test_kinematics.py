@@ -55,7 +55,7 @@ def test_the_constants_are_those_that_the_experiment_measured():
     assert len(kinematics.QUANTITIES) == people.TRAITS
 
 
-def test_the_experiment_says_of_the_table_what_is_in_it():
+def test_the_experiment_agrees_with_the_table():
     folder = os.environ.get("DUCHENNE_DATA")
     if not folder:
         pytest.skip("DUCHENNE_DATA does not name the folder with the shared data.")
@@ -86,7 +86,7 @@ def test_draws_are_centred_and_spread_as_measured(drawn, kind):
 
 
 @both
-def test_draws_hang_together_as_measured(drawn, kind):
+def test_draws_correlate_as_measured(drawn, kind):
     upper = np.triu_indices(6, 1)
     found, meant = spearmanr(drawn[kind][:, :6]).statistic[upper], np.array(MEASURED["uva_nemo"][kind]["correlation"])
     assert found == pytest.approx(meant, abs=0.15)
@@ -123,14 +123,14 @@ def test_a_person_far_from_the_mean_smiles_far_from_the_mean():
     assert 0.5 < lift / (2 * np.sqrt(kinematics.BETWEEN[0]) * kinematics.SPREADS["genuine"][3]) < 1.2
 
 
-def test_nobody_is_given_a_smile_that_would_fold_the_portrait():
+def test_no_drawn_smile_folds_the_portrait():
     rng, wide = np.random.default_rng(0), Person(shape=np.array([0, 0, 0, 0, 0, 2.0]))
     smiles = [draw("posed", rng, wide) for _ in range(300)]
     shown = [people.own_pull(np.array(kin.amplitude), wide) * (1 + abs(kin.asymmetry)) for kin in smiles]
     assert 0.3 < np.max(shown) <= 0.38 and max(kin.amplitude for kin in smiles) < 0.32
 
 
-def test_equal_generators_draw_equal_smiles_and_unknown_kinds_are_refused():
+def test_equal_generators_draw_equal_smiles_and_unknown_kinds_raise():
     one, again = (draw("posed", np.random.default_rng(3)) for _ in range(2))
     assert one == again != draw("posed", np.random.default_rng(4))
     with pytest.raises(UsageError, match="choose one of: genuine, posed"):
@@ -139,7 +139,7 @@ def test_equal_generators_draw_equal_smiles_and_unknown_kinds_are_refused():
         draw("posed", np.random.default_rng(0), Person("giant", traits=np.full(people.TRAITS, 1e3)))
 
 
-def test_a_smile_wider_than_the_portrait_can_bear_is_refused():
+def test_a_smile_too_wide_for_the_portrait_raises():
     with pytest.raises(UsageError, match="more even smile"):
         SmileKinematics(0.5, 0.5, 0.5, amplitude=0.3, asymmetry=0.5)
 
@@ -196,7 +196,7 @@ corners = np.array([[a, b, c, a, b, c] for a in (-2.0, 2.0) for b in (-2.0, 0.0,
 
 
 @pytest.mark.parametrize("shape", corners)
-def test_no_made_up_face_is_folded_and_each_can_be_undone(shape):
+def test_no_simulated_face_is_folded_and_mean_face_inverts_it(shape):
     who = Person(shape=shape)
     grid = np.stack(np.meshgrid(np.arange(150, 300, 1.0), np.arange(40, 205, 1.0)), axis=-1)
     at = reshape(grid, who)

@@ -35,7 +35,7 @@ def test_rows_become_clips(tmp_path: Path) -> None:
     ("word", "label"),
     [("genuine", 1), ("TRUE", 1), ("Spontaneous", 1), ("1", 1), ("posed", 0), ("Fake", 0), ("0", 0)],
 )
-def test_label_words(tmp_path: Path, word: str, label: int) -> None:
+def test_label_words_give_the_label(tmp_path: Path, word: str, label: int) -> None:
     (clip,) = read(manifest(tmp_path, f"a,1,fear,{word}"))
     assert clip.label == LABELS[label]
 
@@ -48,13 +48,13 @@ def test_label_words(tmp_path: Path, word: str, label: int) -> None:
         *(("disgusted", "disgust"), ("fearful", "fear"), ("AFRAID", "fear"), ("CONTENTMENT", "contempt")),
     ],
 )
-def test_emotion_words(tmp_path: Path, word: str, emotion: str) -> None:
+def test_emotion_words_give_the_emotion(tmp_path: Path, word: str, emotion: str) -> None:
     (clip,) = read(manifest(tmp_path, f"a,1,{word},posed"))
     assert clip.emotion == emotion
 
 
 @pytest.mark.parametrize("mark", [";", "\t"])
-def test_other_separators_a_byte_order_mark_and_any_column_order(tmp_path: Path, mark: str) -> None:
+def test_separators_byte_order_mark_and_column_order_may_vary(tmp_path: Path, mark: str) -> None:
     text = "\ufeffLabel,sex, Subject ,PATH,emotion\r\nfake,F,7,a.mp4,sad\r\n".replace(",", mark)
     (clip,) = read(manifest(tmp_path, text, header=""))
     assert clip == Clip(str(tmp_path / "a.mp4"), "7", "sadness", "posed")
@@ -67,7 +67,7 @@ def test_other_separators_a_byte_order_mark_and_any_column_order(tmp_path: Path,
         ("a,1,fear,1,,,\nb,1,bored,1,,,", "line 3, has the emotion 'bored'; use one of anger, disgust"),
         ("a, ,fear,1,,,", "line 2, has no subject"),
         (",1,fear,1,,,", "line 2, has no path"),
-        ("a,1,fear,1,,,\n\nb,1,fear,1,,,\na,2,fear,0,,,", "line 5, names the same clip as line 2: a"),
+        ("a,1,fear,1,,,\n\nb,1,fear,1,,,\na,2,fear,0,,,", "line 5, repeats the clip of line 2: a"),
         ("a,1,fear,1,x,,", "line 2, has the start 'x'"),
         ("a,1,fear,1,,inf,", "line 2, has the end 'inf'"),
         ("a,1,fear,1,2,2,", "line 2, ends at 2 s, but must end after its start at 2 s"),
@@ -75,7 +75,7 @@ def test_other_separators_a_byte_order_mark_and_any_column_order(tmp_path: Path,
         ("", "lists no clips"),
     ],
 )
-def test_faults_are_told_with_their_line(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_rows_raise_with_their_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         read(manifest(tmp_path, text))
     assert str(caught.value).startswith(str(tmp_path / "m.csv"))
@@ -90,12 +90,12 @@ def test_faults_are_told_with_their_line(tmp_path: Path, text: str, message: str
         ("path,subject,emotion,label,Path\n", "the column path more than once"),
     ],
 )
-def test_bad_headers(tmp_path: Path, header: str, message: str) -> None:
+def test_invalid_headers_raise(tmp_path: Path, header: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(manifest(tmp_path, "", header))
 
 
-def test_what_is_no_manifest(tmp_path: Path) -> None:
+def test_other_files_raise(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(b"\xfa\xfe\xfa")
     for path, message in {
         "m.csv": "not UTF-8",
@@ -178,7 +178,7 @@ def test_rows_have_their_lines(tmp_path: Path) -> None:
     assert [clip for _, clip in read_rows(path)] == read(path)
 
 
-def test_persons_may_be_unknown_where_that_is_allowed(tmp_path: Path) -> None:
+def test_persons_may_be_unknown_without_persons(tmp_path: Path) -> None:
     path = manifest(tmp_path, "a, ,fear,1,,,\nb,2,,,,,\n")
     assert [clip.subject for clip in read(path, persons=False)] == [None, "2"]
     with pytest.raises(InputError, match="line 2, has no subject"):
@@ -187,7 +187,7 @@ def test_persons_may_be_unknown_where_that_is_allowed(tmp_path: Path) -> None:
         read(manifest(tmp_path, ",,fear,1,,,\n"), persons=False)
 
 
-def test_missing_files_are_told_with_their_lines(tmp_path: Path) -> None:
+def test_missing_gives_files_with_their_lines(tmp_path: Path) -> None:
     (tmp_path / "here.npz").touch()
     (tmp_path / "frames").mkdir()
     path = manifest(tmp_path, "here.npz#0,1,,\ngone.npz#1,1,,\nframes,2,,\ngone.csv#x,3,,\ngone.mp4,4,,\n")
@@ -217,7 +217,7 @@ def test_facts_become_further_columns_that_readers_ignore(tmp_path: Path) -> Non
     assert [clip.subject for clip in read(path)] == ["1", "2", "3"]
 
 
-def test_text_for_nowhere_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_without_a_folder_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert to_text([Clip("x/a.mp4", "1")]).splitlines()[1] == f"{(tmp_path / 'x' / 'a.mp4').as_posix()},1,,,,,"
     assert to_text([Clip("x/a.mp4", "1")], tmp_path).splitlines()[1] == "x/a.mp4,1,,,,,"

@@ -82,12 +82,12 @@ def test_the_second_derivative_has_no_jumps(kind):
 @pytest.mark.parametrize(
     "field, value", [("onset", 0.0), ("amplitude", 0.4), ("peak", 1.0), ("apex", float("nan")), ("lid", -0.1)]
 )
-def test_impossible_kinematics_are_refused_by_name(field, value):
+def test_impossible_kinematics_raise_by_name(field, value):
     with pytest.raises(UsageError, match=field):
         replace(POSED, **{field: value})
 
 
-def test_equal_seeds_give_equal_pictures_and_others_do_not():
+def test_equal_seeds_give_equal_frames_and_others_do_not():
     kin = replace(POSED, neutral_before=0.1, neutral_after=0.0, apex=0.0, offset=0.3, onset=0.3)
 
     def clip(seed):
@@ -225,7 +225,7 @@ def test_the_medians_of_real_smiles_are_found_in_the_tracks(kind):
     assert speeds == pytest.approx(table["speed"], rel=0.15)
 
 
-def test_the_whole_face_goes_along_as_it_does_in_people():
+def test_the_whole_face_moves_with_the_smile_as_in_people():
     kin = replace(POSED, head_motion=0.0, asymmetry=0.0, unrest=0.0)
     track = simulate.track(kin, 50.0, jitter=0.0)
     frontal = align.frontal(track)[0].points.astype(float)
@@ -243,7 +243,7 @@ def test_the_whole_face_goes_along_as_it_does_in_people():
 SWAY = {"brow_height": 0.0034, "jaw_drop": 0.0095, "nose_length": 0.0032, "head_pitch": 0.62, "head_yaw": 0.33}
 
 
-def test_face_and_head_stir_as_much_as_those_of_people():
+def test_unrest_of_face_and_head_is_that_of_people():
     column = [prepare(simulate.track(POSED, 30.0, 0), 25.0)[1].names.index(name) for name in SWAY]
     rows = []
     for seed in range(9):
@@ -282,7 +282,7 @@ def test_asymmetry_moves_one_corner_more_and_keeps_the_mean():
     assert pull(uneven).max() == pytest.approx(pull(even).max(), rel=0.03)
 
 
-def test_what_cannot_be_simulated_is_refused_in_a_sentence(tmp_path):
+def test_invalid_arguments_raise(tmp_path):
     with pytest.raises(UsageError, match="choose one of: genuine, posed"):
         simulate.smile_clip(tmp_path / "a.mp4", "fake")
     with pytest.raises(UsageError, match="rate above 0"):

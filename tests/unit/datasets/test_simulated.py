@@ -1,4 +1,4 @@
-"""Simulated corpora: their files against their own truth, their mechanics through the shipped smile expert."""
+"""Simulated data sets: their files against their own truth, their mechanics through the shipped smile expert."""
 
 import csv
 from dataclasses import astuple
@@ -9,7 +9,7 @@ import pytest
 
 from duchenne import checkpoints, io, metrics, video
 from duchenne.datasets import kinematics, manifest, simulated, splits
-from duchenne.datasets.simulated import cast, corpus
+from duchenne.datasets.simulated import cast, data_set
 from duchenne.errors import OutputError, UsageError
 from duchenne.features import smile
 from duchenne.features.descriptors import prepare
@@ -23,7 +23,7 @@ def truth(path):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """Manifest of 20 people with 12 clips each: 240 tracks, so two files."""
-    return corpus(tmp_path_factory.mktemp("many"), people=20, clips=12, rate=25.0, seed=0)
+    return data_set(tmp_path_factory.mktemp("many"), people=20, clips=12, rate=25.0, seed=0)
 
 
 def tracks_of(path):
@@ -31,7 +31,7 @@ def tracks_of(path):
     return [kept[clip.path.partition("#")[2]] for clip in manifest.read(path)]
 
 
-def test_a_corpus_is_balanced_and_every_row_has_its_track(many):
+def test_a_data_set_is_balanced_and_every_row_has_its_track(many):
     clips, rows = manifest.read(many), truth(many)
     assert sorted(p.name for p in many.parent.iterdir()) == ["manifest.csv", "tracks_001.npz", "tracks_002.npz"]
     assert len(clips) == 240 and len({clip.subject for clip in clips}) == 20
@@ -48,7 +48,7 @@ def test_a_corpus_is_balanced_and_every_row_has_its_track(many):
         assert rows[number]["path"].endswith("#" + tracks_of(many)[number].source)
 
 
-def test_tracks_move_as_their_row_says(many):
+def test_tracks_move_as_their_row_states(many):
     found = []
     for row, track in zip(truth(many)[:60], tracks_of(many), strict=False):
         onset, apex, offset, end = (float(row[name]) for name in ("onset", "apex", "offset", "smile_end"))
@@ -65,9 +65,9 @@ def test_tracks_move_as_their_row_says(many):
     assert -1.0 < np.nanmedian(np.array(found)[:, 2]) < 0.05
 
 
-def test_equal_seeds_give_equal_files_and_more_people_change_nobody(tmp_path):
+def test_equal_seeds_give_equal_files_and_more_people_change_no_one(tmp_path):
     first, again, more, other = (
-        corpus(tmp_path / name, people=people, clips=2, rate=10.0, seed=seed)
+        data_set(tmp_path / name, people=people, clips=2, rate=10.0, seed=seed)
         for name, people, seed in (("a", 2, 5), ("b", 2, 5), ("c", 3, 5), ("d", 2, 6))
     )
     assert first.read_bytes() == again.read_bytes() != other.read_bytes()
@@ -77,7 +77,7 @@ def test_equal_seeds_give_equal_files_and_more_people_change_nobody(tmp_path):
 
 
 def test_people_have_their_own_faces_and_two_clips_of_one_share_theirs(tmp_path):
-    tracks = tracks_of(corpus(tmp_path, people=6, clips=4, rate=25.0, seed=1))
+    tracks = tracks_of(data_set(tmp_path, people=6, clips=4, rate=25.0, seed=1))
     faces = [np.nanmedian(prepare(track, 25.0)[0].points[:10], axis=0) for track in tracks]
     width = np.array([face[54, 0] - face[48, 0] for face in faces]).reshape(6, 4)
     assert width.mean(axis=1).std() > 3 * width.std(axis=1).mean()
@@ -86,7 +86,7 @@ def test_people_have_their_own_faces_and_two_clips_of_one_share_theirs(tmp_path)
 
 
 def test_corrupt_clips_lose_the_face_where_the_manifest_says(tmp_path):
-    path = corpus(tmp_path, people=10, clips=4, rate=25.0, seed=0, corrupt=0.5)
+    path = data_set(tmp_path, people=10, clips=4, rate=25.0, seed=0, corrupt=0.5)
     rows, tracks = truth(path), tracks_of(path)
     spoilt = [bool(row["hidden_from"]) for row in rows]
     assert 10 <= sum(spoilt) <= 30  # of 40; outside has a chance of one in a thousand
@@ -99,14 +99,14 @@ def test_corrupt_clips_lose_the_face_where_the_manifest_says(tmp_path):
             assert inside.mean() == pytest.approx(0.3, abs=0.03)
         else:
             assert track.seen.all()
-    every = truth(corpus(tmp_path / "all", people=1, clips=2, rate=25.0, seed=0, corrupt=1.0))
+    every = truth(data_set(tmp_path / "all", people=1, clips=2, rate=25.0, seed=0, corrupt=1.0))
     assert all(row["hidden_from"] for row in every)
 
 
 def test_videos_show_the_same_smiles_and_black_where_hidden(tmp_path, monkeypatch):
     brief = kinematics.SmileKinematics(0.4, 0.2, 0.4, 0.2, neutral_before=0.2, neutral_after=0.2)
     monkeypatch.setattr(simulated, "draw", lambda *_: brief)  # whole smiles would take a minute
-    path = corpus(tmp_path / "v", people=1, clips=2, rate=10.0, seed=0, video=True, corrupt=1.0)
+    path = data_set(tmp_path / "v", people=1, clips=2, rate=10.0, seed=0, video=True, corrupt=1.0)
     rows = truth(path)
     assert sorted(p.name for p in path.parent.iterdir()) == ["manifest.csv", "sim01_1.mp4", "sim01_2.mp4"]
     for row in rows:
@@ -128,22 +128,22 @@ def test_the_smile_expert_judges_left_out_people_better_than_chance(many):
     assert metrics.permutation_p(metrics.auc, p, y, who, n=200) < 0.01
 
 
-def test_what_makes_no_corpus_is_refused_and_leaves_nothing(tmp_path):
+def test_invalid_arguments_raise_and_write_nothing(tmp_path):
     good = {"people": 2, "clips": 2, "rate": 25.0, "seed": 0}
     wrong = ({"people": 0}, "at least 1 person"), ({"clips": 3}, "even number"), ({"clips": 0}, "even number")
     wrong += ({"rate": 0.0}, "rate must"), ({"rate": float("nan")}, "rate must"), ({"seed": -1}, "seed must")
     wrong += ({"corrupt": 1.5}, "between 0 and 1"), ({"corrupt": float("nan")}, "between 0 and 1")
     for change, sentence in wrong:
         with pytest.raises(UsageError, match=sentence):
-            corpus(tmp_path / "x", **(good | change))
+            data_set(tmp_path / "x", **(good | change))
     (tmp_path / "file").write_text("here")
     with pytest.raises(OutputError):
-        corpus(tmp_path / "file", **good)
+        data_set(tmp_path / "file", **good)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_truth_is_the_kinematics_that_were_drawn(tmp_path):
-    rows = truth(corpus(tmp_path, people=1, clips=2, rate=10.0, seed=4))
+    rows = truth(data_set(tmp_path, people=1, clips=2, rate=10.0, seed=4))
     person = cast(1, 4)[0]
     for k, row in enumerate(rows):
         kin = kinematics.draw(row["label"], np.random.default_rng([4, 1, k + 1]), person)

@@ -55,7 +55,7 @@ def test_fixed_follows_the_given_folds(subjects: list[object], k: int) -> None:
     assert [{folds[i] for i in rows} for rows in tested] == [{name} for name in sorted(set(folds))]
 
 
-def test_row_order_does_not_change_who_is_together_and_seeds_do() -> None:
+def test_folds_depend_on_the_seed_not_on_row_order() -> None:
     subjects = np.repeat(np.arange(20), np.arange(1, 21))
     shuffled = np.random.default_rng(0).permutation(subjects)
 
@@ -72,7 +72,7 @@ def test_equal_persons_make_equal_folds() -> None:
 
 
 @pytest.mark.parametrize("subjects", [None, [], ["a", None], ["a", ""], ["a", " "], [1.0, float("nan")]])
-def test_no_persons_no_split(subjects: list[object] | None) -> None:
+def test_missing_persons_raise(subjects: list[object] | None) -> None:
     for split in (
         lambda: by_person(subjects, 2, 0),
         lambda: leave_one_person_out(subjects),
@@ -82,10 +82,10 @@ def test_no_persons_no_split(subjects: list[object] | None) -> None:
             split()
 
 
-def test_what_makes_no_sense_is_refused_at_once() -> None:
+def test_invalid_arguments_raise_at_once() -> None:
     for split, message in (
         (lambda: by_person("aab", 3, 0), "3 folds need as many persons, found 2"),
-        (lambda: by_person("aab", 1, 0), "At least 2 folds"),
+        (lambda: by_person("aab", 1, 0), "Expected at least 2 folds, found 1"),
         (lambda: leave_one_person_out("aaa"), "at least 2 persons"),
         (lambda: fixed("xxx", "abc"), "found only 'x'"),
         (lambda: fixed("xyx", "aab"), "Person 'a' is in the folds 'x' and 'y'"),
@@ -98,7 +98,7 @@ def test_what_makes_no_sense_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["train", "Training", " TRAIN "])
-def test_of_folds_named_train_only_the_others_are_tested(name: str) -> None:
+def test_folds_named_train_are_never_tested(name: str) -> None:
     splits = list(fixed([name, "val", "test", name, "val"], "abcab"))
     assert [[rows.tolist() for rows in split] for split in splits] == [[[0, 3], [2]], [[0, 3], [1, 4]]]
     with pytest.raises(UsageError, match="found only 'train'"):
@@ -109,20 +109,20 @@ def test_of_folds_named_train_only_the_others_are_tested(name: str) -> None:
         fixed(["train", "val", "test"], "abb")
 
 
-def test_cross_learns_from_one_corpus_and_tests_another_both_ways() -> None:
+def test_cross_trains_on_one_data_set_and_tests_another_both_ways() -> None:
     found = [(learnt, tested, train.tolist(), test.tolist()) for learnt, tested, train, test in cross("zyzxy", "abacd")]
     rows = {"x": [3], "y": [1, 4], "z": [0, 2]}
     expected = [("x", "y"), ("x", "z"), ("y", "x"), ("y", "z"), ("z", "x"), ("z", "y")]
     assert found == [(a, b, rows[a], rows[b]) for a, b in expected]
 
 
-def test_the_new_splits_refuse_at_once() -> None:
+def test_fixed_and_cross_raise_at_once() -> None:
     for split, message in (
-        (lambda: cross(None, "ab"), "The corpus of every row is needed"),
-        (lambda: cross(["x", ""], "ab"), r"Row 1 \(from 0\) has no corpus"),
-        (lambda: cross("xx", "ab"), "At least 2 corpora .* found only 'x'"),
-        (lambda: cross("xy", "abc"), "found 2 corpora, 3 persons"),
-        (lambda: cross(["x", "y"], ["1", 1]), "Person '1' is in the corpora 'x' and 'y'; .* name them apart"),
+        (lambda: cross(None, "ab"), "The data set of every row is needed"),
+        (lambda: cross(["x", ""], "ab"), r"Row 1 \(from 0\) has no data set"),
+        (lambda: cross("xx", "ab"), "At least 2 data sets .* found only 'x'"),
+        (lambda: cross("xy", "abc"), "found 2 data sets, 3 persons"),
+        (lambda: cross(["x", "y"], ["1", 1]), "Person '1' is in the data sets 'x' and 'y'; .* rename one"),
     ):
         with pytest.raises(UsageError, match=message):
             split()

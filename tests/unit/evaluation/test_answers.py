@@ -85,7 +85,7 @@ def truth(table: Table) -> Any:
         ("TRUE", "False"),
     ],
 )
-def test_labels_and_calls_may_be_said_in_many_words(sheet, genuine, posed):
+def test_label_words_may_vary(sheet, genuine, posed):
     path = sheet(f"video,label,predicted\na,{genuine},{posed}\nb,{posed},{posed}\nc,{genuine},{genuine}\nd,{posed},\n")
     (found,) = answers.read(path)
     assert found.label.tolist() == [1, 0, 1, 0] and found.predicted.tolist() == [0, 0, 1, -1]
@@ -110,7 +110,7 @@ PLAIN = "video,label,score,subject,emotion\na b,genuine,0.9,s1,fear\nc,posed,0.2
         "emotion,score,note,label,subject,video\nfear,0.9,x,genuine,s1,a b\nfear,0.2,,posed,s2,c\n",
     ],
 )
-def test_a_table_may_be_written_in_many_ways(sheet, text):
+def test_csv_dialects_are_read(sheet, text):
     (found,) = answers.read(sheet(text))
     assert found.video.tolist() == ["a b", "c"] and found.label.tolist() == [1, 0]
     assert found.score.tolist() == [0.9, 0.2] and found.predicted is None and found.rank is None
@@ -122,7 +122,7 @@ def test_a_cell_may_hold_the_delimiter_and_a_line_end(sheet):
     assert found.video.tolist() == ["a,\nb", "c"] and np.isnan(found.score[1])
 
 
-def test_empty_columns_are_no_columns(sheet):
+def test_empty_columns_are_ignored(sheet):
     table = FIVE | {
         "predicted": [""] * 5,
         "subject": ["", " ", "<NA>", "", ""],
@@ -138,7 +138,7 @@ def test_empty_columns_are_no_columns(sheet):
     ("text", "words"),
     [
         ("", "columns video, label and score (or predicted), found nothing"),
-        ("video,label,score\n", "holds no answers"),
+        ("video,label,score\n", "has no answers; expected"),
         ("video,score\na,0.5\n", "must have the columns video, label and score (or predicted), found video, score;"),
         ('"a\nb",label\n', "found a b, label;"),
         ("video,label,score,Label\na,1,1,1\n", "has the column label more than once"),
@@ -156,13 +156,13 @@ def test_empty_columns_are_no_columns(sheet):
         ("video,label,score\na,1\n", "line 2, has 2 cells for 3 columns"),
         ("video,label,score\na,1,0.5\nb,0,0.5,0.7\n", "line 3, has 4 cells for 3 columns"),
         ("video,label,score,subject\na,1,1,x\nb,1,1,\n", "line 3, has no subject"),
-        ("video,label,score,predicted\na,1,,\nb,0,,\n", "answers nothing"),
+        ("video,label,score,predicted\na,1,,\nb,0,,\n", "has no answers: its columns"),
         ("video,label,score\na,1,0.5\nb,0,0.\x005\n", "line 3, has a NUL byte"),
         (f"video,label,score\na,1,0.5\n{'b' * 131073},0,0.5\n", "line 3, is not CSV (field larger than field limit"),
         ("video,label,score\né,1,0.5\n".encode("latin-1"), "is not UTF-8 text; save"),
     ],
 )
-def test_bad_input_is_one_sentence_with_its_line(sheet, text, words):
+def test_invalid_input_raises_one_sentence_with_its_line(sheet, text, words):
     path = sheet(text)
     with pytest.raises(InputError) as caught:
         answers.read(path)
@@ -171,10 +171,10 @@ def test_bad_input_is_one_sentence_with_its_line(sheet, text, words):
     assert len(said) < 400
 
 
-def test_what_is_no_file(tmp_path):
+def test_other_files_raise(tmp_path):
     with pytest.raises(InputError, match=r"There is no file .*gone\.csv; check the path"):
         answers.load(tmp_path / "gone.csv")
-    with pytest.raises(InputError, match=r"There is no file .*gone\.json; expected a results\.json"):
+    with pytest.raises(InputError, match=r"There is no file .*gone\.json; give a results\.json"):
         answers.load(tmp_path / "gone.json")
     with pytest.raises(InputError, match=r"it is not a file"):
         answers.load(tmp_path)
@@ -191,7 +191,7 @@ def test_no_bytes_end_in_a_traceback(tmp_path_factory, noise, start):
         assert str(error).isprintable()
 
 
-def test_one_endless_name_does_not_make_every_row_as_long(sheet):
+def test_a_long_name_does_not_lengthen_every_row(sheet):
     rows = "".join(f"{i},{i % 2},0.5\n" for i in range(200))
     (found,) = answers.read(sheet(f"video,label,score\n{'a' * 100_000},1,0.5\n{rows}"))
     assert found.video.nbytes < 100_000 and len(found.video[0]) == 100_000
@@ -200,7 +200,7 @@ def test_one_endless_name_does_not_make_every_row_as_long(sheet):
 # --- scores -------------------------------------------------------------------------------------------------
 
 
-def test_scores_alone_are_called_at_one_half(sheet):
+def test_scores_alone_are_thresholded_at_one_half(sheet):
     found = scored(sheet(FIVE))
     assert (found["rows"], found["unanswered"], found["genuine"]) == (5, 0, 0.6)
     assert found["accuracy"] == pytest.approx(3 / 5)
@@ -245,11 +245,13 @@ def test_both_the_prediction_decides_accuracy_and_the_score_auc(sheet):
     assert found["brier"] == pytest.approx(sk.brier_score_loss(truth(table), table["score"]))
 
 
-def test_a_score_of_no_probability_needs_to_be_told_what_was_called(sheet):
+def test_scores_that_are_not_probabilities_need_a_class_or_threshold(sheet):
     table = people(1)
     margin = np.round(8 * np.array(table["score"]) - 5, 3)
     wild = table | {"score": margin.tolist()}
-    with pytest.raises(UsageError, match=r"Scores run from -.* no probabilities.*column predicted, or --threshold\.$"):
+    with pytest.raises(
+        UsageError, match=r"Scores run from -.* not probabilities.*column predicted, or give --threshold\.$"
+    ):
         scored(sheet(wild))
     by_threshold = scored(sheet(wild), threshold=-1.0)  # 8 p − 5 >= −1 where p >= 0.5
     called = np.array(table["score"]) >= 0.5
@@ -272,14 +274,14 @@ def test_a_score_of_no_probability_needs_to_be_told_what_was_called(sheet):
         assert by_threshold[key] == proper[key]
 
 
-def test_a_threshold_decides_before_all_and_makes_no_sense_without_scores(sheet):
+def test_a_threshold_comes_first_and_needs_scores(sheet):
     assert scored(sheet(FIVE), threshold=0.75)["accuracy"] == pytest.approx(3 / 5)  # G P P P P
     assert scored(sheet(FIVE), threshold=0.0)["accuracy"] == pytest.approx(3 / 5)  # all genuine
     assert scored(sheet(FIVE), threshold=0.2)["accuracy"] == pytest.approx(4 / 5)  # G G G G P
     path = sheet(FIVE | {"predicted": ["posed"] * 5})
     assert scored(path)["accuracy"] == 0.4 and scored(path, threshold=0.2)["accuracy"] == 0.8
     for wrong in (float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="threshold must be a number"):
+        with pytest.raises(UsageError, match="threshold must be a finite number"):
             scored(path, threshold=wrong)
     hard = {"video": ["a", "b"], "label": [1, 0], "predicted": [1, 0]}
     classes = {"video": ["a", "b"], "label": ["joy", "fear"], "predicted": ["joy", "fear"]}
@@ -363,7 +365,7 @@ def test_classes_are_scored_by_name(sheet):
     assert scored(sheet(table))["accuracy_interval"] is None
 
 
-def test_methods_and_repeats_are_told_apart(sheet):
+def test_methods_and_repeats_are_separated(sheet):
     rows = ["a,genuine", "b,posed", "c,genuine"]
     text = "video,label,method,repeat,score,predicted,subject\n" + "".join(
         f"{row},{method},{repeat},{score},,{row[0]}\n"
@@ -382,5 +384,5 @@ def test_methods_and_repeats_are_told_apart(sheet):
     assert answers.choose(found, "length", "f") == [found[2]]
     with pytest.raises(UsageError, match=r"^f has no method 'x'; choose one of: svm, length, mute\.$"):
         answers.choose(found, "x", "f")
-    with pytest.raises(UsageError, match=r"^f has no method 'x'; it names no methods\.$"):
+    with pytest.raises(UsageError, match=r"^f has no method 'x'; its rows name no methods\.$"):
         answers.choose(answers.read(sheet(FIVE)), "x", "f")

@@ -18,7 +18,7 @@ from duchenne.types import Array, Classifier, Clip, Features, readable
 NAMES = ("row", "label", "c", "d")
 
 
-def corpus(people: int = 6, each: int = 4, seed: int = 0) -> tuple[list[Features], list[Clip]]:
+def simulated_rows(people: int = 6, each: int = 4, seed: int = 0) -> tuple[list[Features], list[Clip]]:
     """Rows that hold their own number and a noisy label; the fifth clip of a person, if any, is as the first."""
     rng = np.random.default_rng(seed)
     rows, clips = [], []
@@ -47,7 +47,7 @@ class Spy:
 
 
 def test_a_model_without_a_table_gets_samples_and_never_a_person_or_label_of_the_other_side():
-    rows, clips = corpus()
+    rows, clips = simulated_rows()
     log: list[dict[str, Any]] = []
     done: list[int] = []
     found = crossval(
@@ -72,8 +72,8 @@ def test_a_model_without_a_table_gets_samples_and_never_a_person_or_label_of_the
 
 @given(st.integers(2, 7), st.integers(1, 4), st.integers(2, 7), st.integers(0, 99))
 @settings(max_examples=25)
-def test_no_person_is_ever_learnt_from_and_asked(people, each, k, seed):
-    rows, clips = corpus(people, each)
+def test_no_person_is_trained_on_and_tested(people, each, k, seed):
+    rows, clips = simulated_rows(people, each)
     log: list[dict[str, Any]] = []
     person = {row.values[0]: clip.subject for row, clip in zip(rows, clips, strict=True)}
     if k > people:
@@ -90,7 +90,7 @@ def test_no_person_is_ever_learnt_from_and_asked(people, each, k, seed):
 
 @pytest.mark.parametrize("name", ["linear-svm", "rank-svm"])
 def test_answers_are_those_of_a_loop_written_by_hand(name):
-    rows, clips = corpus(8)
+    rows, clips = simulated_rows(8)
     x, y = np.array([row.values for row in rows]), np.array([clip.label == "genuine" for clip in clips]).astype(int)
     who, what = np.array([clip.subject for clip in clips]), np.array([clip.emotion or "" for clip in clips])
     p, rank, fold = np.full(32, np.nan), np.full(32, np.nan), np.full(32, -1)
@@ -108,7 +108,7 @@ def test_answers_are_those_of_a_loop_written_by_hand(name):
 
 def test_the_label_of_a_tested_clip_changes_no_answer():
     """Turn all labels of the tested people round: what was learnt from others must say the same of them."""
-    rows, clips = corpus(8)
+    rows, clips = simulated_rows(8)
     train, test = np.arange(16), np.arange(16, 32)
     turned = [
         clip
@@ -122,8 +122,8 @@ def test_the_label_of_a_tested_clip_changes_no_answer():
     assert (a.fold == np.where(np.arange(32) < 16, -1, 0)).all() and not a.sure[:16].any()
 
 
-def test_rows_that_say_nothing_are_not_answered_and_the_others_are_as_without_them():
-    rows, clips = corpus(8)
+def test_empty_rows_are_not_answered_and_change_nothing():
+    rows, clips = simulated_rows(8)
     empty = [Features(np.full(4, np.nan), NAMES, "t.csv") if i in (3, 17) else row for i, row in enumerate(rows)]
     folds = list(splits.by_person([c.subject for c in clips], 4, 0))
     found = crossval(lambda: names.make("rank-svm"), empty, clips, folds)
@@ -137,7 +137,7 @@ def test_rows_that_say_nothing_are_not_answered_and_the_others_are_as_without_th
 
 
 def test_identity_reads_one_mean_row_per_person():
-    rows, clips = corpus(4)
+    rows, clips = simulated_rows(4)
     x = np.array([row.values for row in rows])
     x[5, 1] = np.nan  # left out of the mean of its person, clips 4 to 7
     x[8:12, 2] = np.nan  # a person without any
@@ -155,7 +155,7 @@ def test_identity_reads_one_mean_row_per_person():
 
 
 def test_identity_gives_all_clips_of_a_person_one_answer():
-    rows, clips = corpus(8)
+    rows, clips = simulated_rows(8)
     who = [clip.subject for clip in clips]
     found = crossval(lambda: names.BASELINES["identity"](0), rows, clips, splits.by_person(who, 4, 0))
     assert all(np.ptp(found.p[i : i + 4]) == 0 for i in range(0, 32, 4)) and np.ptp(found.p) > 0
@@ -187,8 +187,8 @@ class Lengths(Classifier):
         return np.column_stack([1 - p, p])
 
 
-def test_sequences_go_through_as_they_are_and_emotions_are_told_to_models_that_ask():
-    rows, clips = corpus(8)
+def test_sequences_go_through_as_they_are_and_emotions_are_given_to_models_that_need_them():
+    rows, clips = simulated_rows(8)
     who = [clip.subject for clip in clips]
     found = crossval(Lengths, rows, clips, splits.by_person(who, 4, 0))
     expected = np.array([(i + 2) / 100 + (0.5 if clip.emotion == "fear" else 0.0) for i, clip in enumerate(clips)])
@@ -198,7 +198,7 @@ def test_sequences_go_through_as_they_are_and_emotions_are_told_to_models_that_a
     assert np.flatnonzero(~found.sure).tolist() == [3, 17] and (found.fold >= 0).all()
 
 
-def test_what_can_be_read_of_a_table_and_of_sequences():
+def test_readable_rows_of_a_table_and_of_sequences():
     x = np.array([[np.nan, np.nan], [np.nan, 1.0]])
     assert readable(x).tolist() == [False, True]
     sequences = np.empty(3, object)
@@ -206,8 +206,8 @@ def test_what_can_be_read_of_a_table_and_of_sequences():
     assert readable(sequences).tolist() == [False, True, False] and readable(sequences[:0]).dtype == bool
 
 
-def test_what_is_refused():
-    rows, clips = corpus(4)
+def test_invalid_arguments_raise():
+    rows, clips = simulated_rows(4)
     with pytest.raises(InputError, match=r"^Person 'p1' is on both sides of a split"):
         crossval(lambda: names.make("linear-svm"), rows, clips, [(np.arange(6), np.arange(6, 16))])
     with pytest.raises(InputError, match=r"^2\.mp4 has no label"):
@@ -218,8 +218,8 @@ def test_what_is_refused():
         crossval(lambda: Spy([]), rows[:-1], clips, [])
 
 
-def test_persons_are_told_apart_by_their_text_alone():
-    rows, clips = corpus(4)
+def test_persons_are_identified_by_their_text():
+    rows, clips = simulated_rows(4)
     spaced = [Clip(c.path, f"{c.subject} " if i == 1 else c.subject, None, c.label) for i, c in enumerate(clips)]
     with pytest.raises(InputError, match="Person 'p0' is on both sides"):
         crossval(lambda: Spy([]), rows, spaced, [(np.r_[0, 4:16], np.array([1, 2, 3]))])

@@ -64,7 +64,7 @@ def toml(folder: Path, text: str = TABLE, name: str = "x.toml") -> Path:
     return path
 
 
-def test_an_experiment_makes_its_table_and_says_how(
+def test_an_experiment_writes_its_table_and_provenance(
     table: Path, duchenne: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     path = toml(table)
@@ -88,7 +88,7 @@ def test_an_experiment_makes_its_table_and_says_how(
         assert words in text
 
 
-def test_a_folder_that_the_caller_names_lies_where_the_caller_stands(
+def test_paths_with_variables_are_relative_to_the_working_directory(
     table: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     text = TABLE.replace("lists/m.csv", "$MY_LISTS/m.csv")
@@ -115,22 +115,22 @@ def test_the_data_hash_changes_with_what_is_in_the_data(table: Path, duchenne: C
     assert digest("d") != first
 
 
-def test_what_is_left_out_is_as_in_an_evaluation(table: Path, tmp_path: Path):
+def test_defaults_are_those_of_a_plan(table: Path, tmp_path: Path):
     plan = experiment.plan(toml(table, '[[data]]\nmanifest = "lists/m.csv"\n', "name.toml"), tmp_path)
     assert (plan.title, plan.models, plan.protocol, plan.folds, plan.seed) == ("name", ("default",), "kfold", 10, 0)
     assert plan.baselines and plan.human is None and plan.published == () and len(plan.manifests) == 1
 
 
-def test_paths_with_variables_and_whole_paths(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_paths_with_variables_and_absolute_paths(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SOME_CLIPS", str(table / "lists"))
     for text in ("$SOME_CLIPS/m.csv", "${SOME_CLIPS}/m.csv", (table / "lists" / "m.csv").as_posix()):
         (found,) = experiment.plan(toml(table, f'[[data]]\nmanifest = "{text}"'), tmp_path).manifests
         assert Path(found).samefile(table / "lists" / "m.csv")
 
 
-def test_a_catalogued_corpus_is_found_listed_and_judged(tmp_path: Path, duchenne: Callable[..., Any]):
+def test_a_catalogued_data_set_is_found_listed_and_judged(tmp_path: Path, duchenne: Callable[..., Any]):
     """PEDFE's packed layout, filled with simulated faces."""
-    listed = simulated.corpus(tmp_path / "sim", people=4, clips=2, rate=25, seed=1)
+    listed = simulated.data_set(tmp_path / "sim", people=4, clips=2, rate=25, seed=1)
     tracks = load_tracks(tmp_path / "sim" / "tracks_001.npz")
     with listed.open() as file:
         known = list(csv.DictReader(file))
@@ -178,17 +178,17 @@ ONE = 'name = "x"\nscore = "1"\n'
         ("title = 'x'", r"names no data; add a \[\[data\]\] table"),
         (
             f"{DATA}corpus = 'pedfe'\nroot = '.'\n",
-            r"\[\[data\]\] must name either a manifest, or a corpus and its root",
+            r"expected in \[\[data\]\] either manifest, or corpus and root",
         ),
-        ("[[data]]\ncorpus = 'pedfe'\n", "must name either a manifest, or a corpus and its root"),
-        ("[[data]]\nmanifest = '$NOT_SET_ANYWHERE/m.csv'\n", r"\$NOT_SET_ANYWHERE/m.csv names an environment variable"),
+        ("[[data]]\ncorpus = 'pedfe'\n", r"expected in \[\[data\]\] either manifest"),
+        ("[[data]]\nmanifest = '$NOT_SET_ANYWHERE/m.csv'\n", r"\$NOT_SET_ANYWHERE/m.csv uses an environment variable"),
         ("[[data]]\ncorpus = 'pedfy'\nroot = '.'\n", "There is no data set 'pedfy' in the catalogue"),
-        (f"folds = 1\n{DATA}", "At least 2 folds are needed, not 1"),
-        (f"repeats = 0\n{DATA}", "At least 1 repeats are needed, not 0"),
+        (f"folds = 1\n{DATA}", "Expected at least 2 folds, found 1"),
+        (f"repeats = 0\n{DATA}", "Expected at least 1 repeats, found 0"),
         (f"models = []\n{DATA}", "No model was given"),
     ],
 )
-def test_what_an_experiment_may_not_say(
+def test_invalid_experiments_raise(
     table: Path, duchenne: Callable[..., Any], text: str, says: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("NOT_SET_ANYWHERE", raising=False)
@@ -198,7 +198,7 @@ def test_what_an_experiment_may_not_say(
     assert said.code == 2 and not (table / "out").exists()
 
 
-def test_no_experiment(table: Path, duchenne: Callable[..., Any]):
+def test_a_missing_experiment_raises(table: Path, duchenne: Callable[..., Any]):
     for path, says in (
         (table / "gone.toml", "There is no experiment"),
         (toml(table, "title = 'a' 'b'"), "x.toml is not valid TOML (Expected newline"),
@@ -212,9 +212,12 @@ def test_no_experiment(table: Path, duchenne: Callable[..., Any]):
         experiment.plan(table / "bytes.toml", table)
 
 
-def test_a_plan_at_fault_leaves_no_manifest_of_a_corpus_behind(tmp_path: Path, duchenne: Callable[..., Any]):
+def test_an_invalid_plan_leaves_no_manifest_of_a_data_set_behind(tmp_path: Path, duchenne: Callable[..., Any]):
     (tmp_path / "pedfe").mkdir()
-    for fault, says in (("folds = 1\n", "At least 2 folds"), ("", "pedfe")):  # the second: an empty folder is no PEDFE
+    for fault, says in (
+        ("folds = 1\n", "Expected at least 2 folds"),
+        ("", "pedfe"),
+    ):  # the second: an empty folder is no PEDFE
         text = f"{fault}[[data]]\ncorpus = 'pedfe'\nroot = 'pedfe'\n"
         said = duchenne("run", toml(tmp_path, text), "-o", tmp_path / "out")
         assert says in said.sentence and not (tmp_path / "out").exists()
@@ -226,9 +229,9 @@ ROOT = Path(__file__).parents[3] / "experiments"
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_experiment_of_this_repository_can_be_read(path: Path, tmp_path: Path):
     if not os.environ.get("DUCHENNE_DATA"):
-        pytest.skip("set DUCHENNE_DATA to a folder that holds the corpora to read this experiment's data")
+        pytest.skip("set DUCHENNE_DATA to a folder that holds the data sets to read this experiment's data")
     videos = re.search(r"\$([A-Z_]+_VIDEOS)", path.read_text(encoding="utf-8"))
     if videos and not os.environ.get(videos[1]):
-        pytest.skip(f"set {videos[1]} to a copy of this corpus' videos, which may not be passed on")
+        pytest.skip(f"set {videos[1]} to a copy of this data set's videos, which may not be passed on")
     plan = experiment.plan(path, tmp_path)
     assert plan.models and plan.title != path.stem and all(Path(file).is_file() for file in plan.manifests)

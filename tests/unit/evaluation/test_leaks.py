@@ -71,7 +71,7 @@ def takes() -> list[FaceTrack]:
     return [simulate.track(kin, RATE, seed) for seed, kin in enumerate(kins)]
 
 
-def test_a_fingerprint_is_of_the_content_alone(takes: list[FaceTrack]) -> None:
+def test_a_fingerprint_depends_on_the_content_alone(takes: list[FaceTrack]) -> None:
     track = takes[0]
     same = replace(track, source="other.mp4", history=("renamed",), confidence=np.ones(len(track)))
     assert fingerprint(same) == fingerprint(track)
@@ -97,12 +97,12 @@ def test_a_changed_copy_is_found_and_nothing_else(takes: list[FaceTrack], change
     assert all(not p.exact and p.mirrored == (change == "mirror") for p in found)
 
 
-def test_what_lies_beyond_a_fifth_is_another_clip(takes: list[FaceTrack]) -> None:
+def test_a_copy_cut_by_more_than_a_fifth_is_another_clip(takes: list[FaceTrack]) -> None:
     # 0.65 of the clip cannot cover the 0.8 of it that two must share
     assert near_duplicates([takes[1], trimmed(takes[1], 0.35, 0)]) == []
 
 
-def test_equal_content_is_told_of_and_comes_first(takes: list[FaceTrack]) -> None:
+def test_equal_content_is_reported_first(takes: list[FaceTrack]) -> None:
     samples = [takes[0], takes[1], noisy(takes[0], 0.3), replace(takes[1], source="renamed.mp4")]
     found = near_duplicates(samples)
     assert [(p.i, p.j, p.exact) for p in found] == [(1, 3, True), (0, 2, False)]
@@ -135,7 +135,7 @@ def test_the_distance_is_that_of_the_definition(takes: list[FaceTrack]) -> None:
     assert 0 < best < leaks.SAME_CLIP
 
 
-def test_a_short_or_unseen_track_has_no_twins(takes: list[FaceTrack]) -> None:
+def test_a_short_or_invisible_track_has_no_duplicates(takes: list[FaceTrack]) -> None:
     unseen = made(np.full((30, 68, 2), np.nan), np.arange(30) / RATE)
     single = made(takes[0].points[:1], np.zeros(1))
     flat = made(np.zeros((30, 68, 2)), np.arange(30) / RATE)
@@ -174,12 +174,12 @@ def test_rows_of_a_table_against_every_pair_one_by_one() -> None:
     assert {(p.i, p.j) for p in found if p.exact} == {(3, 7), (31, 32)}
 
 
-def test_few_numbers_agree_by_chance_and_say_nothing() -> None:
+def test_rows_of_few_numbers_are_not_compared() -> None:
     rows = [Features(np.array([k % 2, k % 3, 5.0]), ("a", "b", "c")) for k in range(30)]
     assert near_duplicates(rows) == []
 
 
-def test_senseless_requests_are_refused(takes: list[FaceTrack]) -> None:
+def test_invalid_arguments_raise(takes: list[FaceTrack]) -> None:
     with pytest.raises(UsageError, match="same number of values, found 1 and 2"):
         near_duplicates([Features(np.ones(1), ("a",)), Features(np.ones(2), ("a", "b"))])
     with pytest.raises(UsageError, match="threshold"):
@@ -199,7 +199,7 @@ def test_warnings_name_the_pair_and_what_is_wrong(takes: list[FaceTrack]) -> Non
     first, second = leaks.warnings(samples, names, subjects, labels, emotions, folds)
     assert first.startswith("a.mp4 (person 3) and d.mp4 (person 7) are the same clip (distance ")
     assert first.endswith(
-        ": they stand on both sides of the split in fold 2; one person has two names; remove one or correct its row."
+        ": they are on both sides of the split in fold 2; one person has two names; remove one or correct its row."
     )
     assert second == (
         "b.mp4 (person 5) and e.mp4 (person 5) have the same content: "
@@ -226,7 +226,7 @@ def test_only_the_ten_worst_are_listed() -> None:
     assert len(told) == 11 and told[-1] == "4 more pairs of the same clip are not listed."
 
 
-def test_scaling_and_components_fitted_to_all_rows_are_seen() -> None:
+def test_scaling_and_components_fitted_to_all_rows_are_detected() -> None:
     rng = np.random.default_rng(3)
     raw = rng.normal(2, 3, (80, 20)) @ rng.normal(size=(20, 20)) + rng.normal(size=20)
     scaled = StandardScaler().fit_transform(raw)
@@ -247,7 +247,7 @@ def test_scaling_and_components_fitted_to_all_rows_are_seen() -> None:
 @pytest.fixture
 def data() -> Path:
     if "DUCHENNE_DATA" not in os.environ:
-        pytest.skip("DUCHENNE_DATA does not name the folder with the shared corpora")
+        pytest.skip("DUCHENNE_DATA does not name the folder with the shared data sets")
     return Path(os.environ["DUCHENNE_DATA"], "data")
 
 

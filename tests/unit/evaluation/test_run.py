@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from duchenne import checkpoints
 from duchenne.datasets import simulated
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.evaluation import Plan, evaluate
@@ -96,7 +97,7 @@ bare = pytest.mark.usefixtures("unplotted")
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of 8 simulated people with 4 clips each."""
-    return simulated.corpus(tmp_path_factory.mktemp("faces") / "c", people=8, clips=4, rate=25, seed=0)
+    return simulated.data_set(tmp_path_factory.mktemp("faces") / "c", people=8, clips=4, rate=25, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_everything_is_written(done: Path):
     assert "person-disjoint 4-fold" in text
 
 
-def test_the_scores_are_those_of_the_answers_counted_here_by_another_library(done: Path):
+def test_the_scores_agree_with_scikit_learn(done: Path):
     results = json.loads((done / "results.json").read_text())
     for name, method in results["methods"].items():
         right, auc = [], []
@@ -155,7 +156,7 @@ def test_the_scores_are_those_of_the_answers_counted_here_by_another_library(don
         assert method["score"]["auc"] == pytest.approx(np.mean(auc))
 
 
-def test_score_says_the_very_numbers_of_the_results(done: Path, duchenne: Callable[..., Any]):
+def test_score_gives_the_numbers_of_the_results(done: Path, duchenne: Callable[..., Any]):
     results = json.loads((done / "results.json").read_text())
     said = duchenne("score", done / "predictions.csv", "--json", "--seed", 7)
     scored = json.loads(said.out)["methods"]
@@ -164,7 +165,7 @@ def test_score_says_the_very_numbers_of_the_results(done: Path, duchenne: Callab
         assert scored[name] == method["score"]
 
 
-def test_every_baseline_is_compared_with_and_told_of(done: Path):
+def test_every_baseline_is_compared_and_reported(done: Path):
     results = json.loads((done / "results.json").read_text())
     for name, method in results["methods"].items():
         assert method["kind"] == ("baseline" if name in methods.BASELINES else "method")
@@ -203,7 +204,7 @@ def test_leave_one_person_out_has_as_many_folds_as_people(tmp_path: Path):
 
 @bare
 @pytest.mark.parametrize("names", ["abc", ("train", "train", "test"), ("Training", "dev", "test")])
-def test_fixed_folds_are_the_manifest_s(tmp_path: Path, names: Columns):
+def test_fixed_folds_are_those_of_the_manifest(tmp_path: Path, names: Columns):
     manifest = table(tmp_path)
     column(manifest, "fold", [names[i // 8] for i in range(24)])
     results = judged(manifest, tmp_path / "out", protocol="fixed")
@@ -217,7 +218,7 @@ def test_fixed_folds_are_the_manifest_s(tmp_path: Path, names: Columns):
 
 @bare
 def test_across_two_manifests(tmp_path: Path):
-    """The same person's name in both is two people; each corpus tells genuine by another sign."""
+    """The same person's name in both is two people; each data set tells genuine by another sign."""
     a = table(tmp_path, people=4, name="a", seed=1, tell=5.0)
     b = table(tmp_path, people=3, name="b", seed=2, tell=-5.0)
     results = judged((a, b), tmp_path / "out", protocol="cross")
@@ -225,13 +226,13 @@ def test_across_two_manifests(tmp_path: Path):
     for run, clips in (("a → b", 12), ("b → a", 16)):
         method = results["methods"][f"linear-svm | {run}"]
         assert method["run"] == run and method["score"]["rows"] == clips
-        assert method["score"]["auc"] < 0.1  # learnt from the other corpus, whose sign is the opposite
+        assert method["score"]["auc"] < 0.1  # trained on the other data set, whose sign is the opposite
     assert [(d["name"], d["clips"], d["people"]) for d in results["data"]] == [("a", 16, 4), ("b", 12, 3)]
     rows = rows_of(tmp_path / "out" / "predictions.csv")
     assert {(row["fold"], row["subject"][:2]) for row in rows} == {("a → b", "b/"), ("b → a", "a/")}
 
 
-def test_across_the_corpora_that_one_manifest_names(tmp_path: Path, duchenne: Callable[..., Any]):
+def test_across_the_data_sets_that_one_manifest_names(tmp_path: Path, duchenne: Callable[..., Any]):
     manifest = column(table(tmp_path), "fold", ["lab"] * 12 + ["film"] * 12)
     results = judged(manifest, tmp_path / "out", protocol="cross", baselines=True)
     for run in ("film → lab", "lab → film"):
@@ -262,7 +263,7 @@ KILLED = """
 import os, signal, sys
 from duchenne.evaluation import Plan, evaluate
 def tick(stage, done, total):
-    if stage == "fitting and judging" and done == 3:
+    if stage == "fitting and predicting" and done == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 plan = Plan((sys.argv[1],), ("linear-svm",), "loso", draws=50, baselines=False)
 evaluate(plan, sys.argv[2], tick=tick)
@@ -271,7 +272,7 @@ evaluate(plan, sys.argv[2], tick=tick)
 
 @bare
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill a process without a word")
-def test_a_killed_evaluation_goes_on_where_it_was(tmp_path: Path):
+def test_a_killed_evaluation_resumes(tmp_path: Path):
     manifest, out = table(tmp_path), tmp_path / "out"
     dead = subprocess.run([sys.executable, "-c", KILLED, manifest, out], env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert dead.returncode == -signal.SIGKILL
@@ -376,7 +377,7 @@ def test_an_lstm_pb_is_judged_beside_other_methods_with_any_number_of_processes(
 
 @pytest.mark.slow
 @bare
-def test_a_model_of_networks_per_emotion_is_told_them(faces: Path, small_pb: str, tmp_path: Path):
+def test_a_model_of_networks_per_emotion_is_given_them(faces: Path, small_pb: str, tmp_path: Path):
     emotions = [("fear", "anger")[i // 2 % 2] for i in range(32)]
     manifest = column(shutil.copytree(faces.parent, tmp_path / "c") / faces.name, "emotion", emotions)
     recipe = Path(small_pb.removeprefix("lstm-pb:"))
@@ -414,10 +415,10 @@ def test_work_with_torch_is_on_one_thread_and_leaves_the_number_as_it_was():
 
 
 @bare
-def test_another_model_folder_of_the_same_name_is_judged_anew(faces: Path, tmp_path: Path):
+def test_another_model_folder_of_the_same_name_is_evaluated_again(faces: Path, tmp_path: Path):
     """A finished model may be trained again between two runs."""
     folder = tmp_path / "model"
-    shutil.copytree(methods.checkpoint.locate("smile"), folder)
+    shutil.copytree(checkpoints.locate("smile"), folder)
     name = f"as-is:{folder}"
     first = judged(faces, tmp_path / "out", models=(name,))["methods"][name]["score"]["brier"]
     about = json.loads((folder / "model.json").read_text())
@@ -429,7 +430,7 @@ def test_another_model_folder_of_the_same_name_is_judged_anew(faces: Path, tmp_p
 
 @bare
 @pytest.mark.parametrize("part", [0.0, 0.4, 0.95])
-def test_a_piece_that_was_cut_short_is_made_again(tmp_path: Path, part: float):
+def test_a_truncated_cache_file_is_computed_again(tmp_path: Path, part: float):
     manifest, out = table(tmp_path), tmp_path / "out"
     judged(manifest, out)
     before = (out / "predictions.csv").read_bytes()
@@ -472,15 +473,15 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         r"m\.csv, line 3, puts person 'p0' into fold 'b', but .*m\.csv, line 2 into 'a'",
     ),
     "a row without fold": (lambda manifest: None, ["--protocol", "fixed"], 1, r"m\.csv, line 2, has no fold"),
-    "a corpus without name": (lambda manifest: None, ["--protocol", "cross"], 1, r"m\.csv, line 2, has no fold"),
-    "one corpus": (folds_by("a"), ["--protocol", "cross"], 2, "At least 2 corpora"),
+    "a data set without name": (lambda manifest: None, ["--protocol", "cross"], 1, r"m\.csv, line 2, has no fold"),
+    "one data set": (folds_by("a"), ["--protocol", "cross"], 2, "At least 2 data sets"),
     "one fold": (folds_by("a"), ["--protocol", "fixed"], 2, "At least 2 folds"),
-    "a person in two corpora": (folds_by("aab"), ["--protocol", "cross"], 2, "Person 'p0' is in the corpora"),
+    "a person in two data sets": (folds_by("aab"), ["--protocol", "cross"], 2, "Person 'p0' is in the data sets"),
     "no label": (
         lambda manifest: column(manifest, "label", [""] * 24) and None,
         [],
         1,
-        r"m\.csv: genuine and posed clips are needed to evaluate, found no label; add labels",
+        r"m\.csv: expected genuine and posed clips, found no label; add labels",
     ),
     "one label": (changed("genuine", "posed"), [], 1, r"m\.csv: .* found posed only; add labels"),
     "too many folds": (lambda manifest: None, ["--folds", "7"], 2, "7 folds need as many persons, found 6"),
@@ -494,14 +495,14 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
     "a smile expert of something else": (lambda manifest: None, ["--model", "smile:peak"], 2, "no method 'smile:peak'"),
     "no such model": (lambda manifest: None, ["--model", "as-is:nowhere"], 1, "There is no model 'nowhere'"),
     "no such protocol": (lambda manifest: None, ["--protocol", "loo"], 2, "There is no protocol 'loo'"),
-    "a method twice": (lambda manifest: None, ["-m", "boosting", "-m", "boosting"], 2, "A model was given twice"),
+    "a method twice": (lambda manifest: None, ["-m", "boosting", "-m", "boosting"], 2, "A model is repeated"),
     "one manifest twice": (lambda manifest: None, ["--manifest", "TWICE"], 2, "Two manifests have the same name"),
     "no manifest": (lambda manifest: manifest.unlink(), [], 1, r"There is no manifest .*m\.csv"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_one_sentence_before_any_work(tmp_path: Path, duchenne: Callable[..., Any], fault: str):
+def test_invalid_input_raises_before_any_work(tmp_path: Path, duchenne: Callable[..., Any], fault: str):
     change, words, code, says = FAULTS[fault]
     manifest = table(tmp_path)
     change(manifest)
@@ -517,13 +518,13 @@ def test_a_fold_with_one_label_is_named_before_any_work(tmp_path: Path, duchenne
     column(manifest, "label", ["genuine" if 8 <= i < 16 else ("posed", "genuine")[i % 2] for i in range(24)])
     column(manifest, "fold", ["abc"[i // 8] for i in range(24)])
     said = duchenne("evaluate", "--manifest", manifest, "-o", tmp_path / "out", "--protocol", "fixed")
-    assert "m.csv, line 10: fold 'b' holds genuine clips only; every fold needs both" in said.sentence
+    assert "m.csv, line 10: fold 'b' holds genuine clips only; add the other label" in said.sentence
     said = duchenne("evaluate", "--manifest", manifest, "-o", tmp_path / "out", "--protocol", "cross")
-    assert "Corpus 'b' has only genuine clips of 2 people to learn from" in said.sentence
+    assert "Data set 'b' has only genuine clips of 2 people to train on" in said.sentence
     assert said.code == 2 and not (tmp_path / "out").exists()
 
 
-def test_nothing_to_learn_from_is_said_before_any_work(tmp_path: Path, duchenne: Callable[..., Any]):
+def test_too_few_training_clips_raise_before_any_work(tmp_path: Path, duchenne: Callable[..., Any]):
     two = table(tmp_path, people=2)
     said = duchenne("evaluate", "--manifest", two, "-o", tmp_path / "out", "--protocol", "loso")
     assert "To test fold 1 of 2, protocol loso leaves only genuine and posed clips of 1 person" in said.sentence
@@ -533,7 +534,7 @@ def test_nothing_to_learn_from_is_said_before_any_work(tmp_path: Path, duchenne:
     assert said.code == 2 and not (tmp_path / "out").exists()
 
 
-def test_an_output_that_is_a_file(tmp_path: Path, duchenne: Callable[..., Any]):
+def test_an_output_that_is_a_file_raises(tmp_path: Path, duchenne: Callable[..., Any]):
     (tmp_path / "out").write_text("mine")
     said = duchenne("evaluate", "--manifest", table(tmp_path), "-o", tmp_path / "out", "--folds", 2)
     assert said.code == 1 and "out is a file; choose a folder" in said.sentence
@@ -550,7 +551,7 @@ def test_missing_files_can_be_left_out_and_are_listed(tmp_path: Path, duchenne: 
     results = json.loads(said.out)
     assert said.code == 0 and results["run"]["clips"] == 22
     gone, unlabelled = results["notes"]
-    assert gone.startswith("Left out: ") and gone.endswith("gone.csv is not there.") and "m.csv, line 9: " in gone
+    assert gone.startswith("Left out: ") and gone.endswith("gone.csv does not exist.") and "m.csv, line 9: " in gone
     assert unlabelled.startswith("Left out: 1 clips of ") and unlabelled.endswith(" without a label.")
     assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 22
 
@@ -566,12 +567,14 @@ def test_tables_and_tracks_are_not_mixed(tmp_path: Path, faces: Path):
     ):
         mixed = tmp_path / "mixed.csv"
         mixed.write_text(manifest.read_text() + text.removeprefix("path,subject,emotion,label\n"))
-        with pytest.raises(InputError, match=f"{says}; evaluate them apart"):
+        with pytest.raises(InputError, match=f"{says}; evaluate them separately"):
             judged(mixed, tmp_path / "out")
     renamed = tmp_path / "c_rows.csv"
     renamed.write_text((tmp_path / "a_rows.csv").read_text().replace("f1", "speed"))
     mixed.write_text(manifest.read_text() + "c_rows.csv#0,q,,1\n")
-    with pytest.raises(InputError, match=r"3 columns and .* gives 3 columns with other names; evaluate them apart"):
+    with pytest.raises(
+        InputError, match=r"3 columns and .* gives 3 columns with other names; evaluate them separately"
+    ):
         judged(mixed, tmp_path / "out")
 
 
@@ -620,7 +623,7 @@ def test_a_video_that_cannot_be_read_is_named_and_stays_unanswered(
     assert json.loads(said.out)["run"]["unread"] == 1
 
 
-def test_nothing_can_be_read(tmp_path: Path):
+def test_unreadable_clips_only_raise(tmp_path: Path):
     for i in range(4):
         (tmp_path / f"{i}.mp4").write_bytes(b"nothing")
     lines = [f"{i}.mp4,p{i},,{i % 2}" for i in range(4)]
@@ -631,7 +634,7 @@ def test_nothing_can_be_read(tmp_path: Path):
 
 
 @bare
-def test_a_method_that_cannot_read_a_table_is_refused_and_a_baseline_says_why(tmp_path: Path):
+def test_a_method_that_cannot_read_a_table_raises_and_a_baseline_gives_the_reason(tmp_path: Path):
     manifest = table(tmp_path)
     with pytest.raises(InputError, match=r"^Method 'boosting:activity' cannot read these clips: "):
         judged(manifest, tmp_path / "out", models=("boosting:activity",))
@@ -645,7 +648,7 @@ def test_a_method_that_cannot_read_a_table_is_refused_and_a_baseline_says_why(tm
 
 
 @bare
-def test_one_clip_under_two_persons_is_told_with_both_names(faces: Path, tmp_path: Path):
+def test_one_clip_under_two_persons_is_reported_with_both_names(faces: Path, tmp_path: Path):
     tracks = load_tracks(faces.parent / "tracks_001.npz")[:12]
     save_tracks(tmp_path / "t.npz", [*tracks, tracks[5].evolve("copied", source="borrowed")])
     lines = [
@@ -661,7 +664,7 @@ def test_one_clip_under_two_persons_is_told_with_both_names(faces: Path, tmp_pat
 
 
 @bare
-def test_noise_is_said_not_to_beat_a_baseline_and_a_signal_to_beat_it(tmp_path: Path):
+def test_noise_does_not_beat_a_baseline_and_a_signal_does(tmp_path: Path):
     noise = judged(table(tmp_path, people=12, tell=0.0), tmp_path / "noise", baselines=True, folds=4)["methods"]
     assert "does not beat `" in noise["linear-svm"]["verdict"] or "is worse than `" in noise["linear-svm"]["verdict"]
     assert "beats every baseline" not in noise["linear-svm"]["verdict"]
@@ -674,7 +677,7 @@ def test_noise_is_said_not_to_beat_a_baseline_and_a_signal_to_beat_it(tmp_path: 
 
 
 @bare
-def test_a_table_that_was_scaled_before_the_split_is_told(tmp_path: Path):
+def test_a_table_that_was_scaled_before_the_split_is_reported(tmp_path: Path):
     manifest = table(tmp_path)
     assert judged(manifest, tmp_path / "raw")["warnings"] == []
     x = np.loadtxt(tmp_path / "m_rows.csv", delimiter=",", skiprows=1)
@@ -685,7 +688,7 @@ def test_a_table_that_was_scaled_before_the_split_is_told(tmp_path: Path):
 
 
 @bare
-def test_a_finished_model_is_judged_as_it_stands_with_what_it_was_fitted_to(faces: Path, tmp_path: Path):
+def test_a_finished_model_is_evaluated_as_it_is_with_a_warning(faces: Path, tmp_path: Path):
     results = judged(faces, tmp_path / "out", models=("as-is:default", "linear-svm:peak"))
     (warning,) = (text for text in results["warnings"] if "as-is" in text)
     assert warning.startswith("`as-is:default` was fitted to PEDFE (")
@@ -696,7 +699,7 @@ def test_a_finished_model_is_judged_as_it_stands_with_what_it_was_fitted_to(face
 
 
 @bare
-def test_a_method_learns_anew_on_every_fold(faces: Path, tmp_path: Path):
+def test_a_method_is_fitted_on_every_fold(faces: Path, tmp_path: Path):
     """Not the shipped model, which knows other people: its answers are other ones."""
     results = judged(faces, tmp_path / "out", models=("descriptors",))
     score = results["methods"]["descriptors"]["score"]
@@ -706,10 +709,10 @@ def test_a_method_learns_anew_on_every_fold(faces: Path, tmp_path: Path):
     assert np.abs(shipped - [float(row["score"]) for row in rows]).max() > 0.05
 
 
-def test_plans_that_make_no_sense():
+def test_invalid_plans_raise():
     for settings, says in (
         ({"protocol": "none"}, "There is no protocol"),
-        ({"folds": 1}, "At least 2 folds"),
+        ({"folds": 1}, "Expected at least 2 folds"),
         ({"repeats": 0}, "At least 1 repeats"),
         ({"draws": 0}, "At least 1 draws"),
         ({"models": ()}, "No model was given"),

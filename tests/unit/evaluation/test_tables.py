@@ -84,7 +84,7 @@ def test_the_main_table_holds_the_scores_methods_first_and_what_is_missing_is_a_
     assert "- first frame has no score: features have no frames" in markdown(results)
 
 
-def test_forced_pairs_stand_apart_under_a_sentence_that_forbids_the_comparison():
+def test_forced_pairs_are_separate_under_a_sentence_that_forbids_the_comparison():
     results = made()
     text = markdown(results)
     before, after = text.split("## Forced pairs\n\n")
@@ -106,7 +106,7 @@ def test_each_emotion_has_a_row_with_the_best_baseline():
     assert [row[1] for row in found[2:]] == ["60", "60"]
 
 
-def test_everything_that_a_reviewer_asks_for_is_written():
+def test_everything_for_a_reviewer_is_written():
     text = markdown(made())
     for words in (
         "PEDFE (1,070 clips, 42 people). 10 folds, repeated 5 times.",
@@ -174,7 +174,7 @@ def gap(difference: float, low: float, high: float) -> dict[str, Any]:
         ({}, "`x` was compared with no baseline, so nothing says that it is better than one."),
     ],
 )
-def test_the_verdict_says_what_the_intervals_say(comparisons, sentence):
+def test_the_verdict_follows_the_intervals(comparisons, sentence):
     assert verdict("x", comparisons) == sentence
 
 

@@ -13,7 +13,7 @@ from duchenne.datasets import simulated
 
 @pytest.mark.slow
 def test_a_killed_hybrid_resumes_and_ends_with_the_same_bytes(tmp_path):
-    manifest = simulated.corpus(tmp_path / "c", people=6, clips=2, rate=25, seed=0)
+    manifest = simulated.data_set(tmp_path / "c", people=6, clips=2, rate=25, seed=0)
     environment = {**os.environ, "DUCHENNE_CACHE": str(tmp_path / "cache"), "DUCHENNE_CACHE_LIMIT": "1 GB"}
 
     def command(out):

@@ -47,7 +47,7 @@ def test_uf1_and_uar_by_hand_over_pooled_persons() -> None:
     json.dumps(result)  # plain numbers
 
 
-def test_a_class_that_is_neither_there_nor_called_does_not_count() -> None:
+def test_a_class_neither_present_nor_predicted_does_not_count() -> None:
     _, matrix = c.confusion("aab", "aba", classes=["a", "b", "c"])
     assert c.uf1(matrix) == c.uf1(matrix[:2, :2]) and c.uar(matrix) == c.uar(matrix[:2, :2])
     assert np.isnan(c.f1(matrix)[2])
@@ -82,7 +82,7 @@ def test_intervals_draw_persons() -> None:
     assert np.isnan(c.score_classes(said, true, ["one"] * len(who))["uar_interval"]).all()
 
 
-def test_what_is_no_truth_is_refused() -> None:
+def test_rows_without_truth_raise() -> None:
     for call, message in (
         (lambda: c.confusion("ab", "abc"), "found 2 answers and 3 truths"),
         (lambda: c.confusion("ab", ["a", None]), r"Row 1 \(from 0\) has no true class"),

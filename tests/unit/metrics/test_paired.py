@@ -32,7 +32,7 @@ def methods(seed: int = 0, persons: int = 6, clips: int = 8, gain: float = 0.3) 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_p_is_the_share_of_all_exchanges(seed: int) -> None:
+def test_p_is_the_share_over_all_exchanges(seed: int) -> None:
     a, b, y, who, what = methods(seed)
     result = compare(a, b, y, who, emotion=what, seed=seed)
     ranked = [rankdata(p) for p in (a, b)]
@@ -76,7 +76,7 @@ def test_interval_is_of_the_difference_over_drawn_persons() -> None:
         assert result[name]["interval"] == pytest.approx(np.percentile(values, (2.5, 97.5)))
 
 
-def test_a_method_does_not_differ_from_itself_and_order_only_turns_the_sign() -> None:
+def test_a_method_equals_itself_and_order_only_changes_the_sign() -> None:
     a, b, y, who, what = methods()
     same = compare(a, a, y, who, emotion=what)
     for name in ("accuracy", "auc", "brier", "forced_pairs"):
@@ -88,7 +88,7 @@ def test_a_method_does_not_differ_from_itself_and_order_only_turns_the_sign() ->
     assert one["auc"]["interval"] == pytest.approx([-each for each in other["auc"]["interval"][::-1]])
 
 
-def test_auc_knows_no_scale() -> None:
+def test_auc_ignores_the_scale() -> None:
     a, b, y, who, _ = methods()
     assert compare(a, b, y, who, metrics=["auc"])["auc"] == compare(a, b**3 / 50, y, who, metrics=["auc"])["auc"]
 
@@ -104,7 +104,7 @@ def test_the_better_method_is_found_and_two_equal_ones_rarely_differ() -> None:
     assert np.sum([each["accuracy"]["p"] <= 0.6 for each in values]) >= 20
 
 
-def test_persons_and_not_clips_are_the_evidence() -> None:
+def test_persons_not_clips_are_resampled() -> None:
     # a is right on all 40 clips of one of 4 persons, b on none: many clips, but one person decides
     y, who = np.ones(160, int), np.repeat(np.arange(4), 40)
     a, b = np.ones(160), np.where(who == 0, 0.0, 1.0)
@@ -143,7 +143,7 @@ def test_ranks_decide_forced_pairs_where_given() -> None:
     assert found["a"] == 1.0
 
 
-def test_nothing_to_compare() -> None:
+def test_nothing_to_compare_gives_nan_or_raises() -> None:
     silence = compare([NAN], [0.5], [1], ["a"], emotion=["fear"])
     assert silence["rows"] == 0 and np.isnan(silence["accuracy"]["p"]) and silence["mcnemar"]["p"] == 1
     one = compare([0.9, 0.8], [0.1, 0.9], [1, 1], ["a", "a"])

@@ -23,7 +23,7 @@ NAN = float("nan")
 ANSWERS = st.lists(st.tuples(st.integers(0, 10).map(lambda i: i / 10), st.booleans()), min_size=2, max_size=40)
 
 
-def corpus(seed: int = 0, persons: int = 12, skill: float = 0.2) -> tuple[Any, Any, Any, Any]:
+def simulated_answers(seed: int = 0, persons: int = 12, skill: float = 0.2) -> tuple[Any, Any, Any, Any]:
     """p, y, subject, emotion of 20 clips each; every person has a tendency of their own."""
     rng = np.random.default_rng(seed)
     subject = np.repeat(np.arange(persons), 20)
@@ -53,7 +53,7 @@ def test_scores_agree_with_scikit_learn(rows: list[tuple[float, bool]]) -> None:
 
 
 def test_missing_answers_are_left_out() -> None:
-    p, y, subject, _ = corpus()
+    p, y, subject, _ = simulated_answers()
     q, who = np.append(p, [NAN] * 3), np.append(subject, [1, 2, 99])
     z = np.append(y, [0, 1, 1])
     for name in ("accuracy", "balanced_accuracy", "auc", "f1", "brier", "ece"):
@@ -70,7 +70,7 @@ def test_nothing_to_score_is_nan(name: str) -> None:
         assert np.isnan(getattr(m, name)([0.2, 0.9], [1, 1]))
 
 
-def test_what_is_no_truth_or_no_probability_is_refused() -> None:
+def test_invalid_labels_and_probabilities_raise() -> None:
     for p, y, message in (
         ([0.5], [2], "y must hold"),
         ([0.5], [NAN], "y must hold"),
@@ -92,7 +92,7 @@ def test_ece_by_hand() -> None:
     assert m.ece([0.0, 1.0], [1, 0], bins=2) == pytest.approx(1.0)
 
 
-def test_ece_of_honest_probabilities_is_small() -> None:
+def test_ece_of_calibrated_probabilities_is_small() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(20000)
     y = rng.random(20000) < p
@@ -130,7 +130,7 @@ def test_risk_coverage_by_hand_and_brute_force() -> None:
     coverage, right = m.risk_coverage([0.9, 0.1, 0.6, 0.4, NAN], [1, 1, 1, 0, 0])
     np.testing.assert_allclose(coverage, [0.4, 0.8])  # .9 and .1 are equally sure, and so are .6 and .4
     np.testing.assert_allclose(right, [0.5, 0.75])
-    p, y, *_ = corpus()
+    p, y, *_ = simulated_answers()
     for share, value in zip(*m.risk_coverage(p, y), strict=True):
         limit = np.sort(abs(p - 0.5))[::-1][round(share * len(p)) - 1]
         kept = abs(p - 0.5) >= limit - 1e-12
@@ -151,7 +151,7 @@ def test_bootstrap_draws_persons() -> None:
 
 
 def test_bootstrap_is_repeatable_and_needs_two_persons() -> None:
-    p, y, who, _ = corpus()
+    p, y, who, _ = simulated_answers()
     assert interval("auc", p, y, who, 99) == interval("auc", p, y, who, 99)
     low, high = interval("auc", p, y, who, 99, seed=1)
     assert low < m.auc(p, y) < high
@@ -172,14 +172,14 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
     assert hits >= 86
 
 
-def test_permutation_knows_skill_from_luck() -> None:
-    p, y, who, _ = corpus(skill=0.2)
+def test_permutation_separates_skill_from_chance() -> None:
+    p, y, who, _ = simulated_answers(skill=0.2)
     assert m.permutation_p(m.auc, p, y, who, 199) == 1 / 200
-    values = [m.permutation_p(m.auc, *corpus(seed, skill=0.0)[:3], 49) for seed in range(40)]
+    values = [m.permutation_p(m.auc, *simulated_answers(seed, skill=0.0)[:3], 49) for seed in range(40)]
     assert 0.35 < np.mean(values) < 0.65 and np.min(values) < 0.2
 
 
-def test_permutation_gives_nothing_for_knowing_persons() -> None:
+def test_permutation_gives_no_credit_for_recognising_persons() -> None:
     who = np.repeat(np.arange(10), 10)
     y = np.where(np.arange(100) % 10 < who, 1, 0)
     p = who / 10
@@ -192,7 +192,7 @@ def test_permutation_gives_nothing_for_knowing_persons() -> None:
 
 
 def test_score_holds_every_metric(tmp_path: Path) -> None:
-    p, y, who, what = corpus()
+    p, y, who, what = simulated_answers()
     p[:3] = NAN
     result = m.score(p, y, who, what, n=60)
     assert (result["rows"], result["unanswered"], result["persons"]) == (240, 3, 12)
@@ -214,14 +214,14 @@ def test_score_holds_every_metric(tmp_path: Path) -> None:
     assert json.loads(io.write_json(tmp_path / "s.json", result).read_text()) == result
 
 
-def test_score_without_persons_claims_no_interval() -> None:
-    p, y, *_ = corpus()
+def test_score_without_persons_has_no_interval() -> None:
+    p, y, *_ = simulated_answers()
     result = m.score(p, y)
     assert result["auc"] == m.auc(p, y) and result["auc_interval"] is None
     assert not {"forced_pairs", "permutation_p", "per_emotion", "persons"} & result.keys()
 
 
-def test_score_of_silence() -> None:
+def test_score_without_answers_is_nan() -> None:
     result = m.score([NAN, NAN], [0, 1], ["a", "b"], ["fear", None])
     assert result["unanswered"] == 2 and np.isnan(result["auc"]) and np.isnan(result["auc_interval"]).all()
     assert result["risk_coverage"] == [] and np.isnan(result["permutation_p"])
@@ -229,7 +229,7 @@ def test_score_of_silence() -> None:
 
 
 def test_interval_of_pairs_gives_each_drawn_copy_a_name_of_its_own() -> None:
-    p, y, who, what = corpus(persons=5)
+    p, y, who, what = simulated_answers(persons=5)
     values = []
     for draw in np.random.default_rng(0).integers(0, 5, (80, 5)):
         rows = [np.flatnonzero(who == person) for person in draw]
@@ -244,7 +244,7 @@ def test_interval_of_pairs_gives_each_drawn_copy_a_name_of_its_own() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 10), st.booleans(), st.integers(0, 3)), min_size=1, max_size=25))
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "auc", "f1", "brier", "ece"])
-def test_a_weight_is_how_often_a_row_is_there(name: str, rows: list[tuple[int, bool, int]]) -> None:
+def test_a_weight_equals_repeating_the_row(name: str, rows: list[tuple[int, bool, int]]) -> None:
     p, y, count = (np.array(column) for column in zip(*rows, strict=True))
     p, metric = p / 10, getattr(m, name)
     expected = metric(np.repeat(p, count), np.repeat(y, count))
@@ -268,7 +268,7 @@ def test_weighted_scores_agree_with_scikit_learn(rows: list[tuple[float, bool]],
         assert m.brier(p, y, w) == pytest.approx(sk.brier_score_loss(y, p, sample_weight=w))
 
 
-def test_weights_of_the_wrong_shape_are_refused() -> None:
+def test_weights_of_the_wrong_shape_raise() -> None:
     with pytest.raises(ValueError, match="shapes"):
         m.accuracy([0.5, 1], [1, 0], [1])
     with pytest.raises(ValueError, match="y must be a vector"):
@@ -277,7 +277,7 @@ def test_weights_of_the_wrong_shape_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["accuracy", "auc", "ece"])
 def test_bootstrap_is_that_of_repeated_rows(name: str) -> None:
-    p, y, who, _ = corpus(2, persons=7)
+    p, y, who, _ = simulated_answers(2, persons=7)
     metric, values = getattr(m, name), []
     for draw in np.random.default_rng(3).integers(0, 7, (60, 7)):
         at = np.concatenate([np.flatnonzero(who == person) for person in draw])
@@ -315,7 +315,7 @@ def test_permutation_p_is_that_of_all_shuffles() -> None:
 
 
 def test_a_rank_decides_forced_pairs_and_nothing_else() -> None:
-    p, y, who, what = corpus()
+    p, y, who, what = simulated_answers()
     rank = np.where(np.arange(len(p)) % 5 == 0, NAN, -p)
     plain, ranked = m.score(p, y, who, what, n=40), m.score(p, y, who, what, rank=rank, n=40)
     assert (ranked["forced_pairs"], ranked["pairs"]) == m.forced_pair_accuracy(rank, y, who, what)

@@ -25,7 +25,7 @@ def test_overlap_by_hand() -> None:
     assert iou((10 / 30, 20 / 30), (15 / 30, 25 / 30)) == pytest.approx(5 / 15)
 
 
-def test_half_is_enough_and_less_is_not() -> None:
+def test_an_iou_at_the_threshold_is_a_match() -> None:
     assert match([(0, 4)], [(1, 3)]).tolist() == [[0, 0]]
     assert match([(0, 4.01)], [(1, 3)]).tolist() == []
     assert match([(0.1, 0.3)], [(0.2, 0.3)]).tolist() == [[0, 0]]  # 0.5 but for rounding
@@ -37,7 +37,7 @@ def test_two_spotted_for_one_true_are_one_hit_and_one_miss() -> None:
     assert (counted["tp"], counted["fp"], counted["fn"]) == (1, 1, 0)
 
 
-def test_the_best_pair_is_given_up_where_that_makes_two() -> None:
+def test_two_pairs_are_preferred_to_the_best_pair() -> None:
     # the first of both is one interval; given up, each finds another, which shares less even taken together
     spotted, truth = [(0, 10), (0, 3)], [(0, 10), (7, 12)]
     assert iou(spotted[0], truth[0]) == 1 > iou(spotted[1], truth[0]) + iou(spotted[0], truth[1])
@@ -46,7 +46,7 @@ def test_the_best_pair_is_given_up_where_that_makes_two() -> None:
 
 
 @given(INTERVALS, INTERVALS, st.sampled_from([0.2, 0.5, 0.75]))
-def test_no_matching_has_more_pairs_or_shares_more(a: list, b: list, threshold: float) -> None:
+def test_match_is_optimal(a: list, b: list, threshold: float) -> None:
     def exact(x: tuple[int, int], y: tuple[int, int]) -> float:
         frames = [set(range(*each)) for each in (x, y)]
         return len(frames[0] & frames[1]) / len(frames[0] | frames[1])
@@ -78,7 +78,7 @@ def test_scores_are_pooled_over_clips() -> None:
     )
 
 
-def test_what_is_no_interval_is_refused() -> None:
+def test_invalid_intervals_raise() -> None:
     for call, message in (
         (lambda: iou((1, 1), (0, 1)), "found 1 s to 1 s"),
         (lambda: match([(0, 1), (3, 2)], []), "found 3 s to 2 s"),

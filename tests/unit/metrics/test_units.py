@@ -37,7 +37,7 @@ def test_one_unit_by_hand():
     assert unit["f1_interval"] is None and found["mean_f1_interval"] is None
 
 
-def test_against_scikit_learn():
+def test_scores_agree_with_scikit_learn():
     rng = np.random.default_rng(0)
     truth = (rng.random((200, 6)) < [0.5, 0.3, 0.1, 0.05, 0.8, 0.02]).astype(float)
     said = np.clip(0.3 * truth + rng.random((200, 6)) * 0.7, 0, 1)
@@ -56,7 +56,7 @@ def test_against_scikit_learn():
     assert found["mean_f1"] == pytest.approx(np.mean([unit["f1"] for unit in found["per_unit"].values()]))
 
 
-def test_what_cannot_be_known_is_not_a_number():
+def test_undefined_scores_are_nan():
     said = np.array([[0.9, 0.1, 0.2, 0.9], [0.8, 0.2, 0.3, 0.9], [0.7, 0.1, 0.1, 0.9]])
     truth = np.array([[NAN, 0.0, 1.0, 1.0], [NAN, 0.0, 0.0, 0.0], [NAN, 0.0, 0.0, 1.0]])
     units = score_units(said, truth, ["never coded", "never there", "never called", "always called"])["per_unit"]
@@ -85,7 +85,7 @@ def test_icc_by_hand_and_by_its_mean_squares():
     assert icc31([*a, NAN, 1.0], [*b, 2.0, NAN]) == pytest.approx(icc31(a, b))
 
 
-def test_intensities():
+def test_intensities_by_hand():
     rng = np.random.default_rng(2)
     truth = rng.integers(0, 6, (50, 2)).astype(float)
     said = np.clip(truth + rng.normal(0, 1, truth.shape), 0, 5)
@@ -101,7 +101,7 @@ def test_intensities():
     assert found["mean_icc"] == pytest.approx(np.mean([unit["icc"] for unit in found["per_unit"].values()]))
 
 
-def test_intervals_are_of_persons():
+def test_intervals_resample_persons():
     """Every person's images are alike, so a draw's F1 is that of whole persons, and the interval follows by hand."""
     truth = np.repeat([[1.0], [1.0], [0.0], [0.0]], 25, axis=0)
     said = np.repeat([[0.9], [0.1], [0.1], [0.9]], 25, axis=0)
@@ -129,6 +129,6 @@ def test_intervals_are_of_persons():
         (lambda: score_units(np.zeros((3, 1)), np.zeros((3, 1)), ["AU1"], ["a", "b"]), "Each row needs a person"),
     ],
 )
-def test_other_shapes_and_labels_are_refused(call, fault):
+def test_other_shapes_and_labels_raise(call, fault):
     with pytest.raises(ValueError, match=fault):
         call()

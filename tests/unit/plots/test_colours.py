@@ -16,7 +16,7 @@ import pytest
 from skimage.color import rgb2lab
 
 from duchenne import overlay
-from duchenne.plots import board, pb
+from duchenne.plots import figures, pb
 from duchenne.types import Array
 
 SIGHTS = {
@@ -66,7 +66,7 @@ def near(colours: Mapping[str, str], limit: float) -> list[tuple[str, str]]:
     return [(a, b) for a, b in combinations(colours, 2) if apart(colours[a], colours[b]) < limit]
 
 
-def test_sight_is_as_in_the_paper() -> None:
+def test_simulated_colour_vision_is_as_in_the_paper() -> None:
     # of red 0.152286 and 0.114503 of the light are left where no red is seen, and less than nothing of blue
     np.testing.assert_allclose(seen("#f00", "no red"), [109.0, 95.3, 0], atol=0.5)
     for sight in SIGHTS:
@@ -76,7 +76,7 @@ def test_sight_is_as_in_the_paper() -> None:
     )
 
 
-@pytest.mark.parametrize("sheet", ["templates/report.css", "web/static/app.css"])
+@pytest.mark.parametrize("sheet", ["report/templates/report.css", "web/static/app.css"])
 def test_posed_and_genuine_are_never_taken_for_one_another(sheet: str) -> None:
     found = schemes(sheet)
     assert len(found) == (3 if "report" in sheet else 2)
@@ -87,17 +87,19 @@ def test_posed_and_genuine_are_never_taken_for_one_another(sheet: str) -> None:
             assert not near({"posed": scheme["posed"], "genuine": scheme["genuine"], "ground": scheme[ground]}, ALONE)
 
 
-def test_film_and_plots_mean_the_same_by_colours_as_far_apart() -> None:
+def test_video_and_plots_use_the_same_distinct_colours() -> None:
     film = {"genuine": overlay._GENUINE, "posed": overlay._POSED, "open": overlay._OPEN, "panel": overlay._PANEL}
     assert apart(film["genuine"], film["posed"]) > APART and not near(film, ALONE)
-    assert apart(board.BLUE, board.VERMILLION) > APART
-    assert not near({"posed": board.VERMILLION, "genuine": board.BLUE, "other": board.GREY, "paper": "#fff"}, ALONE)
-    marks = dict(re.findall(r"\.(bright|dark|beyond) \{ background: (#\w+)", css("templates/filters.css")))
+    assert apart(figures.BLUE, figures.VERMILLION) > APART
+    assert not near(
+        {"posed": figures.VERMILLION, "genuine": figures.BLUE, "other": figures.GREY, "paper": "#fff"}, ALONE
+    )
+    marks = dict(re.findall(r"\.(bright|dark|beyond) \{ background: (#\w+)", css("report/templates/filters.css")))
     assert len(marks) == 3 and apart(marks["bright"], marks["dark"]) > APART and not near(marks, ALONE)
 
 
 def test_posed_and_genuine_have_shapes_of_their_own_as_well() -> None:
-    report, app = css("templates/report.css"), css("web/static/app.css")
+    report, app = css("report/templates/report.css"), css("web/static/app.css")
     assert ".dot-genuine { fill: var(--genuine); }" in report and ".dot-posed { fill: none; stroke:" in report
     assert "border-radius: 50%" in re.findall(r"\.mark::before.*", app)[0]
     assert "border-radius: 1px" in re.findall(r"\.is-posed::before.*", app)[0]
@@ -105,10 +107,10 @@ def test_posed_and_genuine_have_shapes_of_their_own_as_well() -> None:
 
 
 def test_phases_and_gaps_have_patterns_where_colours_come_near() -> None:
-    drawn = re.findall(r'<pattern id="(\w+)".*?/>(.*?)</pattern>', css("templates/report.html.j2"))
+    drawn = re.findall(r'<pattern id="(\w+)".*?/>(.*?)</pattern>', css("report/templates/report.html.j2"))
     shapes = {name: re.sub(r'(stroke|fill)="[^"]*"', "", shape) for name, shape in drawn}
     assert set(shapes) == {"rise", "plateau", "fall", "lost", "doubted"} and len(set(shapes.values())) == 5
-    for scheme in schemes("templates/report.css"):
+    for scheme in schemes("report/templates/report.css"):
         bands = {name: scheme[name] for name in ("rise", "plateau", "fall", "lost")}
         for one, other in near(bands, ALONE):
             assert shapes[one] != shapes[other]
@@ -117,8 +119,8 @@ def test_phases_and_gaps_have_patterns_where_colours_come_near() -> None:
 
 
 def test_methods_differ_by_mark_or_dash_where_colours_come_near() -> None:
-    looks = [board.look(i) for i in range(2 * len(board.COLOURS))]
+    looks = [figures.look(i) for i in range(2 * len(figures.COLOURS))]
     for (colour, dash, mark), (other, its_dash, its_mark) in combinations(looks, 2):
         assert apart(colour, other) > ALONE or (dash, mark) != (its_dash, its_mark)
         assert colour != other or dash != its_dash
-    assert not near({colour: colour for colour in board.COLOURS}, SOME)
+    assert not near({colour: colour for colour in figures.COLOURS}, SOME)

@@ -50,7 +50,7 @@ def every():
     }
 
 
-def test_every_picture_is_written_in_the_same_bytes(tmp_path):
+def test_every_figure_has_the_same_bytes(tmp_path):
     def digests(folder):
         files = [file for name, figure in every().items() for file in plots.save(figure, tmp_path / folder / name)]
         return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
@@ -59,14 +59,14 @@ def test_every_picture_is_written_in_the_same_bytes(tmp_path):
     assert len(set(first)) == 8 and first == digests("b")
 
 
-def test_cells_are_shares_of_the_row_and_f1_stands_beside():
+def test_cells_are_shares_of_the_row_and_f1_is_beside():
     said = words(pictures.confusion(NAMES, MATRIX))
     # by hand: 6 of 10, 3 of 10, 1 of 10; 4 of 4; 2 of 16, 14 of 16 = 12.5 and 87.5 %
     cells = [text for text in said if text.isdigit()]
     assert cells == ["60", "30", "10", "0", "100", "0", "12", "0", "88", "10", "4", "16"]
     # 2 TP / (row + column): 12 / (10 + 8), 8 / (4 + 7), 28 / (16 + 15); 24 of 30 right
     assert [text for text in said if text.startswith("0.")] == ["0.67", "0.73", "0.90"]
-    assert "80.0% of 30 right" in said
+    assert "80.0% of 30 correct" in said
     assert "–" in words(pictures.confusion(("a", "b"), [[3, 0], [0, 0]]))  # no F1 of a class that is nowhere
 
 
@@ -89,7 +89,7 @@ def test_the_curve_is_the_rows_and_the_ring_the_best():
     )
 
 
-def test_certainty_leaves_out_empty_bins_draws_no_line_to_small_ones_and_says_the_ece():
+def test_certainty_leaves_out_empty_bins_draws_no_line_to_small_ones_and_states_the_ece():
     figure = pictures.certainty({"as answered": BINS})
     assert line(figure, "certainty-as answered").tolist() == [[0.4, 0.5], [0.9, 0.7]]
     assert len(figure.axes[0].collections) == 3
@@ -107,13 +107,13 @@ def test_the_sheet_names_label_and_answer_of_each_image():
 @pytest.mark.parametrize(
     ("draw", "sentence"),
     [
-        (lambda: pictures.confusion(NAMES, np.zeros((3, 3))), "need as many rows and columns of counts"),
-        (lambda: pictures.confusion(NAMES, np.ones((2, 3))), "need as many rows and columns of counts"),
+        (lambda: pictures.confusion(NAMES, np.zeros((3, 3))), "Expected counts of 3 × 3 classes"),
+        (lambda: pictures.confusion(NAMES, np.ones((2, 3))), "Expected counts of 3 × 3 classes"),
         (lambda: pictures.training({"ours": []}), "at least one epoch"),
-        (lambda: pictures.certainty({"ours": BINS[:1]}), "needs answers, found none"),
+        (lambda: pictures.certainty({"ours": BINS[:1]}), "needs predictions, found none"),
         (lambda: pictures.mistakes(np.zeros((0, 48, 48), np.uint8), [], [], np.zeros(0)), "found 0, 0, 0 and 0"),
     ],
 )
-def test_bad_input_is_one_sentence(draw, sentence):
+def test_invalid_input_raises_one_sentence(draw, sentence):
     with pytest.raises(UsageError, match=sentence):
         draw()

@@ -31,7 +31,7 @@ def vectors(n=40, d=6, seed=0):
 # --- PB space -------------------------------------------------------------------------------------------------------
 
 
-def test_the_plane_is_that_of_another_library():
+def test_the_plane_agrees_with_scikit_learn():
     x = vectors()[0]
     flat, shown = plane(x)
     pca = PCA(2).fit(x)
@@ -43,7 +43,7 @@ def test_the_plane_is_that_of_another_library():
     np.testing.assert_array_equal(plane(np.ones((5, 3)))[0], 0)
 
 
-def test_the_share_between_groups_is_counted_right():
+def test_the_share_between_groups_by_hand():
     # by hand: groups (0, 2) and (4, 6) of the mean 3: total 20, within 4, so 1 − (4 / 2) / (20 / 3)
     x = np.array([[0.0], [2.0], [4.0], [6.0]])
     assert share_between(x, np.array(["a", "a", "b", "b"])) == pytest.approx(1 - 2 / (20 / 3))
@@ -87,7 +87,7 @@ def test_one_label_and_one_person_are_drawn(tmp_path):
     plots.save(figure, tmp_path / "pb")
 
 
-def test_what_is_unknown_is_drawn_apart_and_not_counted():
+def test_unknown_labels_and_people_are_drawn_apart_and_not_counted():
     x, y, who = vectors()
     y, people = y.astype(object), who.astype(object)
     y[::4], people[:6] = None, None
@@ -102,7 +102,7 @@ def test_what_is_unknown_is_drawn_apart_and_not_counted():
     assert "no label, 40" in nobody and "people" not in nobody and "between" not in nobody
 
 
-def test_typical_vectors_are_drawn_in_the_plane_that_clips_choose():
+def test_typical_vectors_do_not_change_the_plane():
     x, y, who = vectors()
     typical = np.stack([x[y == 0].mean(axis=0), x[y == 1].mean(axis=0)])
     figure = plots.pb_space(x, y, who, typical=typical, of_typical="learnt for {}")
@@ -122,12 +122,12 @@ def test_one_clip_beside_the_typical_vectors_keeps_all_its_distances():
     assert shown.sum() == pytest.approx(1) and flat[1, 0] == pytest.approx(-flat[2, 0]) and flat[2, 0] > 0 < flat[0, 1]
     figure = plots.pb_space(x, [None], [None], typical=typical, names=["mine.mp4"])
     np.testing.assert_allclose(line(figure, "pb-unlabelled"), flat[:1])
-    assert {"1 clip", "mine.mp4", "no label, 1"} <= set(words(figure)) and "no judgement" in " ".join(words(figure))
+    assert {"1 clip", "mine.mp4", "no label, 1"} <= set(words(figure)) and "not a verdict" in " ".join(words(figure))
     same, _ = along(x, typical[[0, 0]])  # classes that do not differ
     assert np.isfinite(same).all()
 
 
-def test_names_lie_on_no_other_name_and_within_the_axes():
+def test_names_do_not_overlap_and_within_the_axes():
     rng = np.random.default_rng(1)
     x, typical = rng.normal(size=(12, 5)) * [1, 0.1, 0.1, 0.1, 0.1], rng.normal(size=(2, 5))
     figure = plots.pb_space(x, [None] * 12, [None] * 12, typical=typical, names=[f"holiday {i}.mp4" for i in range(12)])
@@ -139,7 +139,7 @@ def test_names_lie_on_no_other_name_and_within_the_axes():
     assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
 
 
-def test_a_clip_far_off_does_not_press_the_others_together():
+def test_an_outlier_does_not_compress_the_others():
     x, y, who = vectors()
     wide = np.ptp(plots.pb_space(x, y, who).axes[0].get_xlim())
     x[3] = 1e4
@@ -156,7 +156,7 @@ def movement(frames=20):
     return rng.normal(size=(frames, 80)).cumsum(axis=0), np.arange(frames) / 12.5
 
 
-def test_a_prediction_is_drawn_at_the_frame_that_it_is_of():
+def test_a_prediction_is_drawn_at_its_frame():
     x, time = movement()
     predicted = np.roll(x, -1, axis=0) + 0.25  # every next frame, a quarter too high
     figure = plots.prediction(x, predicted, time)
@@ -165,13 +165,13 @@ def test_a_prediction_is_drawn_at_the_frame_that_it_is_of():
         expected = np.column_stack([time[1:], x[1:, column] + 0.25])
         np.testing.assert_allclose(line(figure, f"predicted-{column}"), expected)
     ratio = 0.25**2 / ((x[1:] - x[:-1]) ** 2).mean()
-    assert f"squared error {ratio:.2g} × stillness’; stillness: all stays as it is" in words(figure)
+    assert f"squared error {ratio:.2g} × no movement’s; no movement: each frame repeats" in words(figure)
 
 
-def test_expecting_stillness_is_one_time_stillness_and_a_still_face_has_no_measure(tmp_path):
+def test_the_error_of_predicting_no_movement_is_1(tmp_path):
     x, time = movement()
     figure = plots.prediction(x, x, time)
-    assert sum("1 × stillness’" in text for text in words(figure)) == 1 + len(SHOWN)
+    assert sum("1 × no movement’s" in text for text in words(figure)) == 1 + len(SHOWN)
     still = plots.prediction(np.ones((5, 80)), np.zeros((5, 80)), time[:5])
     assert any("nothing moves" in text for text in words(still))
     plots.save(still, tmp_path / "still")
@@ -201,7 +201,7 @@ def test_the_same_bytes_every_time(tmp_path):
         (lambda: plots.prediction(np.zeros((5, 4)), np.zeros((5, 4)), np.arange(5)), "no column 64"),
     ],
 )
-def test_bad_input_is_one_sentence(draw, sentence):
+def test_invalid_input_raises_one_sentence(draw, sentence):
     with pytest.raises(UsageError, match=sentence) as caught:
         draw()
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)

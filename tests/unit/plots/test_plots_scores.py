@@ -101,13 +101,13 @@ def test_a_name_may_hold_dollars_breaks_and_letters_that_the_font_lacks(tmp_path
         assert any(text.lstrip().startswith("$x_ <b> [31m 笑顔") for text in words(figure))
 
 
-def test_a_place_that_cannot_be_written_to_is_an_output_error(tmp_path):
+def test_an_unwritable_place_is_an_output_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):
         plots.save(plots.forest(ROWS), tmp_path / "file" / "forest")
 
 
-def test_the_forest_is_sorted_and_says_every_number():
+def test_the_forest_is_sorted_and_states_every_number():
     figure = plots.forest(ROWS, human=0.62)
     found = words(figure)
     assert [text for text in found if text in ("default", "no persons", "clip length")] == [
@@ -129,7 +129,7 @@ def test_the_forest_is_sorted_and_says_every_number():
 
 @settings(deadline=None, max_examples=25)
 @given(human=st.floats(0, 1), chance=st.floats(0, 1), best=st.floats(0, 1))
-def test_the_names_of_chance_and_rater_never_meet_and_stay_inside(human, chance, best):
+def test_the_names_of_chance_and_rater_never_overlap_and_stay_inside(human, chance, best):
     figure = plots.forest(
         [{"name": "x", "kind": "method", "accuracy": best, "interval": None}], human=human, chance=chance
     )
@@ -140,7 +140,7 @@ def test_the_names_of_chance_and_rater_never_meet_and_stay_inside(human, chance,
     assert first.x0 >= 0 and second.x1 <= figure.bbox.x1
 
 
-def test_the_roc_is_scikit_learns_and_the_label_its_area():
+def test_the_roc_agrees_with_scikit_learn_and_the_label_its_area():
     p, y = answers()
     figure = plots.roc({"fear": (p, y)}, "ROC")
     answered = ~np.isnan(p)
@@ -153,7 +153,7 @@ def test_the_roc_is_scikit_learns_and_the_label_its_area():
     assert f"{answered.sum()} clips" in found
 
 
-def test_a_panel_without_both_classes_says_so(tmp_path):
+def test_a_panel_without_both_classes_states_it(tmp_path):
     p, y = answers()
     figure = plots.roc({"both": (p, y), "one": (p[y == 1], y[y == 1]), "none": (np.array([]), np.array([]))}, "ROC")
     plots.save(figure, tmp_path / "roc")
@@ -209,11 +209,11 @@ def test_a_method_that_answered_nothing_is_drawn_as_such(tmp_path):
         (lambda: plots.risk_coverage({}, np.ones(3)), "at least one method"),
         (lambda: plots.forest(ROWS[-1:]), "with an accuracy"),
         (lambda: plots.roc({"x": (np.ones(3), np.ones(4))}, "x"), r"one length, found the shapes \(3,\) and \(4,\)"),
-        (lambda: plots.roc({"x": (np.ones(3), np.array([0, 1, 2]))}, "x"), "only 1 .genuine. and 0 .posed."),
+        (lambda: plots.roc({"x": (np.ones(3), np.array([0, 1, 2]))}, "x"), "must be 1 .genuine. or 0 .posed."),
         (lambda: plots.reliability({"x": np.array([0.5, 7.0])}, np.array([0, 1])), "between 0 and 1, found 0.5 to 7"),
     ],
 )
-def test_bad_input_is_one_sentence(draw, sentence):
+def test_invalid_input_raises_one_sentence(draw, sentence):
     with pytest.raises(UsageError, match=sentence) as caught:
         draw()
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
@@ -224,7 +224,7 @@ def test_the_plots_module_loads_without_matplotlib():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_another_answer_is_another_picture(tmp_path):
+def test_another_answer_changes_the_figure(tmp_path):
     p, y = answers()
     pictures = []
     for i, each in enumerate((p, 1 - p)):

@@ -1,7 +1,7 @@
-"""The drawing board of every picture: one width, one palette, one way to save, the same bytes on every run.
+"""What all figures share: width, palette, style, saving with the same bytes on every run.
 
-Drawn for a phone's width, in colours that the colour-blind tell apart (the palette of Okabe and Ito). Nothing needs a
-display, and the user's own settings of matplotlib are neither used nor changed.
+Figures fit a phone's width and use the colour-blind safe palette of Okabe and Ito. They need no display, and the user's
+matplotlib settings are neither used nor changed.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from duchenne.io import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import AbstractPathEffect
 
+#: A line style of matplotlib.
+Dash = str | tuple[float, tuple[float, ...]]
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 #: One colour per method, in this order; the eighth method begins again with dashes.
 COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)))
+DASHES: tuple[Dash, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)))
 MARKS = "osD^vPX"
 INK, SOFT, FAINT, GREY = "#1b1f24", "#5b6470", "#e3e6ea", "#8b94a0"
-WIDTH = 4.8  # inches of every picture: at a phone's 9 cm its smallest letters are still 2 mm high
-_RC: dict[Any, Any] = {
+WIDTH = 4.8  # inches of every figure: at a phone's 9 cm the smallest letters are 2 mm high
+_RC: dict[str, object] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#b4bac2",
     "axes.grid": True,
@@ -54,15 +57,15 @@ _RC: dict[Any, Any] = {
 
 
 def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
-    """Write `figure` as `<path>.svg` and `<path>.png`, each in one step; OutputError where it cannot."""
+    """Write `figure` as `<path>.svg` and `<path>.png`, atomically; OutputError where it cannot."""
     path = Path(path)
     files = tuple(path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png"))
     with style(), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes, which is no reason to fail.
+        # a script that the font lacks is drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for file, nobody in zip(files, ({"Date": None, "Creator": None}, {"Software": None}), strict=True):
+        for file, metadata in zip(files, ({"Date": None, "Creator": None}, {"Software": None}), strict=True):
             with atomic(file) as part:
-                figure.savefig(part, format=file.suffix[1:], metadata=nobody)
+                figure.savefig(part, format=file.suffix[1:], metadata=metadata)
     return files[0], files[1]
 
 
@@ -83,9 +86,9 @@ def new_figure(height: float) -> Figure:
 
 
 def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place told in inches from the figure's top left corner."""
-    whole = figure.get_figheight()
-    return figure.add_axes((left / WIDTH, 1 - (top + height) / whole, width / WIDTH, height / whole))
+    """Axes at a place in inches from the figure's top left corner."""
+    total = figure.get_figheight()
+    return figure.add_axes((left / WIDTH, 1 - (top + height) / total, width / WIDTH, height / total))
 
 
 def at_inches(figure: Figure, x: float, y: float) -> tuple[float, float]:
@@ -97,18 +100,26 @@ def heading(figure: Figure, title: str, below: str) -> None:
     figure.text(*at_inches(figure, 0.2, 0.42), below, size=8.5, color=SOFT, va="top")
 
 
-def swatch(figure: Figure, x: float, y: float, colour: str, dash: Any) -> None:
+def key(figure: Figure, left: float, top: float, text: str, colour: str, dash: Dash) -> None:
+    """One line of a legend, at a place in inches."""
     from matplotlib.lines import Line2D
 
+    x, y = at_inches(figure, left, top)
     figure.add_artist(Line2D([x, x + 0.22 / WIDTH], [y, y], color=colour, ls=dash, lw=2))
+    figure.text(x + 0.3 / WIDTH, y, text, size=8.5, va="center")
 
 
-def look(i: int) -> tuple[str, Any, str]:
+def percent(value: float, _: float = 0) -> str:
+    """A tick label of a share."""
+    return f"{100 * value:.0f} %" if value else "0"
+
+
+def look(i: int) -> tuple[str, Dash, str]:
     """(colour, dash, marker) of the i-th method."""
     return COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)], MARKS[i % len(MARKS)]
 
 
-def halo() -> list[Any]:
+def halo() -> list[AbstractPathEffect]:
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=2.6, foreground="white")]
