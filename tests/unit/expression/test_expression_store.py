@@ -118,7 +118,7 @@ def test_weights_beyond_half_precision_are_not_stored(tmp_path):
     model = learnt()[0]
     with torch.no_grad():
         model.network.head.weight[0, 0] = 1e5
-    with pytest.raises(ModelError, match=r"head\.weight are not finite float16 numbers"):
+    with pytest.raises(ModelError, match=r"head\.weight of the network are not finite float16"):
         checkpoints.save(model, tmp_path / "m", name="m")
     assert not (tmp_path / "m" / "model.json").exists()
 
@@ -161,11 +161,11 @@ PAPER = {key: value for key, value in OTHER.items() if key != "blocks"} | {"kind
 DAMAGE = {
     "a flipped bit": (lambda f: flip(f, -50), "sha256 differs"),
     "cut short": (cut, "sha256 differs"),
-    "cut short and hashed anew": (lambda f: (cut(f), rehashed(f)), "truncated or not a safetensors"),
+    "cut short and hashed anew": (lambda f: (cut(f), rehashed(f)), "not a safetensors file"),
     "no weights": (lambda f: (f / store.WEIGHTS).unlink(), "is missing"),
     "no safetensors": (
         lambda f: ((f / store.WEIGHTS).write_bytes(b"\x80\x04pickle"), rehashed(f)),
-        "truncated or not a safetensors",
+        "not a safetensors file",
     ),
     "classes in another order": (lambda f: rewritten(f, classes=list(NAMES[::-1])), "other settings or classes"),
     "another class": (lambda f: rewritten(f, classes=[*NAMES, "sadness"]), "does not hold the network"),
