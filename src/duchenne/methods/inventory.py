@@ -71,7 +71,7 @@ def network(name: str, emotions: int = 6) -> Network:
     )
     each = sum(flops(backbone, shape) for backbone in net.backbones)
     above = sum(
-        p.numel() for key, p in net.named_parameters() if "weight" in key and not key.startswith(("trunk", "scene"))
+        p.numel() for key, p in net.named_parameters() if "weight" in key and not key.startswith(("backbone", "scene"))
     )
     # the layers above the backbone run on every frame, or once on a volume
     total = each + above if c.kind == "volume" else r.frames * (each + above)

@@ -88,5 +88,5 @@ def test_other_files_are_refused_in_a_sentence(weights, tmp_path, capsys):
     assert "run" not in capsys.readouterr().out  # nothing in it was carried out
     with pytest.raises(InputError, match="does not hold weights of ResNet50"):
         ClipLearner(CROPS, task(), 0, start={"conv1.weight": weights["conv1.weight"]})
-    with pytest.raises(UsageError, match="reads points"):
+    with pytest.raises(UsageError, match="read points"):
         published(tmp_path / "w.pth", ClipRecipe(inputs="points"))
