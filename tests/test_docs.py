@@ -227,12 +227,12 @@ def test_the_share_of_false_alarms_is_computed_right():
 
 def test_limits_of_use_are_stated_everywhere():
     """Lie detection, hiring, schooling and policing are ruled out in README, cards, command line and report."""
-    from duchenne import checkpoints
-    from duchenne.limits import VERDICT
+    from duchenne import checkpoints, limits
 
-    texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": VERDICT}
+    texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": limits.VERDICT}
     texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoints.shipped().items()}
-    texts["report"] = (ROOT / "src/duchenne/report/templates/report.html.j2").read_text(encoding="utf-8")
+    template = (ROOT / "src/duchenne/report/templates/report.html.j2").read_text(encoding="utf-8")
+    texts["report"] = template.replace("{{ limits.NOT_FOR_USE }}", limits.NOT_FOR_USE)
     texts["help"] = subprocess.run(
         [sys.executable, "-m", "duchenne", "--help"], capture_output=True, text=True, check=True
     ).stdout

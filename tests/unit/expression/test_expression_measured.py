@@ -42,7 +42,7 @@ measured, bench = loaded(SCRIPT, "measured_expression"), loaded(BENCH, "bench_ex
 def test_scores_are_scikit_learns():
     rng = np.random.default_rng(0)
     p, y = rng.dirichlet(np.ones(7), 200), rng.integers(0, 7, 200)
-    score, called = measured.judged(p, y), p.argmax(1)
+    score, called = measured.evaluated(p, y), p.argmax(1)
     assert score["accuracy"] == (called == y).mean() and score["rows"] == 200
     assert score["uf1"] == pytest.approx(f1_score(y, called, average="macro"))
     assert score["uar"] == pytest.approx(balanced_accuracy_score(y, called))
@@ -194,18 +194,18 @@ def test_texts_are_filled_from_the_json(place, found, monkeypatch):
     assert texts.headline(found) in told and "policing" in told
 
 
-def test_pictures_of_the_collection_may_not_lie_in_the_repository():
+def test_images_of_fer2013_stay_out_of_the_repository():
     done = subprocess.run(
         [sys.executable, SCRIPT, "--pictures", ROOT / "docs"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1 and "lies in the repository" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "is in the repository" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_other_folders_are_refused_in_one_sentence(place, tmp_path):
     with pytest.raises(InputError, match=r"no public_test\.npz"):
         measured.fold(tmp_path, "public_test")
     with pytest.raises(InputError, match="no learning curve"):
-        measured.learnt(tmp_path)
+        measured.learning_curve(tmp_path)
     with pytest.raises(InputError, match="no weights of a training of this network"):
         measured.half_precision(checkpoints.load(place / "model")[0], tmp_path, 2, None, None)
 
