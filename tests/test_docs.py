@@ -231,7 +231,7 @@ def test_limits_of_use_are_stated_everywhere():
 
     texts = {"README": README, "pages": PAGES["docs/index.md"], "verdict": limits.VERDICT}
     texts |= {name: (folder / "CARD.md").read_text(encoding="utf-8") for name, folder in checkpoints.shipped().items()}
-    template = (ROOT / "src/duchenne/report/templates/report.html.j2").read_text(encoding="utf-8")
+    template = (ROOT / "src/duchenne/report/templates/page.html.j2").read_text(encoding="utf-8")
     texts["report"] = template.replace("{{ limits.NOT_FOR_USE }}", limits.NOT_FOR_USE)
     texts["help"] = subprocess.run(
         [sys.executable, "-m", "duchenne", "--help"], capture_output=True, text=True, check=True

@@ -1,6 +1,6 @@
 """The report of a batch: distributions by group, and a sortable table of all clips.
 
-This module prepares the values; `templates/batch.html.j2` is the markup.
+This module prepares the values; `templates/batch_page.html.j2` is the markup.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Line:
 
 def render(lines: Sequence[Line], summary: JsonMap, card: JsonMap) -> str:
     """The page as a string. `summary` as in summary.json; `card` of the model, with the limits of use as "says"."""
-    css, script = (pages.asset("report.css") + pages.asset("batch.css"), pages.asset("batch.js"))
+    css, script = (pages.asset("page.css") + pages.asset("batch_page.css"), pages.asset("batch_page.js"))
     kinds = Counter(line.kind for line in lines)
     rows = [_cells(line) for line in lines]
     shown = [key for key, _, _ in _COLUMNS if key not in _OPTIONAL or _needed(key, rows)]
     band = [clamp(100 * end) for end in card["abstain_band"]] if card.get("abstain_band") else None
     facts = summary.get("options", {})
     return pages.render(
-        "batch.html.j2",
+        "batch_page.html.j2",
         s=summary,
         kinds={kind: kinds[kind] for kind in KINDS},
         words=KINDS,

@@ -1,6 +1,6 @@
 """The report of a network's filters, layer by layer: one HTML file without scripts.
 
-This module prepares the values; `templates/filters.html.j2` is the markup.
+This module prepares the values; `templates/filters_page.html.j2` is the markup.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def render(
         raise UsageError("All filters are dead; choose another layer.")
     count, dead = (sum(each[key] for each in sections) for key in ("count", "dead"))
     return pages.render(
-        "filters.html.j2",
+        "filters_page.html.j2",
         sections=sections,
         model=model,
         count=count,

@@ -1,6 +1,6 @@
 """The report of one clip: video, points and curves, in one HTML file that works offline and in print.
 
-This module prepares the values; `templates/report.html.j2` is the markup.
+This module prepares the values; `templates/page.html.j2` is the markup.
 """
 
 from __future__ import annotations
@@ -137,10 +137,10 @@ def render(
     main = main_expression(verdict, curves, judged)
     drawn = timeline(track, curves, verdict.phases, classify_gaps(track, gaps), emotions)
     view = face_view(track)
-    css = f"{pages.asset('report.css')}\n:root {{ --ratio: {view.width / view.height:.4f}; }}\n"
-    script = pages.asset("report.js")
+    css = f"{pages.asset('page.css')}\n:root {{ --ratio: {view.width / view.height:.4f}; }}\n"
+    script = pages.asset("page.js")
     return pages.render(
-        "report.html.j2",
+        "page.html.j2",
         v=verdict,
         card=card,
         name=PurePath(source).name or "unnamed clip",

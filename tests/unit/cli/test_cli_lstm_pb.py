@@ -228,7 +228,7 @@ def test_divergence_reports_the_last_epoch_and_can_be_finished(corpus, tmp_path,
             "path,subject,emotion,label\n"
             + "".join(f"tracks.npz#{i},p{i},{['happiness', 'fear'][i % 2]},{i % 2}\n" for i in range(8)),
             ("--per-emotion",),
-            "clips of fear of one label only",
+            "clips of fear with one label only",
         ),
     ],
 )

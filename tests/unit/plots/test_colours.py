@@ -76,7 +76,7 @@ def test_simulated_colour_vision_is_as_in_the_paper() -> None:
     )
 
 
-@pytest.mark.parametrize("sheet", ["report/templates/report.css", "web/static/app.css"])
+@pytest.mark.parametrize("sheet", ["report/templates/page.css", "web/static/app.css"])
 def test_posed_and_genuine_are_never_taken_for_one_another(sheet: str) -> None:
     found = schemes(sheet)
     assert len(found) == (3 if "report" in sheet else 2)
@@ -94,12 +94,12 @@ def test_video_and_plots_use_the_same_distinct_colours() -> None:
     assert not near(
         {"posed": figures.VERMILLION, "genuine": figures.BLUE, "other": figures.GREY, "paper": "#fff"}, ALONE
     )
-    marks = dict(re.findall(r"\.(bright|dark|beyond) \{ background: (#\w+)", css("report/templates/filters.css")))
+    marks = dict(re.findall(r"\.(bright|dark|beyond) \{ background: (#\w+)", css("report/templates/filters_page.css")))
     assert len(marks) == 3 and apart(marks["bright"], marks["dark"]) > APART and not near(marks, ALONE)
 
 
 def test_posed_and_genuine_have_shapes_of_their_own_as_well() -> None:
-    report, app = css("report/templates/report.css"), css("web/static/app.css")
+    report, app = css("report/templates/page.css"), css("web/static/app.css")
     assert ".dot-genuine { fill: var(--genuine); }" in report and ".dot-posed { fill: none; stroke:" in report
     assert "border-radius: 50%" in re.findall(r"\.mark::before.*", app)[0]
     assert "border-radius: 1px" in re.findall(r"\.is-posed::before.*", app)[0]
@@ -107,10 +107,10 @@ def test_posed_and_genuine_have_shapes_of_their_own_as_well() -> None:
 
 
 def test_phases_and_gaps_have_patterns_where_colours_come_near() -> None:
-    drawn = re.findall(r'<pattern id="(\w+)".*?/>(.*?)</pattern>', css("report/templates/report.html.j2"))
+    drawn = re.findall(r'<pattern id="(\w+)".*?/>(.*?)</pattern>', css("report/templates/page.html.j2"))
     shapes = {name: re.sub(r'(stroke|fill)="[^"]*"', "", shape) for name, shape in drawn}
     assert set(shapes) == {"rise", "plateau", "fall", "lost", "doubted"} and len(set(shapes.values())) == 5
-    for scheme in schemes("report/templates/report.css"):
+    for scheme in schemes("report/templates/page.css"):
         bands = {name: scheme[name] for name in ("rise", "plateau", "fall", "lost")}
         for one, other in near(bands, ALONE):
             assert shapes[one] != shapes[other]

@@ -167,7 +167,7 @@ def _luminance(colour: str) -> float:
 
 
 def test_text_and_graphics_stand_out_in_light_dark_and_print() -> None:
-    css = (files("duchenne") / "report" / "templates" / "report.css").read_text(encoding="utf-8")
+    css = (files("duchenne") / "report" / "templates" / "page.css").read_text(encoding="utf-8")
     schemes = [
         dict(re.findall(r"--([\w-]+): (#\w+);", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     ]
