@@ -79,7 +79,7 @@ def test_chance_rarely_gives_a_corrected_finding() -> None:
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        (np.zeros((3, 2)), "Image 4 has no labels: expected a row for each image, found 3"),
+        (np.zeros((3, 2)), "Image 4 has no labels; expected a row for each image, found 3"),
         (np.full((5, 2), 3.0), "must be 1"),
         (np.zeros((5, 1)), r"\(images, 2 units\), found \(5, 1\)"),
     ],
@@ -139,7 +139,7 @@ def test_contact_sheet_is_one_deterministic_png(tmp_path: Path) -> None:
     top, left = 210 + 38, 60
     there = pixels[top : top + picture.shape[0], left : left + picture.shape[1]]
     np.testing.assert_array_equal(there, picture)  # drawn pixel by pixel, not blurred
-    with pytest.raises(UsageError, match="at least one filter"):
+    with pytest.raises(UsageError, match="at least one active filter"):
         contact_sheet(tmp_path / "c.png", [], "", "")
 
 
