@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,6 +91,24 @@ def _root(
 def log(text: str) -> None:
     """Print a line to stderr."""
     typer.echo(text, err=True)
+
+
+def print_table(rows: Iterable[Sequence[str]], right: Container[int] = ()) -> None:
+    """Print rows of cells on stdout in aligned columns (those numbered `right` to the right), one line a row."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for i in range(max(map(len, rows), default=0)):
+        table.add_column(no_wrap=True, justify="right" if i in right else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(width=10_000, color_system=None)  # no line is cut or wrapped, on a terminal or in a file
+    with console.capture() as capture:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def face_reader(cache: bool) -> Callable[..., Iterator[Block]]:

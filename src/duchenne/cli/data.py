@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import EVALUATE, MEASURE, app, datasets, log, progress
+from duchenne.cli.app import EVALUATE, MEASURE, app, datasets, log, print_table, progress
 from duchenne.errors import DuchenneError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def datasets_list(
     for each in sorted(corpora.values(), key=lambda c: (c.task != "authenticity", c.task, c.id)):
         clips, people = (f"{n:,}" if n else "-" for n in (each.clips, each.people))
         rows.append((each.id, each.title, each.task, each.access, clips, people))
-    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [f"{cell:<{n}}" if i < 4 else f"{cell:>{n}}" for i, (cell, n) in enumerate(zip(row, wide, strict=True))]
-        typer.echo("  ".join(cells))
+    print_table(rows, right=(4, 5))
     log("`duchenne datasets show NAME` prints its content, access and known faults.")
 
 

@@ -9,7 +9,7 @@ import typer
 
 from duchenne import limits
 from duchenne.cli import options
-from duchenne.cli.app import MEASURE, app, face_reader, log, progress, train
+from duchenne.cli.app import MEASURE, app, face_reader, log, print_table, progress, train
 from duchenne.errors import OutputError, UsageError
 
 
@@ -95,8 +95,9 @@ def train_micro_expressions(
         f"out UF1 {card['uf1']:.3f}, UAR {card['uar']:.3f} (chance {1 / len(card['classes']):.3f}), accuracy "
         f"{card['accuracy']:.3f}"
     )
-    wide = max(map(len, card["classes"]))
-    for name, row in card["per_class"].items():
-        typer.echo(f"  {name:<{wide}} {row['rows']:>4} clips, recall {row['recall']:.3f}, F1 {row['f1']:.3f}")
+    print_table(
+        (f"  {name}", f"{row['rows']} clips", f"recall {row['recall']:.3f}", f"F1 {row['f1']:.3f}")
+        for name, row in card["per_class"].items()
+    )
     worst = ", ".join(f"{who} {row['right']}/{row['clips']}" for who, row in card["per_person"].items())
     typer.echo(f"  right per person: {worst}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import SETUP, app, log, models, train
+from duchenne.cli.app import SETUP, app, log, models, print_table, train
 from duchenne.errors import DuchenneError, UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def models_list(
     if networks:
         _networks()
         return
-    for name, folder in ({m: checkpoints.locate(m) for m in model} if model else checkpoints.shipped()).items():
-        typer.echo(f"{name:<12} {_description(folder)}")
+    folders = {name: checkpoints.locate(name) for name in model} if model else checkpoints.shipped()
+    print_table((name, _description(folder)) for name, folder in folders.items())
 
 
 def _description(folder: Path) -> str:
@@ -60,13 +60,13 @@ def _networks() -> None:
     from duchenne.clipnets.training import input_of
     from duchenne.methods import inventory
 
+    rows = []
     for name in ClipRecipe.shipped():
         found = inventory.network(name)
         work = f"; {found.multiply_adds / 1e9:.1f} billion multiply-adds a clip" if found.multiply_adds else ""
-        reads = input_of(ClipRecipe.read(name).reader)
-        typer.echo(
-            f"{name:<17} reads {reads}; {found.weights / 1e6:.2f} million weights{work}; starts from: {found.published}"
-        )
+        size = f"{found.weights / 1e6:.2f} million weights{work}"
+        rows.append((name, f"reads {input_of(ClipRecipe.read(name).reader)}; {size}; starts from: {found.published}"))
+    print_table(rows)
     log(inventory.TERMS)
 
 
@@ -75,12 +75,9 @@ def models_verify() -> None:
     """Verify every shipped model file against its recorded SHA-256."""
     from duchenne import checkpoints
 
-    damaged = 0
-    for name, path in checkpoints.shipped().items():
-        folder = checkpoints.read(path)
-        damaged += bool(folder.problems)
-        typer.echo(f"{name:<12} {'; '.join(folder.problems) or 'ok'}  sha256 {folder.sha256}")
-    if damaged:
+    folders = {name: checkpoints.read(path) for name, path in checkpoints.shipped().items()}
+    print_table((name, "; ".join(each.problems) or "ok", f"sha256 {each.sha256}") for name, each in folders.items())
+    if damaged := sum(bool(each.problems) for each in folders.values()):
         raise DuchenneError(f"{damaged} shipped model(s) are damaged; reinstall duchenne.")
 
 
@@ -215,7 +212,6 @@ def doctor() -> None:
     from duchenne.cli.doctor import findings
 
     found = findings()
-    for name, value in found.items():
-        typer.echo(f"{name:<32} {value}")
+    print_table(found.items())
     if any(value.startswith("PROBLEM") for value in found.values()):
         raise typer.Exit(1)
