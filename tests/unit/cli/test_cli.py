@@ -289,7 +289,7 @@ def test_training_needs_one_source(duchenne, corpus, tmp_path):
     ("text", "words"),
     [
         ("path,subject,emotion,label\ntracks.npz#0,p,,genuine\n", "at least 4 people"),
-        ("path,subject,emotion,label\nnone.npz#0,p,,genuine\n", "nothing to train on"),
+        ("path,subject,emotion,label\nnone.npz#0,p,,genuine\n", "add clips to train on"),
         ("path,subject,emotion,label\ntracks.npz#0,p,,\n", "no labelled clip"),
         ("path,subject\n", "lacks the columns"),
         ("", "lacks the columns"),
@@ -331,7 +331,7 @@ def test_too_small_table_is_rejected(duchenne, tmp_path, text, words):
         ("none.csv", None, "cannot be read"),
         ("empty.csv", b"", "cannot be read"),
         ("some.csv", b"a,b\n1,2\n", "lacks"),
-        ("broken.npz", b"PK\x03\x04nothing", "no .npz archive"),
+        ("broken.npz", b"PK\x03\x04nothing", "is not an .npz archive"),
         ("folder", "folder", "holds no .npz"),
     ],
 )
