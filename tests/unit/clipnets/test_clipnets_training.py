@@ -146,7 +146,7 @@ def test_a_killed_training_resumes_and_ends_with_the_same_model(
     with pytest.raises(KeyboardInterrupt):
         training.train(videos, out, tiny, device="cpu", cache=cache, log=quiet, tick=kill)
     assert not out.exists()
-    with pytest.raises(UsageError, match="of other clips or settings"):
+    with pytest.raises(UsageError, match="with other clips or settings"):
         training.train(videos, out, ClipRecipe.read(tiny, hidden_size=6), device="cpu", cache=cache, log=quiet)
     training.train(videos, out, tiny, device="cpu", cache=cache, log=said.append)
     assert any(line.startswith("resuming the training") for line in said)
@@ -232,7 +232,7 @@ def test_training_by_command(
     words = ("--manifest", videos, "--cache", cache, "--recipe", tiny, "--epochs", 1, "--device", "cpu")
     said = duchenne("train", "expression-lstm", *words, "-o", tmp_path / "m", "--image-size", 24, "--frames", 5)
     assert said.code == 0, said.err
-    assert "5 people, 10 clips; of 2 clips of people left out accuracy" in said.out
+    assert "5 people, 10 clips; on 2 clips of held-out people accuracy" in said.out
     about = json.loads((tmp_path / "m" / "model.json").read_text())
     assert about["recipe"]["frames"] == 5 and about["recipe"]["epochs"] == 1
     wrong = duchenne("train", "expression-lstm", *words, "-o", tmp_path / "m", "--backbone", "vgg99")
@@ -243,7 +243,7 @@ def test_networks_are_listed_with_their_cost(duchenne: Callable[..., Any]) -> No
     """Sizes against those that torch's own modules have, counted here; and what papers print of ResNet50."""
     said = duchenne("models", "list", "--networks")
     lines = {line.split()[0]: line for line in said.out.splitlines()}
-    assert said.code == 0 and {*lines} == {*ClipRecipe.shipped()} and "terms of their own" in said.err
+    assert said.code == 0 and {*lines} == {*ClipRecipe.shipped()} and "have their own terms" in said.err
     assert "20 frames 112×112 RGB" in lines["resnet50-lstm"] and "torchvision's resnet50" in lines["resnet50-lstm"]
     found = inventory.network("resnet50-lstm")
     trunk = 25_557_032 - 2_049_000  # torchvision's resnet50 without its classifier of 1,000 things
@@ -405,7 +405,7 @@ def test_a_stack_with_a_network_of_pixels_trains_saves_and_predicts(
     sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(videos) if c.subject != "nobody"])
     name, out = f"stack:linear-svm:movement+expression-lstm:{tiny}", tmp_path / "m"
     said = duchenne("train", "method", name, "--manifest", sound, "-o", out, "--cache", cache)
-    assert said.code == 0 and "5 people, 10 clips" in said.out and f"kept in {cache}" in said.err
+    assert said.code == 0 and "5 people, 10 clips" in said.out and f"cached in {cache}" in said.err
     assert json.loads((out / "model.json").read_text())["needs"] == "crops"
     for crops in cache.glob("*.npy"):  # nor is the recipe's file needed any more
         crops.unlink()
@@ -435,7 +435,7 @@ def test_packed_tracks_are_refused_by_networks_of_pixels(
     method = f"expression-lstm:{tiny}"
     said = duchenne("evaluate", "--manifest", corpus, "-o", tmp_path / "e", "-m", method, "--folds", 2)
     assert said.code == 1 and f"duchenne: Method '{method}' cannot read these clips" in said.err
-    assert said.err.endswith("holds no pictures, and this model reads pixels; pass it the video itself.\n")
+    assert said.err.endswith("is not a video file, and this model reads pixels; pass the video.\n")
 
 
 # ---- experiments that are ready to run

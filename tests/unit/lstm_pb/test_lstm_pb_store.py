@@ -255,7 +255,7 @@ def test_boosters_of_other_vectors_are_refused(movements, tmp_path):
     about = json.loads((folders[0] / "model.json").read_text())
     about["files"]["scorer-0.xgb.json"] = io.sha256(folders[0] / "scorer-0.xgb.json")
     (folders[0] / "model.json").write_text(json.dumps(about))
-    with pytest.raises(ModelError, match="not of rows of 4"):
+    with pytest.raises(ModelError, match=r"scorer-0\.xgb\.json is not a valid booster \(it does not read 4 columns\)"):
         checkpoints.load(folders[0])
 
 
@@ -326,7 +326,7 @@ def test_a_file_that_is_not_a_recipe_is_refused(tmp_path):
     with pytest.raises(InputError, match="lstm-pb-paper"):
         PBRecipe.read("no-such-recipe")
     (tmp_path / "r.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="no TOML"):
+    with pytest.raises(InputError, match=r"r\.toml is not valid TOML"):
         PBRecipe.read(tmp_path / "r.toml")
 
 

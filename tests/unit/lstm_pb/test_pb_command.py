@@ -80,7 +80,7 @@ def test_a_manifest_becomes_a_table_and_pictures(duchenne, corpus, models, tmp_p
 def test_one_video_is_drawn_beside_the_means(duchenne, models, smile, tmp_path):
     out = tmp_path / "out"
     said = duchenne("pb", smile, "-m", models["solved"], "-o", out)
-    assert said.code == 0 and said.err == "" and "2 pictures" in said.out
+    assert said.code == 0 and said.err == "" and "2 plots" in said.out
     (row,) = table(out)
     assert (row["clip"], row["subject"], row["label"], row["emotion"]) == (str(smile), "", "", "")
     assert names(out) == {"pb.csv"} | {f"{n}.{k}" for n in ("pb_space", "prediction-smile") for k in ("png", "svg")}
@@ -123,8 +123,8 @@ def test_a_model_of_one_network_notes_that_the_emotion_changes_nothing(duchenne,
 @pytest.mark.parametrize(
     ("words", "code", "wanted"),
     [
-        (("-m", "{pooled}"), 2, "either clips or --manifest"),
-        (("x.mp4", "--manifest", "{corpus}/all.csv", "-m", "{pooled}"), 2, "either clips or --manifest"),
+        (("-m", "{pooled}"), 2, "either clips or a --manifest, not both"),
+        (("x.mp4", "--manifest", "{corpus}/all.csv", "-m", "{pooled}"), 2, "either clips or a --manifest, not both"),
         (("--manifest", "{corpus}/none.csv", "-m", "{pooled}"), 1, "There is no manifest"),
         (("none.mp4", "-m", "{pooled}"), 1, "none.mp4"),
         (("{corpus}/tracks.npz#16", "-m", "{pooled}"), 1, "too short"),
@@ -155,5 +155,5 @@ def test_existing_files_are_not_overwritten(duchenne, corpus, models, tmp_path):
     mine = tmp_path / "pb.csv"
     mine.write_text((corpus / "all.csv").read_text())
     said = duchenne("pb", "--manifest", mine, "-m", models["pooled"], "-o", tmp_path)
-    assert "written over" in said.sentence and mine.read_text() == (corpus / "all.csv").read_text()
+    assert "pb.csv would be overwritten" in said.sentence and mine.read_text() == (corpus / "all.csv").read_text()
     assert names(tmp_path) == {"file", "pb.csv"}
