@@ -135,7 +135,7 @@ def test_equal_generators_draw_equal_smiles_and_unknown_kinds_raise():
     assert one == again != draw("posed", np.random.default_rng(4))
     with pytest.raises(UsageError, match="choose one of: genuine, posed"):
         draw("fake", np.random.default_rng(0))
-    with pytest.raises(UsageError, match="nearer to the mean"):
+    with pytest.raises(UsageError, match="use smaller ones"):
         draw("posed", np.random.default_rng(0), Person("giant", traits=np.full(people.TRAITS, 1e3)))
 
 

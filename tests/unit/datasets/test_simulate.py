@@ -287,7 +287,7 @@ def test_invalid_arguments_raise(tmp_path):
         simulate.smile_clip(tmp_path / "a.mp4", "fake")
     with pytest.raises(UsageError, match="rate above 0"):
         simulate.track(SPONTANEOUS, 0.0)
-    with pytest.raises(UsageError, match="at least 0"):
+    with pytest.raises(UsageError, match="seconds from 0"):
         simulate.track(SPONTANEOUS, 30.0, before=-1.0)
     (tmp_path / "a.mp4" / "full").mkdir(parents=True)
     with pytest.raises(OutputError):

@@ -462,7 +462,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         changed("m_rows.csv#1,", "gone.csv#1,"),
         [],
         1,
-        r"m\.csv, line 3, names .*gone\.csv, which is not",
+        r"m\.csv, line 3, names the missing file .*gone\.csv",
     ),
     "three files": (changed("m_rows.csv#1", "gone.csv#1"), [], 1, r"m\.csv, line 3, names .* \(and 10 more\)"),
     "unknown label": (changed("p1,fear,posed", "p1,fear,maybe"), [], 1, r"m\.csv, line 6, has the label 'maybe'"),
@@ -602,7 +602,7 @@ def test_a_video_that_cannot_be_read_is_named_and_stays_unanswered(
     monkeypatch.setenv("DUCHENNE_CACHE_LIMIT", "1 GB")
     words = ("--manifest", spoilt, "-o", out, "-m", "linear-svm:peak", "--folds", 3, "--json")
     said = duchenne("evaluate", *words)
-    assert said.code == 1 and "1 of 14 clips could not be read and stay unanswered" in said.err
+    assert said.code == 1 and "1 of 14 clips could not be read and have no prediction" in said.err
     results = json.loads((out / "results.json").read_text())
     (warning,) = (text for text in results["warnings"] if "broken" in text)
     assert warning.startswith("Not read, so not answered: ") and "broken.mp4" in warning
@@ -713,8 +713,8 @@ def test_invalid_plans_raise():
     for settings, says in (
         ({"protocol": "none"}, "There is no protocol"),
         ({"folds": 1}, "Expected at least 2 folds"),
-        ({"repeats": 0}, "At least 1 repeats"),
-        ({"draws": 0}, "At least 1 draws"),
+        ({"repeats": 0}, "at least 1 repeats"),
+        ({"draws": 0}, "at least 1 draws"),
         ({"models": ()}, "No model was given"),
     ):
         with pytest.raises(UsageError, match=says):

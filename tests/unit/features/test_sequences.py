@@ -227,7 +227,7 @@ def test_with_pose_the_longest_piece_is_read_of_points_and_head_alike():
 
 def test_head_and_pose_together_are_refused(tmp_path):
     (tmp_path / "r.toml").write_text("fps = 12.5\nhead = true\npose = true\n")
-    with pytest.raises(UsageError, match=r"r\.toml: head and pose both give the head's movement; ask for one of them"):
+    with pytest.raises(UsageError, match=r"r\.toml: head and pose both give the head's movement; set one of them"):
         PBRecipe.read(tmp_path / "r.toml")
     assert PBRecipe.read(tmp_path / "r.toml", head=False).inputs == 86
     assert PBRecipe.read(tmp_path / "r.toml", pose=False).inputs == 80
