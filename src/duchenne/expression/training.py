@@ -213,10 +213,12 @@ def _ordered(faces: Faces, classes: tuple[str, ...], *, is_subset: bool = False)
 
 
 def _check_people(faces: Faces, folds: int, data: str | Path) -> None:
+    other = "or 0 for no scores by person"
+    if folds == 1:
+        raise InputError(f"--folds is 1, expected 2 or more; choose more, {other}.")
     people = len(np.unique(faces.subjects)) if faces.subjects is not None else 0
-    if folds == 1 or people < folds:
-        expected = f"expected {max(folds, 2)} or more"
-        raise InputError(f"{data} shows {people} people, {expected}; choose --folds, 0 for no scores by person.")
+    if people < folds:
+        raise InputError(f"{data} shows {people} people, expected {folds} or more; choose fewer --folds, {other}.")
 
 
 def _finish(

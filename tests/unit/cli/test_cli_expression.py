@@ -55,7 +55,7 @@ def test_training_reports_progress_and_result(trained):
     assert done.stdout.startswith(f"{out}: emotions from 21 images on cpu; accuracy ") and done.stdout.count("\n") == 1
     lines = done.stderr.splitlines()
     assert lines[:2] == ["24 of 24 images read", "24 faces: anger 8, happiness 8, sadness 8"]
-    assert lines[2].endswith("held back by image, as nobody says who is seen; on cpu")
+    assert lines[2].endswith("held back by image, as subjects are not known; on cpu")
     assert [line.split(":")[0] for line in lines[3:]] == [f"epoch {i} of 4" for i in range(1, 5)]
     assert all("share wrong of those held back" in line for line in lines[3:])
     assert checkpoints.load(out)[0].classes == ("anger", "happiness", "sadness")
@@ -126,7 +126,7 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
         ),
         (("finetune", "--data", "units.csv", "-o", "x"), 1, "units.csv lacks the column emotion"),
         (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units needs --head units"),
-        (("finetune", "--data", "units.csv", "-o", "x", "--head", "units"), 1, "shows 4 people, 5 folds need as many"),
+        (("finetune", "--data", "units.csv", "-o", "x", "--head", "units"), 1, "shows 4 people, expected 5 or more"),
         (("finetune", "--data", "levels.csv", "-o", "x", "--head", "units"), 1, "(not coded) as AU1, found '3'"),
         (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is not a known copy of CK+ or DISFA"),
     ],
@@ -180,6 +180,6 @@ def test_table_across_data_sets(tmp_path):
         matrix = np.array(cell["confusion"])
         assert cell["accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum()) and matrix.sum() == cell["rows"]
     table = out.with_suffix(".md").read_text()
-    assert "| learnt from | one | two |" in table and f"{cells['one', 'two']['accuracy']:.3f}" in table
+    assert "| trained on | one | two |" in table and f"{cells['one', 'two']['accuracy']:.3f}" in table
     with pytest.raises(SystemExit):
         cross.main([words[0], "-o", str(out)])

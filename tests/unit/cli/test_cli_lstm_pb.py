@@ -215,8 +215,8 @@ def test_divergence_reports_the_last_epoch_and_can_be_finished(corpus, tmp_path,
     ("text", "more", "requested"),
     [
         ("path,subject,emotion,label\ntracks.npz#0,p,,genuine\n", (), "at least 4 people, found 1"),
-        ("path,subject,emotion,label\nnone.npz#0,p,,genuine\n", (), "nothing to train on"),
-        ("path,subject,emotion,label\ntracks.npz#0,p,,\n", (), "nothing to train on"),
+        ("path,subject,emotion,label\nnone.npz#0,p,,genuine\n", (), "add clips to train on"),
+        ("path,subject,emotion,label\ntracks.npz#0,p,,\n", (), "no labelled clip"),
         ("path,subject\n", (), "lacks the columns"),
         (
             "path,subject,emotion,label\n"
@@ -268,7 +268,9 @@ def test_lstm_pb_judges_a_clip_and_names_other_models(duchenne, trained, smile, 
     assert "reading rnnpb" in steps and "default descriptor model" in steps
     assert found["emotion"]["happiness"] == max(found["emotion"].values()) and found["phases"]
     assert found["familiarity"]["text"].startswith("By the default descriptor model")
-    assert len(found["evidence"]) == 4 and all("judged by a linear model" in item["text"] for item in found["evidence"])
+    assert len(found["evidence"]) == 4 and all(
+        "weighed by a linear model" in item["text"] for item in found["evidence"]
+    )
     pulls = [abs(item["contribution"]) for item in found["evidence"]]
     assert pulls == sorted(pulls, reverse=True)
     assert "Parametric bias" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

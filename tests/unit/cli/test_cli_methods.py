@@ -105,7 +105,7 @@ def test_commands_train_analyze_rank_apply_list_and_evaluate(duchenne, corpus, s
 
     out, name = tmp_path / "mine", "two-stage:linear-svm:movement"
     result = duchenne("train", "method", name, "--manifest", corpus, "-o", out)
-    assert result.code == 0 and "16 people, 64 clips; on people left out accuracy" in result.out
+    assert result.code == 0 and "16 people, 64 clips; on held-out people accuracy" in result.out
     found = json.loads(duchenne("analyze", smile, "--model", out, "--json", "-o", tmp_path / "a").out)
     assert found["model"]["sha256"] == checkpoints.digest(out) and found["model"]["method"] == name
     assert name in (tmp_path / "a" / "report.html").read_text()
@@ -148,7 +148,7 @@ def test_table_trains_a_model_that_rejects_tracks(duchenne, corpus, tmp_path):
     [
         ("oracle", "no method 'oracle'"),
         ("as-is:default", "is a trained model"),
-        ("conditioned:descriptors", "told the emotion"),
+        ("conditioned:descriptors", "can read emotion probabilities"),
     ],
 )
 def test_untrainable_method_is_rejected(duchenne, corpus, tmp_path, name, sentence):

@@ -241,7 +241,7 @@ def test_problems_of_a_folder_are_rows_of_the_table(model: Path, tmp_path: Path)
         with pytest.raises(InputError, match=words):
             emotions.table(tmp_path / name, model=model)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="is a folder without pictures"):
+    with pytest.raises(InputError, match="is a folder without images"):
         emotions.table(tmp_path / "empty", model=model)
     both = emotions.table([tmp_path / "empty", tmp_path / "1.png"], model=model)
     assert list(both["problem"].notna()) == [True, False]
@@ -347,10 +347,10 @@ def test_models_of_another_kind_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("paths", "options", "words"),
     [
-        ([], {}, "nothing to read"),
+        ([], {}, "There are no inputs"),
         (["a.png"], {"every": -1}, "--every must be"),
         (["a.png"], {"every": float("nan")}, "--every must be"),
-        (["a.png", "a.mp4"], {"is_aligned": True}, "--aligned is for pictures"),
+        (["a.png", "a.mp4"], {"is_aligned": True}, "--aligned is for images"),
         (["a.png"], {"device": "abacus"}, "no device 'abacus'"),
     ],
 )

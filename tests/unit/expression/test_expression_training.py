@@ -485,8 +485,12 @@ def test_cross_validated_scores_are_person_disjoint(tmp_path):
 def test_too_few_people_and_people_in_two_folds_are_refused(tmp_path, known):
     rows = ["a.png,ann,1,0", "b.png,bob,0,1", "c.png,ann,0,0", "d.png,bob,1,1"]
     path = unit_table(tmp_path / "units.csv", rows)
-    with pytest.raises(InputError, match="shows 2 people, expected 5 or more; choose --folds"):
-        finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, device="cpu", log=str)
+    for more, words in (
+        ({}, "shows 2 people, expected 5 or more; choose fewer --folds"),
+        ({"folds": 1}, "--folds is 1"),
+    ):
+        with pytest.raises(InputError, match=words):
+            finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, device="cpu", log=str, **more)
     card = finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, folds=0, device="cpu", log=str)
     assert card["protocol"].startswith("not tested: too few") and "mean_f1" not in card
     folds = [f"{row},{fold}" for row, fold in zip(rows, ("train", "train", "test", "test"), strict=True)]
