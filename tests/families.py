@@ -116,7 +116,7 @@ def clip_recipe_of(name: str, **changes: Any) -> ClipRecipe:
     small |= {"accumulate_steps": 1, "backbone_lr_scale": 1.0, "early_stopping_patience": 0}
     found = shipped.stored() | {key: value for key, value in (small | changes).items() if shipped.reads(key)}
     found.pop("rest", None)  # nothing rests where movement is not augmented
-    return ClipRecipe(**found)
+    return ClipRecipe.of(found, name)
 
 
 def noise(recipe: ClipRecipe, rng: np.random.Generator, n: int) -> Any:

@@ -177,7 +177,7 @@ def test_a_saved_descriptor_model_explains_the_same(name, tmp_path):
     inputs = model.inputs(x)
     np.testing.assert_array_equal(loaded.fitted.contributions(loaded.inputs(x)), model.fitted.contributions(inputs))
     assert loaded.emotions(x) == model.emotions(x) and loaded.familiar_limit == model.familiar_limit
-    for mine, theirs in zip(loaded.unfamiliarity(x), model.strange(x), strict=True):
+    for mine, theirs in zip(loaded.unfamiliarity(x), model.unfamiliarity(x), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     rest = model.fitted.logit(inputs) - model.fitted.contributions(inputs).sum(axis=1)
     np.testing.assert_allclose(rest, rest[0], atol=1e-4)  # contributions and a constant are the answer
@@ -212,7 +212,7 @@ def test_emotions_are_named_probabilities_and_columns_as_good_as_tracks(name):
 def test_lstm_pb_per_emotion_needs_both_labels_of_each():
     clips = tracks()  # of which each emotion has one label
     model = lstm_pb("rnnpb", per_emotion=True)
-    with pytest.raises(InputError, match="happiness of one label only"):
+    with pytest.raises(InputError, match="happiness with one label only"):
         model.fit(*clips)
     with pytest.raises(InputError, match="without an emotion"):
         model.fit(*clips[:3])
@@ -222,7 +222,7 @@ def test_a_loaded_model_is_not_fitted_again_and_other_columns_are_refused(tmp_pa
     for name in ("two-stage:linear-svm", "stack:linear-svm+rank-svm"):
         model, *data = fitted(name)
         loaded = checkpoints.load_classifier(checkpoints.save(model, tmp_path / name, name="x"))[0]
-        with pytest.raises(UsageError, match="finished"):
+        with pytest.raises(UsageError, match="A loaded model cannot be fitted"):
             loaded.fit_table(*data)
     for name in ("linear-svm", "table-multi", "two-stage:linear-svm"):
         with pytest.raises(InputError, match="trained on 6 numbers per clip, found 9"):

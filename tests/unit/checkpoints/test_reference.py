@@ -17,8 +17,8 @@ from duchenne.errors import ModelError
 from duchenne.features import measures
 from duchenne.features.descriptors import prepare
 from duchenne.features.phases import ACTIVITY, main_phase, phases
-from duchenne.report import placing
-from duchenne.report.drawing import around
+from duchenne.report.drawing import face_view
+from duchenne.report.reference import movement, position
 from duchenne.tabular.evidence import evidence, turning
 from duchenne.types import Array, FaceTrack, Features, Phase, Signals
 
@@ -139,28 +139,28 @@ def _reference() -> dict[str, Any]:
 
 
 def test_a_clip_stands_between_the_posed_and_the_spontaneous() -> None:
-    place = placing.position(0.5, {"fear": 0.9}, _reference())
+    place = position(0.5, {"fear": 0.9}, _reference())
     assert place is not None and place["group"] == "all" and place["below"] == {"posed": 1.0, "genuine": 0.0}
     assert len(place["dots"]["posed"]) == 50 and place["share"] == "2%"
     assert all(dot["x"] < 50 for dot in place["dots"]["posed"]) and all(
         dot["x"] > 50 for dot in place["dots"]["genuine"]
     )
-    among = placing.position(0.25, {"happiness": 0.9}, _reference())
+    among = position(0.25, {"happiness": 0.9}, _reference())
     assert among is not None and among["group"] == "happiness" and among["below"]["genuine"] == 0.5
-    nearly = placing.position(0.1, {}, _reference())
+    nearly = position(0.1, {}, _reference())
     assert (
         nearly is not None and nearly["beyond"]["genuine"] == 1.0 and nearly["beyond"]["posed"] == pytest.approx(0.86)
     )
-    unsure = placing.position(0.25, {"happiness": 0.4}, _reference())
+    unsure = position(0.25, {"happiness": 0.4}, _reference())
     assert unsure is not None and unsure["group"] == "all"
-    withheld = placing.position(None, {}, _reference())
+    withheld = position(None, {}, _reference())
     assert withheld is not None and withheld["below"] == {}
-    assert placing.position(0.5, {}, {}) is None
+    assert position(0.5, {}, {}) is None
 
 
 def test_movement_is_told_in_sentences_beside_the_training_clips(curves: Signals) -> None:
     main = Phase(0.8, 1.31, 2.3, 3.0, "lip_corner_pull")
-    rows = {row["name"]: row for row in placing.movement(curves, main, {"happiness": 1.0}, _reference())}
+    rows = {row["name"]: row for row in movement(curves, main, {"happiness": 1.0}, _reference())}
     rise = rows["rise"]
     assert rise["text"] == "The lip corners took 0.51\u00a0s to rise."
     assert (
@@ -169,8 +169,8 @@ def test_movement_is_told_in_sentences_beside_the_training_clips(curves: Signals
     )
     assert rise["reads"] == "in the middle half of the spontaneous clips only" and rise["only"] == "genuine"
     assert rows["plateau"]["beside"] is None  # nothing is known of the training people's
-    assert placing.movement(curves, None, {}, {}) == []
-    whole = placing.movement(curves, replace(main, curve=ACTIVITY), {}, {})
+    assert movement(curves, None, {}, {}) == []
+    whole = movement(curves, replace(main, curve=ACTIVITY), {}, {})
     assert whole[0]["text"].startswith("The face as a whole took")
 
 
@@ -204,15 +204,15 @@ def _track(points: Array) -> FaceTrack:
 
 def test_a_film_is_cut_around_the_face_and_keeps_uneven_times(tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform((300, 200), (360, 280), (4, 68, 2))
-    frame = around(_track(points))
+    frame = face_view(_track(points))
     assert 250 < frame.left < 300 and 360 < frame.right < 400 and 120 < frame.top < 200 and 280 < frame.bottom < 330
     assert frame.width % 2 == 0 and frame.height % 2 == 0
-    np.testing.assert_allclose(frame.place(np.array([[frame.left, frame.top]])), [[0, 0]])
+    np.testing.assert_allclose(frame.to_view(np.array([[frame.left, frame.top]])), [[0, 0]])
     times = [0.5, 0.54, 0.7, 1.1]
     pictures = [np.full((480, 640, 3), shade, np.uint8) for shade in (20, 90, 160, 230)]
     target = tmp_path / "film.mp4"
     target.write_bytes(
-        video.encode(((t, frame.cut(p)) for t, p in zip(times, pictures, strict=True)), (frame.width, frame.height))
+        video.encode(((t, frame.crop(p)) for t, p in zip(times, pictures, strict=True)), (frame.width, frame.height))
     )
     found = list(video.frames(target))
     assert [f.time for f in found] == pytest.approx([0.0, 0.04, 0.2, 0.6], abs=1e-4)
@@ -221,6 +221,6 @@ def test_a_film_is_cut_around_the_face_and_keeps_uneven_times(tmp_path: Path) ->
 
 
 def test_a_film_of_nothing_is_empty_and_of_an_unseen_face_the_whole_picture() -> None:
-    unseen = around(_track(np.full((3, 68, 2), np.nan)))
+    unseen = face_view(_track(np.full((3, 68, 2), np.nan)))
     assert (unseen.left, unseen.top, unseen.right, unseen.bottom) == (0, 0, 640, 480)
     assert video.encode([], (640, 480)) == b""

@@ -89,7 +89,9 @@ def test_blocks_equal_a_run_with_all_rows_in_memory(name):
             for ours, theirs in ((track.points, points), (track.box, box), (track.confidence, psr)):
                 assert ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes()
             assert sharp == np.median(face.sharpness) and track.source == "here"
-            assert track.history[0].endswith(f"{face.found} detections, {len(face.rows)} of {len(frames)} frames seen")
+            assert track.history[0].endswith(
+                f"{face.detections} detections, {len(face.rows)} of {len(frames)} frames seen"
+            )
             looked = [n for n in sorted(face.crops) if n in face.rows]
             np.testing.assert_array_equal(look.points, points[looked])
             np.testing.assert_array_equal(look.crops[..., 0], [face.crops[n] for n in looked])
