@@ -111,12 +111,12 @@ def clip_recipe_of(name: str, **changes: Any) -> ClipRecipe:
     shipped = ClipRecipe.read(name, backbone="expression" if name == "context" else None)
     small: dict[str, Any] = {"frames": FRAMES, "fps": 0.0, "width": 16, "depth": 2, "hidden_size": 16, "dropout": 0.0}
     small |= {"image_size": max(16, LEAST[shipped.backbone]), "precision": "float32", "batch_size": 8, "ema_decay": 0.0}
-    plain = ("rotation", "translation", "scale", "label_smoothing", "warmup_steps", "frames_per_step")
-    small |= {**dict.fromkeys(plain, 0), "horizontal_flip": False, "augment_movement": False}
+    small |= dict.fromkeys(("rotation", "translation", "scale", "label_smoothing"), 0.0)
+    small |= {"warmup_steps": 0, "frames_per_step": 0, "horizontal_flip": False, "augment_movement": False}
     small |= {"accumulate_steps": 1, "backbone_lr_scale": 1.0, "early_stopping_patience": 0}
     found = shipped.stored() | {key: value for key, value in (small | changes).items() if shipped.reads(key)}
     found.pop("rest", None)  # nothing rests where movement is not augmented
-    return ClipRecipe.of(found, name)
+    return ClipRecipe(**found)
 
 
 def noise(recipe: ClipRecipe, rng: np.random.Generator, n: int) -> Any:
