@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -83,6 +85,35 @@ def check_folder(folder: str | Path) -> None:
         probe.rmdir()
     except OSError as error:
         raise _unwritable(folder, error) from error
+
+
+def private_folder(folder: str | Path) -> Path:
+    """A folder that only this user can enter, created if needed.
+
+    OutputError where it is a link, another user's, or shared on purpose (sticky, as /tmp): someone else could put files
+    into it or read them.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not hasattr(os, "getuid"):  # Windows: a profile's folders are private
+            return path
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)  # what is checked cannot be exchanged
+        try:
+            found = os.fstat(opened)
+            if found.st_uid != os.getuid():
+                raise OutputError(f"{path} belongs to another user; choose a folder of your own.")
+            if found.st_mode & stat.S_ISVTX:
+                raise OutputError(f"{path} is shared with other users; choose a folder of your own.")
+            if stat.S_IMODE(found.st_mode) & 0o077:
+                os.fchmod(opened, 0o700)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        if path.is_symlink():
+            raise OutputError(f"{path} is a link, expected a folder of your own; name the folder itself.") from error
+        raise _unwritable(path, error) from error
+    return path
 
 
 def _unwritable(target: str | Path, error: OSError) -> OutputError:
