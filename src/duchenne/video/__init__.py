@@ -1,7 +1,8 @@
 """Read and write pixels: frames with their true timestamps, still images, and videos."""
 
 from duchenne.video.folders import IMAGE_SUFFIXES, image_files, natural
-from duchenne.video.reader import MAX_PIXELS, Frame, VideoInfo, frames, info
+from duchenne.video.frame import Frame, View
+from duchenne.video.reader import MAX_PIXELS, VideoInfo, frames, info
 from duchenne.video.writer import check_target, encode, redraw, write
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "MAX_PIXELS",
     "Frame",
     "VideoInfo",
+    "View",
     "check_target",
     "encode",
     "frames",

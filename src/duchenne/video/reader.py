@@ -1,34 +1,30 @@
 """Read video: frames one at a time, upright, with their true timestamps, one in memory.
 
 Reads whatever FFmpeg reads, a single image (a clip of one frame) and a folder of numbered images. Limits: of a
-mirroring display matrix or EXIF orientation only the angle is applied; a truncated transport stream looks complete, as
-it declares no length; `start` decodes everything before it.
+mirroring EXIF orientation only the angle is applied; a truncated transport stream looks complete, as it declares no
+length; `start` decodes everything before it.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from duchenne.errors import InputError, UsageError
-from duchenne.types import Array
 from duchenne.video.folders import IMAGE_SUFFIXES, image_files
+from duchenne.video.frame import Frame, display
 
 #: A byte that no text has. FFmpeg reads some tables as sound and a .txt as terminal art, and opens playlists.
 _NOT_TEXT = re.compile(rb"[^\t-\r\x1b -\xff]")
@@ -36,8 +32,6 @@ _NOT_TEXT = re.compile(rb"[^\t-\r\x1b -\xff]")
 _HEADER_HAS_LENGTH = frozenset({"flv", "matroska,webm"})
 #: In a complete file a header's duration and the last packet's end agree up to rounding and one audio packet.
 _LENGTH_TOLERANCE = 0.25
-#: Pixel formats whose first plane is the luma itself, least significant bits first.
-_LUMA_FIRST = re.compile(r"(yuv[aj]?4\d\dp|nv\d\d|gray)\d*(le|be)?")
 #: Twice 8K; a few kilobytes can declare four times as many, which take a gigabyte and seconds per frame.
 MAX_PIXELS = 2**26
 _REENCODE = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4)"
@@ -51,6 +45,7 @@ class VideoInfo:
     """What a file declares. Width and height are those of the upright frames, in pixels.
 
     rotation         degrees counter-clockwise that turn the stored frames upright (0, 90, 180, 270)
+    mirrored         whether they are mirrored left to right first
     rate             average frames/s, None for images; frames need not be evenly spaced
     declared_frames  according to the container; an edit list may play fewer
     duration         seconds, None where the file does not declare it
@@ -64,35 +59,7 @@ class VideoInfo:
     rate: float | None
     declared_frames: int | None
     duration: float | None
-
-
-class _PerThread(threading.local):
-    """One pixel converter per thread: one per frame costs megabytes, and a shared one is not thread-safe."""
-
-    def __init__(self) -> None:
-        self.converter = VideoReformatter()
-
-
-_PER_THREAD = _PerThread()
-
-
-class Frame:
-    """One upright frame. `index` counts from 0, `time` is seconds from the first frame of the clip."""
-
-    def __init__(self, index: int, time: float, image: av.VideoFrame) -> None:
-        self.index = index
-        self.time = time
-        self._image = image
-
-    @cached_property
-    def grey(self) -> Array:
-        """uint8 (H, W): luma, read-only where it is a YUV video's own Y plane (in its own range), else converted."""
-        return _upright(_luma(self._image), self._image)
-
-    @cached_property
-    def bgr(self) -> Array:
-        """uint8 (H, W, 3): blue, green, red, converted on first use; an alpha channel is dropped."""
-        return _upright(_PER_THREAD.converter.reformat(self._image, format="bgr24").to_ndarray(), self._image)
+    mirrored: bool = False
 
 
 def info(path: str | Path) -> VideoInfo:
@@ -105,14 +72,15 @@ def info(path: str | Path) -> VideoInfo:
         image = next(images, None)
         if image is None:
             raise InputError(_NO_FRAME.format(path))
-        rotation, codec = _rotation(image), stream.codec_context.name
-        width, height = (image.width, image.height)[:: -1 if rotation % 180 else 1]
+        view, codec = display(image), stream.codec_context.name
+        width, height = (image.width, image.height)[:: -1 if view.turns % 2 else 1]
+        shown = VideoInfo(str(path), width, height, 90 * view.turns, codec, None, 1, None, view.mirrored)
         if _is_still(container):
-            return VideoInfo(str(path), width, height, rotation, codec, None, 1, None)
+            return shown
         rate = float(stream.average_rate) if stream.average_rate else None
         length = (stream.duration or 0) * Fraction(stream.time_base or 0) or _declared_length(container)
         declared, duration = stream.frames or None, float(length) or None
-        return VideoInfo(str(path), width, height, rotation, codec, rate, declared, duration)
+        return replace(shown, rate=rate, declared_frames=declared, duration=duration)
 
 
 def frames(
@@ -158,7 +126,7 @@ def _stretch(path: Path, source: _Timed, start: float | None, end: float | None)
                 break
             if start is None or time >= start:
                 first = first if index else time
-                yield Frame(index, time - first, image)
+                yield Frame(index, time - first, image, display(image))
                 index += 1
     if index == 0:
         until = "its end" if end is None else f"{end} s"
@@ -339,26 +307,3 @@ def _is_still(container: InputContainer) -> bool:
 
 def _declared_length(container: InputContainer) -> float:
     return (container.duration or 0) / av.time_base
-
-
-def _rotation(image: av.VideoFrame) -> int:
-    return round(image.rotation / 90) * 90 % 360
-
-
-def _upright(pixels: Array, image: av.VideoFrame) -> Array:
-    rotation = _rotation(image)
-    return np.ascontiguousarray(np.rot90(pixels, rotation // 90)) if rotation else pixels
-
-
-def _luma(image: av.VideoFrame) -> Array:
-    """uint8 (h, w): the luma plane as stored (a view of it at 8 bits), or luma from colour (ITU-R BT.601)."""
-    plane, bits = image.planes[0], image.format.components[0].bits
-    if not _LUMA_FIRST.fullmatch(image.format.name) or plane.line_size <= 0 or not 8 <= bits <= 16:
-        return _PER_THREAD.converter.reformat(image, format="gray").to_ndarray()
-    word = np.dtype("u1" if bits == 8 else ">u2" if image.format.is_big_endian else "<u2")
-    rows = np.frombuffer(memoryview(plane), word).reshape(-1, plane.line_size // word.itemsize)
-    rows = rows[: image.height, : image.width]
-    if bits > 8:
-        return np.asarray(rows >> (bits - 8), np.uint8)
-    rows.flags.writeable = False  # the decoder still needs it for the next frames
-    return rows

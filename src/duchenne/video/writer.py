@@ -23,7 +23,8 @@ from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.io import atomic
 from duchenne.progress import Tick
 from duchenne.types import Array
-from duchenne.video.reader import Frame, frames
+from duchenne.video.frame import Frame
+from duchenne.video.reader import frames
 
 _Sound = Iterator[tuple[float, "Packet[AudioStream]"]]
 _TIME_BASE = Fraction(1, 90_000)  # s; frames at 24, 25, 30 and 30000/1001 per second fall on whole ticks
