@@ -1,13 +1,15 @@
 """Read and write pixels: frames with their true timestamps, still images, and videos."""
 
+from duchenne.video.containers import MAX_PIXELS, STREAM_SUFFIXES
 from duchenne.video.folders import IMAGE_SUFFIXES, image_files, natural
 from duchenne.video.frame import Frame, View
-from duchenne.video.reader import MAX_PIXELS, VideoInfo, frames, info
+from duchenne.video.reader import VideoInfo, frames, info
 from duchenne.video.writer import check_target, encode, redraw, write
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "STREAM_SUFFIXES",
     "Frame",
     "VideoInfo",
     "View",

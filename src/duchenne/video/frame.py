@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import struct
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 
 import av
 import numpy as np
 from av.sidedata.sidedata import SideData
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from duchenne.types import Array
 
@@ -21,16 +22,43 @@ _LUMA_FIRST = re.compile(r"(yuv[aj]?4\d\dp|nv\d\d|gray)\d*(le|be)?")
 
 @dataclass(frozen=True)
 class View:
-    """What makes stored pixels upright: mirrored left to right first, then turned counter-clockwise by quarters."""
+    """How stored pixels are shown: scaled, mirrored left to right, turned counter-clockwise, centred.
+
+    turns    quarter turns
+    size     (width, height) before they are turned; None: as stored
+    canvas   (width, height) of the upright frame, black where the pixels do not reach; None: as large as they are
+    """
 
     mirrored: bool = False
     turns: int = 0
+    size: tuple[int, int] | None = None
+    canvas: tuple[int, int] | None = None
 
     def upright(self, pixels: Array) -> Array:
-        """(H, W) or (H, W, 3) as it is shown; the same array where nothing is to be done."""
-        if not self.mirrored and not self.turns:
+        """(H, W) or (H, W, 3), already scaled, as it is shown; the same array where nothing is to be done."""
+        if self.mirrored or self.turns:
+            pixels = np.ascontiguousarray(np.rot90(pixels[:, ::-1] if self.mirrored else pixels, self.turns))
+        if self.canvas is None:
             return pixels
-        return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if self.mirrored else pixels, self.turns))
+        spare = [whole - part for whole, part in zip(self.canvas[::-1], pixels.shape, strict=False)]
+        pads = [(each // 2, each - each // 2) for each in spare]
+        return np.pad(pixels, [*pads, (0, 0)][: pixels.ndim])
+
+    def extent(self, image: av.VideoFrame) -> tuple[int, int]:
+        """(width, height) of the upright frame."""
+        width, height = self.size or (image.width, image.height)
+        return self.canvas or ((height, width) if self.turns % 2 else (width, height))
+
+    def fitted(self, image: av.VideoFrame, canvas: tuple[int, int]) -> View:
+        """The same, but as large as fits into `canvas`; its aspect is kept."""
+        extent = self.extent(image)
+        if extent == canvas:
+            return self
+        factor = min(whole / part for whole, part in zip(canvas, extent, strict=True))
+        # a side that misses the canvas by rounding alone is stretched
+        fit = [w if abs(w - p * factor) < 2 else max(1, round(p * factor)) for w, p in zip(canvas, extent, strict=True)]
+        width, height = fit[:: -1 if self.turns % 2 else 1]
+        return replace(self, size=(width, height), canvas=None if tuple(fit) == canvas else canvas)
 
 
 class _PerThread(threading.local):
@@ -61,20 +89,39 @@ class Frame:
     @cached_property
     def grey(self) -> Array:
         """uint8 (H, W): luma, read-only where it is a YUV video's own Y plane (in its own range), else converted."""
-        return self._view.upright(_luma(self._image))
+        luma, size = _luma(self._image), self._view.size
+        if size is not None:
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(luma), format="gray")
+            luma = _converted(image, "gray", size)
+        return self._view.upright(luma)
 
     @cached_property
     def bgr(self) -> Array:
         """uint8 (H, W, 3): blue, green, red, converted on first use; an alpha channel is dropped."""
-        return self._view.upright(_PER_THREAD.converter.reformat(self._image, format="bgr24").to_ndarray())
+        return self._view.upright(_converted(self._image, "bgr24", self._view.size))
 
 
-def display(image: av.VideoFrame) -> View:
-    """How a display matrix shows a frame, to the nearest quarter turn, mirrors included.
+def shown(image: av.VideoFrame, aspect: Fraction | None = None) -> View:
+    """How players show a frame: turned and mirrored by its display matrix, and with square pixels.
+
+    aspect  width of a stored pixel / its height; the shorter side of its pixels grows, so that none are lost
+    """
+    width, height = image.width, image.height
+    if aspect is None or aspect == 1:
+        return _turned(image)
+    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    return replace(_turned(image), size=None if size == (width, height) else size)
+
+
+def _turned(image: av.VideoFrame) -> View:
+    """What a display matrix does, to the nearest quarter turn, mirrors included.
 
     The matrix (ISO/IEC 14496-12) sends a pixel at (x, y), y down, to (ax + cy, bx + dy).
     """
-    data = image.side_data.get("DISPLAYMATRIX")
+    try:
+        data = image.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know one of the kinds, such as EXIF, and yields none; the angle it has
+        return View(turns=round(image.rotation / 90) % 4)
     if not isinstance(data, SideData):
         return View()
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
@@ -83,11 +130,17 @@ def display(image: av.VideoFrame) -> View:
     return View(mirrored=(b < 0) == (c < 0), turns=3 if c < 0 else 1)
 
 
+def _converted(image: av.VideoFrame, pixel_format: str, size: tuple[int, int] | None = None) -> Array:
+    width, height = size or (None, None)
+    way = None if size is None else Interpolation.BICUBIC
+    return _PER_THREAD.converter.reformat(image, width, height, pixel_format, interpolation=way).to_ndarray()
+
+
 def _luma(image: av.VideoFrame) -> Array:
     """uint8 (h, w): the luma plane as stored (a view of it at 8 bits), or luma from colour (ITU-R BT.601)."""
     plane, bits = image.planes[0], image.format.components[0].bits
     if not _LUMA_FIRST.fullmatch(image.format.name) or plane.line_size <= 0 or not 8 <= bits <= 16:
-        return _PER_THREAD.converter.reformat(image, format="gray").to_ndarray()
+        return _converted(image, "gray")
     word = np.dtype("u1" if bits == 8 else ">u2" if image.format.is_big_endian else "<u2")
     rows = np.frombuffer(memoryview(plane), word).reshape(-1, plane.line_size // word.itemsize)
     rows = rows[: image.height, : image.width]

@@ -23,6 +23,7 @@ from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.io import atomic
 from duchenne.progress import Tick
 from duchenne.types import Array
+from duchenne.video.containers import opened
 from duchenne.video.frame import Frame
 from duchenne.video.reader import frames
 
@@ -185,10 +186,11 @@ def _sound(source: Path, out: OutputContainer, stack: ExitStack) -> _Sound:
     """(seconds from the first frame, packet for `out`) of a file's first audio; its stream is added at once."""
     if source.is_dir():
         return iter(())
-    container = stack.enter_context(av.open(str(source.absolute()), metadata_encoding="latin-1"))
-    if not container.streams.audio:
+    file = stack.enter_context(opened(source))
+    container, video = file.container, file.stream
+    if not container.streams.audio or not file.timed:
         return iter(())
-    stream, video = container.streams.audio[0], container.streams.video[0]
+    stream = container.streams.audio[0]
     begin = float((video.start_time or 0) * (video.time_base or 0))
     codec = stream.codec_context
     if codec.name in _MP4_AUDIO:
