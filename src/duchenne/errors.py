@@ -1,13 +1,33 @@
 """Errors for users: one sentence with what was expected, what was found and what to do."""
 
+import re
+
+#: Control characters, line separators, marks that change the direction of writing, and undecodable bytes.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def printable(text: object, most: int = 10_000) -> str:
+    r"""`text` in one line that no terminal runs: escape codes, line breaks and undecodable bytes become \x1b, \n, \xe9.
+
+    Longer text than `most` characters is cut, with "…" at its end.
+    """
+    line = str(text)
+    if len(line) > most:
+        line = f"{line[:most]}…"
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode().replace("\\udc", "\\x"), line)
+
 
 class DuchenneError(Exception):
     """Base of all errors of duchenne; the command line prints them without a traceback.
 
-    `exit_code` is 1 when an input failed and 2 when the command itself was used wrongly.
+    `exit_code` is 1 when an input failed and 2 when the command itself was used wrongly. The message is `printable`,
+    whatever file names and cells it quotes.
     """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class InputError(DuchenneError):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from duchenne.datasets import manifest as manifests
-from duchenne.errors import InputError, UsageError
+from duchenne.errors import InputError, UsageError, printable
 from duchenne.video import IMAGE_SUFFIXES, natural
 
 #: File extensions of videos when a folder is searched; a file named by the user may have any.
@@ -22,7 +21,6 @@ _VIDEO = """
 VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO.split())
 #: Folder of a run's state; a folder that contains it contains results, not clips.
 STATE = ".duchenne"
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _RESERVED = (".csv", ".json", ".parquet", ".html")  # written beside the folders of clips
 _LONGEST = 200  # bytes of a file name, which leaves room for suffixes (most file systems allow 255)
 
@@ -95,11 +93,6 @@ def holds_images(folder: Path) -> bool:
     return bool(endings & IMAGE_SUFFIXES) and not _search(folder, [])
 
 
-def readable(text: str) -> str:
-    r"""`text` in one printable line: undecodable bytes of a file name become \xe9, a line break \n."""
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode().replace("\\udc", "\\x"), text)
-
-
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
@@ -117,7 +110,7 @@ def _search(top: Path, notes: list[str]) -> list[Path]:
             state = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: natural(Path(entry.name)))
         except OSError as error:
-            notes.append(f"{readable(str(folder))} cannot be read ({error.strerror}); its clips are left out.")
+            notes.append(f"{printable(str(folder))} cannot be read ({error.strerror}); its clips are left out.")
             continue
         if (state.st_dev, state.st_ino) in known or (folder / STATE).exists():
             continue
@@ -148,7 +141,7 @@ def _item(
     root: Path, path: str, start: float | None = None, end: float | None = None, rate: float | None = None
 ) -> Item:
     path = path.replace(os.sep, "/")
-    name = readable(path.replace("\\", "\\\\"))
+    name = printable(path.replace("\\", "\\\\"))
     name = f"./{name}" if name[0] in "=+-@" else name  # the same path, but not a formula in a spreadsheet
     key = hashlib.sha256(os.fsencode(path) + f"\0{start}\0{end}\0{rate}".encode()).hexdigest()[:32]
     try:
@@ -175,5 +168,5 @@ def _checked(plan: Plan, empty: str) -> Plan:
     if not plan.items:
         raise InputError(" ".join([empty, *plan.notes]))
     if twice := next((place for place, n in Counter(item.place for item in plan.items).items() if n > 1), None):
-        raise InputError(f"The results of two clips have the same path {readable(twice)}; rename one of the clips.")
+        raise InputError(f"The results of two clips have the same path {printable(twice)}; rename one of the clips.")
     return plan

@@ -15,7 +15,7 @@ from duchenne.batch import plan, tables
 from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State, hold
 from duchenne.batch.work import ClipJob
-from duchenne.errors import DuchenneError, UsageError
+from duchenne.errors import DuchenneError, UsageError, printable
 from duchenne.registry import DETECTORS
 from duchenne.types import Json, JsonMap
 from duchenne.workers.pool import Pool, Runner
@@ -225,7 +225,7 @@ def _work(
         for result in results:
             item = todo[result.number]
             if result.failure is not None:
-                state.write(item, failure=plan.readable(result.failure))
+                state.write(item, failure=printable(result.failure))
             else:
                 state.write(item, rows=result.value)
             meter.count(item, result)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from duchenne import io
-from duchenne.batch.plan import Item, Plan, readable
+from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State
-from duchenne.errors import OutputError
+from duchenne.errors import OutputError, printable
 from duchenne.io import row_writer
 from duchenne.types import EMOTIONS, MOMENTS, Json, JsonMap
 
@@ -118,5 +118,5 @@ def _cell(value: object) -> object:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
-        return readable(value)
+        return printable(value)
     return value

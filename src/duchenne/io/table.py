@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile
 
-from duchenne.errors import InputError
+from duchenne.errors import InputError, printable
 from duchenne.io.bounded import check_size
 from duchenne.io.files import write_text
 
@@ -206,8 +206,7 @@ def original(cell: str) -> str:
 
 def shown(text: str, most: int = 60) -> str:
     """The text of a cell as part of one printable line, shortened to `most` characters."""
-    line = "".join(c if c.isprintable() else " " for c in text[: most + 1])
-    return line if len(line) <= most else line[:most] + "…"
+    return printable(text, most)
 
 
 # --- out ----------------------------------------------------------------------------------------------------------

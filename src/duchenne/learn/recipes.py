@@ -51,9 +51,11 @@ def setting(
 
 @dataclass(frozen=True)
 class Settings:
-    """A dataclass with checked fields: UsageError names the first invalid one."""
+    """A dataclass with typed and checked fields, 1 for 1.0 too: UsageError names the first invalid one."""
 
     def __post_init__(self) -> None:
+        for each in fields(self):  # all typed before any is compared with another
+            object.__setattr__(self, each.name, _typed(each, getattr(self, each.name)))
         for each in fields(self):
             self._check(each)
 
@@ -74,7 +76,7 @@ class Settings:
             if each.metadata.get("required") and name not in given:
                 raise UsageError(f"{where} lacks {name}; add it.")
         try:
-            found = cls(**{name: _typed(known[name], value) for name, value in given.items()})
+            found = cls(**given)
             for name in given:
                 found._check_read(name)
         except UsageError as error:

@@ -1,7 +1,6 @@
 """Which clips a batch has, what their results are called, and who may work on one folder."""
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -165,9 +164,3 @@ def test_changed_clip_is_not_done_and_removed_one_is_counted(tmp_path):
         items = plan.find([folder], tmp_path / "o").items
         assert isinstance(state, State) and state.read(items[0]) is None and state.gone(items) == 1
         assert state.read(items[0], changed=True)["failure"] == "Why."
-
-
-def test_readable_is_one_printable_line():
-    assert plan.readable("a\tb\u2028\x1b[1m ü") == "a\\tb\\u2028\\x1b[1m ü"
-    assert plan.readable(os.fsdecode(b"\xff\xfe")) == "\\xff\\xfe"
-    assert Path(plan.readable("plain/name.mp4")) == Path("plain/name.mp4")

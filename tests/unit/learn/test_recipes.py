@@ -88,3 +88,11 @@ def test_an_earlier_name_is_refused_with_the_new_one(kind, old, new):
 def test_changes_are_named_where_they_do_not_go_with_the_recipe():
     with pytest.raises(UsageError, match=r"lstm-pb\.toml, reading = 'rnnpb': n_networks is read only where reading is"):
         PBRecipe.read("lstm-pb", reading="rnnpb")
+
+
+def test_numbers_have_the_type_of_their_field_wherever_a_recipe_is_made():
+    made = Oven(level=6, boost=1, racks=(1, 2))
+    assert repr(made) == repr(Oven.of({"level": 6, "boost": 1.0, "racks": [1.0, 2.0]}, "my.toml"))
+    assert repr(replace(made, boost=0)) == repr(replace(made, boost=0.0))
+    with pytest.raises(UsageError, match=r"level must be int, found 1\.5"):
+        Oven(level=1.5)  # type: ignore[arg-type]
