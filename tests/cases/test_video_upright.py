@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 
 from duchenne import video
 from makers import make_video, turn_mp4
@@ -42,6 +44,20 @@ def test_every_display_matrix_is_applied(tmp_path: Path, matrix: tuple[int, int,
     assert (about.height, about.width) == expected.shape
     turned = np.rot90(gradient()[:, ::-1] if about.mirrored else gradient(), about.rotation // 90)
     np.testing.assert_array_equal(turned, expected)
+
+
+def test_images_with_colour_profiles_and_exif_are_freed_once(tmp_path: Path) -> None:
+    """PyAV frees the name of a PNG's colour profile twice and does not know EXIF: the process crashed."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for ending in ("png", "jpg", "webp"):
+        path = tmp_path / f"a.{ending}"
+        Image.fromarray(np.repeat(gradient()[..., None], 3, 2)).save(path, icc_profile=profile, exif=exif, quality=95)
+        for _ in range(9):
+            (frame,) = video.frames(path)
+            del frame
+            gc.collect()
 
 
 def test_a_frame_of_an_array() -> None:

@@ -8,10 +8,11 @@ import threading
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, Type
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from duchenne.types import Array
@@ -61,6 +62,18 @@ class View:
         return replace(self, size=(width, height), canvas=None if tuple(fit) == canvas else canvas)
 
 
+def _other_kind(cls: type[Type], value: Any) -> Type:
+    member: Type = object.__new__(cls)
+    member._name_, member._value_ = f"KIND_{value}", value
+    return member
+
+
+# PyAV does not name every kind of side data of its FFmpeg (EXIF, for one), and then gives none
+Type._missing_ = classmethod(_other_kind)  # type: ignore[assignment]
+#: Codecs whose side data may have a name (a colour profile's), which PyAV frees twice: of these only the angle is read.
+_NAMED = frozenset({"apng", "png"})
+
+
 class _PerThread(threading.local):
     """One pixel converter per thread: one per frame costs megabytes, and a shared one is not thread-safe."""
 
@@ -101,16 +114,17 @@ class Frame:
         return self._view.upright(_converted(self._image, "bgr24", self._view.size))
 
 
-def shown(image: av.VideoFrame, aspect: Fraction | None = None) -> View:
-    """How players show a frame: turned and mirrored by its display matrix, and with square pixels.
+def shown(image: av.VideoFrame, codec: str, aspect: Fraction | None = None) -> View:
+    """How players show a frame of a codec: turned and mirrored by its display matrix, and with square pixels.
 
     aspect  width of a stored pixel / its height; the shorter side of its pixels grows, so that none are lost
     """
-    width, height = image.width, image.height
+    view = View(turns=round(image.rotation / 90) % 4) if codec in _NAMED else _turned(image)
     if aspect is None or aspect == 1:
-        return _turned(image)
+        return view
+    width, height = image.width, image.height
     size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-    return replace(_turned(image), size=None if size == (width, height) else size)
+    return replace(view, size=None if size == (width, height) else size)
 
 
 def _turned(image: av.VideoFrame) -> View:
@@ -118,10 +132,7 @@ def _turned(image: av.VideoFrame) -> View:
 
     The matrix (ISO/IEC 14496-12) sends a pixel at (x, y), y down, to (ax + cy, bx + dy).
     """
-    try:
-        data = image.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV does not know one of the kinds, such as EXIF, and yields none; the angle it has
-        return View(turns=round(image.rotation / 90) % 4)
+    data = image.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, SideData):
         return View()
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])

@@ -64,9 +64,9 @@ def info(path: str | Path) -> VideoInfo:
         _, image = next(found, (None, None))
         if image is None:
             raise InputError(_NO_FRAME.format(path))
-        stream, view = file.stream, shown(image, file.aspect)
-        width, height = view.extent(image)
-        codec, rotation = stream.codec_context.name, 90 * view.turns
+        stream, codec = file.stream, file.stream.codec_context.name
+        view = shown(image, codec, file.aspect)
+        (width, height), rotation = view.extent(image), 90 * view.turns
         about = VideoInfo(str(path), width, height, rotation, codec, None, 1, None, view.mirrored, file.notes)
         if file.still or not file.timed:
             return about if file.still else replace(about, declared_frames=None)
@@ -167,7 +167,7 @@ def _shown(path: Path, file: Opened, found: Images) -> Iterator[tuple[int | None
     """(timestamp, picture), each as large as the first."""
     size: tuple[int, int] | None = None
     for stamp, image in found:
-        view = shown(image, file.aspect)
+        view = shown(image, file.stream.codec_context.name, file.aspect)
         if size is None:
             size = view.extent(image)
             check_pixels(path, *size)

@@ -66,19 +66,20 @@ class Stamps:
 def spread(stamped: Iterator[tuple[float, T]], step: float) -> Generator[tuple[float, T], None, None]:
     """Give frames of one time each its own: evenly up to the next frame's, at most `step` seconds apart.
 
-    What `stamped` raises is raised after the frames before it.
+    The last ones are as far apart as those before them. What `stamped` raises is raised after the frames before it.
     """
     run: list[tuple[float, T]] = []
     fault: InputError | None = None
+    before = step
     try:
         for time, image in stamped:
             if run and time != run[0][0]:
                 yield from _apart(run, time, step)
-                run = []
+                before, run = min(step, (time - run[0][0]) / len(run)), []
             run.append((time, image))
     except InputError as error:
         fault = error
-    yield from _apart(run, math.inf, step)
+    yield from _apart(run, math.inf, before)
     if fault is not None:
         raise fault
 
