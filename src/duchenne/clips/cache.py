@@ -279,8 +279,10 @@ class Mapped:
 
 
 def content(path: Path) -> list[str]:
-    """sha256 of a file, or of each picture of a folder. OSError and InputError where it cannot be read."""
-    return [_sha256(file, *_stamp(file)) for file in (video.image_files(path) if path.is_dir() else [path])]
+    """sha256 of a file, or number and sha256 of each image of a folder. OSError and InputError as for reading it."""
+    if not path.is_dir():
+        return [_sha256(path, *_stamp(path))]
+    return [f"{number} {_sha256(file, *_stamp(file))}" for number, file in video.numbered(path)]
 
 
 @lru_cache(2**16)

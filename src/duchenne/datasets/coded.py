@@ -18,7 +18,7 @@ from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError
 from duchenne.io import read_sheet
 from duchenne.types import ALL_EMOTIONS, Array, Clip
-from duchenne.video import IMAGE_SUFFIXES
+from duchenne.video import IMAGE_SUFFIXES, numbered
 
 #: Columns of a coding sheet, by their names without spaces, in lower case.
 _COLUMNS = {
@@ -138,10 +138,10 @@ def _expression(folder: Path, row: dict[str, str], coding: _Coding, where: str) 
     word = row["estimatedemotion"]
     units = re.sub(r"\s*\+\s*", "+", row["actionunits"])
     facts = {"rate": f"{coding.rate:g}", "action_units": units, "emotion_as_labelled": word}
-    numbers = _numbers(folder)
+    numbers, fault = _numbers(folder)
     start = end = None
     if not numbers:
-        notes.append("no images, so no times")
+        notes.append(f"{fault}, so no times")
     else:
         first, last = numbers[0], numbers[-1]
         if onset < first or offset > last:
@@ -174,12 +174,16 @@ def _emotion(word: str) -> str | None:
     return word.lower() if word.lower() in ALL_EMOTIONS else None
 
 
-def _numbers(folder: Path) -> list[int]:
-    """Sorted numbers of the images in a folder; empty where it is missing."""
-    if not folder.is_dir():
-        return []
-    stems = [p.stem for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."]
-    return sorted(int(digits[-1]) for digits in (re.findall(r"\d+", stem) for stem in stems) if digits)
+def _numbers(folder: Path) -> tuple[list[int], str]:
+    """Sorted numbers of the images in a folder, as `video.frames` reads them, or none, and why."""
+    if not folder.is_dir() or not any(
+        p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "." for p in folder.iterdir()
+    ):
+        return [], "no images"
+    try:
+        return [number for number, _ in numbered(folder)], ""
+    except InputError as error:
+        return [], str(error).rstrip(".")
 
 
 def _sorted(entries: Iterator[Entry]) -> list[Entry]:
@@ -216,8 +220,8 @@ def _smic_clip(folder: Path, camera: str) -> Entry:
     named = re.match(r"s0*(\d+)_", folder.name)
     if named and named[1] != person.lstrip("s0"):
         raise InputError(f"{folder} lies in the folder of {person}, but is named after another person; move it back.")
-    if not _numbers(folder):
-        facts["note"] = "no images"
+    if fault := _numbers(folder)[1]:
+        facts["note"] = fault
     return Entry(Clip(str(folder), person), facts)
 
 
@@ -253,8 +257,8 @@ def _ck_clip(folder: Path, emotions: Path | None, units: Path | None) -> Entry:
     if label := _ck_label(units, folder, "facs"):
         pairs = _ck_numbers(label, columns=2)
         facts["action_units"] = "+".join(f"{unit:g}:{level:g}" if level else f"{unit:g}" for unit, level in pairs)
-    if not _numbers(folder):
-        facts["note"] = "no images"
+    if fault := _numbers(folder)[1]:
+        facts["note"] = fault
     return Entry(Clip(str(folder), folder.parent.name, emotion, "posed"), facts)
 
 

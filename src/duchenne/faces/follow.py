@@ -347,7 +347,8 @@ def follow_blocks(
 ) -> Iterator[Block]:
     """The same in blocks, each as soon as its rows are final, in constant memory.
 
-    frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once
+    frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once; where `.index` jumps, the rows
+               between are of frames that were not kept
     fallback   detector for frames where the first finds nothing (at most once a second); None: no other
     on_frame   called with the number of frames done, for progress bars
     look       makes a grey crop uint8 (S, S) of a frame and points (68, 2), as `faces.crops.crop`, of each seen face at
@@ -357,10 +358,13 @@ def follow_blocks(
     cv2.setNumThreads(1)  # the same results on every machine; clips, not frames, run in parallel
     follower = _Follower(detector, fallback, tracker, landmarker, all_faces)
     times: list[float] = []  # of the frames that are not yielded, which begin at `first`
-    first, size = 0, (0, 0)
-    for n, frame in enumerate(frames):
+    first, size, n, before = 0, (0, 0), -1, 0.0
+    for frame in frames:
         grey, time = frame.grey, float(frame.time)
+        step = getattr(frame, "index", n + 1) - n
+        times += [before + (time - before) * k / step for k in range(1, step)]  # of frames that were not kept
         times.append(time)
+        n, before = n + step, time
         size = (grey.shape[1], grey.shape[0])
         follower.step(n, time, grey)
         if look is not None:

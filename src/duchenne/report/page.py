@@ -9,7 +9,6 @@ import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import PurePath
 
 import numpy as np
@@ -80,8 +79,10 @@ def read_media(
     view = face_view(track)
 
     def cropped() -> Iterator[tuple[float, Array]]:
-        last = int(np.searchsorted(track.time, stretch[1], side="right"))
-        for n, frame in enumerate(islice(frames(track.source, rate=rate, start=start, allow_truncated=True), last)):
+        for frame in frames(track.source, rate=rate, start=start, allow_truncated=True):
+            n = frame.index
+            if n >= len(track) or track.time[n] > stretch[1]:
+                break
             if n in titles:
                 keyframes.append(KeyFrame(float(track.time[n]), titles[n], frame.bgr, track.points[n].astype(float)))
             if track.time[n] >= stretch[0]:

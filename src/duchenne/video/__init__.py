@@ -1,7 +1,7 @@
 """Read and write pixels: frames with their true timestamps, still images, and videos."""
 
 from duchenne.video.containers import MAX_PIXELS, STREAM_SUFFIXES
-from duchenne.video.folders import IMAGE_SUFFIXES, image_files, natural
+from duchenne.video.folders import IMAGE_SUFFIXES, image_files, natural, numbered
 from duchenne.video.frame import Frame, View
 from duchenne.video.reader import VideoInfo, frames, info
 from duchenne.video.writer import check_target, encode, redraw, write
@@ -19,6 +19,7 @@ __all__ = [
     "image_files",
     "info",
     "natural",
+    "numbered",
     "redraw",
     "write",
 ]

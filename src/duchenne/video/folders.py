@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from duchenne.errors import InputError, UsageError
 
 #: File endings that count as images of a sequence.
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pam", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm"}
+    | {".tif", ".tiff", ".webp"}
+)
 #: File endings that count as single images; the format is decided by a file's first bytes.
-SUFFIXES = IMAGE_SUFFIXES | {".gif"}
+SUFFIXES = IMAGE_SUFFIXES | {".apng", ".gif"}
+#: Most frames that may be missing between the images of a folder.
+MAX_UNSEEN = 50_000
+_NUMBER = re.compile(r"[0-9]+")
 
 
 def natural(path: Path) -> tuple[list[str | int], str]:
@@ -26,6 +34,52 @@ def image_files(folder: Path) -> list[Path]:
         return files
     known = " ".join(sorted(IMAGE_SUFFIXES))
     raise InputError(f"{folder} is a folder without images; expected a video file or files in {known}.")
+
+
+def numbered(folder: Path) -> list[tuple[int, Path]]:
+    """(number, image) of a sequence, by number: a number that is missing is a frame that was not kept.
+
+    The number is what differs between the names; names without numbers are counted in natural order. InputError as
+    `image_files`, and where two images have one number, a name is not like the others, it is unclear which of several
+    numbers counts, or more than `MAX_UNSEEN` are missing.
+    """
+    files = image_files(folder)
+    if len(files) == 1:
+        return [(int((_NUMBER.findall(files[0].stem) or ["0"])[-1]), files[0])]
+    by_number = sorted(zip(_numbers(folder, files), files, strict=True), key=lambda item: item[0])
+    for (number, file), (other, twin) in pairwise(by_number):
+        if number == other:
+            raise InputError(f"{twin} has the number of {file.name}; keep one of the two.")
+    missing = by_number[-1][0] - by_number[0][0] + 1 - len(files)
+    if missing > MAX_UNSEEN:
+        span = f"between {by_number[0][1].name} and {by_number[-1][1].name}"
+        raise InputError(
+            f"{folder} lacks {missing} numbers {span}, expected at most {MAX_UNSEEN}; number the images as frames."
+        )
+    return by_number
+
+
+def _numbers(folder: Path, files: list[Path]) -> list[int]:
+    """What differs between the names of a sequence."""
+    forms = [_NUMBER.sub("#", file.stem.lower()) for file in files]
+    if not any("#" in form for form in forms):
+        order = {stem: k for k, stem in enumerate(dict.fromkeys(forms))}
+        return [order[form] for form in forms]
+    usual, *others = (form for form, _ in Counter(forms).most_common())
+    if others:
+        odd, other = files[forms.index(others[-1])], files[forms.index(usual)].name
+        raise InputError(f"{odd} is not named as the other images are ({other}); rename it, or move it out.")
+    columns = list(zip(*([int(digits) for digits in _NUMBER.findall(file.stem)] for file in files), strict=True))
+    varying = [column for column in columns if len(set(column)) > 1] or columns[-1:]
+    # of several, such as a count and a time of day, one that counts without a gap is the number of the frame
+    counting = [column for column in varying if len(set(column)) == max(column) - min(column) + 1 == len(files)]
+    if len(varying) > 1 and not counting:
+        names = f"{files[0].name}, {files[-1].name}"
+        raise InputError(
+            f"{folder}: several numbers differ between the names of its images ({names}); keep only the number of the "
+            "frame in them."
+        )
+    return list((counting or varying)[0])
 
 
 def listing(folder: str | Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import threading
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -112,6 +113,10 @@ class Frame:
     def bgr(self) -> Array:
         """uint8 (H, W, 3): blue, green, red, converted on first use; an alpha channel is dropped."""
         return self._view.upright(_converted(self._image, "bgr24", self._view.size))
+
+
+#: Frames in order of time.
+Source = Generator[Frame, None, None]
 
 
 def shown(image: av.VideoFrame, codec: str, aspect: Fraction | None = None) -> View:

@@ -1,6 +1,6 @@
 """Read video: frames one at a time, upright, with their true timestamps, few in memory.
 
-Reads containers that hold their own frames, a single image (a clip of one frame) and a folder of numbered images.
+Reads containers that hold their own frames, and still images (`stills`): files, and folders of numbered ones.
 Limits: a truncated transport stream looks complete, as it declares no length; `start` decodes everything before it.
 """
 
@@ -17,10 +17,12 @@ import av
 
 from duchenne.errors import InputError, UsageError
 from duchenne.types import Array
+from duchenne.video import stills
 from duchenne.video.containers import Opened, check_pixels, is_timed, opened
 from duchenne.video.decode import Images, Tally, fault, images
-from duchenne.video.folders import IMAGE_SUFFIXES, image_files
-from duchenne.video.frame import Frame, View, shown
+from duchenne.video.folders import numbered
+from duchenne.video.frame import Frame, Source, View, shown
+from duchenne.video.images import read as read_image
 from duchenne.video.timing import MOST_EQUAL, spread
 
 _REENCODE = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4)"
@@ -35,7 +37,7 @@ class VideoInfo:
     """What a file declares. Width and height are those of the upright frames with square pixels, in pixels.
 
     rotation         degrees counter-clockwise that turn the stored frames upright (0, 90, 180, 270)
-    rate             average frames/s, None where no times are stored; frames need not be evenly spaced
+    rate             average frames/s (of an animation, at its first image), None where no times are stored
     declared_frames  according to the container; an edit list may play fewer
     duration         seconds, None where the file does not declare it
     mirrored         whether the stored frames are mirrored left to right before they are turned
@@ -58,8 +60,14 @@ def info(path: str | Path) -> VideoInfo:
     """Describe a video, image or folder of images; decodes one frame. InputError as in `frames`."""
     path = Path(path)
     if path.is_dir():
-        files = image_files(path)
-        return replace(info(files[0]), path=str(path), declared_frames=len(files))
+        files = numbered(path)
+        return replace(info(files[0][1]), path=str(path), declared_frames=files[-1][0] - files[0][0] + 1)
+    if stills.is_still(path):
+        still = read_image(path)
+        height, width = still.grey.shape
+        view, number = still.view, still.several or 1
+        rate = 1 / still.seconds if still.several and still.seconds else None
+        return VideoInfo(str(path), width, height, 90 * view.turns, still.codec, rate, number, None, view.mirrored)
     with opened(path) as file, closing(images(file, Tally())) as found:
         _, image = next(found, (None, None))
         if image is None:
@@ -68,8 +76,8 @@ def info(path: str | Path) -> VideoInfo:
         view = shown(image, codec, file.aspect)
         (width, height), rotation = view.extent(image), 90 * view.turns
         about = VideoInfo(str(path), width, height, rotation, codec, None, 1, None, view.mirrored, file.notes)
-        if file.still or not file.timed:
-            return about if file.still else replace(about, declared_frames=None)
+        if not file.timed:
+            return replace(about, declared_frames=None)
         rate = float(stream.average_rate) if stream.average_rate else None
         length = (stream.duration or 0) * Fraction(stream.time_base or 0) or file.declared_length
         return replace(about, rate=rate, declared_frames=stream.frames or None, duration=float(length) or None)
@@ -82,10 +90,13 @@ def frames(
     start: float | None = None,
     end: float | None = None,
     allow_truncated: bool = False,
-) -> Iterator[Frame]:
+) -> Source:
     """Yield every frame of a video, image or folder of images, one at a time, in order of display.
 
-    rate             frames/s where no times are stored: a folder of images, a bare stream (`.h264`, `.mjpeg`)
+    A jump of the index is frames that were not kept: numbers without an image in a folder.
+
+    rate             frames/s where no times are stored: a folder of images or a file with several, a bare stream
+                     (`.h264`, `.mjpeg`); of an animation, instead of what is stored
     start, end       seconds from the file's first frame: only frames with start <= time < end are yielded,
                      and their index and time count from the first of them
     allow_truncated  accept what can be decoded of a cut or damaged file; otherwise its end raises
@@ -101,44 +112,35 @@ def frames(
         raise UsageError(f"--end must be later than --start ({start or 0.0} s), found {end} s; correct one of them.")
     if rate is not None and not (rate > 0 and math.isfinite(rate)):
         raise UsageError(f"--rate must be a positive number of frames per second, found {rate}; correct it.")
-    if not path.is_dir():
-        if rate is not None and path.suffix.lower() not in IMAGE_SUFFIXES and is_timed(path):
-            raise UsageError(f"{path} has its own timestamps; --rate is for bare streams and folders of images only.")
-        return _stretch(path, _file(path, rate, allow_truncated), start, end)
-    if rate is None:
-        raise UsageError(f"{path} is a folder of images, which have no timestamps; pass --rate (frames/s).")
-    return _stretch(path, _folder(path, rate, allow_truncated), start, end)
+    if stills.is_still(path):
+        return _stretch(path, stills.frames(path, rate, allow_truncated=allow_truncated), start, end)
+    if rate is not None and is_timed(path):
+        raise UsageError(f"{path} has its own timestamps; --rate is for bare streams and folders of images only.")
+    return _stretch(path, _frames(path, rate, allow_truncated), start, end)
 
 
-def _stretch(path: Path, source: _Timed, start: float | None, end: float | None) -> Generator[Frame, None, None]:
+def _stretch(path: Path, source: Source, start: float | None, end: float | None) -> Source:
     """Frames of `source` inside [start, end), counted and timed from the first of them."""
-    index, first, time = 0, 0.0, 0.0
+    first, time = None, 0.0
     with closing(source):
-        for time, (image, view) in source:
+        for frame in source:
+            time = frame.time
             if end is not None and time >= end:
                 break
             if start is None or time >= start:
-                first = first if index else time
-                yield Frame(index, time - first, image, view)
-                index += 1
-    if index == 0:
+                first = first or (frame.index, time)
+                frame.index, frame.time = frame.index - first[0], time - first[1]
+                yield frame
+    if first is None:
         until = "its end" if end is None else f"{end} s"
         span = f"between {start or 0.0} s and {until} (a frame is at {time:.3f} s)"
         raise InputError(f"{path} has no frame {span}; check the clip's start and end.")
 
 
-def _folder(path: Path, rate: float, allow_truncated: bool) -> _Timed:
-    size: tuple[int, int] | None = None
-    for index, file in enumerate(image_files(path)):
-        with closing(_file(file, None, allow_truncated)) as found:
-            _, (image, view) = next(found)
-        assert isinstance(image, av.VideoFrame)
-        width, height = view.extent(image)
-        size = size or (width, height)
-        if (width, height) != size:
-            first = f"while the first is {size[0]}x{size[1]}; resize all images to one size"
-            raise InputError(f"{file} is {width}x{height} pixels {first}.")
-        yield index / rate, (image, view)
+def _frames(path: Path, rate: float | None, allow_truncated: bool) -> Source:
+    with closing(_file(path, rate, allow_truncated)) as source:
+        for index, (time, (image, view)) in enumerate(source):
+            yield Frame(index, time, image, view)
 
 
 def _file(path: Path, rate: float | None, allow_truncated: bool) -> _Timed:
@@ -146,9 +148,6 @@ def _file(path: Path, rate: float | None, allow_truncated: bool) -> _Timed:
     with opened(path) as file:
         if not file.timed and rate is None:
             raise UsageError(f"{path} is a bare stream, which stores no times; pass --rate (frames/s).")
-        if file.still and not allow_truncated:
-            # otherwise FFmpeg silently fills what is missing of a JPEG with grey
-            file.stream.codec_context.options |= {"err_detect": "explode"}
         tally = Tally()
         with closing(images(file, tally)) as found:
             if file.timed:

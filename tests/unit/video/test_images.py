@@ -256,7 +256,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     assert "empty (0 bytes)" in refusal(tmp_path / "empty.png")
     (tmp_path / "notes.jpg").write_text("no picture")
-    assert "expected PNG, JPEG, WebP, GIF, BMP or TIFF" in refusal(tmp_path / "notes.jpg")
+    assert "expected PNG, JPEG, WebP, GIF, BMP, TIFF or PNM" in refusal(tmp_path / "notes.jpg")
     # PIL would hand a PostScript file to another program
     (tmp_path / "a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     assert "not an image" in refusal(tmp_path / "a.eps")
@@ -284,7 +284,7 @@ def test_folder_is_listed_in_natural_order(tmp_path: Path) -> None:
 
 
 def test_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is a folder without images; expected files in \.bmp \.gif"):
+    with pytest.raises(InputError, match=r"is a folder without images; expected files in \.apng \.bmp \.gif"):
         listing(tmp_path)
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "a.png").touch()
