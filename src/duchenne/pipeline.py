@@ -18,7 +18,7 @@ from duchenne.clips.load import ReadFaces
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import reading
 from duchenne.faces import Followed, join
-from duchenne.faces.reading import read_faces
+from duchenne.faces.reading import no_face, read_faces
 from duchenne.features.descriptors import prepare
 from duchenne.features.phases import expression_phases
 from duchenne.judging import Loaded, load_model
@@ -106,7 +106,7 @@ def examine(
     used_device = judging.resolve_device(device, loaded)
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
     blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
-    faces, emotions = _read(blocks, path)
+    faces, emotions = _read(blocks, path, **options)
 
     def cut_crops(track: FaceTrack, reader: CropReader) -> FaceTrack:
         # reads the file a second time: which frames are judged is known only after the first
@@ -123,15 +123,12 @@ def examine(
     return analyses
 
 
-def _read(blocks: Iterator[io.Block], path: str | Path) -> tuple[Followed, list[Signals]]:
+def _read(blocks: Iterator[io.Block], path: str | Path, **stretch: Any) -> tuple[Followed, list[Signals]]:
     """The faces of a video, and of each face its emotions over time, where its landmarks can be trusted."""
     predictor = reading.CropPredictor(reading.load()[0])
     faces = join(predictor.consume(blocks), source=str(path))
     if not any(track.seen.any() for track in faces.tracks):
-        raise InputError(
-            f"{path} shows no face: none was found in {len(faces.time)} frames; "
-            "record one face from the front, ideally over 80 px high."
-        )
+        raise no_face(path, len(faces.time), **stretch)
     emotions = []
     for face, track in enumerate(faces.tracks):
         signals = predictor.signals(face, faces.looks[face].time)

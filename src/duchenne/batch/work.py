@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from duchenne import io
 from duchenne.batch.tables import publish
-from duchenne.errors import InputError, OutputError
+from duchenne.errors import OutputError
 from duchenne.registry import DETECTORS, LANDMARKERS
 from duchenne.types import Json, JsonMap
 from duchenne.workers.protocol import Heartbeat
@@ -95,6 +95,7 @@ def run(options: Options, arguments: JsonMap, heartbeat: Heartbeat) -> list[Row]
 
 def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:
     """Track the faces of a clip and write a table of frames to `job.place`; InputError if no face is found."""
+    from duchenne.faces.reading import no_face
     from duchenne.preprocess import clean
 
     gauges, frames = list[clean.Gauge](), 0
@@ -113,7 +114,7 @@ def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
     blocks = _cache(options).read_faces(job.path, **job.stretch, **settings, on_frame=count)
     end = io.write_frames(job.unfinished, blocks, job.name, watch)
     if not any(gauge.seen_frames for gauge in gauges):
-        raise InputError(f"{job.path} shows no face: none was found in {frames} frames; record it from the front.")
+        raise no_face(job.path, frames, **job.stretch)
     width, height = end.frame_size
     return [
         {"face": face, "width": width, "height": height, **gauge.result(blur).to_row()}

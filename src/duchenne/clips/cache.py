@@ -279,10 +279,11 @@ class Mapped:
 
 
 def content(path: Path) -> list[str]:
-    """sha256 of a file, or number and sha256 of each image of a folder. OSError and InputError as for reading it."""
+    """sha256 of a file, or of each image of a folder with its number. OSError and InputError as for reading it."""
     if not path.is_dir():
         return [_sha256(path, *_stamp(path))]
-    return [f"{number} {_sha256(file, *_stamp(file))}" for number, file in video.numbered(path)]
+    files = video.numbered(path)
+    return [f"{number - files[0][0]} {_sha256(file, *_stamp(file))}" for number, file in files]
 
 
 @lru_cache(2**16)

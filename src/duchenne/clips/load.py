@@ -14,7 +14,7 @@ from duchenne.clips.cache import content
 from duchenne.datasets import manifest
 from duchenne.errors import InputError
 from duchenne.faces import join, protagonist
-from duchenne.faces.reading import read_faces
+from duchenne.faces.reading import no_face, read_faces
 from duchenne.io import Block
 from duchenne.types import Clip, FaceTrack, Features, Sample
 
@@ -38,7 +38,7 @@ def read(clip: Clip, faces: ReadFaces = read_faces) -> Sample:
         followed = join(faces(clip.path, start=clip.start, end=clip.end), clip.path)
         track = protagonist(followed.tracks)
         if track is None:
-            raise InputError(f"{clip.path} shows no face in {len(followed.time)} frames; record it from the front.")
+            raise no_face(clip.path, len(followed.time), start=clip.start, end=clip.end)
         return track
     packed = _packed(file, _stamp(file))
     number = int(which) if which.isdecimal() and len(which) < 10 else -1

@@ -16,7 +16,7 @@ from duchenne.clips.load import ReadFaces
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import reading
 from duchenne.faces import crops, join
-from duchenne.faces.reading import read_faces
+from duchenne.faces.reading import no_face, read_faces
 from duchenne.progress import Log, Tick
 from duchenne.types import Array
 from duchenne.video import folders
@@ -209,7 +209,7 @@ def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> 
     found = join(blocks, str(path))
     tracks = [(track, seen) for track in found.tracks if (seen := track.seen).any()]
     if not tracks:
-        raise InputError(f"{path} shows no face: none was found in {len(found.time)} frames; film it from the front.")
+        raise no_face(path, len(found.time))
     pending = set(_moments(found.time, options.every))
     with closing(_frames(path, options.allow_truncated)) as again:
         for frame in again:

@@ -47,6 +47,10 @@ class Face:
     crop: Array
 
 
+#: How a picture is turned → quarter turns counter-clockwise, FFmpeg's filter.
+TURNS = {"90° clockwise": (3, "transpose=1"), "90° counter-clockwise": (1, "transpose=2"), "180°": (2, "hflip,vflip")}
+
+
 @dataclass(frozen=True, eq=False)
 class _Still:
     grey: Array
@@ -148,6 +152,11 @@ def find(grey: Array, *, detector: str = "haar", fallback: str | None = "hog") -
     return sorted(found, key=lambda face: float(face.box[0] - face.box[2]))
 
 
+def lying(grey: Array) -> str | None:
+    """The turn that brings a face to light in an image uint8 (H, W) that shows none upright, a key of `TURNS`."""
+    return next((name for name, (k, _) in TURNS.items() if find(np.ascontiguousarray(np.rot90(grey, k)))), None)
+
+
 def faces(path: str | Path, *, is_aligned: bool = False) -> tuple[list[Face], tuple[str, ...]]:
     """(the faces of an image file, largest first and at least one; notes on how it was read).
 
@@ -163,6 +172,8 @@ def faces(path: str | Path, *, is_aligned: bool = False) -> tuple[list[Face], tu
     if found := find(grey):
         return found, image.notes
     size = f"{grey.shape[1]}×{grey.shape[0]} pixels"
+    if turn := lying(grey):
+        raise InputError(f"{path} shows no face that was found ({size}), but one when it is turned by {turn}; turn it.")
     raise InputError(f"{path} shows no face that was found ({size}); if it is itself a cropped face, pass --aligned.")
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -14,12 +17,14 @@ import dlib
 import numpy as np
 
 from duchenne import video
-from duchenne.faces.crops import crop
+from duchenne.errors import DuchenneError, InputError
+from duchenne.faces.crops import TURNS, crop, lying
 from duchenne.faces.follow import follow_blocks
 from duchenne.faces.landmarks import find_model
 from duchenne.io.followed import Block
 from duchenne.progress import Tick
 
+_TURNED = (0, 13, 26, 39)  # frames that are searched for a face that lies on its side, a third of a second each
 LOOK = 0.1  # s between two crops for the expression network: an expression's phases take longer
 
 
@@ -48,6 +53,24 @@ def read_faces(
         look=crop,
         every=LOOK,
     )
+
+
+def no_face(path: str | Path, count: int, **stretch: Any) -> InputError:
+    """That none was found in `count` frames of a clip, and what to do if its picture lies on its side or upside down.
+
+    Some of the first 40 frames of the `stretch` (as for `video.frames`) are searched again, turned.
+    """
+    advice = "record it from the front, ideally over 80 px high"
+    try:
+        with closing(video.frames(path, **{**stretch, "allow_truncated": True})) as frames:
+            for frame in takewhile(lambda frame: frame.index <= _TURNED[-1], frames):
+                if frame.index in _TURNED and (turn := lying(frame.grey)):
+                    cure = f"ffmpeg -i INPUT -vf {TURNS[turn][1]} OUTPUT.mp4"
+                    advice = f"one shows when the picture is turned by {turn}: turn it ({cure})"
+                    break
+    except DuchenneError:
+        pass  # reported by those who read all of the file
+    return InputError(f"{path} shows no face: none was found in {count} frames; {advice}.")
 
 
 @cache

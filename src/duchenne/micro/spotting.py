@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from duchenne.clips.cache import Cache
 from duchenne.clips.load import ReadFaces
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.faces import crops, join, protagonist
-from duchenne.faces.reading import read_faces
+from duchenne.faces.reading import no_face, read_faces
 from duchenne.features.phases import smoothed
 from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
 from duchenne.io import Block
@@ -92,7 +92,7 @@ def examine(
         loaded[0].expression.on(device)
 
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
-    track = face(read(path, **options, on_frame=on_frame), str(path))
+    track = face(read(path, **options, on_frame=on_frame), str(path), **options)
     spots = spot(track)
     answers = () if loaded is None else tuple(_recognised(track, video.frames(path, **options), spots, loaded[0]))
     frame_rate = 1 / float(np.median(np.diff(track.time)))
@@ -109,8 +109,8 @@ def examine(
     )
 
 
-def face(blocks: Iterable[Block], source: str) -> FaceTrack:
-    """The most prominent face's track; InputError for a single image, and where no face is seen."""
+def face(blocks: Iterable[Block], source: str, **stretch: Any) -> FaceTrack:
+    """The most prominent face's track; InputError for a single image, and where no face is seen in the `stretch`."""
     found = join(blocks, source)
     if len(found.time) < 2:
         raise InputError(
@@ -118,7 +118,7 @@ def face(blocks: Iterable[Block], source: str) -> FaceTrack:
         )
     track = protagonist(found.tracks)
     if track is None or not track.seen.any():
-        raise InputError(f"{source} shows no face in {len(found.time)} frames; record it from the front.")
+        raise no_face(source, len(found.time), **stretch)
     return track
 
 

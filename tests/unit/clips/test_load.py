@@ -38,7 +38,7 @@ def test_a_video_is_the_face_that_is_seen_in_it(smile: Path):
 
 
 def test_a_video_without_a_face_is_refused_by_name(empty_room: Path):
-    with pytest.raises(InputError, match=r"empty_room\.mp4 shows no face in 10 frames; "):
+    with pytest.raises(InputError, match=r"empty_room\.mp4 shows no face: none was found in 10 frames; "):
         load.read(Clip(str(empty_room)))
 
 

@@ -337,7 +337,7 @@ def test_wrong_use_is_one_sentence(
 def test_single_images_are_refused_in_one_sentence(
     empty_room: Path, pictures: list[np.ndarray], tmp_path: Path, duchenne
 ) -> None:
-    assert "shows no face in 10 frames" in duchenne("micro-expressions", empty_room).sentence
+    assert "shows no face: none was found in 10 frames" in duchenne("micro-expressions", empty_room).sentence
     one = make_video(tmp_path / "one.mp4", pictures[:1])
     assert "is a single image, expected a movement" in duchenne("micro-expressions", one).sentence
     few = make_video(tmp_path / "few.mp4", pictures[:8])
