@@ -23,15 +23,10 @@ from duchenne.errors import InputError
 
 #: Demuxers of containers that hold their own frames.
 _CONTAINERS = """
-    apng asf asf_o avi cine dv flv gif gxf ivf live_flv matroska mov mpeg mpegts mxf nut ogg rm vc1test wtv yuv4mpegpipe
+    asf asf_o avi cine dv flv gxf ivf live_flv matroska mov mpeg mpegts mxf nut ogg rm vc1test wtv yuv4mpegpipe
 """
 #: Demuxers of bare streams, which store no times.
 _STREAMS = "av1 cavsvideo dirac dnxhd evc h261 h263 h264 hevc m4v mjpeg mjpeg_2000 mpjpeg mpegvideo obu vc1 vvc"
-#: Demuxers of single images; `image2` with `pattern_type=none` opens the named file alone.
-_IMAGES = """
-    image2 bmp_pipe dpx_pipe exr_pipe j2k_pipe jpeg_pipe jpegls_pipe pam_pipe pbm_pipe pgm_pipe png_pipe ppm_pipe
-    qoi_pipe tiff_pipe webp_pipe
-"""
 #: File extensions of bare streams.
 _SUFFIXES = (
     "264 265 266 avc av1 cavs dnxhd drc h261 h263 h264 h265 h266 h26l hevc jvc m1v m2v mjpeg mjpg mpv obu vc1 vvc"
@@ -40,9 +35,8 @@ STREAM_SUFFIXES = frozenset(f".{ending}" for ending in _SUFFIXES.split())
 #: Twice 8K; a few kilobytes can declare four times as many, which take a gigabyte and seconds per frame.
 MAX_PIXELS = 2**26
 _OPTIONS = {
-    "format_whitelist": ",".join(f"{_CONTAINERS} {_STREAMS} {_IMAGES}".split()),
+    "format_whitelist": ",".join(f"{_CONTAINERS} {_STREAMS}".split()),
     "protocol_whitelist": "file",
-    "pattern_type": "none",
     "max_pixels": str(MAX_PIXELS),
 }
 _TEXT = re.compile(rb"[\t-\r\x1b -\xff]+")
@@ -70,15 +64,9 @@ class Opened:
     fixed_aspect: Fraction | None
 
     @property
-    def still(self) -> bool:
-        """Whether it is a single image."""
-        name = self.container.format.name
-        return name == "image2" or name.endswith("_pipe")
-
-    @property
     def aspect(self) -> Fraction | None:
-        """Width of a pixel / its height now; None where it is not declared, absurd, or of an image (as in viewers)."""
-        found = None if self.still else self.fixed_aspect or self.stream.codec_context.sample_aspect_ratio
+        """Width of a pixel / its height now; None where it is not declared or absurd."""
+        found = self.fixed_aspect or self.stream.codec_context.sample_aspect_ratio
         return found if found and 1 / _WIDEST <= found <= _WIDEST else None
 
     @property

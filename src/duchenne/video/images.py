@@ -123,7 +123,10 @@ def read(path: str | Path, depth: Depth | None = None, *, allow_truncated: bool 
     memory. `depth` is of the sequence that it is part of.
     """
     with closing(frames(Path(path), depth or Depth(), allow_truncated=allow_truncated)) as found:
-        return next(found)
+        still = next(found)
+    if not still.several:
+        return still
+    return replace(still, notes=(*still.notes, f"{path} holds several images; the first was used."))
 
 
 def frames(path: Path, depth: Depth, *, allow_truncated: bool = False) -> Generator[StillImage, None, None]:
@@ -142,8 +145,6 @@ def frames(path: Path, depth: Depth, *, allow_truncated: bool = False) -> Genera
             if image.size != (width, height):
                 notes.append(f"{path} has {width}×{height} pixels and was read at {image.width}×{image.height}.")
             wanted = _wanted(path, image, file)
-            if len(wanted) > 1:
-                notes.append(f"{path} holds several images; the first was used.")
         for number in wanted:
             with _guarded(path):
                 if len(wanted) > 1 or number:

@@ -41,7 +41,7 @@ class VideoInfo:
     declared_frames  according to the container; an edit list may play fewer
     duration         seconds, None where the file does not declare it
     mirrored         whether the stored frames are mirrored left to right before they are turned
-    notes            sentences on what a user should know: slow motion, other streams
+    notes            sentences on what a user should know: slow motion, other streams, smaller size
     """
 
     path: str
@@ -65,9 +65,10 @@ def info(path: str | Path) -> VideoInfo:
     if stills.is_still(path):
         still = read_image(path)
         height, width = still.grey.shape
-        view, number = still.view, still.several or 1
+        turns, mirrored, number = still.view.turns, still.view.mirrored, still.several or 1
         rate = 1 / still.seconds if still.several and still.seconds else None
-        return VideoInfo(str(path), width, height, 90 * view.turns, still.codec, rate, number, None, view.mirrored)
+        notes = still.notes[: len(still.notes) - (number > 1)]  # all images are used
+        return VideoInfo(str(path), width, height, 90 * turns, still.codec, rate, number, None, mirrored, notes)
     with opened(path) as file, closing(images(file, Tally())) as found:
         _, image = next(found, (None, None))
         if image is None:
