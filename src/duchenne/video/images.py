@@ -40,6 +40,8 @@ MAX_PIXELS = 50_000_000
 #: Most images of one file, and most pixels of all of them: ten minutes at 30/s and 1280×720.
 MAX_FRAMES, _MAX_TOTAL = 20_000, 1 << 34
 _MAX_BYTES = 1 << 29  # a WebP is read into memory completely
+_HEAD = 4096  # bytes, in which a header must be complete
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _READERS: tuple[tuple[re.Pattern[bytes], Callable[[BinaryIO], Image.Image]], ...] = (
     (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
@@ -47,9 +49,11 @@ _READERS: tuple[tuple[re.Pattern[bytes], Callable[[BinaryIO], Image.Image]], ...
     (re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImagePlugin.TiffImageFile),
     (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0{3}", re.DOTALL), BmpImagePlugin.BmpImageFile),
-    (re.compile(rb"P[1-6f]\s+[#\d]"), PpmImagePlugin.PpmImageFile),
+    (re.compile(rb"P[1-6f]" + _GAP + rb"\d+" + _GAP + rb"\d+\s"), PpmImagePlugin.PpmImageFile),
     (re.compile(rb"P7\s+(#|[A-Z]+\b)"), pam.read),
 )
+#: Images that are refused: FFmpeg would read a part of some.
+_OTHERS = re.compile(rb".{4}ftyp(avi[fs]|hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
 KINDS = "PNG, JPEG, WebP, GIF, BMP, TIFF or PNM"
 #: What PIL's readers raise for files that are cut short, damaged or malicious.
 _READ_ERRORS = (
@@ -64,7 +68,6 @@ _UPRIGHT = {
 _DEPTHS = (8, 10, 12, 14, 16)
 #: Unpacker of the upper byte of 16-bit colours → that of the lower one.
 _LOWER = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B"}
-_REDUCED = 0b101  # kinds of TIFF pages that are no image of their own: reduced ones, masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +110,8 @@ def is_image(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            head = file.read(64)
-            found = any(magic.match(head) for magic, _ in _READERS)
+            head = file.read(_HEAD)
+            found = bool(_OTHERS.match(head)) or any(magic.match(head) for magic, _ in _READERS)
             return found and not (head[0] == 0xFF and structure.jpeg(file).followed)
     except OSError:
         return False  # which the reader of videos reports
@@ -187,7 +190,7 @@ def _guarded(path: Path) -> Iterator[None]:
 
 
 def _decoder(path: Path, file: BinaryIO) -> Any:
-    head = file.read(64)
+    head = file.read(_HEAD)
     file.seek(0)
     if not head:
         raise InputError(f"{path} is empty (0 bytes); copy it again.")
@@ -199,10 +202,11 @@ def _decoder(path: Path, file: BinaryIO) -> Any:
 
 def _checked(path: Path, file: BinaryIO, allow_truncated: bool) -> tuple[list[str], bool]:
     """Notes, and whether it is a JPEG stored row by row; InputError for one without an end."""
-    head = file.read(3)
-    if head != b"\xff\xd8\xff":
-        return [], False
-    found = structure.jpeg(file)
+    kind = file.read(4)
+    if not kind.startswith(b"\xff\xd8"):
+        found = structure.Jpeg(complete=True, excess=structure.png_excess(file) if kind == b"\x89PNG" else "")
+    else:
+        found = structure.jpeg(file)
     if found.excess:
         raise InputError(f"{path} has more than {found.excess}, which no image needs; save it again.")
     if not found.complete and not allow_truncated:
@@ -213,28 +217,23 @@ def _checked(path: Path, file: BinaryIO, allow_truncated: bool) -> tuple[list[st
 
 def _wanted(path: Path, image: Image.Image, file: BinaryIO) -> list[int]:
     """The images that count, of those in a file; InputError where they are too many."""
-    first, number = 0, 1
-    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-    if is_tiff or isinstance(image, GifImagePlugin.GifImageFile):
-        at = file.tell()
-        number = max(1, (structure.tiff_pages if is_tiff else structure.gif_frames)(file, MAX_FRAMES))
-        file.seek(at)
+    number, wanted = 1, [0]
+    at = file.tell()
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        wanted = structure.tiff_pages(file, MAX_FRAMES) or [0]
+        number = wanted[-1] + 1
+    elif isinstance(image, GifImagePlugin.GifImageFile):
+        number = max(1, structure.gif_frames(file, MAX_FRAMES))
     elif isinstance(image, PngImagePlugin.PngImageFile | WebPImagePlugin.WebPImageFile):
         number = image.n_frames
-        first = int(number > 1 and getattr(image, "default_image", False))  # shown where animation is not known
+    file.seek(at)
     if number > MAX_FRAMES or number * image.width * image.height > _MAX_TOTAL:
         many = f"{min(number, MAX_FRAMES)} or more images of {image.width}×{image.height} pixels"
         raise InputError(f"{path} holds {many}, too many to read; split it, or make it smaller.")
-    wanted = list(range(first, number))
-    if number > 1 and is_tiff:
-        wanted = [k for k in wanted if _is_whole(image, k)] or [0]
-        image.seek(0)
+    if len(wanted) == 1 < number and wanted == [0]:
+        # a PNG may have one more, which is shown where animation is not known
+        wanted = list(range(int(getattr(image, "default_image", False)), number))
     return wanted
-
-
-def _is_whole(image: Any, page: int) -> bool:
-    image.seek(page)
-    return not (image.tag_v2.get(254, 0) & _REDUCED or image.tag_v2.get(255, 1) == 2)
 
 
 def _still(path: Path, image: Any, depth: Depth, notes: list[str], allow_truncated: bool) -> StillImage:

@@ -8,8 +8,11 @@ from typing import BinaryIO, Literal
 
 #: The next marker in the compressed part of a JPEG, where FF 00 is a level and FF D0 to FF D7 are restarts.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_MOST_METADATA = 20 << 20  # bytes of a JPEG before its picture: a colour profile has at most 17 million
+_MOST_CHUNKS = 100_000  # of a PNG: 512 MB in pieces of 8 kB are 64,000
 _MOST_BLOCKS = 1000  # of metadata and tables: cameras write some ten, a colour profile at most 255
-_MOST_SCANS = 100  # encoders write some ten, and each is as much work as a whole image
+_MOST_SCANS, _MOST_SCANNED = 100, 1 << 30  # and pixels in all: each is as much work as a whole image
+_REDUCED = 0b101  # kinds of TIFF pages that are no image of their own: reduced ones, masks
 
 
 @dataclass
@@ -32,7 +35,7 @@ def jpeg(file: BinaryIO) -> Jpeg:
     """The structure of a JPEG file; its damage is left to the decoder."""
     file.seek(0)
     data, out = file.read(), Jpeg()
-    at, components, scans, blocks, linked = 2, 0, 0, 0, False
+    at, components, pixels, scans, blocks, linked = 2, 0, 0, 0, 0, False
     while found := _MARKER.search(data, at):
         at = found.start()
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -43,16 +46,30 @@ def jpeg(file: BinaryIO) -> Jpeg:
             break
         if marker == 0xDA:
             scans += 1
+            if scans == 1 and at > _MOST_METADATA:
+                out.excess = f"{_MOST_METADATA >> 20} MB of metadata"
+                break
             out.sequential = scans == 1 and data[at + 4 : at + 5] == bytes([components])
-        elif marker in (0xC0, 0xC1):  # frame header, sequential coding
-            components = data[at + 9] if at + 9 < len(data) else 0
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # frame header
+            pixels = int.from_bytes(data[at + 5 : at + 7], "big") * int.from_bytes(data[at + 7 : at + 9], "big")
+            components = data[at + 9] if marker < 0xC2 and at + 9 < len(data) else 0  # 0: not sequential
         blocks += marker != 0xDA
         linked = linked or data[at + 4 : at + 8] == b"MPF\0"
-        if blocks > _MOST_BLOCKS or scans > _MOST_SCANS:
-            out.excess = f"{_MOST_BLOCKS} blocks of metadata" if scans <= _MOST_SCANS else f"{_MOST_SCANS} scans"
+        if blocks > _MOST_BLOCKS or scans > _MOST_SCANS or (scans > 1 and scans * pixels > _MOST_SCANNED):
+            out.excess = f"{_MOST_BLOCKS} blocks of metadata" if blocks > _MOST_BLOCKS else f"{scans - 1} scans"
             break
         at += 2 + length
     return out
+
+
+def png_excess(file: BinaryIO) -> str:
+    """What there is too much of in a PNG, "" if nothing."""
+    file.seek(8)
+    for _ in range(_MOST_CHUNKS):
+        if len(head := file.read(8)) < 8:
+            return ""
+        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return f"{_MOST_CHUNKS} chunks"
 
 
 def gif_frames(file: BinaryIO, most: int) -> int:
@@ -79,8 +96,11 @@ def _colours(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def tiff_pages(file: BinaryIO, most: int) -> int:
-    """The number of pages of a TIFF, at most one more than `most`; pages that lead back to an earlier one end it."""
+def tiff_pages(file: BinaryIO, most: int) -> list[int]:
+    """The pages of a TIFF that are images of their own, neither masks nor reduced ones; of `most` and one more pages.
+
+    Pages that lead back to an earlier one end it.
+    """
     file.seek(0)
     head = file.read(16)
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
@@ -90,16 +110,20 @@ def tiff_pages(file: BinaryIO, most: int) -> int:
     def number(data: bytes) -> int:
         return int.from_bytes(data, order)
 
-    at, seen = number(head[8:16] if big else head[4:8]), set[int]()
+    at, seen, whole = number(head[8:16] if big else head[4:8]), set[int](), []
     while at and at not in seen and len(seen) <= most:
-        file.seek(at)
-        entries = file.read(count)
-        if len(entries) < count:
-            break
-        seen.add(at)
         try:
-            file.seek(at + count + entry * number(entries))
+            file.seek(at)
+            first = file.read(count + 2 * entry)
+            file.seek(at + count + entry * number(first[:count]))
         except (OSError, OverflowError, ValueError):
             break
+        if len(first) < count:
+            break
+        # entries are in order of their tags, and these are the lowest: kind (bits), old kind (a number)
+        tags = {number(first[k : k + 2]): number(first[k + entry - wide :][:2]) for k in (count, count + entry)}
+        if not (tags.get(254, 0) & _REDUCED or tags.get(255) == 2):
+            whole.append(len(seen))
+        seen.add(at)
         at = number(file.read(wide))
-    return len(seen)
+    return whole

@@ -323,7 +323,7 @@ def test_25_frames_per_second_give_a_warning(smile: Path, duchenne) -> None:
         (["--model", "smile"], "smile is a duchenne-descriptors model, expected duchenne-micro; choose another model."),
         (["--model", "nowhere"], "There is no model 'nowhere'"),
         (["-o", "found.txt"], "use a name that ends in .csv or .json"),
-        (["--rate", "30"], "--rate is for folders of images only."),
+        (["--rate", "30"], "--rate is for bare streams and folders of images only."),
         (["--device", "abacus", "--model"], "There is no device 'abacus'"),
     ],
 )
