@@ -96,7 +96,7 @@ def examine(
 ) -> list[Analysis]:
     """The analysis of the most prominent face of a video, or with `all_faces` of each, the most prominent first.
 
-    `emotion` replaces the model's own estimate; `rate` (frames/s) is for a folder of images only; `start` and `end`
+    `emotion` replaces the model's own estimate; `rate` (frames/s) is for what stores no times; `start` and `end`
     are seconds; `read` yields the faces in blocks. InputError when the file cannot be read or shows no face;
     UsageError on unknown names.
     """
@@ -112,13 +112,15 @@ def examine(
         # reads the file a second time: which frames are judged is known only after the first
         return crops.cut(track, video.frames(path, **options), reader)
 
-    analyses = []
+    analyses, notes = [], video.notes(path)
     for face, track in enumerate(faces.tracks):
         if track.seen.any():
             blur = faces.sharpness[face] if np.isfinite(faces.sharpness[face]) else None
             found = judge(track, loaded, emotion=emotion, emotions=emotions[face], blur=blur, cut_crops=cut_crops)
             step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions[face].time)} moments"
-            verdict = replace(found.verdict, face=face, device=used_device, history=(*found.verdict.history, step))
+            quality = replace(found.verdict.quality, warnings=(*notes, *found.verdict.quality.warnings))
+            history = (*found.verdict.history, step)
+            verdict = replace(found.verdict, face=face, device=used_device, history=history, quality=quality)
             analyses.append(replace(found, verdict=verdict))
     return analyses
 

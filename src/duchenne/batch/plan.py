@@ -11,7 +11,7 @@ from pathlib import Path
 
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import InputError, UsageError, printable
-from duchenne.video import IMAGE_SUFFIXES, natural
+from duchenne.video import IMAGE_SUFFIXES, STREAM_SUFFIXES, natural
 
 #: File extensions of videos when a folder is searched; a file named by the user may have any.
 _VIDEO = """
@@ -34,7 +34,7 @@ class Item:
     key     identifies its recorded state
     place   of its results, below the folder of results
     stamp   size in bytes and modification time in ns; None if there is no file
-    rate    frames per second of a folder of images
+    rate    frames per second of a folder of images or a stream without times
     listed  subject, emotion and label of the manifest
     """
 
@@ -131,8 +131,8 @@ def _listed(manifest: Path) -> Plan:
     for _, entry in manifests.read_entries(manifest, persons=False):
         clip = entry.clip
         path = os.path.relpath(clip.path, root)
-        folder = (root / path).is_dir()
-        item = _item(root, path, clip.start, clip.end, manifests.rate_of(entry) if folder else None)
+        untimed = (root / path).is_dir() or Path(path).suffix.lower() in STREAM_SUFFIXES | IMAGE_SUFFIXES
+        item = _item(root, path, clip.start, clip.end, manifests.rate_of(entry) if untimed else None)
         items.append(replace(item, listed=(clip.subject, clip.emotion, clip.label)))
     return Plan(root, items, [])
 

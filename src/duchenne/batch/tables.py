@@ -26,7 +26,7 @@ _LINKS = {"report": "html", "thumb": "jpg"}
 _QUALITY_COLUMNS = ("seen", "coverage", "longest_gap", "face_size", "jitter", "confidence", "sharpness")
 #: Task → columns of clips.csv, described in docs/batch.md.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "extract": (*_CLIP_COLUMNS, *_FACE_COLUMNS, "width", "height", *_QUALITY_COLUMNS),
+    "extract": (*_CLIP_COLUMNS, *_FACE_COLUMNS, "width", "height", *_QUALITY_COLUMNS, "warnings"),
     "analyze": (
         *(*_CLIP_COLUMNS, *_FACE_COLUMNS, *_QUALITY_COLUMNS, "p_genuine", "label", "abstained", "reason", "emotion"),
         *(*(f"p_{e}" for e in EMOTIONS), "p_neutral", "familiar", "phases", *MOMENTS, "warnings"),

@@ -95,6 +95,7 @@ def run(options: Options, arguments: JsonMap, heartbeat: Heartbeat) -> list[Row]
 
 def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:
     """Track the faces of a clip and write a table of frames to `job.place`; InputError if no face is found."""
+    from duchenne import video
     from duchenne.faces.reading import no_face
     from duchenne.preprocess import clean
 
@@ -115,12 +116,14 @@ def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
     end = io.write_frames(job.unfinished, blocks, job.name, watch)
     if not any(gauge.seen_frames for gauge in gauges):
         raise no_face(job.path, frames, **job.stretch)
-    width, height = end.frame_size
-    return [
-        {"face": face, "width": width, "height": height, **gauge.result(blur).to_row()}
-        for face, (gauge, blur) in enumerate(zip(gauges, end.sharpness, strict=True))
-        if gauge.seen_frames
-    ]
+    (width, height), notes = end.frame_size, video.notes(job.path)
+    rows: list[Row] = []
+    for face, (gauge, blur) in enumerate(zip(gauges, end.sharpness, strict=True)):
+        if gauge.seen_frames:
+            quality = gauge.result(blur)
+            warnings = " ".join((*notes, *quality.warnings))
+            rows.append({"face": face, "width": width, "height": height, **quality.to_row(), "warnings": warnings})
+    return rows
 
 
 def analyze_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:

@@ -27,6 +27,7 @@ def emotions(
     all_faces: options.AllFaces = False,
     every: Annotated[float, typer.Option(help="Seconds between two rows of a video; 0 for every frame.")] = 0.1,
     flips: Annotated[bool, typer.Option(help="Average with the mirrored face.")] = True,
+    rate: options.Rate = None,
     device: options.Device = "auto",
     allow_truncated: options.AllowTruncated = False,
     cache: options.Cached = True,
@@ -43,7 +44,7 @@ def emotions(
     with progress("reading", "images and frames") as tick:
         table = emotions.table(
             inputs, model=model, all_faces=all_faces, is_aligned=aligned, every=every, flips=flips, device=device,
-            allow_truncated=allow_truncated, tick=tick, log=log, read=face_reader(cache),
+            allow_truncated=allow_truncated, rate=rate, tick=tick, log=log, read=face_reader(cache),
         )  # fmt: skip
     if out is not None:
         io.write_table(out, table)

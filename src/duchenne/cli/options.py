@@ -24,7 +24,7 @@ ModelOut = Annotated[Path, typer.Option("--out", "-o", help="Model folder to wri
 OnCluster = Annotated[
     str | None, typer.Option(help="Run on the Dask scheduler at this address, such as tcp://host:8786.")
 ]
-Rate = Annotated[float | None, typer.Option(help="Frames per second, for a folder of images.")]
+Rate = Annotated[float | None, typer.Option(help="Frames per second of a folder of images or a stream without times.")]
 Recipe = Annotated[str | None, typer.Option(help="Name of a shipped recipe, or a TOML file.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Process clips again that failed in an earlier run.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed.")]

@@ -36,5 +36,7 @@ def overlay(
             clip, out, model=model, emotion=emotion, all_faces=all_faces, device=device, detector=detector, rate=rate,
             faces=faces, allow_truncated=allow_truncated, on_frame=tick,
         )  # fmt: skip
+    for warning in results[0].verdict.quality.warnings:
+        log(f"note: {warning}")
     many = f"{len(results)} face{'s' * (len(results) != 1)}"
     log(f"{out}: {results[0].verdict.frames} frames, {results[0].verdict.duration:.2f} s, {many}.")

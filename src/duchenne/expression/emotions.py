@@ -18,7 +18,7 @@ from duchenne.expression import reading
 from duchenne.faces import crops, join
 from duchenne.faces.reading import no_face, read_faces
 from duchenne.progress import Log, Tick
-from duchenne.types import Array
+from duchenne.types import Array, Json
 from duchenne.video import folders
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class _Options:
     is_aligned: bool
     every: float
     allow_truncated: bool
+    rate: float | None
     read: ReadFaces
 
 
@@ -52,7 +53,7 @@ class _Progress:
     """How many images and frames are done, and notes on them."""
 
     def __init__(self, tick: Tick | None) -> None:
-        self.done, self.notes = 0, list[str]()
+        self.done, self.notes, self.warnings = 0, list[str](), list[str]()
         self._tick = tick
 
     def add(self, count: int = 1) -> None:
@@ -77,6 +78,7 @@ def table(
     flips: bool = True,
     device: str = "auto",
     allow_truncated: bool = False,
+    rate: float | None = None,
     tick: Tick | None = None,
     log: Log | None = None,
     read: ReadFaces = read_faces,
@@ -93,6 +95,7 @@ def table(
     is_aligned  the images are themselves cropped faces
     every       seconds between two rows of a video, 0 for every frame
     flips       the mean with the prediction for the mirrored face
+    rate        frames/s of videos that store no times (bare streams)
     device      see `learn.optim.device_of`; `log` reports the one that is used
     read        yields the blocks of a video's faces
     tick, log   called with the number of images and frames done, and with lines for people
@@ -112,7 +115,7 @@ def table(
     names, head = network.classes, network.network.config.head
     if taken := [name for name in names if name in COLUMNS]:
         raise ModelError(f"{model} has a class '{taken[0]}', which is also a column of the table; rename the class.")
-    options, progress = _Options(all_faces, is_aligned, every, allow_truncated, read), _Progress(tick)
+    options, progress = _Options(all_faces, is_aligned, every, allow_truncated, rate, read), _Progress(tick)
     rows: list[_Row] = []
 
     def faces() -> Iterator[Array]:
@@ -128,6 +131,8 @@ def table(
         if notes := progress.notes:
             more = f" So were {len(notes) - 1} more files, smaller or in part." if len(notes) > 1 else ""
             log(f"{notes[0]}{more}")
+        for warning in progress.warnings:
+            log(f"note: {warning}")
     return _table(rows, predicted, names, head, bool(videos))
 
 
@@ -203,15 +208,14 @@ def _of_image(path: Path, name: str, options: _Options, progress: _Progress) -> 
 
 def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> Iterator[tuple[_Row, Array | None]]:
     """Reads the file twice: that a face was tracked wrongly shows only later, when its rows are withdrawn."""
-    blocks = options.read(
-        path, all_faces=options.all_faces, allow_truncated=options.allow_truncated, on_frame=progress.counter()
-    )
-    found = join(blocks, str(path))
+    how: Json = {"rate": options.rate, "allow_truncated": options.allow_truncated}
+    found = join(options.read(path, all_faces=options.all_faces, on_frame=progress.counter(), **how), str(path))
+    progress.warnings += [f"{path}: {note}" for note in video.notes(path)]
     tracks = [(track, seen) for track in found.tracks if (seen := track.seen).any()]
     if not tracks:
         raise no_face(path, len(found.time))
     pending = set(_moments(found.time, options.every))
-    with closing(_frames(path, options.allow_truncated)) as again:
+    with closing(_frames(path, how)) as again:
         for frame in again:
             if frame.index in pending:
                 pending.remove(frame.index)
@@ -222,8 +226,8 @@ def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> 
                 return
 
 
-def _frames(path: Path, allow_truncated: bool) -> Generator[video.Frame, None, None]:
-    yield from video.frames(path, allow_truncated=allow_truncated)
+def _frames(path: Path, how: Json) -> Generator[video.Frame, None, None]:
+    yield from video.frames(path, **how)
 
 
 def _moments(time: Array, every: float) -> list[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from duchenne.datasets import coded, manifest
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError, UsageError
+from duchenne.video import STREAM_SUFFIXES
 
 #: Sets of classes.
 CLASSES = ("emotions", "labelled", "three")
@@ -81,17 +82,16 @@ def examples(data: str | Path, classes: str = "emotions", rate: float | None = N
 
 
 def frame_rate(entry: Entry, rate: float | None) -> float | None:
-    """Frames per second of a row's folder of images, None for a video; errors as `examples`."""
+    """Frames per second of a row's folder of images or bare stream, None for a video; errors as `examples`."""
     path = entry.clip.path
     if manifest.split_path(path)[1] is not None:
         raise InputError(f"{path}: expected a video or a folder of images, found a row of a table or of tracks.")
-    if not Path(path).is_dir():
+    if not Path(path).is_dir() and Path(path).suffix.lower() not in STREAM_SUFFIXES:
         return None
     known = manifest.rate_of(entry) or rate
     if known is None:
         raise InputError(
-            f"{path} is a folder of images, which have no timestamps; give its frames per second in a column rate of "
-            "the manifest, or with --rate."
+            f"{path} has no timestamps; give its frames per second in a column rate of the manifest, or with --rate."
         )
     return known
 

@@ -104,7 +104,7 @@ def examine(
         track.duration,
         spots,
         answers,
-        tuple(_warnings(track, frame_rate)),
+        (*video.notes(path), *_warnings(track, frame_rate)),
         None if loaded is None else loaded[1],
     )
 

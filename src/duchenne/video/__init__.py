@@ -3,7 +3,7 @@
 from duchenne.video.containers import MAX_PIXELS, STREAM_SUFFIXES
 from duchenne.video.folders import IMAGE_SUFFIXES, image_files, natural, numbered
 from duchenne.video.frame import Frame, View
-from duchenne.video.reader import VideoInfo, frames, info
+from duchenne.video.reader import VideoInfo, frames, info, notes
 from duchenne.video.writer import check_target, encode, redraw, write
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "image_files",
     "info",
     "natural",
+    "notes",
     "numbered",
     "redraw",
     "write",

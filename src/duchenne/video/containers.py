@@ -98,7 +98,7 @@ def opened(path: Path) -> Iterator[Opened]:
     except (ValueError, EOFError, MemoryError, av.FFmpegError) as error:  # invalid data, or sizes beyond all memory
         raise InputError(f"{path} {_fault(head)}.") from error
     with container:
-        stream, notes = _choose(path, container)
+        stream, chosen = _choose(path, container)
         codec = stream.codec_context
         check_pixels(path, codec.width, codec.height)
         codec.options = {"max_pixels": str(MAX_PIXELS)}
@@ -107,8 +107,8 @@ def opened(path: Path) -> Iterator[Opened]:
         declared = stream.sample_aspect_ratio
         fixed = None if declared == codec.sample_aspect_ratio else declared
         if declared and not 1 / _WIDEST <= declared <= _WIDEST:
-            notes += (f"{path} declares pixels of {declared}:1, which is taken for damage; they are read as square.",)
-        yield Opened(container, stream, _is_timed(container, head), (*notes, *_speed(path, container, stream)), fixed)
+            chosen += (f"The file declares pixels of {declared}:1; they were taken as square.",)
+        yield Opened(container, stream, _is_timed(container, head), (*chosen, *_speed(container, stream)), fixed)
 
 
 def demuxer(path: Path) -> InputContainer:
@@ -160,8 +160,8 @@ def _choose(path: Path, container: InputContainer) -> tuple[VideoStream, tuple[s
         return stream, ()
     sizes = ", ".join(f"{_size(s)} (stream {s.index})" for s in videos[:8])
     more = ", …" if len(videos) > 8 else ""
-    read = f"{_size(stream)} (stream {stream.index}) is read"
-    return stream, (f"{path} holds {len(videos)} video streams: {sizes}{more}; {read}, the others are not.",)
+    read = f"stream {stream.index}, the largest, was read"
+    return stream, (f"The file holds {len(videos)} video streams, {sizes}{more}; {read}.",)
 
 
 def _size(stream: VideoStream) -> str:
@@ -175,7 +175,7 @@ def _is_timed(container: InputContainer, head: bytes) -> bool:
     return name not in _STREAMS.split()
 
 
-def _speed(path: Path, container: InputContainer, stream: VideoStream) -> tuple[str, ...]:
+def _speed(container: InputContainer, stream: VideoStream) -> tuple[str, ...]:
     """A note where a file was recorded at another rate than it plays at: slow motion, or a time lapse."""
     plays = float(stream.average_rate or 0)
     for tag, value in [*container.metadata.items(), *stream.metadata.items()]:
@@ -185,6 +185,6 @@ def _speed(path: Path, container: InputContainer, stream: VideoStream) -> tuple[
         filmed = float(number[1]) / float(number[2] or 1) if number and float(number[2] or 1) else 0.0
         if filmed and not 1 / _SLOW <= filmed / plays <= _SLOW:
             times = f"{filmed / plays:.3g} times slower" if filmed > plays else f"{plays / filmed:.3g} times faster"
-            rates = f"was recorded at {filmed:.4g} frames/s and plays at {plays:.4g}"
-            return (f"{path} {rates}: movements are {times} than they were; use the original recording.",)
+            rates = f"recorded at {filmed:.4g} frames/s and plays at {plays:.4g}"
+            return (f"The video was {rates}, {times} than life; all times and speeds are off by this factor.",)
     return ()

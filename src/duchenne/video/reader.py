@@ -84,6 +84,15 @@ def info(path: str | Path) -> VideoInfo:
         return replace(about, rate=rate, declared_frames=stream.frames or None, duration=float(length) or None)
 
 
+def notes(path: str | Path) -> tuple[str, ...]:
+    """Sentences on what a user should know of a video or image, as in `VideoInfo`; InputError as in `frames`."""
+    path = Path(path)
+    if stills.is_still(path):
+        return () if path.is_dir() else info(path).notes
+    with opened(path) as file:
+        return file.notes
+
+
 def frames(
     path: str | Path,
     *,
@@ -148,7 +157,7 @@ def _file(path: Path, rate: float | None, allow_truncated: bool) -> _Timed:
     """Seconds from the first frame, and the frame; raises at the end of a file that is cut short."""
     with opened(path) as file:
         if not file.timed and rate is None:
-            raise UsageError(f"{path} is a bare stream, which stores no times; pass --rate (frames/s).")
+            raise InputError(f"{path} is a bare stream, which stores no times; pass --rate (frames/s).")
         tally = Tally()
         with closing(images(file, tally)) as found:
             if file.timed:

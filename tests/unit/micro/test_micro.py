@@ -141,7 +141,7 @@ def test_a_manifest_carries_the_rate(casme2: Path, tmp_path: Path) -> None:
     assert micro.examples(listed) == micro.examples(casme2)
     table = listed.read_text(encoding="utf-8").replace(",200,", ",,")
     listed.write_text(table, encoding="utf-8")
-    with pytest.raises(InputError, match=r"folder of images, which have no timestamps; give its frames per second"):
+    with pytest.raises(InputError, match=r"has no timestamps; give its frames per second"):
         micro.examples(listed)
     assert {row.rate for row in micro.examples(listed, rate=100.0)[0]} == {100.0}
 
