@@ -15,7 +15,7 @@ import numpy as np
 from duchenne import gates, io, judging, limits, video
 from duchenne.clips import crops
 from duchenne.clips.load import ReadFaces
-from duchenne.errors import InputError, UsageError
+from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import reading
 from duchenne.faces import Followed, join
 from duchenne.faces.reading import no_face, read_faces
@@ -167,6 +167,8 @@ def judge(
         or opinion.reason
         or gates.too_close(opinion.p, loaded.model.margin)
     )
+    if reason is None and not np.isfinite(opinion.p):
+        raise ModelError(f"Model {loaded.about['id']} gives a probability that is not finite; get or train it again.")
     familiarity, warnings = judging.familiarity(loaded, descriptors)
     verdict = Verdict(
         p_genuine=None if reason else opinion.p,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from duchenne import io
+from duchenne.checkpoints import facts
 from duchenne.errors import ModelError
 
 #: Suffixes that are read; files beside the model that are not part of its digest.
@@ -92,6 +93,8 @@ def read(folder: Path, hashes: Mapping[str, str] | None = None, depth: int = 0) 
     if depth > _MOST_DEPTH:
         raise ModelError(f"Model {folder} is nested in more than {_MOST_DEPTH} others; train it again.")
     about, found, problems, members = describe(folder), hashes or _hashes(folder), [], {}
+    if missing := [name for name in ("id", "family", "facts", "files") if name not in about]:
+        raise ModelError(f"{folder / 'model.json'} is damaged ({missing[0]} is missing); get or train the model again.")
     for name, expected in mapping(about, "files").items():
         if file(folder, name).name not in found:
             problems.append(f"{name} is missing")
@@ -110,13 +113,18 @@ def read(folder: Path, hashes: Mapping[str, str] | None = None, depth: int = 0) 
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Content of `model.json`; ModelError where it does not describe a model."""
+    """Content of `model.json`; ModelError where it does not describe a model, or with invalid facts."""
+    path = file(folder, "model.json")
     try:
-        about = io.read_json(file(folder, "model.json"))
+        about = io.read_json(path)
     except (OSError, ValueError):
         about = None
     if not isinstance(about, dict) or "format" not in about:
-        raise ModelError(f"{folder / 'model.json'} is damaged (no model format); get or train the model again.")
+        raise ModelError(f"{path} is damaged (no model format); get or train the model again.")
+    try:
+        facts.check_model(about)
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error}); get or train the model again.") from error
     return about
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from duchenne import io
-from duchenne.checkpoints import audit, boosters
+from duchenne.checkpoints import audit, boosters, facts
 from duchenne.checkpoints.audit import ModelFolder
 from duchenne.errors import DuchenneError, ModelError
+from duchenne.io import quoted
 from duchenne.registry import Registry
-from duchenne.types import Classifier
+from duchenne.types import LABELS, Classifier
 
 VERSION = 1
 #: Format → its `Store`; the kind of a method follows a slash.
@@ -125,12 +126,13 @@ def load(model: str | Path | ModelFolder) -> tuple[Any, dict[str, Any]]:
         store = _store(folder)
         if folder.problems:
             raise ValueError(folder.problems[0])
-        if not isinstance(about["id"], str) or not isinstance(about["facts"], dict):
-            raise TypeError
         if store.file and store.file not in about["files"]:
             raise KeyError(store.file)
-        facts = {**about["facts"], "id": about["id"], "sha256": folder.sha256, "version": VERSION}
-        return store.load(folder), facts
+        known = {**about["facts"], "id": about["id"], "sha256": folder.sha256, "version": VERSION}
+        model = store.load(folder)
+        if isinstance(model, Classifier) and about["classes"] != list(LABELS):
+            raise ValueError(f"its classes are {quoted(about['classes'])}, expected {', '.join(LABELS)}")
+        return model, known
     except ModelError:
         raise
     except (DuchenneError, *_STUMBLES) as error:
@@ -144,7 +146,7 @@ def _store(folder: ModelFolder) -> Store:
     about = folder.about
     name, version = str(about["format"]), about.get("version")
     name = f"{name}/{about['settings']['kind']}" if name == "duchenne-method" else name
-    if name in STORES and version == VERSION:
+    if name in STORES and type(version) is int and version == VERSION:
         return cast(Store, STORES.load(name))
     raise ModelError(
         f"{folder.path} holds a model of format {name[:40]!r} version {str(version)[:40]}; expected "
@@ -171,7 +173,14 @@ def load_classifier(model: str | Path | ModelFolder) -> tuple[Classifier, dict[s
 def card(model: str | Path) -> dict[str, Any]:
     """The facts of a model's card (measured scores, people, limits); empty when it has none."""
     path = locate(model) / "card.json"
+    if not path.is_file():
+        return {}
     try:
-        return dict(io.read_json(audit.file(path.parent, path.name))) if path.is_file() else {}
-    except (OSError, TypeError, ValueError) as error:
+        found: dict[str, Any] = io.read_json(audit.file(path.parent, path.name))
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as JSON; get or train the model again.") from error
+    try:
+        facts.check_card(found)
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error}); get or train the model again.") from error
+    return found

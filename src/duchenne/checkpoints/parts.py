@@ -19,12 +19,13 @@ from duchenne.checkpoints.audit import ModelFolder
 from duchenne.checkpoints.folder import save_members
 from duchenne.errors import ModelError
 from duchenne.learn.recipes import numbers
-from duchenne.learn.scorers import KINDS, Boosted, Trees
+from duchenne.learn.scorers import KINDS, Boosted
 from duchenne.types import Array, Classifier
 
 ARRAYS = "arrays.npz"
 _MOST = 2**30  # bytes of arrays unpacked: hundreds of times the largest
 _MOST_MEMBERS = 64
+_LARGEST = 1e15  # of a number in an array: sums of products of such numbers stay finite
 
 
 @dataclass
@@ -103,8 +104,7 @@ class StoredParts:
         if set(held) | set(settings) != {each.name for each in fields(made_by)}:
             raise ValueError(f"{name} is incomplete")
         part = made_by(**held, **settings)
-        if isinstance(part, Trees):
-            part.check(columns)
+        part.check(columns)
         with np.errstate(all="ignore"):
             answer = part(np.zeros((1, columns)))
         if answer.shape != (1, *shape) or not np.isfinite(answer).all():
@@ -118,12 +118,19 @@ def read(folder: ModelFolder) -> StoredParts:
     if len(members) > _MOST_MEMBERS or set(members) != {f"member-{i}" for i in range(len(members))}:
         raise ValueError("its members are not those of a method")
     try:
-        arrays = io.read_arrays(folder.path / ARRAYS, most=_MOST)
+        arrays = read_arrays(folder.path / ARRAYS)
         found = io.parse_json(arrays.pop("made_for").tobytes())
     except ValueError as error:
         raise ValueError(f"{ARRAYS} is not a readable archive of arrays ({error})") from error
     if found != json.loads(made_for(settings, members)):
         raise ValueError(f"{ARRAYS} was saved with other settings than model.json says")
-    if not all(value.dtype.kind in "fi" and bool(np.isfinite(value).all()) for value in arrays.values()):
-        raise ValueError(f"{ARRAYS} holds values that are not finite numbers")
     return StoredParts(folder.path, settings, arrays)
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a model by name; ValueError where one holds anything but finite numbers of sensible size."""
+    arrays = io.read_arrays(path, most=_MOST)
+    for name, value in arrays.items():
+        if value.dtype.kind not in "fiu" or not bool((np.abs(value) <= _LARGEST).all()):  # NaN is not below either
+            raise ValueError(f"its array {name} holds values that are not numbers up to {_LARGEST:g}")
+    return arrays

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from duchenne import checkpoints, io
-from duchenne.checkpoints import audit
+from duchenne.checkpoints import audit, facts
 from duchenne.errors import ModelError
 from duchenne.features import measures
 from duchenne.features.descriptors import prepare
@@ -88,9 +88,12 @@ def read(model: str | Path) -> Json:
         return {}
     try:
         found = io.read_json(audit.file(path.parent, path.name))
+        facts.check_bounds(found)
         said, moved = found["answers"], found["movements"]
         for summary in (said, *(each for kind in moved.values() for each in kind.values())):
             _check(summary, len(_SHARES) if summary is said else len(_QUARTILES))
+        if not all(0 <= value <= 1 for both in said.values() for label in LABELS for value in both[label]["quantiles"]):
+            raise ValueError("it holds probabilities that are not from 0 to 1")
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is damaged; get or train the model again.") from error
     return {"answers": said, "movements": moved}
@@ -98,12 +101,12 @@ def read(model: str | Path) -> Json:
 
 def _check(summary: Json, shares: int) -> None:
     """ValueError or the like where this is not what `_by_emotion` gives."""
+    if summary and ALL not in summary:
+        raise ValueError("no row of all emotions")
     for both in summary.values():
         for label in LABELS:
-            row, cut = both[label], np.array(both[label]["quantiles"], float)
-            if (
-                cut.shape != (shares,)
-                or not np.isfinite(cut).all()
-                or {type(row["clips"]), type(row["people"])} != {int}
-            ):
+            row, cut = both[label], both[label]["quantiles"]
+            if len(cut) != shares or not all(type(value) in (int, float) for value in cut) or sorted(cut) != cut:
                 raise ValueError("no quantiles")
+            if not all(type(row[name]) is int and row[name] > 0 for name in ("clips", "people")):
+                raise ValueError("no numbers of clips and people")

@@ -39,7 +39,9 @@ def _description(folder: Path) -> str:
     found, card = checkpoints.read(folder), checkpoints.card(folder)
     about = found.about
     score = ", ".join(
-        f"{text} {card[key]:.3f}" for key, text in (("accuracy", "accuracy"), ("auc", "AUC")) if key in card
+        f"{text} {card[key]:.3f}"
+        for key, text in (("accuracy", "accuracy"), ("auc", "AUC"))
+        if card.get(key) is not None
     )
     read = next((f"{about['facts'][key]} {key}" for key in ("clips", "images") if key in about["facts"]), "")
     size, speed = inventory.weights(found), card.get("clips_per_second")

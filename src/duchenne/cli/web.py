@@ -14,6 +14,9 @@ from duchenne.cli.app import JUDGE, app, log
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    origin: Annotated[
+        str | None, typer.Option(help="Address of a reverse proxy with TLS before it, such as https://lab.example.")
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     max_mb: Annotated[float, typer.Option(min=0.001, help="Maximum size of a clip in MB.")] = 500.0,
     max_seconds: Annotated[float, typer.Option(min=1.0, help="Maximum processing time of a clip in seconds.")] = 600.0,
@@ -25,8 +28,9 @@ def serve(
     import webbrowser
 
     from duchenne import judging
-    from duchenne.web import server
+    from duchenne.web import guard, server
 
+    origin = None if origin is None else guard.public_origin(origin)
     if model != "default":
         judging.load_model(model)  # reports an invalid model before the server starts
     if host not in server.LOOPBACK:
@@ -41,4 +45,4 @@ def serve(
         if browser:  # a browser in the terminal would block
             threading.Thread(target=webbrowser.open, args=(once,), daemon=True).start()
 
-    server.serve(server.Settings(host, port, model, max_mb, max_seconds, memory), on_start)
+    server.serve(server.Settings(host, port, model, max_mb, max_seconds, memory, origin), on_start)

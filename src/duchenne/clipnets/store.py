@@ -18,6 +18,7 @@ from duchenne.clipnets.model import ClipModel
 from duchenne.clipnets.network import ClipNet
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.errors import InputError
+from duchenne.io import quoted
 from duchenne.learn import recipes
 from duchenne.types import Json
 
@@ -54,9 +55,10 @@ def load(folder: ModelFolder) -> ClipModel:
     recipe = ClipRecipe.of(about["recipe"], "model.json")
     names, count = recipes.names(about, "emotions"), about["networks"]
     if type(count) is not int or not 1 <= count <= recipe.n_networks:
-        raise ValueError(f"it names {count!r} networks, expected 1 to {recipe.n_networks}")
+        raise ValueError(f"it names {quoted(count)} networks, expected 1 to {recipe.n_networks}")
     if about["needs"] != recipe.inputs or about["layout"] != LAYOUT:
-        raise ValueError(f"it reads {about['needs']} in {about['layout']}, expected {recipe.inputs} in {LAYOUT}")
+        found = f"{about['needs']} in {quoted(about['layout'])}"
+        raise ValueError(f"it reads {found}, expected {recipe.inputs} in {LAYOUT}")
     config = recipe.config(len(names))
     tensors = _tensors(folder.path / WEIGHTS, recipe, names, count)
     networks = [ClipNet(config).eval() for _ in range(count)]

@@ -18,6 +18,7 @@ from duchenne.checkpoints import tensors as tensor_file
 from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
 from duchenne.expression.recipe import ExpressionRecipe
+from duchenne.io import quoted
 from duchenne.learn import recipes
 
 WEIGHTS = tensor_file.NAME
@@ -48,16 +49,25 @@ def load(folder: ModelFolder) -> ExpressionModel:
     """The model of a folder; ValueError where its files do not match its `model.json`."""
     about = folder.about
     recipe = ExpressionRecipe.of(about["recipe"], "model.json")
-    classes, scale = recipes.names(about, "classes"), [about["mean"], about["spread"]]
-    config = recipe.config(classes, *([float(level) for level in levels] for levels in scale))
+    classes, scale = recipes.names(about, "classes"), [_levels(about, name) for name in ("mean", "spread")]
+    config = recipe.config(classes, *scale)
     if about["side"] != config.side or about["head"] != config.head:
         raise ValueError(
-            f"expected the head {config.head} and faces of {config.side} pixels, found {about['head']}, {about['side']}"
+            f"expected the head {config.head} and faces of {config.side} pixels, found {quoted(about['head'])}, "
+            f"{quoted(about['side'])}"
         )
     tensors = _tensors(folder.path / WEIGHTS, recipe, config)
     network = ExpressionCNN(config)
     network.load_state_dict({key: value.float() for key, value in tensors.items()})
     return ExpressionModel(network, recipe, dict(about["facts"]))
+
+
+def _levels(about: dict[str, Any], name: str) -> list[float]:
+    """Grey levels of each channel."""
+    found = about[name]
+    if not isinstance(found, list) or not all(type(each) in (int, float) and 0 <= each <= 1e3 for each in found):
+        raise ValueError(f"{name} is {quoted(found)}, expected grey levels")
+    return [float(each) for each in found]
 
 
 def _precision(value: Tensor) -> torch.dtype:

@@ -209,6 +209,14 @@ def shown(text: str, most: int = 60) -> str:
     return printable(text, most)
 
 
+def quoted(value: object, most: int = 60) -> str:
+    """A stranger's value as Python writes it, in one printable line of `most` characters."""
+    try:
+        return shown(repr(value), most)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"
+
+
 # --- out ----------------------------------------------------------------------------------------------------------
 
 

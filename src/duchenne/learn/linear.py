@@ -57,6 +57,11 @@ class Linear:
 
     __call__ = probabilities
 
+    def check(self, columns: int) -> None:
+        """ValueError where an input has no spread."""
+        if not (self.spread > 0).all():
+            raise ValueError("it has inputs with a spread of 0")
+
     def _squash(self, x: Array) -> Array:
         # tanh keeps one outlying descriptor from deciding alone
         z = 2 * np.tanh((x - self.median) / self.spread)

@@ -14,8 +14,19 @@ from typing import Any, ClassVar, Self
 
 from duchenne import io
 from duchenne.errors import UsageError
+from duchenne.io import quoted
 
 _MOST_NAMES = 4096
+#: What the fitted numbers of a model may be: beyond any that training yields, and never so large that a probability is
+#: not a number.
+_RANGES = {
+    "margin": (0.0, 0.5),
+    "slope": (-1e6, 1e6),
+    "intercept": (-1e4, 1e4),
+    "fps": (1.0, 1000.0),
+    "sharpness": (0.0, 1e4),
+    **dict.fromkeys(("descriptors", "pb", "bias"), (-1e3, 1e3)),
+}
 
 
 class Above(float):
@@ -153,18 +164,21 @@ class Recipe(Settings):
 
 
 def numbers(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The finite numbers, as float, of these names; KeyError for a missing one, ValueError for others."""
+    """The numbers, as float, of these names; KeyError for a missing one, ValueError for others and out of range."""
     for name in names:
-        if type(given[name]) not in (int, float) or not math.isfinite(given[name]):
-            raise ValueError(f"{name} is not a finite number")
+        low, high = _RANGES[name]
+        if type(given[name]) not in (int, float) or not low <= given[name] <= high:
+            raise ValueError(f"{name} is {quoted(given[name])}, expected a number from {low:g} to {high:g}")
     return {name: float(given[name]) for name in names}
 
 
-def names(given: Mapping[str, Any], name: str) -> list[str]:
-    """The list of texts of this name; ValueError for others, or for thousands."""
+def names(given: Mapping[str, Any], name: str, *, distinct: bool = True) -> list[str]:
+    """The list of texts of this name; ValueError for others, for thousands, and where two are equal."""
     found = given[name]
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found) or len(found) > _MOST_NAMES:
         raise ValueError(f"{name} is not a list of names")
+    if distinct and len(set(found)) < len(found):
+        raise ValueError(f"{name} holds a name twice")
     return found
 
 

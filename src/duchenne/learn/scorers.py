@@ -28,6 +28,11 @@ class LinearScorer:
         """float64 (N,)."""
         return np.asarray((((rows - self.mean) / self.scale) @ self.weights.T + self.bias)[:, 0])
 
+    def check(self, columns: int) -> None:
+        """ValueError where an input has no scale."""
+        if not (self.scale > 0).all():
+            raise ValueError("it has inputs with a scale of 0")
+
     def terms(self, rows: Array) -> Array:
         """float64 (N, D): contributions to the score, relative to an average row."""
         return np.asarray((rows - self.mean) / self.scale * self.weights[0])
@@ -47,6 +52,9 @@ class Boosted:
         import xgboost
 
         return np.asarray(self.booster.predict(xgboost.DMatrix(rows, nthread=1)), float)
+
+    def check(self, columns: int) -> None:
+        """Nothing: a booster is checked while it is read."""
 
     def terms(self, rows: Array) -> Array:
         """float64 (N, D): contributions to the log-odds (tree SHAP)."""
@@ -121,6 +129,7 @@ class Trees:
             # children come after their parent, so every path ends
             and bool(((self.left > nodes) & (self.right > nodes))[inner].all() and (self.right == nodes)[~inner].all())
             and bool(((self.left < len(nodes)) & (self.right < len(nodes))).all())
+            and bool((self.shares >= 0).all() and (np.abs(self.shares.sum(axis=1) - 1) < 1e-6).all())
         )
         if not sound:
             raise ValueError("its trees are invalid")
@@ -133,6 +142,9 @@ class Constant:
     def __call__(self, rows: Array) -> Array:
         """float64 (N,) of zeros."""
         return np.zeros(len(rows))
+
+    def check(self, columns: int) -> None:
+        """Nothing can be wrong."""
 
 
 _SIDES = ("left", "right")

@@ -15,6 +15,7 @@ from torch import Tensor
 from duchenne.checkpoints import ModelFolder, Store, boosters
 from duchenne.checkpoints import tensors as tensor_file
 from duchenne.errors import InputError
+from duchenne.io import quoted
 from duchenne.learn import recipes
 from duchenne.learn.linear import Linear
 from duchenne.lstm_pb.model import PBModel
@@ -66,13 +67,14 @@ def load(folder: ModelFolder) -> PBModel:
     """The model of a folder; ValueError where its files do not fit its `model.json`."""
     about = folder.about
     recipe = PBRecipe.of(about["recipe"], "model.json")
-    names = [str(name) for name in about["emotions"]]
+    names = recipes.names(about, "emotions")
     if about["fps"] != recipe.fps or about["layout"] != LAYOUT:
         raise ValueError(
-            f"it reads {about['layout']} at {about['fps']} frames/s, expected {LAYOUT} at {recipe.fps:g} frames/s"
+            f"it reads {quoted(about['layout'])} at {quoted(about['fps'])} frames/s, expected {LAYOUT} at "
+            f"{recipe.fps:g} frames/s"
         )
-    if not 0 < len(names) <= _MOST_NAMES or len(set(names)) < len(names) or (not recipe.per_emotion and names != [""]):
-        raise ValueError(f"its networks are named {names[:9]}")
+    if not 0 < len(names) <= _MOST_NAMES or (not recipe.per_emotion and names != [""]):
+        raise ValueError(f"its networks are named {quoted(names)}")
     tensors = _tensors(folder.path / WEIGHTS, recipe, len(names))
     scale = recipes.numbers(about["calibration"], "slope", "intercept") | recipes.numbers(about, "margin")
     model = PBModel(recipe, **scale, facts=dict(about["facts"]))

@@ -11,6 +11,7 @@ from duchenne import checkpoints
 from duchenne.checkpoints import ModelFolder, Store, parts
 from duchenne.checkpoints.parts import ARRAYS, Parts
 from duchenne.errors import InputError
+from duchenne.io import quoted
 from duchenne.learn import recipes
 from duchenne.methods.hybrid import Hybrid, Mix
 from duchenne.methods.names import AsIs
@@ -71,8 +72,10 @@ def _save_two_stage(model: TwoStage, folder: Path) -> tuple[dict[str, Any], list
 def _load_two_stage(folder: ModelFolder) -> TwoStage:
     found = parts.read(folder)
     settings = found.settings
-    names, how, columns = tuple(map(str, settings["names"])), str(settings["how"]), int(settings["columns"])
-    if set(settings["judges"]) != ({""} if how == "conditioned" else set(names)) or not 0 < columns < 2**24:
+    names, how, columns = tuple(recipes.names(settings, "names")), str(settings["how"]), settings["columns"]
+    if type(columns) is not int or not 0 < columns < 2**24:
+        raise ValueError(f"it reads {quoted(columns)} columns")
+    if how not in ("apart", "conditioned") or set(settings["judges"]) != ({""} if how == "conditioned" else set(names)):
         raise ValueError("its classifiers do not match its emotions")
     members = {place: _member(folder, place) for place in set(settings["judges"].values())}
     judges = {emotion: members[place] for emotion, place in settings["judges"].items()}
@@ -101,7 +104,7 @@ def _load_stack(folder: ModelFolder) -> Stack:
     return Stack(
         (refuse_refit,) * len(members),
         members=members,
-        names=tuple(map(str, found.settings["names"])),
+        names=tuple(recipes.names(found.settings, "names", distinct=False)),
         weights=found.array("weights", len(members)),
         pair_weights=found.array("pair_weights", len(members)) if "pair_weights" in found.arrays else None,
         facts=dict(folder.about["facts"]),

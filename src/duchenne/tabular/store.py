@@ -17,13 +17,14 @@ from duchenne.checkpoints.parts import ARRAYS, Parts, StoredParts
 from duchenne.errors import InputError
 from duchenne.features.descriptors import FAMILIES
 from duchenne.features.smile import EXPERT
+from duchenne.io import quoted
 from duchenne.learn import recipes
 from duchenne.learn.boosting import Recipe, Tabular
 from duchenne.learn.linear import Linear
 from duchenne.learn.rank_svm import RankSVM
 from duchenne.tabular.model import DescriptorModel
 from duchenne.tabular.rows import Reader
-from duchenne.tabular.table_model import TableModel
+from duchenne.tabular.table_model import SCORERS, TableModel
 from duchenne.types import LABELS, Array
 
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ def _save_descriptors(model: DescriptorModel, folder: Path) -> tuple[dict[str, A
 
 def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
     about, path = folder.about, folder.path
-    arrays = {key: value.astype(float) for key, value in io.read_arrays(path / ARRAYS).items()}
+    arrays = {key: value.astype(float) for key, value in parts.read_arrays(path / ARRAYS).items()}
     recipe = Recipe.of(about["recipe"], "model.json")
-    names, emotions = (tuple(map(str, about[each])) for each in ("names", "emotions"))
+    names, emotions = (tuple(recipes.names(about, each)) for each in ("names", "emotions"))
     family, fps, scale = str(about["family"]), recipes.numbers(about, "fps", "margin"), about["calibration"]
-    if not 1 <= fps["fps"] <= 1000 or names != (EXPERT if family == "smile" else FAMILIES[family].names):
+    if names != (EXPERT if family == "smile" else FAMILIES[family].names):
         raise ValueError("its descriptors are unknown")
+    if list(emotions) != sorted(emotions):
+        raise ValueError(f"its emotions are {quoted(emotions)}, expected them in alphabetical order")
     model = DescriptorModel(
         names=names,
         family=family,
@@ -85,7 +88,7 @@ def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
     )
     columns = len(model.inputs_names)
     if type(about["boosters"]) is not int or not 0 <= about["boosters"] <= _MOST_BOOSTERS:
-        raise ValueError(f"it has {about['boosters']!r} boosters")
+        raise ValueError(f"it has {quoted(about['boosters'])} boosters")
     bag = [boosters.read(path / _booster(i), columns) for i in range(about["boosters"])]
     linear, chosen = _linear(arrays, "linear"), str(about["members"])
     model.tabular = Tabular(
@@ -110,10 +113,17 @@ def _check_shapes(model: DescriptorModel, columns: int) -> None:
             found += [(linear.weights, (outputs, inputs)), (linear.bias, (outputs,))]
             if not (linear.spread > 0).all():
                 raise ValueError("it has inputs with a spread of 0")
-    if not all(array.shape == shape and not np.isinf(array).any() for array, shape in found):
+    if not all(array.shape == shape for array, shape in found):
         raise ValueError("its arrays have the wrong shapes")
+    ordered = (model.envelope, *model.typical.values(), model.strangeness[:, None])
+    if any((np.diff(array, axis=0) < 0).any() for array in ordered) or not _are_shares(model.strangeness):
+        raise ValueError("its quantiles are not in order")
     if not (tabular.boosters or tabular.linear) or (emotions > 0) != (model.emotion is not None):
         raise ValueError("a part is missing")
+
+
+def _are_shares(values: Array) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())
 
 
 def _booster(number: int) -> str:
@@ -143,10 +153,12 @@ def _save_table(model: TableModel, folder: Path) -> tuple[dict[str, Any], list[s
 
 def _load_table(folder: ModelFolder) -> TableModel:
     found = parts.read(folder)
-    columns = found.arrays["centre"].size
+    columns, learner = found.arrays["centre"].size, found.settings["learner"]
+    if learner not in SCORERS:
+        raise ValueError(f"there is no learner {quoted(learner)}")
     return TableModel(
         _reader(found),
-        str(found.settings["learner"]),
+        learner,
         ranker=RankSVM(weights=found.array("rank", columns)) if "rank" in found.arrays else None,
         scorer=found.scorer("scorer", columns),
         centre=found.array("centre", columns),
@@ -209,9 +221,9 @@ def _networks(found: StoredParts, columns: int, names: tuple[str, ...], recipe: 
 
     from duchenne.tabular.nets import TableNet
 
-    count = int(found.settings["networks"])
-    if not 1 <= count <= recipe.n_networks:
-        raise ValueError(f"it has {count} networks, expected 1 to {recipe.n_networks}")
+    count = found.settings["networks"]
+    if type(count) is not int or not 1 <= count <= recipe.n_networks:
+        raise ValueError(f"it has {quoted(count)} networks, expected 1 to {recipe.n_networks}")
     with torch.device("meta"):  # shapes alone
         one = {key: tuple(each.shape) for key, each in TableNet(columns, len(names), recipe).state_dict().items()}
     expected = {f"{i}.{key}": shape for i in range(count) for key, shape in one.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import secrets
@@ -11,6 +12,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from duchenne.errors import UsageError
+from duchenne.io import shown
+from duchenne.web.connections import BODY_SECONDS
 
 _READ = frozenset({"GET", "HEAD"})
 #: Policy of the page itself: it loads and runs only files of this server.
@@ -36,11 +41,12 @@ _HEADERS = {
 class Guard:
     """Rejects requests that are not from the app's own page, and adds headers to every response.
 
-    `once` redirects to the page a single time: all users of a computer can read the arguments of a browser.
+    `once` redirects to the page a single time: all users of a computer can read the arguments of a browser. `origin` is
+    the address of a reverse proxy before it, as `public_origin` returns it.
     """
 
-    def __init__(self, app: ASGIApp, token: str, host: str, port: int) -> None:
-        self.app, self.token, self.port = app, token, port
+    def __init__(self, app: ASGIApp, token: str, host: str, port: int, origin: str | None = None) -> None:
+        self.app, self.token, self.port, self.origin = app, token, port, origin
         self.once: str | None = secrets.token_urlsafe(24)
         self.names = {"127.0.0.1", "localhost", "::1", host.lower()}
         self.any_address = host in ("0.0.0.0", "::", "")
@@ -54,36 +60,56 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        headers = Headers(scope=scope)
+        unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+        async def read() -> Message:
+            nonlocal unread
+            async with asyncio.timeout(BODY_SECONDS if unread else None):
+                message = await receive()
+            unread = unread and bool(message.get("more_body"))
+            return message
+
         async def respond(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
+                added = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("content-security-policy", PAGE)
+                    added[name] = value
+                added.setdefault("content-security-policy", PAGE)
+                if unread:  # the rest of the body never will be
+                    added["connection"] = "close"
             await send(message)
 
         if scope["path"] == "/favicon.ico":  # browsers request it by themselves
-            await Response(status_code=204)(scope, receive, respond)
+            await Response(status_code=204)(scope, read, respond)
             return
-        headers = Headers(scope=scope)
         if self.once and self._is_own(f"//{headers.get('host', '')}") and _has_token(scope["path"], self.once):
             self.once = None
-            await RedirectResponse(f"/{self.token}/", 303)(scope, receive, respond)
+            await RedirectResponse(f"/{self.token}/", 303)(scope, read, respond)
             return
         reason = self.rejection(scope["method"], scope["path"], headers)
         app = self.app if reason is None else PlainTextResponse(reason, 403)
-        await app(scope, receive, respond)
+        await app(scope, read, respond)
 
     def rejection(self, method: str, path: str, headers: Headers) -> str | None:
         """Why a request is rejected, in one sentence; None if it is allowed."""
-        if not self._is_own(f"//{headers.get('host', '')}"):
+        if not self._is_named(headers.get("host", "")):
             return "This page is only served at the address that `duchenne app` printed; open that one."
         if not _has_token(path, self.token):
             return "This address belongs to another session; open the one that `duchenne app` printed."
-        origin = headers.get("origin")
-        if method not in _READ and (origin is None or not origin.startswith("http://") or not self._is_own(origin)):
+        origin = headers.get("origin", "")
+        own = origin == self.origin or (origin.startswith("http://") and self._is_own(origin))
+        if method not in _READ and not own:
             return "Only the app's own page may make changes; open the address that `duchenne app` printed."
         return None
+
+    def _is_named(self, host: str) -> bool:
+        """Whether a `Host` names this server or the proxy before it, which may leave out its port."""
+        public = urlsplit(self.origin or "").hostname
+        try:
+            return self._is_own(f"//{host}") or (public is not None and urlsplit(f"//{host}").hostname == public)
+        except ValueError:
+            return False
 
     def _is_own(self, url: str) -> bool:
         """Whether a URL names this server; another host name that resolves to it (DNS rebinding) does not."""
@@ -93,6 +119,24 @@ class Guard:
         except ValueError:
             return False
         return port == self.port and (host in self.names or (self.any_address and _is_address(host)))
+
+
+def public_origin(address: str) -> str:
+    """An origin as browsers write it: scheme, name, and a port unless it is the scheme's; UsageError for others."""
+    try:
+        parts = urlsplit(address.lower())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    whole = host.isascii() and address.isprintable() and not {*host} & {*" %\\"}
+    if not host or not whole or parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.path.strip("/"):
+        raise UsageError(
+            f"--origin {shown(address)}: expected the address of the proxy without a path; write it as "
+            "https://lab.example or https://lab.example:8443."
+        )
+    name = f"[{host}]" if ":" in host else host
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{name}" + ("" if port in (None, usual) else f":{port}")
 
 
 def _has_token(path: str, token: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 import uvicorn
@@ -21,10 +22,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from duchenne import __version__, limits
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.web import guard
+from duchenne.web.connections import Connection
 from duchenne.web.session import Clip, Session, Task, clean_name, suffix
 from duchenne.web.uploads import Uploads
 from duchenne.workers.protocol import Limits
@@ -44,8 +47,8 @@ _STATIC = Path(__file__).parent / "static"
 
 @dataclass(frozen=True)
 class Settings:
-    """Address to listen on (port 0: any free one), id or folder of the model, and limits per clip: file size in MB,
-    seconds of work, GB of memory (None: that of a batch's only worker)."""
+    """Address to listen on (port 0: any free one), id or folder of the model, limits per clip: file size in MB, seconds
+    of work, GB of memory (None: that of a batch's only worker), and the origin of a reverse proxy before it."""
 
     host: str = "127.0.0.1"
     port: int = 8765
@@ -53,6 +56,14 @@ class Settings:
     max_mb: float = 500.0
     max_seconds: float = 600.0
     max_memory: float | None = None
+    origin: str | None = None
+
+    @property
+    def shown_host(self) -> str | None:
+        """The name of the computer that serves the page; None where that is the user's own."""
+        if self.origin:
+            return urlsplit(self.origin).netloc
+        return None if self.host in LOOPBACK else self.host
 
 
 class Api:
@@ -100,6 +111,8 @@ class Api:
             path = folder / f"clip{suffix(name)}"
             await self._store(request, path)
             complete = True
+        except TimeoutError as error:
+            raise HTTPException(408, f"{name} stopped arriving; add it again.") from error
         except OSError as error:
             raise HTTPException(507, f"{name} could not be stored ({error.strerror}); free some space.") from error
         except ClientDisconnect:
@@ -177,7 +190,7 @@ def build(settings: Settings, uploads: Uploads, token: str, on_start: Callable[[
     api = Api(settings, session)
     handlers: Mapping[Any, Any] = {HTTPException: _http_error, DuchenneError: _conflict}
     app = Starlette(routes=[Mount(f"/{token}", routes=api.routes())], lifespan=lifespan, exception_handlers=handlers)
-    return guard.Guard(app, token, settings.host, settings.port)
+    return guard.Guard(app, token, settings.host, settings.port, settings.origin)
 
 
 def serve(settings: Settings, on_start: Callable[[str, str], None]) -> None:
@@ -193,16 +206,22 @@ def serve(settings: Settings, on_start: Callable[[str, str], None]) -> None:
         base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
         uploads = Uploads()
         try:
-            app = build(settings, uploads, token, lambda: on_start(f"{base}/{token}/", f"{base}/{app.once}/"))
-            config = uvicorn.Config(
-                app, loop="asyncio", http="h11", ws="none", log_level="warning", access_log=False,
-                server_header=False, timeout_graceful_shutdown=2,
-            )  # fmt: skip
+            address = f"{settings.origin or base}/{token}/"
+            app = build(settings, uploads, token, lambda: on_start(address, f"{base}/{app.once}/"))
             if hasattr(signal, "SIGHUP"):  # closing the terminal ends the app
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-            uvicorn.Server(config).run(sockets=[listener])
+            uvicorn.Server(config(app)).run(sockets=[listener])
         finally:
             uploads.close()
+
+
+def config(app: ASGIApp) -> uvicorn.Config:
+    """uvicorn's, with its limits: `connections` has the others."""
+    return uvicorn.Config(
+        app, loop="asyncio", http=Connection, ws="none", log_level="error", access_log=False, server_header=False,
+        timeout_graceful_shutdown=2, timeout_keep_alive=5, h11_max_incomplete_event_size=16384,
+        proxy_headers=False,  # X-Forwarded-*, which anyone can send
+    )  # fmt: skip
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -221,9 +240,7 @@ def _page(settings: Settings) -> str:
     env = jinja2.Environment(
         loader=jinja2.PackageLoader("duchenne", "web/templates"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return env.get_template("app.html.j2").render(
-        settings=settings, local=settings.host in LOOPBACK, version=__version__, limits=limits
-    )
+    return env.get_template("app.html.j2").render(settings=settings, version=__version__, limits=limits)
 
 
 def _queued(task: Task) -> Response:
@@ -232,8 +249,7 @@ def _queued(task: Task) -> Response:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    close = {"connection": "close"} if error.status_code == 413 else None  # the rest of the body is not read
-    return PlainTextResponse(error.detail, error.status_code, headers=close)
+    return PlainTextResponse(error.detail, error.status_code)
 
 
 async def _conflict(_: Request, error: Exception) -> Response:
