@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from duchenne import __version__, limits
-from duchenne.errors import DuchenneError, OutputError
+from duchenne.errors import DuchenneError, OutputError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -47,7 +48,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be undecodable, and terminals may lack µ
     try:
-        app()
+        code = app(standalone_mode=False)
     except DuchenneError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -59,6 +60,22 @@ def main() -> None:
         _discard_stdout()
         file = f"{error.filename}: " if error.filename else ""
         fail(OutputError(f"{file}{error.strerror or error}; check names, permissions and free space."))
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            _fail_usage(error)
+        where = "".join(traceback.format_tb(error.__traceback__)).splitlines()
+        echo("Traceback (most recent call last):", *where, f"{type(error).__name__}: {error}", err=True)
+        sys.exit(1)
+    sys.exit(code)
+
+
+def _fail_usage(error: Any) -> NoReturn:
+    """Print what typer found wrong with the arguments, which file names may be, and exit."""
+    from typer import rich_utils
+
+    error.message = printable(error.message)
+    rich_utils.rich_format_error(error)
+    sys.exit(error.exit_code)
 
 
 def _discard_stdout() -> None:
@@ -69,13 +86,13 @@ def _discard_stdout() -> None:
 
 def fail(error: Exception, code: int | None = None) -> None:
     """Print an error and exit."""
-    typer.echo(f"duchenne: {error}", err=True)
+    echo(f"duchenne: {error}", err=True)
     sys.exit(code if code is not None else getattr(error, "exit_code", 1))
 
 
 def _version(requested: bool) -> None:
     if requested:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
@@ -88,9 +105,24 @@ def _root(
     """Options of `duchenne` itself."""
 
 
+def echo(*lines: str, err: bool = False) -> None:
+    """Print lines on stdout, or on stderr. All that a person reads passes here: no name of a file, cell or model can
+    command a terminal."""
+    for line in lines:
+        typer.echo(printable(line), err=err)
+
+
 def log(text: str) -> None:
     """Print a line to stderr."""
-    typer.echo(text, err=True)
+    echo(text, err=True)
+
+
+def print_csv(text: str) -> None:
+    """Print a table on stdout: as it is into a file or pipe, printable on a terminal."""
+    if sys.stdout.isatty():
+        echo(*text.splitlines())
+    else:
+        typer.echo(text, nl=False)
 
 
 def print_table(rows: Iterable[Sequence[str]], right: Container[int] = ()) -> None:
@@ -104,11 +136,11 @@ def print_table(rows: Iterable[Sequence[str]], right: Container[int] = ()) -> No
     for i in range(max(map(len, rows), default=0)):
         table.add_column(no_wrap=True, justify="right" if i in right else "left")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(width=10_000, color_system=None)  # no line is cut or wrapped, on a terminal or in a file
     with console.capture() as capture:
         console.print(table)
-    typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    echo(*(line.rstrip() for line in capture.get().splitlines()))
 
 
 def face_reader(cache: bool) -> Callable[..., Iterator[Block]]:
@@ -127,9 +159,9 @@ def progress(text: str, unit: str = "frames", total: int | None = None) -> Itera
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    texts = (TextColumn("{task.description}"), TextColumn("{task.completed} " + unit))
+    texts = (TextColumn("{task.description}", markup=False), TextColumn("{task.completed} " + unit))
     with Progress(SpinnerColumn(), *texts, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(printable(text), total=total)
         yield lambda n: bar.update(task, completed=n)
 
 
@@ -145,6 +177,6 @@ def bar() -> Progress:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, *times, console=Console(stderr=True), transient=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MEASURE, app, log
+from duchenne.cli.app import MEASURE, app, echo, log
 from duchenne.errors import UsageError
 
 if TYPE_CHECKING:
@@ -94,17 +94,17 @@ def run(
         log(f"note: {note}")
     total = result.summary
     clips_done = f"{total['done']} of {total['clips']} clips done"
-    typer.echo(f"{clips_done}: {total['faces']} faces, {total['frames']} frames, {total['seconds']:.1f} s of video.")
+    echo(f"{clips_done}: {total['faces']} faces, {total['frames']} frames, {total['seconds']:.1f} s of video.")
     if result.clips:
         speed = result.frames / max(result.seconds, 1e-9)
-        typer.echo(f"This run: {result.clips} clips in {result.seconds:.1f} s, {speed:.0f} frames/s.")
+        echo(f"This run: {result.clips} clips in {result.seconds:.1f} s, {speed:.0f} frames/s.")
     if total["left"]:
-        typer.echo(f"Remaining: {total['left']}; run the other shards, or the same command without --shard.")
+        echo(f"Remaining: {total['left']}; run the other shards, or the same command without --shard.")
     if total["failed"]:
-        typer.echo(f"Failed: {total['failed']}; see {out / 'failures.csv'}.")
-    typer.echo(f"Results: {out / 'clips.csv'}")
+        echo(f"Failed: {total['failed']}; see {out / 'failures.csv'}.")
+    echo(f"Results: {out / 'clips.csv'}")
     if task.kind == "analyze":
-        typer.echo(f"Report: {out / 'index.html'}")
+        echo(f"Report: {out / 'index.html'}")
     if result.failed:
         sys.exit(1)
 

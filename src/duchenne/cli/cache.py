@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from duchenne.cli.app import SETUP, app
+from duchenne.cli.app import SETUP, app, echo
 
 group = typer.Typer(help="Show or clear the cache of face tracks.", no_args_is_help=True)
 app.add_typer(group, name="cache", rich_help_panel=SETUP)
@@ -16,8 +16,8 @@ def info() -> None:
     from duchenne.clips.cache import Cache
 
     found = Cache().info()
-    typer.echo(f"folder   {found.folder}\nentries  {found.entries}")
-    typer.echo(f"size     {_size(found.size)}\nlimit    {_size(found.limit)}")
+    echo(f"folder   {found.folder}", f"entries  {found.entries}")
+    echo(f"size     {_size(found.size)}", f"limit    {_size(found.limit)}")
 
 
 @group.command()
@@ -27,7 +27,7 @@ def clear() -> None:
 
     before = Cache().clear()
     entries = "1 entry" if before.entries == 1 else f"{before.entries} entries"
-    typer.echo(f"Removed {entries}, {_size(before.size)}, from {before.folder}.")
+    echo(f"Removed {entries}, {_size(before.size)}, from {before.folder}.")
 
 
 def _size(count: float) -> str:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import bar, log, train
+from duchenne.cli.app import bar, echo, log, train
+from duchenne.errors import printable
 
 _RECIPES = Path(str(files("duchenne"))) / "recipes" / "clips"
 
@@ -62,7 +63,7 @@ def _add(path: Path) -> None:
                 manifest, out, chosen, device=device, weights=weights, workers=workers, jobs=jobs, cache=cache,
                 resume=not fresh, log=report, tick=tick,
             )  # fmt: skip
-        typer.echo(
+        echo(
             f"{out}: {card['people']} people, {card['clips']} clips; on {card['judged']} clips of held-out people "
             f"accuracy {card['accuracy']:.3f}, AUC {card['auc']:.3f}; {card['clips_per_second']:g} clips per second"
         )
@@ -81,6 +82,6 @@ def _bar() -> Iterator[tuple[Any, Any]]:
     with bar() as progress:
         task = progress.add_task("")
         yield (
-            lambda text: progress.console.print(text, markup=False, highlight=False),
+            lambda text: progress.console.print(printable(text), markup=False, highlight=False),
             lambda stage, done, total: progress.update(task, description=stage, completed=done, total=total),
         )

@@ -11,8 +11,8 @@ import typer
 
 from duchenne import limits
 from duchenne.cli import batch, options
-from duchenne.cli.app import JUDGE, app, face_reader, log, progress
-from duchenne.errors import DuchenneError, UsageError
+from duchenne.cli.app import JUDGE, app, echo, face_reader, log, progress
+from duchenne.errors import DuchenneError, UsageError, printable
 
 if TYPE_CHECKING:
     from duchenne.pipeline import Analysis
@@ -147,45 +147,41 @@ def _targets(clips: list[str], out: Path | None) -> dict[str, Path]:
 def _print(analysis: Analysis, many: bool, folder: Path | None) -> None:
     """Print a verdict as text."""
     from rich.console import Console
+    from rich.text import Text
 
     from duchenne.types import MOMENTS
 
     console = Console(highlight=False, soft_wrap=True)
+
+    def line(*parts: str | tuple[str, str]) -> None:  # a part is a text, or (text, style): nothing in it is markup
+        styled = [(part, "") if isinstance(part, str) else part for part in parts]
+        console.print(Text.assemble(*((printable(text), style) for text, style in styled)))
+
     v = analysis.verdict
-    console.print(f"[bold]{_escape(v.source)}[/bold]" + (f"  face {v.face + 1}" if many else ""))
+    line((v.source, "bold"), f"  face {v.face + 1}" if many else "")
     if v.abstained:
-        console.print(f"  [bold yellow]No verdict.[/bold yellow] {_escape(v.reason or '')}")
+        line("  ", ("No verdict.", "bold yellow"), f" {v.reason or ''}")
     else:
-        colour = "green" if v.label == "genuine" else "magenta"
-        like = "spontaneous" if v.label == "genuine" else "posed"
-        console.print(
-            f"  [bold {colour}]{v.label}[/bold {colour}]  moves like the {like} clips; P(genuine) = {v.p_genuine:.2f}"
-        )
+        like, colour = ("spontaneous", "green") if v.label == "genuine" else ("posed", "magenta")
+        text = f"  moves like the {like} clips; P(genuine) = {v.p_genuine:.2f}"
+        line("  ", (f"{v.label}", f"bold {colour}"), text)
     if v.emotion:
         best = sorted(v.emotion.items(), key=lambda e: -e[1])[:2]
-        console.print("  emotion   " + ", ".join(f"{name} {p:.0%}" for name, p in best if p >= 0.01))
+        line("  emotion   " + ", ".join(f"{name} {p:.0%}" for name, p in best if p >= 0.01))
     for phase in v.phases:
-        console.print("  phases    " + ", ".join(f"{name} {_seconds(getattr(phase, name))}" for name in MOMENTS))
+        line("  phases    " + ", ".join(f"{name} {_seconds(getattr(phase, name))}" for name in MOMENTS))
     for item in v.evidence[:3] if not v.abstained else ():
-        console.print(f"  evidence  {_escape(item.feature)}: {_escape(item.text)}")
+        line(f"  evidence  {item.feature}: {item.text}")
     for warning in v.quality.warnings:
-        console.print(f"  [yellow]note[/yellow]      {_escape(warning)}")
-    console.print(
-        f"  quality   {v.frames} frames, {v.duration:.2f} s, face in {v.quality.coverage:.0%}; device {v.device}"
-    )
+        line("  ", ("note", "yellow"), f"      {warning}")
+    line(f"  quality   {v.frames} frames, {v.duration:.2f} s, face in {v.quality.coverage:.0%}; device {v.device}")
     if folder is not None:
-        console.print(f"  written   {_escape(str(folder / 'report.html'))}")
-    console.print(f"  [dim]{limits.BELOW}[/dim]")
+        line(f"  written   {folder / 'report.html'}")
+    line("  ", (limits.BELOW, "dim"))
 
 
 def _seconds(value: float | None) -> str:
     return "outside the clip" if value is None else f"{value:.2f} s"
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 @app.command(rich_help_panel=JUDGE)
@@ -204,7 +200,7 @@ def demo(
         with progress(clip.name) as tick:
             analyses = pipeline.examine(clip, on_frame=tick)
         pipeline.save(analyses, out / words, loaded.card)
-        typer.echo(f"A simulated smile with {words} kinematics:")
+        echo(f"A simulated smile with {words} kinematics:")
         _print(analyses[0], False, out / words)
-    typer.echo("\nSimulated movement tests the software; it is no evidence about people.")
-    typer.echo(f"Open {out / 'spontaneous' / 'report.html'} in a browser.")
+    echo("", "Simulated movement tests the software; it is no evidence about people.")
+    echo(f"Open {out / 'spontaneous' / 'report.html'} in a browser.")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import EVALUATE, MEASURE, app, datasets, log, print_table, progress
-from duchenne.errors import DuchenneError, InputError, UsageError
+from duchenne.cli.app import EVALUATE, MEASURE, app, datasets, echo, log, print_csv, print_table, progress
+from duchenne.errors import DuchenneError, InputError, UsageError, printable
 
 if TYPE_CHECKING:
     from duchenne.datasets.catalog import DataSet, Report
@@ -32,7 +32,7 @@ def _print(key: str, text: str) -> None:
     """Print a key and its text, wrapped; names and addresses are not broken."""
     width = max(40, min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns))
     wrap = textwrap.TextWrapper(width, f"{key:<10} ", " " * 11, break_long_words=False, break_on_hyphens=False)
-    typer.echo(wrap.fill(text))
+    echo(*wrap.wrap(printable(text)))
 
 
 def _size(clips: int | None, people: int | None) -> str:
@@ -146,7 +146,7 @@ def datasets_manifest(
 
     entries = catalog.entries(name, root, layout=layout)
     if out is None:
-        typer.echo(manifest.to_text(entries), nl=False)
+        print_csv(manifest.to_text(entries))
     else:
         manifest.write(out, entries)
         log(f"{len(entries):,} rows written to {out}")
@@ -171,7 +171,7 @@ def simulate(
         manifest = simulated.data_set(out, people=people, clips=clips, rate=rate, seed=seed, video=video, on_clip=tick)
     for name in earlier - _made(manifest):  # of an earlier, larger simulation
         (out / name).unlink()
-    typer.echo(
+    echo(
         f"{people * clips} simulated smiles of {people} people listed in {manifest}; "
         "they test software and prove nothing about people"
     )

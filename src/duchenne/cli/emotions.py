@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MEASURE, app, face_reader, log, progress
+from duchenne.cli.app import MEASURE, app, face_reader, log, print_csv, progress
 from duchenne.errors import OutputError, UsageError
 
 
@@ -50,7 +50,7 @@ def emotions(
         io.write_table(out, table)
         log(f"{len(table)} row{'s' * (len(table) != 1)} written to {out}.")
     else:
-        typer.echo(io.table_csv(table), nl=False)
+        print_csv(io.table_csv(table))
     failed = table[table["problem"].notna()]
     if len(failed):
         count = f"{len(failed)} of {table['file'].nunique()} files failed"

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import EVALUATE, app, bar, log
+from duchenne.cli.app import EVALUATE, app, bar, echo, log
 from duchenne.errors import DuchenneError
 
 Jobs = Annotated[int, typer.Option(help="Number of processes; 0 for one per core.", min=0)]
@@ -75,8 +75,8 @@ def _evaluate(plan: Any, out: Path, jobs: int, skip_missing: bool, as_json: bool
     if as_json:
         typer.echo(json.dumps(plain(results), indent=2, allow_nan=False))
     else:
-        typer.echo(tables.terminal(results))
-        typer.echo(f"\nwritten: {out / 'results.md'}, results.json, predictions.csv and plots")
+        echo(*tables.terminal(results).split("\n"))
+        echo("", f"written: {out / 'results.md'}, results.json, predictions.csv and plots")
     unread = results["run"]["unread"]
     if unread and not skip_missing:
         raise DuchenneError(
@@ -135,7 +135,7 @@ def score(
         more = {"method": names[0], "methods": scores} if len(names) > 1 else {}
         typer.echo(json.dumps(plain({**first, **more}), indent=2, allow_nan=False))
         return
-    typer.echo(tables.scores(scores))
+    echo(*tables.scores(scores).split("\n"))
 
 
 @app.command(rich_help_panel=EVALUATE)
@@ -158,9 +158,9 @@ def compare(
     if as_json:
         typer.echo(json.dumps(plain(result), indent=2, allow_nan=False))
         return
-    typer.echo(f"{result['rows']} clips of {result['persons']} people, predicted by both")
+    echo(f"{result['rows']} clips of {result['persons']} people, predicted by both")
     left = {"only in A": "only_in_a", "only in B": "only_in_b", "not predicted by one": "unanswered"}
     if parts := [f"{result[key]} {words}" for words, key in left.items() if result[key]]:
-        typer.echo(f"left out: {', '.join(parts)}")
+        echo(f"left out: {', '.join(parts)}")
     for text in answers.summary(result):
-        typer.echo(text)
+        echo(text)

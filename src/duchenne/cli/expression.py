@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MODELS, app, log, train
+from duchenne.cli.app import MODELS, app, echo, log, train
 
 if TYPE_CHECKING:
     from duchenne.expression.faces import Reader
@@ -47,7 +47,7 @@ def train_expression(
     card = training.train(
         data, out, chosen, reader=reader, validation=validation, device=device, resume=not fresh, log=log
     )
-    typer.echo(_summary(out, card))
+    echo(_summary(out, card))
 
 
 @app.command(rich_help_panel=MODELS)
@@ -99,7 +99,7 @@ def finetune(
         model, data, out, head=task, recipe=chosen, reader=reader, only=only, folds=folds, device=device,
         resume=not fresh, log=log,
     )  # fmt: skip
-    typer.echo(_summary(out, card))
+    echo(_summary(out, card))
 
 
 def _reader(aligned: bool, person: str | None, skip: bool) -> Reader:

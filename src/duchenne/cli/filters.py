@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MODELS, app, log, progress
+from duchenne.cli.app import MODELS, app, echo, log, progress
 from duchenne.errors import DuchenneError
 
 
@@ -47,9 +47,9 @@ def filters(
         if name in result["units"]:
             significant = int((result["units"][name].adjusted < 0.05).sum())
             text += f"; {significant} pairs of filter and action unit with a corrected p below 0.05"
-        typer.echo(text)
+        echo(text)
     beside = ", ".join(path.name for path in result["sheets"])
-    typer.echo(f"{result['page']}: {result['images']} images searched; beside it {beside}.")
+    echo(f"{result['page']}: {result['images']} images searched; beside it {beside}.")
     if result["skipped"]:
         for sentence in result["skipped"][:5]:
             log(f"note: {sentence}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import MODELS, app, log, progress
+from duchenne.cli.app import MODELS, app, echo, log, progress
 from duchenne.errors import UsageError
 
 _MAX_PLOTS = 12  # clips of a manifest with a plot of predictions
@@ -36,7 +36,7 @@ def generate(
     )
     for note in result["notes"]:
         log(note)
-    typer.echo(
+    echo(
         f"{result['video']} and {result['table']}: {result['frames']} frames at {result['rate']:g} per second; largest "
         f"displacement of a point {result['farthest']:.2f} eye distances."
     )
@@ -70,7 +70,7 @@ def pb(
             model, sources, out, emotion=emotion, most=_MAX_PLOTS if manifest else None, log=log, tick=tick
         )
     read, plots = len(result["clips"]), sum(file.suffix == ".png" for file in result["pictures"])
-    typer.echo(
+    echo(
         f"{result['table']}: PB vectors of {read} of {len(sources)} clip{'s' * (len(sources) != 1)}, "
         f"{result['vectors'].shape[1]} numbers each; {plots} plots beside it."
     )

@@ -9,7 +9,7 @@ import typer
 
 from duchenne import limits
 from duchenne.cli import options
-from duchenne.cli.app import MEASURE, app, face_reader, log, print_table, progress, train
+from duchenne.cli.app import MEASURE, app, echo, face_reader, log, print_csv, print_table, progress, train
 from duchenne.errors import OutputError, UsageError
 
 
@@ -49,7 +49,7 @@ def micro_expressions(
     for warning in result.warnings:
         log(f"note: {warning}")
     if out is None:
-        typer.echo(to_csv(result), nl=False)
+        print_csv(to_csv(result))
     else:
         micro.save(result, out)
         count = len(result.spots)
@@ -90,7 +90,7 @@ def train_micro_expressions(
     card = micro.train(
         data, out, chosen, features=features, classes=classes, rate=rate, device=device, resume=not fresh, log=log
     )
-    typer.echo(
+    echo(
         f"{out}: {card['people']} people, {card['clips']} clips, {len(card['classes'])} classes; leaving each person "
         f"out UF1 {card['uf1']:.3f}, UAR {card['uar']:.3f} (chance {1 / len(card['classes']):.3f}), accuracy "
         f"{card['accuracy']:.3f}"
@@ -100,4 +100,4 @@ def train_micro_expressions(
         for name, row in card["per_class"].items()
     )
     worst = ", ".join(f"{who} {row['right']}/{row['clips']}" for who, row in card["per_person"].items())
-    typer.echo(f"  right per person: {worst}")
+    echo(f"  right per person: {worst}")

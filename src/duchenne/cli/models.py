@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import SETUP, app, log, models, print_table, train
+from duchenne.cli.app import SETUP, app, echo, log, models, print_table, train
 from duchenne.errors import DuchenneError, UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def train_descriptors(
         card = training.train(
             str(manifest), out, family=family or "dynamics", seed=seed, smile_share=share, resume=not fresh, log=log
         )
-    typer.echo(_summary(out, card))
+    echo(_summary(out, card))
 
 
 def _summary(out: Path, card: Json) -> str:
@@ -154,7 +154,7 @@ def train_hybrid(
     from duchenne.methods import training
 
     card = training.train_hybrid(manifest, out, smile_share=smile_share, seed=seed, resume=not fresh, log=log)
-    typer.echo(_summary(out, card))
+    echo(_summary(out, card))
 
 
 @train.command("lstm-pb")
@@ -184,7 +184,7 @@ def train_lstm_pb(
     else:
         chosen = PBRecipe.read(recipe, reading=reading, **changes)
     card = training.train_pb(manifest, out, chosen, resume=not fresh, log=log)
-    typer.echo(
+    echo(
         f"{out}: {card['people']} people, {card['clips']} clips; accuracy {card['accuracy']:.3f}, "
         f"AUC {card['auc']:.3f} ({card['protocol']})"
     )
@@ -205,7 +205,7 @@ def train_method(
     from duchenne.methods import training
 
     card = training.train_method(name, manifest, out, cache=cache, seed=seed, resume=not fresh, log=log)
-    typer.echo(_summary(out, card))
+    echo(_summary(out, card))
 
 
 @app.command(rich_help_panel=SETUP)

@@ -9,7 +9,7 @@ import typer
 
 from duchenne import limits
 from duchenne.cli import options
-from duchenne.cli.app import JUDGE, app, face_reader, log, progress
+from duchenne.cli.app import JUDGE, app, echo, face_reader, log, progress
 
 if TYPE_CHECKING:
     from duchenne.ranking import Ranking
@@ -51,19 +51,19 @@ def _print(ranking: Ranking) -> None:
 
     names = [each.verdict.source for each in ranking.clips]
     if ranking.winner is None or ranking.p is None:
-        typer.echo(f"No verdict. {ranking.reason}")
+        echo(f"No verdict. {ranking.reason}")
     else:
         probability = max(ranking.p, 1 - ranking.p)
-        typer.echo(f"{names[ranking.winner]}")
-        typer.echo(
+        echo(f"{names[ranking.winner]}")
+        echo(
             f"  moves more like spontaneous clips; probability {probability:.2f} that it is the genuine one of the two"
         )
     for name, analysis in zip(names, ranking.clips, strict=True):
-        typer.echo(f"  alone      {name}: P(genuine) = {analysis.p_raw:.2f}")
+        echo(f"  alone      {name}: P(genuine) = {analysis.p_raw:.2f}")
     if ranking.scale.pairs:
-        typer.echo(
+        echo(
             f"  accuracy   {ranking.scale.accuracy:.0%} of {ranking.scale.pairs} such pairs of {ranking.scale.people} "
             "held-out people"
         )
-    typer.echo(f"  {ASSUMES}")
-    typer.echo(f"  {limits.BELOW}")
+    echo(f"  {ASSUMES}")
+    echo(f"  {limits.BELOW}")

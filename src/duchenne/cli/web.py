@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import JUDGE, app, log
+from duchenne.cli.app import JUDGE, app, echo, log
 
 
 @app.command("app", rich_help_panel=JUDGE)
@@ -40,7 +40,7 @@ def serve(
         )
 
     def on_start(url: str, once: str) -> None:
-        typer.echo(url)
+        echo(url)
         log("Clips stay on this computer and are deleted when the app ends. Press Ctrl-C to end it.")
         if browser:  # a browser in the terminal would block
             threading.Thread(target=webbrowser.open, args=(once,), daemon=True).start()

@@ -20,6 +20,7 @@ from torch.nn.utils import rnn
 
 from duchenne.clipnets.backbones import BACKBONES, LEAST, Backbone, backbone
 from duchenne.errors import InputError, UsageError
+from duchenne.io import shown
 
 KINDS = ("lstm", "volume", "frames", "context")
 #: What is predicted: authenticity; authenticity and, by a second head, emotion; or the class of both together.
@@ -67,7 +68,7 @@ class ClipConfig:
     def __post_init__(self) -> None:
         """UsageError for an invalid combination."""
         if self.inputs == "crops" and self.backbone not in BACKBONES:
-            raise UsageError(f"There is no backbone '{self.backbone}'; choose one of {', '.join(BACKBONES)}.")
+            raise UsageError(f"There is no backbone '{shown(self.backbone)}'; choose one of {', '.join(BACKBONES)}.")
         if self.inputs == "crops" and self.image_size < LEAST[self.backbone]:
             least = f"at least {LEAST[self.backbone]} pixels a side"
             raise UsageError(

@@ -212,7 +212,7 @@ def shown(text: str, most: int = 60) -> str:
 def quoted(value: object, most: int = 60) -> str:
     """A stranger's value as Python writes it, in one printable line of `most` characters."""
     try:
-        return shown(repr(value), most)
+        return printable(repr(value), most)
     except ValueError:  # an integer of more digits than Python writes
         return "a number of thousands of digits"
 

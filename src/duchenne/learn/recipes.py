@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Self
 
 from duchenne import io
 from duchenne.errors import UsageError
-from duchenne.io import quoted
+from duchenne.io import quoted, shown
 
-_MOST_NAMES = 4096
+_MOST_NAMES, _LARGEST = 4096, 1e15
 #: What the fitted numbers of a model may be: beyond any that training yields, and never so large that a probability is
 #: not a number.
 _RANGES = {
@@ -82,7 +82,7 @@ class Settings:
             if key in renamed:
                 raise UsageError(f"{where}: {key} is now {renamed[key]}; rename it.")
             if key not in known:
-                raise UsageError(f"{where} has the unknown key '{key}'; known are: {', '.join(known)}.")
+                raise UsageError(f"{where} has the unknown key '{shown(key)}'; known are: {', '.join(known)}.")
         for name, each in known.items():
             if each.metadata.get("required") and name not in given:
                 raise UsageError(f"{where} lacks {name}; add it.")
@@ -124,10 +124,10 @@ class Settings:
         if value != each.default:
             self._check_read(each.name)
         if choices and not all(one in choices for one in values):
-            raise UsageError(f"{each.name} must be one of {', '.join(map(str, choices))}, found {value!r}.")
+            raise UsageError(f"{each.name} must be one of {', '.join(map(str, choices))}, found {quoted(value)}.")
         least, most = limits.get("least", -math.inf), limits.get("most", math.inf)
         if (least, most) != (-math.inf, math.inf) and not all(least <= one <= most for one in values):
-            raise UsageError(f"{each.name} must lie between {least:g} and {most:g}, found {value!r}.")
+            raise UsageError(f"{each.name} must lie between {least:g} and {most:g}, found {quoted(value)}.")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Recipe(Settings):
         known = cls.shipped()
         path = known.get(str(name), Path(name))
         found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(known)}, or a TOML.")
-        also = "".join(f", {key} = {value!r}" for key, value in changes.items() if found.get(key) != value)
+        also = "".join(f", {key} = {quoted(value)}" for key, value in changes.items() if found.get(key) != value)
         return cls.of({**found, **changes}, f"{path}{also}")
 
     def lasting(self) -> dict[str, Any]:
@@ -188,15 +188,17 @@ def _typed(each: Field[Any], value: Any) -> Any:
     limits = each.metadata
     if not isinstance(default, tuple):
         if not _is(type(default), value):
-            raise UsageError(f"{each.name} must be {type(default).__name__}, found {value!r}.")
+            raise UsageError(f"{each.name} must be {type(default).__name__}, found {quoted(value)}.")
         return type(default)(value)
     lengths, kind = limits.get("lengths") or (len(default),), limits.get("each", float)
     if isinstance(value, list | tuple) and len(value) in lengths and all(_is(kind, one) for one in value):
         return tuple(map(kind, value))
     of = "texts" if kind is str else "numbers"
-    raise UsageError(f"{each.name} must be a list of {lengths[-1]} {of}, found {value!r}.")
+    raise UsageError(f"{each.name} must be a list of {lengths[-1]} {of}, found {quoted(value)}.")
 
 
 def _is(kind: type, value: Any) -> bool:
-    """Whether a TOML value is of the kind; int is accepted for float."""
+    """Whether a TOML value is of the kind; int is accepted for float, but neither is unless a float can hold it."""
+    if type(value) in (int, float) and not abs(value) <= _LARGEST:  # NaN is not either
+        return False
     return type(value) is kind or (kind is float and type(value) is int)

@@ -43,9 +43,9 @@ def _load_hybrid(folder: ModelFolder) -> Hybrid:
     about = folder.about
     if set(about["members"]) != set(MEMBERS):
         raise ValueError(f"its members are not {' and '.join(MEMBERS)}")
+    mix = Mix(**recipes.numbers(about["mix"], "descriptors", "pb", "bias", "margin"))
     descriptors = checkpoints.load_as(folder.members[MEMBERS[0]], DescriptorModel)[0]
     pb = checkpoints.load_as(folder.members[MEMBERS[1]], PBModel)[0]
-    mix = Mix(**recipes.numbers(about["mix"], "descriptors", "pb", "bias", "margin"))
     return Hybrid(descriptors, pb, mix, facts=about["facts"])
 
 
