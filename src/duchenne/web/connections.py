@@ -10,6 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MOST = 100  # connections, far below the open files that a system allows one process
 REQUEST_SECONDS = 10.0  # for a request's line and headers, and between two requests
 BODY_SECONDS = 30.0  # without any more of an upload
+CLOSING = "closing"  # in the state of a request that is answered before its body was read
 
 
 class Connection(H11Protocol):
@@ -21,15 +22,15 @@ class Connection(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
+        """Whether no request is being answered, or only the rest of a body is awaited that nobody reads."""
+        return self.cycle is None or self.cycle.response_complete or CLOSING in self.scope["state"]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._watch()
         if len(self.connections) > MOST:
             waiting = [each for each in self.connections if isinstance(each, Connection) and each.waits]
-            min(waiting, key=lambda each: each._deadline.when() if each._deadline else 0.0).close()
+            min(waiting or [self], key=lambda each: each._deadline.when() if each._deadline else 0.0).close()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

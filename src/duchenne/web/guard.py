@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from duchenne.errors import UsageError
 from duchenne.io import shown
-from duchenne.web.connections import BODY_SECONDS
+from duchenne.web.connections import BODY_SECONDS, CLOSING
 
+_ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?", re.ASCII)
 _READ = frozenset({"GET", "HEAD"})
+_LINGER_SECONDS, _LINGER_BYTES = 1.0, 10_000_000
 #: Policy of the page itself: it loads and runs only files of this server.
 PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
@@ -76,8 +80,13 @@ class Guard:
                 for name, value in _HEADERS.items():
                     added[name] = value
                 added.setdefault("content-security-policy", PAGE)
-                if unread:  # the rest of the body never will be
+                if unread:
                     added["connection"] = "close"
+            elif unread and not message.get("more_body"):
+                await send({**message, "more_body": True})
+                scope["state"][CLOSING] = True
+                await _discard(receive)
+                message = {"type": "http.response.body"}
             await send(message)
 
         if scope["path"] == "/favicon.ico":  # browsers request it by themselves
@@ -121,22 +130,26 @@ class Guard:
         return port == self.port and (host in self.names or (self.any_address and _is_address(host)))
 
 
+async def _discard(receive: Receive) -> None:
+    """Read the body of a request that is answered, for a moment: closed at once, many clients never see the answer."""
+    read = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while read < _LINGER_BYTES and (message := await receive()).get("more_body"):
+                read += len(message["body"])
+
+
 def public_origin(address: str) -> str:
     """An origin as browsers write it: scheme, name, and a port unless it is the scheme's; UsageError for others."""
-    try:
-        parts = urlsplit(address.lower())
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        host, port = "", None
-    whole = host.isascii() and address.isprintable() and not {*host} & {*" %\\"}
-    if not host or not whole or parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.path.strip("/"):
+    found = _ORIGIN.fullmatch(address.lower())
+    port = int(found["port"] or 0) if found else 0
+    if found is None or port > 65535:
         raise UsageError(
-            f"--origin {shown(address)}: expected the address of the proxy without a path; write it as "
+            f"--origin {shown(address)}: expected the address of the proxy, without a path; write it as "
             "https://lab.example or https://lab.example:8443."
         )
-    name = f"[{host}]" if ":" in host else host
-    usual = {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{name}" + ("" if port in (None, usual) else f":{port}")
+    usual = {"http": 80, "https": 443}[found["scheme"]]
+    return f"{found['scheme']}://{found['host']}" + (f":{port}" if port not in (0, usual) else "")
 
 
 def _has_token(path: str, token: str) -> bool:
