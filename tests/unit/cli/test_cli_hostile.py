@@ -262,10 +262,10 @@ def test_full_disk_keeps_earlier_results(duchenne, smile, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_unwritable_stdout_is_reported_in_one_sentence(smile):
+def test_unwritable_stdout_is_reported_in_one_sentence():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "duchenne", "analyze", str(smile), "--json"],
+            [sys.executable, "-m", "duchenne", "datasets", "--json"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -276,8 +276,8 @@ def test_unwritable_stdout_is_reported_in_one_sentence(smile):
     assert "space" in line
 
 
-def test_closed_stdout_is_silent(smile):
-    command = f"'{sys.executable}' -m duchenne analyze '{smile}' --json | true"
+def test_closed_stdout_is_silent():
+    command = f"'{sys.executable}' -m duchenne datasets --json | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
 

@@ -80,7 +80,13 @@ def analysed(tmp_path_factory, pictures):
     return pipeline.examine(clip)[0]
 
 
-def page_of(analysis, word: str) -> str:
+@pytest.fixture(scope="module")
+def media(analysed):
+    """What its page shows, read once."""
+    return read_media(analysed.verdict, analysed.track, analysed.curves)
+
+
+def page_of(analysis, media, word: str) -> str:
     """The report, with the word wherever a file, a model or a card could bring it in."""
     v = analysis.verdict
     evidence = tuple(replace(each, feature=word, text=word, unit=word) for each in v.evidence)
@@ -89,44 +95,48 @@ def page_of(analysis, word: str) -> str:
         quality=replace(v.quality, warnings=(word,)), model={**v.model, "id": word},
     )  # fmt: skip
     card = {"id": word, "data": word, "limits": [word], "per_emotion": {word: 0.6}, "accuracy": 0.7}
-    return render(
-        verdict, analysis.track, analysis.curves, read_media(v, analysis.track, analysis.curves), Card.of(card)
-    )
+    return render(verdict, analysis.track, analysis.curves, media, Card.of(card))
+
+
+@pytest.fixture(scope="module")
+def harmless(analysed, media):
+    return page_of(analysed, media, "harmless")
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_text_in_the_report_is_escaped(word, analysed):
-    assert_inert(page_of(analysed, word), page_of(analysed, "harmless"), word)
+def test_text_in_the_report_is_escaped(word, analysed, media, harmless):
+    assert_inert(page_of(analysed, media, word), harmless, word)
 
 
-@pytest.mark.parametrize("name", [word for word in WORDS if "/" not in word])
-def test_file_with_hostile_name_is_reported(name, duchenne, pictures, tmp_path, monkeypatch):
+def test_files_with_hostile_names_are_reported(duchenne, pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plain = make_video(tmp_path / "plain.mp4", pictures[:5], rate=RATE)
-    odd = f"{name}.mp4"
-    os.link(plain, odd)
-    for file in (odd, "plain.mp4"):
-        assert duchenne("analyze", "-o", f"out-{len(file)}", "--", file).code == 0
-    pages = [(tmp_path / f"out-{len(file)}" / "report.html").read_text() for file in (odd, "plain.mp4")]
-    assert_inert(*pages, odd)
-    assert json.loads((tmp_path / f"out-{len(odd)}" / "verdict.json").read_text())["source"] == odd
+    files = ["plain.mp4", *(f"{word}.mp4" for word in WORDS if "/" not in word)]
+    for i, file in enumerate(files):
+        if i:
+            os.link(plain, file)
+        assert duchenne("analyze", "-o", f"out-{i}", "--", file).code == 0
+        page = (tmp_path / f"out-{i}" / "report.html").read_text()
+        assert_inert(page, (tmp_path / "out-0" / "report.html").read_text(), file)
+        assert json.loads((tmp_path / f"out-{i}" / "verdict.json").read_text())["source"] == file
 
 
-@pytest.mark.parametrize("word", WORDS[:6])
-def test_file_metadata_is_not_in_the_report(word, pictures, tmp_path, duchenne):
+def test_file_metadata_is_not_in_the_report(pictures, tmp_path, duchenne):
     import av
 
     path = tmp_path / "told.mkv"
     with av.open(str(path), "w") as container:
-        container.metadata.update({"title": word, "comment": word, "artist": word})
+        names = ("title", "comment", "artist", "album", "genre", "copyright")
+        container.metadata.update(dict(zip(names, WORDS, strict=False)))
         stream = container.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        stream.metadata["title"] = word
+        stream.metadata["title"] = "".join(WORDS)
         for picture in pictures[:5]:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     assert duchenne("analyze", path, "-o", tmp_path / "out").code == 0
-    assert word not in "".join(Page((tmp_path / "out" / "report.html").read_text()).texts)
+    texts = "".join(Page((tmp_path / "out" / "report.html").read_text()).texts)
+    assert not [word for word in WORDS if word in texts]
 
 
 @pytest.mark.parametrize("word", WORDS)
