@@ -53,7 +53,7 @@ def load(folder: ModelFolder) -> ClipModel:
     """The model of a folder; ValueError where its files do not fit its `model.json`."""
     about = folder.about
     recipe = ClipRecipe.of(about["recipe"], "model.json")
-    names, count = recipes.names(about, "emotions"), about["networks"]
+    names, count = recipes.emotions(about, "emotions"), about["networks"]
     if type(count) is not int or not 1 <= count <= recipe.n_networks:
         raise ValueError(f"it names {quoted(count)} networks, expected 1 to {recipe.n_networks}")
     if about["needs"] != recipe.inputs or about["layout"] != LAYOUT:

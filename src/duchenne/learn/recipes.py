@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 from duchenne import io
 from duchenne.errors import UsageError
 from duchenne.io import quoted, shown
+from duchenne.types import ALL_EMOTIONS
 
 _MOST_NAMES, _LARGEST = 4096, 1e15
 #: What the fitted numbers of a model may be: beyond any that training yields, and never so large that a probability is
@@ -182,6 +183,14 @@ def names(given: Mapping[str, Any], name: str, *, distinct: bool = True) -> list
     return found
 
 
+def emotions(given: Mapping[str, Any], name: str) -> list[str]:
+    """As `names`, of emotions."""
+    found = names(given, name)
+    if unknown := sorted(set(found) - set(ALL_EMOTIONS)):
+        raise ValueError(f"{name} holds {quoted(unknown[0])}, which is not an emotion")
+    return found
+
+
 def _typed(each: Field[Any], value: Any) -> Any:
     """A TOML value as the field has it; UsageError for another type."""
     default: Any = each.default
@@ -198,7 +207,7 @@ def _typed(each: Field[Any], value: Any) -> Any:
 
 
 def _is(kind: type, value: Any) -> bool:
-    """Whether a TOML value is of the kind; int is accepted for float, but neither is unless a float can hold it."""
-    if type(value) in (int, float) and not abs(value) <= _LARGEST:  # NaN is not either
+    """Whether a TOML value is of the kind; int is accepted for float, but none that a float cannot hold."""
+    if type(value) is int and abs(value) > _LARGEST:
         return False
     return type(value) is kind or (kind is float and type(value) is int)

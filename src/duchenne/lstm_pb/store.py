@@ -67,7 +67,7 @@ def load(folder: ModelFolder) -> PBModel:
     """The model of a folder; ValueError where its files do not fit its `model.json`."""
     about = folder.about
     recipe = PBRecipe.of(about["recipe"], "model.json")
-    names = recipes.names(about, "emotions")
+    names = recipes.emotions(about, "emotions") if recipe.per_emotion else recipes.names(about, "emotions")
     if about["fps"] != recipe.fps or about["layout"] != LAYOUT:
         raise ValueError(
             f"it reads {quoted(about['layout'])} at {quoted(about['fps'])} frames/s, expected {LAYOUT} at "

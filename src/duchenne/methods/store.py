@@ -72,7 +72,7 @@ def _save_two_stage(model: TwoStage, folder: Path) -> tuple[dict[str, Any], list
 def _load_two_stage(folder: ModelFolder) -> TwoStage:
     found = parts.read(folder)
     settings = found.settings
-    names, how, columns = tuple(recipes.names(settings, "names")), str(settings["how"]), settings["columns"]
+    names, how, columns = tuple(recipes.emotions(settings, "names")), str(settings["how"]), settings["columns"]
     if type(columns) is not int or not 0 < columns < 2**24:
         raise ValueError(f"it reads {quoted(columns)} columns")
     if how not in ("apart", "conditioned") or set(settings["judges"]) != ({""} if how == "conditioned" else set(names)):

@@ -19,7 +19,7 @@ from duchenne.features.descriptors import FAMILIES
 from duchenne.features.smile import EXPERT
 from duchenne.io import quoted
 from duchenne.learn import recipes
-from duchenne.learn.boosting import Recipe, Tabular
+from duchenne.learn.boosting import CANDIDATES, Recipe, Tabular
 from duchenne.learn.linear import Linear
 from duchenne.learn.rank_svm import RankSVM
 from duchenne.tabular.model import DescriptorModel
@@ -67,7 +67,7 @@ def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
     about, path = folder.about, folder.path
     arrays = {key: value.astype(float) for key, value in parts.read_arrays(path / ARRAYS).items()}
     recipe = Recipe.of(about["recipe"], "model.json")
-    names, emotions = (tuple(recipes.names(about, each)) for each in ("names", "emotions"))
+    names, emotions = tuple(recipes.names(about, "names")), tuple(recipes.emotions(about, "emotions"))
     family, fps, scale = str(about["family"]), recipes.numbers(about, "fps", "margin"), about["calibration"]
     if names != (EXPERT if family == "smile" else FAMILIES[family].names):
         raise ValueError("its descriptors are unknown")
@@ -90,7 +90,9 @@ def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
     if type(about["boosters"]) is not int or not 0 <= about["boosters"] <= _MOST_BOOSTERS:
         raise ValueError(f"it has {quoted(about['boosters'])} boosters")
     bag = [boosters.read(path / _booster(i), columns) for i in range(about["boosters"])]
-    linear, chosen = _linear(arrays, "linear"), str(about["members"])
+    linear, chosen = _linear(arrays, "linear"), about["members"]
+    if CANDIDATES[chosen] != (bool(bag), linear is not None):
+        raise ValueError(f"a part of {chosen} is missing")
     model.tabular = Tabular(
         model.inputs_names, recipe, chosen, bag, linear, **recipes.numbers(scale, "slope", "intercept")
     )
@@ -118,7 +120,7 @@ def _check_shapes(model: DescriptorModel, columns: int) -> None:
     ordered = (model.envelope, *model.typical.values(), model.strangeness[:, None])
     if any((np.diff(array, axis=0) < 0).any() for array in ordered) or not _are_shares(model.strangeness):
         raise ValueError("its quantiles are not in order")
-    if not (tabular.boosters or tabular.linear) or (emotions > 0) != (model.emotion is not None):
+    if (emotions > 0) != (model.emotion is not None):
         raise ValueError("a part is missing")
 
 
@@ -199,7 +201,7 @@ def _load_nets(folder: ModelFolder) -> TableNets:
     found = parts.read(folder)
     columns = found.arrays["median"].size
     recipe = NetRecipe.of(found.settings["recipe"], "model.json")
-    names = tuple(recipes.names(found.settings, "emotions"))
+    names = tuple(recipes.emotions(found.settings, "emotions"))
     scale = {name: found.array(name, columns) for name in ("median", "centre", "spread")}
     if not (scale["spread"] > 0).all():
         raise ValueError(f"{ARRAYS} holds inputs with a spread of 0")
