@@ -14,6 +14,7 @@ _MOST_TEXT, _MOST_NAME = 10_000, 200  # characters
 _MOST_NUMBER = 1e15
 _MOST_ITEMS, _MOST_LEVELS = 200_000, 12
 _MOST_ROWS = 1000
+_SHARES = ("accuracy", "auc", "coverage", "risk", "recall", "precision", "f1")  # cells of tables of scores
 _HASH = re.compile(r"[0-9a-f]{64}")
 #: Control characters that could steer a terminal, characters that turn the direction of writing, half characters.
 _UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -71,7 +72,7 @@ def _are_rows(value: Any) -> bool:
     return all(isinstance(each, dict) and _is_row(each) for each in value)
 
 
-def _are_emotions(value: Any) -> bool:
+def _are_scores(value: Any) -> bool:
     if not isinstance(value, dict) or len(value) > _MOST_ROWS:
         return value is None
     return all(_is_row(each) if isinstance(each, dict) else _is_share(each) for each in value.values())
@@ -79,7 +80,7 @@ def _are_emotions(value: Any) -> bool:
 
 def _is_row(row: dict[str, Any]) -> bool:
     """A row of a table of scores: shares are shares, and no cell holds a table."""
-    shares = all(_is_share(row.get(name)) for name in ("accuracy", "auc", "coverage", "risk"))
+    shares = all(_is_share(row.get(name)) for name in _SHARES)
     return shares and not any(isinstance(cell, dict) for cell in row.values())
 
 
@@ -122,7 +123,7 @@ _CARD = {
     "clips_per_second": Fact("a number from 0", lambda value: value is None or within(value, 0, _MOST_NUMBER)),
     "abstain_band": Fact(_INTERVAL.expected, _is_band),
     "human": Fact('a number from 0 to 1, a text, or both as "accuracy" and "text"', _is_human),
-    "per_emotion": Fact("scores by emotion, as numbers from 0 to 1", _are_emotions),
+    **dict.fromkeys(("per_emotion", "per_class"), Fact("scores by name, as numbers from 0 to 1", _are_scores)),
     "risk_coverage": Fact("a list of coverages with accuracies from 0 to 1", _are_rows),
     "limits": Fact("a text or a list of texts", _are_texts),
 }
