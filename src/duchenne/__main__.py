@@ -1,6 +1,6 @@
 """`python -m duchenne`."""
 
-from duchenne.cli import main
+from duchenne.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

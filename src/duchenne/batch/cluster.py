@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -55,7 +55,7 @@ class Cluster:
     ) -> None:
         if missing := [n for n in ("distributed", *(["dask_jobqueue"] if slurm else [])) if find_spec(n) is None]:
             raise UsageError(f"--cluster and --slurm need {missing[0]}; pip install 'duchenne[cluster]'.")
-        self.setup = {"work": asdict(work), "limits": asdict(limits), "versions": fingerprint["versions"]}
+        self.setup = {"work": asdict(work), "limits": asdict(limits), "settings": fingerprint}
         self.address, self.slurm, self.away = address, slurm, away
 
     def __call__(self, jobs: Iterable[Job], progress: Callable[[int, int], None]) -> Iterator[Result]:
@@ -153,7 +153,7 @@ def _check(error: BaseException | None, times: int, job: Job) -> None:
 
 def _do(job: Json, setup: Json) -> Json:
     """On a Dask worker: run one job in a child process, which is kept for the next job."""
-    _check_machine(job["arguments"], setup["versions"])
+    _check_machine(job["arguments"], setup["settings"])
     key = json.dumps(setup, sort_keys=True)
     with _LOCK:
         idle = _IDLE_WORKERS.setdefault(key, [])
@@ -171,17 +171,18 @@ def _do(job: Json, setup: Json) -> Json:
     return asdict(result)
 
 
-def _check_machine(job: JsonMap, required: Mapping[str, str]) -> None:
+def _check_machine(job: JsonMap, settings: JsonMap) -> None:
     """DuchenneError if this worker would produce other results, or does not see the folders."""
     from duchenne.batch.run import versions
+    from duchenne.faces import reading
 
-    here = versions([name for name in required if name != "duchenne"])
-    if differ := [name for name in required if here.get(name) != required[name]]:
-        name = differ[0]
-        raise DuchenneError(
-            f"A Dask worker has {name} {here.get(name)} where this machine has {required[name]}; install the same "
-            "versions on both."
-        )
+    here = versions([name for name in settings["versions"] if name != "duchenne"]) | reading.parts()
+    for name, required in {**settings["versions"], **settings["reader"]}.items():
+        if here.get(name) != required:
+            raise DuchenneError(
+                f"A Dask worker has {name} {here.get(name)} where this machine has {required}; install the same "
+                "versions and landmark model on both."
+            )
     for place in (Path(job["root"]), Path(job["out"], STATE, "settings.json")):
         if not place.exists():
             raise DuchenneError(f"A Dask worker does not see {place}; put clips and results on a shared disk.")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import stat
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import InputError, UsageError, printable
-from duchenne.video import IMAGE_SUFFIXES, STREAM_SUFFIXES, natural
+from duchenne.video import IMAGE_SUFFIXES, STREAM_SUFFIXES, image_files, natural
 
 #: File extensions of videos when a folder is searched; a file named by the user may have any.
 _VIDEO = """
@@ -21,8 +25,14 @@ _VIDEO = """
 VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO.split())
 #: Folder of a run's state; a folder that contains it contains results, not clips.
 STATE = ".duchenne"
-_RESERVED = (".csv", ".json", ".parquet", ".html")  # written beside the folders of clips
+_RESERVED = (".csv", ".json", ".parquet", ".html", ".jpg")  # written in or beside the folders of clips
 _LONGEST = 200  # bytes of a file name, which leaves room for suffixes (most file systems allow 255)
+_OTHERS = {
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +43,10 @@ class Item:
     name    the path as it is written in tables
     key     identifies its recorded state
     place   of its results, below the folder of results
-    stamp   size in bytes and modification time in ns; None if there is no file
+    stamp   size in bytes and modification time in ns, of a folder of images those of its files; None if there is none
     rate    frames per second of a folder of images or a stream without times
     listed  subject, emotion and label of the manifest
+    fault   why it cannot be opened, in a sentence
     """
 
     path: str
@@ -47,15 +58,15 @@ class Item:
     end: float | None = None
     rate: float | None = None
     listed: tuple[str | None, str | None, str | None] = (None, None, None)
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The root folder, the clips of a batch in order, and notes on what was skipped."""
+    """The root folder, and the clips of a batch in order."""
 
     root: Path
     items: list[Item]
-    notes: list[str]
 
     def share(self, shard: tuple[int, int] | None) -> list[Item]:
         """Every n-th clip from the i-th on, of shard (i, n), i from 1; all clips if None."""
@@ -65,43 +76,57 @@ class Plan:
 def find(sources: Sequence[str | Path], out: Path, manifest: Path | None = None) -> Plan:
     """The clips of files and folders in natural order, or of a manifest in its own; InputError if there are none.
 
-    Folders are searched recursively, following each link once. Hidden files and folders of results are skipped.
+    Folders are searched recursively, following each link once. Hidden files and folders of results are skipped; what
+    cannot be opened is a clip with a fault.
     """
     if bool(sources) == (manifest is not None):
         raise UsageError("Give either video files and folders or --manifest, not both.")
     if manifest is not None:
-        return _checked(_listed(manifest), f"{manifest} lists no clips.")
-    paths = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100  keeps links and ".."
-    tops = [path if path.is_dir() else path.parent for path in paths]
+        root = Path(os.path.abspath(manifest)).parent  # noqa: PTH100  keeps links and ".."
+        _check_apart(out, [root])
+        return _checked(_listed(manifest, root), f"{manifest} lists no clips.")
+    paths = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100
+    tops = [path if _is_folder(path) else path.parent for path in paths]
     root = Path(os.path.commonpath(tops))
-    if any(_same(top, out) for top in {root, *tops}):
-        raise UsageError(f"{out} is the folder of the clips; choose another folder for the results.")
-    notes: list[str] = []
-    files = [file for path in paths for file in (_search(path, notes) if path.is_dir() else [path])]
+    _check_apart(out, [root, *tops])
+    files = [file for path in paths for file in (_search(path) if _is_folder(path) else [path])]
     relative = sorted(
         {os.path.relpath(file, root) for file in files},
         key=lambda path: [natural(Path(part)) for part in Path(path).parts],
     )
-    plan = Plan(root, [_item(root, path) for path in relative], notes)
     names = ", ".join(map(str, sources[:3]))
-    return _checked(plan, f"{names} holds no video; expected files such as .mp4, .mov, .avi or .mkv.")
+    empty = f"{names} holds no video; expected files such as .mp4, .mov, .avi or .mkv."
+    return _checked(Plan(root, [_item(root, path) for path in relative]), empty)
 
 
 def holds_images(folder: Path) -> bool:
     """Whether a folder contains images and no video, and so may be one clip."""
-    endings = {entry.suffix.lower() for entry in folder.iterdir()}
-    return bool(endings & IMAGE_SUFFIXES) and not _search(folder, [])
+    with suppress(OSError):  # a folder that is locked is searched, and reported
+        endings = {entry.suffix.lower() for entry in folder.iterdir()}
+        return bool(endings & IMAGE_SUFFIXES) and not any(map(_is_video, _search(folder)))
+    return False
 
 
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+def _check_apart(out: Path, folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            if folder.samefile(out):
+                raise UsageError(f"{out} is the folder of the clips; choose another folder for the results.")
 
 
-def _search(top: Path, notes: list[str]) -> list[Path]:
-    """Videos below a folder. Linked folders come last and no folder twice, so that cycles end and names are stable."""
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for some names
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _search(top: Path) -> list[Path]:
+    """Videos below a folder, and entries that cannot be opened.
+
+    Linked folders come last and no folder twice, so that cycles end and names are stable.
+    """
     found: list[Path] = []
     waiting, links, known = deque([top]), deque[Path](), set[tuple[int, int]]()
     while waiting or links:
@@ -109,32 +134,36 @@ def _search(top: Path, notes: list[str]) -> list[Path]:
         try:
             state = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: natural(Path(entry.name)))
-        except OSError as error:
-            notes.append(f"{printable(str(folder))} cannot be read ({error.strerror}); its clips are left out.")
+        except OSError:
+            found.append(folder)
             continue
-        if (state.st_dev, state.st_ino) in known or (folder / STATE).exists():
+        if (state.st_dev, state.st_ino) in known or os.path.lexists(folder / STATE):
             continue
         known.add((state.st_dev, state.st_ino))
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link to itself, or into a locked folder
+                found.append(Path(entry.path))
+                continue
+            if is_folder:
                 (links if entry.is_symlink() else waiting).append(Path(entry.path))
-            elif Path(entry.name).suffix.lower() in VIDEO_SUFFIXES:
+            elif _is_video(Path(entry.name)):
                 found.append(Path(entry.path))
     return found
 
 
-def _listed(manifest: Path) -> Plan:
-    root = Path(os.path.abspath(manifest)).parent  # noqa: PTH100
+def _listed(manifest: Path, root: Path) -> Plan:
     items = []
     for _, entry in manifests.read_entries(manifest, persons=False):
         clip = entry.clip
         path = os.path.relpath(clip.path, root)
-        untimed = (root / path).is_dir() or Path(path).suffix.lower() in STREAM_SUFFIXES | IMAGE_SUFFIXES
+        untimed = _is_folder(root / path) or Path(path).suffix.lower() in STREAM_SUFFIXES | IMAGE_SUFFIXES
         item = _item(root, path, clip.start, clip.end, manifests.rate_of(entry) if untimed else None)
         items.append(replace(item, listed=(clip.subject, clip.emotion, clip.label)))
-    return Plan(root, items, [])
+    return Plan(root, items)
 
 
 def _item(
@@ -144,29 +173,76 @@ def _item(
     name = printable(path.replace("\\", "\\\\"))
     name = f"./{name}" if name[0] in "=+-@" else name  # the same path, but not a formula in a spreadsheet
     key = hashlib.sha256(os.fsencode(path) + f"\0{start}\0{end}\0{rate}".encode()).hexdigest()[:32]
+    stamp, fault, shown = None, None, root.name if path == "." else path
     try:
-        stat = (root / path).stat()
-        stamp = (stat.st_size, stat.st_mtime_ns)
-    except (OSError, ValueError):
-        stamp = None
-    return Item(path, name, key, _place(path, key, start, end), stamp, start, end, rate)
+        stamp = _stamp(root / path)
+    except InputError as error:
+        fault = f"{shown} {error}"
+    except FileNotFoundError:
+        fault = f"There is no file {shown}; check the path, and where a link leads."
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        fault = f"{shown} cannot be opened ({reason}); check its name, link and permissions."
+    return Item(path, name, key, _place(path, start, end), stamp, start, end, rate, fault=fault)
 
 
-def _place(path: str, key: str, start: float | None, end: float | None) -> str:
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes when a file does, or a file of a folder of images; InputError for what is neither."""
+    state = path.stat()
+    for is_kind, kind in _OTHERS.items():
+        if is_kind(state.st_mode):
+            raise InputError(f"is {kind}; expected a video file, or a folder of images.")
+    if not stat.S_ISDIR(state.st_mode):
+        return state.st_size, state.st_mtime_ns
+    os.scandir(path).close()  # OSError where it is locked
+    size, digest = 0, hashlib.sha256()
+    with suppress(InputError):  # no images, which the reader reports
+        for file in image_files(path):
+            each = file.stat()
+            size += each.st_size
+            digest.update(os.fsencode(f"{file.name}\0{each.st_size} {each.st_mtime_ns}\0"))
+    return size, int(digest.hexdigest()[:15], 16)
+
+
+def _place(path: str, start: float | None, end: float | None) -> str:
     """Where results of a clip go: its path, kept inside the folder of results and apart from its tables."""
-    *folders, last = path.split("/")
-    folders = [f"{part}~" if part == ".." or part.endswith(_RESERVED) else part for part in folders]
-    last = f"{last}~" if last.endswith(_RESERVED) else last
+    *folders, last = map(_safe, path.split("/"))
     if start is not None or end is not None:
         last += f"@{start or 0.0}-{'' if end is None else end}"
-    if len(os.fsencode(last)) > _LONGEST:
-        last = f"{os.fsencode(last)[: _LONGEST - 50].decode(errors='ignore')}~{key}"
-    return "/".join([*filter(None, folders), f"{last}~" if last == ".." else last])
+    return "/".join(map(_short, filter(None, [*folders, last])))
+
+
+def _safe(part: str) -> str:
+    """A part of a path that names neither a folder above, nor a file that duchenne writes, nor its state."""
+    plain = re.sub("[^!-\x7f]", "", part).lower()  # some file systems ignore case, spaces and invisible letters
+    if plain.startswith(STATE):
+        return f"~{part}"
+    return f"{part}~" if part in (".", "..") or plain.endswith(_RESERVED) else part
+
+
+def _short(part: str) -> str:
+    encoded = os.fsencode(part)
+    if len(encoded) <= _LONGEST:
+        return part
+    return f"{encoded[: _LONGEST - 50].decode(errors='ignore')}~{hashlib.sha256(encoded).hexdigest()[:32]}"
 
 
 def _checked(plan: Plan, empty: str) -> Plan:
+    """The plan, in which places that differ only in case, which some file systems ignore, are told apart."""
     if not plan.items:
-        raise InputError(" ".join([empty, *plan.notes]))
-    if twice := next((place for place, n in Counter(item.place for item in plan.items).items() if n > 1), None):
+        raise InputError(empty)
+    opened = [item for item in plan.items if item.fault is None]
+    if twice := next((place for place, n in Counter(item.place for item in opened).items() if n > 1), None):
         raise InputError(f"The results of two clips have the same path {printable(twice)}; rename one of the clips.")
-    return plan
+    many = Counter(_folded(item.place) for item in plan.items)
+    items = [
+        replace(item, place=f"{item.place}~{item.key[:8]}")
+        if many[_folded(item.place)] > 1 and item.place != _folded(item.place)
+        else item
+        for item in plan.items
+    ]
+    return replace(plan, items=items)
+
+
+def _folded(place: str) -> str:
+    return normalize("NFC", place).casefold()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,7 @@ from duchenne.batch import plan, tables
 from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State, hold
 from duchenne.batch.work import ClipJob
-from duchenne.errors import DuchenneError, UsageError, printable
+from duchenne.errors import DuchenneError, OutputError, UsageError, printable
 from duchenne.registry import DETECTORS
 from duchenne.types import Json, JsonMap
 from duchenne.workers.pool import Pool, Runner
@@ -35,7 +35,6 @@ class Task:
     options: JsonMap
     settings: JsonMap
     place: str = "{}"  # of a clip's results, below the output folder
-    last: str = ""  # the file below `place` that is written last
     card: JsonMap = field(default_factory=dict)  # of the model, for the report
 
     @property
@@ -46,8 +45,11 @@ class Task:
     @property
     def fingerprint(self) -> Json:
         """What must be equal for all results in one folder."""
+        from duchenne.faces import reading
+
         packages = _READING if self.kind == "extract" else (*_READING, *_MODELS)
-        return {"task": self.kind, "options": dict(self.settings), "versions": versions(packages)}
+        about = {"options": dict(self.settings), "versions": versions(packages), "reader": reading.parts()}
+        return {"task": self.kind, **about}
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Meter:
         self.began = self.began or time.monotonic()
         size = item.stamp[0] if item.stamp else 0
         seen = self.current.pop(result.number, 0)
-        self.frames += result.value[0]["frames"] if result.value else seen
+        self.frames += result.value["rows"][0]["frames"] if result.value else seen
         self.done, self.failed = self.done + 1, self.failed + (result.failure is not None)
         self.left, self.processed = self.left - size, self.processed + size
 
@@ -159,7 +161,7 @@ def analyze_task(
     options = {"model": path, "cache": cache, **common}
     band = (0.5 - loaded.model.margin, 0.5 + loaded.model.margin)
     card = {**loaded.card, "abstain_band": band, "says": limits.VERDICT}
-    return Task("analyze", options, {"model": identity, **common}, last="verdict.json", card=card)
+    return Task("analyze", options, {"model": identity, **common}, card=card)
 
 
 def process(
@@ -191,24 +193,29 @@ def process(
     """
     began, out = time.monotonic(), Path(out).absolute()
     clips = plan.find(sources, out, manifest)
-    shard_items, notes = clips.share(shard), list(clips.notes)
-    with hold(out, task.fingerprint, shard) as state:
+    shard_items, notes = clips.share(shard), list[str]()
+    with hold(out, task.fingerprint, shard, task.place) as state:
         if gone := state.gone(clips.items):
             notes.append(f"{gone} clips of an earlier run no longer exist; they were removed from the tables.")
-        todo = [item for item in shard_items if not _done(state, task, item, retry)]
+        todo = _todo(state, shard_items, retry)
         meter = _meter(state, shard_items, todo)
         if runner is None and todo:
             count = max(1, min(workers or cores(), len(todo)))
             limits = Limits(stall, int(memory * 1e9) if memory else share(count))
             runner = Pool(task.work, count, limits, forked=task.options.get("device", "cpu") == "cpu")
+        about = (clips, state, task.kind, task.fingerprint, task.card)
         try:
             if runner is not None and todo:
+                if (out / "summary.json").exists():  # of an earlier run: a kill of this one must not leave its counts
+                    tables.assemble(*about)
                 _work(runner, _jobs(task, clips, state, todo), todo, state, meter, watch)
-            summary = tables.assemble(clips, state, task.kind, task.fingerprint, task.card)
+            summary = tables.assemble(*about)
         except KeyboardInterrupt:
-            tables.assemble(clips, state, task.kind, task.fingerprint, task.card)
+            tables.assemble(*about)
             raise
         except DuchenneError as error:
+            with suppress(OutputError):
+                tables.assemble(*about)
             raise type(error)(str(error).replace(str(state.scratch), str(out))) from error
     return Summary(summary, meter.failed, len(todo), meter.frames, time.monotonic() - began, notes)
 
@@ -227,7 +234,7 @@ def _work(
             if result.failure is not None:
                 state.write(item, failure=printable(result.failure))
             else:
-                state.write(item, rows=result.value)
+                state.write(item, **result.value)
             meter.count(item, result)
             watch(meter)
 
@@ -242,13 +249,21 @@ def _jobs(task: Task, clips: Plan, state: State, items: list[Item]) -> Iterator[
         yield Job(number, item.path, asdict(job), item.start or 0.0)
 
 
-def _done(state: State, task: Task, item: Item, retry: bool) -> bool:
-    found = state.read(item)
-    if found is None:
-        return False
-    if "failure" in found:
-        return not retry
-    return (state.out / task.place.format(item.place) / task.last).exists()
+def _todo(state: State, items: list[Item], retry: bool) -> list[Item]:
+    """The clips without a record that can be trusted; those that cannot be opened are recorded as failures at once."""
+    todo = []
+    for item in items:
+        found = state.read(item, verify=True)
+        if item.fault is not None:
+            failure = printable(item.fault)
+            if found is None or found.get("failure") != failure:
+                state.write(item, failure=failure)
+        elif found is None:
+            state.discard(item)  # so that it counts as left until it is done
+            todo.append(item)
+        elif retry and "failure" in found:
+            todo.append(item)
+    return todo
 
 
 def _meter(state: State, items: list[Item], todo: list[Item]) -> Meter:

@@ -1,7 +1,12 @@
-"""State of a run: its settings, a record per finished clip, and a lock against a second run."""
+"""State of a run: its settings, a record per finished clip, and a lock against a second run.
+
+A record is written after the results that it vouches for are on the disk, and names their sizes and sha256. Whatever a
+power cut may have left of settings, records and results is recognized, and the clip is processed again.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -17,34 +22,56 @@ from duchenne.batch.plan import STATE, Item
 from duchenne.errors import OutputError, UsageError
 from duchenne.types import Json, JsonMap
 
-FORMAT = 2  # of the state folder; 1: duchenne 0.1.0 with columns of other names
+FORMAT = 3  # of the state folder; 1: duchenne 0.1.0 with columns of other names; 2: without hashes of the results
 TABLES = ("clips.csv", "failures.csv", "summary.json", "index.html")
 _START = 30.0  # s to wait for shards that start at the same time
 _TABLES = 600.0  # s to wait for another shard to write tables
 
 
 class State:
-    """State of one output folder, made by `hold`; `scratch` holds this run's unfinished files."""
+    """State of one output folder, made by `hold`.
 
-    def __init__(self, out: Path, scratch: Path) -> None:
+    scratch   holds this run's unfinished files
+    settings  digest of what all results in this folder have in common
+    layout    `Task.place`, where the results of a clip are
+    """
+
+    def __init__(self, out: Path, scratch: Path, settings: str, layout: str = "{}") -> None:
         self.out, self.folder, self.scratch = out, out / STATE, scratch
+        self.settings, self.layout = settings, layout
 
-    def read(self, item: Item, *, changed: bool = False) -> Json | None:
-        """The record of a clip, {"rows": …} or {"failure": sentence}; None if it is not done.
+    def read(self, item: Item, *, verify: bool = False) -> Json | None:
+        """The record of a clip, {"rows": …, "files": …} or {"failure": sentence}; None if it is not done.
 
-        A clip whose file has changed since is not done, unless `changed` allows it.
+        A clip that has changed since is not done, nor one whose results are not those that were recorded: their sizes
+        are compared, to `verify` also their sha256.
         """
         try:
-            record: Json = json.loads(self._place(item.key).read_bytes())
+            record: Json = io.read_json(self._record(item.key))
             stamp = record["stamp"] if record["stamp"] is None else tuple(record["stamp"])
-            complete = ("rows" in record) != ("failure" in record)
-        except (OSError, ValueError, KeyError, TypeError):
+            if (
+                stamp != item.stamp
+                or record["settings"] != self.settings
+                or ("rows" in record) == ("failure" in record)
+            ):
+                return None
+            place = self.out / self.layout.format(item.place)
+            for name, (size, digest) in record.get("files", {}).items():
+                file = place / name
+                if file.stat().st_size != size or (verify and io.sha256(file) != digest):
+                    return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return record if complete and (changed or stamp == item.stamp) else None
+        return record
 
     def write(self, item: Item, **outcome: object) -> None:
-        """Record rows=… or failure=… of a clip atomically; OutputError if that fails."""
-        io.write_json(self._place(item.key), {"file": item.name, "stamp": item.stamp, **outcome})
+        """Record rows=… and files=…, or failure=… of a clip atomically; OutputError if that fails."""
+        about = {"file": item.name, "stamp": item.stamp, "settings": self.settings}
+        io.write_json(self._record(item.key), {**about, **outcome})
+
+    def discard(self, item: Item) -> None:
+        """Remove the record of a clip."""
+        self._record(item.key).unlink(missing_ok=True)
 
     def gone(self, items: list[Item]) -> int:
         """Number of recorded clips that are not among `items`."""
@@ -57,12 +84,12 @@ class State:
         with _locked(self.folder / "lock-tables", _TABLES, self.out):
             yield
 
-    def _place(self, key: str) -> Path:
+    def _record(self, key: str) -> Path:
         return self.folder / "clips" / key[:2] / f"{key}.json"
 
 
 @contextmanager
-def hold(out: Path, settings: JsonMap, shard: tuple[int, int] | None = None) -> Iterator[State]:
+def hold(out: Path, settings: JsonMap, shard: tuple[int, int] | None = None, layout: str = "{}") -> Iterator[State]:
     """The state of `out`, locked against other runs; shards (i, n) with the same n share it.
 
     UsageError if `out` holds other results or other settings, or while another run uses it.
@@ -81,12 +108,12 @@ def hold(out: Path, settings: JsonMap, shard: tuple[int, int] | None = None) -> 
                     pass
         if shard:
             run.enter_context(_locked(folder / name, 0.0, out))
-        _check_settings(out, settings)
+        digest = _check_settings(out, settings)
         start.close()
         scratch = folder / "work" / name
         shutil.rmtree(scratch if shard else scratch.parent, ignore_errors=True)  # left by killed runs
         try:
-            yield State(out, scratch / uuid4().hex)
+            yield State(out, scratch / uuid4().hex, digest, layout)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -106,18 +133,20 @@ def _locked(path: Path, timeout: float, out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _check_settings(out: Path, settings: JsonMap) -> None:
-    """Write the settings of a new folder, or compare them with those of its results."""
+def _check_settings(out: Path, settings: JsonMap) -> str:
+    """Write the settings of a new folder, or compare them with those of its results; their digest.
+
+    Damaged ones are written again: the digest in a record tells which settings it was made with.
+    """
     path = out / STATE / "settings.json"
     current = json.loads(json.dumps(io.plain({"format": FORMAT, **settings})))
-    if not path.exists():
-        io.write_json(path, current)
-        return
+    digest = hashlib.sha256(json.dumps(current, sort_keys=True).encode()).hexdigest()
     try:
-        recorded = json.loads(path.read_bytes())
+        recorded = io.read_json(path)
         there, here = _flat(recorded), _flat(current)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged ({error}); choose another folder for the results.") from error
+    except (OSError, ValueError, AttributeError):
+        io.write_json(path, current)
+        return digest
     if recorded.get("format") != FORMAT:
         raise UsageError(f"{out} holds results of another version of duchenne; choose another folder for these.")
     names = sorted(there.keys() | here.keys(), key=lambda name: (name != "task", name))
@@ -126,6 +155,7 @@ def _check_settings(out: Path, settings: JsonMap) -> None:
         details = ", ".join(f"{name} {there.get(name)} there and {here.get(name)} here" for name in differ[:3])
         more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
         raise UsageError(f"{out} holds results with other settings ({details}{more}); choose another folder.")
+    return digest
 
 
 def _flat(tree: JsonMap, before: str = "") -> Json:

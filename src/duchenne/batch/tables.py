@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ def assemble(plan: Plan, state: State, task: str, settings: JsonMap, card: JsonM
         _table(state, "failures.csv", (*_CLIP_COLUMNS, "sentence")) as failures,
     ):
         for item in plan.items:
-            record = state.read(item, changed=True)
+            record = state.read(item)
             if record is None:
                 total["left"] += 1
             elif "failure" in record:
@@ -69,12 +69,12 @@ def assemble(plan: Plan, state: State, task: str, settings: JsonMap, card: JsonM
         summary: Json = {"task": task, "clips": len(plan.items), **counts, "seconds": round(seconds, 3)}
         summary |= {**(labels if task == "analyze" else {}), **settings}
         io.write_json(state.scratch / "summary.json", summary)
-        publish(state.scratch / "summary.json", state.out / "summary.json")
+        publish({state.scratch / "summary.json": state.out / "summary.json"})
         if task == "analyze":
             from duchenne.report.batch_page import render
 
             io.write_text(state.scratch / "index.html", render(lines, summary, card or {}))
-            publish(state.scratch / "index.html", state.out / "index.html")
+            publish({state.scratch / "index.html": state.out / "index.html"})
     return summary
 
 
@@ -89,12 +89,12 @@ def _lines(out: Path, item: Item, record: JsonMap) -> Iterator[Line]:
         yield Line(item.name, item.start, item.end, item.listed, row, **links)
 
 
-def publish(source: Path, target: Path) -> None:
-    """Move a finished file to its place atomically."""
+def publish(files: Mapping[Path, Path]) -> None:
+    """Move finished files to their places, durably, as `io.move`."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(source, target)  # noqa: PTH105
+        io.move(files)
     except OSError as error:
+        target = error.filename2 or error.filename or next(iter(files.values()))
         raise OutputError(f"{target} cannot be written ({error.strerror or error}); check permissions.") from error
 
 
@@ -106,7 +106,7 @@ def _table(state: State, name: str, columns: tuple[str, ...]) -> Iterator[Callab
         write = row_writer(file)
         write(columns)
         yield write
-    publish(path, state.out / name)
+    publish({path: state.out / name})
 
 
 def _clip_cells(item: Item) -> tuple[object, ...]:

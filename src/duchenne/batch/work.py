@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from duchenne import io
 from duchenne.batch.tables import publish
-from duchenne.errors import OutputError
+from duchenne.errors import InputError, OutputError
 from duchenne.registry import DETECTORS, LANDMARKERS
 from duchenne.types import Json, JsonMap
 from duchenne.workers.protocol import Heartbeat
@@ -65,32 +65,41 @@ def load(options: Options, shared: bool) -> None:
         judging.resolve_device(options["device"], loaded)
         reading.load()
     else:
-        from duchenne.clips import cache  # noqa: F401
         from duchenne.preprocess import clean  # noqa: F401
+    if options["cache"]:
+        from duchenne.faces.reading import chain
+
+        chain()  # hashes the landmark model
     if shared:  # inherited by all forks; a single worker loads them for the first clip that is not cached
         for part in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):
             part()
 
 
-def run(options: Options, arguments: JsonMap, heartbeat: Heartbeat) -> list[Row]:
-    """Run a task on a clip, move its results into place, and return its rows, one per face; see `TASKS`.
+def run(options: Options, arguments: JsonMap, heartbeat: Heartbeat) -> Json:
+    """Run a task on a clip, move its results into place, and return its rows, one per face (see `TASKS`), and its
+    files: name below `job.place` → size and sha256.
 
     Earlier results of the clip are removed first. The working directory is the folder of the clips, so that results and
     messages name clips as the tables do. InputError for errors of the clip, OutputError if results cannot be written.
     """
     job = ClipJob(**arguments)
     os.chdir(job.root)
-    _clear(job)
     try:
+        _clear(job, options["task"])
         rows = TASKS[options["task"]](job, options, heartbeat)
-    except OSError as error:
-        if error.errno not in _FULL:
+        files = sorted(job.unfinished.iterdir()) if job.unfinished.is_dir() else [job.unfinished]
+        about = {str(f.relative_to(job.unfinished)): (f.stat().st_size, io.sha256(f)) for f in files}
+        publish({file: Path(job.out) / file.relative_to(job.scratch) for file in files})
+    except (OSError, OutputError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        number = cause.errno if isinstance(cause, OSError) else None
+        if number == errno.ENAMETOOLONG:  # of this clip alone
+            raise InputError(f"{job.path}: the path of its results is too long; shorten its name or path.") from error
+        if isinstance(error, OutputError) or number not in _FULL:
             raise
         raise OutputError(f"{job.out} cannot be written to ({error.strerror}); free space and run again.") from error
-    for file in sorted(job.unfinished.iterdir()) if job.unfinished.is_dir() else [job.unfinished]:
-        publish(file, Path(job.out) / file.relative_to(job.scratch))
-    plain: list[Row] = io.plain(rows)
-    return plain
+    found: Json = io.plain({"rows": rows, "files": about})
+    return found
 
 
 def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:
@@ -152,11 +161,13 @@ def _cache(options: Options) -> Cache:
     return Cache() if options["cache"] else Cache(limit=0)
 
 
-def _clear(job: ClipJob) -> None:
+def _clear(job: ClipJob, task: str) -> None:
     place = Path(job.out) / job.place
     patterns = ("verdict.json", "frames.csv", "emotions.csv", "report*.html", "thumb*.jpg")
     try:
-        for file in [f for p in patterns for f in place.glob(p)] if place.is_dir() else [place]:
+        if task == "extract":
+            place.unlink(missing_ok=True)
+        for file in [f for p in patterns for f in place.glob(p)] if task == "analyze" else ():
             file.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{place} cannot be replaced ({error.strerror}); check the folder's permissions.") from error

@@ -2,9 +2,9 @@
 
 from importlib import import_module
 
-from duchenne.cli.app import PANELS, app, main
+from duchenne.cli.app import PANELS, app, main, program
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "program"]
 _COMMANDS = (
     *("clips", "rank", "overlay", "web", "batch", "emotions", "micro", "data"),
     *("models", "expression", "clipnets", "generate", "filters", "evaluation", "cache"),

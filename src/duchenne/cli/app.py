@@ -43,12 +43,32 @@ for _name, _group, _panel in (("models", models, MODELS), ("train", train, MODEL
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
 
 
+_IS_PROGRAM = False  # whether this process runs a command and nothing else
+
+
+def program() -> None:
+    """Entry point of the program: `main`, where a command may go on in a child process."""
+    global _IS_PROGRAM
+    _IS_PROGRAM = True
+    main()
+
+
+def limit_memory(memory: float | None) -> None:
+    """Limit the memory of a command that reads clips in this process, as `workers` do for a batch."""
+    from duchenne.workers import command, resources
+
+    command.limit_memory(int(memory * 1e9) if memory else resources.share(1), fork=_IS_PROGRAM)
+
+
 def main() -> None:
-    """Entry point: one sentence and an exit code (1 input failed, 2 wrong usage) instead of a traceback."""
+    """Run a command: one sentence and an exit code (1 input failed, 2 wrong usage) instead of a traceback."""
+    from duchenne.workers.command import limited
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be undecodable, and terminals may lack µ
     try:
-        code = app(standalone_mode=False)
+        with limited():
+            code = app(standalone_mode=False)
     except DuchenneError as error:
         fail(error)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import typer
 
 from duchenne import limits
 from duchenne.cli import batch, options
-from duchenne.cli.app import JUDGE, app, echo, face_reader, log, progress
+from duchenne.cli.app import JUDGE, app, echo, face_reader, limit_memory, log, progress
 from duchenne.errors import DuchenneError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def analyze(
         "allow_truncated": allow_truncated,
     }  # fmt: skip
     if not batch.is_batch(clips, rate, many):
+        limit_memory(memory)
         _judge(clips, out, as_json, faces, judging | {"rate": rate, "start": start, "end": end}, cache)
         return
     if as_json or start is not None or end is not None:

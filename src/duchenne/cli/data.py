@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import EVALUATE, MEASURE, app, datasets, echo, log, print_csv, print_table, progress
+from duchenne.cli.app import EVALUATE, MEASURE, app, datasets, echo, limit_memory, log, print_csv, print_table, progress
 from duchenne.errors import DuchenneError, InputError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -212,8 +212,10 @@ def convert(
     out: Annotated[Path, typer.Argument(help="CSV to write, or .npz for --to duchenne.")],
     to: Annotated[str, typer.Option(help="Format: openface, py-feat or duchenne.")] = "duchenne",
     rate: Annotated[float | None, typer.Option(help="Frames per second, if the table has no times.")] = None,
+    memory: options.Memory = None,
 ) -> None:
     """Convert face tracks between duchenne, OpenFace and py-feat."""
+    limit_memory(memory)
     from duchenne import io
 
     packed = out.suffix.lower() == ".npz"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MEASURE, app, face_reader, log, print_csv, progress
+from duchenne.cli.app import MEASURE, app, face_reader, limit_memory, log, print_csv, progress
 from duchenne.errors import OutputError, UsageError
 
 
@@ -30,12 +30,14 @@ def emotions(
     rate: options.Rate = None,
     device: options.Device = "auto",
     allow_truncated: options.AllowTruncated = False,
+    memory: options.Memory = None,
     cache: options.Cached = True,
 ) -> None:
     """Predict the emotion that each face shows, as a table of probabilities.
 
     What a face shows is not what a person feels, nor whether it is genuine.
     """
+    limit_memory(memory)
     from duchenne import io
     from duchenne.expression import emotions
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import EVALUATE, app, bar, echo, log
+from duchenne.cli.app import EVALUATE, app, bar, echo, limit_memory, log
 from duchenne.errors import DuchenneError
 
 Jobs = Annotated[int, typer.Option(help="Number of processes; 0 for one per core.", min=0)]
@@ -116,8 +116,10 @@ def score(
     threshold: Annotated[float | None, typer.Option(help="Threshold of genuine, by default 0.5.")] = None,
     method: Annotated[str | None, typer.Option(help="Method to score, if the file holds several.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    memory: options.Memory = None,
 ) -> None:
     """Score the predictions of any tool, with intervals over people."""
+    limit_memory(memory)
     from duchenne.evaluation import answers, tables
     from duchenne.evaluation.results import mean_of
     from duchenne.io import plain
@@ -146,8 +148,10 @@ def compare(
     method_b: Annotated[str | None, typer.Option(help="Method in B; by default the first.")] = None,
     as_json: options.AsJson = False,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    memory: options.Memory = None,
 ) -> None:
     """Test whether A is better than B: a paired test over people on the clips that both predict."""
+    limit_memory(memory)
     from duchenne.evaluation import answers
     from duchenne.evaluation.results import mean_of
     from duchenne.io import plain

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MODELS, app, echo, log, progress
+from duchenne.cli.app import MODELS, app, echo, limit_memory, log, progress
 from duchenne.errors import DuchenneError
 
 
@@ -28,11 +28,13 @@ def filters(
     aligned: Annotated[bool, typer.Option("--aligned", help="Images are cropped faces, as in FER2013.")] = False,
     device: options.Device = "auto",
     sheet: Annotated[Path | None, typer.Option(help="Contact sheet to write (.png).")] = None,
+    memory: options.Memory = None,
 ) -> None:
     """Show the images with the highest response of each filter of an expression network, and the pixels that cause it.
 
     This shows features, not explanations of predictions.
     """
+    limit_memory(memory)
     from duchenne.report import filters as report
 
     layers = [name for each in layer or () for name in each.split(",")]

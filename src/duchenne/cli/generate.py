@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from duchenne.cli.app import MODELS, app, echo, log, progress
+from duchenne.cli import options
+from duchenne.cli.app import MODELS, app, echo, limit_memory, log, progress
 from duchenne.errors import UsageError
 
 _MAX_PLOTS = 12  # clips of a manifest with a plot of predictions
@@ -51,11 +52,13 @@ def pb(
     emotion: Annotated[
         str | None, typer.Option(help="Emotion, if the model has a network per emotion; by default the manifest's.")
     ] = None,
+    memory: options.Memory = None,
 ) -> None:
     """Compute and plot the PB vectors of clips under an LSTM-PB, and its predictions of their movement.
 
     Training clips are separated by label more clearly than new ones.
     """
+    limit_memory(memory)
     from duchenne.datasets import manifest as manifests
     from duchenne.lstm_pb import space
 

@@ -9,7 +9,7 @@ import typer
 
 from duchenne import limits
 from duchenne.cli import options
-from duchenne.cli.app import MEASURE, app, echo, face_reader, log, print_csv, print_table, progress, train
+from duchenne.cli.app import MEASURE, app, echo, face_reader, limit_memory, log, print_csv, print_table, progress, train
 from duchenne.errors import OutputError, UsageError
 
 
@@ -26,12 +26,14 @@ def micro_expressions(
     end: options.End = None,
     device: options.Device = "auto",
     allow_truncated: options.AllowTruncated = False,
+    memory: options.Memory = None,
     cache: options.Cached = True,
 ) -> None:
     """Spot movements of the face that last 1/25 to 1/2 second: onset, apex and offset in seconds.
 
     Record at 100 or 200 frames per second. A brief movement proves neither a hidden feeling nor a lie.
     """
+    limit_memory(memory)
     from duchenne import io, micro
     from duchenne.micro.spotting import to_csv
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import SETUP, app, echo, log, models, print_table, train
+from duchenne.cli.app import SETUP, app, echo, limit_memory, log, models, print_table, train
 from duchenne.errors import DuchenneError, UsageError
 
 if TYPE_CHECKING:
@@ -91,8 +91,10 @@ def models_apply(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")] = Path("predictions.csv"),
     rate: Annotated[float | None, typer.Option(help="Frames per second, if the table has no times.")] = None,
+    memory: options.Memory = None,
 ) -> None:
     """Apply a model to descriptors or tracks, without video."""
+    limit_memory(memory)
     from duchenne import io, pipeline
 
     table = pipeline.apply(model, source, rate=rate)

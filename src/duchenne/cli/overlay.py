@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import JUDGE, app, log, progress
+from duchenne.cli.app import JUDGE, app, limit_memory, log, progress
 
 
 @app.command(rich_help_panel=JUDGE)
@@ -23,8 +23,10 @@ def overlay(
     detector: options.Detector = "haar",
     rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,
+    memory: options.Memory = None,
 ) -> None:
     """Write a video with the face box, points, phases, curves and running P(genuine) drawn in, with sound."""
+    limit_memory(memory)
     from duchenne import io
     from duchenne import overlay as overlays
     from duchenne.video import check_target

@@ -9,7 +9,7 @@ import typer
 
 from duchenne import limits
 from duchenne.cli import options
-from duchenne.cli.app import JUDGE, app, echo, face_reader, log, progress
+from duchenne.cli.app import JUDGE, app, echo, face_reader, limit_memory, log, progress
 
 if TYPE_CHECKING:
     from duchenne.ranking import Ranking
@@ -26,9 +26,11 @@ def rank(
     detector: options.Detector = "haar",
     rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,
+    memory: options.Memory = None,
     cache: options.Cached = True,
 ) -> None:
     """Rank two clips of one person, of which one is posed: which is more genuine?"""
+    limit_memory(memory)
     from duchenne import ranking
     from duchenne.io import plain
 

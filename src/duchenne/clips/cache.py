@@ -177,6 +177,7 @@ class Cache:
 
     def _publish(self, part: Path, entry: Path) -> None:
         self._unscanned += part.stat().st_size
+        io.sync(part)  # an array's file says nothing about its bytes, which a power cut must not lose
         part.replace(entry)
         self._trim()
 

@@ -13,6 +13,8 @@ import numpy as np
 from duchenne.faces.landmarks import cut, grow
 from duchenne.types import Array
 
+CASCADE = "haarcascade_frontalface_alt2.xml"
+
 #: Detection runs on an image at most this wide or high. On the test clips, twice the size took twice the time and found
 #: nothing more; histogram equalisation doubled the time and lost faces.
 _HAAR_SIDE = 480
@@ -53,7 +55,7 @@ def prominent(boxes: Array, shape: tuple[int, ...]) -> Array:
 class HaarDetector:
     """Viola & Jones' cascade in Lienhart's tree form (`frontalface_alt2`), from OpenCV."""
 
-    def __init__(self, cascade: str = "haarcascade_frontalface_alt2.xml") -> None:
+    def __init__(self, cascade: str = CASCADE) -> None:
         self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / cascade))  # type: ignore[attr-defined]
         self.version = f"opencv {cv2.__version__} {cascade.removesuffix('.xml')}"
 

@@ -6,7 +6,7 @@ import hashlib
 import platform
 from collections.abc import Iterator
 from contextlib import closing
-from functools import cache
+from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ import cv2
 import dlib
 import numpy as np
 
-from duchenne import video
+from duchenne import io, registry, types, video
 from duchenne.errors import DuchenneError, InputError
 from duchenne.faces.crops import TURNS, crop, lying
+from duchenne.faces.detect import CASCADE
 from duchenne.faces.follow import follow_blocks
 from duchenne.faces.landmarks import find_model
+from duchenne.io import followed
 from duchenne.io.followed import Block
 from duchenne.progress import Tick
 
@@ -73,19 +75,38 @@ def no_face(path: str | Path, count: int, **stretch: Any) -> InputError:
     return InputError(f"{path} shows no face: none was found in {count} frames; {advice}.")
 
 
-@cache
 def chain() -> dict[str, str]:
-    """Everything that decides the results of `read_faces` besides file and options: packages, model, machine, code."""
-    landmarks = find_model()
-    code = hashlib.sha256()
-    for file in sorted([*Path(__file__).parent.glob("*.py"), Path(video.__file__)]):
-        code.update(file.read_bytes())
+    """Everything that decides the results of `read_faces` besides file and options: packages, machine, `parts`."""
     return {
         "av": f"{av.__version__} {sorted(av.library_versions.items())}",
         "opencv": cv2.__version__,
         "dlib": dlib.__version__,
         "numpy": np.__version__,
         "machine": platform.machine(),
-        "landmarks": f"{landmarks.name} {landmarks.stat().st_size}",
-        "code": code.hexdigest(),
+        **parts(),
     }
+
+
+def parts() -> dict[str, str]:
+    """sha256 of the landmark model, of the detector's, and of the code between a file and its tracks."""
+    rooms = (Path(__file__).parent, Path(video.__file__).parent)
+    code = [*(file for room in rooms for file in sorted(room.glob("*.py"))), *_SHARED]
+    return {
+        "landmarks": f"{find_model().name} {_sha256(find_model())}",
+        "detector": _sha256(Path(cv2.data.haarcascades, CASCADE)),  # type: ignore[attr-defined]
+        "code": hashlib.sha256("".join(map(_sha256, code)).encode()).hexdigest(),
+    }
+
+
+#: Code of other rooms that decides tracks.
+_SHARED = [Path(str(module.__file__)) for module in (followed, registry, types)]
+
+
+def _sha256(file: Path) -> str:
+    stat = file.stat()
+    return _hashed(file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+@lru_cache(1024)
+def _hashed(file: Path, *_: int) -> str:
+    return io.sha256(file)

@@ -23,7 +23,7 @@ _MOST_ARRAYS = 2**32  # bytes unpacked: 37 hours of one face at 30 frames/s are 
 _MOST_MEMBERS = 100_000
 #: What zipfile, zlib and numpy raise for archives that are damaged or malicious.
 _ARCHIVE_ERRORS = (
-    EOFError, KeyError, MemoryError, OverflowError, RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile,
+    EOFError, KeyError, OverflowError, RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile,
     zlib.error,
 )  # fmt: skip
 
@@ -40,6 +40,12 @@ def check_size(path: Path, most: int) -> None:
         raise ValueError("it is not a file")
     if path.stat().st_size > most:
         raise ValueError(f"it is larger than {most >> 20} MB")
+
+
+def check_regular(path: Path) -> None:
+    """ValueError for pipes, sockets and devices, which have no end, and for folders."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
 
 
 def read_json(path: Path, most: int = _MOST_JSON) -> Any:
@@ -62,6 +68,7 @@ def _reject_constant(name: str) -> NoReturn:
 def read_arrays(path: Path, names: Collection[str] | None = None, most: int = _MOST_ARRAYS) -> dict[str, Array]:
     """The arrays of an .npz by name, all or only `names`, after checking that every member is plain numbers or text of
     the size that it claims."""
+    check_regular(path)
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -72,6 +79,8 @@ def read_arrays(path: Path, names: Collection[str] | None = None, most: int = _M
                     _check_array(archive, each)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files if names is None or name in names}
+    except MemoryError as error:
+        raise ValueError("it needs more memory than there is") from error
     except _ARCHIVE_ERRORS as error:
         raise ValueError("it is not a valid archive of arrays") from error
 

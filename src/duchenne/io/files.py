@@ -1,4 +1,4 @@
-"""Write result files atomically; read TOML."""
+"""Write result files atomically, so that neither a kill nor a power cut leaves a half-written one; read TOML."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     part = target.parent / f".{uuid4().hex}.part"
+    if target.exists() and not target.is_file():  # root could replace /dev/null
+        kind = "folder" if target.is_dir() else "device or pipe"
+        raise OutputError(f"{target} cannot be written (it is a {kind}); choose a file in a writable folder.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         yield part
-        part.replace(target)
+        move({part: target})
     except OSError as error:
         raise _unwritable(target, error) from error
     finally:
@@ -53,17 +56,50 @@ def staged(folder: str | Path) -> Iterator[Path]:
         check_folder(target)
         part.mkdir(parents=True)
         yield part
-        target.mkdir(exist_ok=True)
-        for file in sorted(path for path in part.rglob("*") if path.is_file()):  # a folder cannot replace a folder
-            destination = target / file.relative_to(part)
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(destination)
+        make_folder(target)
+        files = sorted(path for path in part.rglob("*") if path.is_file())  # a folder cannot replace a folder
+        move({file: target / file.relative_to(part) for file in files})
     except OSError as error:
         raise _unwritable(target, error) from error
     except OutputError as error:  # it names a file in the temporary folder
         raise (_unwritable(target, error.__cause__) if isinstance(error.__cause__, OSError) else error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def move(files: Mapping[Path, Path]) -> None:
+    """Move finished files to their places: after a power cut each is there whole, or as it was before; OSError."""
+    folders = {target.parent for target in files.values()}
+    for folder in folders:
+        make_folder(folder)
+    for source in files:
+        sync(source)
+    for source, target in files.items():
+        source.replace(target)
+    for folder in folders:
+        sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Wait until the bytes of a file, or the names in a folder, are on the disk."""
+    if not path.is_dir():
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+        return
+    with suppress(OSError):  # some systems cannot open, or not sync, a folder
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those that it lies in, where they are missing, so that they survive a power cut."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(missing):
+        sync(each.parent)
 
 
 def sha256(path: Path) -> str:

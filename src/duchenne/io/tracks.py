@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
-from duchenne.io.bounded import parse_json, read_arrays
+from duchenne.io.bounded import check_regular, parse_json, read_arrays
 from duchenne.io.files import atomic
 from duchenne.io.foreign import load_table
 from duchenne.types import Array, FaceTrack, Json
@@ -85,6 +85,7 @@ def load_tracks(path: str | Path, *, rate: float | None = None) -> list[FaceTrac
 
 def _arrays(path: Path) -> dict[str, Array]:
     try:
+        check_regular(path)
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise InputError(f"{path} is not an .npz archive; {_EXPECTED}.")

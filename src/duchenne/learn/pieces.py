@@ -70,8 +70,8 @@ def check_same(folder: Path, about: Any, what: str = "clips") -> None:
     path, stamp = folder / STAMP, {"of": _digest(about)}
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else stamp
-    except ValueError:
-        found = None
+    except ValueError:  # half written: pieces are found by what decides them
+        found = stamp
     if found != stamp:
         raise UsageError(
             f"{folder} holds an unfinished training with other {what} or settings; repeat that one, or start again "

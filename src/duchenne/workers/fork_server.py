@@ -40,6 +40,13 @@ class Fork:
         if self.code is None:
             self.code = self.server.end(self)
 
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the template process has ended, and all its forks with it."""
+        with suppress(subprocess.TimeoutExpired):
+            self.template.wait(0.1)
+        return self.template.returncode is not None
+
     def wait(self) -> int:
         """The exit code, or minus the signal that ended it, after `kill`."""
         return -signal.SIGKILL if self.code is None else self.code

@@ -21,6 +21,7 @@ from duchenne.workers.protocol import Heartbeat, Job, Limits, Result, Work
 from duchenne.workers.resources import environment, resident
 
 ATTEMPTS = 3  # processes that a clip may crash before it counts as failed
+_LOSSES = 30  # fork servers that may be killed during one clip
 _POLL = 0.25  # s between two checks of a process
 _START = 300.0  # s to load libraries from a slow disk
 _TIMES = {1: "", 2: " twice", 3: " three times"}
@@ -66,14 +67,18 @@ class Worker:
     def do(self, job: Job, heartbeat: Heartbeat, cancel: threading.Event | None = None) -> Result:
         """Run a job. It fails if its process exits `attempts` times; DuchenneError if the clip is not the cause."""
         exits: list[str] = []
+        losses = 0
         while len(exits) < self.attempts:
             try:
                 return self._once(job, heartbeat, cancel or threading.Event())
             except _Cancelled:
                 return Result(job.number, failure="Cancelled.")
             except _Exited as reason:
+                if isinstance(self.process, Fork) and self.process.is_orphan and losses < _LOSSES:
+                    losses += 1  # the clip is not the cause
+                else:
+                    exits.append(str(reason))
                 self.close()
-                exits.append(str(reason))
         reasons = " and ".join(dict.fromkeys(exits))
         advice = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4) or leave it out"
         what = f"{job.name}: the worker process ended{_TIMES[self.attempts]} while reading it"

@@ -20,6 +20,7 @@ from duchenne.batch.state import hold
 from duchenne.errors import DuchenneError, UsageError
 from makers import cut, make_video
 
+FRAMES = 10  # of each clip
 #: What a worker does at the clip bad.mp4, instead of a file that crashes FFmpeg.
 FAULTS = {
     "crash": "os.kill(os.getpid(), 11)",
@@ -46,10 +47,10 @@ def folder(tmp_path_factory, pictures):
     top = tmp_path_factory.mktemp("batch")
     (top / "sub").mkdir()
     for i, name in enumerate(["clip10.mp4", "clip2.mp4", "clip2.mkv", "bad.mp4", "=sum.mp4", "sub/clip1.mp4"]):
-        make_video(top / name, pictures[4 * i : 4 * i + 25], rate=RATE)
+        make_video(top / name, pictures[4 * i : 4 * i + FRAMES], rate=RATE)
     cut(make_video(top / "sub" / "cut.mkv", pictures[:30], rate=RATE), 0.6)
     (top / "text.mp4").write_text("This is no video.\n")
-    make_video(top / "wall.mp4", [pictures[0] * 0 + 90] * 8, rate=RATE)
+    make_video(top / "wall.mp4", [pictures[0] * 0 + 90] * 2, rate=RATE)
     return top
 
 
@@ -58,7 +59,7 @@ def reference(folder, tmp_path_factory):
     """One undisturbed run with one worker."""
     out = tmp_path_factory.mktemp("reference") / "out"
     found = batch.process([folder], out, batch.extract_task(), workers=1)
-    assert (found.failed, found.clips, found.summary["frames"]) == (3, 9, 150)
+    assert (found.failed, found.clips, found.summary["frames"]) == (3, 9, 6 * FRAMES)
     return out
 
 
@@ -106,16 +107,17 @@ def test_tables_report_measurements(reference):
         "./=sum.mp4", "bad.mp4", "clip2.mkv", "clip2.mp4", "clip10.mp4", "sub/clip1.mp4"
     ]  # fmt: skip
     for row in table:
-        assert (row["face"], row["frames"], row["seen"], row["rate"], row["width"]) == ("0", "25", "25", "25.0", "320")
-        assert float(row["seconds"]) == pytest.approx(1) and 40 < float(row["face_size"]) < 55
+        counts = (row["face"], row["frames"], row["seen"], row["rate"], row["width"])
+        assert counts == ("0", str(FRAMES), str(FRAMES), "25.0", "320")
+        assert float(row["seconds"]) == pytest.approx(FRAMES / RATE) and 40 < float(row["face_size"]) < 55
         frames = rows(reference / "frames" / f"{row['file']}.csv")
-        assert [int(f["frame"]) for f in frames] == list(range(25)) and all(f["x_0"] for f in frames)
+        assert [int(f["frame"]) for f in frames] == list(range(FRAMES)) and all(f["x_0"] for f in frames)
     failed = {row["file"]: row["sentence"] for row in rows(reference / "failures.csv")}
     assert list(failed) == ["sub/cut.mkv", "text.mp4", "wall.mp4"]
     for (file, sentence), words in zip(failed.items(), ["cut short", "text file", "shows no face"], strict=True):
         assert sentence.startswith(file) and words in sentence and sentence.endswith(".")
     summary = json.loads((reference / "summary.json").read_text())
-    assert [summary[k] for k in ("clips", "done", "failed", "left", "frames")] == [9, 6, 3, 0, 150]
+    assert [summary[k] for k in ("clips", "done", "failed", "left", "frames")] == [9, 6, 3, 0, 6 * FRAMES]
     assert not [name for name in tree(reference) if "cut" in name or "wall" in name or "part" in name]
 
 
@@ -222,9 +224,9 @@ def test_process_that_cannot_start_stops_the_run_with_its_reason(workers, folder
 
 
 def small_disk():
-    """No file may grow beyond 20 kB from here on: records fit, a table of frames does not."""
+    """No file may grow beyond 8 kB from here on: records fit, a table of frames does not."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))
 
 
 @pytest.mark.slow
@@ -259,11 +261,11 @@ def test_extract_prints_summary(duchenne, folder, reference, tmp_path):
     result = duchenne(
         "extract", folder / "clip2.mp4", folder / "clip2.mkv", "-o", tmp_path / "o", "--format", "parquet"
     )
-    assert (result.code, result.err) == (0, "") and "2 of 2 clips done: 2 faces, 50 frames" in result.out
+    assert (result.code, result.err) == (0, "") and "2 of 2 clips done: 2 faces, 20 frames" in result.out
     import pandas as pd
 
     table = pd.read_parquet(tmp_path / "o" / "frames" / "clip2.mp4.parquet")
-    assert len(table) == 25 and set(table["file"]) == {"clip2.mp4"}
+    assert len(table) == FRAMES and set(table["file"]) == {"clip2.mp4"}
     result = duchenne("extract", folder, "-o", reference)
     assert result.code == 1 and "Failed: 3" in result.out and "This run" not in result.out
 
@@ -320,4 +322,4 @@ def test_kill_benchmark_runs(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "kill.json").read_text())
-    assert found["identical"] == found["compared"] == 2 and len(found["kills"]) == 2
+    assert found["identical"] == found["compared"] == 1 and len(found["kills"]) == 1

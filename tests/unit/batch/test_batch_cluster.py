@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from conftest import RATE
 from duchenne.batch import extract_task, process
 from duchenne.batch.cluster import Cluster
 from duchenne.batch.run import Meter, Task
 from duchenne.errors import DuchenneError
+from duchenne.types import Array
 from duchenne.workers.protocol import Limits
+from makers import make_video
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed; pip install 'duchenne[cluster]'.")
 pytestmark = pytest.mark.filterwarnings(
@@ -79,12 +82,12 @@ def cluster(folder: Path, workers: int) -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, smile: Path, empty_room: Path) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, pictures: list[Array], empty_room: Path) -> Path:
     """Six clips with a face, one without, one invalid, and their tables made on this machine."""
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "clips" / "more").mkdir(parents=True)
     for n in range(6):
-        shutil.copy(smile, folder / "clips" / ("more" if n % 2 else ".") / f"smile{n}.mp4")
+        make_video(folder / "clips" / ("more" if n % 2 else ".") / f"smile{n}.mp4", pictures[n : n + 8], rate=RATE)
     shutil.copy(empty_room, folder / "clips" / "empty.mp4")
     (folder / "clips" / "bad.mp4").write_text("words")
     process([folder / "clips"], folder / "here", extract_task(), workers=1)
@@ -153,7 +156,7 @@ def test_unusable_cluster_is_reported_in_one_sentence(
     with pytest.raises(DuchenneError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:\d+"):
         process([made / "clips"], tmp_path / "out", task, runner=runner(task, nobody, away=1.0))
     with cluster(tmp_path, 1) as place:
-        other = {"versions": {**task.fingerprint["versions"], "numpy": "1.0"}}
+        other = task.fingerprint | {"versions": {**task.fingerprint["versions"], "numpy": "1.0"}}
         odd = Cluster(task.work, other, Limits(), address=place.address)
         with pytest.raises(DuchenneError, match=r"A Dask worker has numpy [\d.]+ where this machine has 1\.0"):
             process([made / "clips"], tmp_path / "out2", task, runner=odd)

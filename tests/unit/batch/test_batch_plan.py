@@ -105,7 +105,7 @@ def test_unreadable_folder_is_reported(clips, tmp_path):
     (clips / "b").chmod(0)
     found = plan.find([clips], tmp_path / "o")
     (clips / "b").chmod(0o700)
-    assert names(found) == ["clip2.MOV", "clip10.mp4"] and "b cannot be read" in found.notes[0]
+    assert names(found) == ["b", "clip2.MOV", "clip10.mp4"] and "b cannot be opened (Perm" in found.items[0].fault
 
 
 # --- state --------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_damaged_record_counts_as_not_done(damage, tmp_path):
     item = plan.find([touch(tmp_path / "c", "a.mp4")], tmp_path / "o").items[0]
     with hold(tmp_path / "o", {}) as state:
         assert state.read(item) is None
-        state.write(item, rows=[{"face": 0}])
+        state.write(item, rows=[{"face": 0}], files={})
         assert state.read(item)["rows"] == [{"face": 0}]
         (record,) = (state.folder / "clips").glob("*/*.json")
         record.write_bytes(damage)
@@ -163,4 +163,3 @@ def test_changed_clip_is_not_done_and_removed_one_is_counted(tmp_path):
         (folder / "b.mp4").unlink()
         items = plan.find([folder], tmp_path / "o").items
         assert isinstance(state, State) and state.read(items[0]) is None and state.gone(items) == 1
-        assert state.read(items[0], changed=True)["failure"] == "Why."
