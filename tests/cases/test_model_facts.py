@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import Completed
-from duchenne import checkpoints, io
+from duchenne import checkpoints, io, judging, pipeline
 from duchenne.checkpoints import parts, reference
+from duchenne.datasets import simulate
 from duchenne.errors import DuchenneError, ModelError, UsageError
 from duchenne.learn.recipes import Recipe
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import names
 from duchenne.micro.recipe import MicroRecipe
+from duchenne.types import Opinion
 
 ROWS = 6
 HUGE = int("9" * 400)
@@ -186,6 +189,23 @@ def test_every_quantile_of_a_reference_may_be_anything(shipped: Path, tmp_path: 
                 assert value in (0, 0.5) and place[-1] == 0, (place, value)
             except ModelError as error:
                 assert is_sentence(error)
+
+
+def test_a_probability_that_is_not_finite_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "opinion", lambda *_: Opinion(float("nan")))
+    with pytest.raises(ModelError, match="Model default gives a probability that is not finite") as caught:
+        pipeline.judge(simulate.track(simulate.POSED, 25.0), judging.load_model("default"), explain=False)
+    assert is_sentence(caught.value)
+
+
+def test_a_network_of_enormous_weights_is_refused(shipped: Path) -> None:
+    model = checkpoints.load(shipped / "expression")[0]
+    with torch.no_grad():
+        for each in model.network.parameters():
+            each.fill_(3e38)
+    with pytest.raises(ModelError, match="not finite") as caught:
+        model.predict(np.full((1, 48, 48), 200, np.uint8))
+    assert is_sentence(caught.value)
 
 
 @pytest.mark.parametrize("command", ["analyze", "models list", "models apply"])

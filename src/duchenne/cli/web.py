@@ -38,6 +38,8 @@ def serve(
             f"note: on {host} other computers can reach this page; anyone with its address can see every clip, and the "
             "connection is not encrypted."
         )
+    elif origin:
+        log(f"note: at {origin} other computers can reach this page; anyone with its address can see every clip.")
 
     def on_start(url: str, once: str) -> None:
         echo(url)

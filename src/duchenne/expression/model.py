@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duchenne.errors import InputError
+from duchenne.errors import InputError, ModelError
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn.optim import device_of
@@ -85,4 +85,7 @@ class ExpressionModel:
         size = _IN_CACHE if device.type == "cpu" else AT_ONCE
         if not len(x):
             return np.zeros((0, len(function(torch.zeros(1, *x.shape[1:], device=device))[0])))
-        return torch.cat([function(some.to(device)).cpu() for some in torch.split(x, size)]).numpy()
+        found = torch.cat([function(some.to(device)).cpu() for some in torch.split(x, size)]).numpy()
+        if not np.isfinite(found).all():
+            raise ModelError("The expression network gives numbers that are not finite; get or train its model again.")
+        return found

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duchenne.errors import InputError
+from duchenne.errors import InputError, ModelError
 from duchenne.expression.model import ExpressionModel
 from duchenne.micro.network import MicroLSTM
 from duchenne.micro.recipe import MicroRecipe
@@ -61,4 +61,7 @@ def predict(network: MicroLSTM, movements: Array) -> Array:
     """float64 (N, classes): a network's probabilities for movements (N, steps, width)."""
     network.eval()
     logits: Tensor = network(torch.from_numpy(np.asarray(movements, np.float32)))
-    return np.asarray(logits.double().softmax(dim=1).numpy())
+    found = np.asarray(logits.double().softmax(dim=1).numpy())
+    if not np.isfinite(found).all():
+        raise ModelError("The network gives numbers that are not finite; get or train its model again.")
+    return found
