@@ -51,7 +51,7 @@ def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
         return track
     main = main_phase(phases(curves, curve=ACTIVITY), curves)
     known = [] if main is None else [t for t in (main.onset, main.apex, main.offset, main.end) if t is not None]
-    middle = (min(known) + max(known)) / 2 if known else track.duration / 2
+    middle = (min(known) + max(known)) / 2 if known else _middle(track)
     low = max(min([*known, middle]) - _BEFORE, middle - LONG / 2, 0.0)
     high = min(max([*known, middle]) + _AFTER, low + LONG)
     inside = (track.time >= low) & (track.time <= high)
@@ -60,6 +60,16 @@ def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
         inside,
         None if track.crops is None else track.crops[inside],
     )
+
+
+def _middle(track: FaceTrack) -> float:
+    """The middle of a track, or where it has holes, of its longest part without one."""
+    gaps = np.flatnonzero(clean.holes(track.time))
+    if not len(gaps):
+        return track.duration / 2
+    starts, ends = track.time[np.r_[0, gaps + 1]], track.time[np.r_[gaps, len(track) - 1]]
+    longest = int(np.argmax(ends - starts))
+    return float(starts[longest] + ends[longest]) / 2
 
 
 def within(signals: Signals, window: FaceTrack) -> Signals:

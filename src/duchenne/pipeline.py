@@ -287,7 +287,7 @@ def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
     if source.suffix.lower() != ".csv":
         return None
     try:
-        if io.dialect(io.read_table(source, nrows=0).columns):
+        if io.dialect(io.read_names(source)):
             return None
         table = io.read_table(source)
     except (OSError, ValueError) as error:

@@ -34,12 +34,18 @@ def even_frames(time: Array, frames: int, fps: float) -> Array:
         if frames and count > frames:
             count = frames
             first = float(time[np.abs(time - ((first + last) / 2 - (frames - 1) / 2 / fps)).argmin()])
-        at, step = first + np.arange(count) / fps, 1 / fps
+        number = np.arange(count) if count < 10**6 else _near(time - first, fps)
+        at, step = first + number / fps, 1 / fps
     else:
         at, step = np.linspace(first, last, frames), (last - first) / max(1, frames - 1)
     right = np.searchsorted(time, at).clip(1, len(time) - 1)
     rows = np.where(at - time[right - 1] <= time[right] - at, right - 1, right)
     return np.unique(rows[np.abs(time[rows] - at) <= max(MAX_GAP, step / 2) + 1e-9])
+
+
+def _near(time: Array, fps: float) -> Array:
+    """The numbers of the grid points next to each frame: all that matter where years lie between two frames."""
+    return np.unique(np.concatenate([np.floor(time * fps), np.ceil(time * fps)]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,4 +120,4 @@ def _table(file: str) -> _Packed:
 
 
 def _about(name: str) -> bool:
-    return name.lower() in ABOUT or name.startswith("Unnamed:")  # pandas' name for a column without one
+    return not name or name.lower() in ABOUT or name.startswith("Unnamed:")  # pandas' name for a column without one

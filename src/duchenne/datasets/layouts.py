@@ -21,7 +21,7 @@ import numpy as np
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS, LABEL_WORDS
 from duchenne.errors import InputError
-from duchenne.io import Table, read_arrays
+from duchenne.io import Table, read_arrays, shown, word
 from duchenne.types import Clip
 
 Rules = Mapping[str, Any]
@@ -156,12 +156,13 @@ def _entry(path: str, given: Mapping[str, str], rules: Rules, where: str) -> Ent
     words = {"emotion": EMOTION_WORDS, "label": LABEL_WORDS}
     known = {}
     for kind, names in words.items():
-        text = (given.get(kind) or rules.get(kind) or "").lower().removesuffix(".0")
+        text = word(given.get(kind)) or word(rules.get(kind))
         if text and text not in names:
-            raise InputError(f"{where} has the {kind} '{text}'; expected one of {', '.join(names)}.")
+            raise InputError(f"{where} has the {kind} '{shown(text)}'; expected one of {', '.join(names)}.")
         known[kind] = names[text] if text else None
     facts = {name: text for name, text in given.items() if name not in ("subject", *words)}
-    return Entry(Clip(path, given.get("subject") or None, known["emotion"], known["label"]), facts)
+    subject = given.get("subject")
+    return Entry(Clip(path, subject if word(subject) else None, known["emotion"], known["label"]), facts)
 
 
 def _place(root: Path, name: str) -> Path | None:

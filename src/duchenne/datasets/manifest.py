@@ -4,7 +4,8 @@ Columns: path, subject, emotion, label, and optionally start, end (seconds) and 
 readers ignore (`read_entries`), such as rate, the frames/s of a folder of images.
 `path` is relative to the manifest's folder unless absolute, and may name one track of a tracks file by its
 number (from 0) or its source, or one row of a table: "points.npz#3", "points.npz#clip_7", "smiles.csv#12".
-Emotion and label may be empty.
+Emotion and label may be empty; NA, N/A, nan, None, null and a dot are empty too. A person is one however spelled
+(`io.person`): "sim01" and "SIM01", 1, 01 and 1.0. Names that are probably one person are noted on stderr.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError
-from duchenne.io import Table, rows_csv, write_text
+from duchenne.io import Table, note_twins, number, person, rows_csv, shown, word, write_text
 from duchenne.types import ALL_EMOTIONS, Clip
 
 NEEDED = ("path", "subject", "emotion", "label")
@@ -42,9 +43,9 @@ EMOTION_WORDS = {
 def read(path: str | Path, *, persons: bool = True) -> list[Clip]:
     """The clips of a manifest, in its order; `missing` checks whether their files exist.
 
-    Fields may be separated by commas, semicolons or tabs. Raises InputError, with the line: no such file, not text,
-    missing columns, no clip, no path, no subject (allowed without `persons`), an unknown label or emotion, an
-    invalid stretch, or the same path and stretch twice.
+    The file may be any that `Table` reads. Raises InputError, with the line: no such file, not text, missing columns,
+    no clip, no path, no subject (allowed without `persons`), an unknown label or emotion, an invalid stretch, or the
+    same path and stretch twice.
     """
     return [clip for _, clip in read_rows(path, persons=persons)]
 
@@ -59,11 +60,12 @@ def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, E
 
     The inverse of `write`. The fact `rate` is the frames/s of a folder of images (`rate_of`).
     """
-    path = Path(path)
+    path, spelled = Path(path), dict[str, str]()
     rows: list[tuple[int, Entry]] = []
     lines: dict[tuple[object, ...], int] = {}
     for _, line, where, cells in Table(path, NEEDED, kind="manifest", short=True):
         row = dict.fromkeys(COLUMNS, "") | cells
+        row["subject"] = spelled.setdefault(person(row["subject"]), row["subject"]) if person(row["subject"]) else ""
         clip = _clip(path.parent, row, where, persons)
         earlier = lines.setdefault((clip.path, clip.start, clip.end), line)
         if earlier != line:
@@ -75,6 +77,7 @@ def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, E
         )
     if not rows:
         raise InputError(f"{path} lists no clips; expected one per row below the header.")
+    note_twins(spelled.values(), path)
     return rows
 
 
@@ -84,11 +87,13 @@ def rate_of(entry: Entry) -> float | None:
     if text is None:
         return None
     try:
-        rate = float(text)
+        rate = number(text)
     except ValueError:
         rate = math.nan
     if not (math.isfinite(rate) and rate > 0):
-        raise InputError(f"{entry.clip.path} has the rate '{text}'; expected frames per second, for example 200.")
+        raise InputError(
+            f"{entry.clip.path} has the rate '{shown(text)}'; expected frames per second, for example 200."
+        )
     return rate
 
 
@@ -139,27 +144,34 @@ def _clip(folder: Path, row: dict[str, str], where: str, persons: bool) -> Clip:
     return Clip(
         path=str(folder / row["path"]),
         subject=row["subject"] or None,
-        emotion=_word(row["emotion"], "emotion", EMOTION_WORDS, ALL_EMOTIONS, where),
-        label=_word(row["label"], "label", LABEL_WORDS, LABEL_WORDS, where),
+        emotion=known_word(row["emotion"], "emotion", EMOTION_WORDS, ALL_EMOTIONS, where),
+        label=known_word(row["label"], "label", LABEL_WORDS, LABEL_WORDS, where),
         start=start,
         end=end,
-        fold=row["fold"] or None,
+        fold=_fold(row["fold"]),
     )
 
 
-def _word(text: str, kind: str, known: dict[str, str], listed: Iterable[str], where: str) -> str | None:
-    if text and text.lower() not in known:
-        raise InputError(f"{where}, has the {kind} '{text}'; use one of {', '.join(listed)}, or leave it empty.")
-    return known[text.lower()] if text else None
+def known_word(text: str, kind: str, known: dict[str, str], listed: Iterable[str], where: str) -> str | None:
+    found = word(text)
+    if found and found not in known:
+        raise InputError(f"{where}, has the {kind} '{shown(text)}'; use one of {', '.join(listed)}, or leave it empty.")
+    return known[found] if found else None
+
+
+def _fold(text: str) -> str | None:
+    """A fold as it is called; 1 for 1.0."""
+    found = word(text)
+    return (found if found.isdigit() else text) if found else None
 
 
 def _seconds(text: str, name: str, where: str) -> float | None:
-    if not text:
+    if not word(text):
         return None
     try:
-        value = float(text)
+        value = number(text)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{where}, has the {name} '{text}'; expected seconds from 0, for example 1.25.")
+        raise InputError(f"{where}, has the {name} '{shown(text)}'; expected seconds from 0, for example 1.25.")
     return value

@@ -1,6 +1,6 @@
 """Person-disjoint splits as pairs (train, test) of row numbers.
 
-Persons may be of any type and are identified by their stripped text, so 1 and "1 " are one person.
+Persons may be of any type and are identified as by `io.person`, so 1, "1 " and 1.0 are one, "anna" and "Anna" too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from itertools import permutations
 import numpy as np
 
 from duchenne.errors import UsageError
+from duchenne.io import person, word
 from duchenne.types import Array
 
 Split = tuple[Array, Array]
@@ -100,25 +101,22 @@ def _check_disjoint(person: Array, group: Array, kind: str, advice: str) -> None
 
 
 def persons(subjects: Iterable[object] | None) -> Array:
-    """str (N,): one stripped name per row; UsageError where a row has none."""
+    """str (N,): one name per row, the same for all spellings of a person; UsageError where a row has none."""
     return _names(subjects, "person")
 
 
 def _names(values: Iterable[object] | None, kind: str) -> Array:
     why = f"; name one for every row, {_WHY}" if kind == "person" else ""
-    names = ["" if is_missing(v) else str(v).strip() for v in values] if values is not None else []
-    if not names:
+    texts = ["" if value is None else str(value).strip() for value in values] if values is not None else []
+    keys = list(map(person if kind == "person" else word, texts))
+    if not keys:
         raise UsageError(f"The {kind} of every row is needed, found none{why}.")
-    if "" in names:
-        raise UsageError(f"Row {names.index('')} (from 0) has no {kind}{why}.")
-    return np.array(names)
-
-
-def is_missing(value: object) -> bool:
-    """None, NaN, pandas' NA and blank text."""
-    if isinstance(value, float | np.floating):
-        return bool(value != value)
-    return value is None or str(value).strip() in ("", "<NA>")
+    if "" in keys:
+        raise UsageError(f"Row {keys.index('')} (from 0) has no {kind}{why}.")
+    spelled: dict[str, str] = {}
+    for key, text in zip(keys, texts, strict=True):
+        spelled[key] = min(spelled.get(key, text), text)
+    return np.array([spelled[key] for key in keys])
 
 
 def _pairs(fold: Array) -> Iterator[Split]:

@@ -19,16 +19,13 @@ import numpy as np
 
 from duchenne import metrics
 from duchenne.datasets.manifest import LABEL_WORDS
-from duchenne.datasets.splits import is_missing
 from duchenne.errors import InputError, UsageError
-from duchenne.io import Table, shown
+from duchenne.io import Table, note_twins, number, shown, word
 from duchenne.metrics import classes, paired
 from duchenne.types import Array, Json, JsonMap
 
 NEEDED = ("video", "label")
 KNOWN = ("score", "predicted", "subject", "emotion", "fold", "method", "repeat", "pair_score")
-#: 1 and 0 as pandas writes them in a column with empty cells.
-_DECIMAL = {"1.0": "1", "0.0": "0"}
 #: Metrics of any score that grows with P(genuine), and of probabilities only.
 _BY_ORDER = ("auc", "auc_interval", "permutation_p")
 _BY_SIZE = ("brier", "brier_interval", "ece", "ece_interval", "risk_coverage")
@@ -74,7 +71,7 @@ def read(path: str | Path) -> list[Sheet]:
     rows = list(_rows(path))
     if not rows:
         raise InputError(f"{path} has no answers; expected one clip per row below the header.")
-    named = not any(_word(row["label"]) in LABEL_WORDS for _, row in rows)
+    named = not any(word(row["label"]) in LABEL_WORDS for _, row in rows)
     if named and "predicted" not in rows[0][1]:
         line, row = rows[0]
         raise InputError(
@@ -83,7 +80,7 @@ def read(path: str | Path) -> list[Sheet]:
         )
     groups: dict[str, dict[int, _Rows]] = {}
     for line, row in rows:
-        repeat = row.get("repeat") or "0"
+        repeat = word(row.get("repeat")) or "0"
         if not (repeat.isascii() and repeat.isdigit() and len(repeat) < 10):
             raise InputError(f"{path}, line {line}, has the repeat '{shown(repeat)}'; expected a number from 0.")
         groups.setdefault(row.get("method", ""), {}).setdefault(int(repeat), []).append((line, row))
@@ -109,6 +106,8 @@ def _sheets(path: Path, method: str, repeats: Mapping[int, _Rows], named: bool) 
     def numbers(name: str, rows: _Rows) -> Array | None:
         return np.array([_number(row[name], name, path, line) for line, row in rows]) if name in filled else None
 
+    if "subject" in filled:
+        note_twins((row["subject"] for _, row in every), path)
     if "subject" in filled and (blank := [line for line, row in every if not row["subject"]]):
         raise InputError(f"{path}, line {blank[0]}, has no subject; fill in all of them, or remove the column.")
     score = numbers("score", every)
@@ -152,9 +151,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         expected = "must have the columns video, label and score (or predicted)"
         raise InputError(f"{path} {expected}, found {table.found}; add the others.")
     for row in table:
-        words = {
-            name: "" if is_missing(cell) else cell for name, cell in row.cells.items() if name in (*NEEDED, *KNOWN)
-        }
+        words = {name: cell for name, cell in row.cells.items() if name in (*NEEDED, *KNOWN)}
         for name in NEEDED:
             if not words[name]:
                 raise InputError(f"{row.where}, has no {name}; fill in the cell.")
@@ -164,18 +161,14 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _label(text: str, kind: str, path: Path, line: int) -> int:
     if not text:
         return -1
-    if _word(text) not in LABEL_WORDS:
+    if word(text) not in LABEL_WORDS:
         raise InputError(f"{path}, line {line}, has the {kind} '{shown(text)}'; use one of {', '.join(LABEL_WORDS)}.")
-    return int(LABEL_WORDS[_word(text)] == "genuine")
-
-
-def _word(text: str) -> str:
-    return _DECIMAL.get(text, text.lower())
+    return int(LABEL_WORDS[word(text)] == "genuine")
 
 
 def _number(text: str, name: str, path: Path, line: int) -> float:
     try:
-        value = float(text or "nan")
+        value = number(text)
     except ValueError:
         value = math.inf
     if math.isinf(value):

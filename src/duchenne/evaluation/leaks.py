@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from duchenne.errors import UsageError
+from duchenne.io import person
 from duchenne.preprocess import align
 from duchenne.types import Array, FaceTrack, Features, Sample
 
@@ -380,8 +381,7 @@ def _faults(
         plural = "s" if len(crossed) > 1 else ""
         faults.append(f"they are on both sides of the split in fold{plural} {', '.join(crossed)}")
     for what, column in (("one person has two names", subjects), ("labels", labels), ("emotions", emotions)):
-        a, b = (str(column[k]).strip() for k in (i, j))
-        known = all(column[k] is not None and column[k] == column[k] for k in (i, j))
-        if known and a != b:
+        a, b = (person(column[k]) for k in (i, j))
+        if a and b and a != b:
             faults.append(what if column is subjects else f"their {what} differ ({a} and {b})")
     return faults

@@ -126,10 +126,10 @@ def _fer2013(data: Path) -> list[Entry]:
 
 
 def _emotion(name: str, classes: Sequence[str] | None, where: str) -> str:
-    emotion = EMOTION_WORDS.get(name.lower(), name)
+    emotion = EMOTION_WORDS.get(io.word(name), name)
     if not emotion or (classes is not None and emotion not in classes):
         known = f"one of {', '.join(classes)}" if classes is not None else "a name"
-        raise InputError(f"{where}: expected {known} as emotion, found '{name}'; correct the cell.")
+        raise InputError(f"{where}: expected {known} as emotion, found '{io.shown(name)}'; correct the cell.")
     return emotion
 
 
@@ -168,6 +168,7 @@ def _subject(path: Path, data: Path, pattern: str | None) -> str:
 
 def _cells(table: Path, *needed: str) -> list[io.Row]:
     rows = list(io.Table(table, ("file", *needed)))
+    io.note_twins((row.cells.get("subject", "") for row in rows), table)
     if not rows:
         raise InputError(f"{table} lists no images; expected one per row below the header.")
     return rows
@@ -178,7 +179,7 @@ def _row(table: Path, row: io.Row, label: Label) -> Row:
     fold = cells.get("fold", "").lower()
     if not cells["file"]:
         raise InputError(f"{where} names no file; fill in the cell.")
-    if "subject" in cells and not cells["subject"]:
+    if "subject" in cells and not io.person(cells["subject"]):
         raise InputError(f"{where} has no subject; fill in the cell, or remove the column.")
     if fold and fold not in ROLES:
         raise InputError(f"{where}: expected the fold train, validation or test, found '{fold}'; correct the cell.")
@@ -205,10 +206,10 @@ def _unit_table(table: Path, levels: bool) -> tuple[list[str], list[Row]]:
 
 def _level(text: str, levels: bool, name: str, where: str) -> float:
     try:
-        value = float(text) if text else np.nan
+        value = io.number(text)
     except ValueError:
         value = np.inf
-    if (np.isnan(value) and text.lower() in ("", "nan")) or (0 <= value <= 5 if levels else value in (0, 1)):
+    if np.isnan(value) or (0 <= value <= 5 if levels else value in (0, 1)):
         return value
     allowed = "a number from 0 to 5" if levels else "1 (present), 0 (absent)"
     expected = f"expected {allowed} or nothing (not coded) as {_unit(name)}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from duchenne import video
 from duchenne.clips.cache import Cache, content
+from duchenne.datasets import splits
 from duchenne.errors import InputError
 from duchenne.faces import crops
 from duchenne.progress import TickOf
@@ -110,13 +111,13 @@ class Reader:
                 )
             notes = (f"{fault}; they are left out.",)
         labels = [classes.index(row.label) if isinstance(row.label, str) else row.label for row, _ in found]
-        subjects = np.array([row.subject for row, _ in found], str)
+        subjects = [row.subject for row, _ in found]
         return Faces(
             np.array([crop for _, crop in found], np.uint8).reshape(-1, crops.SIDE, crops.SIDE),
             np.array(labels, np.int64 if rows and isinstance(rows[0].label, str) else np.float64),
             tuple(classes),
             tuple(str(row) for row, _ in found),
-            subjects if len(subjects) and subjects.astype(bool).all() else None,
+            splits.persons(subjects) if subjects and all(subjects) else None,
             np.array([row.fold for row, _ in found], str),
             notes,
         )

@@ -53,6 +53,7 @@ EXPERT = (
 TABLE_FPS = 50.0  # of UvA-NEMO: the largest step depends on the frame rate
 _MEDIAN = 0.3  # s of smoothing; the published 0.5 flattens dlib's noisier points (see `smoothed`)
 _MARGIN = 0.1  # s before onset and after end: a phase starts at 6 % of the rise, a table's smile at rest
+_HOLE = 0.9  # s: a longer step of an even grid is what `clean.resample` leaves out of a hole
 _REST = 0.2  # s whose median is the resting face
 
 
@@ -112,8 +113,9 @@ def smile_descriptors(
     rise after it, both within the phase. InputError on an uneven grid.
     """
     fps = _rate(curves.time)
-    start = curves.time[0] if phase.onset is None else phase.onset
-    stop = curves.time[-1] if phase.end is None else phase.end
+    first, last = _recorded(curves.time, phase)
+    start = first if phase.onset is None else phase.onset
+    stop = last if phase.end is None else phase.end
     inside = (curves.time >= start - 1e-6) & (curves.time <= stop + 1e-6)
     values = np.stack([smoothed(side, fps, window)[inside] for side in curves.values.T])
     out = dict.fromkeys(_names(table), np.nan)
@@ -215,9 +217,19 @@ def _resting(time: Array, points: Array, rest: float | None) -> Array:
 
 def _rate(time: Array) -> float:
     steps = np.diff(time)
+    steps = steps[steps < _HOLE]
     if len(steps) == 0 or np.ptp(steps) > 0.01 * steps.mean():
         raise InputError("Smile descriptors need an even time grid; call clean.resample first.")
     return float(1 / steps.mean())
+
+
+def _recorded(time: Array, phase: Phase) -> tuple[float, float]:
+    """First and last second of the recording without a long hole around a phase."""
+    moments = [t for t in (phase.onset, phase.apex, phase.offset, phase.end) if t is not None]
+    edges = np.flatnonzero(np.diff(time) >= _HOLE)
+    starts, ends = time[np.r_[0, edges + 1]], time[np.r_[edges, len(time) - 1]]
+    part = int(np.searchsorted(starts, min(moments, default=time[0]) + 1e-6, side="right")) - 1
+    return float(starts[max(part, 0)]), float(ends[max(part, 0)])
 
 
 def _parts(values: Array, phase: Phase) -> dict[str, tuple[int, int]]:

@@ -22,7 +22,7 @@ from scipy.ndimage import maximum_filter1d
 from duchenne.errors import InputError
 from duchenne.features.phases import smoothed
 from duchenne.preprocess.align import frontal
-from duchenne.preprocess.clean import runs
+from duchenne.preprocess.clean import stretches
 from duchenne.types import Array, FaceTrack
 
 #: Shortest and longest micro-expression, onset to offset, in seconds: 1/25 to 1/2.
@@ -87,7 +87,7 @@ def spot(track: FaceTrack) -> tuple[Spot, ...]:
     Each stretch without a gap is searched separately, extended by its first and last moment. InputError where no
     stretch is as long as the longest micro-expression, and below 10 frames per second.
     """
-    seen = runs(track.seen)
+    seen = stretches(track)
     longest = max((float(track.time[b - 1] - track.time[a]) for a, b in seen), default=0.0)
     if longest < LONGEST - 1e-9:
         raise InputError(

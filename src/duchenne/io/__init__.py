@@ -1,6 +1,7 @@
 """Read and write files: atomically, in plain formats, without pickle, untrusted input bounded."""
 
 from duchenne.io.bounded import parse_json, read_arrays, read_bytes, read_json
+from duchenne.io.cells import is_missing, note_twins, number, person, shown, word
 from duchenne.io.export import to_openface, to_pyfeat, write_as
 from duchenne.io.files import (
     atomic,
@@ -24,11 +25,11 @@ from duchenne.io.table import (
     neutral,
     original,
     quoted,
+    read_names,
     read_sheet,
     read_table,
     row_writer,
     rows_csv,
-    shown,
     table_csv,
     write_table,
 )
@@ -47,17 +48,22 @@ __all__ = [
     "check_parquet",
     "dialect",
     "frames_table",
+    "is_missing",
     "load_tracks",
     "move",
     "neutral",
+    "note_twins",
+    "number",
     "original",
     "parse_json",
+    "person",
     "plain",
     "private_folder",
     "quoted",
     "read_arrays",
     "read_bytes",
     "read_json",
+    "read_names",
     "read_sheet",
     "read_table",
     "read_toml",
@@ -74,6 +80,7 @@ __all__ = [
     "tracks_from_openface",
     "tracks_from_pyfeat",
     "tracks_from_table",
+    "word",
     "write_as",
     "write_frames",
     "write_json",

@@ -20,7 +20,10 @@ from duchenne.types import Array
 
 _MOST_JSON = 2**24  # bytes: a hundred times the largest model.json
 _MOST_ARRAYS = 2**32  # bytes unpacked: 37 hours of one face at 30 frames/s are half of it
+_MOST_SHEET = 2**28  # bytes unpacked, of a spreadsheet
 _MOST_MEMBERS = 100_000
+#: Archives above this size (bytes unpacked) that were packed into less than a hundredth hold nothing but zeros.
+_MOST_EMPTY, _MOST_RATIO = 2**28, 100
 #: What zipfile, zlib and numpy raise for archives that are damaged or malicious.
 _ARCHIVE_ERRORS = (
     EOFError, KeyError, OverflowError, RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile,
@@ -65,16 +68,32 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"it holds {name}, which JSON does not allow")
 
 
+def check_archive(path: Path, most: int = _MOST_SHEET) -> None:
+    """ValueError for a ZIP archive that holds more than `most` bytes or is packed as only a trap is."""
+    with zipfile.ZipFile(path) as archive:
+        check_members(archive, most)
+
+
+def check_members(archive: zipfile.ZipFile, most: int = _MOST_ARRAYS) -> None:
+    """ValueError for an archive of too many members, or of more bytes than `most` or than its own size explains."""
+    members = archive.infolist()
+    size, packed = sum(each.file_size for each in members), sum(each.compress_size for each in members)
+    if len(members) > _MOST_MEMBERS:
+        raise ValueError(f"it has more than {_MOST_MEMBERS:,} members")
+    if size > most:
+        raise ValueError(f"it is larger than {most >> 20} MB unpacked")
+    if size > _MOST_EMPTY and size > _MOST_RATIO * packed:
+        raise ValueError(f"it unpacks to {size / max(packed, 1):,.0f} times its size, so it holds nothing")
+
+
 def read_arrays(path: Path, names: Collection[str] | None = None, most: int = _MOST_ARRAYS) -> dict[str, Array]:
     """The arrays of an .npz by name, all or only `names`, after checking that every member is plain numbers or text of
     the size that it claims."""
     check_regular(path)
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            if len(members) > _MOST_MEMBERS or sum(each.file_size for each in members) > most:
-                raise ValueError(f"it is larger than {most >> 20} MB unpacked")
-            for each in members:
+            check_members(archive, most)
+            for each in archive.infolist():
                 if each.filename.endswith(".npy"):
                     _check_array(archive, each)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:

@@ -26,9 +26,11 @@ from typing import IO
 import numpy as np
 
 from duchenne.errors import InputError
+from duchenne.io.bounded import check_members, parse_json
 from duchenne.types import Array, FaceTrack, Json
 
 _FORMAT, _VERSION = "duchenne-followed", 1
+_MOST_FACES = 10_000
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is written
 _FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "time": ("<f8", ()),
@@ -144,7 +146,8 @@ class Stored:
             self._archive = zipfile.ZipFile(file)
         try:
             with _damage(self._name):
-                about = json.loads(self._archive.read("end"))
+                check_members(self._archive)
+                about = parse_json(self._archive.read("end"))
                 if (about["format"], about["version"]) != (_FORMAT, _VERSION):
                     raise ValueError(f"format {about['format']}, version {about['version']}")
                 self.blocks, self._side = int(about["blocks"]), int(about["side"])
@@ -166,7 +169,12 @@ class Stored:
             name: np.frombuffer(self._archive.read(f"{number}/{name}"), kind).reshape(-1, *shape)
             for name, (kind, shape) in _FIELDS.items()
         }
-        looks, side = len(arrays["looked"]), self._side
+        rows, faces, looks, side = len(arrays["frame"]), len(self.end.history), len(arrays["looked"]), self._side
+        if any(len(arrays[name]) != rows for name in ("face", "points", "confidence", "box")):
+            raise ValueError(f"block {number} has arrays of different lengths")
+        for name, low, count in (("frame", first, len(arrays["time"])), ("face", 0, faces), ("looked", 0, rows)):
+            if len(arrays[name]) and not 0 <= arrays[name].min() - low <= arrays[name].max() - low < count:
+                raise ValueError(f"{name} of block {number} is off its range")
         data = self._archive.read(f"{number}/crops") if looks else b""
         crops = np.frombuffer(data, "u1").reshape((looks, side, side) if looks else (0, 0, 0))
         return Block(first, **arrays, crops=crops, end=self.end if number == self.blocks - 1 else None)
@@ -183,6 +191,8 @@ class Stored:
 
 def _end(about: Json) -> End:
     width, height = about["frame_size"]
+    if not len(about["sharpness"]) == len(about["history"]) <= _MOST_FACES:
+        raise ValueError(f"{len(about['history'])} faces, expected up to {_MOST_FACES}")
     sharpness = tuple(math.nan if value is None else float(value) for value in about["sharpness"])
     return End((width, height), sharpness, tuple(map(str, about["history"])), bool(about["looks"]))
 

@@ -14,12 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile
 
+import numpy as np
+
 from duchenne.errors import InputError, printable
-from duchenne.io.bounded import check_size
+from duchenne.io.bounded import check_archive, check_size
+from duchenne.io.cells import is_missing, shown
 from duchenne.io.files import write_text
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 _MOST_COLUMNS = 20_000
 _MOST_LINE = 2**21  # characters
 _MOST_TEXT = 2**28  # bytes: some million rows of a manifest
+_MOST_NUMBERS = 2**32  # bytes: hours of OpenFace
+_DELIMITERS = ",;\t|"
+_DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+(?:[eE][+-]?\d+)?\s*")
 #: East Asian spreadsheets treat the full-width signs like the ASCII ones.
 _FORMULA = re.compile(r"'*(?:[\t\r\n]|[\s\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -41,7 +47,7 @@ class Row(NamedTuple):
     """One row that is not blank.
 
     number  from 0, as pandas counts rows     line   on which the row ends, from 1
-    where   "path, line n", for messages      cells  column → text, unescaped and stripped
+    where   "path, line n", for messages      cells  column → text, unescaped and stripped, "" where missing
     """
 
     number: int
@@ -53,7 +59,8 @@ class Row(NamedTuple):
 class Table:
     """An untrusted CSV: the `names` of its columns at once, its rows by iterating over it, once, one at a time.
 
-    Cells are separated by commas, semicolons or tabs, with or without spaces after them.
+    UTF-8 or UTF-16; cells are separated by commas, semicolons, tabs or bars, with or without spaces after them and a
+    separator at the end of a line; Excel's first line "sep=;" is understood.
 
     needed     required columns                      kind   what messages call the file
     lower      column names in lower case            short  rows may omit their last cells, which are then ""
@@ -75,7 +82,7 @@ class Table:
     ) -> None:
         self._path, self._short = path, short
         self._rows = _read_cells(Path(path), kind=kind, most=most)
-        header = next(self._rows, (1, []))[1]
+        header = _without_end(next((cells for _, cells in self._rows if any(cells)), []), 0)
         self.names = [name.lower() for name in header] if lower else header
         self.found = ", ".join(shown(name) for name in self.names[:12] if name) or "nothing"
         if missing := [name for name in needed if name not in self.names]:
@@ -93,12 +100,74 @@ class Table:
             number += len(cells) > 1 or any(cells)
             if not any(cells):
                 continue
-            where = f"{self._path}, line {line}"
+            where, cells = f"{self._path}, line {line}", _without_end(cells, width)
             if len(cells) > width or (len(cells) < width and not self._short):
                 fault = f"has {len(cells)} cells for {width} columns"
-                raise InputError(f"{where}, {fault}; give each column one cell, in quotes where it holds a comma.")
+                cure = "in quotes where it holds a comma, or separate cells by semicolons"
+                raise InputError(f"{where}, {fault}; give each column one cell, {cure}.")
             cells += [""] * (width - len(cells))
-            yield Row(number, line, where, dict(zip(self.names, cells, strict=True)))
+            known = ("" if is_missing(cell) else cell for cell in cells)
+            yield Row(number, line, where, dict(zip(self.names, known, strict=True)))
+
+
+def _without_end(cells: list[str], width: int) -> list[str]:
+    """Without the empty cells after the first `width`, which separators at the end of a line make."""
+    count = len(cells)
+    while count > width and not cells[count - 1].strip():
+        count -= 1
+    return cells[:count]
+
+
+class _Form(NamedTuple):
+    """How a CSV is written; `skip` lines stand before its header."""
+
+    encoding: str
+    delimiter: str
+    skip: int
+
+
+def _form(path: Path, marker: str = "") -> _Form:
+    """Of a CSV whose header is its first line that contains `marker` (any case)."""
+    with path.open("rb") as file:
+        start = file.read(1000)
+    encoding = "utf-8-sig"
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif len(start) > 3 and start[1::2].count(0) > 0.4 * len(start) and not start[::2].count(0):
+        encoding = "utf-16-le"  # without a mark
+    with path.open(encoding=encoding, newline="") as file:
+        lines = _lines(file, path)
+        for skip, line in enumerate(lines):
+            if skip == 0 and (given := re.fullmatch(r"\W*sep=([,;\t|])\W*", line, re.IGNORECASE)):
+                return _Form(encoding, given[1], 1)
+            if line.strip() and marker in line.lower():
+                return _Form(encoding, max(_DELIMITERS, key=lambda each: _count(line, each)), 0 if marker else skip)
+    return _Form(encoding, ",", 0)
+
+
+def _count(line: str, delimiter: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []))
+    except csv.Error:  # reported when the row is read
+        return 0
+
+
+def _split(path: Path, form: _Form) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it ends, cells as they are) of every row, blank ones too; InputError for what is not CSV."""
+    with path.open(encoding=form.encoding, newline="") as file:
+        lines = _lines(file, path)
+        for _ in range(form.skip):
+            next(lines)
+        reader = csv.reader(lines, delimiter=form.delimiter, skipinitialspace=True)
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                line = form.skip + reader.line_num
+                raise InputError(f"{path}, line {line}, is not CSV ({error}); write the file again.") from error
+            if row is None:
+                return
+            yield form.skip + reader.line_num, row
 
 
 def _read_cells(
@@ -106,25 +175,14 @@ def _read_cells(
 ) -> Iterator[tuple[int, list[str]]]:
     """(line on which it ends, cells, unescaped and stripped) of every row of a CSV, blank ones too.
 
-    The delimiter is the one that splits the header, the first line that contains `marker` (any case), into the most
-    cells. Raises InputError as `Table`.
+    Raises InputError as `Table`.
     """
     if not path.exists():
         raise InputError(f"There is no {kind} {path}; check the path.")
     try:
         check_size(path, most)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next((line for line in _lines(file, path) if marker in line.lower()), "")
-            file.seek(0)
-            reader = csv.reader(_lines(file, path), delimiter=_delimiter(header), skipinitialspace=True)
-            while True:
-                try:
-                    row = next(reader, None)
-                except csv.Error as error:
-                    raise InputError(f"{path}, line {reader.line_num}, is not CSV ({error}).") from error
-                if row is None:
-                    return
-                yield reader.line_num, [original(cell).strip() for cell in row]
+        for line, row in _split(path, _form(path, marker)):
+            yield line, [original(cell).strip() for cell in row]
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text; save it as CSV in UTF-8.") from error
     except OSError as error:
@@ -144,23 +202,17 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
         yield line
 
 
-def _delimiter(header: str) -> str:
-    def cells(delimiter: str) -> int:
-        try:
-            return len(next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), []))
-        except csv.Error:  # reported when the row is read
-            return 0
-
-    return max(",;\t", key=cells)
-
-
 def read_sheet(path: Path, marker: str) -> list[list[str]]:
-    """Every row of an .xlsx or a .csv (see `_read_cells`), blank ones too, as stripped text; InputError."""
-    if path.suffix.lower() == ".csv":
+    """Every row of an .xlsx or of text (see `Table`; its header contains `marker`), blank ones too, as stripped text.
+
+    InputError for what cannot be read.
+    """
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         return [cells for _, cells in _read_cells(path, kind="sheet", marker=marker)]
     import pandas as pd
 
     try:
+        check_archive(path)
         with warnings.catch_warnings():  # openpyxl warns about what Excel stores beside the cells
             warnings.simplefilter("ignore", UserWarning)
             frame = pd.read_excel(path, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
@@ -169,27 +221,79 @@ def read_sheet(path: Path, marker: str) -> list[list[str]]:
     return [[str(cell).strip() for cell in row] for row in frame.to_numpy().tolist()]
 
 
-def read_table(path: Path, **options: Any) -> pd.DataFrame:
-    """A large CSV of numbers as pandas reads it with these options, after its encoding and width have been checked.
+def read_names(path: Path) -> list[str]:
+    """The names in the header of a CSV; raises as `read_table`."""
+    return next(_survey(path))[1]
 
-    ValueError or OSError, in words, where it cannot be read; the caller adds the file and what to do.
+
+def read_table(path: Path, use: Callable[[str], bool] = lambda _: True) -> pd.DataFrame:
+    """A large CSV of numbers as pandas reads it, of the columns whose name `use` chooses.
+
+    The index is the line (from 1) on which a row ends.
+
+    ValueError or OSError, in words, where it cannot be read; the caller adds the file and what to do. InputError, with
+    the line, for rows that have other cells than the header.
     """
     import pandas as pd
 
-    if not path.is_file():
-        raise FileNotFoundError(2, "no such file", str(path))
-    with path.open("rb") as file:
-        head = file.readline(_MOST_LINE + 1)
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise ValueError("it is UTF-16; save it as CSV in UTF-8")
-        if len(head) > _MOST_LINE or head.count(b",") >= _MOST_COLUMNS:
-            raise ValueError(f"it has more than {_MOST_COLUMNS} columns")
-        if b"\0" in head or any(b"\0" in block for block in iter(lambda: file.read(1 << 20), b"")):
-            raise ValueError("it holds NUL bytes, so it is damaged or not a CSV")
+    rows = _survey(path)
+    form, names, _ = next(rows)
+    if twice := next((name for name, n in Counter(filter(use, names)).items() if n > 1 and name), None):
+        raise ValueError(f"it has two columns {shown(twice)}")
+    at = [i for i, name in enumerate(names) if use(name)]
+    lines, filled, comma, point = list[int](), list[bool](), False, False
+    for _, row, line in rows:
+        lines.append(line)
+        filled.append(len(row) > 1 or any(map(str.strip, row)))  # as `Row.number` counts
+        used = [row[i] for i in at] if row and not point else []
+        point = point or any(_DECIMAL.fullmatch(cell) for cell in used if "." in cell)
+        comma = comma or any(_DECIMAL.fullmatch(cell.replace(",", ".")) for cell in used if "," in cell)
     try:
-        return pd.read_csv(path, compression=None, **{"encoding": "utf-8-sig", **options})
+        table = pd.read_csv(
+            path,
+            compression=None,
+            encoding=form.encoding,
+            sep=form.delimiter,
+            decimal="," if comma and not point else ".",
+            skiprows=form.skip,
+            header=0,
+            names=[f"{i}" for i in range(len(names))],
+            usecols=at,
+            index_col=False,
+            low_memory=False,
+            skipinitialspace=True,
+            skip_blank_lines=False,  # each row of `lines` has its row
+        )
     except (MemoryError, OverflowError, RecursionError) as error:
         raise ValueError("it needs more memory than there is") from error
+    if len(table) != len(lines):
+        raise ValueError("its rows cannot be told apart; write it without line breaks in cells")
+    table.columns = pd.Index([names[int(i)] for i in table.columns])
+    table.index = pd.Index(lines, name="line")
+    return table[np.array(filled, bool)]
+
+
+def _survey(path: Path) -> Iterator[tuple[_Form, list[str], int]]:
+    """(form, stripped cells, line) of the header and of every row of a CSV, after checks of both."""
+    if not path.exists():
+        raise FileNotFoundError(2, "no such file", str(path))
+    check_size(path, _MOST_NUMBERS)
+    form = _form(path)
+    rows = _split(path, form)
+    header = next(rows, (0, []))[1]
+    names = _without_end([name.strip() for name in header], 0)
+    if len(names) > _MOST_COLUMNS:
+        raise ValueError(f"it has more than {_MOST_COLUMNS} columns")
+    if not names:
+        raise ValueError("it has no header")
+    yield form, names, 1
+    for line, row in rows:
+        cells = _without_end(row, len(names))
+        if cells and len(cells) != len(names) and any(map(str.strip, cells)):
+            found = f"{len(cells)} cells where the header has {len(names)}"
+            cure = f"separate its cells by '{form.delimiter}' as in the header, other than decimals, or delete the line"
+            raise InputError(f"{path}, line {line} has {found}; {cure}.")
+        yield form, cells, line
 
 
 def check_columns(table: pd.DataFrame, needed: Iterable[str], what: str, cure: str) -> None:
@@ -202,11 +306,6 @@ def check_columns(table: pd.DataFrame, needed: Iterable[str], what: str, cure: s
 def original(cell: str) -> str:
     """The inverse of `neutral`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-
-
-def shown(text: str, most: int = 60) -> str:
-    """The text of a cell as part of one printable line, shortened to `most` characters."""
-    return printable(text, most)
 
 
 def quoted(value: object, most: int = 60) -> str:

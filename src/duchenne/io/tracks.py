@@ -28,6 +28,7 @@ from duchenne.io.files import atomic
 from duchenne.io.foreign import load_table
 from duchenne.types import Array, FaceTrack, Json
 
+_MOST_TRACKS = 50_000  # fifty data sets; each takes memory beyond its numbers
 _FORMAT, _VERSION = "duchenne-tracks", 1
 _KEYS = ("points", "offset", "time", "fps", "confidence", "box", "frame_size", "source", "clip", "meta")
 _WRITTEN = frozenset(_KEYS) - {"fps", "clip"}  # by `save_tracks`
@@ -103,6 +104,8 @@ def _unpack(path: Path, arrays: dict[str, Array]) -> list[FaceTrack]:
     written = "meta" in arrays
     points, offset = arrays["points"], arrays["offset"]
     rows, count = len(points), len(offset) - 1
+    if count > _MOST_TRACKS:
+        raise ValueError(f"it has {count:,} tracks, expected at most {_MOST_TRACKS:,} in one file")
     shapes: dict[str, tuple[int, ...]] = {"points": (rows, 68, 2), "offset": (count + 1,), "fps": (count,)}
     shapes |= {"time": (rows,), "confidence": (rows,), "box": (rows, 4), "frame_size": (count, 2)}
     shapes |= {"source": (count,), "clip": (count,)}

@@ -16,6 +16,8 @@ import numpy as np
 
 from duchenne import io, plots
 from duchenne.checkpoints import reference
+from duchenne.datasets import splits
+from duchenne.datasets.manifest import LABEL_WORDS
 from duchenne.errors import InputError, UsageError
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn import loop, pieces
@@ -168,11 +170,12 @@ def train_table(table: str | Path, out: str | Path, *, seed: int = 0, resume: bo
     who = next((name for name in ("subject", "group") if name in rows), None)
     if who is None or "genuine" not in rows:
         raise InputError(f"{table} needs the columns genuine (1 or 0) and subject or group; add them.")
-    if not rows["genuine"].isin([0, 1]).all():
+    given = [LABEL_WORDS.get(io.word(value)) for value in rows["genuine"]]
+    if None in given:
         raise InputError(f"{table} has values other than 1 or 0 in the column genuine; correct them.")
     model = names.smile_expert(seed)
     x = model.from_columns({name: rows[name] for name in rows.columns}, str(table))
-    labels, people = rows["genuine"].to_numpy(int), rows[who].astype(str).to_numpy()
+    labels, people = np.array([each == "genuine" for each in given], int), splits.persons(rows[who])
     log(f"{len(x)} rows of {len(np.unique(people))} {who}s")
     with work_folder(out, log, resume=resume) as work:
         pieces.check_same(work, [asdict(model.recipe), io.sha256(Path(table))], "rows")

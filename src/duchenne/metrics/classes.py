@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from duchenne.datasets.splits import is_missing
+from duchenne.io import is_missing
 from duchenne.metrics.intervals import percentiles, person_draws
 from duchenne.metrics.ratios import Score, mean_of_known, ratio
 from duchenne.types import Array, Json

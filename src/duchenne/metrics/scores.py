@@ -14,7 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from duchenne.datasets.splits import is_missing, persons
+from duchenne.datasets.splits import persons
+from duchenne.io import is_missing, person
 from duchenne.metrics.intervals import draws, percentiles, shuffles
 from duchenne.metrics.ratios import Score, ratio
 from duchenne.types import Array, Json
@@ -264,7 +265,7 @@ def _pair_groups(subject: Iterable[object], emotion: Iterable[object] | None) ->
     rows = list(zip(*keys, strict=True))
     bad = np.array([any(map(is_missing, row)) for row in rows], bool)
     numbers: dict[tuple[str, ...], int] = {}
-    codes = [numbers.setdefault(tuple(str(v).strip() for v in row), len(numbers)) for row in rows]
+    codes = [numbers.setdefault(tuple(map(person, row)), len(numbers)) for row in rows]
     return np.where(bad, -1, np.array(codes, np.int64))
 
 

@@ -20,7 +20,7 @@ from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
 from duchenne.io import Block
 from duchenne.metrics.spotting import spotting_f1
 from duchenne.micro.data import entries, frame_rate
-from duchenne.preprocess.clean import runs
+from duchenne.preprocess.clean import stretches
 from duchenne.progress import Log, Tick
 from duchenne.types import Array, FaceTrack, Json
 
@@ -135,7 +135,7 @@ def _warnings(track: FaceTrack, frame_rate: float) -> Iterable[str]:
 def steady(track: FaceTrack) -> FaceTrack:
     """The track with points smoothed over a fifth of a second, so that crops follow the head without jitter."""
     points = track.points.astype(np.float64)
-    for a, b in runs(track.seen):
+    for a, b in stretches(track):
         flat = points[a:b].reshape(b - a, -1)
         flat[:] = np.stack([smoothed(track.time[a:b], column, _STEADY) for column in flat.T], axis=1)
         points[a:b] = flat.reshape(b - a, 68, 2)

@@ -18,6 +18,8 @@ MIN_RATE = 20.0  # frames/s
 MIN_DURATION = 1.0  # s
 MAX_JITTER = 5.0  # % of the interocular distance
 
+#: Of holes longer than this (s) only an edge on either side is in an even grid, so that no clip's is without bound.
+_LONG_HOLE, _HOLE_EDGE = 2.0, 0.5
 #: Jitter (see `distrust`) that no real face showed for half a second: % of the interocular distance …
 _JITTER = 3.0
 #: … and the ratio to that of the eyes.
@@ -195,24 +197,38 @@ def longest_run(mask: Array) -> tuple[int, int]:
     return max(runs(mask), key=lambda run: run[1] - run[0], default=(0, 0))
 
 
+def holes(time: Array) -> Array:
+    """bool (T - 1,): between which frames nothing was recorded for longer than a few frame steps."""
+    steps = np.diff(time)
+    return np.asarray(steps > min(max(MAX_GAP, 2.5 * float(np.median(steps))), 1.0) if len(steps) else steps > 0)
+
+
+def stretches(track: FaceTrack) -> list[tuple[int, int]]:
+    """Half-open row ranges in which the face is seen without a gap or a hole in time."""
+    parts = np.split(np.arange(len(track)), np.flatnonzero(holes(track.time)) + 1)
+    return [(int(part[0]) + a, int(part[0]) + b) for part in parts if len(part) for a, b in runs(track.seen[part])]
+
+
 def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
     """Resample a track to an even grid of `fps` per second by linear interpolation of seen neighbours.
 
     Frames of a faster clip are averaged over one grid step first, against aliasing. A grid point between a seen and an
-    unseen frame is NaN.
+    unseen frame, or in a hole (`holes`), is NaN. Of a long hole the grid has the first and last half second only.
     """
     if len(track) < 2:
         return track
-    grid = np.arange(track.time[0], track.time[-1] + 1e-9, 1.0 / fps)
+    hole = holes(track.time)
+    grid = _grid(track.time, fps)
     rows = np.column_stack([track.points.reshape(len(track), -1), track.box, track.confidence]).astype(float)
     step = float(np.median(np.diff(track.time)))
     if (width := round(1.0 / fps / step)) > 1:
-        rows = _box_mean(rows, width)
+        rows = np.concatenate([_box_mean(part, width) for part in np.split(rows, np.flatnonzero(hole) + 1)])
     at = np.clip(np.searchsorted(track.time, grid, side="right") - 1, 0, len(track) - 2)
     left, right = track.time[at], track.time[at + 1]
     share = np.clip((grid - left) / (right - left), 0.0, 1.0)[:, None]
     a, b = rows[at], rows[at + 1]
     mixed = np.where(share < 1e-6, a, np.where(share > 1 - 1e-6, b, a + share * (b - a)))
+    mixed[hole[at] & (share[:, 0] >= 1e-6) & (share[:, 0] <= 1 - 1e-6)] = np.nan
     return track.evolve(
         f"resample: {fps:g} per second",
         time=grid,
@@ -221,6 +237,17 @@ def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
         confidence=mixed[:, 140],
         crops=None,
     )
+
+
+def _grid(time: Array, fps: float) -> Array:
+    """float64: every 1 / `fps` s from the first frame to the last, without the inside of long holes."""
+    long = np.flatnonzero(np.diff(time) > _LONG_HOLE)
+    if not len(long):
+        return np.arange(time[0], time[-1] + 1e-9, 1.0 / fps)
+    starts = np.r_[time[0], time[long + 1] - _HOLE_EDGE]
+    stops = np.r_[time[long] + _HOLE_EDGE, time[-1] + 1e-9]
+    parts = [np.arange(*np.ceil((np.array([a, b]) - time[0]) * fps)) for a, b in zip(starts, stops, strict=True)]
+    return np.asarray(time[0] + np.concatenate(parts) / fps)
 
 
 def _box_mean(rows: Array, width: int) -> Array:

@@ -16,7 +16,7 @@ from duchenne.expression import filters
 from duchenne.expression.filter_units import FilterUnits, filter_units
 from duchenne.expression.layers import FeatureExtractor
 from duchenne.faces import crops
-from duchenne.io import Table, check_folder, read_arrays, shown, write_text
+from duchenne.io import Table, check_folder, number, read_arrays, shown, word, write_text
 from duchenne.plots.filters import contact_sheet
 from duchenne.progress import Tick, TickOf
 from duchenne.report import filters_page
@@ -151,9 +151,9 @@ def read_units(path: str | Path, images: Faces) -> tuple[tuple[str, ...], Array]
 
 
 def _mark(cell: str, unit: str, where: str) -> float:
-    if cell not in ("", "0", "1", "0.0", "1.0"):
+    if word(cell) not in ("", "0", "1"):
         raise InputError(f"{where}, has {unit} = '{shown(cell)}'; expected 1 (present), 0 (absent) or nothing.")
-    return float(cell) if cell else float("nan")
+    return number(cell)
 
 
 def report(

@@ -95,8 +95,6 @@ HEAD = b"path,subject,emotion,label\n"
 TABLES = {
     "a giant field": HEAD + b"a" * 300_000 + b",p,,\n",
     "an open quote": HEAD + b'"' + b"a,b\n" * 100_000,
-    "UTF-16": (HEAD.decode() + "a,b,,\n").encode("utf-16"),
-    "UTF-16 without a mark": (HEAD.decode() + "a,b,,\n").encode("utf-16-le"),
     "UTF-32": (HEAD.decode() + "a,b,,\n").encode("utf-32"),
     "Latin-1": HEAD + "jürgen.mp4,p,,\n".encode("latin-1"),
     "NUL": HEAD + b"a\0b.mp4,p,,\n",
@@ -176,7 +174,7 @@ def test_pipe_is_refused(tmp_path):
         manifest.read(tmp_path / "m.csv")
 
 
-@pytest.mark.parametrize("name", ["a giant field", "UTF-16", "NUL", "a million columns", "noise"])
+@pytest.mark.parametrize("name", ["a giant field", "UTF-32", "NUL", "a million columns", "noise"])
 def test_commands_report_a_bad_table_in_one_sentence(name, duchenne, tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(TABLES[name])
