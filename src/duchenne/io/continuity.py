@@ -15,6 +15,7 @@ from duchenne.types import Array
 _REACH = 0.8
 #: … and this much more for each further frame without it, up to …
 _REACH_PER_FRAME, _REACH_MOST = 0.1, 1.5
+_BRIEF = 10  # frames in which nobody comes back elsewhere
 _RECENT = 40  # tracks that are compared with a new frame
 _SHORT = 0.2  # share of the longest track below which a track comes after the others
 
@@ -57,6 +58,32 @@ def link(frame: Array, box: Array, score: Array, names: Sequence[object]) -> Arr
     for number, track in enumerate(tracks):
         faces[track.rows] = number
     return faces
+
+
+def trusted(frame: Array, faces: Array, names: Sequence[object]) -> Array | None:
+    """int64 (R,): `names` as numbers (-1: none) in order of their text, where they agree with `faces` as `link` found
+    them: every face is named, no frame has a name twice, no face changes its name, and no name jumps to another face.
+    Else None."""
+    rows = [row for row in np.argsort(frame, kind="stable").tolist() if names[row] is not None]
+    if len({(int(frame[row]), names[row]) for row in rows}) < len(rows) or (faces >= 0).sum() > len(rows):
+        return None
+    name_of: dict[int, object] = {}
+    last: dict[object, int] = {}
+    for row in rows:
+        name, face = names[row], int(faces[row])
+        if face < 0:
+            continue
+        before = last.setdefault(name, row)
+        jumps = int(faces[before]) != face and frame[row] - frame[before] <= _BRIEF
+        if name_of.setdefault(face, name) != name or jumps:
+            return None
+        last[name] = row
+    order = {name: k for k, name in enumerate(sorted({names[row] for row in rows}, key=_order))}
+    return np.array([-1 if name is None else order[name] for name in names], np.int64)
+
+
+def _order(name: object) -> tuple[float, str]:
+    return (float(name), "") if isinstance(name, int | float) else (0.0, str(name))
 
 
 def _extend(tracks: list[_Track], rows: Array, frame: int, place: Array, score: Array, names: Sequence[object]) -> None:

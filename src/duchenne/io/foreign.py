@@ -25,7 +25,7 @@ import numpy as np
 
 from duchenne.errors import InputError, UsageError
 from duchenne.io.cells import number, shown
-from duchenne.io.continuity import link
+from duchenne.io.continuity import link, trusted
 from duchenne.io.frames import FRAME_COLUMNS, tracks_from_table
 from duchenne.io.table import check_columns, read_names, read_table
 from duchenne.types import Array, FaceTrack, Signals
@@ -297,7 +297,8 @@ def _linked(sheet: _Sheet, frame: Array, box: Array, seen: Array, score: Array, 
         box = np.where(np.isfinite(box), box, np.hstack([points.min(axis=1), points.max(axis=1)]))
     names = sheet.table[name].to_numpy(object) if name in sheet.table.columns else np.full(len(frame), None)
     hints = [None if pd.isna(each) else each for each in names]
-    return link(frame, np.where(seen[:, None], box, np.nan), score, hints)
+    faces = link(frame, np.where(seen[:, None], box, np.nan), score, hints)
+    return kept if (kept := trusted(frame, faces, hints)) is not None else faces
 
 
 def _seconds(column: pd.Series) -> Array | None:

@@ -228,7 +228,7 @@ def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
     share = np.clip((grid - left) / (right - left), 0.0, 1.0)[:, None]
     a, b = rows[at], rows[at + 1]
     mixed = np.where(share < 1e-6, a, np.where(share > 1 - 1e-6, b, a + share * (b - a)))
-    mixed[hole[at] & (share[:, 0] >= 1e-6) & (share[:, 0] <= 1 - 1e-6)] = np.nan
+    mixed[hole[at] & (grid - left > 1e-6) & (right - grid > 1e-6)] = np.nan
     return track.evolve(
         f"resample: {fps:g} per second",
         time=grid,

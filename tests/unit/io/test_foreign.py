@@ -339,7 +339,11 @@ def test_rate_is_refused_where_times_are_known(tmp_path: Path) -> None:
 
 def face(frames: int, seed: int = 0, unseen: tuple[int, ...] = (), **more: Any) -> FaceTrack:
     rng = np.random.default_rng(seed)
-    points, box = rng.uniform(1, 640, (frames, 68, 2)), rng.uniform(0, 300, (frames, 4))
+    place = 200 * seed + rng.uniform(0, 10, (frames, 1))
+    points = (
+        np.append(place, place, axis=1)[:, None] + rng.uniform(1, 140, (1, 68, 2)) + rng.uniform(0, 3, (frames, 68, 2))
+    )
+    box = np.append(place + rng.uniform(0, 3, (frames, 2)), place + 150 + rng.uniform(0, 3, (frames, 2)), axis=1)
     confidence = rng.uniform(0, 1, frames)
     time = np.cumsum(np.random.default_rng(99).uniform(0.01, 0.1, frames))  # the same for all faces of a clip
     for row in unseen:

@@ -99,7 +99,7 @@ TABLES = {
     "Latin-1": HEAD + "jürgen.mp4,p,,\n".encode("latin-1"),
     "NUL": HEAD + b"a\0b.mp4,p,,\n",
     "a million columns": b"path,subject,emotion,label" + b",x" * 1_000_000 + b"\n" + b"a,b,,\n",
-    "ragged": HEAD + b"a,b,,,,,\n",
+    "ragged": HEAD + b"a,b,,,,,x\n",
     "twice": b"path,path,subject,emotion,label\na,b,c,,\n",
     "a fact twice": b"path,subject,emotion,label,x,x\na,b,,,1,2\n",
     "nothing": b"",
