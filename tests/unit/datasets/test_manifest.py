@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import COLUMNS, missing, read, read_rows, split_path, to_text, write
 from duchenne.errors import InputError
+from duchenne.io import is_missing
 from duchenne.types import ALL_EMOTIONS, LABELS, Clip
 
 HEADER = "path,subject,emotion,label,start,end,fold\n"
@@ -139,13 +140,13 @@ _TIME = st.floats(0, 1e4)
     st.lists(
         st.builds(
             Clip,
-            path=_WORD.filter(lambda text: "/" not in text and text not in (".", "..")),
-            subject=_WORD,
+            path=_WORD.filter(lambda text: "/" not in text and text not in (".", "..") and not is_missing(text)),
+            subject=st.sampled_from(["p1", "Ünal", "3", "=x", "a\u3000b", "-7", "'q"]),
             emotion=st.none() | st.sampled_from(ALL_EMOTIONS),
             label=st.none() | st.sampled_from(LABELS),
             start=st.none() | _TIME,
             end=st.none() | _TIME.map(lambda end: end + 10001),
-            fold=st.none() | _WORD,
+            fold=st.none() | st.sampled_from(["1", "Train", "=B", "ü"]),
         ),
         min_size=1,
         max_size=5,
