@@ -213,7 +213,7 @@ def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> 
     progress.warnings += [f"{path}: {note}" for note in video.notes(path)]
     tracks = [(track, seen) for track in found.tracks if (seen := track.seen).any()]
     if not tracks:
-        raise no_face(path, len(found.time))
+        raise no_face(path, len(found.time), **how)
     pending = set(_moments(found.time, options.every))
     with closing(_frames(path, how)) as again:
         for frame in again:

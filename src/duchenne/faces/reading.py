@@ -70,6 +70,7 @@ def no_face(path: str | Path, count: int, **stretch: Any) -> InputError:
                     cure = f"ffmpeg -i INPUT -vf {TURNS[turn][1]} OUTPUT.mp4"
                     advice = f"one shows when the picture is turned by {turn}: turn it ({cure})"
                     break
+        advice += "".join(f" (note: {note.rstrip('.')})" for note in video.notes(path))  # it may be in another stream
     except DuchenneError:
         pass  # reported by those who read all of the file
     return InputError(f"{path} shows no face: none was found in {count} frames; {advice}.")
