@@ -271,7 +271,7 @@ class Mapped:
 
     def _read(self) -> Array:
         try:
-            found = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            found = io.map_array(self.path)
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{self.path} with crops is missing or damaged; run the command again.") from error
         if found.shape != self.shape or found.dtype != np.uint8:

@@ -9,7 +9,6 @@ one of those words, labels and predictions are classes, such as emotions or micr
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 from duchenne import metrics
 from duchenne.datasets.manifest import LABEL_WORDS
 from duchenne.errors import InputError, UsageError
-from duchenne.io import Table, note_twins, number, shown, word
+from duchenne.io import Table, note_twins, number, read_json, shown, word
 from duchenne.metrics import classes, paired
 from duchenne.types import Array, Json, JsonMap
 
@@ -29,6 +28,7 @@ KNOWN = ("score", "predicted", "subject", "emotion", "fold", "method", "repeat",
 #: Metrics of any score that grows with P(genuine), and of probabilities only.
 _BY_ORDER = ("auc", "auc_interval", "permutation_p")
 _BY_SIZE = ("brier", "brier_interval", "ece", "ece_interval", "risk_coverage")
+_MOST_RESULTS = 2**28  # bytes
 _Rows = list[tuple[int, dict[str, str]]]  # line and cells
 
 
@@ -229,7 +229,7 @@ def load(path: str | Path) -> list[Sheet]:
     if path.suffix.lower() != ".json":
         return read(path)
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))["predictions"]
+        about = read_json(path, _MOST_RESULTS)["predictions"]
         file, expected = path.parent / Path(about["file"]).name, str(about["sha256"])
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}; give a results.json or a predictions CSV.") from error

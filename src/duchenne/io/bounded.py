@@ -68,6 +68,11 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"it holds {name}, which JSON does not allow")
 
 
+def map_array(path: str | Path) -> Array:
+    """The array of an .npy without pickle, read from the file as it is needed."""
+    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+
+
 def check_archive(path: Path, most: int = _MOST_SHEET) -> None:
     """ValueError for a ZIP archive that holds more than `most` bytes or is packed as only a trap is."""
     with zipfile.ZipFile(path) as archive:

@@ -6,7 +6,6 @@ epoch and ends with the same weights: the random numbers of an epoch depend on t
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -172,7 +171,7 @@ def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[R
     if path is None or not path.is_file():
         return []
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = io.read_json(path)
         curve, saved = [dict(row) for row in about["curve"]], dict(about["schedule"])
         for row in curve:
             row["score"] = math.nan if row["score"] is None else float(row["score"])

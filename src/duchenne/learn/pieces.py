@@ -69,7 +69,7 @@ def check_same(folder: Path, about: Any, what: str = "clips") -> None:
     """Note which training `folder` belongs to; UsageError where it holds an unfinished other one."""
     path, stamp = folder / STAMP, {"of": _digest(about)}
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else stamp
+        found = io.read_json(path) if path.is_file() else stamp
     except ValueError:  # half written: pieces are found by what decides them
         found = stamp
     if found != stamp:

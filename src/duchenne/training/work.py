@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ def work_folder(out: str | Path, log: Log, *, resume: bool = True) -> Iterator[P
         with pieces.caching(folder, log):
             yield folder
     except loop.Diverged as error:
-        curves = [json.loads(p.read_text(encoding="utf-8"))["curve"] for p in folder.glob("networks/*/curve.json")]
+        curves = [io.read_json(p)["curve"] for p in folder.glob("networks/*/curve.json")]
         if not curves:
             raise
         shortest = min(map(len, curves))
