@@ -11,6 +11,7 @@ from PIL import Image
 
 from duchenne import video
 from duchenne.errors import InputError
+from duchenne.expression.emotions import table
 from duchenne.faces import crops
 from duchenne.faces.reading import no_face
 from duchenne.types import Array
@@ -150,6 +151,17 @@ def test_animation_has_the_times_that_it_stores_or_those_of_a_given_rate(tmp_pat
     np.testing.assert_allclose([int(f.grey[4, 4]) for f in shown], [0, 40, 80, 120, 160], atol=3)
     assert [f.time for f in video.frames(path, rate=10, start=0.2)] == pytest.approx([0, 0.1, 0.2])
     assert (video.info(path).declared_frames, video.info(path).rate) == (5, 25)
+
+
+def test_emotions_of_an_animation_are_a_table_over_time(pictures: list[Array], tmp_path: Path) -> None:
+    first, *rest = [Image.fromarray(picture) for picture in pictures[::8]]
+    for name, options in (("a.webp", {"duration": 200}), ("a.tif", {})):
+        first.save(tmp_path / name, save_all=True, append_images=rest, **options)
+    found = table(tmp_path / "a.webp", every=0.2)
+    assert found["time"].tolist() == pytest.approx([0.2 * k for k in range(len(rest) + 1)]) and "problem" in found
+    paged = table(tmp_path / "a.tif", every=0.2, rate=5)
+    assert paged["time"].tolist() == pytest.approx(found["time"].tolist()) and paged["happiness"].notna().all()
+    assert "time" not in table(tmp_path / "a.tif")  # its first page, with a note
 
 
 def test_pages_and_images_without_times_need_a_rate(tmp_path: Path) -> None:

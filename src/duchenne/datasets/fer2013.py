@@ -18,6 +18,7 @@ from duchenne.errors import InputError
 from duchenne.io import Row, Table, read_arrays
 from duchenne.types import Array, Clip
 from duchenne.video import IMAGE_SUFFIXES
+from duchenne.video.images import read as read_image
 
 #: Emotions in the order of its numbers.
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -149,16 +150,11 @@ def _packed_images(path: Path, rows: Array) -> Array:
 
 
 def _image(path: Path) -> Array:
-    import cv2  # slow to import
-
-    try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (OSError, cv2.error) as error:
-        raise InputError(f"{path} cannot be read; copy it again.") from error
-    if image is None or image.shape != (_SIDE, _SIDE):
-        found = "no image" if image is None else f"{image.shape[1]}×{image.shape[0]} pixels"
+    grey = read_image(path).grey
+    if grey.shape != (_SIDE, _SIDE):
+        found = f"{grey.shape[1]}×{grey.shape[0]} pixels"
         raise InputError(f"{path} is {found}; expected {_SIDE}×{_SIDE} pixels.")
-    return np.asarray(image)
+    return grey
 
 
 def duplicates(images_a: Array, images_b: Array) -> Array:

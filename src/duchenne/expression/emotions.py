@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from duchenne.faces import crops, join
 from duchenne.faces.reading import no_face, read_faces
 from duchenne.progress import Log, Tick
 from duchenne.types import Array, Json
-from duchenne.video import folders
+from duchenne.video import folders, images
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,7 @@ class _Options:
     allow_truncated: bool
     rate: float | None
     read: ReadFaces
+    videos: frozenset[Path] = frozenset()
 
 
 class _Progress:
@@ -95,7 +96,7 @@ def table(
     is_aligned  the images are themselves cropped faces
     every       seconds between two rows of a video, 0 for every frame
     flips       the mean with the prediction for the mirrored face
-    rate        frames/s of videos that store no times (bare streams)
+    rate        frames/s of a file that stores no times: a bare stream, an image of several pages, which is then a video
     device      see `learn.optim.device_of`; `log` reports the one that is used
     read        yields the blocks of a video's faces
     tick, log   called with the number of images and frames done, and with lines for people
@@ -108,14 +109,15 @@ def table(
         raise UsageError("There are no inputs; name images, videos or folders of images.")
     if not (every >= 0 and math.isfinite(every)):
         raise UsageError(f"--every must be a number of seconds, or 0 for every frame, found {every}; correct it.")
-    videos = [path for path in inputs if not path.is_dir() and path.suffix.lower() not in folders.SUFFIXES]
+    videos = [path for path in inputs if _is_video(path, rate)]
     if videos and is_aligned:
         raise UsageError(f"--aligned is for images that are cropped faces, found {videos[0]}; leave --aligned out.")
     network, about = reading.load(model, device)
     names, head = network.classes, network.network.config.head
     if taken := [name for name in names if name in COLUMNS]:
         raise ModelError(f"{model} has a class '{taken[0]}', which is also a column of the table; rename the class.")
-    options, progress = _Options(all_faces, is_aligned, every, allow_truncated, rate, read), _Progress(tick)
+    options = _Options(all_faces, is_aligned, every, allow_truncated, rate, read, frozenset(videos))
+    progress = _Progress(tick)
     rows: list[_Row] = []
 
     def faces() -> Iterator[Array]:
@@ -171,13 +173,25 @@ def _all(inputs: list[Path], options: _Options, progress: _Progress) -> Iterator
             continue
         for file in files:
             name = file.relative_to(path).as_posix() if alone and file != path else str(file)
-            read = _of_image if path.is_dir() or file.suffix.lower() in folders.SUFFIXES else _of_video
+            read = _of_video if file in options.videos else _of_image
             try:
                 yield from read(file, name, options, progress)
             except InputError as error:
                 if alone and file == path:
                     raise
                 yield _Row(name, problem=str(error)), None
+
+
+def _is_video(path: Path, rate: float | None) -> bool:
+    """Whether a file is read over time: a video, or an animation or pages whose times are stored or given."""
+    if path.is_dir():
+        return False
+    if not images.is_image(path):
+        return path.suffix.lower() not in folders.SUFFIXES
+    try:
+        return images.count(path) > 1 and bool(rate or images.read(path).seconds)
+    except InputError:
+        return False  # which is reported in its row
 
 
 def _images(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
@@ -215,7 +229,7 @@ def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> 
     if not tracks:
         raise no_face(path, len(found.time), **how)
     pending = set(_moments(found.time, options.every))
-    with closing(_frames(path, how)) as again:
+    with closing(video.frames(path, **how)) as again:
         for frame in again:
             if frame.index in pending:
                 pending.remove(frame.index)
@@ -224,10 +238,6 @@ def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> 
                     yield _Row(name, frame.time, k, seen=face is not None), face
             if not pending:
                 return
-
-
-def _frames(path: Path, how: Json) -> Generator[video.Frame, None, None]:
-    yield from video.frames(path, **how)
 
 
 def _moments(time: Array, every: float) -> list[int]:

@@ -10,7 +10,8 @@ from duchenne.types import Array
 from duchenne.video import images
 from duchenne.video.folders import numbered
 from duchenne.video.frame import Frame, Source
-from duchenne.video.images import Depth, StillImage
+from duchenne.video.images import StillImage
+from duchenne.video.levels import Depth
 
 _SEVERAL = "{} holds {} images, whose times are not stored; pass --rate (frames/s)."
 
