@@ -170,6 +170,8 @@ def test_pages_and_images_without_times_need_a_rate(tmp_path: Path) -> None:
             list(video.frames(path))
         shown = list(video.frames(path, rate=20))
         assert [(f.index, f.time) for f in shown][-1] == (4, 0.2) and int(shown[4].bgr[4, 4, 0]) == 160
+        drawn = video.redraw(path, tmp_path / "drawn.mp4", lambda frame: frame.bgr, rate=20)
+        assert [f.time for f in video.frames(drawn)] == pytest.approx([f.time for f in shown])
 
 
 def test_reduced_pages_are_not_images_of_their_own(tmp_path: Path) -> None:

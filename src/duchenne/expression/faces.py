@@ -105,6 +105,8 @@ class Reader:
         if len(found) < len(rows):
             first = next(row for i, row in enumerate(rows) if i == len(found) or row is not found[i][0])
             fault = f"No face was found in {len(rows) - len(found)} of {len(rows)} images of {where}, first {first}"
+            if first.frame is None and (turn := crops.lying(images.read(first.path).grey)):
+                fault += f" (which shows one when it is turned by {turn})"
             if not self.skip:
                 raise InputError(
                     f"{fault}; pass --aligned if they are cropped faces, --skip-missing-faces to leave them out."

@@ -26,6 +26,7 @@ from duchenne.types import Array
 from duchenne.video.containers import opened
 from duchenne.video.frame import Frame
 from duchenne.video.reader import frames
+from duchenne.video.stills import is_still
 
 _Sound = Iterator[tuple[float, "Packet[AudioStream]"]]
 _TIME_BASE = Fraction(1, 90_000)  # s; frames at 24, 25, 30 and 30000/1001 per second fall on whole ticks
@@ -184,7 +185,7 @@ def _mp4(target: Path) -> Iterator[OutputContainer]:
 
 def _sound(source: Path, out: OutputContainer, stack: ExitStack) -> _Sound:
     """(seconds from the first frame, packet for `out`) of a file's first audio; its stream is added at once."""
-    if source.is_dir():
+    if is_still(source):
         return iter(())
     file = stack.enter_context(opened(source))
     container, video = file.container, file.stream
