@@ -135,7 +135,7 @@ def test_bad_folder_is_rejected(make, words, code, duchenne, pictures, tmp_path)
         (["--emotion", "joyous"], "Emotion 'joyous' is not known", 2),
         (["--device", "cuda"], "Device 'cuda' cannot be used", 2),
         (["--detector", "magic"], "no detector named 'magic'", 2),
-        (["--rate", "30"], "--rate is for folders of images only", 2),
+        (["--rate", "30"], "--rate is for bare streams and folders of images only", 2),
         (["--start", "-1"], "must be 0 seconds or later", 2),
         (["--start", "3", "--end", "2"], "must be later than --start", 2),
         (["--start", "60"], "has no frame between", 1),
