@@ -45,8 +45,8 @@ class _Options:
     is_aligned: bool
     every: float
     allow_truncated: bool
-    rate: float | None
     read: ReadFaces
+    rate: float | None = None
     videos: frozenset[Path] = frozenset()
 
 
@@ -116,7 +116,7 @@ def table(
     names, head = network.classes, network.network.config.head
     if taken := [name for name in names if name in COLUMNS]:
         raise ModelError(f"{model} has a class '{taken[0]}', which is also a column of the table; rename the class.")
-    options = _Options(all_faces, is_aligned, every, allow_truncated, rate, read, frozenset(videos))
+    options = _Options(all_faces, is_aligned, every, allow_truncated, read, rate, frozenset(videos))
     progress = _Progress(tick)
     rows: list[_Row] = []
 

@@ -88,7 +88,7 @@ def notes(path: str | Path) -> tuple[str, ...]:
     """Sentences on what a user should know of a video or image, as in `VideoInfo`; InputError as in `frames`."""
     path = Path(path)
     if stills.is_still(path):
-        return () if path.is_dir() else info(path).notes
+        return info(path).notes
     with opened(path) as file:
         return file.notes
 
