@@ -313,7 +313,7 @@ def test_frames_are_not_kept(model: Path, smile: Path) -> None:
         alive.append(sum(type(each) is video.Frame for each in gc.get_objects()))
 
     gc.collect()
-    options = emotions._Options(all_faces=False, is_aligned=False, every=0.4, allow_truncated=False, read=read_faces)
+    options = emotions._Options(False, False, 0.4, False, read_faces, videos=frozenset([smile]))
     progress = emotions._Progress(lambda done: count() if done % 10 == 0 else None)
     for _ in emotions._all([smile], options, progress):
         count()
