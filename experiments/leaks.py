@@ -22,8 +22,7 @@ import pandas as pd
 from duchenne import io, video
 from duchenne.datasets import simulate
 from duchenne.evaluation import leaks
-from duchenne.faces import identity
-from duchenne.faces.follow import follow, protagonist
+from duchenne.faces import follow, identity, protagonist
 from duchenne.types import FaceTrack, Features
 
 HERE = Path(__file__).parent

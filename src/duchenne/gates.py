@@ -9,21 +9,23 @@ import numpy as np
 from duchenne.features.descriptors import FACE, longest_seen
 from duchenne.features.phases import ACTIVITY, main_phase, phases
 from duchenne.preprocess import clean
-from duchenne.types import Array, FaceTrack, Quality, Signals
+from duchenne.types import Array, FaceTrack, Light, Quality, Signals
 
 FPS = 50.0  # of the curves that phases are found in and the report shows
 MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was trained on
 MIN_SIZE = 20.0  # px between the eyes; the training faces start at 30
 MIN_RATE = 10.0  # frames/s
+MIN_CONTRAST = 8.0  # grey levels of the face; with fewer, its points are over 3 % of the eye distance off
+MAX_CLIPPED = 0.4  # share of the face that is plain white or black; with more, they are over 4 % off
 MIN_SPAN = 0.04  # iod, three times the jitter of the landmarks
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 
 
-def quality(track: FaceTrack, curves: Signals, blur: float | None) -> Quality:
+def quality(track: FaceTrack, curves: Signals, blur: float | None, light: Light | None = None) -> Quality:
     """Quality of the part of a track with reliable landmarks, with head pose and a warning about the rest."""
     trusted = clean.distrust(track)
-    found = clean.assess(trusted, blur=blur)
+    found = clean.assess(trusted, blur=blur, light=light)
     yaw, pitch, roll = (_median(curves[f"head_{name}"]) for name in ("yaw", "pitch", "roll"))
     found = replace(found, yaw=yaw, pitch=pitch, roll=roll)
     if trusted is track:
@@ -92,10 +94,23 @@ def too_poor(found: Quality, curves: Signals) -> str | None:
     if found.face_size < MIN_SIZE:
         size = f"{found.face_size:.0f} px between the eyes"
         return f"The face is too small: {size}; at least {MIN_SIZE:.0f} are needed."
+    if reason := _too_dark(found):
+        return reason
     if found.coverage < 0.5 and len(seen) / FPS < 2 * MIN_SEEN:
         return f"The face is lost in {100 * (1 - found.coverage):.0f} % of the frames; record it from the front."
     if _span(seen) < MIN_SPAN:
         return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
+    return None
+
+
+def _too_dark(found: Quality) -> str | None:
+    if found.contrast is not None and found.contrast < MIN_CONTRAST:
+        levels = f"{found.contrast:.0f} of 255 grey levels"
+        return f"The face has too little contrast: {levels}, expected {MIN_CONTRAST:.0f}; film in more light."
+    if found.overexposed is not None and found.overexposed > MAX_CLIPPED:
+        return f"The face is overexposed: {100 * found.overexposed:.0f} % of it is plain white; film with less light."
+    if found.underexposed is not None and found.underexposed > MAX_CLIPPED:
+        return f"The face is underexposed: {100 * found.underexposed:.0f} % of it is plain black; film in more light."
     return None
 
 

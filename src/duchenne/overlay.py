@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -101,9 +101,7 @@ def running(analysis: pipeline.Analysis, loaded: judging.Loaded, emotion: str | 
 
 
 def _until(track: FaceTrack, time: float) -> FaceTrack:
-    n = bisect_right(track.time, time)
-    parts = {name: getattr(track, name)[:n] for name in ("time", "points", "confidence", "box")}
-    return replace(track, crops=None, **parts)
+    return track.take(f"overlay: up to {time:.2f} s", np.arange(bisect_right(track.time, time)))
 
 
 class Painter:

@@ -17,7 +17,7 @@ from duchenne.clips import crops
 from duchenne.clips.load import ReadFaces
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import reading
-from duchenne.faces import Followed, join
+from duchenne.faces import Followed, join, protagonist
 from duchenne.faces.reading import no_face, read_faces
 from duchenne.features.descriptors import prepare
 from duchenne.features.phases import expression_phases
@@ -36,6 +36,7 @@ from duchenne.types import (
     CropReader,
     FaceTrack,
     Json,
+    Light,
     Question,
     Signals,
     Verdict,
@@ -112,15 +113,20 @@ def examine(
         # reads the file a second time: which frames are judged is known only after the first
         return crops.cut(track, video.frames(path, **options), reader)
 
-    analyses, notes = [], video.notes(path)
+    analyses, notes = list[Analysis](), video.notes(path)
+    main = protagonist(faces.tracks)
     for face, track in enumerate(faces.tracks):
-        if track.seen.any():
+        if track.seen.any() and (all_faces or track is main):
             blur = faces.sharpness[face] if np.isfinite(faces.sharpness[face]) else None
-            found = judge(track, loaded, emotion=emotion, emotions=emotions[face], blur=blur, cut_crops=cut_crops)
+            found = judge(
+                track, loaded, emotion=emotion, emotions=emotions[face], blur=blur, light=faces.light[face],
+                cut_crops=cut_crops,
+            )  # fmt: skip
             step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions[face].time)} moments"
-            quality = replace(found.verdict.quality, warnings=(*notes, *found.verdict.quality.warnings))
+            warnings = (*notes, *found.verdict.quality.warnings, *_breaks(faces, track))
+            quality = replace(found.verdict.quality, warnings=warnings)
             history = (*found.verdict.history, step)
-            verdict = replace(found.verdict, face=face, device=used_device, history=history, quality=quality)
+            verdict = replace(found.verdict, face=len(analyses), device=used_device, history=history, quality=quality)
             analyses.append(replace(found, verdict=verdict))
     return analyses
 
@@ -140,6 +146,16 @@ def _read(blocks: Iterator[io.Block], path: str | Path, **stretch: Any) -> tuple
     return faces, emotions
 
 
+def _breaks(faces: Followed, track: FaceTrack) -> list[str]:
+    """Sentences on cuts during a track, and on faces that are seen instead of it."""
+    notes = clean.breaks(track.time, track.seen, faces.cuts)
+    for other in faces.tracks:
+        if other is not track and other.seen.any() and not (other.seen & track.seen).any():
+            at = f"{other.time[other.seen][0]:.2f} s to {other.time[other.seen][-1]:.2f} s"
+            notes.append(f"Another face is seen from {at}, which is a track of its own; --all-faces judges each.")
+    return notes
+
+
 def judge(
     track: FaceTrack,
     loaded: Loaded,
@@ -147,6 +163,7 @@ def judge(
     emotion: str | None = None,
     emotions: Signals | None = None,
     blur: float | None = None,
+    light: Light | None = None,
     explain: bool = True,
     cut_crops: CutCrops | None = None,
 ) -> Analysis:
@@ -156,7 +173,7 @@ def judge(
     movement. `cut_crops` cuts what a model of pixels reads (`clips.crops.cut`); InputError if it is needed and None.
     """
     face, curves = prepare(track, gates.FPS)
-    quality = gates.quality(track, curves, blur)
+    quality = gates.quality(track, curves, blur, light)
     window = gates.focus(track, curves)
     descriptors = loaded.descriptors.table([window])[0]
     shown = _shown(emotion, emotions, window)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ _QUALITY_COLUMNS = {
     "frames": ("frames", None),
     "seconds": ("duration", 6),
     "rate": ("rate", 3),
+    "stored_rate": ("stored_rate", 3),
     "seen": ("seen_frames", None),
     "coverage": ("coverage", 4),
     "longest_gap": ("longest_gap", 3),
@@ -34,6 +35,9 @@ _QUALITY_COLUMNS = {
     "jitter": ("jitter", 3),
     "confidence": ("confidence", 3),
     "sharpness": ("blur", 3),
+    "contrast": ("contrast", 1),
+    "overexposed": ("overexposed", 3),
+    "underexposed": ("underexposed", 3),
 }
 
 
@@ -63,6 +67,8 @@ class FaceTrack:
     box         float32 (T, 4)      x0 y0 x1 y1 in pixels; NaN = no face
     crops       uint8 (T, S, S, C)  or None; only for models of pixels
     frame_size  (width, height) in pixels
+    change      float32 (T,)        mean difference of the face from the frame before in grey levels; NaN = unknown,
+                                    None where no video was read: see `preprocess.repeats`
     """
 
     time: Array
@@ -71,6 +77,7 @@ class FaceTrack:
     box: Array
     frame_size: tuple[int, int]
     crops: Array | None = None
+    change: Array | None = None
     layout: str = "dlib68"
     unit: str = "px"
     source: str = ""
@@ -83,6 +90,10 @@ class FaceTrack:
         put(self, "points", np.asarray(self.points, np.float32))
         put(self, "confidence", np.asarray(self.confidence, np.float32))
         put(self, "box", np.asarray(self.box, np.float32))
+        if self.change is not None:
+            put(self, "change", np.asarray(self.change, np.float32))
+            if self.change.shape != (n,):
+                raise ValueError(f"FaceTrack.change must have shape {(n,)}, found {self.change.shape}.")
         expected = {"time": (n,), "points": (n, 68, 2), "confidence": (n,), "box": (n, 4)}
         for name, shape in expected.items():
             found = getattr(self, name).shape
@@ -117,7 +128,8 @@ class FaceTrack:
     def take(self, step: str, rows: Array, crops: Array | None = None) -> FaceTrack:
         """These rows of it, with `crops` of them, and `step` added to its history."""
         parts = {name: getattr(self, name)[rows] for name in ("time", "points", "confidence", "box")}
-        return self.evolve(step, crops=crops, **parts)
+        change = None if self.change is None else self.change[rows]
+        return self.evolve(step, crops=crops, change=change, **parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +166,19 @@ class Signals:
     def __getitem__(self, name: str) -> Array:
         """float64 (T,): one curve by name."""
         return np.asarray(self.values[:, self.names.index(name)])
+
+
+class Light(NamedTuple):
+    """How a face is lit: medians over a clip.
+
+    contrast      grey levels between its 1st and 99th percentile
+    overexposed   share of its pixels at the brightest grey value (± 2)
+    underexposed  at the darkest
+    """
+
+    contrast: float
+    overexposed: float
+    underexposed: float
 
 
 #: What a model may be given for one clip.
@@ -202,13 +227,15 @@ class Quality:
     """How well a clip shows its face; None = cannot be measured.
 
     coverage     share of the frames in which the face is seen
-    rate         frames/s, 1 / median step
+    rate         frames/s, 1 / median step; repeated pictures (`preprocess.repeats`) are not counted
+    stored_rate  with them
     lost         (start, end) in seconds of each stretch without a face; `longest_gap` (s) is the longest of them
     face_size    median px between the eye centres
     jitter       median length of the second difference of the stable points over three consecutive frames, in % of the
                  interocular distance
     confidence   median peak-to-sidelobe ratio of the tracker
     blur         sharpness of the face, see `faces.follow`
+    contrast, overexposed, underexposed   see `Light`
     yaw, pitch, roll   medians in degrees
     """
 
@@ -227,6 +254,10 @@ class Quality:
     yaw: float | None = None
     pitch: float | None = None
     roll: float | None = None
+    contrast: float | None = None
+    overexposed: float | None = None
+    underexposed: float | None = None
+    stored_rate: float | None = None
 
     def to_row(self) -> dict[str, float | None]:
         """Columns of a table, rounded; None where it could not be measured."""

@@ -21,9 +21,20 @@ if TYPE_CHECKING:
     from duchenne.report.batch_page import Line
 
 _CLIP_COLUMNS = ("file", "clip_start", "clip_end")
-_FACE_COLUMNS = ("face", "frames", "seconds", "rate")
+_FACE_COLUMNS = ("face", "frames", "seconds", "rate", "stored_rate")
 _LINKS = {"report": "html", "thumb": "jpg"}
-_QUALITY_COLUMNS = ("seen", "coverage", "longest_gap", "face_size", "jitter", "confidence", "sharpness")
+_QUALITY_COLUMNS = (
+    "seen",
+    "coverage",
+    "longest_gap",
+    "face_size",
+    "jitter",
+    "confidence",
+    "sharpness",
+    "contrast",
+    "overexposed",
+    "underexposed",
+)
 #: Task → columns of clips.csv, described in docs/batch.md.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "extract": (*_CLIP_COLUMNS, *_FACE_COLUMNS, "width", "height", *_QUALITY_COLUMNS, "warnings"),

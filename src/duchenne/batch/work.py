@@ -127,10 +127,10 @@ def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
         raise no_face(job.path, frames, **job.stretch)
     (width, height), notes = end.frame_size, video.notes(job.path)
     rows: list[Row] = []
-    for face, (gauge, blur) in enumerate(zip(gauges, end.sharpness, strict=True)):
+    for face, (gauge, blur, light) in enumerate(zip(gauges, end.sharpness, end.light, strict=True)):
         if gauge.seen_frames:
-            quality = gauge.result(blur)
-            warnings = " ".join((*notes, *quality.warnings))
+            quality = gauge.result(blur, light)
+            warnings = " ".join((*notes, *quality.warnings, *gauge.breaks(end.cuts)))
             rows.append({"face": face, "width": width, "height": height, **quality.to_row(), "warnings": warnings})
     return rows
 

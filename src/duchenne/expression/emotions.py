@@ -15,7 +15,7 @@ from duchenne import video
 from duchenne.clips.load import ReadFaces
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import reading
-from duchenne.faces import crops, join
+from duchenne.faces import crops, join, protagonist
 from duchenne.faces.reading import no_face, read_faces
 from duchenne.progress import Log, Tick
 from duchenne.types import Array, Json
@@ -225,7 +225,8 @@ def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> 
     how: Json = {"rate": options.rate, "allow_truncated": options.allow_truncated}
     found = join(options.read(path, all_faces=options.all_faces, on_frame=progress.counter(), **how), str(path))
     progress.warnings += [f"{path}: {note}" for note in video.notes(path)]
-    tracks = [(track, seen) for track in found.tracks if (seen := track.seen).any()]
+    main = protagonist(found.tracks)
+    tracks = [(t, seen) for t in found.tracks if (seen := t.seen).any() and (options.all_faces or t is main)]
     if not tracks:
         raise no_face(path, len(found.time), **how)
     pending = set(_moments(found.time, options.every))

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from duchenne.errors import InputError
+from duchenne.faces import light
 from duchenne.faces.detect import Verifier
 from duchenne.faces.follow import Frame, follow
 from duchenne.faces.landmarks import box_of, roll_of
@@ -145,8 +146,8 @@ def find(grey: Array, *, detector: str = "haar", fallback: str | None = "hog") -
     tracks = follow([_Still(grey)], detector=detector, fallback=fallback, all_faces=True).tracks
     points = [track.points[0] for track in tracks]
     if len(points) > 1:
-        verifier = Verifier()
-        scores = [max(verifier.look(grey, box_of(p), turn)[0] for turn in (0.0, roll_of(p))) for p in points]
+        verifier, clear = Verifier(), light.clearer(grey, light.levels(grey), light.FRAME)
+        scores = [max(verifier.look(clear, box_of(p), turn)[0] for turn in (0.0, roll_of(p))) for p in points]
         points = [p for p, score in zip(points, scores, strict=True) if score >= min(_SURE, max(scores))]
     found = [Face(box_of(p), p, crop(grey, p)) for p in points]
     return sorted(found, key=lambda face: float(face.box[0] - face.box[2]))

@@ -12,13 +12,17 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from duchenne.faces import light
+from duchenne.faces.boxes import changed, distance, overlap, plausible, region
 from duchenne.faces.detect import Detector, Verifier
+from duchenne.faces.joined import Followed, join
 from duchenne.faces.landmarks import Landmarker, Shape, box_of, cut
+from duchenne.faces.person import ONE_PERSON, ONE_PERSON_LOST, Person, Scene, Sight
 from duchenne.faces.track import Tracker
-from duchenne.io.followed import Block, End, spread
+from duchenne.io.followed import Block, End
 from duchenne.progress import Tick
 from duchenne.registry import DETECTORS, LANDMARKERS, TRACKERS
-from duchenne.types import Array, FaceTrack
+from duchenne.types import Array
 
 _VERIFY = 0.5  # s between two verifications of the face
 _SMOOTH = 0.3  # s, time constant of the box that dlib starts from
@@ -32,9 +36,14 @@ _STILL, _STEADY = 0.02, 0.8  # of the box's side, of the usual PSR: with less mo
 _REST = 0.06  # … s for which the tracker is skipped
 _DIP = 0.5  # of the usual PSR: below this the face is verified at once
 _ACQUIRE, _KEEP = 0.0, -0.3  # dlib HOG scores for accepting, and for keeping, a face
-_LIKENESS = 0.15
+_COMPARE = 1.0  # s between two comparisons of the person of one face, at first; each that it passes doubles them …
+_SELDOM = 4.0  # … up to this
+_BRIEF, _NEAR = 0.3, 0.3  # s and box sides: a face that was lost so briefly and found so near is not compared
+_WAIT = 1.0  # s for which a lost face is waited for when another is found near it without a cut …
+_RETRY = 0.25  # … and between two comparisons meanwhile
+_ONE_CUT = 0.1  # s: two cuts that are nearer are one
+_BREAK = 0.2  # s after a cut in which the same person counts as unseen: no movement leads across it
 _SHARP = 128  # px, side of the face crop on which sharpness is measured
-_INSIDE = 2 / 3  # of the points must lie in the frame: dlib invents the others
 
 
 class Frame(Protocol):
@@ -46,30 +55,15 @@ class Frame(Protocol):
     def grey(self) -> Array: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Followed:
-    """Every face that was seen, in order of appearance, the most prominent first.
-
-    time float64 (T,) seconds of every decoded frame; frame_size (width, height). sharpness has one number per track:
-    the median, over samples of the face, of the Laplacian's standard deviation in grey levels, on a crop of 128 px.
-    looks: if requested, each track's frames that were cropped, with crops.
-    """
-
-    tracks: list[FaceTrack]
-    time: Array
-    frame_size: tuple[int, int]
-    sharpness: list[float]
-    looks: list[FaceTrack] = field(default_factory=list)
-
-
 @dataclass(eq=False)
 class _Face:
-    """One face while it is tracked; rows hold (points, psr, box) by frame number until they are yielded."""
+    """One face while it is tracked; rows hold (points, psr, box, change) by frame number until they are yielded."""
 
     tracker: Tracker
+    person: Person
     box: Array  # smoothed; dlib starts from it
     anchor: Array  # the tracker's box in the last frame: only its movement counts
-    rows: dict[int, tuple[Array, float, Array]] = field(default_factory=dict)
+    rows: dict[int, tuple[Array, float, Array, float]] = field(default_factory=dict)
     crops: dict[int, Array] = field(default_factory=dict)
     held: bool = True
     psr: float = np.nan  # the tracker's last
@@ -79,9 +73,18 @@ class _Face:
     usual: float = np.nan  # running mean of the PSR
     verified: float = 0.0  # time of the last verification that it passed
     sure: int = -1  # the frame of that verification
+    compared: int = -1  # the last frame with a check of the person …
+    trusted: int = -1  # … and the one before: later rows are withdrawn when it is another person
+    compare: float = -np.inf  # time from which persons are compared again
+    pause: float = _COMPARE
+    sighted: float = -np.inf  # time of the last such check
+    scene: Scene = field(default_factory=Scene)
+    cut: bool = False  # lost by a cut, or a cut followed
+    quiet: float = -np.inf  # time up to which it counts as unseen
     detections: int = 0
     yielded: int = 0  # rows
     sharpness: array[float] = field(default_factory=lambda: array("d"))
+    light: array[float] = field(default_factory=lambda: array("d"))  # three numbers a sample
     sharpened: float = -np.inf  # time of the last sample of it
     looked: float = -np.inf  # time of the last crop
 
@@ -98,24 +101,37 @@ class _Follower:
         self.many = many
         self.faces: list[_Face] = []
         self.missed: float | None = None  # when the last loss (or the clip) began
-        self.searched = self.fell_back = -np.inf
+        self.searched = self.fell_back = self.retry = -np.inf
+        self.cuts: list[float] = []
         self.thumb: Array | None = None
+        self.original = self.before = np.zeros((0, 0), np.uint8)  # this frame and the last, without more contrast
 
     def step(self, n: int, time: float, grey: Array) -> None:
         """One frame: track every held face, then search where one is missing or a search is due."""
+        self.before, self.original = self.original, grey
+        grey = light.clearer(grey, light.levels(grey), light.FRAME)
         if self.missed is None:
             self.missed = time
         for face in self.faces:
             if face.held and not self._follow(face, n, time, grey):
                 face.held, self.missed, self.searched = False, time, -np.inf
         self._drop_duplicates(n)
-        if not self._new_scene(grey) and time - self.searched < self._pause(time):
+        if new := self._new_scene(grey):
+            self._cut(time, [face for face in self.faces if not face.held])
+        if not new and (time - self.searched < self._pause(time) or time < self.retry):
             return
         self.searched = time
         for box, points in self._search(time, grey):
-            self._join(n, time, grey, box, points)
-            if not self.many:
+            if self._join(n, time, grey, box, points) and not self.many:
                 break
+
+    def _cut(self, time: float, faces: list[_Face]) -> None:
+        """Note a cut, after which these faces must be recognised."""
+        if self.faces and (not self.cuts or time - self.cuts[-1] > _ONE_CUT):
+            self.cuts.append(time)
+        self.retry = -np.inf
+        for face in faces:
+            face.cut = True
 
     def look(self, n: int, time: float, grey: Array, crop: Callable[[Array, Array], Array], every: float) -> None:
         """Crops of the seen faces that have not been cropped for `every` seconds."""
@@ -125,13 +141,13 @@ class _Follower:
                 face.crops[n], face.looked = crop(grey, points), time
 
     def settled(self, n: int) -> int:
-        """The last frame, up to `n`, whose rows are final: rows of a held face since `sure` may be withdrawn."""
-        return min((face.sure for face in self.faces if face.held), default=n)
+        """The last frame, up to `n`, whose rows are final: of a held face those since `sure`, `trusted` may go."""
+        return min((min(face.sure, face.trusted) for face in self.faces if face.held), default=n)
 
     def take(self, first: int, time: list[float]) -> Block:
         """Remove and return the rows of the frames from `first` on with these times."""
         stop = first + len(time)
-        rows: list[tuple[int, int, Array, float, Array]] = []
+        rows: list[tuple[int, int, Array, float, Array, float]] = []
         crops, looked = [], []
         for number, face in enumerate(self.faces):
             for n in sorted(n for n in face.rows if n < stop):
@@ -141,7 +157,7 @@ class _Follower:
                 rows.append((n, number, *face.rows.pop(n)))
                 face.yielded += 1
             face.crops = {n: crop for n, crop in face.crops.items() if n >= stop}  # of withdrawn rows as well
-        frame, number_of, points, psr, box = zip(*rows, strict=True) if rows else ((),) * 5
+        frame, number_of, points, psr, box, change = zip(*rows, strict=True) if rows else ((),) * 6
         return Block(
             first,
             np.array(time, np.float64),
@@ -150,6 +166,7 @@ class _Follower:
             np.array(points, np.float32).reshape(-1, 68, 2),
             np.array(psr, np.float32),
             np.array(box, np.float32).reshape(-1, 4),
+            np.array(change, np.float32),
             np.array(looked, np.int64),
             np.stack(crops) if crops else np.zeros((0, 0, 0), np.uint8),
         )
@@ -161,15 +178,16 @@ class _Follower:
             f"faces.follow: {names}; {f.detections} detections, {f.yielded} of {frames} frames seen" for f in self.faces
         )
         sharpness = (float(np.median(f.sharpness)) if f.sharpness else np.nan for f in self.faces)
-        return End(size, tuple(sharpness), tuple(history), looks)
+        lit = tuple(light.median(f.light) for f in self.faces)
+        return End(size, tuple(sharpness), lit, tuple(history), looks, tuple(self.cuts))
 
     def _drop_duplicates(self, n: int) -> None:
         """Of two tracks on one face, the one with the lower PSR has lost its own."""
         for a, b in itertools.combinations([f for f in self.faces if f.held], 2):
             if a.held and b.held and overlap(a.box, b.box) > 0.5:
-                worse = a if a.rows[n][1] < b.rows[n][1] else b
+                worse = a if a.psr < b.psr else b
                 worse.held = False
-                del worse.rows[n]
+                worse.rows.pop(n, None)
 
     def _pause(self, time: float) -> float:
         """Seconds between two searches in the present state."""
@@ -200,8 +218,9 @@ class _Follower:
         if due and self.fallback is not None and time - self.fell_back >= _SLOW:
             self.fell_back = time
             self._verify(found, self.fallback.detect(grey), grey)
-        if self.faces and not self.many:
-            found.sort(key=lambda item: distance(item[0], self.faces[0].box))
+        last = max(self.faces, key=lambda face: face.seen, default=None)
+        if last is not None and not last.cut and not self.many:
+            found.sort(key=lambda item: distance(item[0], last.box))
         return found
 
     def _verify(self, found: list[tuple[Array, Array]], boxes: Iterable[Array], grey: Array) -> None:
@@ -221,21 +240,61 @@ class _Follower:
                 found.append((box, points))
                 taken.append(box)
 
-    def _join(self, n: int, time: float, grey: Array, box: Array, points: Array) -> None:
-        """Assign a detected face to the nearest lost track, or to a new one."""
+    def _join(self, n: int, time: float, grey: Array, box: Array, points: Array) -> bool:
+        """Assign a detected face to the lost track of its person, or a new one; False while a lost one is awaited."""
         lost = sorted((f for f in self.faces if not f.held), key=lambda f: distance(f.box, box))
-        if lost and (not self.many or distance(lost[0].box, box) < 1.0):
-            face = lost[0]
-        else:
-            face = _Face(self.new_tracker(), box, box)
+        sight = Sight(grey, points)
+        face = self._recognise(time, box, sight, lost)
+        if face is None:
+            near = lost[0] if lost else None
+            if near and not near.cut and time - near.seen < _WAIT and not (self.many and distance(near.box, box) > 1):
+                self.retry = time + _RETRY
+                return False
+            face = _Face(self.new_tracker(), Person(sight), box, box)
             self.faces.append(face)
-        face.held, face.box = True, box
+        if face.cut:
+            face.quiet, face.scene = face.seen + _BREAK, Scene()
+        face.held, face.box, face.cut = True, box, False
+        face.compared = face.trusted = n
+        face.sighted = time
         face.detections += 1
         face.tracker.start(grey, box)
         face.anchor, psr = face.tracker.update(grey)
         face.next_update = time
         face.verified, face.sure, face.usual = time, n, np.nan
         self._write(face, n, time, points, psr)
+        return True
+
+    def _recognise(self, time: float, box: Array, sight: Sight, lost: list[_Face]) -> _Face | None:
+        """Which of the lost faces, the nearest first, is seen again; None for another person."""
+        near = [face for face in lost if not self.many or distance(face.box, box) < 1.0]
+        if near and not near[0].cut and time - near[0].seen < _BRIEF and distance(near[0].box, box) < _NEAR:
+            return near[0]
+        apart = [(face.person.distance(sight), face) for face in lost]
+        known = [(d, i) for i, (d, face) in enumerate(apart) if d is not None and d < self._limit(face)]
+        if known:
+            return apart[min(known)[1]][1]
+        unknown = near and apart[0][0] is None and not near[0].cut  # the network is missing
+        return near[0] if unknown else None
+
+    @staticmethod
+    def _limit(face: _Face) -> float:
+        return ONE_PERSON if face.cut else ONE_PERSON_LOST
+
+    def _is_same(self, face: _Face, n: int, time: float, grey: Array, points: Array) -> bool:
+        """False where a held face has become another person, for example in a dissolve."""
+        if time - face.sighted < _VERIFY:
+            return True
+        face.sighted = time
+        sight = Sight(grey, points)
+        if not face.person.looks_like(sight):
+            if time < face.compare:
+                return True
+            face.compare, face.pause = time + face.pause, min(2 * face.pause, _SELDOM)
+            if not face.person.shows(sight):
+                return False
+        face.trusted, face.compared = face.compared, n
+        return True
 
     def _follow(self, face: _Face, n: int, time: float, grey: Array) -> bool:
         """Write the face's row for this frame; False when it is no longer there."""
@@ -245,6 +304,10 @@ class _Follower:
             still = face.psr >= _STEADY * face.usual and distance(moved, face.anchor) < _STILL
             face.next_update = time + _REST if still else time
         box = face.box + (moved - face.anchor)
+        shift = np.round(box[:2] - face.box[:2])
+        if face.scene.is_cut(region(self.before, face.box), region(self.original, face.box + np.tile(shift, 2))):
+            self._cut(time, [face])
+            return False
         lost = face.psr < face.tracker.lost
         located = self._locate(face, n, time, grey, box, lost)
         if located is None:
@@ -261,6 +324,7 @@ class _Follower:
             face.sharpened = time
             crop = cut(grey, face.box, (_SHARP, _SHARP), cv2.BORDER_REPLICATE)
             face.sharpness.append(float(cv2.Laplacian(crop, cv2.CV_64F).std()))
+            face.light.extend(light.measure(self.original, face.box))
         return True
 
     def _locate(
@@ -289,39 +353,19 @@ class _Follower:
                 for i in range((face.sure if slowly else max(face.sure, face.tracked)) + 1, n):
                     face.rows.pop(i, None)
                 return None
+        if not self._is_same(face, n, time, grey, points):
+            self._cut(time, [face])
+            for i in range(face.trusted + 1, n):
+                face.rows.pop(i, None)
+            return None
         face.verified, face.sure = time, n
         return box, implied, points
 
     def _write(self, face: _Face, n: int, time: float, points: Array, psr: float) -> None:
-        face.rows[n] = points, psr, face.box.astype(np.float32)
+        if time > face.quiet + 5e-4:
+            face.rows[n] = points, psr, face.box.astype(np.float32), changed(self.before, self.original, face.box)
         face.usual = psr if np.isnan(face.usual) else 0.9 * face.usual + 0.1 * psr
         face.seen = time
-
-
-def plausible(face: Shape, frame: tuple[int, ...]) -> bool:
-    """Whether points are shaped like a face with two thirds of them in an image of shape `frame` (H, W)."""
-    if not face.mostly_inside(frame[1], frame[0]):
-        inside = ((face.points >= 0) & (face.points < frame[1::-1])).all(axis=1)
-        if float(inside.mean()) < _INSIDE:
-            return False
-    return face.likeness >= _LIKENESS
-
-
-def overlap(a: Array, b: Array) -> float:
-    """Intersection over union of two boxes."""
-    size = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    if (size <= 0).any():
-        return 0.0
-    both = float(size.prod())
-    return both / (float((a[2:] - a[:2]).prod()) + float((b[2:] - b[:2]).prod()) - both)
-
-
-def distance(a: Array, b: Array) -> float:
-    """Distance of two boxes: of centres over mean side, or the log ratio of sides if that is more."""
-    ax0, ay0, ax1, ay1 = a.tolist()
-    bx0, by0, bx1, by1 = b.tolist()
-    apart = math.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / (ax1 - ax0 + bx1 - bx0)
-    return float(max(apart, abs(math.log((ax1 - ax0) / (bx1 - bx0)))))
 
 
 def follow(frames: Iterable[Frame], *, source: str = "", **options: Any) -> Followed:
@@ -377,33 +421,3 @@ def follow_blocks(
             first += done
     last = follower.take(first, times)
     yield replace(last, end=follower.end(first + len(times), size, look is not None))
-
-
-def join(blocks: Iterable[Block], source: str = "") -> Followed:
-    """All blocks of one clip, in order, as complete tracks; `looks` has no crops where the blocks have none."""
-    parts = list(blocks)
-    end = parts[-1].end if parts else None
-    if end is None:
-        raise ValueError("The blocks of a clip must include the last one, which has its end.")
-    tracks = spread(parts, len(end.history), end.frame_size, [(line,) for line in end.history], source)
-    time = np.concatenate([part.time for part in parts])
-    looks = [_look(track, k, parts) for k, track in enumerate(tracks)] if end.looks else []
-    return Followed(tracks, time, end.frame_size, list(end.sharpness), looks)
-
-
-def protagonist(tracks: list[FaceTrack]) -> FaceTrack | None:
-    """The track with the largest sum of box areas; None where there is none."""
-    areas = [float(np.nansum((track.box[:, 2:] - track.box[:, :2]).prod(axis=1))) for track in tracks]
-    return tracks[int(np.argmax(areas))] if tracks else None
-
-
-def _look(track: FaceTrack, face: int, parts: list[Block]) -> FaceTrack:
-    """The rows of a track in which its face was cropped, with crops where the blocks still have them."""
-    rows, crops = [np.empty(0, np.int64)], []
-    for part in parts:
-        own = part.face[part.looked] == face
-        rows.append(part.frame[part.looked[own]])
-        if part.crops is not None and own.any():
-            crops.append(part.crops[own])
-    at, cut = np.concatenate(rows), np.concatenate(crops)[..., None] if crops else None
-    return track.take(f"faces.follow: looked at {len(at)} frames", at, cut)

@@ -1,4 +1,4 @@
-"""Find one person who is listed under two names, from pixels; only for checking splits.
+"""Find one person who is listed under two names, or seen before and after a cut, from pixels; it names nobody.
 
 dlib's recognition network embeds a face in 128 numbers that are near each other for one person. Its author's threshold
 0.6 gives 99.38 % on the pairs of LFW (dlib.net/face_recognition.py.html); but P people make P(P - 1)/2 pairs, of which

@@ -17,6 +17,7 @@ import dlib
 import numpy as np
 
 from duchenne.errors import ModelError
+from duchenne.faces import light
 from duchenne.types import Array
 
 MODEL_NAME = "shape_predictor_68_face_landmarks.dat"
@@ -208,6 +209,7 @@ def _enlarge(grey: Array, box: tuple[float, ...], scale: float) -> tuple[Array, 
     roi = grey[top : max(0, math.ceil(y1 + my)), left : max(0, math.ceil(x1 + mx))]
     if roi.size == 0:
         return np.zeros((1, 1), np.uint8), (left, top), (scale, scale)
+    roi = light.clearer(roi, light.levels(grey, box), light.FACE)
     height, width = roi.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     method = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA

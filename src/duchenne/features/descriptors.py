@@ -10,6 +10,7 @@ import numpy as np
 from duchenne.features import activity
 from duchenne.features.signals import SIGNAL_NAMES, face_signals, join
 from duchenne.preprocess import align, clean
+from duchenne.preprocess.repeats import distinct
 from duchenne.types import Array, FaceTrack, Signals
 
 #: Gaps up to this many seconds are interpolated before anything is measured.
@@ -95,8 +96,8 @@ FAMILIES: dict[str, Family] = {
 
 
 def even(track: FaceTrack, fps: float) -> FaceTrack:
-    """The track without distrusted rows, short gaps filled, on an even grid of `fps`."""
-    return clean.resample(clean.repair(clean.distrust(track), max_gap=MAX_GAP), fps=fps)
+    """The track without repeated and distrusted rows, short gaps filled, on an even grid of `fps`."""
+    return clean.resample(clean.repair(clean.distrust(distinct(track)), max_gap=MAX_GAP), fps=fps)
 
 
 @lru_cache(maxsize=2)  # several models, and the curves of a report, read the same track in turn

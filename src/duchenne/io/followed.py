@@ -7,8 +7,9 @@ time        float64 (T,)         s from clip start, of every decoded frame
 frame       int64 (R,)           from 0, within the clip     confidence  float32 (R,)
 face        int32 (R,)           from 0, first seen first    box         float32 (R, 4)  x0 y0 x1 y1
 points      float32 (R, 68, 2)   pixels                      looked      int64 (L,)      which of the rows have crops
-crops       uint8 (L, S, S)
-`end` is JSON: format, version, blocks, side (S), looks, frame_size, and per face sharpness (null = unknown), history.
+crops       uint8 (L, S, S)          change      float32 (R,)    grey levels, see `types.FaceTrack`
+`end` is JSON: format, version, blocks, side (S), looks, frame_size, cuts (s), and per face sharpness, light (null =
+unknown) and history.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.io.bounded import check_members, parse_json
-from duchenne.types import Array, FaceTrack, Json
+from duchenne.types import Array, FaceTrack, Json, Light
 
-_FORMAT, _VERSION = "duchenne-followed", 1
+_FORMAT, _VERSION = "duchenne-followed", 2
 _MOST_FACES = 10_000
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is written
 _FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -39,22 +40,27 @@ _FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "points": ("<f4", (68, 2)),
     "confidence": ("<f4", ()),
     "box": ("<f4", (4,)),
+    "change": ("<f4", ()),
     "looked": ("<i8", ()),
 }
 
 
 @dataclass(frozen=True)
 class End:
-    """What is known of a clip only after its last frame; one item of `sharpness` and `history` per face.
+    """What is known of a clip only after its last frame; one item of `sharpness`, `light` and `history` per face.
 
     frame_size  (width, height) in pixels      looks  whether crops were requested
     sharpness   see `faces.Followed`; NaN where it could not be measured
+    light       None where it could not be measured
+    cuts        seconds at which the scene changes
     """
 
     frame_size: tuple[int, int]
     sharpness: tuple[float, ...]
+    light: tuple[Light | None, ...]
     history: tuple[str, ...]
     looks: bool
+    cuts: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +77,7 @@ class Block:
     points: Array
     confidence: Array
     box: Array
+    change: Array
     looked: Array
     crops: Array | None
     end: End | None = None
@@ -92,12 +99,14 @@ def spread(
     points = np.full((faces, len(time), 68, 2), np.nan, np.float32)
     confidence = np.full((faces, len(time)), np.nan, np.float32)
     box = np.full((faces, len(time), 4), np.nan, np.float32)
+    change = np.full((faces, len(time)), np.nan, np.float32)
     for block in blocks:
         at = block.face, block.frame - first
         points[at], confidence[at], box[at] = block.points, block.confidence, block.box
+        change[at] = block.change
     return [
-        FaceTrack(time, points[k], confidence[k], box[k], frame_size, source=source, history=histories[k])
-        for k in range(faces)
+        FaceTrack(time, points[k], confidence[k], box[k], frame_size, None, change[k], source=source, history=history)
+        for k, history in enumerate(histories)
     ]
 
 
@@ -120,8 +129,14 @@ class Writer:
         if (end := block.end) is not None:
             about = {"format": _FORMAT, "version": _VERSION, "blocks": self._blocks, "side": self._side}
             sharp = [value if math.isfinite(value) else None for value in end.sharpness]
-            facts = {"looks": end.looks, "frame_size": end.frame_size, "sharpness": sharp, "history": end.history}
-            self._put("end", json.dumps(about | facts).encode())
+            facts = {
+                "looks": end.looks,
+                "frame_size": end.frame_size,
+                "sharpness": sharp,
+                "light": end.light,
+                "cuts": end.cuts,
+            }
+            self._put("end", json.dumps({**about, **facts, "history": end.history}).encode())
             self._archive.close()
 
     def _put(self, name: str, data: bytes) -> None:
@@ -191,10 +206,18 @@ class Stored:
 
 def _end(about: Json) -> End:
     width, height = about["frame_size"]
-    if not len(about["sharpness"]) == len(about["history"]) <= _MOST_FACES:
+    if not len(about["sharpness"]) == len(about["light"]) == len(about["history"]) <= _MOST_FACES:
         raise ValueError(f"{len(about['history'])} faces, expected up to {_MOST_FACES}")
     sharpness = tuple(math.nan if value is None else float(value) for value in about["sharpness"])
-    return End((width, height), sharpness, tuple(map(str, about["history"])), bool(about["looks"]))
+    light = tuple(None if values is None else Light(*map(float, values)) for values in about["light"])
+    return End(
+        (width, height),
+        sharpness,
+        light,
+        tuple(map(str, about["history"])),
+        bool(about["looks"]),
+        tuple(map(float, about["cuts"])),
+    )
 
 
 @contextmanager
@@ -212,6 +235,8 @@ def pieces(block: Block, frames: int) -> Iterator[Block]:
         time = block.time[start : start + frames]
         first = block.first + start
         rows = (block.frame >= first) & (block.frame < first + len(time))
-        arrays = {name: getattr(block, name)[rows] for name in ("frame", "face", "points", "confidence", "box")}
+        arrays = {
+            name: getattr(block, name)[rows] for name in ("frame", "face", "points", "confidence", "box", "change")
+        }
         end = block.end if start + frames >= len(block.time) else None
         yield Block(first, time, **arrays, looked=np.empty(0, np.int64), crops=None, end=end)

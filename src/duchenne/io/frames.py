@@ -25,11 +25,12 @@ from duchenne.types import Array, FaceTrack
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns of a frames table; x and y are in pixels, `time` in seconds, `seen` is 1 or 0.
+#: Columns of a frames table; x and y are in pixels, `time` in seconds, `seen` is 1 or 0, `change` in grey levels.
 FRAME_COLUMNS: tuple[str, ...] = (
     *("frame", "time", "face", "seen", "confidence", "x0", "y0", "x1", "y1"),
     *(f"x_{i}" for i in range(68)),
     *(f"y_{i}" for i in range(68)),
+    "change",
 )
 _CHUNK = 1000  # rows converted at once: frames times faces
 
@@ -49,7 +50,10 @@ def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
         pixels = np.hstack([t.box, t.points[..., 0], t.points[..., 1]]).astype(float).round(2)
         confidence = t.confidence.astype(float).round(3)
         frame = np.arange(first, first + len(t))
-        blocks.append(np.column_stack([frame, t.time.round(6), np.full(len(t), face), t.seen, confidence, pixels]))
+        change = np.full(len(t), np.nan) if t.change is None else t.change.astype(float).round(3)
+        blocks.append(
+            np.column_stack([frame, t.time.round(6), np.full(len(t), face), t.seen, confidence, pixels, change])
+        )
     rows = np.concatenate(blocks)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
     return pd.DataFrame(rows, columns=list(FRAME_COLUMNS)).astype(dict.fromkeys(("frame", "face", "seen"), int))
@@ -123,15 +127,15 @@ def _parquet(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], object]
 
 
 def tracks_from_table(table: pd.DataFrame, source: str = "") -> list[FaceTrack]:
-    """The tracks of a frames table, one per `face` in rising order; further columns are ignored.
+    """The tracks of a frames table, one per `face` in rising order; `change` may be missing, others are ignored.
 
     The table does not hold the frame size, which becomes (0, 0). Raises InputError for missing columns, text among
     numbers, and times that do not rise with `frame`.
     """
     what = source or "The frames table"
-    check_columns(table, FRAME_COLUMNS, what, "expected a frames.csv written by duchenne")
+    check_columns(table, FRAME_COLUMNS[:-1], what, "expected a frames.csv written by duchenne")
     try:
-        rows = table[list(FRAME_COLUMNS)].to_numpy(float, na_value=np.nan)
+        rows = table.reindex(columns=list(FRAME_COLUMNS)).to_numpy(float, na_value=np.nan)
         if not np.isfinite(rows[:, :3]).all():
             raise ValueError("frame, time and face must not be empty")
         faces = [rows[rows[:, 2] == face] for face in np.unique(rows[:, 2])]
@@ -143,9 +147,10 @@ def tracks_from_table(table: pd.DataFrame, source: str = "") -> list[FaceTrack]:
 def _from_rows(rows: Array, source: str) -> FaceTrack:
     return FaceTrack(
         time=rows[:, 1],
-        points=np.stack([rows[:, 9:77], rows[:, 77:]], axis=-1),
+        points=np.stack([rows[:, 9:77], rows[:, 77:145]], axis=-1),
         confidence=rows[:, 4],
         box=rows[:, 5:9],
         frame_size=(0, 0),
+        change=rows[:, 145] if np.isfinite(rows[:, 145]).any() else None,
         source=source,
     )

@@ -5,6 +5,7 @@ A tracks file (`.npz`) packs many tracks one after another, track i in rows `off
 points      float32 (R, 68, 2)   pixels              confidence  float32 (R,)
 time        float64 (R,)         s from clip start   box         float32 (R, 4)  x0 y0 x1 y1
 offset      int64 (N + 1,)                           frame_size  int64 (N, 2)    width, height
+change      float32 (R,)  grey levels, NaN = unknown
 source      str (N,)                                 meta        str, JSON: format, version and, per track,
                                                                  layout, unit and history
 Without `meta` it is read as packed points: `points`, `offset` and `fps` (N,) frames/s; optional `clip` (N,) names,
@@ -30,8 +31,8 @@ from duchenne.types import Array, FaceTrack, Json
 
 _MOST_TRACKS = 50_000  # fifty data sets; each takes memory beyond its numbers
 _FORMAT, _VERSION = "duchenne-tracks", 1
-_KEYS = ("points", "offset", "time", "fps", "confidence", "box", "frame_size", "source", "clip", "meta")
-_WRITTEN = frozenset(_KEYS) - {"fps", "clip"}  # by `save_tracks`
+_KEYS = ("points", "offset", "time", "fps", "confidence", "box", "change", "frame_size", "source", "clip", "meta")
+_WRITTEN = frozenset(_KEYS) - {"fps", "clip", "change"}  # by `save_tracks`
 _EXPECTED = "expected an .npz of tracks with points, offset and fps, or one written by duchenne"
 
 
@@ -47,6 +48,7 @@ def save_tracks(path: str | Path, tracks: Sequence[FaceTrack]) -> Path:
         "time": np.concatenate([np.empty(0), *(t.time for t in tracks)]),
         "confidence": pack([t.confidence for t in tracks]),
         "box": pack([t.box for t in tracks], 4),
+        "change": pack([np.full(len(t), np.nan) if t.change is None else t.change for t in tracks]),
         "offset": np.cumsum([0, *map(len, tracks)], dtype=np.int64),
         "frame_size": np.array([t.frame_size for t in tracks], np.int64).reshape(-1, 2),
         "source": np.array([t.source for t in tracks], np.str_),
@@ -107,7 +109,7 @@ def _unpack(path: Path, arrays: dict[str, Array]) -> list[FaceTrack]:
     if count > _MOST_TRACKS:
         raise ValueError(f"it has {count:,} tracks, expected at most {_MOST_TRACKS:,} in one file")
     shapes: dict[str, tuple[int, ...]] = {"points": (rows, 68, 2), "offset": (count + 1,), "fps": (count,)}
-    shapes |= {"time": (rows,), "confidence": (rows,), "box": (rows, 4), "frame_size": (count, 2)}
+    shapes |= {"time": (rows,), "confidence": (rows,), "box": (rows, 4), "change": (rows,), "frame_size": (count, 2)}
     shapes |= {"source": (count,), "clip": (count,)}
     for name, array in arrays.items():
         if name in shapes and array.shape != shapes[name]:
@@ -118,11 +120,13 @@ def _unpack(path: Path, arrays: dict[str, Array]) -> list[FaceTrack]:
         raise ValueError(f"offset must rise in whole numbers from 0 to the {rows} rows of points")
     meta = _meta(arrays["meta"], count) if written else _complete(arrays)
     names = arrays["source"] if written else arrays.get("clip", [f"{path.name}#{i}" for i in range(count)])
+    change = arrays.get("change", np.full(rows, np.nan))
     size = arrays.get("frame_size", np.zeros((count, 2), np.int64))
     return [
         FaceTrack(
             **{name: arrays[name][a:b] for name in ("time", "points", "confidence", "box")},
             frame_size=(int(size[i][0]), int(size[i][1])),
+            change=change[a:b] if np.isfinite(change[a:b]).any() else None,
             source=str(names[i]),
             layout=meta["layout"][i],
             unit=meta["unit"][i],

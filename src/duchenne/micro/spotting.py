@@ -21,6 +21,7 @@ from duchenne.io import Block
 from duchenne.metrics.spotting import spotting_f1
 from duchenne.micro.data import entries, frame_rate
 from duchenne.preprocess.clean import stretches
+from duchenne.preprocess.repeats import distinct
 from duchenne.progress import Log, Tick
 from duchenne.types import Array, FaceTrack, Json
 
@@ -119,7 +120,7 @@ def face(blocks: Iterable[Block], source: str, **stretch: Any) -> FaceTrack:
     track = protagonist(found.tracks)
     if track is None or not track.seen.any():
         raise no_face(source, len(found.time), **stretch)
-    return track
+    return distinct(track)
 
 
 def _warnings(track: FaceTrack, frame_rate: float) -> Iterable[str]:

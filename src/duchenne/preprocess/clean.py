@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from duchenne.preprocess.align import STABLE
-from duchenne.types import Array, FaceTrack, Quality
+from duchenne.preprocess.repeats import repeated, shifts
+from duchenne.types import Array, FaceTrack, Light, Quality
 
 #: Where `assess` begins to warn: what is advised for fine movement from 68 points.
 MIN_COVERAGE = 0.95  # share of frames with a face
@@ -17,6 +19,8 @@ MIN_FACE_SIZE = 40.0  # px between the eye centres
 MIN_RATE = 20.0  # frames/s
 MIN_DURATION = 1.0  # s
 MAX_JITTER = 5.0  # % of the interocular distance
+MIN_CONTRAST = 20.0  # grey levels of the face
+MAX_CLIPPED = 0.25  # share of the face that is plain white or black
 
 #: Of holes longer than this (s) only an edge on either side is in an even grid, so that no clip's is without bound.
 _LONG_HOLE, _HOLE_EDGE = 2.0, 0.5
@@ -26,11 +30,11 @@ _JITTER = 3.0
 _JITTER_RATIO = 1.3
 
 
-def assess(track: FaceTrack, *, blur: float | None = None) -> Quality:
-    """How well a clip shows its face; `blur` is passed on, and head pose is measured by `align`."""
+def assess(track: FaceTrack, *, blur: float | None = None, light: Light | None = None) -> Quality:
+    """How well a clip shows its face; `blur` and `light` are passed on, and head pose is measured by `align`."""
     gauge = Gauge()
     gauge.add(track)
-    return gauge.result(blur)
+    return gauge.result(blur, light)
 
 
 class Gauge:
@@ -50,31 +54,71 @@ class Gauge:
         bend = np.hypot(*np.moveaxis(np.diff(points[:, STABLE], 2, axis=0), -1, 0))
         jitter = 100 * bend / np.where(between > 0, between, np.nan)[1:-1, None]
         jitter = jitter[np.isfinite(jitter)].astype(np.float32)
-        self._parts.append((piece.time, piece.seen, between[len(self._last) :], jitter, piece.confidence))
+        shift, change = shifts(points)[len(self._last) :], piece.change
+        change = np.full(len(piece), np.nan, np.float32) if change is None else change
+        self._parts.append(
+            (piece.time, piece.seen, between[len(self._last) :], jitter, piece.confidence, change, shift)
+        )
         self._last = points[-2:]
         self.px = piece.unit == "px"
         self.seen_frames += int(piece.seen.sum())
 
-    def result(self, blur: float | None = None) -> Quality:
+    def breaks(self, cuts: Sequence[float]) -> list[str]:
+        """As the function `breaks`, of all pieces."""
+        return breaks(
+            np.concatenate([part[0] for part in self._parts]), np.concatenate([p[1] for p in self._parts]), cuts
+        )
+
+    def result(self, blur: float | None = None, light: Light | None = None) -> Quality:
         """The quality of all pieces together."""
-        time, seen, between, jitter, confidence = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+        parts = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+        time, seen, between, jitter, confidence, change, shift = parts
+        same, frozen = repeated(time, change, shift)
+        seen = seen & ~frozen
         step = float(np.median(np.diff(time))) if len(time) > 1 else None
         duration = 0.0 if step is None else float(time[-1] - time[0] + step)
         lost = _lost(time, seen, duration)
         quality = Quality(
             frames=len(time),
-            seen_frames=self.seen_frames,
+            seen_frames=int(seen.sum()),
             coverage=float(seen.mean()) if len(time) else 0.0,
             duration=duration,
-            rate=1 / step if step else None,
+            rate=_rate(time[~same], step) if same.any() else 1 / step if step else None,
+            stored_rate=1 / step if step else None,
             lost=lost,
             longest_gap=max((end - start for start, end in lost), default=0.0),
             face_size=_median(between) if self.px else None,
             jitter=_median(jitter),
             confidence=_median(confidence),
             blur=blur,
+            **({} if light is None else light._asdict()),
         )
-        return replace(quality, warnings=_warnings(quality, np.diff(time)))
+        return replace(quality, warnings=(*_warnings(quality, np.diff(time)), *_repeats(quality, time, frozen)))
+
+
+def _rate(time: Array, step: float | None) -> float | None:
+    """Frames per second of distinct pictures at these times; pauses, in which nothing moves, are left out."""
+    gaps = np.diff(time)
+    if step is None or not len(gaps):
+        return 1 / step if step else None
+    return 1 / float(gaps[gaps < max(2.1 * step, 1.5 * float(np.median(gaps)))].mean())
+
+
+def _repeats(q: Quality, time: Array, frozen: Array) -> list[str]:
+    notes = []
+    if q.rate and q.stored_rate and q.rate < 0.9 * q.stored_rate:
+        notes.append(f"Pictures are repeated: of {q.stored_rate:.3g} frames per second about {q.rate:.3g} differ.")
+    if frozen.any():
+        stretches = ", ".join(f"{time[a]:.2f}–{time[b - 1]:.2f} s" for a, b in runs(frozen))
+        notes.append(f"The video is frozen in {stretches}, where the face counts as lost.")
+    return notes
+
+
+def breaks(time: Array, seen: Array, cuts: Sequence[float]) -> list[str]:
+    """A sentence on each cut (s) while a face is followed: what `repair` does not fill, no movement is read across."""
+    begin, end = time[seen][[0, -1]] if seen.any() else (0.0, 0.0)
+    cut = (cut for cut in cuts if begin < cut <= end)
+    return [f"The scene or the person changes at {at:.2f} s; no movement is read across it." for at in cut]
 
 
 def _lost(time: Array, seen: Array, duration: float) -> tuple[tuple[float, float], ...]:
@@ -114,6 +158,12 @@ def _warnings(q: Quality, steps: Array) -> tuple[str, ...]:
     if q.jitter is not None and q.jitter > MAX_JITTER:
         jitter = f"{q.jitter:.1f} % of the distance between the eyes"
         notes.append(f"The points jitter by {jitter}; up to {MAX_JITTER:.0f} % is usual.")
+    if q.contrast is not None and q.contrast < MIN_CONTRAST:
+        levels = f"{q.contrast:.0f} of 255 grey levels"
+        notes.append(f"The face has little contrast: {levels}; {MIN_CONTRAST:.0f} or more is advised.")
+    for share, colour in ((q.overexposed, "white"), (q.underexposed, "black")):
+        if share is not None and share > MAX_CLIPPED:
+            notes.append(f"{100 * share:.0f} % of the face is plain {colour}; its points are less exact.")
     return tuple(notes)
 
 
@@ -236,6 +286,7 @@ def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
         box=mixed[:, 136:140],
         confidence=mixed[:, 140],
         crops=None,
+        change=None,
     )
 
 

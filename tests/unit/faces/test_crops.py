@@ -16,9 +16,8 @@ from skimage.data import astronaut
 from duchenne import video
 from duchenne.datasets import portrait
 from duchenne.errors import InputError
-from duchenne.faces import crops
+from duchenne.faces import crops, follow, protagonist
 from duchenne.faces.crops import EYES, SIDE, SPREAD, along, crop, faces, find, measure, of_track
-from duchenne.faces.follow import follow, protagonist
 from duchenne.faces.landmarks import MEAN_SHAPE, Dlib68, box_of
 from duchenne.types import Array, FaceTrack
 

@@ -13,8 +13,7 @@ import pytest
 from duchenne import video
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
-from duchenne.faces import identity
-from duchenne.faces.follow import follow, protagonist
+from duchenne.faces import follow, identity, protagonist
 from duchenne.faces.identity import embed, embed_clip, same_person
 from duchenne.types import Array, FaceTrack
 from makers import cut, make_video
@@ -79,7 +78,10 @@ def test_only_what_is_needed_is_decoded(portrait: FaceTrack, pictures: list[Arra
 
 def test_the_start_of_a_stretch_moves_the_frames(smile: Path, portrait: FaceTrack) -> None:
     late = replace(
-        portrait, **{n: getattr(portrait, n)[20:] for n in ("points", "confidence", "box")}, time=portrait.time[:-20]
+        portrait,
+        **{n: getattr(portrait, n)[20:] for n in ("points", "confidence", "box")},
+        time=portrait.time[:-20],
+        change=None,
     )
     assert np.allclose(
         embed_clip(smile, late, count=1, start=float(portrait.time[20])),

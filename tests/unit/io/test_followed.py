@@ -14,9 +14,9 @@ from duchenne import io
 from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.io import frames as frames_module
 from duchenne.io.followed import Block, End, Stored, Writer, pieces
-from duchenne.types import FaceTrack
+from duchenne.types import FaceTrack, Light
 
-FIELDS = ("time", "frame", "face", "points", "confidence", "box", "looked", "crops")
+FIELDS = ("time", "frame", "face", "points", "confidence", "box", "change", "looked", "crops")
 
 
 def made(lengths, births, seed=0, looks=True):
@@ -36,10 +36,13 @@ def made(lengths, births, seed=0, looks=True):
         points = rng.normal(200, 40, (len(at), 68, 2)).astype(np.float32)
         psr = rng.normal(20, 4, len(at)).astype(np.float32)
         box = rng.normal(200, 40, (len(at), 4)).astype(np.float32)
-        end = End((640, 480), (3.25, *[math.nan] * (len(births) - 1))[: len(births)], ("said",) * len(births), looks)
+        change = rng.normal(3, 1, len(at)).astype(np.float32)
+        sharp = (3.25, *[math.nan] * (len(births) - 1))[: len(births)]
+        lit = (Light(90.0, 0.25, 0.0), *[None] * (len(births) - 1))[: len(births)]
+        end = End((640, 480), sharp, lit, ("said",) * len(births), looks)
         last = number == len(lengths) - 1
         yield Block(
-            first, times[first : first + length], frame, face.astype(np.int32), points, psr, box, looked, crops,
+            first, times[first : first + length], frame, face.astype(np.int32), points, psr, box, change, looked, crops,
             end if last else None,
         )  # fmt: skip
         first += length
@@ -79,6 +82,7 @@ def test_stored_blocks_are_read_back_repeatedly(shape, compress):
         end = given[-1].end
         assert (stored.end.frame_size, stored.end.history, stored.end.looks) == (end.frame_size, end.history, True)
         np.testing.assert_array_equal(stored.end.sharpness, end.sharpness)
+        assert stored.end.light == end.light
 
 
 def test_file_holds_plain_numbers_and_json():
@@ -110,11 +114,11 @@ def test_damage_is_reported():
 
 def test_other_version_is_refused():
     data = written(made(*SHAPES["no face"]), compress=False)
-    with pytest.raises(InputError, match=r"damaged \(format duchenne-followed, version 2\)"):
+    with pytest.raises(InputError, match=r"damaged \(format duchenne-followed, version 3\)"):
         other = memory.BytesIO()
         with zipfile.ZipFile(memory.BytesIO(data)) as old, zipfile.ZipFile(other, "w") as new:
             for name in old.namelist():
-                new.writestr(name, old.read(name).replace(b'"version": 1', b'"version": 2'))
+                new.writestr(name, old.read(name).replace(b'"version": 2', b'"version": 3'))
         Stored(other)
 
 
@@ -149,12 +153,13 @@ def at_once(shape):
     time = np.concatenate([block.time for block in blocks])
     tracks = []
     for face in range(len(SHAPES[shape][1])):
-        points, box, psr = (np.full((len(time), *tail), np.nan, np.float32) for tail in ((68, 2), (4,), ()))
+        points, box, psr, change = (np.full((len(time), *tail), np.nan, np.float32) for tail in ((68, 2), (4,), (), ()))
         for block in blocks:
             for k in np.flatnonzero(block.face == face):
                 n = block.frame[k]
                 points[n], box[n], psr[n] = block.points[k], block.box[k], block.confidence[k]
-        tracks.append(FaceTrack(time, points, psr, box, (640, 480)))
+                change[n] = block.change[k]
+        tracks.append(FaceTrack(time, points, psr, box, (640, 480), change=change))
     return io.frames_table(tracks)
 
 

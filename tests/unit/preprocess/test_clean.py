@@ -39,7 +39,9 @@ def grid(seconds: float, rate: float = 25.0) -> Any:
 def test_a_good_clip_has_no_warning() -> None:
     quality = clean.assess(make_track(grid(2)), blur=80.0)
     assert (quality.warnings, quality.lost, quality.yaw) == ((), (), None)
-    expected = Quality(50, 50, 1.0, 2.0, 25.0, (), 0.0, face_size=60.0, jitter=0.0, confidence=12.0, blur=80.0)
+    expected = Quality(
+        50, 50, 1.0, 2.0, 25.0, (), 0.0, face_size=60.0, jitter=0.0, confidence=12.0, blur=80.0, stored_rate=25.0
+    )
     for name, value in asdict(expected).items():
         assert asdict(quality)[name] == (value if isinstance(value, tuple | None) else pytest.approx(value, abs=1e-4))
 
