@@ -66,7 +66,7 @@ def load(options: Options, shared: bool) -> None:
         reading.load()
     else:
         from duchenne.preprocess import clean  # noqa: F401
-    if options["cache"]:
+    if options["cache"] and shared:  # so that not every fork does
         from duchenne.faces.reading import chain
 
         chain()  # hashes the landmark model

@@ -94,6 +94,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, pictures: list[Array], empty_
     return folder
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A cluster of two workers that no test harms."""
+    with cluster(tmp_path_factory.mktemp("shared"), 2) as place:
+        yield place
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     found = [path for path in folder.rglob("*") if path.is_file() and ".duchenne" not in path.parts]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
@@ -103,10 +110,9 @@ def runner(task: Task, place: LocalCluster, away: float = 120.0) -> Cluster:
     return Cluster(task.work, task.fingerprint, Limits(), address=place.address, away=away)
 
 
-def test_cluster_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
-    with cluster(tmp_path, 2) as place:
-        task = extract_task()
-        found = process([made / "clips"], tmp_path / "out", task, runner=runner(task, place))
+def test_cluster_gives_the_same_bytes(made: Path, shared: LocalCluster, tmp_path: Path) -> None:
+    task = extract_task()
+    found = process([made / "clips"], tmp_path / "out", task, runner=runner(task, shared))
     assert (found.clips, found.failed) == (8, 2)
     assert contents(tmp_path / "out") == contents(made / "here")
 
@@ -133,32 +139,32 @@ def test_killed_worker_and_restarted_scheduler_give_the_same_bytes(made: Path, t
     assert contents(tmp_path / "out") == contents(made / "here")
 
 
-def test_killed_command_resumes_on_one_machine(made: Path, tmp_path: Path) -> None:
+def test_killed_command_resumes_on_one_machine(made: Path, shared: LocalCluster, tmp_path: Path) -> None:
     """The command itself is killed; the next one, on this machine alone, gives the same bytes."""
-    with cluster(tmp_path, 1) as place:
-        words = ["extract", str(made / "clips"), "-o", str(tmp_path / "out"), "--cluster", place.address]
-        command = subprocess.Popen([sys.executable, "-m", "duchenne", *words], start_new_session=True)
-        done = tmp_path / "out" / ".duchenne" / "clips"
-        while len(list(done.glob("*/*.json"))) < 2:
-            assert command.poll() is None
-            time.sleep(0.05)
-        kill(command)
+    words = ["extract", str(made / "clips"), "-o", str(tmp_path / "out"), "--cluster", shared.address]
+    command = subprocess.Popen([sys.executable, "-m", "duchenne", *words], start_new_session=True)
+    done = tmp_path / "out" / ".duchenne" / "clips"
+    while len(list(done.glob("*/*.json"))) < 2:
+        assert command.poll() is None
+        time.sleep(0.005)
+    kill(command)
     found = process([made / "clips"], tmp_path / "out", extract_task(), workers=2)
     assert 0 < found.clips < 8
     assert contents(tmp_path / "out") == contents(made / "here")
 
 
-def test_unusable_cluster_is_reported_in_one_sentence(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unusable_cluster_is_reported_in_one_sentence(made: Path, shared: LocalCluster, tmp_path: Path) -> None:
     task = extract_task()
     nobody = LocalCluster(tmp_path)
     with pytest.raises(DuchenneError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:\d+"):
         process([made / "clips"], tmp_path / "out", task, runner=runner(task, nobody, away=1.0))
-    with cluster(tmp_path, 1) as place:
-        other = task.fingerprint | {"versions": {**task.fingerprint["versions"], "numpy": "1.0"}}
-        odd = Cluster(task.work, other, Limits(), address=place.address)
-        with pytest.raises(DuchenneError, match=r"A Dask worker has numpy [\d.]+ where this machine has 1\.0"):
+    reader = task.fingerprint["reader"]
+    for changed, words in (
+        ({"versions": {**task.fingerprint["versions"], "numpy": "1.0"}}, r"numpy [\d.]+ where this machine has 1\.0"),
+        ({"reader": {**reader, "landmarks": "my.dat 0"}}, r"landmarks .* where this machine has my\.dat 0"),
+    ):
+        odd = Cluster(task.work, {**task.fingerprint, **changed}, Limits(), address=shared.address)
+        with pytest.raises(DuchenneError, match=f"A Dask worker has {words}"):
             process([made / "clips"], tmp_path / "out2", task, runner=odd)
     assert (
         not (tmp_path / "out2" / "clips.csv").exists()
