@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from duchenne import io
+from duchenne.clips.cache import Cache
 from duchenne.errors import OutputError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="a profile's folders are private on Windows")
@@ -20,6 +21,19 @@ def test_a_folder_is_made_private(tmp_path: Path) -> None:
     old.chmod(0o777)
     for folder in (new, old, old):
         assert stat.S_IMODE(io.private_folder(folder).stat().st_mode) == 0o700
+
+
+def test_the_cache_is_private_or_refused(tmp_path: Path) -> None:
+    folder, link, shared = tmp_path / "cache", tmp_path / "link", tmp_path / "shared"
+    for each in (folder, shared):
+        each.mkdir()
+        each.chmod(0o777 if each == folder else 0o1777)
+    link.symlink_to(folder)
+    assert stat.S_IMODE(Cache(folder).folder.stat().st_mode) == 0o777  # nothing is stored with the limit 0
+    assert stat.S_IMODE(Cache(folder, 1e9).folder.stat().st_mode) == 0o700
+    for refused in (link, shared):
+        with pytest.raises(OutputError, match=r"choose a folder of your own\.|name the folder itself\."):
+            Cache(refused, 1e9)
 
 
 def test_links_files_and_folders_of_others_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

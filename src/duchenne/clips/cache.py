@@ -73,7 +73,8 @@ class Cache:
     """A folder of entries; the least recently used are removed above `limit` bytes.
 
     `read_faces` yields the same blocks as `faces.reading.read_faces`. A damaged entry or an unusable folder is not an
-    error: results are computed again, as without a cache. With the limit 0 nothing is stored.
+    error: results are computed again, as without a cache. A folder that others may enter is made private, and one that
+    cannot be is an OutputError (`io.private_folder`). With the limit 0 nothing is stored.
     """
 
     def __init__(self, folder: str | Path | None = None, limit: float | None = None) -> None:
@@ -82,6 +83,8 @@ class Cache:
         self._began = time.time() - 1  # s; file systems round
         self._unscanned: float = float("inf")  # bytes added since the folder was last scanned
         self._is_full = False
+        if self.limit and (self.folder.is_dir() or self.folder.is_symlink()):
+            io.private_folder(self.folder)
 
     def read_faces(self, path: str | Path, *, on_frame: Tick | None = None, **options: Any) -> Iterator[Block]:
         """The faces of a clip in blocks, cached or not; arguments and errors as of `faces.reading.read_faces`."""
