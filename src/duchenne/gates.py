@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from duchenne.faces import crops
+from duchenne.features import coherence, deformation
 from duchenne.features.descriptors import FACE, longest_seen
 from duchenne.features.phases import ACTIVITY, main_phase, phases
 from duchenne.preprocess import clean
@@ -19,15 +22,30 @@ MIN_CONTRAST = 8.0  # grey levels of the face; with fewer, its points are over 3
 MAX_CLIPPED = 0.4  # share of the face that is plain white or black; with more, they are over 4 % off
 MIN_SPAN = 0.04  # iod, three times the jitter of the landmarks
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
+MAX_COVERED = 0.5  # share of the frames in which mouth or eyes are covered
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
 
 
-def quality(track: FaceTrack, curves: Signals, blur: float | None, light: Light | None = None) -> Quality:
-    """Quality of the part of a track with reliable landmarks, with head pose and a warning about the rest."""
+def quality(
+    track: FaceTrack,
+    curves: Signals,
+    blur: float | None,
+    light: Light | None = None,
+    parts: Sequence[tuple[str, float, float]] = (),
+) -> Quality:
+    """Quality of the part of a track with reliable landmarks, with head pose and warnings about the rest.
+
+    `parts` are those that are covered, as for `covered`.
+    """
     trusted = clean.distrust(track)
     found = clean.assess(trusted, blur=blur, light=light)
     yaw, pitch, roll = (_median(curves[f"head_{name}"]) for name in ("yaw", "pitch", "roll"))
     found = replace(found, yaw=yaw, pitch=pitch, roll=roll)
+    if parts and not found.seen_frames:  # a face was found, but not all of it
+        found = replace(found, warnings=())
+    for part, start, end in parts:
+        verb = "is" if part == "mouth" else "are"
+        found = warned(found, f"The {part} {verb} covered from {start:.2f} s to {end:.2f} s, and counted as not seen.")
     if trusted is track:
         return found
     return warned(
@@ -112,6 +130,42 @@ def _too_dark(found: Quality) -> str | None:
     if found.underexposed is not None and found.underexposed > MAX_CLIPPED:
         return f"The face is underexposed: {100 * found.underexposed:.0f} % of it is plain black; film in more light."
     return None
+
+
+def covered(stretches: Sequence[tuple[str, float, float]], window: FaceTrack) -> str | None:
+    """Why to abstain where a part of the face, "mouth" or "eyes", is covered from `start` to `end` in seconds."""
+    for part in dict.fromkeys(part for part, _, _ in stretches):
+        inside = [(window.time >= start) & (window.time <= end) for name, start, end in stretches if name == part]
+        share = float(np.any(inside, axis=0).mean()) if len(window) else 0.0
+        if share > MAX_COVERED:
+            verb = "is" if part == "mouth" else "are"
+            return f"The {part} {verb} covered in {100 * share:.0f} % of the frames; show the whole face."
+    return None
+
+
+def disorder(found: Quality, window: FaceTrack, looks: FaceTrack | None) -> str | None:
+    """Why the landmarks of the part that is judged cannot be those of a living face, see `features.coherence`; `looks`
+    are frames with crops, which tell the noise of a photograph."""
+    if found.rate is None or found.rate < MIN_RATE or (reason := coherence.disorder(window)) is None:
+        return None
+    seen = _crops(window, looks)
+    return deformation.PHOTOGRAPH if seen and deformation.deformation(seen[0])[1] < deformation.NOISE else reason
+
+
+def lifeless(window: FaceTrack, looks: FaceTrack | None) -> str | None:
+    """Why the pixels of the part that is judged cannot be those of a living face, see `features.deformation`."""
+    seen = _crops(window, looks)
+    return deformation.lifeless(*seen) if seen else None
+
+
+def _crops(window: FaceTrack, looks: FaceTrack | None) -> tuple[Array, Array] | None:
+    """Crops uint8 (N, S, S) of the part that is judged, and their corners (N, 3, 2)."""
+    if looks is None or looks.crops is None or not len(window):
+        return None
+    inside = np.flatnonzero((looks.time >= window.time[0]) & (looks.time <= window.time[-1]))
+    if not len(inside):
+        return None
+    return looks.crops[inside, ..., 0], np.stack([crops.corners(points) for points in looks.points[inside]])
 
 
 def _span(values: Array) -> float:

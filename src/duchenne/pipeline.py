@@ -16,7 +16,7 @@ from duchenne import gates, io, judging, limits, video
 from duchenne.clips import crops
 from duchenne.clips.load import ReadFaces
 from duchenne.errors import InputError, ModelError, UsageError
-from duchenne.expression import reading
+from duchenne.expression import reading, visibility
 from duchenne.faces import Followed, join, protagonist
 from duchenne.faces.reading import no_face, read_faces
 from duchenne.features.descriptors import prepare
@@ -107,7 +107,7 @@ def examine(
     used_device = judging.resolve_device(device, loaded)
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
     blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
-    faces, emotions = _read(blocks, path, **options)
+    faces, seen = _read(blocks, path, **options)
 
     def cut_crops(track: FaceTrack, reader: CropReader) -> FaceTrack:
         # reads the file a second time: which frames are judged is known only after the first
@@ -115,14 +115,14 @@ def examine(
 
     analyses, notes = list[Analysis](), video.notes(path)
     main = protagonist(faces.tracks)
-    for face, track in enumerate(faces.tracks):
+    for face, (track, (emotions, looks, covered)) in enumerate(zip(faces.tracks, seen, strict=True)):
         if track.seen.any() and (all_faces or track is main):
             blur = faces.sharpness[face] if np.isfinite(faces.sharpness[face]) else None
             found = judge(
-                track, loaded, emotion=emotion, emotions=emotions[face], blur=blur, light=faces.light[face],
-                cut_crops=cut_crops,
+                track, loaded, emotion=emotion, emotions=emotions, blur=blur, light=faces.light[face],
+                cut_crops=cut_crops, looks=looks, covered=covered,
             )  # fmt: skip
-            step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions[face].time)} moments"
+            step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions.time)} moments"
             warnings = (*notes, *found.verdict.quality.warnings, *_breaks(faces, track))
             quality = replace(found.verdict.quality, warnings=warnings)
             history = (*found.verdict.history, step)
@@ -131,19 +131,25 @@ def examine(
     return analyses
 
 
-def _read(blocks: Iterator[io.Block], path: str | Path, **stretch: Any) -> tuple[Followed, list[Signals]]:
-    """The faces of a video, and of each face its emotions over time, where its landmarks can be trusted."""
-    predictor = reading.CropPredictor(reading.load()[0])
-    faces = join(predictor.consume(blocks), source=str(path))
+def _read(
+    blocks: Iterator[io.Block], path: str | Path, **stretch: Any
+) -> tuple[Followed, list[tuple[Signals, FaceTrack, visibility.Covered]]]:
+    """The faces of a video, and of each face its emotions over time where its landmarks can be trusted, its crops, and
+    which parts are covered."""
+    emotions, parts, kept = reading.CropPredictor(reading.load()[0]), visibility.predictor(), reading.Kept()
+    faces = join(reading.consume(blocks, emotions, parts, kept), source=str(path))
     if not any(track.seen.any() for track in faces.tracks):
         raise no_face(path, len(faces.time), **stretch)
-    emotions = []
-    for face, track in enumerate(faces.tracks):
-        signals = predictor.signals(face, faces.looks[face].time)
+    seen = []
+    for face, (track, looks) in enumerate(zip(faces.tracks, faces.looks, strict=True)):
+        covered = visibility.covered(parts.signals(face, looks.time), track)
         # a hand before the mouth is not an expression
-        trusted = np.isin(signals.time, track.time[clean.distrust(track).seen])
-        emotions.append(replace(signals, time=signals.time[trusted], values=signals.values[trusted]))
-    return faces, emotions
+        reliable = clean.distrust(visibility.hidden(track, covered))
+        signals = emotions.signals(face, looks.time)
+        trusted = np.isin(signals.time, reliable.time[reliable.seen])
+        signals = replace(signals, time=signals.time[trusted], values=signals.values[trusted])
+        seen.append((signals, kept.of(face, looks), covered))
+    return faces, seen
 
 
 def _breaks(faces: Followed, track: FaceTrack) -> list[str]:
@@ -166,21 +172,30 @@ def judge(
     light: Light | None = None,
     explain: bool = True,
     cut_crops: CutCrops | None = None,
+    looks: FaceTrack | None = None,
+    covered: visibility.Covered = (),
 ) -> Analysis:
     """Verdict on one track in pixels: quality, the part that is judged, the model's opinion, or a reason to abstain.
+
+    `looks` are some of its frames with crops, which show whether the face lives; the points of `covered` parts count as
+    not seen.
 
     The emotion is the user's (`emotion`), or that of `emotions` during the part that is judged, or estimated from the
     movement. `cut_crops` cuts what a model of pixels reads (`clips.crops.cut`); InputError if it is needed and None.
     """
+    track = visibility.hidden(track, covered)
     face, curves = prepare(track, gates.FPS)
-    quality = gates.quality(track, curves, blur, light)
+    quality = gates.quality(track, curves, blur, light, covered)
     window = gates.focus(track, curves)
     descriptors = loaded.descriptors.table([window])[0]
     shown = _shown(emotion, emotions, window)
     named = shown or loaded.descriptors.named(descriptors)
     opinion = judging.opinion(loaded, Question(window, "", shown, named, emotion, cut_crops, explain=explain))
     reason = (
-        gates.too_poor(quality, gates.within(curves, window))
+        gates.covered(covered, window)
+        or gates.disorder(quality, window, looks)
+        or gates.too_poor(quality, gates.within(curves, window))
+        or gates.lifeless(window, looks)
         or opinion.reason
         or gates.too_close(opinion.p, loaded.model.margin)
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -63,13 +63,6 @@ class CropPredictor:
         if len(self._pending[face]) == _BATCH:
             self._flush(face)
 
-    def consume(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """The same blocks without their crops, which are added and need not be kept."""
-        for block in blocks:
-            for row, crop in zip(block.looked.tolist(), block.crops if block.crops is not None else (), strict=True):
-                self.add(crop, int(block.face[row]))
-            yield replace(block, crops=None)
-
     def predictions(self, face: int = 0) -> Array:
         """float64 (N, classes): the predictions for all crops of a face, in order."""
         if self._pending[face]:
@@ -82,6 +75,49 @@ class CropPredictor:
     def signals(self, face: int, time: Array) -> Signals:
         """The predictions for a face's crops, which were taken at `time` (N,), as `over_time` gives them."""
         return _signals(time, self.predictions(face), self._model)
+
+
+class Receiver(Protocol):
+    """What reads crops as they come."""
+
+    def add(self, crop: Array, face: int = 0) -> None:
+        """One more crop uint8 (48, 48) of a face."""
+        ...
+
+
+class Kept:
+    """The crops of each face, thinned where they are more than `MOST`, so that memory is bounded."""
+
+    MOST = 8192
+
+    def __init__(self) -> None:
+        self._crops: defaultdict[int, list[tuple[int, Array]]] = defaultdict(list)
+        self._count: defaultdict[int, int] = defaultdict(int)
+        self._every: defaultdict[int, int] = defaultdict(lambda: 1)
+
+    def add(self, crop: Array, face: int = 0) -> None:
+        """One more crop."""
+        if self._count[face] % self._every[face] == 0:
+            self._crops[face].append((self._count[face], crop))
+        self._count[face] += 1
+        if len(self._crops[face]) > self.MOST:
+            self._every[face] *= 2
+            self._crops[face] = self._crops[face][::2]
+
+    def of(self, face: int, looks: FaceTrack) -> FaceTrack:
+        """The rows of `looks`, a face's frames that were cropped, whose crops are kept, with them."""
+        kept = self._crops[face]
+        crops = np.stack([crop for _, crop in kept])[..., None] if kept else None
+        return looks.take("reading: crops kept", np.array([row for row, _ in kept], np.int64), crops)
+
+
+def consume(blocks: Iterable[Block], *receivers: Receiver) -> Iterator[Block]:
+    """The same blocks without their crops, which every receiver is given."""
+    for block in blocks:
+        for row, crop in zip(block.looked.tolist(), block.crops if block.crops is not None else (), strict=True):
+            for receiver in receivers:
+                receiver.add(crop, int(block.face[row]))
+        yield replace(block, crops=None)
 
 
 def predict_crops(model: ExpressionModel, crops: Iterable[Array], *, flips: bool = True) -> Array:

@@ -79,13 +79,27 @@ def crop(image: Array, points: Array, side: int = SIDE) -> Array:
     """
     if not np.isfinite(points).all():
         raise InputError("A face crop needs 68 known points, found some missing; leave this frame out.")
+    corner, turn = _place(points)
+    return _sample(np.asarray(image), corner, turn, side)
+
+
+def corners(points: Array) -> Array:
+    """float64 (3, 2): upper left, upper right and lower left corner of the crop of a face in pixels of the image.
+
+    0 0 is the centre of the image's first pixel. InputError as `crop`.
+    """
+    corner, turn = _place(points)
+    return np.asarray(corner - 0.5 + np.array([[0, 0], [1, 0], [0, 1]]) @ turn.T)
+
+
+def _place(points: Array) -> tuple[Array, Array]:
+    """The crop's upper left corner (2,), and its edges as columns (2, 2); 0 0 is the image's corner."""
     eyes, spread, roll = measure(points)
     if spread <= 0:
         raise InputError("A face crop needs distinct points, found them all in one place; leave this frame out.")
     full = spread / SPREAD  # the crop's side in pixels of the image
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * full
-    corner = eyes - turn @ EYES + 0.5  # 0 0 is the image's corner, half a pixel from the centre of its first pixel
-    return _sample(np.asarray(image), corner, turn, side)
+    return eyes - turn @ EYES + 0.5, turn  # 0 0 is the image's corner, half a pixel from the centre of its first pixel
 
 
 def _sample(image: Array, corner: Array, turn: Array, side: int) -> Array:

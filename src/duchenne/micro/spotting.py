@@ -13,6 +13,7 @@ from duchenne import checkpoints, io, limits, video
 from duchenne.clips.cache import Cache
 from duchenne.clips.load import ReadFaces
 from duchenne.errors import DuchenneError, InputError, UsageError
+from duchenne.expression import reading, visibility
 from duchenne.faces import crops, join, protagonist
 from duchenne.faces.reading import no_face, read_faces
 from duchenne.features.phases import smoothed
@@ -111,8 +112,10 @@ def examine(
 
 
 def face(blocks: Iterable[Block], source: str, **stretch: Any) -> FaceTrack:
-    """The most prominent face's track; InputError for a single image, and where no face is seen in the `stretch`."""
-    found = join(blocks, source)
+    """The most prominent face's track, without the points of covered parts; InputError for a single image, and where no
+    face is seen in the `stretch`."""
+    parts = visibility.predictor()
+    found = join(reading.consume(blocks, parts), source)
     if len(found.time) < 2:
         raise InputError(
             f"{source} is a single image, expected a movement; pass a video, or a folder of images with --rate."
@@ -120,7 +123,13 @@ def face(blocks: Iterable[Block], source: str, **stretch: Any) -> FaceTrack:
     track = protagonist(found.tracks)
     if track is None or not track.seen.any():
         raise no_face(source, len(found.time), **stretch)
-    return distinct(track)
+    place = found.tracks.index(track)
+    covered = visibility.covered(parts.signals(place, found.looks[place].time), track)
+    whole = visibility.hidden(track, covered)
+    if not whole.seen.any():
+        names = " and ".join(dict.fromkeys(part for part, _, _ in covered))
+        raise InputError(f"{source} shows a face of which {names} are covered in every frame; show the whole face.")
+    return distinct(whole)
 
 
 def _warnings(track: FaceTrack, frame_rate: float) -> Iterable[str]:

@@ -148,7 +148,7 @@ def test_network_gives_the_same_for_streamed_crops():
     (block,) = follow_blocks(stills(images), look=crop)
     for k in range(40):
         some = replace(block, crops=crops[9 * k : 9 * (k + 1), ..., 0])
-        (left,) = predictor.consume([some])
+        (left,) = reading.consume([some], predictor)
         assert left.crops is None and left.points is block.points
     signals = predictor.signals(0, np.arange(len(crops)) / RATE)
     assert signals.values.tobytes() == expected.tobytes() and signals.names == network.classes
