@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from duchenne.faces import crops
-from duchenne.features import coherence, deformation
+from duchenne.faces import crops, deformation
+from duchenne.features import coherence
 from duchenne.features.descriptors import FACE, longest_seen
 from duchenne.features.phases import ACTIVITY, main_phase, phases
 from duchenne.preprocess import clean
@@ -146,14 +146,16 @@ def covered(stretches: Sequence[tuple[str, float, float]], window: FaceTrack) ->
 def disorder(found: Quality, window: FaceTrack, looks: FaceTrack | None) -> str | None:
     """Why the landmarks of the part that is judged cannot be those of a living face, see `features.coherence`; `looks`
     are frames with crops, which tell the noise of a photograph."""
-    if found.rate is None or found.rate < MIN_RATE or (reason := coherence.disorder(window)) is None:
+    if found.rate is None or found.rate < MIN_RATE or not len(window) or window.seen.mean() < 0.5:
+        return None  # another reason is truer
+    if (reason := coherence.disorder(window)) is None:
         return None
     seen = _crops(window, looks)
     return deformation.PHOTOGRAPH if seen and deformation.deformation(seen[0])[1] < deformation.NOISE else reason
 
 
 def lifeless(window: FaceTrack, looks: FaceTrack | None) -> str | None:
-    """Why the pixels of the part that is judged cannot be those of a living face, see `features.deformation`."""
+    """Why the pixels of the part that is judged cannot be those of a living face, see `faces.deformation`."""
     seen = _crops(window, looks)
     return deformation.lifeless(*seen) if seen else None
 
