@@ -170,7 +170,7 @@ def test_undefined_scores_are_null_and_a_dash(duchenne, tmp_path):
         (b"video,label,score\n\xff\xfe,1,1\n", "is not UTF-8 text"),
         (b"video,label,score\na,1,1\0\n", "line 2, has a NUL byte"),
         (b"video,label,score\n" + b"a" * 131_073 + b",1,1\n", "line 2, is not CSV"),
-        (b'video,label,score\n"a\n\x1b[31m",1,1\n"a\n\x1b[31m",1,1\n', "line 5, answers a  [31m a second time"),
+        (b'video,label,score\n"a\n\x1b[31m",1,1\n"a\n\x1b[31m",1,1\n', "line 5, answers a\\n\\x1b[31m a second time"),
     ],
 )
 @pytest.mark.parametrize("command", ["score", "compare"])
