@@ -142,9 +142,7 @@ def test_running_probability_ends_at_the_verdict_and_reads_only_the_past(
     assert np.isnan(run.at(run.time[0] - 0.01))
     k = len(run.time) // 2
     n = int(np.searchsorted(found.track.time, run.time[k], side="right"))
-    cut = found.track.evolve(
-        "cut", **{name: getattr(found.track, name)[:n] for name in ("time", "points", "confidence", "box")}
-    )
+    cut = found.track.take("cut", np.arange(n))
     again = pipeline.judge(cut, judging.load_model("default"), emotions=found.emotions, explain=False).p_raw
     assert run.at(run.time[k]) == again or np.isnan(again)
 
