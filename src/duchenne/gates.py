@@ -143,21 +143,18 @@ def covered(stretches: Sequence[tuple[str, float, float]], window: FaceTrack) ->
     return None
 
 
-def disorder(found: Quality, window: FaceTrack, looks: FaceTrack | None) -> str | None:
-    """Why the landmarks of the part that is judged cannot be those of a living face, see `features.coherence`; `looks`
-    are frames with crops, which tell the noise of a photograph."""
-    if found.rate is None or found.rate < MIN_RATE or not len(window) or window.seen.mean() < 0.5:
-        return None  # another reason is truer
-    if (reason := coherence.disorder(window)) is None:
+def lifeless(found: Quality, window: FaceTrack, looks: FaceTrack | None) -> str | None:
+    """Why the part that is judged cannot show a living face: by its landmarks (`features.coherence`), and by its pixels
+    (`faces.deformation`), where `looks` are frames with crops. None also where the face is seen too badly to tell."""
+    size = found.face_size is not None and found.face_size >= MIN_SIZE
+    if found.rate is None or round(found.rate, 3) < MIN_RATE or not size or _too_dark(found):
         return None
     seen = _crops(window, looks)
+    # where the face is lost in most frames, those that are left tell nothing of its movement
+    reason = coherence.disorder(window) if len(window) and window.seen.mean() >= 0.5 else None
+    if reason is None:
+        return deformation.lifeless(*seen) if seen else None
     return deformation.PHOTOGRAPH if seen and deformation.deformation(seen[0])[1] < deformation.NOISE else reason
-
-
-def lifeless(window: FaceTrack, looks: FaceTrack | None) -> str | None:
-    """Why the pixels of the part that is judged cannot be those of a living face, see `faces.deformation`."""
-    seen = _crops(window, looks)
-    return deformation.lifeless(*seen) if seen else None
 
 
 def _crops(window: FaceTrack, looks: FaceTrack | None) -> tuple[Array, Array] | None:

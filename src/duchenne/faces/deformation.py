@@ -8,6 +8,8 @@ thresholds are from benchmarks/nonsense.py.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import cv2
 import numpy as np
 
@@ -114,16 +116,14 @@ def _standard(image: Array, where: Array) -> Array:
 
 
 def _registered(image: Array, onto: Array, disc: Array) -> Array:
-    try:
-        _, matrix = cv2.findTransformECC(
-            onto, image, np.eye(3, dtype=np.float32), cv2.MOTION_HOMOGRAPHY, _STOP, disc.astype(np.uint8), 1
-        )
-    except cv2.error:  # it does not converge: the images differ by more than a homography
-        return image
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return np.asarray(
-        cv2.warpPerspective(image, matrix, image.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    )
+    matrix = np.eye(3, dtype=np.float32)
+    for blur in (9, 3):  # px: first roughly
+        with suppress(cv2.error):  # it does not converge: the images differ by more than a homography
+            _, matrix = cv2.findTransformECC(
+                onto, image, matrix, cv2.MOTION_HOMOGRAPHY, _STOP, disc.astype(np.uint8), blur
+            )
+    flags, border = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
+    return np.asarray(cv2.warpPerspective(image, matrix, image.shape[::-1], flags=flags, borderMode=border))
 
 
 def _warped(image: Array, matrix: Array, border: int = cv2.BORDER_REPLICATE) -> Array:
