@@ -21,7 +21,8 @@ from duchenne.errors import DuchenneError, InputError
 from duchenne.faces.crops import TURNS, crop, lying
 from duchenne.faces.detect import CASCADE
 from duchenne.faces.follow import follow_blocks
-from duchenne.faces.landmarks import find_model
+from duchenne.faces.identity import MODEL_NAME
+from duchenne.faces.landmarks import find_model, packaged
 from duchenne.io import followed
 from duchenne.io.followed import Block
 from duchenne.progress import Tick
@@ -89,12 +90,14 @@ def chain() -> dict[str, str]:
 
 
 def parts() -> dict[str, str]:
-    """sha256 of the landmark model, of the detector's, and of the code between a file and its tracks."""
+    """sha256 of the models of landmarks, detector and person, and of the code between a file and its tracks."""
+    person = packaged(MODEL_NAME)
     rooms = (Path(__file__).parent, Path(video.__file__).parent)
     code = [*(file for room in rooms for file in sorted(room.glob("*.py"))), *_SHARED]
     return {
         "landmarks": f"{find_model().name} {_sha256(find_model())}",
         "detector": _sha256(Path(cv2.data.haarcascades, CASCADE)),  # type: ignore[attr-defined]
+        "person": _sha256(person) if person.is_file() else "none",
         "code": hashlib.sha256("".join(map(_sha256, code)).encode()).hexdigest(),
     }
 
