@@ -229,7 +229,7 @@ def _byte(image: Array) -> Array:
 
 #: Kind → (the maker, what a true reason speaks of).
 KINDS: dict[str, tuple[Callable[..., Any], str]] = {
-    "photo with noise": (noise, "photo|image|still|moves"),
+    "photo with noise": (noise, "photo|image|still|moves|jitter"),
     "poster filmed": (poster, "photo|image|still|moves"),
     "photo that jitters": (shaken, "photo|image|still|moves"),
     "two photos, cut": (cut, "photo|image|still|moves|cut|short"),
@@ -243,10 +243,12 @@ KINDS: dict[str, tuple[Callable[..., Any], str]] = {
 
 
 def outcome(verdict: Verdict | str, truth: str) -> str:
-    """judged, true reason, other reason (also where no face is found)."""
+    """judged, true reason, no face (none is found at all), other reason."""
     reason = verdict if isinstance(verdict, str) else verdict.reason
     if reason is None:
         return "judged"
+    if isinstance(verdict, str):
+        return "no face" if "shows no face" in verdict else "other reason"
     return "true reason" if re.search(truth, reason, re.IGNORECASE) else "other reason"
 
 
@@ -273,10 +275,10 @@ def nonsense(sources: Sequence[Source], folder: Path) -> dict[str, dict[str, Any
             else:
                 verdict = examined(video.write(folder / f"{source.name} {make.__name__}.mp4", made, RATE))
             counts[outcome(verdict, truth)] += 1
-            if counts["judged"] or counts["other reason"]:
+            if outcome(verdict, truth) == "other reason":
                 text = verdict if isinstance(verdict, str) else str(verdict.reason)
-                others[re.sub(r"^.*\.mp4 ", "", text)[:40]] += outcome(verdict, truth) != "true reason"
-        found[kind] = {"cases": len(sources), **counts, "other": {k: n for k, n in others.items() if n}}
+                others[re.sub(r"^.*\.mp4 ", "", text)[:40]] += 1
+        found[kind] = {"cases": len(sources), **counts, "other": others}
         print(kind, found[kind], file=sys.stderr, flush=True)
     return found
 

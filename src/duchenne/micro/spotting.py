@@ -128,7 +128,7 @@ def face(blocks: Iterable[Block], source: str, **stretch: Any) -> FaceTrack:
     whole = visibility.hidden(track, covered)
     if not whole.seen.any():
         names = " and ".join(dict.fromkeys(part for part, _, _ in covered))
-        raise InputError(f"{source} shows a face of which {names} are covered in every frame; show the whole face.")
+        raise InputError(f"{source} shows a face whose {names} cannot be seen in any frame; show the whole face.")
     return distinct(whole)
 
 
