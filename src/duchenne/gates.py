@@ -116,8 +116,6 @@ def too_poor(found: Quality, curves: Signals) -> str | None:
         return reason
     if found.coverage < 0.5 and len(seen) / FPS < 2 * MIN_SEEN:
         return f"The face is lost in {100 * (1 - found.coverage):.0f} % of the frames; record it from the front."
-    if _span(seen) < MIN_SPAN:
-        return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
     return None
 
 
@@ -143,12 +141,18 @@ def covered(stretches: Sequence[tuple[str, float, float]], window: FaceTrack) ->
     return None
 
 
-def lifeless(found: Quality, window: FaceTrack, looks: FaceTrack | None) -> str | None:
-    """Why the part that is judged cannot show a living face: by its landmarks (`features.coherence`), and by its pixels
-    (`faces.deformation`), where `looks` are frames with crops. None also where the face is seen too badly to tell."""
-    size = found.face_size is not None and found.face_size >= MIN_SIZE
-    if found.rate is None or round(found.rate, 3) < MIN_RATE or not size or _too_dark(found):
+def lifeless(found: Quality, curves: Signals, window: FaceTrack, looks: FaceTrack | None) -> str | None:
+    """Why the part that is judged does not show a living face that moves: by its curves, its landmarks
+    (`features.coherence`), and its pixels (`faces.deformation`), where `looks` are frames with crops.
+
+    None also where the face is seen too badly to tell, for which `too_poor` has the reason.
+    """
+    small = found.face_size is not None and found.face_size < MIN_SIZE
+    if found.rate is None or round(found.rate, 3) < MIN_RATE or small or _too_dark(found):
         return None
+    steady = longest_seen(curves)
+    if len(steady) / FPS >= MIN_SEEN and _span(steady) < MIN_SPAN:
+        return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
     seen = _crops(window, looks)
     # where the face is lost in most frames, those that are left tell nothing of its movement
     reason = coherence.disorder(window) if len(window) and window.seen.mean() >= 0.5 else None

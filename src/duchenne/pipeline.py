@@ -193,7 +193,7 @@ def judge(
     opinion = judging.opinion(loaded, Question(window, "", shown, named, emotion, cut_crops, explain=explain))
     reason = (
         gates.covered(covered, window)
-        or gates.lifeless(quality, window, looks)
+        or gates.lifeless(quality, gates.within(curves, window), window, looks)
         or gates.too_poor(quality, gates.within(curves, window))
         or opinion.reason
         or gates.too_close(opinion.p, loaded.model.margin)

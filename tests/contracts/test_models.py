@@ -16,7 +16,7 @@ from duchenne.types import Classifier, Question
 from families import FAMILIES, JUDGES, LEARNERS, lstm_pb, tracks
 
 #: Shipped models that tell genuine from posed.
-SHIPPED = [name for name in checkpoints.shipped() if name != "expression"]
+SHIPPED = [name for name in checkpoints.shipped() if name not in ("expression", "visibility")]
 KINDS = [name for name in FAMILIES if name.startswith("descriptors:")]
 RANKING = ("rank-svm", "stack:linear-svm+rank-svm", "stack of all")
 
@@ -261,6 +261,16 @@ def test_the_shipped_expression_network_is_whole_and_says_how_good_it_is():
     assert 0.5 < low < card["accuracy"] < high < 1 and card["images"] > 1000 and card["limits"]
     with pytest.raises(ModelError, match="genuine from posed"):
         checkpoints.load_classifier("expression")
+
+
+def test_the_shipped_visibility_network_is_whole_and_says_how_good_it_is():
+    folder, card = checkpoints.locate("visibility"), checkpoints.card("visibility")
+    numbers_only(folder)
+    network, about = checkpoints.load("visibility")
+    p = network.predict(np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8))
+    assert about["id"] == "visibility" and network.classes == ("mouth", "eyes") and p.shape == (3, 2)
+    assert all(each[part]["auc"] > 0.98 for each in card["held_back"].values() for part in ("mouth", "eyes"))
+    assert card["limits"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

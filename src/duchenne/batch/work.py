@@ -59,16 +59,15 @@ def load(options: Options, shared: bool) -> None:
     """Load code and models; `shared`: for workers that are forked from this process."""
     if options["task"] == "analyze":
         from duchenne import judging
-        from duchenne.expression import reading
+        from duchenne.expression import reading, visibility
 
         loaded = judging.load_model(options["model"])
         judging.resolve_device(options["device"], loaded)
         reading.load()
-    else:
-        from duchenne.preprocess import clean  # noqa: F401
-    if options["cache"] and shared:  # so that not every fork does
-        from duchenne.faces.reading import chain
+        visibility.predictor()
+    from duchenne.faces.reading import chain  # a package that is broken stops the run, not each clip
 
+    if options["cache"] and shared:  # so that not every fork does
         chain()  # hashes the landmark model
     if shared:  # inherited by all forks; a single worker loads them for the first clip that is not cached
         for part in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):

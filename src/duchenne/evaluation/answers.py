@@ -228,11 +228,11 @@ def load(path: str | Path) -> list[Sheet]:
     path = Path(path)
     if path.suffix.lower() != ".json":
         return read(path)
+    if not path.exists():
+        raise InputError(f"There is no file {path}; give a results.json or a predictions CSV.")
     try:
         about = read_json(path, _MOST_RESULTS)["predictions"]
         file, expected = path.parent / Path(about["file"]).name, str(about["sha256"])
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}; give a results.json or a predictions CSV.") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path} is not a results.json of duchenne evaluate; give one, or a predictions CSV."

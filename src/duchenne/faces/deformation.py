@@ -15,11 +15,11 @@ import numpy as np
 
 from duchenne.types import Array
 
-#: Least deformation, in standard deviations of the face's grey levels: 98 % of real clips are above.
-STILL = 0.0235
+#: Least deformation, in standard deviations of the face's grey levels: 99 % of real clips are above.
+STILL = 0.0215
 #: Shares of the change that no blend of two images explains, of all that changes and of what is smooth in time: where
-#: both are below either pair, the frames are a blend, as 0.7 % of real clips seem to be.
-BLENDS = ((0.06, 0.025), (0.11, 0.008))
+#: both are below either pair, the frames are a blend, as some 0.5 % of real clips seem to be.
+BLENDS = ((0.06, 0.025), (0.09, 0.006))
 #: Greatest change, noise included, of a photograph whose noise is no stronger than a camera's.
 NOISE = 0.07
 PHOTOGRAPH = "The image of the face only moves as a whole, as in a photograph: no part of it moves against the others."
@@ -86,7 +86,8 @@ def unblended(crops: Array, corners: Array) -> tuple[float, float]:
 
 def lifeless(crops: Array, corners: Array) -> str | None:
     """Why these crops cannot be of a living face, in a sentence; None where they may be. As `unblended`."""
-    if deformation(crops)[0] < STILL:
+    smooth, total = deformation(crops)
+    if smooth < STILL and total < NOISE:
         return PHOTOGRAPH
     shares = unblended(crops, corners)
     if any(shares[0] < all_of_it and shares[1] < smooth for all_of_it, smooth in BLENDS):

@@ -16,7 +16,7 @@ from duchenne.types import FaceTrack
 #: jitter independently below 0.6.
 TOGETHER = 0.66
 #: Greatest von Neumann ratio: 99 % of real clips are below 0.15, and frames in random order at 1.
-ABRUPT = 0.45
+ABRUPT = 0.7
 _FEW = 8  # frames: too few to measure either
 _OUTLINES = ((0, 17), (17, 22), (22, 27), (36, 42), (42, 48), (48, 60), (60, 68))
 _NEIGHBOURS = np.array([(i, i + 1) for start, stop in _OUTLINES for i in range(start, stop - 1)]).T

@@ -335,7 +335,7 @@ def flip(path):
         (lambda m: (m / "model.json").write_text("{" * 9), "damaged"),
         (lambda m: (m / "model.json").unlink(), "There is no model"),
         (lambda m: (m / "card.json").write_text("{" * 9), "card.json"),
-        (lambda m: io.write_json(m / "model.json", {"format": "duchenne-descriptors", "version": 7}), "version 7"),
+        (lambda m: io.write_json(m / "model.json", {**io.read_json(m / "model.json"), "version": 7}), "version 7"),
     ],
     ids=[
         "flipped bit",

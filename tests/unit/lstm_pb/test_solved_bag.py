@@ -230,14 +230,14 @@ def test_a_bag_for_each_emotion_learns_from_its_own_clips():
 
 def test_an_emotion_that_few_people_show_has_a_smaller_bag(tmp_path):
     x, y, who = waves(27)
-    what = np.where(np.isin(who, ["p0", "p1", "p2"]) & (np.arange(27) % 3 < 2), "fear", "joy")
+    what = np.where(np.isin(who, ["p0", "p1", "p2"]) & (np.arange(27) % 3 < 2), "fear", "happiness")
     recipe = replace(TINY, epochs=1, n_networks=5, per_emotion=True)
     model = PBModel(recipe).fit_table(x, y, who, what)
-    assert {name: len(bag.members) for name, bag in model.networks.items()} == {"fear": 3, "joy": 5}
-    assert {name: tuple(pb.shape) for name, pb in model.typical.items()} == {"fear": (2, 9), "joy": (2, 15)}
+    assert {name: len(bag.members) for name, bag in model.networks.items()} == {"fear": 3, "happiness": 5}
+    assert {name: tuple(pb.shape) for name, pb in model.typical.items()} == {"fear": (2, 9), "happiness": (2, 15)}
     fear = what == "fear"
     p = model.predict_table(x, what)[:, 1]
-    for name, mine in (("fear", fear), ("joy", ~fear)):
+    for name, mine in (("fear", fear), ("happiness", ~fear)):
         z = np.mean([logits(member, x[mine]) for member in model.networks[name].members], axis=0)
         np.testing.assert_allclose(np.log(p / (1 - p))[mine], model.slope * z + model.intercept, atol=1e-4)
     loaded, _ = checkpoints.load(checkpoints.save(model, tmp_path / "m", name="m"))
