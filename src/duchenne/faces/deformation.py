@@ -23,7 +23,7 @@ BLENDS = ((0.06, 0.025), (0.09, 0.006))
 #: Greatest change, noise included, of a photograph whose noise is no stronger than a camera's.
 NOISE = 0.07
 PHOTOGRAPH = "The image of the face only moves as a whole, as in a photograph: no part of it moves against the others."
-_FEW, _MANY = 6, 40  # crops: too few to measure; more add nothing
+_FEW, _FEW_BLENDED, _MANY = 6, 10, 40  # crops: too few to measure; more add nothing
 _SIGMA = 0.8  # px of the blur against noise
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-5)
 _LEAST = 300  # pixels that all crops must share
@@ -56,10 +56,10 @@ def unblended(crops: Array, corners: Array) -> tuple[float, float]:
 
     crops uint8 (N, S, S); corners float64 (N, 3, 2) in pixels of the frame: upper left, upper right and lower left
     corner of each. The crops are moved to where the median crop is in the frame, so that a still scene stands still;
-    what the first principal component does not explain is the share. NaN for fewer than 6 crops, where the crops
+    what the first principal component does not explain is the share. NaN for fewer than 10 crops, where the crops
     hardly overlap, and where nothing changes.
     """
-    if len(crops) < _FEW:
+    if len(crops) < _FEW_BLENDED:
         return np.nan, np.nan
     if len(crops) > _MANY:
         chosen = np.linspace(0, len(crops) - 1, _MANY).astype(int)
