@@ -47,7 +47,7 @@ MICRO = MicroRecipe(frames=5, hidden_size=6, epochs=40, batch_size=4, learning_r
 #: Learners of numbers, and both combinators over them, over one another and over all first stages.
 OF_ROWS = (
     *("boosting", "linear-svm", "rank-svm", "extra-trees", "table-binary", "table-single", "table-multi"),
-    *("two-stage:linear-svm", "two-stage:boosting/extra-trees", "two-stage:extra-trees/rank-svm"),
+    *("two-stage:linear-svm", "two-stage:extra-trees/rank-svm"),
     *("two-stage:table-multi", "conditioned:boosting", "conditioned:linear-svm"),
     *("stack:linear-svm+rank-svm", "stack:boosting+two-stage:linear-svm"),
 )

@@ -68,7 +68,7 @@ def test_every_kind_of_fault_is_detected(verdict, fuzz, tmp_path, monkeypatch):
         "fuzz.child(Path(sys.argv[2]))\n"
     )
     monkeypatch.setattr(fuzz, "__file__", str(child))
-    monkeypatch.setattr(fuzz, "STALL", 20.0 if verdict == "hang" else 300.0)
+    monkeypatch.setattr(fuzz, "STALL", 12.0 if verdict == "hang" else 300.0)
     monkeypatch.setattr(fuzz, "MEMORY", 100)
     clips = tmp_path / "clips"
     clips.mkdir()
