@@ -19,7 +19,7 @@ from duchenne.types import Array
 STILL = 0.0215
 #: Shares of the change that no blend of two images explains, of all that changes and of what is smooth in time: where
 #: both are below either pair, the frames are a blend, as some 0.5 % of real clips seem to be.
-BLENDS = ((0.06, 0.025), (0.09, 0.006))
+BLENDS = ((0.06, 0.025), (0.11, 0.008))
 #: Greatest change, noise included, of a photograph whose noise is no stronger than a camera's.
 NOISE = 0.07
 PHOTOGRAPH = "The image of the face only moves as a whole, as in a photograph: no part of it moves against the others."
