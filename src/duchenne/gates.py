@@ -150,15 +150,15 @@ def lifeless(found: Quality, curves: Signals, window: FaceTrack, looks: FaceTrac
     small = found.face_size is not None and found.face_size < MIN_SIZE
     if found.rate is None or round(found.rate, 3) < MIN_RATE or small or _too_dark(found):
         return None
-    steady = longest_seen(curves)
-    if len(steady) / FPS >= MIN_SEEN and _span(steady) < MIN_SPAN:
+    steady, seen = longest_seen(curves), _crops(window, looks)
+    moves, changes = deformation.deformation(seen[0]) if seen else (np.nan, np.nan)
+    if len(steady) / FPS >= MIN_SEEN and _span(steady) < MIN_SPAN and not moves > deformation.MOVES:
         return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
-    seen = _crops(window, looks)
     # where the face is lost in most frames, those that are left tell nothing of its movement
     reason = coherence.disorder(window) if len(window) and window.seen.mean() >= 0.5 else None
     if reason is None:
         return deformation.lifeless(*seen) if seen else None
-    return deformation.PHOTOGRAPH if seen and deformation.deformation(seen[0])[1] < deformation.NOISE else reason
+    return deformation.PHOTOGRAPH if changes < deformation.NOISE else reason
 
 
 def _crops(window: FaceTrack, looks: FaceTrack | None) -> tuple[Array, Array] | None:

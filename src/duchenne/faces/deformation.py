@@ -17,6 +17,8 @@ from duchenne.types import Array
 
 #: Least deformation, in standard deviations of the face's grey levels: 99 % of real clips are above.
 STILL = 0.0215
+#: From here on a face moves, even where its landmarks hardly do.
+MOVES = 2 * STILL
 #: Shares of the change that no blend of two images explains, of all that changes and of what is smooth in time: where
 #: both are below either pair, the frames are a blend, as some 0.5 % of real clips seem to be.
 BLENDS = ((0.06, 0.025), (0.11, 0.008))
