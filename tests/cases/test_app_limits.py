@@ -35,7 +35,11 @@ class App:
 
     def send(self, data: bytes) -> socket.socket:
         found = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        found.sendall(data)
+        try:
+            found.sendall(data)
+        except BaseException:
+            found.close()
+            raise
         return found
 
     def request(self, method: str, path: str, length: int | None = None, more: str = "") -> bytes:
