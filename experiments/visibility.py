@@ -243,7 +243,7 @@ def write_cards(folder: Path) -> None:
         "human": None,
         "accuracy": None,
         "auc": pedfe["mouth"]["auc"],
-        "protocol": "people of CK+ and PEDFE who are not in training, and FER2013's public test",
+        "protocol": "people of CK+ and PEDFE who are not in training, and FER2013's public test; the epoch was chosen on some of them, which is slightly optimistic",
         "held_back": found["held_back"],
         "limits": limits,
     }
