@@ -156,9 +156,9 @@ def lifeless(found: Quality, curves: Signals, window: FaceTrack, looks: FaceTrac
         return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
     # where the face is lost in most frames, those that are left tell nothing of its movement
     reason = coherence.disorder(window) if len(window) and window.seen.mean() >= 0.5 else None
-    if reason is None:
-        return deformation.lifeless(*seen) if seen else None
-    return deformation.PHOTOGRAPH if changes < deformation.NOISE else reason
+    if changes < deformation.NOISE and (reason or moves < deformation.STILL):
+        return deformation.PHOTOGRAPH
+    return reason or (deformation.blended(*seen) if seen else None)
 
 
 def _crops(window: FaceTrack, looks: FaceTrack | None) -> tuple[Array, Array] | None:

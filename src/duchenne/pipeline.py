@@ -187,14 +187,15 @@ def judge(
     face, curves = prepare(track, gates.FPS)
     quality = gates.quality(track, curves, blur, light, covered)
     window = gates.focus(track, curves)
+    judged = gates.within(curves, window)
     descriptors = loaded.descriptors.table([window])[0]
     shown = _shown(emotion, emotions, window)
     named = shown or loaded.descriptors.named(descriptors)
     opinion = judging.opinion(loaded, Question(window, "", shown, named, emotion, cut_crops, explain=explain))
     reason = (
         gates.covered(covered, window)
-        or gates.lifeless(quality, gates.within(curves, window), window, looks)
-        or gates.too_poor(quality, gates.within(curves, window))
+        or gates.lifeless(quality, judged, window, looks)
+        or gates.too_poor(quality, judged)
         or opinion.reason
         or gates.too_close(opinion.p, loaded.model.margin)
     )

@@ -69,11 +69,11 @@ def unblended(crops: Array, corners: Array) -> tuple[float, float]:
     side = crops.shape[1]
     own = np.array([[0, 0], [side, 0], [0, side]], np.float32) - 0.5
     middle = np.median(corners, axis=0)
+    there = np.vstack([cv2.getAffineTransform(own, middle.astype(np.float32)), [0, 0, 1]])
     shared, images = np.ones((side, side), bool), []
     for crop, corner in zip(crops, corners, strict=True):
         back = cv2.getAffineTransform(corner.astype(np.float32), own)
-        there = cv2.getAffineTransform(own, middle.astype(np.float32))
-        matrix = (np.vstack([back, [0, 0, 1]]) @ np.vstack([there, [0, 0, 1]]))[:2]
+        matrix = (np.vstack([back, [0, 0, 1]]) @ there)[:2]
         images.append(cv2.GaussianBlur(_warped(crop.astype(np.float32), matrix), (0, 0), 1.0))
         shared &= _warped(np.ones((side, side), np.float32), matrix, cv2.BORDER_CONSTANT) > 0.99
     if shared.sum() < _LEAST:
@@ -86,11 +86,8 @@ def unblended(crops: Array, corners: Array) -> tuple[float, float]:
     return 1 - size[0] ** 2 / power if power > 0 else np.nan, rest / whole if whole > 0 else np.nan
 
 
-def lifeless(crops: Array, corners: Array) -> str | None:
-    """Why these crops cannot be of a living face, in a sentence; None where they may be. As `unblended`."""
-    smooth, total = deformation(crops)
-    if smooth < STILL and total < NOISE:
-        return PHOTOGRAPH
+def blended(crops: Array, corners: Array) -> str | None:
+    """Why these crops cannot be of a living face, in a sentence; None where they are no blend. As `unblended`."""
     shares = unblended(crops, corners)
     if any(shares[0] < all_of_it and shares[1] < smooth for all_of_it, smooth in BLENDS):
         return "The frames are blends of two images, as in a cut or cross-fade between photographs: no face moves."
