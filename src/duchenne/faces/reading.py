@@ -16,7 +16,7 @@ import cv2
 import dlib
 import numpy as np
 
-from duchenne import io, registry, types, video
+from duchenne import io, registry, video
 from duchenne.errors import DuchenneError, InputError
 from duchenne.faces.crops import TURNS, crop, lying
 from duchenne.faces.detect import CASCADE
@@ -26,6 +26,7 @@ from duchenne.faces.landmarks import find_model, packaged
 from duchenne.io import followed
 from duchenne.io.followed import Block
 from duchenne.progress import Tick
+from duchenne.types import data
 
 _TURNED = (0, 13, 26, 39)  # frames that are searched for a face that lies on its side, a third of a second each
 LOOK = 0.1  # s between two crops for the expression network: an expression's phases take longer
@@ -103,7 +104,7 @@ def parts() -> dict[str, str]:
 
 
 #: Code of other rooms that decides tracks.
-_SHARED = [Path(str(module.__file__)) for module in (followed, registry, types)]
+_SHARED = [Path(str(module.__file__)) for module in (followed, registry, data)]
 
 
 def _sha256(file: Path) -> str:

@@ -1,0 +1,183 @@
+"""The data that flow through duchenne: a clip, its face over time, its curves and phases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+#: A JSON object: settings, facts of a model, results.
+Json = dict[str, Any]
+JsonMap = Mapping[str, Any]
+
+#: The six emotions a default verdict distinguishes, in the order of every probability vector.
+EMOTIONS: tuple[str, ...] = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+#: The field's full vocabulary; a manifest or a user's own model may use any of these.
+ALL_EMOTIONS: tuple[str, ...] = (*EMOTIONS, "contempt", "neutral")
+#: `genuine` is the positive class everywhere.
+LABELS: tuple[str, str] = ("posed", "genuine")
+#: The moments of a phase, in their order.
+MOMENTS: tuple[str, ...] = ("onset", "apex", "offset", "end")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of a manifest: a stretch of video and what is known about it.
+
+    `label` is "genuine", "posed" or None; `start` and `end` are seconds (None: the file's own ends).
+    """
+
+    path: str
+    subject: str | None = None
+    emotion: str | None = None
+    label: str | None = None
+    start: float | None = None
+    end: float | None = None
+    fold: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """One face over time. Shapes are checked; functions return a new track with a longer history.
+
+    time        float64 (T,)        seconds from clip start, strictly increasing (variable rate is legal)
+    points      float32 (T, 68, 2)  pixels, x right, y down; NaN = not seen, never zero
+    confidence  float32 (T,)        tracker's peak-to-sidelobe ratio, or an importing tool's own score; NaN = none
+    box         float32 (T, 4)      x0 y0 x1 y1 in pixels; NaN = no face
+    crops       uint8 (T, S, S, C)  or None; only for models of pixels
+    frame_size  (width, height) in pixels
+    change      float32 (T,)        mean difference of the face from the frame before in grey levels; NaN = unknown,
+                                    None where no video was read: see `preprocess.repeats`
+    """
+
+    time: Array
+    points: Array
+    confidence: Array
+    box: Array
+    frame_size: tuple[int, int]
+    crops: Array | None = None
+    change: Array | None = None
+    layout: str = "dlib68"
+    unit: str = "px"
+    source: str = ""
+    history: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.time)
+        put = object.__setattr__
+        put(self, "time", np.asarray(self.time, np.float64))
+        put(self, "points", np.asarray(self.points, np.float32))
+        put(self, "confidence", np.asarray(self.confidence, np.float32))
+        put(self, "box", np.asarray(self.box, np.float32))
+        if self.change is not None:
+            put(self, "change", np.asarray(self.change, np.float32))
+            if self.change.shape != (n,):
+                raise ValueError(f"FaceTrack.change must have shape {(n,)}, found {self.change.shape}.")
+        expected = {"time": (n,), "points": (n, 68, 2), "confidence": (n,), "box": (n, 4)}
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"FaceTrack.{name} must have shape {shape}, found {found}.")
+        if n and not np.isfinite(self.time).all():
+            raise ValueError("FaceTrack.time must be finite.")
+        if (np.diff(self.time) <= 0).any():
+            raise ValueError("FaceTrack.time must be strictly increasing.")
+        if self.crops is not None and len(self.crops) != n:
+            raise ValueError(f"FaceTrack.crops must have {n} rows, found {len(self.crops)}.")
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def seen(self) -> Array:
+        """bool (T,): frames with all points."""
+        return np.asarray(np.isfinite(self.points).all(axis=(1, 2)))
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first to the end of the last frame (the last frame lasts a median step)."""
+        if len(self) < 2:
+            return 0.0
+        return float(self.time[-1] - self.time[0] + np.median(np.diff(self.time)))
+
+    def evolve(self, step: str, **changes: Any) -> FaceTrack:
+        """A copy with `changes`, and `step` added to its history."""
+        return replace(self, history=(*self.history, step), **changes)
+
+    def take(self, step: str, rows: Array, crops: Array | None = None) -> FaceTrack:
+        """These rows of it, with `crops` of them, and `step` added to its history."""
+        parts = {name: getattr(self, name)[rows] for name in ("time", "points", "confidence", "box")}
+        change = None if self.change is None else self.change[rows]
+        return self.evolve(step, crops=crops, change=change, **parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """One clip as a row of a feature table, for models that read no video.
+
+    `values` float64 (D,), NaN = missing; `names` (D,), equal for all clips of one data set.
+    """
+
+    values: Array
+    names: tuple[str, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", np.asarray(self.values, np.float64))
+        if self.values.shape != (len(self.names),):
+            raise ValueError(f"Features.values must have shape ({len(self.names)},), found {self.values.shape}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """Named curves over time: `values` float64 (T, F), one unit per curve ("iod" = interocular distance)."""
+
+    time: Array
+    values: Array
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.time), len(self.names))
+        if self.values.shape != shape or len(self.units) != len(self.names):
+            raise ValueError(f"Signals.values must have shape {shape}, found {self.values.shape}.")
+
+    def __getitem__(self, name: str) -> Array:
+        """float64 (T,): one curve by name."""
+        return np.asarray(self.values[:, self.names.index(name)])
+
+
+class Light(NamedTuple):
+    """How a face is lit: medians over a clip.
+
+    contrast      grey levels between its 1st and 99th percentile
+    overexposed   share of its pixels at the brightest grey value (± 2)
+    underexposed  at the darkest
+    """
+
+    contrast: float
+    overexposed: float
+    underexposed: float
+
+
+#: What a model may be given for one clip.
+Sample = FaceTrack | Features
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One expression in a clip, in seconds from clip start.
+
+    onset = start of the rise, apex = start of the plateau, offset = start of the fall, end = end of the
+    fall. None where the clip is cut and the moment lies outside it. `curve` names the signal it was found in.
+    """
+
+    onset: float | None
+    apex: float | None
+    offset: float | None
+    end: float | None
+    curve: str = ""

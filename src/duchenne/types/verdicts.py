@@ -1,0 +1,195 @@
+"""What is reported about a clip: a verdict with its evidence and quality, and what is known about the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+
+from duchenne.types.data import MOMENTS, Json, JsonMap, Phase
+
+#: Column of a table -> entry of a verdict's quality and the digits to which it is rounded (None: as it is).
+_QUALITY_COLUMNS = {
+    "frames": ("frames", None),
+    "seconds": ("duration", 6),
+    "rate": ("rate", 3),
+    "stored_rate": ("stored_rate", 3),
+    "seen": ("seen_frames", None),
+    "coverage": ("coverage", 4),
+    "longest_gap": ("longest_gap", 3),
+    "face_size": ("face_size", 2),
+    "jitter": ("jitter", 3),
+    "confidence": ("confidence", 3),
+    "sharpness": ("blur", 3),
+    "contrast": ("contrast", 1),
+    "overexposed": ("overexposed", 3),
+    "underexposed": ("underexposed", 3),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One contribution to a verdict.
+
+    `value` is in `unit`, `contribution` in log-odds of genuine, `text` a sentence on both. `descriptor` is the name of
+    the number; the ranges are quartiles of the training people, None where there are none.
+    """
+
+    feature: str
+    descriptor: str | None = None
+    value: float
+    unit: str = ""
+    contribution: float
+    text: str
+    posed_range: tuple[float, float] | None = None
+    genuine_range: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Without the fields that are None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a clip shows its face; None = cannot be measured.
+
+    coverage     share of the frames in which the face is seen
+    rate         frames/s, 1 / median step; repeated pictures (`preprocess.repeats`) are not counted
+    stored_rate  with them
+    lost         (start, end) in seconds of each stretch without a face; `longest_gap` (s) is the longest of them
+    face_size    median px between the eye centres
+    jitter       median length of the second difference of the stable points over three consecutive frames, in % of the
+                 interocular distance
+    confidence   median peak-to-sidelobe ratio of the tracker
+    blur         sharpness of the face, see `faces.follow`
+    contrast, overexposed, underexposed   see `Light`
+    yaw, pitch, roll   medians in degrees
+    """
+
+    frames: int = 0
+    seen_frames: int = 0
+    coverage: float = 0.0
+    duration: float = 0.0
+    rate: float | None = None
+    lost: tuple[tuple[float, float], ...] = ()
+    longest_gap: float = 0.0
+    face_size: float | None = None
+    jitter: float | None = None
+    confidence: float | None = None
+    blur: float | None = None
+    warnings: tuple[str, ...] = ()
+    yaw: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
+    contrast: float | None = None
+    overexposed: float | None = None
+    underexposed: float | None = None
+    stored_rate: float | None = None
+
+    def to_row(self) -> dict[str, float | None]:
+        """Columns of a table, rounded; None where it could not be measured."""
+        return {name: _rounded(getattr(self, key), digits) for name, (key, digits) in _QUALITY_COLUMNS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Familiarity:
+    """How similar a clip is to the training clips.
+
+    outside              share of the descriptors outside the range of 99 % of the training clips
+    distance_percentile  % of the clips of people left out with a smaller share
+    """
+
+    outside: float
+    distance_percentile: float
+    familiar: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A model card, see `checkpoints.card`; None where a fact is missing.
+
+    human       human accuracy: a share, a sentence, or both as {"accuracy", "text"}
+    reference   distributions over the training people (`checkpoints.reference`)
+    other       further facts
+    """
+
+    data: str | None = None
+    people: int | None = None
+    accuracy: float | None = None
+    accuracy_interval: Sequence[float | None] | None = None
+    auc: float | None = None
+    human: float | str | JsonMap | None = None
+    per_emotion: JsonMap | None = None
+    risk_coverage: Sequence[object] | None = None
+    abstain_band: tuple[float, float] | None = None
+    limits: str | Sequence[str] | None = None
+    reference: JsonMap | None = None
+    other: JsonMap = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: JsonMap) -> Card:
+        """From the facts of a card.json."""
+        own = {each.name for each in fields(cls)} - {"other"}
+        return cls(
+            **{name: value for name, value in facts.items() if name in own},
+            other={name: value for name, value in facts.items() if name not in own},
+        )
+
+    @property
+    def unfilled(self) -> tuple[str, ...]:
+        """Required facts that are missing."""
+        return tuple(name for name in ("data", "people", "accuracy", "limits") if getattr(self, name) is None)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result for one face in one clip.
+
+    `p_genuine` is None when it abstains, with a sentence as `reason`. `evidence` is ranked, largest contribution
+    first. `familiarity` is None where nothing could be measured.
+    """
+
+    p_genuine: float | None
+    label: str | None
+    abstained: bool
+    reason: str | None
+    emotion: dict[str, float]
+    phases: tuple[Phase, ...]
+    evidence: tuple[Evidence, ...]
+    quality: Quality
+    familiarity: Familiarity | None
+    model: Json
+    frames: int
+    duration: float
+    device: str = "cpu"
+    source: str = ""
+    face: int = 0
+    limits: str = ""
+    history: tuple[str, ...] = field(default_factory=tuple)
+
+    def to_dict(self) -> Json:
+        """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
+        familiarity = {} if self.familiarity is None else asdict(self.familiarity)
+        return asdict(self) | {"evidence": tuple(i.to_dict() for i in self.evidence), "familiarity": familiarity}
+
+    def to_row(self) -> Json:
+        """One row of a table, rounded: quality, verdict, p_<emotion>, and the first phase's moments in seconds."""
+        main = self.phases[0] if self.phases else Phase(None, None, None, None)
+        return {
+            "face": self.face,
+            **self.quality.to_row(),
+            "p_genuine": _rounded(self.p_genuine, 6),
+            "label": self.label,
+            "abstained": self.abstained,
+            "reason": self.reason,
+            "emotion": max(self.emotion, key=self.emotion.__getitem__, default=None),
+            **{f"p_{name}": _rounded(p, 4) for name, p in self.emotion.items()},
+            "familiar": None if self.familiarity is None else self.familiarity.familiar,
+            "phases": len(self.phases),
+            **{name: _rounded(getattr(main, name), 3) for name in MOMENTS},
+            "warnings": " ".join(self.quality.warnings),
+        }
+
+
+def _rounded(value: float | None, digits: int | None) -> float | None:
+    return None if value is None or value != value else round(float(value), digits)
