@@ -41,9 +41,9 @@ def deformation(crops: Array) -> tuple[float, float]:
     """
     if len(crops) < _FEW:
         return np.nan, np.nan
-    chosen = crops[np.linspace(0, len(crops) - 1, min(len(crops), _MANY)).astype(int)]
+    crops = crops[_chosen(len(crops))]
     disc, inner = _disc(crops.shape[1])
-    images = [_standard(cv2.GaussianBlur(each.astype(np.float32), (0, 0), _SIGMA), disc) for each in chosen]
+    images = [_standard(cv2.GaussianBlur(each.astype(np.float32), (0, 0), _SIGMA), disc) for each in crops]
     mean = np.mean(images, axis=0)
     typical = min(images, key=lambda image: float(((image - mean) ** 2)[disc].sum()))
     faces = np.stack([_standard(_registered(image, typical, disc), inner)[inner] for image in images])
@@ -63,9 +63,8 @@ def unblended(crops: Array, corners: Array) -> tuple[float, float]:
     """
     if len(crops) < _FEW_BLENDED:
         return np.nan, np.nan
-    if len(crops) > _MANY:
-        chosen = np.linspace(0, len(crops) - 1, _MANY).astype(int)
-        crops, corners = crops[chosen], corners[chosen]
+    chosen = _chosen(len(crops))
+    crops, corners = crops[chosen], corners[chosen]
     side = crops.shape[1]
     own = np.array([[0, 0], [side, 0], [0, side]], np.float32) - 0.5
     middle = np.median(corners, axis=0)
@@ -92,6 +91,11 @@ def blended(crops: Array, corners: Array) -> str | None:
     if any(shares[0] < all_of_it and shares[1] < smooth for all_of_it, smooth in BLENDS):
         return "The frames are blends of two images, as in a cut or cross-fade between photographs: no face moves."
     return None
+
+
+def _chosen(count: int) -> Array:
+    """int (N,): which of so many crops are measured: all, or `_MANY` from the first to the last."""
+    return np.linspace(0, count - 1, min(count, _MANY)).astype(int)
 
 
 def _smooth(rows: Array) -> float:
