@@ -77,7 +77,7 @@ class Gauge:
         seen = seen & ~frozen
         step = float(np.median(np.diff(time))) if len(time) > 1 else None
         duration = 0.0 if step is None else float(time[-1] - time[0] + step)
-        lost = _lost(time, seen, duration)
+        lost = _lost(time, seen, duration, step)
         quality = Quality(
             frames=len(time),
             seen_frames=int(seen.sum()),
@@ -121,10 +121,16 @@ def breaks(time: Array, seen: Array, cuts: Sequence[float]) -> list[str]:
     return [f"The scene or the person changes at {at:.2f} s; no movement is read across it." for at in cut]
 
 
-def _lost(time: Array, seen: Array, duration: float) -> tuple[tuple[float, float], ...]:
-    """(start, end) in seconds of each unseen stretch: up to the next frame, the last up to the clip's end."""
+def _lost(time: Array, seen: Array, duration: float, step: float | None) -> tuple[tuple[float, float], ...]:
+    """(start, end) in seconds of each unseen stretch: up to the next frame, the last up to the clip's end.
+
+    A hole in the timestamps is unseen once the frame before it has lasted a `step`.
+    """
     if not len(time):
         return ()
+    if step is not None:
+        at = np.flatnonzero(holes(time) & (np.diff(time) > 1.5 * step)) + 1
+        time, seen = np.insert(time, at, time[at - 1] + step), np.insert(seen, at, False)
     ends = np.append(time[1:], time[0] + duration)
     return tuple((float(time[a]), float(ends[b - 1])) for a, b in runs(~seen))
 

@@ -55,7 +55,8 @@ class Quality:
     coverage     share of the frames in which the face is seen
     rate         frames/s, 1 / median step; repeated pictures (`preprocess.repeats`) are not counted
     stored_rate  with them
-    lost         (start, end) in seconds of each stretch without a face; `longest_gap` (s) is the longest of them
+    lost         (start, end) in seconds of each stretch without a face, or without a frame; `longest_gap` (s) is the
+                 longest of them
     face_size    median px between the eye centres
     jitter       median length of the second difference of the stable points over three consecutive frames, in % of the
                  interocular distance
