@@ -21,7 +21,7 @@ from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
 from duchenne.io import Block
 from duchenne.metrics.spotting import spotting_f1
 from duchenne.micro.data import entries, frame_rate
-from duchenne.preprocess.clean import stretches
+from duchenne.preprocess.clean import breaks, stretches
 from duchenne.preprocess.repeats import distinct
 from duchenne.progress import Log, Tick
 from duchenne.types import Array, FaceTrack, Json
@@ -94,7 +94,7 @@ def examine(
         loaded[0].expression.on(device)
 
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
-    track = face(read(path, **options, on_frame=on_frame), str(path), **options)
+    track, cuts = face(read(path, **options, on_frame=on_frame), str(path), **options)
     spots = spot(track)
     answers = () if loaded is None else tuple(_recognised(track, video.frames(path, **options), spots, loaded[0]))
     frame_rate = 1 / float(np.median(np.diff(track.time)))
@@ -106,14 +106,16 @@ def examine(
         track.duration,
         spots,
         answers,
-        (*video.notes(path), *_warnings(track, frame_rate)),
+        (*video.notes(path), *_warnings(track, frame_rate), *cuts),
         None if loaded is None else loaded[1],
     )
 
 
-def face(blocks: Iterable[Block], source: str, **stretch: Any) -> FaceTrack:
-    """The most prominent face's track, without the points of covered parts; InputError for a single image, and where no
-    face is seen in the `stretch`."""
+def face(blocks: Iterable[Block], source: str, **stretch: Any) -> tuple[FaceTrack, list[str]]:
+    """The most prominent face's track, without the points of covered parts, and a sentence on each cut in it.
+
+    InputError for a single image, and where no face is seen in the `stretch`.
+    """
     parts = visibility.predictor()
     found = join(reading.consume(blocks, parts), source)
     if len(found.time) < 2:
@@ -129,7 +131,7 @@ def face(blocks: Iterable[Block], source: str, **stretch: Any) -> FaceTrack:
     if not whole.seen.any():
         names = " and ".join(dict.fromkeys(part for part, _, _ in covered))
         raise InputError(f"{source} shows a face whose {names} cannot be seen in any frame; show the whole face.")
-    return distinct(whole)
+    return distinct(whole), breaks(whole.time, whole.seen, found.cuts)
 
 
 def _warnings(track: FaceTrack, frame_rate: float) -> Iterable[str]:
@@ -222,7 +224,7 @@ def spotting_scores(data: str | Path, *, rate: float | None = None, threshold: f
     spotted: dict[str, list[list[float]]] = {}
     for path in truth:
         try:
-            spotted[path] = [[s.onset, s.offset] for s in spot(face(Cache().read_faces(path, rate=rates[path]), path))]
+            spotted[path] = [[s.onset, s.offset] for s in spot(face(Cache().read_faces(path, rate=rates[path]), path)[0])]
         except DuchenneError as error:
             log(f"left out: {error}")
     if not spotted:
