@@ -15,7 +15,7 @@ from unicodedata import normalize
 
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import InputError, UsageError, printable
-from duchenne.video import IMAGE_SUFFIXES, STREAM_SUFFIXES, image_files, natural
+from duchenne.video import IMAGE_SUFFIXES, image_files, is_untimed, natural
 
 #: File extensions of videos when a folder is searched; a file named by the user may have any.
 _VIDEO = """
@@ -73,37 +73,41 @@ class Plan:
         return self.items if shard is None else self.items[shard[0] - 1 :: shard[1]]
 
 
-def find(sources: Sequence[str | Path], out: Path, manifest: Path | None = None) -> Plan:
+def find(sources: Sequence[str | Path], out: Path, manifest: Path | None = None, rate: float | None = None) -> Plan:
     """The clips of files and folders in natural order, or of a manifest in its own; InputError if there are none.
 
     Folders are searched recursively, following each link once. Hidden files and folders of results are skipped; what
-    cannot be opened is a clip with a fault.
+    cannot be opened is a clip with a fault. `rate` (frames/s) is for clips that store no times and have none in the
+    manifest; with it, a folder with images is one clip.
     """
     if bool(sources) == (manifest is not None):
         raise UsageError("Give either video files and folders or --manifest, not both.")
     if manifest is not None:
         root = Path(os.path.abspath(manifest)).parent  # noqa: PTH100  keeps links and ".."
         _check_apart(out, [root])
-        return _checked(_listed(manifest, root), f"{manifest} lists no clips.")
+        return _checked(_listed(manifest, root, rate), f"{manifest} lists no clips.")
     paths = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100
-    tops = [path if _is_folder(path) else path.parent for path in paths]
+    searched = [_is_folder(path) and not (rate and holds_images(path, rate)) for path in paths]
+    tops = [path if search else path.parent for path, search in zip(paths, searched, strict=True)]
     root = Path(os.path.commonpath(tops))
     _check_apart(out, [root, *tops])
-    files = [file for path in paths for file in (_search(path) if _is_folder(path) else [path])]
+    files = [f for path, search in zip(paths, searched, strict=True) for f in (_search(path) if search else [path])]
     relative = sorted(
         {os.path.relpath(file, root) for file in files},
         key=lambda path: [natural(Path(part)) for part in Path(path).parts],
     )
     names = ", ".join(map(str, sources[:3]))
     empty = f"{names} holds no video; expected files such as .mp4, .mov, .avi or .mkv."
-    return _checked(Plan(root, [_item(root, path) for path in relative]), empty)
+    items = [_item(root, path, rate=rate if is_untimed(root / path) else None) for path in relative]
+    return _checked(Plan(root, items), empty)
 
 
-def holds_images(folder: Path) -> bool:
-    """Whether a folder contains images and no video, and so may be one clip."""
+def holds_images(folder: Path, rate: float | None = None) -> bool:
+    """Whether a folder contains images and no video, and so may be one clip; with a rate, videos beside them do not
+    count."""
     with suppress(OSError):  # a folder that is locked is searched, and reported
         endings = {entry.suffix.lower() for entry in folder.iterdir()}
-        return bool(endings & IMAGE_SUFFIXES) and not any(map(_is_video, _search(folder)))
+        return bool(endings & IMAGE_SUFFIXES) and not (rate is None and any(map(_is_video, _search(folder))))
     return False
 
 
@@ -155,13 +159,12 @@ def _search(top: Path) -> list[Path]:
     return found
 
 
-def _listed(manifest: Path, root: Path) -> Plan:
+def _listed(manifest: Path, root: Path, rate: float | None) -> Plan:
     items = []
     for _, entry in manifests.read_entries(manifest, persons=False):
         clip = entry.clip
         path = os.path.relpath(clip.path, root)
-        untimed = _is_folder(root / path) or Path(path).suffix.lower() in STREAM_SUFFIXES | IMAGE_SUFFIXES
-        item = _item(root, path, clip.start, clip.end, manifests.rate_of(entry) if untimed else None)
+        item = _item(root, path, clip.start, clip.end, manifests.rate_of(entry, rate))
         items.append(replace(item, listed=(clip.subject, clip.emotion, clip.label)))
     return Plan(root, items)
 

@@ -170,6 +170,7 @@ def process(
     task: Task,
     *,
     manifest: Path | None = None,
+    rate: float | None = None,
     shard: tuple[int, int] | None = None,
     workers: int | None = None,
     stall: float = 120.0,
@@ -180,6 +181,7 @@ def process(
 ) -> Summary:
     """Run a task on every clip (see `plan.find`) that is not yet in `out`, and write the tables.
 
+    rate      frames/s of clips that store no times
     shard     (i, n): only every n-th clip from the i-th on, for n runs that share one folder
     workers   processes, by default one per core; each may use `memory` GB (by default an equal share of 80 % of the
               machine's) and is killed after `stall` seconds without progress
@@ -192,7 +194,7 @@ def process(
     after a kill, the next run resumes.
     """
     began, out = time.monotonic(), Path(out).absolute()
-    clips = plan.find(sources, out, manifest)
+    clips = plan.find(sources, out, manifest, rate)
     shard_items, notes = clips.share(shard), list[str]()
     with hold(out, task.fingerprint, shard, task.place) as state:
         if gone := state.gone(clips.items):

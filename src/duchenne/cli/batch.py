@@ -33,6 +33,7 @@ def extract(
     format: Annotated[str, typer.Option(help="Format of the frame tables: csv or parquet.")] = "csv",
     all_faces: options.AllFaces = False,
     detector: options.Detector = "haar",
+    rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,
     manifest: options.Manifest = None,
     workers: options.Workers = None,
@@ -51,19 +52,17 @@ def extract(
         format=format, all_faces=all_faces, detector=detector, allow_truncated=allow_truncated, cache=cache
     )
     run(
-        task, clips or [], out, manifest=manifest, workers=workers, shard=shard, stall=stall, memory=memory,
+        task, clips or [], out, manifest=manifest, rate=rate, workers=workers, shard=shard, stall=stall, memory=memory,
         retry=retry, cluster=cluster, slurm=slurm,
     )  # fmt: skip
 
 
 def is_batch(clips: list[str], rate: float | None, settings: Json) -> bool:
     """Whether `analyze` runs as a batch: on a manifest, a shard, or a folder that is not one clip of images."""
-    if rate is not None:
-        return False
     if any(settings[name] for name in ("manifest", "shard", "workers", "retry", "cluster", "slurm")):
         return True
     folders = [Path(clip) for clip in clips if os.path.isdir(clip)]  # noqa: PTH112  Path.is_dir raises for some names
-    if not folders:
+    if not folders or rate is not None:  # which makes a folder one clip
         return False
     from duchenne.batch.plan import holds_images
 

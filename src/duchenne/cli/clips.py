@@ -72,7 +72,13 @@ def analyze(
     from duchenne.batch import analyze_task
 
     batch.run(
-        analyze_task(**judging, report=report, faces=faces, cache=cache), clips, out, stall=stall, memory=memory, **many
+        analyze_task(**judging, report=report, faces=faces, cache=cache),
+        clips,
+        out,
+        rate=rate,
+        stall=stall,
+        memory=memory,
+        **many,
     )
 
 

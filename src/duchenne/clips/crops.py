@@ -39,17 +39,17 @@ def cut(track: FaceTrack, frames: Iterable[Any], reader: CropReader) -> FaceTrac
 def cached(clip: Clip, sample: Sample, reader: CropReader, cache: Cache) -> FaceTrack:
     """As `cut`, of a clip's track, with crops from the `cache` (see `Cache.stored`).
 
-    InputError for a clip that is no video file.
+    InputError for a clip without images.
     """
     if not load.is_video(clip) or not isinstance(sample, FaceTrack):
-        raise InputError(f"{clip.path} is not a video file, and this model reads pixels; pass the video.")
+        raise InputError(f"{clip.path} holds no images, and this model reads pixels; pass the video.")
     at = np.asarray(reader.rows(sample), np.int64)
     if not len(at):
         return _thinned(sample, at, reader, None)
     shape = (len(at), reader.side, reader.side, reader.channels * (2 if reader.scene else 1))
     # crops depend on where the tracker puts the face
     where = hashlib.sha256(at.tobytes() + sample.points[at].tobytes()).hexdigest()
-    frames = partial(video.frames, clip.path, start=clip.start, end=clip.end)
+    frames = partial(video.frames, clip.path, **clip.stretch)
     key = ["crops", load.identity(clip), where, reader.scene]
     crops = cache.stored(key, shape, lambda: np.asarray(cut(sample, frames(), reader).crops))
     return _thinned(sample, at, reader, crops)

@@ -35,10 +35,10 @@ def read(clip: Clip, faces: ReadFaces = read_faces) -> Sample:
     """
     file, which = manifest.split_path(clip.path)
     if which is None:
-        followed = join(faces(clip.path, start=clip.start, end=clip.end), clip.path)
+        followed = join(faces(clip.path, **clip.stretch), clip.path)
         track = protagonist(followed.tracks)
         if track is None:
-            raise no_face(clip.path, len(followed.time), start=clip.start, end=clip.end)
+            raise no_face(clip.path, len(followed.time), **clip.stretch)
         return track
     packed = _packed(file, _stamp(file))
     number = int(which) if which.isdecimal() and len(which) < 10 else -1
@@ -49,14 +49,14 @@ def read(clip: Clip, faces: ReadFaces = read_faces) -> Sample:
 
 
 def is_video(clip: Clip) -> bool:
-    """Whether the clip is a file of its own, in which a face must be followed."""
-    return manifest.split_path(clip.path)[1] is None and Path(clip.path).is_file()
+    """Whether the clip is a file or folder of images of its own, in which a face must be followed."""
+    return manifest.split_path(clip.path)[1] is None and Path(clip.path).exists()
 
 
 def identity(clip: Clip) -> list[Any]:
     """Identifies a clip wherever it lies: the bytes of its file, and which part of it. OSError for a missing file."""
     file, which = manifest.split_path(clip.path)
-    return [content(Path(file)), Path(file).suffix.lower(), which, clip.start, clip.end]
+    return [content(Path(file)), Path(file).suffix.lower(), which, *clip.stretch.values()]
 
 
 class _Packed:

@@ -1,7 +1,7 @@
 """Manifests: a CSV with one clip per row: file, person, emotion and label.
 
-Columns: path, subject, emotion, label, and optionally start, end (seconds) and fold; others are facts that most
-readers ignore (`read_entries`), such as rate, the frames/s of a folder of images.
+Columns: path, subject, emotion, label, and optionally start, end (seconds), fold, and rate, the frames/s of a folder of
+images or a bare stream; others are facts that most readers ignore (`read_entries`).
 `path` is relative to the manifest's folder unless absolute, and may name one track of a tracks file by its
 number (from 0) or its source, or one row of a table: "points.npz#3", "points.npz#clip_7", "smiles.csv#12".
 Emotion and label may be empty; NA, N/A, nan, None, null and a dot are empty too. A person is one however spelled
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from duchenne.datasets.entry import Entry
@@ -52,13 +53,13 @@ def read(path: str | Path, *, persons: bool = True) -> list[Clip]:
 
 def read_rows(path: str | Path, *, persons: bool = True) -> list[tuple[int, Clip]]:
     """The clips as `read` gives them, each with the line (from 1) on which its row ends."""
-    return [(line, entry.clip) for line, entry in read_entries(path, persons=persons)]
+    return [(line, replace(entry.clip, rate=rate_of(entry))) for line, entry in read_entries(path, persons=persons)]
 
 
 def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, Entry]]:
     """The rows as `read_rows` gives them, with the text of further columns as facts (empty cells have none).
 
-    The inverse of `write`. The fact `rate` is the frames/s of a folder of images (`rate_of`).
+    The inverse of `write`. The rate is one of the facts (`rate_of`).
     """
     path, spelled = Path(path), dict[str, str]()
     rows: list[tuple[int, Entry]] = []
@@ -81,11 +82,18 @@ def read_entries(path: str | Path, *, persons: bool = True) -> list[tuple[int, E
     return rows
 
 
-def rate_of(entry: Entry) -> float | None:
-    """Frames per second of a folder of images from its facts; None where they have none, InputError where invalid."""
-    text = entry.facts.get("rate")
-    if text is None:
+def rate_of(entry: Entry, missing: float | None = None) -> float | None:
+    """Frames per second from a row's facts, or `missing` where they have none; None for a file that stores times.
+
+    InputError where the rate is invalid.
+    """
+    from duchenne import video  # slow to import
+
+    if not video.is_untimed(entry.clip.path):
         return None
+    text = word(entry.facts.get("rate"))
+    if not text:
+        return missing
     try:
         rate = number(text)
     except ValueError:
@@ -115,7 +123,7 @@ def write(path: str | Path, clips: Iterable[Clip | Entry]) -> Path:
 
 def to_text(clips: Iterable[Clip | Entry], folder: Path | None = None) -> str:
     """The text of a manifest in `folder`; without one, all paths are absolute."""
-    rows: Sequence[Entry] = [item if isinstance(item, Entry) else Entry(item) for item in clips]
+    rows: Sequence[Entry] = [item if isinstance(item, Entry) else _entry(item) for item in clips]
     extra = dict.fromkeys(name for row in rows for name in row.facts if name not in COLUMNS)
     names = [*COLUMNS, *extra]
     table: list[list[object]] = [[*names]]
@@ -126,6 +134,10 @@ def to_text(clips: Iterable[Clip | Entry], folder: Path | None = None) -> str:
         cells = {**row.facts, **columns, "path": inside.as_posix()}
         table.append([cells.get(name, "") for name in names])
     return rows_csv(table)
+
+
+def _entry(clip: Clip) -> Entry:
+    return Entry(clip, {} if clip.rate is None else {"rate": f"{clip.rate}"})
 
 
 def split_path(path: str) -> tuple[str, str | None]:

@@ -120,7 +120,7 @@ def _face(clip: Clip, sample: Sample, cache: Cache) -> Array | None:
     with suppress(DuchenneError):
         found = cache.arrays(
             ["identity", load.identity(clip)],
-            lambda: {"face": identity.embed_clip(clip.path, track, start=clip.start)},
+            lambda: {"face": identity.embed_clip(clip.path, track, **clip.stretch)},
         )
         return found["face"]
     return None

@@ -43,11 +43,12 @@ def embed(image: Array, points: Array) -> Array:
     return np.array(_network(str(find_model())).compute_face_descriptor(np.ascontiguousarray(image), face))
 
 
-def embed_clip(path: str | Path, track: FaceTrack, count: int = 3, start: float | None = None) -> Array:
+def embed_clip(path: str | Path, track: FaceTrack, count: int = 3, **stretch: Any) -> Array:
     """float64 (128,): mean over `count` seen frames of a clip, evenly spread.
 
-    `track` is of that file, in pixels and at its own rate, from `start` seconds on. Raises UsageError for a count below
-    1, InputError where no frame is seen or the file lacks a seen one.
+    `track` is of that file, in pixels and at its own rate, over the `stretch` (start, end and rate as for
+    `video.frames`). Raises UsageError for a count below 1, InputError where no frame is seen or the file lacks a seen
+    one.
     """
     if count < 1:
         raise UsageError(f"An embedding needs at least 1 frame, found count {count}; raise it.")
@@ -56,7 +57,7 @@ def embed_clip(path: str | Path, track: FaceTrack, count: int = 3, start: float 
         raise InputError(f"{path}: no face is seen in its track in pixels; track a face in it first.")
     rows = np.unique(seen[((np.arange(count) + 0.5) * len(seen) / count).astype(int)]).tolist()
     embeddings: list[Array] = []
-    for frame in video.frames(path, start=start):
+    for frame in video.frames(path, **stretch):
         if abs(frame.time - track.time[rows[len(embeddings)]]) < 1e-3:
             embeddings.append(embed(frame.bgr[:, :, ::-1], track.points[rows[len(embeddings)]]))
             if len(embeddings) == len(rows):

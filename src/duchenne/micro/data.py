@@ -9,7 +9,8 @@ from pathlib import Path
 from duchenne.datasets import coded, manifest
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError, UsageError
-from duchenne.video import STREAM_SUFFIXES
+from duchenne.video import is_untimed
+from duchenne.video.timing import GIVE_RATE
 
 #: Sets of classes.
 CLASSES = ("emotions", "labelled", "three")
@@ -86,13 +87,9 @@ def frame_rate(entry: Entry, rate: float | None) -> float | None:
     path = entry.clip.path
     if manifest.split_path(path)[1] is not None:
         raise InputError(f"{path}: expected a video or a folder of images, found a row of a table or of tracks.")
-    if not Path(path).is_dir() and Path(path).suffix.lower() not in STREAM_SUFFIXES:
-        return None
-    known = manifest.rate_of(entry) or rate
-    if known is None:
-        raise InputError(
-            f"{path} has no timestamps; give its frames per second in a column rate of the manifest, or with --rate."
-        )
+    known = manifest.rate_of(entry, rate)
+    if known is None and is_untimed(path):
+        raise InputError(f"{path} has no timestamps; {GIVE_RATE}.")
     return known
 
 

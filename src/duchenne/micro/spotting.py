@@ -224,7 +224,8 @@ def spotting_scores(data: str | Path, *, rate: float | None = None, threshold: f
     spotted: dict[str, list[list[float]]] = {}
     for path in truth:
         try:
-            spotted[path] = [[s.onset, s.offset] for s in spot(face(Cache().read_faces(path, rate=rates[path]), path)[0])]
+            track, _ = face(Cache().read_faces(path, rate=rates[path]), path)
+            spotted[path] = [[s.onset, s.offset] for s in spot(track)]
         except DuchenneError as error:
             log(f"left out: {error}")
     if not spotted:

@@ -28,7 +28,8 @@ MOMENTS: tuple[str, ...] = ("onset", "apex", "offset", "end")
 class Clip:
     """One row of a manifest: a stretch of video and what is known about it.
 
-    `label` is "genuine", "posed" or None; `start` and `end` are seconds (None: the file's own ends).
+    `label` is "genuine", "posed" or None; `start` and `end` are seconds (None: the file's own ends); `rate` is the
+    frames/s of what stores no times, a folder of images or a bare stream.
     """
 
     path: str
@@ -38,6 +39,12 @@ class Clip:
     start: float | None = None
     end: float | None = None
     fold: str | None = None
+    rate: float | None = None
+
+    @property
+    def stretch(self) -> Json:
+        """The arguments `start`, `end` and `rate` of `video.frames`."""
+        return {"start": self.start, "end": self.end, "rate": self.rate}
 
 
 @dataclass(frozen=True, eq=False)

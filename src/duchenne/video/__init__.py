@@ -3,7 +3,7 @@
 from duchenne.video.containers import MAX_PIXELS, STREAM_SUFFIXES
 from duchenne.video.folders import IMAGE_SUFFIXES, image_files, natural, numbered
 from duchenne.video.frame import Frame, View
-from duchenne.video.reader import VideoInfo, frames, info, notes
+from duchenne.video.reader import VideoInfo, frames, info, is_untimed, notes
 from duchenne.video.writer import check_target, encode, redraw, write
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "frames",
     "image_files",
     "info",
+    "is_untimed",
     "natural",
     "notes",
     "numbered",

@@ -7,6 +7,7 @@ Limits: a truncated transport stream looks complete, as it declares no length; `
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,18 +19,23 @@ import av
 from duchenne.errors import InputError, UsageError
 from duchenne.types import Array
 from duchenne.video import stills
-from duchenne.video.containers import Opened, check_pixels, is_timed, opened
+from duchenne.video.containers import STREAM_SUFFIXES, Opened, check_pixels, is_timed, opened
 from duchenne.video.decode import Images, Tally, fault, images
-from duchenne.video.folders import numbered
+from duchenne.video.folders import IMAGE_SUFFIXES, numbered
 from duchenne.video.frame import Frame, Source, View, shown
 from duchenne.video.images import read as read_image
-from duchenne.video.timing import MOST_EQUAL, spread
+from duchenne.video.timing import GIVE_RATE, MOST_EQUAL, spread
 
 _REENCODE = "re-encode it (for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4)"
 _NO_FRAME = "{} holds no complete frame that can be decoded; copy it again."
 
 _Picture = tuple[av.VideoFrame | Array, View]
 _Timed = Generator[tuple[float, _Picture], None, None]
+
+
+def is_untimed(path: str | Path) -> bool:
+    """Whether a clip is a folder of images, or has the name of a file that stores no times: `frames` needs a rate."""
+    return os.path.isdir(path) or Path(path).suffix.lower() in STREAM_SUFFIXES | IMAGE_SUFFIXES  # noqa: PTH112
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,7 @@ def _file(path: Path, rate: float | None, allow_truncated: bool) -> _Timed:
     """Seconds from the first frame, and the frame; raises at the end of a file that is cut short."""
     with opened(path) as file:
         if not file.timed and rate is None:
-            raise InputError(f"{path} is a bare stream, which stores no times; pass --rate (frames/s).")
+            raise InputError(f"{path} is a bare stream, which stores no times; {GIVE_RATE}.")
         tally = Tally()
         with closing(images(file, tally)) as found:
             if file.timed:

@@ -12,8 +12,9 @@ from duchenne.video.folders import numbered
 from duchenne.video.frame import Frame, Source
 from duchenne.video.images import StillImage
 from duchenne.video.levels import Depth
+from duchenne.video.timing import GIVE_RATE
 
-_SEVERAL = "{} holds {} images, whose times are not stored; pass --rate (frames/s)."
+_SEVERAL = f"{{}} holds {{}} images, whose times are not stored; {GIVE_RATE}."
 
 
 class StillFrame(Frame):
@@ -42,7 +43,7 @@ def frames(path: Path, rate: float | None, *, allow_truncated: bool = False) -> 
     """Every image of a file or folder at its time; UsageError at once where times are neither stored nor given."""
     if path.is_dir():
         if rate is None:
-            raise UsageError(f"{path} is a folder of images, which have no timestamps; pass --rate (frames/s).")
+            raise UsageError(f"{path} is a folder of images, which have no timestamps; {GIVE_RATE}.")
         return _folder(path, rate, allow_truncated)
     return _file(path, rate, allow_truncated)
 

@@ -15,6 +15,9 @@ from duchenne.errors import InputError
 #: Most frames that share a timestamp, as frames at 10,000/s in a container that counts milliseconds; all are in memory.
 MOST_EQUAL = 16
 
+#: What to do about a clip without times.
+GIVE_RATE = "pass --rate (frames/s), or give it in the column rate of a manifest"
+
 T = TypeVar("T")
 
 

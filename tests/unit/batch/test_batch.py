@@ -270,6 +270,15 @@ def test_extract_prints_summary(duchenne, folder, reference, tmp_path):
     assert result.code == 1 and "Failed: 3" in result.out and "This run" not in result.out
 
 
+def test_extract_takes_a_rate_for_what_stores_no_times(duchenne, pictures, tmp_path):
+    make_video(tmp_path / "a.h264", pictures[:FRAMES], rate=RATE)
+    sentence = duchenne("extract", tmp_path / "a.h264", "-o", tmp_path / "none")
+    assert sentence.code == 1 and "pass --rate" in (tmp_path / "none" / "failures.csv").read_text()
+    assert duchenne("extract", tmp_path / "a.h264", "--rate", 2 * RATE, "-o", tmp_path / "out").code == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "clips.csv").read_text().splitlines())
+    assert float(row["seconds"]) == pytest.approx(FRAMES / RATE / 2)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

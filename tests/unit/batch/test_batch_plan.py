@@ -76,6 +76,16 @@ def test_manifest_keeps_order_stretches_and_folders(tmp_path):
     assert [i.place for i in found] == ["b.mp4", "a.mp4@0.5-2.0", "a.mp4@3.0-", "..~/up.mp4", "images"]
 
 
+def test_rate_is_of_streams_and_of_folders_of_images_without_one(tmp_path):
+    folder = touch(tmp_path / "c", "a.mp4", "b.mjpg", "in/1.png", "in/preview.mp4")
+    found = plan.find([folder / "a.mp4", folder / "b.mjpg", folder / "in"], tmp_path / "o", rate=12.5).items
+    assert [(i.name, i.rate) for i in found] == [("a.mp4", None), ("b.mjpg", 12.5), ("in", 12.5)]
+    assert names(plan.find([folder], tmp_path / "o", rate=12.5)) == ["a.mp4", "b.mjpg", "in/preview.mp4"]
+    (folder / "m.csv").write_text("path,subject,emotion,label,rate\na.mp4,,,,\nb.mjpg,,,,\nin,,,,50\n")
+    found = plan.find([], tmp_path / "o", folder / "m.csv", rate=12.5).items
+    assert [(i.name, i.rate) for i in found] == [("a.mp4", None), ("b.mjpg", 12.5), ("in", 50.0)]
+
+
 def test_shards_cover_all_clips_once(tmp_path):
     found = plan.find([touch(tmp_path / "c", *(f"{i}.mp4" for i in range(10)))], tmp_path / "o")
     shares = [found.share((i, 3)) for i in (1, 2, 3)]

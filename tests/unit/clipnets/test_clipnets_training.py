@@ -435,7 +435,7 @@ def test_packed_tracks_are_refused_by_networks_of_pixels(
     method = f"expression-lstm:{tiny}"
     said = duchenne("evaluate", "--manifest", corpus, "-o", tmp_path / "e", "-m", method, "--folds", 2)
     assert said.code == 1 and f"duchenne: Method '{method}' cannot read these clips" in said.err
-    assert said.err.endswith("is not a video file, and this model reads pixels; pass the video.\n")
+    assert said.err.endswith("holds no images, and this model reads pixels; pass the video.\n")
 
 
 # ---- experiments that are ready to run

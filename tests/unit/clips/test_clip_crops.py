@@ -209,9 +209,9 @@ def test_the_track_is_cached_too(smile: Path, tmp_path: Path, stored: Cache, mon
 def test_clips_without_video_are_refused(tmp_path: Path, stored: Cache, track: FaceTrack) -> None:
     packed = io.save_tracks(tmp_path / "x.npz", [simulate.track(simulate.POSED, 25.0, seed=1)])
     clip = Clip(f"{packed}#0")
-    with pytest.raises(InputError, match=r"x\.npz#0 is not a video file, and this model reads pixels"):
+    with pytest.raises(InputError, match=r"x\.npz#0 holds no images, and this model reads pixels"):
         clip_crops.read(clip, READER, stored)
-    with pytest.raises(InputError, match="is not a video file"):
+    with pytest.raises(InputError, match="holds no images"):
         cached(clip, Features(np.zeros(1), ("a",)), READER, stored)
 
 

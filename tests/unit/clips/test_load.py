@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from conftest import RATE
 from duchenne import io
+from duchenne.clipnets.inputs import ClipReader
 from duchenne.clips import load
+from duchenne.clips.cache import Cache
 from duchenne.datasets import simulate
-from duchenne.datasets.manifest import read
+from duchenne.datasets.manifest import read, write
 from duchenne.datasets.simulated import data_set
-from duchenne.errors import InputError
-from duchenne.types import Clip, FaceTrack, Features
-from makers import cut
+from duchenne.errors import DuchenneError, InputError
+from duchenne.tabular.rows import Reader
+from duchenne.training import data
+from duchenne.types import Array, Clip, FaceTrack, Features
+from makers import cut, make_image, make_video
 
 
 def tracks(count: int = 3) -> list[FaceTrack]:
@@ -35,6 +41,31 @@ def test_a_video_is_the_face_that_is_seen_in_it(smile: Path):
     assert isinstance(track, FaceTrack) and track.seen.mean() > 0.9 and track.duration == pytest.approx(2.4, abs=0.1)
     part = load.read(Clip(str(smile), start=0.8, end=1.6))
     assert isinstance(part, FaceTrack) and part.duration == pytest.approx(0.8, abs=0.1)
+
+
+def test_what_stores_no_times_has_the_rate_of_its_row(smile: Path, pictures: list[Array], tmp_path: Path) -> None:
+    stream = make_video(tmp_path / "a.h264", pictures[:20], rate=RATE)
+    (tmp_path / "images").mkdir()
+    for i, picture in enumerate(pictures[:20]):
+        make_image(tmp_path / "images" / f"{i}.png", picture)
+    names = (stream, tmp_path / "images", smile)
+    lines = [f"{name},p{i},,genuine,{RATE}" for i, name in enumerate(names)]  # the last stores its times
+    (tmp_path / "m.csv").write_text("\n".join(["path,subject,emotion,label,rate", *lines, ""]))
+    rows = read(tmp_path / "m.csv")
+    assert [clip.rate for clip in rows] == [RATE, RATE, None]
+    assert read(write(tmp_path / "again.csv", rows)) == rows
+    readers = (Reader("clip length"), ClipReader(frames=6, side=32))
+    found = data.read(tmp_path / "m.csv", readers, Cache(tmp_path / "cache"), log=lambda _: None)
+    assert len(found.clips) == 3  # also by a model of pixels
+    for clip in rows[:2]:
+        track = load.read(clip)
+        assert isinstance(track, FaceTrack) and track.seen.mean() > 0.9
+        np.testing.assert_allclose(track.time, np.arange(20) / RATE)
+        with pytest.raises(DuchenneError, match=r"pass --rate .* in the column rate of a manifest"):
+            load.read(replace(clip, rate=None))
+    (tmp_path / "m.csv").write_text(f"path,subject,emotion,label,rate\n{stream},p,,posed,fast\n")
+    with pytest.raises(InputError, match=r"a\.h264 has the rate 'fast'"):
+        read(tmp_path / "m.csv")
 
 
 def test_a_video_without_a_face_is_refused_by_name(empty_room: Path):

@@ -141,17 +141,18 @@ def test_a_manifest_carries_the_rate(casme2: Path, tmp_path: Path) -> None:
     assert micro.examples(listed) == micro.examples(casme2)
     table = listed.read_text(encoding="utf-8").replace(",200,", ",,")
     listed.write_text(table, encoding="utf-8")
-    with pytest.raises(InputError, match=r"has no timestamps; give its frames per second"):
+    with pytest.raises(InputError, match="has no timestamps; pass --rate"):
         micro.examples(listed)
     assert {row.rate for row in micro.examples(listed, rate=100.0)[0]} == {100.0}
 
 
 def test_invalid_rate_is_refused(tmp_path: Path) -> None:
-    for text in ("fast", "-5", "nan", "0"):
+    for text in ("fast", "-5", "inf", "0"):
         with pytest.raises(InputError, match=rf"has the rate '{text}'; expected frames per second, for example 200\.$"):
-            manifest.rate_of(Entry(Clip("a"), {"rate": text}))
-    assert manifest.rate_of(Entry(Clip("a"), {"rate": "59.94"})) == 59.94
-    assert manifest.rate_of(Entry(Clip("a"))) is None
+            manifest.rate_of(Entry(Clip("a.h264"), {"rate": text}))
+    assert manifest.rate_of(Entry(Clip("a.h264"), {"rate": "59.94"}), 25.0) == 59.94
+    assert manifest.rate_of(Entry(Clip("a.h264")), 25.0) == 25.0
+    assert manifest.rate_of(Entry(Clip("a.mp4"), {"rate": "59.94"}), 25.0) is None  # it stores its times
 
 
 def test_data_without_micro_expressions_are_refused(tmp_path: Path, casme2: Path) -> None:
