@@ -13,7 +13,7 @@ MOST_ROOMS, MOST_FILES = 40, 20
 HOUSE = (
     ("__init__", "types", "errors", "limits", "progress"),
     ("registry", "io", "preprocess", "workers"),
-    ("video", "learn"),
+    ("video", "learn", "mesh"),
     ("faces", "features", "datasets"),
     ("clips", "checkpoints", "metrics"),
     ("plots",),
@@ -30,7 +30,7 @@ HOUSE = (
 )
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 SYSTEMS = ("tabular", "lstm_pb", "expression", "clipnets", "micro", "methods")
-PIXELS = ("video", "faces", "datasets.simulate", "datasets.fer2013")
+PIXELS = ("video", "mesh", "faces", "datasets.simulate", "datasets.fer2013")
 TABLES = ("io", "clips", "datasets", "evaluation", "methods", "lstm_pb", "expression", "micro", "pipeline")
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
 PACKAGES = {

@@ -29,10 +29,19 @@ def test_the_source_release_has_no_experiments_and_no_images():
     assert not {"experiments", "benchmarks", "docs"} & {Path(name).parts[0] for name in included}
 
 
+def test_data_of_others_come_with_their_licences():
+    about = ABOUT["project"]
+    assert about["license"] == "MIT AND Apache-2.0" and all((ROOT / name).is_file() for name in about["license-files"])
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    for name in ("face_landmarker.task", "LICENSE", "CARD.md"):
+        path = f"src/duchenne/weights/face-mesh/{name}"
+        assert path in notice and (ROOT / path).is_file()
+
+
 def test_the_citation_is_valid():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(cited) and cited["cff-version"] == "1.2.0"
-    assert cited["license"] == ABOUT["project"]["license"] and "version" not in cited
+    assert cited["license"] == ABOUT["project"]["license"].split(" AND ")[0] and "version" not in cited
 
 
 def test_forms_ask_for_versions_and_never_for_faces():

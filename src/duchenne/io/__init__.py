@@ -1,6 +1,6 @@
 """Read and write files: atomically, in plain formats, without pickle, untrusted input bounded."""
 
-from duchenne.io.bounded import map_array, parse_json, read_arrays, read_bytes, read_json
+from duchenne.io.bounded import map_array, parse_json, read_arrays, read_bytes, read_json, read_members
 from duchenne.io.cells import is_missing, note_twins, number, person, shown, word
 from duchenne.io.export import to_openface, to_pyfeat, write_as
 from duchenne.io.files import (
@@ -64,6 +64,7 @@ __all__ = [
     "read_arrays",
     "read_bytes",
     "read_json",
+    "read_members",
     "read_names",
     "read_sheet",
     "read_table",

@@ -91,6 +91,19 @@ def check_members(archive: zipfile.ZipFile, most: int = _MOST_ARRAYS) -> None:
         raise ValueError(f"it unpacks to {size / max(packed, 1):,.0f} times its size, so it holds nothing")
 
 
+def read_members(path: Path, names: Collection[str], most: int) -> dict[str, bytes]:
+    """These members of a ZIP archive of at most `most` bytes unpacked; ValueError where one is missing or damaged."""
+    check_regular(path)
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            check_members(archive, most)
+            if missing := sorted(set(names) - set(archive.namelist())):
+                raise ValueError(f"it lacks {missing[0]}")
+            return {name: archive.read(name) for name in names}
+    except _ARCHIVE_ERRORS as error:
+        raise ValueError("it is damaged or not a ZIP archive") from error
+
+
 def read_arrays(path: Path, names: Collection[str] | None = None, most: int = _MOST_ARRAYS) -> dict[str, Array]:
     """The arrays of an .npz by name, all or only `names`, after checking that every member is plain numbers or text of
     the size that it claims."""

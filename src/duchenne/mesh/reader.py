@@ -1,0 +1,106 @@
+"""Read a face: detector, points, coefficients and pose, as MediaPipe's face landmarker does, without its smoothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from duchenne.errors import InputError
+from duchenne.mesh import detector, layout
+from duchenne.mesh.detector import Faces
+from duchenne.mesh.model import load
+from duchenne.mesh.pose import pose
+from duchenne.mesh.region import Region
+from duchenne.types import Array
+
+_SIDE = 256  # pixels of the landmark network's input
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the networks say of one face in one frame.
+
+    points         float32 (478, 3)   x right, y down in pixels of the frame; z away from the camera on the same scale,
+                                      0 about the middle of the head
+    presence       float              0 to 1: that the region shows a face
+    coefficients   float32 (52,)      0 to 1, named by `COEFFICIENTS`
+    pose           float32 (3,)       yaw, pitch, roll in degrees, as `mesh.pose.pose`
+    region         Region             that was read
+    """
+
+    points: Array
+    presence: float
+    coefficients: Array
+    pose: Array
+    region: Region
+
+    @property
+    def following(self) -> Region:
+        """Where to read the same face in the next frame."""
+        return Region.of_points(self.points)
+
+    @property
+    def points_68(self) -> Array:
+        """float32 (68, 2): the points in the layout of dlib and iBUG, in pixels."""
+        return layout.as_68(self.points)
+
+
+class FaceMesh:
+    """The networks of a `face_landmarker.task`: the shipped one, or that of `path` or DUCHENNE_FACE_MESH.
+
+    Results depend on nothing but the frame and the region: nothing is smoothed over frames. One object is for one
+    thread; `model` is what the file holds. Raises ModelError for a missing, damaged or other file.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.model = load(None if path is None else Path(path))
+        self.version = f"opencv {cv2.__version__} face_landmarker {self.model.sha256}"
+
+    def detect(self, bgr: Array, least: float = 0.5, region: Region | None = None) -> Faces:
+        """The faces of a frame uint8 (H, W, 3) blue, green, red, whose score is at least `least`.
+
+        The detector is made for faces within about two metres of a camera. It reads the whole frame, or a square
+        `region` of it, at 128 × 128 pixels, and misses faces lower than about a seventh of that.
+        """
+        _checked(bgr)
+        return detector.detect(self.model.detector, bgr, region or Region.of_frame(bgr.shape[1], bgr.shape[0]), least)
+
+    def search(self, bgr: Array, least: float = 0.5) -> Faces:
+        """As `detect`; where the whole frame shows none, overlapping squares of it are read.
+
+        They are as high as the frame, then half as high, so that faces of a fourteenth of its height are found. Where
+        there is no face, it costs some 20 times as much as `detect`.
+        """
+        return detector.search(self.model.detector, _checked(bgr), least)
+
+    def read(self, bgr: Array, region: Region) -> Reading:
+        """The face in a region (`Faces.region`, or `Reading.following` of the frame before) of such a frame.
+
+        The networks always answer: below a presence of about 0.5 there is no face, and the points are invented.
+        """
+        crop = region.crop(_checked(bgr), _SIDE)
+        raw, flag = self.model.landmarks(cv2.dnn.blobFromImage(crop, 1 / 255, swapRB=True))
+        points = raw.reshape(478, 3).astype(float)
+        points[:, :2] = region.to_frame(points[:, :2], _SIDE)
+        points[:, 2] *= region.width / _SIDE
+        chosen = points[layout.FOR_COEFFICIENTS, :2].astype(np.float32)
+        (coefficients,) = self.model.coefficients(chosen[None])
+        size = (bgr.shape[1], bgr.shape[0])
+        return Reading(
+            points.astype(np.float32),
+            float(1 / (1 + np.exp(-float(flag.item())))),
+            coefficients.ravel().astype(np.float32),
+            pose(points, size, self.model.canonical, self.model.rigid).astype(np.float32),
+            region,
+        )
+
+
+def _checked(bgr: Array) -> Array:
+    if bgr.dtype != np.uint8 or bgr.ndim != 3 or bgr.shape[2] != 3 or 0 in bgr.shape:
+        raise InputError(
+            f"The face mesh reads frames uint8 (H, W, 3) blue, green, red, found {bgr.dtype} {bgr.shape}; convert it."
+        )
+    return bgr

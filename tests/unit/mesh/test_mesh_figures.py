@@ -1,0 +1,73 @@
+"""Figures in the decision note come from the JSON files of the scripts."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+NOTE = (ROOT / "docs/decisions/0012-face-mesh.md").read_text(encoding="utf-8")
+
+
+def stored(name):
+    return json.loads((ROOT / name).read_text(encoding="utf-8"))
+
+
+def part(name):
+    return re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", NOTE, re.DOTALL)[1].strip()
+
+
+def runtimes():
+    """The table of runtimes."""
+    found = stored("benchmarks/mesh_runtimes.json")
+    ways = ("opencv", "litert", "torch", "torch, 8 at once")
+    lines = ["| network | OpenCV | LiteRT | torch | torch, 8 at once |", "|---|---|---|---|---|"]
+    names = {"face_detector": "detector", "face_landmarks_detector": "points", "face_blendshapes": "coefficients"}
+    for file, name in names.items():
+        each = found[f"{file}.tflite"]
+        cells = [f"{each[way]['over_opencv']:.2f}" if way in each else "–" for way in ways]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def mediapipe():
+    """The table of differences."""
+    lines = [
+        "| clip | way | frames | points: mean | largest | above 0.5 % | coefficients: mean | largest | above 0.02 |"
+    ]
+    lines.append("|---" * 9 + "|")
+    names = {"image": "searched", "same": "same region", "track": "followed", "video": "smoothed"}
+    for clip, found in stored("benchmarks/mesh.json")["clips"].items():
+        for way, name in names.items():
+            if way in found and found[way]["both"]:
+                points, values = found[way]["points_of_eye_distance"], found[way]["coefficients"]
+                cells = [f"{100 * points[key]:.3f} %" for key in ("mean", "max")]
+                cells += [f"{points['frames_above']}"] + [f"{values[key]:.4f}" for key in ("mean", "max")]
+                cells.append(f"{values['frames_above']}")
+                lines.append(f"| {clip} | {name} | {found[way]['both']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def layout():
+    """The sentence about the 68 points."""
+    found = stored("experiments/mesh_layout.json")
+    return (
+        f"{100 * found['mean_distance']:.1f} % of the interocular distance apart on average, "
+        f"{100 * found['mean_distance_without_jaw_and_brows']:.1f} % for nose, eyes and lips "
+        f"({found['frames']} frames of {found['people']} people)"
+    )
+
+
+def test_the_note_has_the_figures_of_the_scripts():
+    for make in (runtimes, mediapipe, layout):
+        assert part(make.__name__) == make(), f"write into {make.__name__}:\n{make()}"
+
+
+def test_readers_agree():
+    """Points within 0.5 % of the eye distance and coefficients within 0.02 in every frame that both read alike."""
+    for clip, found in stored("benchmarks/mesh.json")["clips"].items():
+        for way in {"image", "same", "track"} & set(found):
+            assert found[way]["only_one"] == 0, (clip, way)
+            if found[way]["both"]:
+                parts = [found[way][name] for name in ("points_of_eye_distance", "coefficients")]
+                most = 0 if way != "track" else 0.03 * found[way]["both"]  # what differs goes into the next region
+                assert all(each["mean"] < 0.001 and each["frames_above"] <= most for each in parts), (clip, way)
