@@ -17,6 +17,7 @@ import numpy as np
 
 from duchenne import io
 from duchenne.errors import InputError, ModelError
+from duchenne.learn import pieces
 from duchenne.progress import Log
 
 Row = dict[str, Any]
@@ -70,7 +71,8 @@ def fit(learner: Learner, schedule: Schedule, folder: Path | None = None, on_epo
 
     A row has epoch, loss (mean over batches), score, lr_scale and best. With `folder`, a checkpoint is written there
     after each epoch and training resumes from it. Diverged where the loss, the score or a weight is not finite; the
-    best epoch so far is restored first. ModelError where a checkpoint is damaged, or of another schedule or network.
+    best epoch so far is restored first. A damaged checkpoint is not resumed from; ModelError where it is of another
+    schedule or network.
     """
     curve = _resume(learner, schedule, folder)
     best = _best_state(learner, folder, curve)
@@ -167,6 +169,8 @@ def _keep(
 
 
 def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[Row]:
+    from safetensors import SafetensorError
+
     path = None if folder is None else folder / "curve.json"
     if path is None or not path.is_file():
         return []
@@ -176,18 +180,19 @@ def _resume(learner: Learner, schedule: Schedule, folder: Path | None) -> list[R
         for row in curve:
             row["score"] = math.nan if row["score"] is None else float(row["score"])
             row["watched"], row["best"] = float(row["watched"]), bool(row["best"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not a training checkpoint; remove its folder to start again.") from error
+        tensors = _load(path.parent / f"epoch-{len(curve)}.safetensors", "now.")
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError):
+        pieces.report(f"{path.parent} is damaged; its network is trained again from the start")
+        return []
     current = asdict(schedule)
     for name in ("epochs", "early_stopping_patience"):
         current.pop(name)
     if any(saved.get(name) != value for name, value in current.items()):
         raise ModelError(f"{path} is from a training with other settings; remove its folder to start again.")
-    tensors = path.parent / f"epoch-{len(curve)}.safetensors"
     try:
-        learner.restore(_load(tensors, "now."))
+        learner.restore(tensors)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{tensors} is from another network; remove its folder to start again.") from error
+        raise ModelError(f"{path} is from another network; remove its folder to start again.") from error
     return curve
 
 
@@ -196,11 +201,7 @@ def _best_state(learner: Learner, folder: Path | None, curve: list[Row]) -> dict
 
 
 def _load(path: Path, prefix: str) -> dict[str, Any]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        found = load_file(str(path))
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is missing or truncated; remove its folder to start again.") from error
+    found = load_file(str(path))
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from duchenne.errors import InputError, ModelError
+from duchenne.learn import pieces
 from duchenne.learn.loop import Schedule, fit
 
 
@@ -377,16 +378,24 @@ def stopped(tmp_path):
     return tmp_path
 
 
+def redone(folder, unbroken):
+    said = []
+    with pieces.caching(folder.parent, said.append):
+        goes_on(folder, unbroken)
+    assert said == [f"{folder} is damaged; its network is trained again from the start"]
+    assert [path.name for path in folder.glob("*.safetensors")] == ["epoch-7.safetensors"]
+
+
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.99])
-def test_truncated_tensors_are_refused(stopped, part):
+def test_truncated_tensors_are_made_again(stopped, unbroken, part):
     path = stopped / "epoch-3.safetensors"
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    assert "missing or truncated" in refused(stopped)
+    redone(stopped, unbroken)
 
 
-def test_missing_tensors_are_refused(stopped):
+def test_missing_tensors_are_made_again(stopped, unbroken):
     (stopped / "epoch-3.safetensors").unlink()
-    assert "missing or truncated" in refused(stopped)
+    redone(stopped, unbroken)
 
 
 @pytest.mark.parametrize(
@@ -394,15 +403,15 @@ def test_missing_tensors_are_refused(stopped):
     ["", "{", "[]", "3", "{}", '{"curve": []}', '{"curve": 1, "schedule": {}}', '{"curve": [], "schedule": 5}',
      '{"curve": [1], "schedule": {}}', '{"curve": [{}], "schedule": {}}'],
 )  # fmt: skip
-def test_an_invalid_curve_is_refused(stopped, text):
+def test_an_invalid_curve_is_made_again(stopped, unbroken, text):
     (stopped / "curve.json").write_text(text)
-    assert "not a training checkpoint" in refused(stopped)
+    redone(stopped, unbroken)
 
 
-def test_a_truncated_curve_is_refused(stopped):
+def test_a_truncated_curve_is_made_again(stopped, unbroken):
     path = stopped / "curve.json"
     path.write_text(path.read_text()[:-40])
-    assert "not a training checkpoint" in refused(stopped)
+    redone(stopped, unbroken)
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"lr_patience": 3}, {"lr_factor": 0.1}, {"keep": "last"}])
