@@ -27,6 +27,7 @@ SINGLE = {
     "compare": ["a.csv", "b.csv"],
     "models": ["apply", "smile", "a.csv"],
     "pb": ["a.mp4", "-o", "o"],
+    "generate": ["--label", "posed", "--seconds", "1", "-o", "o.mp4", "--seed-clip", "a.mp4"],
     "convert": ["a.csv", "b.npz"],
 }
 #: What a command does in a child process with a limit of 100 MB → its exit code and what it reports.

@@ -28,8 +28,10 @@ def generate(
     seed_clip: Annotated[
         str | None, typer.Option("--seed-clip", help="Clip with the face to animate, instead of the mean face.")
     ] = None,
+    memory: options.Memory = None,
 ) -> None:
     """Generate the movement of a face with an LSTM-PB, from the PB vector of posed or genuine clips."""
+    limit_memory(memory)
     from duchenne.lstm_pb import generation
 
     result = generation.generate(
