@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -55,6 +56,26 @@ def text_bombs() -> dict[str, bytes]:
         "profile.png": with_chunks(chunk(b"iCCP", b"Comment\0\0" + one)),
         "many.png": with_chunks(b"".join(chunk(b"zTXt", b"C%d\0\0" % k + small) for k in range(4000))),
     }
+
+
+def test_of_a_long_stream_of_jpegs_only_the_beginning_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "camera.mjpg"
+    with path.open("wb") as file:
+        file.write(encoded("JPEG") * 2)
+        file.truncate(4_000_000_000)  # of which the disk stores nothing
+    tracemalloc.start()
+    try:
+        assert not images.is_image(path) and tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_jpeg_that_begins_like_a_stream_but_ends_late_is_an_image(tmp_path: Path) -> None:
+    data = encoded("JPEG")
+    padded = data[:2] + (b"\xff\xe1\xff\xff" + bytes(65533)) * 255 + data[2:]  # 16.7 MB of metadata
+    (tmp_path / "a.jpg").write_bytes(padded)
+    (tmp_path / "b.jpg").write_bytes(padded * 2)
+    assert images.is_image(tmp_path / "a.jpg") and not images.is_image(tmp_path / "b.jpg")
 
 
 def test_text_that_unpacks_to_gigabytes_is_refused_in_little_memory(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import BinaryIO, Literal
 
 #: The next marker in the compressed part of a JPEG, where FF 00 is a level and FF D0 to FF D7 are restarts.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_FIRST, _MOST = 1 << 24, 1 << 29  # bytes of a file that are read: most images, and all
 _MOST_METADATA = 20 << 20  # bytes of a JPEG before its picture: a colour profile has at most 17 million
 _MOST_CHUNKS = 100_000  # of a PNG: 512 MB in pieces of 8 kB are 64,000
 _MOST_BLOCKS = 1000  # of metadata and tables: cameras write some ten, a colour profile at most 255
@@ -32,9 +33,16 @@ class Jpeg:
 
 
 def jpeg(file: BinaryIO) -> Jpeg:
-    """The structure of a JPEG file; its damage is left to the decoder."""
+    """The structure of a JPEG file; its damage is left to the decoder. Of a stream of JPEGs, which may have any length,
+    only the beginning is read."""
     file.seek(0)
-    data, out = file.read(), Jpeg()
+    data = file.read(_FIRST)
+    found = _jpeg(data)
+    return found if found.followed or found.excess or len(data) < _FIRST else _jpeg(data + file.read(_MOST))
+
+
+def _jpeg(data: bytes) -> Jpeg:
+    out = Jpeg()
     at, components, pixels, scans, blocks, linked = 2, 0, 0, 0, 0, False
     while found := _MARKER.search(data, at):
         at = found.start()
