@@ -185,7 +185,7 @@ class Stored:
             for name, (kind, shape) in _FIELDS.items()
         }
         rows, faces, looks, side = len(arrays["frame"]), len(self.end.history), len(arrays["looked"]), self._side
-        if any(len(arrays[name]) != rows for name in ("face", "points", "confidence", "box")):
+        if any(len(arrays[name]) != rows for name in ("face", "points", "confidence", "box", "change")):
             raise ValueError(f"block {number} has arrays of different lengths")
         for name, low, count in (("frame", first, len(arrays["time"])), ("face", 0, faces), ("looked", 0, rows)):
             if len(arrays[name]) and not 0 <= arrays[name].min() - low <= arrays[name].max() - low < count:

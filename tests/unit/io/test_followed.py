@@ -5,6 +5,7 @@ from __future__ import annotations
 import io as memory
 import math
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -110,6 +111,16 @@ def test_damage_is_reported():
         else:
             assert found == whole, name
     assert refused >= 25
+
+
+@pytest.mark.parametrize("name", ["face", "points", "confidence", "box", "change"])
+def test_arrays_of_different_lengths_are_damage(name):
+    blocks = [replace(each, **{name: getattr(each, name)[:-1]}) for each in made(*SHAPES["two faces"])]
+    with (
+        Stored(memory.BytesIO(written(blocks))) as stored,
+        pytest.raises(InputError, match="block 0 has arrays of different lengths"),
+    ):
+        next(iter(stored))
 
 
 def test_other_version_is_refused():
