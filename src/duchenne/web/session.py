@@ -117,6 +117,8 @@ class Session:
         if first is second:
             raise UsageError("A clip cannot be compared with itself; choose two clips of one person.")
         task = self.queue(Task("compare", [first, second], first.task.truncated or second.task.truncated))
+        for earlier in self.comparisons.values():  # whose result nobody would see
+            self.cancel(earlier)
         self.comparisons = {task.id: task}
         return task
 

@@ -265,6 +265,11 @@ def test_queue_is_limited_and_removing_a_clip_removes_its_tasks(tmp_path: Path) 
         found.remove(clips[3])
         pair = found.compare(clips[0], clips[1])
         assert len(found.waiting) == session.MAX_WAITING and found.comparisons == {pair.id: pair}
+        found.remove(clips[4])
+        found.remove(clips[5])
+        again = found.compare(clips[0], clips[1])
+        assert found.comparisons == {again.id: again} and pair.state == "cancelled" and pair not in found.waiting
+        pair = again
         found.remove(clips[1])
         assert found.comparisons == {} and pair not in found.waiting and pair.state == "cancelled"
         assert not (store.folder / clips[1].id).exists() and (store.folder / clips[0].id).exists()
