@@ -1,4 +1,4 @@
-"""Figures in the decision note come from the JSON files of the scripts."""
+"""Figures in the decision note and the page of coefficients come from the JSON files of the scripts."""
 
 import json
 import re
@@ -6,6 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 NOTE = (ROOT / "docs/decisions/0012-face-mesh.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/science/coefficients.md").read_text(encoding="utf-8")
+EARNED = 0.8  # AUC above which the interval of a coefficient lies that stands for a unit
 
 
 def stored(name):
@@ -13,7 +15,7 @@ def stored(name):
 
 
 def part(name):
-    return re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", NOTE, re.DOTALL)[1].strip()
+    return re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", NOTE + PAGE, re.DOTALL)[1].strip()
 
 
 def runtimes():
@@ -57,8 +59,35 @@ def layout():
     )
 
 
-def test_the_note_has_the_figures_of_the_scripts():
-    for make in (runtimes, mediapipe, layout):
+def units():
+    """The table of action units."""
+    lines = ["| unit | faces (people) | by name | AUC (95 %) | stood for | best | AUC | all: AUC |", "|---" * 8 + "|"]
+    for unit, each in stored("experiments/mesh_units.json")["units"].items():
+        score, low, high = each["named_auc"]
+        chosen = sorted(set(each["chosen_in_folds"]), key=lambda name: (-each["chosen_in_folds"].count(name), name))
+        best = ", ".join(f"{name} ({each['chosen_in_folds'].count(name)})" for name in chosen)
+        cells = (
+            *(f"AU{int(unit[2:])}", f"{each['faces']} ({each['people']})", each["named"]),
+            *(f"{score:.3f} ({low:.3f}–{high:.3f})", "yes" if low > EARNED else "no"),
+            *(best, f"{each['chosen_auc']:.3f}", f"{each['all_auc']:.3f}"),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def dead():
+    """The coefficients that hardly ever leave zero."""
+    return ", ".join(f"`{name}`" for name in stored("experiments/mesh_units.json")["dead"])
+
+
+def faces():
+    """How many faces of how many people."""
+    found = stored("experiments/mesh_units.json")
+    return f"{found['faces']} faces of {found['people']} people, of which {found['not_read']} could not be read"
+
+
+def test_the_pages_have_the_figures_of_the_scripts():
+    for make in (runtimes, mediapipe, layout, units, dead, faces):
         assert part(make.__name__) == make(), f"write into {make.__name__}:\n{make()}"
 
 
