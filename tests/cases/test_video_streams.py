@@ -12,7 +12,7 @@ import pytest
 
 from duchenne import micro, pipeline, video
 from duchenne.faces.reading import no_face, read_faces
-from makers import corner_picture, turn_mp4
+from makers import corner_picture, make_video, noise_pictures, turn_mp4
 
 
 def disc(width: int, height: int, centre: tuple[float, float] = (0.5, 0.5)) -> np.ndarray:
@@ -107,6 +107,21 @@ def test_a_video_whose_size_changes_keeps_the_first_and_the_aspect(tmp_path: Pat
     assert box(frames[-1].bgr[..., 1])[1] == pytest.approx(2 * second[1] / 3 * factor, abs=4)
     out = video.redraw(path, tmp_path / "out.mp4", lambda frame: frame.bgr[..., ::-1])
     assert [f.grey.shape for f in video.frames(out)] == [(120, 160)] * 10
+
+
+def test_sound_that_begins_late_does_not_end_the_video(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.flv", noise_pictures(200, 320, 240))  # more than FFmpeg looks at beforehand
+    data, at = path.read_bytes(), 13
+    tags = []  # kind, length of the body, time, stream; body; length of the tag
+    while at < len(data):
+        tags.append(at)
+        at += int.from_bytes(data[at + 1 : at + 4]) + 15
+    body = b"\x3e" + bytes(320)  # stereo, 16 bits
+    sound = b"\x08" + len(body).to_bytes(3) + data[tags[-5] + 4 : tags[-5] + 8] + bytes(3) + body
+    path.write_bytes(data[: tags[-5]] + sound + len(sound).to_bytes(4) + data[tags[-5] :])
+    assert len(list(video.frames(path))) == 200
+    video.redraw(path, tmp_path / "out.mp4", lambda frame: frame.bgr[..., ::-1])
+    assert len(list(video.frames(tmp_path / "out.mp4"))) == 200
 
 
 def two_streams(path: Path, first: np.ndarray, second: np.ndarray) -> Path:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import av
+from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 
 from duchenne.video.containers import Opened
 from duchenne.video.timing import Stamps
@@ -35,7 +37,7 @@ Images = Generator[tuple[int | None, av.VideoFrame], None, None]
 def images(file: Opened, tally: Tally) -> Images:
     """(timestamp, frame) of all that can be decoded, in order of display; failures are counted in `tally`."""
     streams, stamps = file.container.streams, Stamps(counted=file.container.format.name == "avi")
-    packets = file.container.demux(*streams.video, *streams.audio)
+    packets = demux(file.container, *streams.video, *streams.audio)
     while True:
         try:
             packet = next(packets, None)
@@ -53,6 +55,20 @@ def images(file: Opened, tally: Tally) -> Images:
             tally.packets += 1
             yield from _decoded(file, packet, tally, stamps)
     yield from _decoded(file, None, tally, stamps)
+
+
+def demux(container: InputContainer, *streams: Stream) -> Iterator[Packet[Any]]:
+    """The packets of some streams of a file.
+
+    Where another stream begins later, as the sound of an FLV or a broadcast may, PyAV fails at its first packet, which
+    is passed over.
+    """
+    while True:
+        try:
+            yield from container.demux(*streams)
+            return
+        except IndexError:
+            continue
 
 
 def _decoded(file: Opened, packet: Packet[Any] | None, tally: Tally, stamps: Stamps) -> Iterator[Any]:

@@ -24,6 +24,7 @@ from duchenne.io import atomic
 from duchenne.progress import Tick
 from duchenne.types import Array
 from duchenne.video.containers import opened
+from duchenne.video.decode import demux
 from duchenne.video.frame import Frame
 from duchenne.video.reader import frames
 from duchenne.video.stills import is_still
@@ -202,7 +203,7 @@ def _sound(source: Path, out: OutputContainer, stack: ExitStack) -> _Sound:
 
 
 def _copied(container: InputContainer, stream: AudioStream, target: AudioStream, begin: float) -> _Sound:
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         if packet.dts is None or packet.pts is None:
             continue
         time = float(packet.pts * packet.time_base) - begin
@@ -216,7 +217,7 @@ def _copied(container: InputContainer, stream: AudioStream, target: AudioStream,
 def _recoded(
     container: InputContainer, stream: AudioStream, target: AudioStream, begin: float, resampler: av.AudioResampler
 ) -> _Sound:
-    decoded = container.decode(stream)
+    decoded = (sound for packet in demux(container, stream) for sound in stream.decode(packet))
     while True:
         try:
             sound = next(decoded, None)
