@@ -111,11 +111,12 @@ def read_arrays(path: Path, names: Collection[str] | None = None, most: int = _M
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             check_members(archive, most)
-            for each in archive.infolist():
-                if each.filename.endswith(".npy"):
-                    _check_array(archive, each)
+            found = [each for each in archive.infolist() if each.filename.endswith(".npy")]
+            for each in found:
+                _check_array(archive, each)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files if names is None or name in names}
+            files = {each.filename.removesuffix(".npy"): each.filename for each in found}  # numpy also gives others
+            return {name: stored[file] for name, file in files.items() if names is None or name in names}
     except MemoryError as error:
         raise ValueError("it needs more memory than there is") from error
     except _ARCHIVE_ERRORS as error:

@@ -149,10 +149,15 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             io.load_tracks(path)
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("a.txt", "x")
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive, zipfile.ZipFile(tmp_path / "whole.npz") as whole_one:
+        for member in whole_one.namelist():
+            name = "points" if member == "points.npy" else member
+            archive.writestr(name, "no array" if name == "points" else whole_one.read(member))
     np.save(tmp_path / "one.npy", np.zeros(3))
     (tmp_path / "void").mkdir()
     for name, message in {
-        "other.npz": "lacks fps, offset, points, it holds a.txt",
+        "other.npz": "lacks fps, offset, points, it holds nothing",
+        "text.npz": "lacks points, it holds",
         "one.npy": "is not an .npz archive",
         "void": "holds no .npz",
         "gone": "There is no file",
