@@ -60,6 +60,7 @@ def test_names_without_numbers_and_with_a_second_number_keep_their_order(tmp_pat
         (["img1.png", "img01.png"], "has the number of img"),
         (["a.png", "a.jpg", "b.png"], "has the number of a."),
         (["img1.png", "img1 (1).png", "img2.png"], "img1 (1).png is not named as the other images are (img1.png)"),
+        (["a#.png", "a1.png", "a2.png"], "a#.png is not named as the other"),
         (["img1.png", "img2.png", "cover.png"], "cover.png is not named as the other"),
         (["s1_1.png", "s1_3.png", "s2_1.png"], "several numbers differ"),
         (["img1.png", "img1000002.png"], "lacks 1000000 numbers between img1.png and img1000002.png"),

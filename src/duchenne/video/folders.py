@@ -61,8 +61,8 @@ def numbered(folder: Path) -> list[tuple[int, Path]]:
 
 def _numbers(folder: Path, files: list[Path]) -> list[int]:
     """What differs between the names of a sequence."""
-    forms = [_NUMBER.sub("#", file.stem.lower()) for file in files]
-    if not any("#" in form for form in forms):
+    forms = [_NUMBER.sub("\0", file.stem.lower()) for file in files]  # which no name holds
+    if not any("\0" in form for form in forms):
         order = {stem: k for k, stem in enumerate(dict.fromkeys(forms))}
         return [order[form] for form in forms]
     usual, *others = (form for form, _ in Counter(forms).most_common())
