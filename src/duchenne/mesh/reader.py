@@ -17,6 +17,8 @@ from duchenne.mesh.region import Region
 from duchenne.types import Array
 
 _SIDE = 256  # pixels of the landmark network's input
+_SETTLED = 0.0005  # mean movement of the points, over the region's side, below which a face has settled
+_MOST_READS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class FaceMesh:
         points[:, 2] *= region.width / _SIDE
         chosen = points[layout.FOR_COEFFICIENTS, :2].astype(np.float32)
         (coefficients,) = self.model.coefficients(chosen[None])
-        size = (bgr.shape[1], bgr.shape[0])
+        size = bgr.shape[1], bgr.shape[0]
         return Reading(
             points.astype(np.float32),
             float(1 / (1 + np.exp(-float(flag.item())))),
@@ -96,6 +98,24 @@ class FaceMesh:
             pose(points, size, self.model.canonical, self.model.rigid).astype(np.float32),
             region,
         )
+
+    def settle(self, bgr: Array, region: Region) -> Reading:
+        """The face in the region of a newly detected face: read again in the region of its own points until they stay.
+
+        Points and coefficients depend on the region, which the detector gives otherwise than the points do. Without
+        this the first frames of a face that is followed drift to other values, as if an expression began.
+        """
+        reading = self.read(bgr, region)
+        for _ in range(_MOST_READS - 1):
+            before, reading = reading, self.read(bgr, reading.following)
+            if reading.presence < 0.5 or _moved(before, reading) < _SETTLED:
+                break
+        return reading
+
+
+def _moved(before: Reading, after: Reading) -> float:
+    """Mean movement of the points over the side of the region."""
+    return float(np.linalg.norm((after.points - before.points)[:, :2], axis=1).mean() / after.region.width)
 
 
 def _checked(bgr: Array) -> Array:

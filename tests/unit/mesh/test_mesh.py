@@ -120,6 +120,20 @@ def test_points_follow_a_face_that_is_turned_and_shifted(mesh, portrait, reading
     assert np.abs(found.coefficients - reading.coefficients).mean() < 0.03
 
 
+def test_a_face_settles_at_the_same_place_whatever_region_it_was_found_in(mesh, portrait, reading):
+    """What one reading says depends on its region; what it settles at does not, and the next frame does not drift."""
+    first = reading.region
+    found = []
+    for x, larger in ((0, 1), (0.06, 1), (0, 0.9), (-0.04, 1.12)):
+        region = Region(first.x + x * first.width, first.y, first.width * larger, first.height * larger, first.angle)
+        found.append((mesh.read(portrait, region), mesh.settle(portrait, region)))
+    spread_once, spread_settled = (np.ptp([each[way].coefficients for each in found], axis=0).max() for way in (0, 1))
+    assert spread_once > 0.1 > 0.03 > spread_settled
+    settled = found[0][1]
+    again = mesh.read(portrait, settled.following)
+    assert np.abs(again.coefficients - settled.coefficients).max() < 0.015
+
+
 def test_no_face_has_no_presence(mesh):
     grey = np.full((480, 640, 3), 120, np.uint8)
     assert mesh.read(grey, Region(320, 240, 200, 200)).presence < 0.5
