@@ -45,6 +45,17 @@ POINTS_68 = (
 )
 
 
+_BROWS_UP = 0.2  # of the distance between the eyes' outer corners
+
+
+def oval(points: Array) -> Array:
+    """float32 (27, 2): the outline from jaw to above the brows, from mesh points (478, ≥ 2), in the same unit."""
+    flat = as_68(points)
+    up = flat[27] - flat[8]  # from the chin to the root of the nose
+    up *= _BROWS_UP * np.linalg.norm(flat[45] - flat[36]) / max(float(np.linalg.norm(up)), 1e-6)
+    return np.concatenate([flat[:17], flat[26:16:-1] + up])
+
+
 def as_68(points: Array) -> Array:
     """float32 (..., 68, 2): the 68 points of dlib and iBUG from mesh points (..., 478, ≥ 2), in the same unit."""
     return np.asarray(points[..., POINTS_68, :2], np.float32)

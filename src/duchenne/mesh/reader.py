@@ -45,6 +45,11 @@ class Reading:
         return Region.of_points(self.points)
 
     @property
+    def oval(self) -> Array:
+        """float32 (27, 2): the outline of the face from jaw to above the brows, in pixels."""
+        return layout.oval(self.points)
+
+    @property
     def points_68(self) -> Array:
         """float32 (68, 2): the points in the layout of dlib and iBUG, in pixels."""
         return layout.as_68(self.points)
@@ -78,12 +83,17 @@ class FaceMesh:
         """
         return detector.search(self.model.detector, _checked(bgr), least)
 
-    def read(self, bgr: Array, region: Region) -> Reading:
+    def read(self, bgr: Array, region: Region, oval: Array | None = None) -> Reading:
         """The face in a region (`Faces.region`, or `Reading.following` of the frame before) of such a frame.
 
         The networks always answer: below a presence of about 0.5 there is no face, and the points are invented.
+
+        oval    (N, 2) outline in pixels of the frame, as `Reading.oval` of the frame before: everything outside takes
+                the mean colour of the inside, so that a face cut out on black reads like the same face in a room
         """
         crop = region.crop(_checked(bgr), _SIDE)
+        if oval is not None:
+            crop = _alone(crop, region.to_crop(oval, _SIDE))
         raw, flag = self.model.landmarks(cv2.dnn.blobFromImage(crop, 1 / 255, swapRB=True))
         points = raw.reshape(478, 3).astype(float)
         points[:, :2] = region.to_frame(points[:, :2], _SIDE)
@@ -99,18 +109,31 @@ class FaceMesh:
             region,
         )
 
-    def settle(self, bgr: Array, region: Region) -> Reading:
+    def settle(self, bgr: Array, region: Region, alone: bool = False) -> Reading:
         """The face in the region of a newly detected face: read again in the region of its own points until they stay.
 
         Points and coefficients depend on the region, which the detector gives otherwise than the points do. Without
-        this the first frames of a face that is followed drift to other values, as if an expression began.
+        this the first frames of a face that is followed drift to other values, as if an expression began. `alone`: with
+        everything outside its own `Reading.oval` hidden.
         """
         reading = self.read(bgr, region)
         for _ in range(_MOST_READS - 1):
-            before, reading = reading, self.read(bgr, reading.following)
+            before, reading = reading, self.read(bgr, reading.following, reading.oval if alone else None)
             if reading.presence < 0.5 or _moved(before, reading) < _SETTLED:
                 break
         return reading
+
+
+def _alone(crop: Array, outline: Array) -> Array:
+    """The crop with the mean colour of the inside of an outline (N, 2) also outside; the crop if nothing is inside."""
+    inside = np.zeros(crop.shape[:2], np.uint8)
+    # 1/16 of a pixel: whole pixels would make the outline jump
+    cv2.fillPoly(inside, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    if not inside.any():
+        return crop
+    share = inside[..., None] / np.float32(255)
+    ground = (crop * share).sum(axis=(0, 1)) / share.sum()
+    return np.asarray(ground + (crop - ground) * share + 0.5, np.uint8)
 
 
 def _moved(before: Reading, after: Reading) -> float:

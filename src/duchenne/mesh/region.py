@@ -76,6 +76,11 @@ class Region:
         flags, matrix = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, np.vstack([self.matrix(side), (0, 0, 1)])
         return np.asarray(cv2.warpPerspective(image, matrix, (side, side), flags=flags, borderMode=border))
 
+    def to_crop(self, points: Array, side: int) -> Array:
+        """float64 (..., 2): points of the frame (..., 2) in pixels of a crop of `side` × `side`."""
+        matrix = self.matrix(side)
+        return np.asarray(np.linalg.solve(matrix[:, :2], (points - matrix[:, 2]).T).T)
+
     def to_frame(self, points: Array, side: float) -> Array:
         """float64 (..., 2): points of a crop of `side` × `side` pixels (..., 2), in pixels of the frame."""
         matrix = self.matrix(side)

@@ -134,6 +134,22 @@ def test_a_face_settles_at_the_same_place_whatever_region_it_was_found_in(mesh, 
     assert np.abs(again.coefficients - settled.coefficients).max() < 0.015
 
 
+def test_a_face_cut_out_on_black_reads_like_the_same_face_in_a_room_if_both_stand_alone(mesh, portrait):
+    region = mesh.detect(portrait).region(0)
+    whole = mesh.settle(portrait, region)
+    middle = whole.points_68[30]
+    inside = np.zeros(portrait.shape[:2], np.uint8)
+    cv2.fillPoly(inside, [(middle + 1.06 * (whole.oval - middle)).round().astype(np.int32)], 1)
+    cut = portrait * inside[..., None]
+    apart = [
+        np.abs(mesh.settle(portrait, region, alone).coefficients - mesh.settle(cut, region, alone).coefficients).max()
+        for alone in (False, True)
+    ]
+    assert apart[0] > 0.1 > apart[1], apart
+    nowhere = mesh.read(portrait, region, np.array([[500, 500], [505, 500], [505, 505]]))
+    assert nowhere.points.tobytes() == mesh.read(portrait, region).points.tobytes()
+
+
 def test_no_face_has_no_presence(mesh):
     grey = np.full((480, 640, 3), 120, np.uint8)
     assert mesh.read(grey, Region(320, 240, 200, 200)).presence < 0.5
@@ -143,6 +159,7 @@ def test_a_region_maps_its_crop_to_the_frame():
     region = Region(50.0, 40.0, 20.0, 10.0, np.pi / 2)  # a quarter turn clockwise: its right side points down
     corners = region.to_frame(np.array([[0.0, 0.0], [8.0, 0.0], [8.0, 8.0], [4.0, 4.0]]), 8)
     assert np.allclose(corners, [[55, 30], [55, 50], [45, 50], [50, 40]])
+    assert np.allclose(region.to_crop(corners, 8), [[0, 0], [8, 0], [8, 8], [4, 4]])
     image = np.zeros((80, 100, 3), np.uint8)
     image[:, :, 0] = np.arange(100)
     image[:, :, 1] = np.arange(80)[:, None]

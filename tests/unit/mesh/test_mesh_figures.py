@@ -59,6 +59,16 @@ def layout():
     )
 
 
+def mask():
+    """The table of masked faces."""
+    lines = ["| clip | as they are | in one form | whole face against its one form |", "|---|---|---|---|"]
+    for clip, found in stored("experiments/mesh_mask.json").items():
+        ways = [found[name] for name in ("as_they_are", "in_one_form", "whole_face_against_its_one_form")]
+        cells = [f"{each['coefficients_mean']:.3f}, {each['correlation']:.2f}" for each in ways]
+        lines.append(f"| {clip} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def units():
     """The table of action units."""
     lines = ["| unit | faces (people) | by name | AUC (95 %) | stood for | best | AUC | all: AUC |", "|---" * 8 + "|"]
@@ -87,7 +97,7 @@ def faces():
 
 
 def test_the_pages_have_the_figures_of_the_scripts():
-    for make in (runtimes, mediapipe, layout, units, dead, faces):
+    for make in (runtimes, mediapipe, layout, mask, units, dead, faces):
         assert part(make.__name__) == make(), f"write into {make.__name__}:\n{make()}"
 
 
