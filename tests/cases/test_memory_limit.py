@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Completed
+from duchenne.checkpoints import parts
 from duchenne.errors import DuchenneError
 from duchenne.evaluation import answers
 from duchenne.workers import command
@@ -99,3 +100,15 @@ def test_limit_ends_with_the_command_and_any_memory_error_is_one_sentence(
         result = duchenne("score", "a.csv", "--memory", "40")
         assert result.code == 1 and "more memory than it may use; give" in result.sentence
         assert limits[0] > 40e9 and resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_a_model_for_which_memory_is_short_is_not_called_damaged(
+    duchenne: Callable[..., Completed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(parts, "read_arrays", fail)
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    result = duchenne("models", "apply", "smile", tmp_path / "a.csv", "-o", tmp_path / "p.csv")
+    assert result.code == 1 and "more memory than it may use" in result.sentence

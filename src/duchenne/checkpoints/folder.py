@@ -38,7 +38,7 @@ STORES = Registry(
     },
 )
 #: What reading a damaged folder can raise besides errors with a message of ours.
-_STUMBLES = (OSError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+_STUMBLES = (OSError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class Model(Protocol):

@@ -20,7 +20,7 @@ from duchenne.errors import ModelError
 
 NAME = "weights.safetensors"
 _MOST_HEADER = 2**22  # bytes: thousands of tensors
-_STUMBLES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
+_STUMBLES = (ArithmeticError, AttributeError, LookupError, TypeError)
 Shapes = Mapping[str, tuple[int, ...]]
 
 
