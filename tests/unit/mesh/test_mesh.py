@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from conftest import BRIEF, RATE
+from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError
 from duchenne.faces.detect import HogDetector
 from duchenne.faces.landmarks import Dlib68
@@ -148,6 +150,30 @@ def test_a_face_cut_out_on_black_reads_like_the_same_face_in_a_room_if_both_stan
     assert apart[0] > 0.1 > apart[1], apart
     nowhere = mesh.read(portrait, region, np.array([[500, 500], [505, 500], [505, 505]]))
     assert nowhere.points.tobytes() == mesh.read(portrait, region).points.tobytes()
+
+
+def test_a_smile_is_not_delayed(mesh, pictures):
+    """On a simulated smile, whose curve is known, the mouth widens with it; the coefficient saturates , so earlier."""
+    readings = []
+    for picture in pictures:
+        frame = np.ascontiguousarray(picture[..., ::-1])
+        last = readings[-1] if readings else mesh.settle(frame, mesh.search(frame).region(0))
+        readings.append(mesh.read(frame, last.following))
+    time = np.arange(len(pictures)) / RATE
+    smile = np.mean([each.coefficients[44:46] for each in readings], axis=1)
+    points = np.array([each.points_68 for each in readings])
+    width = np.linalg.norm(points[:, 54] - points[:, 48], axis=1) / np.linalg.norm(
+        points[:, 45] - points[:, 36], axis=1
+    )
+    late = [half_rise(curve, time) - half_rise(simulate.smile_curve(BRIEF, time), time) for curve in (width, smile)]
+    assert abs(late[0]) < 0.01 and -0.04 < late[1] < 0.01, late
+
+
+def half_rise(curve, time):
+    """When a curve that starts neutral first reaches half of its height."""
+    curve = curve - curve[:5].mean()
+    stop = int(np.argmax(curve > 0.9 * curve.max())) + 1
+    return np.interp(curve.max() / 2, curve[:stop], time[:stop])
 
 
 def test_no_face_has_no_presence(mesh):
