@@ -20,7 +20,8 @@ import numpy as np
 from duchenne.errors import InputError
 from duchenne.faces import light
 from duchenne.faces.detect import Verifier
-from duchenne.faces.follow import Frame, follow
+from duchenne.faces.follow import follow
+from duchenne.faces.follower import Frame
 from duchenne.faces.landmarks import box_of, roll_of
 from duchenne.types import Array, FaceTrack
 from duchenne.video import images
@@ -56,6 +57,10 @@ TURNS = {"90° clockwise": (3, "transpose=1"), "90° counter-clockwise": (1, "tr
 class _Still:
     grey: Array
     time: float = 0.0
+
+    @property
+    def bgr(self) -> Array:
+        return np.asarray(cv2.cvtColor(self.grey, cv2.COLOR_GRAY2BGR))
 
 
 def measure(points: Array) -> tuple[Array, float, float]:

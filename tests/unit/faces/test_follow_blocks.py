@@ -18,7 +18,7 @@ from duchenne import video
 from duchenne.expression import reading
 from duchenne.faces import follow, follow_blocks, join
 from duchenne.faces.crops import crop
-from duchenne.faces.follow import _Follower
+from duchenne.faces.paper import PaperFollower
 
 FACE = cv2.cvtColor(scene(), cv2.COLOR_RGB2GRAY)
 DARK = np.zeros((360, 480), np.uint8)
@@ -63,9 +63,9 @@ CASES = {
 
 def kept_whole(frames, many):
     """The plain way: all rows and crops stay with their face until the last frame."""
-    follower = _Follower("haar", "hog", "mosse", "dlib68", many)
+    follower = PaperFollower("haar", "hog", "mosse", "dlib68", many)
     for n, frame in enumerate(frames):
-        follower.step(n, frame.time, frame.grey)
+        follower.step(n, frame.time, frame)
         follower.look(n, frame.time, frame.grey, crop, EVERY)
     return follower.faces
 
@@ -118,9 +118,9 @@ def test_block_is_yielded_as_soon_as_its_rows_are_final(make):
 
 
 def test_follower_drops_yielded_rows():
-    follower, first, most = _Follower("haar", "hog", "mosse", "dlib68", False), 0, 0
+    follower, first, most = PaperFollower("haar", "hog", "mosse", "dlib68", False), 0, 0
     for n, frame in enumerate(stills([FACE] * 60)):
-        follower.step(n, frame.time, frame.grey)
+        follower.step(n, frame.time, frame)
         follower.look(n, frame.time, frame.grey, crop, 0.0)
         if (done := follower.settled(n) + 1 - first) > 0:
             assert len(follower.take(first, [frame.time] * done).crops) == done
