@@ -8,8 +8,10 @@ from typing import Any
 
 import cv2
 
-from duchenne.faces.follower import Frame
+from duchenne.errors import UsageError
+from duchenne.faces.follower import Follower, Frame
 from duchenne.faces.joined import Followed, join
+from duchenne.faces.meshed import MeshFollower
 from duchenne.faces.paper import PaperFollower
 from duchenne.io.followed import Block
 from duchenne.progress import Tick
@@ -27,11 +29,13 @@ def follow(frames: Iterable[Frame], *, source: str = "", **options: Any) -> Foll
 def follow_blocks(
     frames: Iterable[Frame],
     *,
+    reader: str = "paper",
     detector: str = "haar",
     fallback: str | None = "hog",
     tracker: str = "mosse",
     landmarker: str = "dlib68",
     all_faces: bool = False,
+    mesh: bool = False,
     on_frame: Tick | None = None,
     look: Callable[[Array, Array], Array] | None = None,
     every: float = 0.0,
@@ -39,8 +43,11 @@ def follow_blocks(
 ) -> Iterator[Block]:
     """The same in blocks, each as soon as its rows are final, in constant memory.
 
+    reader     "paper": Haar, MOSSE and dlib's points; or "mesh", whose frames need `.bgr` uint8 (H, W, 3), and whose
+               tracks have coefficients, the head's pose and, with `mesh`, all 478 points
     frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once; where `.index` jumps, the rows
                between are of frames that were not kept
+    detector, tracker, landmarker   of the paper's reader
     fallback   detector for frames where the first finds nothing (at most once a second); None: no other
     on_frame   called with the number of frames done, for progress bars
     look       makes a grey crop uint8 (S, S) of a frame and points (68, 2), as `faces.crops.crop`, of each seen face at
@@ -48,7 +55,13 @@ def follow_blocks(
     rows       least frames of a block; only the last, which has the `end`, may have fewer, even none
     """
     cv2.setNumThreads(1)  # the same results on every machine; clips, not frames, run in parallel
-    follower = PaperFollower(detector, fallback, tracker, landmarker, all_faces)
+    follower: Follower[Any, Any]
+    if reader == "mesh":
+        follower = MeshFollower(all_faces, mesh)
+    elif reader == "paper":
+        follower = PaperFollower(detector, fallback, tracker, landmarker, all_faces)
+    else:
+        raise UsageError(f"There is no reader of faces named '{reader}'; choose mesh or paper.")
     times: list[float] = []  # of the frames that are not yielded, which begin at `first`
     first, size, n, before = 0, (0, 0), -1, 0.0
     for frame in frames:

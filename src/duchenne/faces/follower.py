@@ -17,7 +17,7 @@ from duchenne.faces.boxes import changed, distance, overlap, region
 from duchenne.faces.landmarks import cut
 from duchenne.faces.person import ONE_PERSON, ONE_PERSON_LOST, Person, Scene, Sight
 from duchenne.io.followed import Block, End
-from duchenne.types import Array
+from duchenne.types import EXTRA, Array
 
 VERIFY = 0.5  # s between two verifications of a face, and two samples of its sharpness and light
 _EAGER = 2.0  # s without a face in which a search runs on every frame
@@ -46,12 +46,13 @@ class Frame(Protocol):
 
 
 class Row(NamedTuple):
-    """One face in one frame, as in `types.FaceTrack`."""
+    """One face in one frame, as in `types.FaceTrack`; `more` is what the reader gives beyond that of all readers."""
 
     points: Array
     confidence: float
     box: Array
     change: float
+    more: dict[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +102,7 @@ class Follower(ABC, Generic[F, C]):
     """
 
     version: str  # goes into the tracks' history
+    gives: tuple[str, ...] = ()  # of `types.EXTRA`, beyond what all readers give
 
     def __init__(self, many: bool) -> None:
         self.many = many
@@ -175,6 +177,10 @@ class Follower(ABC, Generic[F, C]):
                 rows.append(face.rows.pop(n))
                 face.yielded += 1
             face.crops = {n: crop for n, crop in face.crops.items() if n >= stop}  # of withdrawn rows as well
+        more = {
+            name: np.array([row.more[name] for row in rows], np.float32).reshape(-1, *EXTRA[name])
+            for name in self.gives
+        }
         return Block(
             first,
             np.array(time, np.float64),
@@ -186,6 +192,7 @@ class Follower(ABC, Generic[F, C]):
             np.array([row.change for row in rows], np.float32),
             np.array(looked, np.int64),
             np.stack(crops) if crops else np.zeros((0, 0, 0), np.uint8),
+            **more,  # type: ignore[arg-type]
         )
 
     def end(self, frames: int, size: tuple[int, int], looks: bool) -> End:
@@ -200,11 +207,11 @@ class Follower(ABC, Generic[F, C]):
 
     # --- for readers ------------------------------------------------------------------------------------------------
 
-    def write(self, face: F, n: int, time: float, points: Array, confidence: float) -> None:
+    def write(self, face: F, n: int, time: float, points: Array, confidence: float, **more: Array) -> None:
         """The face's row of this frame; none where it counts as unseen after a cut."""
         if time > face.quiet + 5e-4:
             change = changed(self.before, self.original, face.box)
-            face.rows[n] = Row(points, confidence, face.box.astype(np.float32), change)
+            face.rows[n] = Row(points, confidence, face.box.astype(np.float32), change, more)
         face.confidence, face.seen = confidence, time
 
     def is_cut(self, face: F, time: float, shift: Array) -> bool:

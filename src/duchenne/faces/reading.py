@@ -35,8 +35,10 @@ LOOK = 0.1  # s between two crops for the expression network: an expression's ph
 def read_faces(
     path: str | Path,
     *,
+    reader: str = "paper",
     detector: str = "haar",
     all_faces: bool = False,
+    mesh: bool = False,
     rate: float | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -45,11 +47,13 @@ def read_faces(
 ) -> Iterator[Block]:
     """The most prominent face of a video (or all) in finished blocks, with a crop of each every `LOOK` seconds.
 
-    `detector` is "haar" or "hog", and the other is the fallback; `rate`, `start`, `end` and `allow_truncated` as for
-    `video.frames`, whose errors are raised; otherwise see `follow_blocks`.
+    `reader`, `mesh` as for `follow_blocks`. `detector` is "haar" or "hog", and the other is the fallback; `rate`,
+    `start`, `end` and `allow_truncated` as for `video.frames`, whose errors are raised; otherwise see `follow_blocks`.
     """
     return follow_blocks(
         video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated),
+        reader=reader,
+        mesh=mesh,
         detector=detector,
         fallback="haar" if detector == "hog" else "hog",
         all_faces=all_faces,

@@ -8,8 +8,9 @@ frame       int64 (R,)           from 0, within the clip     confidence  float32
 face        int32 (R,)           from 0, first seen first    box         float32 (R, 4)  x0 y0 x1 y1
 points      float32 (R, 68, 2)   pixels                      looked      int64 (L,)      which of the rows have crops
 crops       uint8 (L, S, S)          change      float32 (R,)    grey levels, see `types.FaceTrack`
-`end` is JSON: format, version, blocks, side (S), looks, frame_size, cuts (s), and per face sharpness, light (null =
-unknown) and history.
+of a mesh reader also coefficients float32 (R, 52), pose float32 (R, 3) and, if it was asked for, mesh float32
+(R, 478, 3). `end` is JSON: format, version, blocks, fields, side (S), looks, frame_size, cuts (s), and per face
+sharpness, light (null = unknown) and history.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,9 @@ import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.io.bounded import check_members, parse_json
-from duchenne.types import Array, FaceTrack, Json, Light
+from duchenne.types import EXTRA, Array, FaceTrack, Json, Light
 
-_FORMAT, _VERSION = "duchenne-followed", 2
+_FORMAT, _VERSION = "duchenne-followed", 3
 _MOST_FACES = 10_000
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is written
 _FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -43,6 +44,8 @@ _FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "change": ("<f4", ()),
     "looked": ("<i8", ()),
 }
+_MESH = {name: ("<f4", shape) for name, shape in EXTRA.items() if name not in _FIELDS}
+_ROWS = ("frame", "face", "points", "confidence", "box", "change")  # one item per seen face and frame
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class End:
 class Block:
     """The final rows of the frames `first` to `first + T - 1`: one per frame and face seen in it.
 
-    Arrays as in the module's docstring. `crops` is None where they were dropped; only a clip's last block has an `end`.
+    Arrays as in the module's docstring. `crops` is None where they were dropped, `coefficients`, `pose` and `mesh`
+    where the reader has none; only a clip's last block has an `end`.
     """
 
     first: int
@@ -81,6 +85,9 @@ class Block:
     looked: Array
     crops: Array | None
     end: End | None = None
+    coefficients: Array | None = None
+    pose: Array | None = None
+    mesh: Array | None = None
 
     def tracks(self, faces: int, frame_size: tuple[int, int] = (0, 0), source: str = "") -> list[FaceTrack]:
         """These frames as tracks with a row for each of the T frames, one for each of `faces` faces."""
@@ -96,16 +103,24 @@ def spread(
 ) -> list[FaceTrack]:
     """Consecutive blocks as tracks with a row for every frame, NaN where a face is not seen."""
     first, time = blocks[0].first, np.concatenate([block.time for block in blocks])
-    points = np.full((faces, len(time), 68, 2), np.nan, np.float32)
-    confidence = np.full((faces, len(time)), np.nan, np.float32)
-    box = np.full((faces, len(time), 4), np.nan, np.float32)
-    change = np.full((faces, len(time)), np.nan, np.float32)
+    shapes = {"points": (68, 2), "confidence": (), "box": (4,), **EXTRA}
+    found = {
+        name: np.full((faces, len(time), *shape), np.nan, np.float32)
+        for name, shape in shapes.items()
+        if getattr(blocks[0], name) is not None
+    }
     for block in blocks:
         at = block.face, block.frame - first
-        points[at], confidence[at], box[at] = block.points, block.confidence, block.box
-        change[at] = block.change
+        for name, values in found.items():
+            values[at] = getattr(block, name)
     return [
-        FaceTrack(time, points[k], confidence[k], box[k], frame_size, None, change[k], source=source, history=history)
+        FaceTrack(
+            time,
+            frame_size=frame_size,
+            source=source,
+            history=history,
+            **{name: values[k] for name, values in found.items()},
+        )
         for k, history in enumerate(histories)
     ]
 
@@ -120,7 +135,8 @@ class Writer:
 
     def add(self, block: Block) -> None:
         """Write one block, and after the last the end. OSError where it cannot be written."""
-        for name, (kind, _) in _FIELDS.items():
+        fields = _fields(name for name in _MESH if getattr(block, name) is not None)
+        for name, (kind, _) in fields.items():
             self._put(f"{self._blocks}/{name}", np.ascontiguousarray(getattr(block, name), kind).tobytes())
         if block.crops is not None and len(block.crops):
             self._side = block.crops.shape[-1]
@@ -128,6 +144,7 @@ class Writer:
         self._blocks += 1
         if (end := block.end) is not None:
             about = {"format": _FORMAT, "version": _VERSION, "blocks": self._blocks, "side": self._side}
+            about |= {"fields": [*fields]}
             sharp = [value if math.isfinite(value) else None for value in end.sharpness]
             facts = {
                 "looks": end.looks,
@@ -166,6 +183,7 @@ class Stored:
                 if (about["format"], about["version"]) != (_FORMAT, _VERSION):
                     raise ValueError(f"format {about['format']}, version {about['version']}")
                 self.blocks, self._side = int(about["blocks"]), int(about["side"])
+                self._fields = _fields(map(str, about["fields"]))
                 self.end = _end(about)
         except InputError:
             self.close()
@@ -182,7 +200,7 @@ class Stored:
     def _block(self, number: int, first: int) -> Block:
         arrays = {
             name: np.frombuffer(self._archive.read(f"{number}/{name}"), kind).reshape(-1, *shape)
-            for name, (kind, shape) in _FIELDS.items()
+            for name, (kind, shape) in self._fields.items()
         }
         rows, faces, looks, side = len(arrays["frame"]), len(self.end.history), len(arrays["looked"]), self._side
         if any(len(arrays[name]) != rows for name in ("face", "points", "confidence", "box", "change")):
@@ -202,6 +220,12 @@ class Stored:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _fields(names: Iterable[str]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The arrays of a block that has these of a mesh; other names count for nothing."""
+    present = set(names)
+    return {**_FIELDS, **{name: kind for name, kind in _MESH.items() if name in present}}
 
 
 def _end(about: Json) -> End:
@@ -235,8 +259,7 @@ def pieces(block: Block, frames: int) -> Iterator[Block]:
         time = block.time[start : start + frames]
         first = block.first + start
         rows = (block.frame >= first) & (block.frame < first + len(time))
-        arrays = {
-            name: getattr(block, name)[rows] for name in ("frame", "face", "points", "confidence", "box", "change")
-        }
+        present = [name for name in (*_ROWS, *_MESH) if getattr(block, name) is not None]
+        arrays = {name: getattr(block, name)[rows] for name in present}
         end = block.end if start + frames >= len(block.time) else None
         yield Block(first, time, **arrays, looked=np.empty(0, np.int64), crops=None, end=end)

@@ -28,6 +28,7 @@ _LONG_HOLE, _HOLE_EDGE = 2.0, 0.5
 _JITTER = 3.0
 #: … and the ratio to that of the eyes.
 _JITTER_RATIO = 1.3
+_MOVING = ("coefficients", "pose", "mesh")  # of a mesh reader, resampled like points
 
 
 def assess(track: FaceTrack, *, blur: float | None = None, light: Light | None = None) -> Quality:
@@ -275,7 +276,9 @@ def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
         return track
     hole = holes(track.time)
     grid = _grid(track.time, fps)
-    rows = np.column_stack([track.points.reshape(len(track), -1), track.box, track.confidence]).astype(float)
+    names = ("points", "box", "confidence", *(name for name in _MOVING if getattr(track, name) is not None))
+    parts = [getattr(track, name) for name in names]
+    rows = np.column_stack([part.reshape(len(track), -1) for part in parts]).astype(float)
     step = float(np.median(np.diff(track.time)))
     if (width := round(1.0 / fps / step)) > 1:
         rows = np.concatenate([_box_mean(part, width) for part in np.split(rows, np.flatnonzero(hole) + 1)])
@@ -285,15 +288,12 @@ def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
     a, b = rows[at], rows[at + 1]
     mixed = np.where(share < 1e-6, a, np.where(share > 1 - 1e-6, b, a + share * (b - a)))
     mixed[hole[at] & (grid - left > 1e-6) & (right - grid > 1e-6)] = np.nan
-    return track.evolve(
-        f"resample: {fps:g} per second",
-        time=grid,
-        points=mixed[:, :136].reshape(-1, 68, 2),
-        box=mixed[:, 136:140],
-        confidence=mixed[:, 140],
-        crops=None,
-        change=None,
-    )
+    ends = np.cumsum([part[0].size for part in parts])[:-1]
+    values = {
+        name: columns.reshape(len(grid), *part.shape[1:])
+        for name, part, columns in zip(names, parts, np.split(mixed, ends, axis=1), strict=True)
+    }
+    return track.evolve(f"resample: {fps:g} per second", time=grid, crops=None, change=None, **values)
 
 
 def _grid(time: Array, fps: float) -> Array:

@@ -3,6 +3,7 @@
 from duchenne.types.data import (
     ALL_EMOTIONS,
     EMOTIONS,
+    EXTRA,
     LABELS,
     MOMENTS,
     Array,
@@ -37,6 +38,7 @@ from duchenne.types.verdicts import (
 __all__ = [
     "ALL_EMOTIONS",
     "EMOTIONS",
+    "EXTRA",
     "LABELS",
     "MOMENTS",
     "Array",

@@ -47,6 +47,10 @@ class Clip:
         return {"start": self.start, "end": self.end, "rate": self.rate}
 
 
+#: What not every reader of faces gives, float32: its shape in a frame.
+EXTRA: dict[str, tuple[int, ...]] = {"change": (), "coefficients": (52,), "pose": (3,), "mesh": (478, 3)}
+
+
 @dataclass(frozen=True, eq=False)
 class FaceTrack:
     """One face over time. Shapes are checked; functions return a new track with a longer history.
@@ -59,6 +63,9 @@ class FaceTrack:
     frame_size  (width, height) in pixels
     change      float32 (T,)        mean difference of the face from the frame before in grey levels; NaN = unknown,
                                     None where no video was read: see `preprocess.repeats`
+    coefficients  float32 (T, 52)   0 to 1, named by `coefficient_names`; NaN = not seen, None without a face mesh
+    pose        float32 (T, 3)      yaw, pitch, roll of the head in degrees, as `mesh.pose.pose`; None without a mesh
+    mesh        float32 (T, 478, 3) pixels, with depth, as `mesh.Reading.points`; None unless it was asked for
     """
 
     time: Array
@@ -68,6 +75,9 @@ class FaceTrack:
     frame_size: tuple[int, int]
     crops: Array | None = None
     change: Array | None = None
+    coefficients: Array | None = None
+    pose: Array | None = None
+    mesh: Array | None = None
     layout: str = "dlib68"
     unit: str = "px"
     source: str = ""
@@ -80,11 +90,11 @@ class FaceTrack:
         put(self, "points", np.asarray(self.points, np.float32))
         put(self, "confidence", np.asarray(self.confidence, np.float32))
         put(self, "box", np.asarray(self.box, np.float32))
-        if self.change is not None:
-            put(self, "change", np.asarray(self.change, np.float32))
-            if self.change.shape != (n,):
-                raise ValueError(f"FaceTrack.change must have shape {(n,)}, found {self.change.shape}.")
         expected = {"time": (n,), "points": (n, 68, 2), "confidence": (n,), "box": (n, 4)}
+        for name, shape in EXTRA.items():
+            if (values := getattr(self, name)) is not None:
+                put(self, name, np.asarray(values, np.float32))
+                expected[name] = (n, *shape)
         for name, shape in expected.items():
             found = getattr(self, name).shape
             if found != shape:
@@ -117,9 +127,9 @@ class FaceTrack:
 
     def take(self, step: str, rows: Array, crops: Array | None = None) -> FaceTrack:
         """These rows of it, with `crops` of them, and `step` added to its history."""
-        parts = {name: getattr(self, name)[rows] for name in ("time", "points", "confidence", "box")}
-        change = None if self.change is None else self.change[rows]
-        return self.evolve(step, crops=crops, change=change, **parts)
+        parts = {name: getattr(self, name) for name in ("time", "points", "confidence", "box", *EXTRA)}
+        kept = {name: None if values is None else values[rows] for name, values in parts.items()}
+        return self.evolve(step, crops=crops, **kept)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,88 @@
+"""The mesh reader: a network finds a face; another reads its points in every frame, and says if it is still there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from duchenne.faces import light
+from duchenne.faces.boxes import overlap, plausible
+from duchenne.faces.detect import by_prominence
+from duchenne.faces.follower import Face, Follower, Found, Frame
+from duchenne.faces.landmarks import Shape
+from duchenne.faces.person import Person, Sight
+from duchenne.mesh import FaceMesh, Reading
+from duchenne.types import Array
+
+_ACQUIRE, _KEEP = 0.5, 0.5  # presence for accepting, and for keeping, a face
+
+
+@dataclass(frozen=True, eq=False)
+class MeshFound(Found):
+    """With what the networks say of it."""
+
+    reading: Reading
+
+
+@dataclass(eq=False, kw_only=True)
+class MeshFace(Face):
+    """With what the networks said of it in the last frame, which is where it is read in the next."""
+
+    reading: Reading
+
+
+class MeshFollower(Follower[MeshFace, MeshFound]):
+    """The confidence of a row is the presence of the face; `whole` keeps all 478 points as well."""
+
+    def __init__(self, many: bool, whole: bool = False) -> None:
+        super().__init__(many)
+        self.mesh = FaceMesh()
+        self.version = self.mesh.version
+        self.gives = ("coefficients", "pose", "mesh") if whole else ("coefficients", "pose")
+
+    def candidates(self, time: float, frame: Frame, grey: Array) -> list[MeshFound]:
+        """Faces by their prominence."""
+        bgr, taken, found = _clear(frame), self.held_boxes(), list[MeshFound]()
+        faces = self.mesh.search(bgr)
+        for k in by_prominence(faces.boxes, grey.shape).tolist():
+            reading = self.mesh.settle(bgr, faces.region(k))
+            shape = Shape(reading.points_68)
+            if reading.presence < _ACQUIRE or not plausible(shape, grey.shape):
+                continue
+            if not any(overlap(shape.box, other) > 0.3 for other in taken):
+                found.append(MeshFound(shape.box, shape.points, reading))
+                taken.append(shape.box)
+        return found
+
+    def create(self, found: MeshFound, sight: Sight) -> MeshFace:
+        """A new face."""
+        return MeshFace(Person(sight), found.box, reading=found.reading)
+
+    def begin(self, face: MeshFace, n: int, time: float, grey: Array, found: MeshFound) -> None:
+        """It is where it was found."""
+        self._write(face, n, time, found.reading, found.points)
+
+    def advance(self, face: MeshFace, n: int, time: float, frame: Frame, grey: Array) -> bool:
+        """Read it where its points were in the frame before."""
+        reading = self.mesh.read(_clear(frame), face.reading.following)
+        shape = Shape(reading.points_68)
+        if self.is_cut(face, time, np.round((shape.box - face.box).reshape(2, 2).mean(axis=0))):
+            return False
+        if reading.presence < _KEEP or not plausible(shape, grey.shape):
+            return False
+        if not self.is_same(face, n, time, grey, shape.points):
+            return False
+        face.box, face.sure = shape.box, n
+        self._write(face, n, time, reading, shape.points)
+        return True
+
+    def _write(self, face: MeshFace, n: int, time: float, reading: Reading, points: Array) -> None:
+        face.reading = reading
+        more = {"coefficients": reading.coefficients, "pose": reading.pose, "mesh": reading.points}
+        self.write(face, n, time, points, reading.presence, **{name: more[name] for name in self.gives})
+
+
+def _clear(frame: Frame) -> Array:
+    """uint8 (H, W, 3): the frame with enough contrast for the networks."""
+    return light.clearer(frame.bgr, light.levels(frame.grey), light.FRAME)
