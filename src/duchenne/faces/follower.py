@@ -6,8 +6,8 @@ import itertools
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from duchenne.types import EXTRA, Array
 VERIFY = 0.5  # s between two verifications of a face, and two samples of its sharpness and light
 _EAGER = 2.0  # s without a face in which a search runs on every frame
 _PATIENT = 0.2  # s between two searches after that
-SLOW = 1.0  # s between two searches for further faces, and between two runs of the fallback detector
+SLOW = 1.0  # s between two searches for further faces, and between two searches by costlier means
 _CUT = 12.0  # mean difference of thumbnails, in grey levels, that means a new scene, which is searched at once
 _COMPARE = 1.0  # s between two comparisons of the person of one face, at first; each that it passes doubles them …
 _SELDOM = 4.0  # … up to this
@@ -177,11 +177,7 @@ class Follower(ABC, Generic[F, C]):
                 rows.append(face.rows.pop(n))
                 face.yielded += 1
             face.crops = {n: crop for n, crop in face.crops.items() if n >= stop}  # of withdrawn rows as well
-        more = {
-            name: np.array([row.more[name] for row in rows], np.float32).reshape(-1, *EXTRA[name])
-            for name in self.gives
-        }
-        return Block(
+        block = Block(
             first,
             np.array(time, np.float64),
             np.array(frame, np.int64),
@@ -192,8 +188,12 @@ class Follower(ABC, Generic[F, C]):
             np.array([row.change for row in rows], np.float32),
             np.array(looked, np.int64),
             np.stack(crops) if crops else np.zeros((0, 0, 0), np.uint8),
-            **more,  # type: ignore[arg-type]
         )
+        more: dict[str, Any] = {
+            name: np.array([row.more[name] for row in rows], np.float32).reshape(-1, *EXTRA[name])
+            for name in self.gives
+        }
+        return replace(block, **more)
 
     def end(self, frames: int, size: tuple[int, int], looks: bool) -> End:
         """What is known after the last frame, when every row has been taken."""

@@ -9,7 +9,7 @@ import numpy as np
 from duchenne.faces import light
 from duchenne.faces.boxes import overlap, plausible
 from duchenne.faces.detect import by_prominence
-from duchenne.faces.follower import Face, Follower, Found, Frame
+from duchenne.faces.follower import SLOW, Face, Follower, Found, Frame
 from duchenne.faces.landmarks import Shape
 from duchenne.faces.person import Person, Sight
 from duchenne.mesh import FaceMesh, Reading
@@ -39,12 +39,16 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
         super().__init__(many)
         self.mesh = FaceMesh()
         self.version = self.mesh.version
+        self.fell_back = -np.inf
         self.gives = ("coefficients", "pose", "mesh") if whole else ("coefficients", "pose")
 
     def candidates(self, time: float, frame: Frame, grey: Array) -> list[MeshFound]:
         """Faces by their prominence."""
         bgr, taken, found = _clear(frame), self.held_boxes(), list[MeshFound]()
-        faces = self.mesh.search(bgr)
+        faces = self.mesh.detect(bgr)
+        if not len(faces) and time - self.fell_back >= SLOW:
+            self.fell_back = time
+            faces = self.mesh.search(bgr)
         for k in by_prominence(faces.boxes, grey.shape).tolist():
             reading = self.mesh.settle(bgr, faces.region(k))
             shape = Shape(reading.points_68)
@@ -67,9 +71,9 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
         """Read it where its points were in the frame before."""
         reading = self.mesh.read(_clear(frame), face.reading.following)
         shape = Shape(reading.points_68)
-        if self.is_cut(face, time, np.round((shape.box - face.box).reshape(2, 2).mean(axis=0))):
-            return False
-        if reading.presence < _KEEP or not plausible(shape, grey.shape):
+        present = reading.presence >= _KEEP and plausible(shape, grey.shape)
+        shift = (shape.box - face.box).reshape(2, 2).mean(axis=0) if present else np.zeros(2)
+        if self.is_cut(face, time, np.round(shift)) or not present:
             return False
         if not self.is_same(face, n, time, grey, shape.points):
             return False

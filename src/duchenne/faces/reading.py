@@ -18,6 +18,7 @@ import numpy as np
 
 from duchenne import io, registry, video
 from duchenne.errors import DuchenneError, InputError
+from duchenne.faces import crops
 from duchenne.faces.crops import TURNS, crop, lying
 from duchenne.faces.detect import CASCADE
 from duchenne.faces.follow import follow_blocks
@@ -25,6 +26,7 @@ from duchenne.faces.identity import MODEL_NAME
 from duchenne.faces.landmarks import find_model, packaged
 from duchenne.io import followed
 from duchenne.io.followed import Block
+from duchenne.mesh import model as mesh_model
 from duchenne.progress import Tick
 from duchenne.types import data
 
@@ -95,11 +97,12 @@ def chain() -> dict[str, str]:
 
 
 def parts() -> dict[str, str]:
-    """sha256 of the models of landmarks, detector and person, and of the code between a file and its tracks."""
+    """sha256 of the models of mesh, landmarks, detector and person, and of the code between a file and its tracks."""
     person = packaged(MODEL_NAME)
-    rooms = (Path(__file__).parent, Path(video.__file__).parent)
+    rooms = [Path(str(module.__file__)).parent for module in (crops, mesh_model, video)]
     code = [*(file for room in rooms for file in sorted(room.glob("*.py"))), *_SHARED]
     return {
+        "mesh": _sha256(mesh_model.find_model()),
         "landmarks": f"{find_model().name} {_sha256(find_model())}",
         "detector": _sha256(Path(cv2.data.haarcascades, CASCADE)),  # type: ignore[attr-defined]
         "person": _sha256(person) if person.is_file() else "none",

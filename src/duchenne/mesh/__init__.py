@@ -4,8 +4,9 @@ Three networks of Google, run by OpenCV. Nothing here knows a video, a track or 
 """
 
 from duchenne.mesh.detector import Faces
-from duchenne.mesh.layout import COEFFICIENTS, POINTS_68, as_68
+from duchenne.mesh.layout import POINTS_68, as_68
 from duchenne.mesh.reader import FaceMesh, Reading
 from duchenne.mesh.region import Region
+from duchenne.types import COEFFICIENTS
 
 __all__ = ["COEFFICIENTS", "POINTS_68", "FaceMesh", "Faces", "Reading", "Region", "as_68"]

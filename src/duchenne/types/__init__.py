@@ -2,6 +2,7 @@
 
 from duchenne.types.data import (
     ALL_EMOTIONS,
+    COEFFICIENTS,
     EMOTIONS,
     EXTRA,
     LABELS,
@@ -37,6 +38,7 @@ from duchenne.types.verdicts import (
 
 __all__ = [
     "ALL_EMOTIONS",
+    "COEFFICIENTS",
     "EMOTIONS",
     "EXTRA",
     "LABELS",

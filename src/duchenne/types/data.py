@@ -47,8 +47,24 @@ class Clip:
         return {"start": self.start, "end": self.end, "rate": self.rate}
 
 
+#: The expression coefficients of a face mesh, in MediaPipe's order; left and right are the person's own.
+COEFFICIENTS = (
+    "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
+    "cheekPuff", "cheekSquintLeft", "cheekSquintRight",
+    "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight",
+    "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft", "eyeSquintRight",
+    "eyeWideLeft", "eyeWideRight",
+    "jawForward", "jawLeft", "jawOpen", "jawRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+    "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight",
+)  # fmt: skip
+
 #: What not every reader of faces gives, float32: its shape in a frame.
-EXTRA: dict[str, tuple[int, ...]] = {"change": (), "coefficients": (52,), "pose": (3,), "mesh": (478, 3)}
+EXTRA: dict[str, tuple[int, ...]] = {"change": (), "coefficients": (len(COEFFICIENTS),), "pose": (3,), "mesh": (478, 3)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +124,11 @@ class FaceTrack:
 
     def __len__(self) -> int:
         return len(self.time)
+
+    @property
+    def coefficient_names(self) -> tuple[str, ...]:
+        """Of the columns of `coefficients`; none without them."""
+        return () if self.coefficients is None else COEFFICIENTS
 
     @property
     def seen(self) -> Array:

@@ -125,11 +125,11 @@ def test_arrays_of_different_lengths_are_damage(name):
 
 def test_other_version_is_refused():
     data = written(made(*SHAPES["no face"]), compress=False)
-    with pytest.raises(InputError, match=r"damaged \(format duchenne-followed, version 3\)"):
+    with pytest.raises(InputError, match=r"damaged \(format duchenne-followed, version 4\)"):
         other = memory.BytesIO()
         with zipfile.ZipFile(memory.BytesIO(data)) as old, zipfile.ZipFile(other, "w") as new:
             for name in old.namelist():
-                new.writestr(name, old.read(name).replace(b'"version": 2', b'"version": 3'))
+                new.writestr(name, old.read(name).replace(b'"version": 3', b'"version": 4'))
         Stored(other)
 
 

@@ -1,0 +1,145 @@
+"""The mesh reader follows faces as the paper's reader does, and says more of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_follow import RATE, interocular, scene
+
+from duchenne.errors import UsageError
+from duchenne.faces import follow, follow_blocks, join
+from duchenne.faces.crops import crop
+from duchenne.faces.reading import read_faces
+from duchenne.io.followed import Stored, Writer
+from duchenne.mesh import COEFFICIENTS
+from duchenne.preprocess import clean
+
+DARK = np.zeros((360, 480, 3), np.uint8)
+
+
+@dataclass(eq=False)
+class Picture:
+    time: float
+    bgr: np.ndarray
+
+    @property
+    def grey(self):
+        return cv2.cvtColor(self.bgr, cv2.COLOR_BGR2GRAY)
+
+
+def stills(images):
+    return [Picture(i / RATE, np.ascontiguousarray(image[..., ::-1])) for i, image in enumerate(images)]
+
+
+def read(images, **options):
+    return follow(stills(images), reader="mesh", **options)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    root = os.environ.get("DUCHENNE_DATA")
+    if not root:
+        pytest.skip("DUCHENNE_DATA names no folder with the shared clips.")
+    return Path(root)
+
+
+def test_a_moving_face_is_followed_with_all_that_the_networks_say():
+    images = [scene(2 * i, i) for i in range(8)]
+    (track,) = read(images, mesh=True).tracks
+    assert track.seen.all() and (track.confidence > 0.9).all()
+    assert track.coefficients.shape == (8, 52) and track.pose.shape == (8, 3) and track.mesh.shape == (8, 478, 3)
+    smile = track.coefficients[:, [COEFFICIENTS.index("mouthSmileLeft"), COEFFICIENTS.index("mouthSmileRight")]]
+    assert (smile > 0.3).all() and (np.ptp(smile, axis=0) < 0.1).all()  # she smiles, and as much in each frame
+    moved = track.points[1:].mean(axis=1) - track.points[:-1].mean(axis=1)
+    np.testing.assert_allclose(moved, np.tile((2, 1), (7, 1)), atol=0.3)
+    (plain,) = read(images).tracks
+    assert plain.mesh is None and plain.coefficients.tobytes() == track.coefficients.tobytes()
+    assert "face_landmarker" in track.history[0] and "8 of 8 frames seen" in track.history[0]
+
+
+def test_it_sees_what_the_other_reader_sees():
+    image = scene()
+    (ours,), (theirs,) = read([image]).tracks, follow(stills([image])).tracks
+    away = np.linalg.norm(ours.points - theirs.points, axis=-1).mean() / interocular(theirs.points[0])
+    assert away < 0.08
+    assert np.abs(ours.box - theirs.box).max() < 0.15 * (theirs.box[0, 2] - theirs.box[0, 0])
+
+
+def test_a_lost_face_is_the_same_track_when_it_comes_back():
+    (track,) = read([DARK] * 2 + [scene()] * 5 + [DARK] * 6 + [scene(6, 2)] * 5).tracks
+    assert track.seen.tolist() == [False] * 2 + [True] * 5 + [False] * 6 + [True] * 5
+    gone = ~track.seen
+    assert np.isnan(track.coefficients[gone]).all() and np.isnan(track.pose[gone]).all()
+
+
+def test_every_face_has_its_own_track():
+    both = np.hstack([scene()[:, :320], scene()[:, :320]])
+    tracks = read([both] * 3, all_faces=True).tracks
+    assert [track.seen.all() for track in tracks] == [True, True]
+    apart = np.abs(tracks[0].points.mean(axis=(0, 1)) - tracks[1].points.mean(axis=(0, 1)))
+    np.testing.assert_allclose(apart, (320, 0), atol=2)
+    (one,) = read([both] * 3).tracks
+    assert one.seen.all()
+
+
+def test_stored_blocks_are_the_same():
+    images = [scene(i) for i in range(5)] + [DARK] * 3
+    options = {"reader": "mesh", "mesh": True, "look": crop, "every": 0.1}
+    blocks = list(follow_blocks(stills(images), rows=2, **options))
+    with BytesIO() as file:
+        writer = Writer(file)
+        for block in blocks:
+            writer.add(block)
+        with Stored(file) as stored:
+            (ours,), (theirs,) = join(stored).tracks, join(blocks).tracks
+    for name in ("points", "coefficients", "pose", "mesh", "confidence"):
+        assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
+
+
+def test_resampled_coefficients_lie_between_their_neighbours():
+    (track,) = read([scene(i) for i in range(4)]).tracks
+    between = clean.resample(track, fps=2 * RATE)
+    np.testing.assert_allclose(between.coefficients[::2], track.coefficients, atol=1e-6)
+    np.testing.assert_allclose(between.pose[1], track.pose[:2].mean(axis=0), atol=1e-4)
+
+
+def test_another_reader_is_refused():
+    with pytest.raises(UsageError, match="choose mesh or paper"):
+        follow([], reader="eyes")
+
+
+def test_a_real_smile_rises_in_the_coefficients(shared):
+    (track,) = join(read_faces(shared / "clips" / "single_face.mp4", reader="mesh")).tracks
+    assert track.seen.all()
+    smile = track.coefficients[:, track.coefficient_names.index("mouthSmileLeft")]
+    assert smile[track.time < 0.3].max() < 0.3 < 0.7 < smile.max()
+
+
+def test_low_contrast_moves_no_point(shared):
+    (plain,) = join(read_faces(shared / "clips" / "single_face.mp4", reader="mesh")).tracks
+    for path in sorted((shared / "cases" / "01-low-contrast").glob("*.mp4")):
+        (track,) = join(read_faces(path, reader="mesh")).tracks
+        assert track.seen.mean() > 0.95
+        away = np.linalg.norm(track.points - plain.points, axis=-1) / interocular(plain.points)[:, None]
+        assert np.nanmedian(away) < 0.03
+        assert np.nanmedian(np.abs(track.coefficients - plain.coefficients)) < 0.05
+
+
+def test_a_cut_to_another_person_is_another_track(shared):
+    found = join(read_faces(shared / "cases" / "02-hard-cut" / "cut.mp4", reader="mesh"))
+    first, second = found.tracks
+    assert first.seen[:39].all() and not first.seen[40:].any()
+    assert not second.seen[:40].any() and second.seen[40:].all()
+    assert found.cuts == pytest.approx((first.time[40],), abs=0.01)
+
+
+def test_a_face_that_leaves_is_lost(shared):
+    (track,) = join(read_faces(shared / "clips" / "face_noface.mov", reader="mesh")).tracks
+    (other,) = join(read_faces(shared / "clips" / "face_noface.mov")).tracks
+    assert (track.seen == other.seen).mean() > 0.98
