@@ -317,7 +317,8 @@ def main() -> None:
     cases = sum(each["cases"] for each in kinds.values())
     judged = sum(each.get("judged", 0) for each in kinds.values())
     found = {
-        "people": len(sources), "skipped": words.skip, "cases": cases, "judged": judged, "abstained": round(1 - judged / cases, 4),
+        "people": len(sources), "skipped": words.skip,
+        "cases": cases, "judged": judged, "abstained": round(1 - judged / cases, 4),
         "true_reason": round(sum(each.get("true reason", 0) for each in kinds.values()) / cases, 4),
         "kinds": kinds, "pedfe": real(paths[: words.pedfe or None], words.jobs),
     }  # fmt: skip

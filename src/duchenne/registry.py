@@ -33,3 +33,13 @@ TRACKERS = Registry(
     {"mosse": "duchenne.faces.track:MosseTracker", "mosse-opencv": "duchenne.faces.track:OpenCvMosse"},
 )
 LANDMARKERS = Registry("landmarker", {"dlib68": "duchenne.faces.landmarks:Dlib68"})
+
+
+def check_reader(reader: str, detector: str = "haar") -> str:
+    """The reader; UsageError for an unknown one, for an unknown detector, and for one that it does not use."""
+    if reader not in ("mesh", "paper"):
+        raise UsageError(f"There is no reader of faces named '{reader}'; choose mesh or paper.")
+    DETECTORS.load(detector)
+    if reader == "mesh" and detector != "haar":
+        raise UsageError(f"The mesh reader has its own detector; leave out {detector}, or choose the reader paper.")
+    return reader

@@ -52,7 +52,7 @@ def test_tables_keep_what_shows_repeated_pictures(doubled, tmp_path):
 
 def test_extract_gives_the_same_rate(doubled, tmp_path):
     job = ClipJob("/", str(doubled), "doubled.mp4", str(tmp_path), "doubled.csv", str(tmp_path))
-    options = {"detector": "haar", "all_faces": False, "allow_truncated": False, "cache": False}
+    options = {"reader": "paper", "detector": "haar", "all_faces": False, "allow_truncated": False, "cache": False}
     (row,) = extract_clip(job, options, lambda _: None)
     assert (row["rate"], row["stored_rate"]) == (examine(doubled)[0].verdict.to_row()["rate"], 25)
 

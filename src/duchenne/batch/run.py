@@ -16,7 +16,7 @@ from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State, hold
 from duchenne.batch.work import ClipJob
 from duchenne.errors import DuchenneError, OutputError, UsageError, printable
-from duchenne.registry import DETECTORS
+from duchenne.registry import DETECTORS, check_reader
 from duchenne.types import Json, JsonMap
 from duchenne.workers.pool import Pool, Runner
 from duchenne.workers.protocol import Job, Limits, Result, Work
@@ -109,18 +109,20 @@ def extract_task(
     *,
     format: str = "csv",
     all_faces: bool = False,
+    reader: str = "paper",
     detector: str = "haar",
     allow_truncated: bool = False,
     cache: bool = True,
 ) -> Task:
-    """Track faces and write a table of frames per clip; UsageError for an unknown format or detector.
+    """Track faces and write a table of frames per clip; UsageError for an unknown format, reader or detector.
 
     With `cache`, face tracks are kept for later runs (see `clips.cache`).
     """
     if format not in FORMATS:
         raise UsageError(f"Format '{format}' is not known; choose one of: {', '.join(FORMATS)}.")
-    DETECTORS.load(detector)
-    options = {"format": format, "all_faces": all_faces, "detector": detector, "allow_truncated": allow_truncated}
+    check_reader(reader, detector)
+    options: Json = {"format": format, "all_faces": all_faces, "reader": reader, "detector": detector}
+    options |= {"allow_truncated": allow_truncated}
     if format == "parquet":
         io.check_parquet()
     return Task("extract", {"cache": cache, **options}, options, f"frames/{{}}.{format}")

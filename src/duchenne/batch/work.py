@@ -119,7 +119,7 @@ def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
         frames = done
         heartbeat(done)
 
-    settings = {name: options[name] for name in ("detector", "all_faces", "allow_truncated")}
+    settings = {name: options[name] for name in ("reader", "detector", "all_faces", "allow_truncated")}
     blocks = _cache(options).read_faces(job.path, **job.stretch, **settings, on_frame=count)
     end = io.write_frames(job.unfinished, blocks, job.name, watch)
     if not any(gauge.seen_frames for gauge in gauges):

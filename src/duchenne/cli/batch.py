@@ -32,6 +32,7 @@ def extract(
     clips: Annotated[list[str] | None, typer.Argument(help="Video files and folders, searched recursively.")] = None,
     format: Annotated[str, typer.Option(help="Format of the frame tables: csv or parquet.")] = "csv",
     all_faces: options.AllFaces = False,
+    reader: options.Reader = "paper",
     detector: options.Detector = "haar",
     rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,
@@ -45,12 +46,13 @@ def extract(
     slurm: options.Slurm = None,
     cache: options.Cached = True,
 ) -> None:
-    """Track the faces of many clips, 68 points per frame, on all cores; an interrupted run resumes."""
+    """Track the faces of many clips, points in every frame, on all cores; an interrupted run resumes."""
     from duchenne.batch import extract_task
 
     task = extract_task(
-        format=format, all_faces=all_faces, detector=detector, allow_truncated=allow_truncated, cache=cache
-    )
+        format=format, all_faces=all_faces, reader=reader, detector=detector, allow_truncated=allow_truncated,
+        cache=cache,
+    )  # fmt: skip
     run(
         task, clips or [], out, manifest=manifest, rate=rate, workers=workers, shard=shard, stall=stall, memory=memory,
         retry=retry, cluster=cluster, slurm=slurm,

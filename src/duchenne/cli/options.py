@@ -25,6 +25,10 @@ OnCluster = Annotated[
     str | None, typer.Option(help="Run on the Dask scheduler at this address, such as tcp://host:8786.")
 ]
 Rate = Annotated[float | None, typer.Option(help="Frames per second of a folder of images or a stream without times.")]
+Reader = Annotated[
+    str,
+    typer.Option(help="Reader of faces: paper (Haar, MOSSE, dlib) or mesh (478 points, coefficients, head pose)."),
+]
 Recipe = Annotated[str | None, typer.Option(help="Name of a shipped recipe, or a TOML file.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Process clips again that failed in an earlier run.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed.")]

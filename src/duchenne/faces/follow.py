@@ -8,13 +8,13 @@ from typing import Any
 
 import cv2
 
-from duchenne.errors import UsageError
 from duchenne.faces.follower import Follower, Frame
 from duchenne.faces.joined import Followed, join
 from duchenne.faces.meshed import MeshFollower
 from duchenne.faces.paper import PaperFollower
 from duchenne.io.followed import Block
 from duchenne.progress import Tick
+from duchenne.registry import check_reader
 from duchenne.types import Array
 
 
@@ -56,12 +56,10 @@ def follow_blocks(
     """
     cv2.setNumThreads(1)  # the same results on every machine; clips, not frames, run in parallel
     follower: Follower[Any, Any]
-    if reader == "mesh":
+    if check_reader(reader) == "mesh":
         follower = MeshFollower(all_faces, mesh)
-    elif reader == "paper":
-        follower = PaperFollower(detector, fallback, tracker, landmarker, all_faces)
     else:
-        raise UsageError(f"There is no reader of faces named '{reader}'; choose mesh or paper.")
+        follower = PaperFollower(detector, fallback, tracker, landmarker, all_faces)
     times: list[float] = []  # of the frames that are not yielded, which begin at `first`
     first, size, n, before = 0, (0, 0), -1, 0.0
     for frame in frames:

@@ -18,7 +18,14 @@ from duchenne.io.files import (
 )
 from duchenne.io.followed import Block, End, Stored
 from duchenne.io.foreign import action_units, dialect, tracks_from_openface, tracks_from_pyfeat
-from duchenne.io.frames import FRAME_COLUMNS, check_parquet, frames_table, tracks_from_table, write_frames
+from duchenne.io.frames import (
+    FRAME_COLUMNS,
+    MESH_COLUMNS,
+    check_parquet,
+    frames_table,
+    tracks_from_table,
+    write_frames,
+)
 from duchenne.io.table import (
     Row,
     Table,
@@ -37,6 +44,7 @@ from duchenne.io.tracks import load_tracks, save_tracks
 
 __all__ = [
     "FRAME_COLUMNS",
+    "MESH_COLUMNS",
     "Block",
     "End",
     "Row",

@@ -168,8 +168,8 @@ class Writer:
 class Stored:
     """The blocks in a file that `Writer` made, read one at a time, repeatedly.
 
-    `end` and the number of `blocks` are known at once. InputError for a damaged file: on opening where it was cut
-    short, on reading a block where its bytes have changed.
+    `end`, the number of `blocks` and the names of their `fields` are known at once. InputError for a damaged file: on
+    opening where it was cut short, on reading a block where its bytes have changed.
     """
 
     def __init__(self, file: Path | IO[bytes]) -> None:
@@ -183,7 +183,7 @@ class Stored:
                 if (about["format"], about["version"]) != (_FORMAT, _VERSION):
                     raise ValueError(f"format {about['format']}, version {about['version']}")
                 self.blocks, self._side = int(about["blocks"]), int(about["side"])
-                self._fields = _fields(map(str, about["fields"]))
+                self.fields = _fields(map(str, about["fields"]))
                 self.end = _end(about)
         except InputError:
             self.close()
@@ -200,7 +200,7 @@ class Stored:
     def _block(self, number: int, first: int) -> Block:
         arrays = {
             name: np.frombuffer(self._archive.read(f"{number}/{name}"), kind).reshape(-1, *shape)
-            for name, (kind, shape) in self._fields.items()
+            for name, (kind, shape) in self.fields.items()
         }
         rows, faces, looks, side = len(arrays["frame"]), len(self.end.history), len(arrays["looked"]), self._side
         if any(len(arrays[name]) != rows for name in ("face", "points", "confidence", "box", "change")):

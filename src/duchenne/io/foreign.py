@@ -26,7 +26,7 @@ import numpy as np
 from duchenne.errors import InputError, UsageError
 from duchenne.io.cells import number, shown
 from duchenne.io.continuity import link, trusted
-from duchenne.io.frames import FRAME_COLUMNS, tracks_from_table
+from duchenne.io.frames import FRAME_COLUMNS, MESH_COLUMNS, tracks_from_table
 from duchenne.io.table import check_columns, read_names, read_table
 from duchenne.types import Array, FaceTrack, Signals
 
@@ -366,7 +366,7 @@ def _read(path: Path) -> tuple[str, pd.DataFrame]:
         if kind is None:
             listed = ", ".join(map(shown, header[:8])) + (", …" if len(header) > 8 else "")
             raise InputError(f"{path} is not a table of face tracks, its columns are {listed}; {expected}.")
-        names = FRAME_COLUMNS if kind == "duchenne" else _USED
+        names = (*FRAME_COLUMNS, *MESH_COLUMNS) if kind == "duchenne" else _USED
         table = read_table(path, lambda name: name in names or (kind in AU and bool(AU[kind].fullmatch(name))))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as CSV ({str(error).strip()}); {expected}.") from error

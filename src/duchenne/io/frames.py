@@ -1,7 +1,8 @@
 """Frames tables (`frames.csv`, `.parquet`): one row per decoded frame and face, in duchenne's own columns.
 
 A Parquet file has the column `file` first (dictionary of strings), then `FRAME_COLUMNS`: `frame` int64, `time` float64,
-`face` int32, `seen` bool, all others float32; missing is null. Values are rounded as in CSV, so that both are equal.
+`face` int32, `seen` bool, all others float32; missing is null. Faces that were read by a mesh also have `MESH_COLUMNS`,
+behind the others; then `confidence` is the presence of the face. Values are rounded as in CSV, so that both are equal.
 A row group holds at most 1000 rows; zstd, level 3; the same rows give the same bytes.
 """
 
@@ -20,7 +21,7 @@ from duchenne.errors import InputError, UsageError
 from duchenne.io.files import atomic
 from duchenne.io.followed import Block, End, Stored, Writer, pieces
 from duchenne.io.table import check_columns, table_csv
-from duchenne.types import Array, FaceTrack
+from duchenne.types import COEFFICIENTS, Array, FaceTrack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,18 +33,22 @@ FRAME_COLUMNS: tuple[str, ...] = (
     *(f"y_{i}" for i in range(68)),
     "change",
 )
+#: Of a mesh: the head's pose in degrees, and the expression coefficients, 0 to 1.
+MESH_COLUMNS: tuple[str, ...] = ("yaw", "pitch", "roll", *COEFFICIENTS)
 _CHUNK = 1000  # rows converted at once: frames times faces
 
 
 def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
-    """The tracks of one clip as a table (`FRAME_COLUMNS`): one row per decoded frame and face.
+    """The tracks of one clip as a table (`FRAME_COLUMNS`, and `MESH_COLUMNS` if any of them has coefficients): one row
+    per decoded frame and face.
 
     `frame` counts from `first` and `face` is the track's place in `tracks`. Pixels have 2 decimals, seconds 6;
     unseen is NaN (empty in CSV). Raises UsageError for points that are not in pixels.
     """
     import pandas as pd
 
-    blocks = [np.empty((0, len(FRAME_COLUMNS)))]
+    columns = (*FRAME_COLUMNS, *(MESH_COLUMNS if any(t.coefficients is not None for t in tracks) else ()))
+    blocks = [np.empty((0, len(columns)))]
     for face, t in enumerate(tracks):
         if t.unit != "px":
             raise UsageError(f"A frames table holds pixels, but the track of {t.source} is in {t.unit}.")
@@ -51,12 +56,17 @@ def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
         confidence = t.confidence.astype(float).round(3)
         frame = np.arange(first, first + len(t))
         change = np.full(len(t), np.nan) if t.change is None else t.change.astype(float).round(3)
-        blocks.append(
-            np.column_stack([frame, t.time.round(6), np.full(len(t), face), t.seen, confidence, pixels, change])
-        )
+        parts = [frame, t.time.round(6), np.full(len(t), face), t.seen, confidence, pixels, change]
+        if len(columns) > len(FRAME_COLUMNS):
+            parts += [_or_missing(t.pose, len(t), 3).round(2), _or_missing(t.coefficients, len(t), 52).round(5)]
+        blocks.append(np.column_stack(parts))
     rows = np.concatenate(blocks)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
-    return pd.DataFrame(rows, columns=list(FRAME_COLUMNS)).astype(dict.fromkeys(("frame", "face", "seen"), int))
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(("frame", "face", "seen"), int))
+
+
+def _or_missing(values: Array | None, rows: int, columns: int) -> Array:
+    return np.full((rows, columns), np.nan) if values is None else values.astype(float)
 
 
 def write_frames(
@@ -83,13 +93,15 @@ def write_frames(
                 spool.add(block)
         finally:
             spool.drop()
-        with Stored(buffer) as stored, open_table(part, file) as put:
+        with Stored(buffer) as stored:
+            columns = (*FRAME_COLUMNS, *(MESH_COLUMNS if "coefficients" in stored.fields else ()))
             faces = len(stored.end.history)
-            for block in stored:
-                for piece in pieces(block, max(1, _CHUNK // max(1, faces))):
-                    tracks = piece.tracks(faces)
-                    watch(tracks)
-                    put(frames_table(tracks, piece.first))
+            with open_table(part, file, columns) as put:
+                for block in stored:
+                    for piece in pieces(block, max(1, _CHUNK // max(1, faces))):
+                        tracks = piece.tracks(faces)
+                        watch(tracks)
+                        put(frames_table(tracks, piece.first))
     return stored.end
 
 
@@ -100,26 +112,26 @@ def check_parquet() -> None:
 
 
 @contextmanager
-def _csv(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], object]]:
+def _csv(path: Path, file: str, columns: Sequence[str]) -> Iterator[Callable[[pd.DataFrame], object]]:
     with path.open("w", encoding="utf-8", newline="") as out:
-        out.write(",".join(FRAME_COLUMNS) + "\n")
+        out.write(",".join(columns) + "\n")
         yield lambda table: out.write(table_csv(table, header=False))
 
 
 @contextmanager
-def _parquet(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], object]]:
+def _parquet(path: Path, file: str, columns: Sequence[str]) -> Iterator[Callable[[pd.DataFrame], object]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     types = {"frame": pa.int64(), "time": pa.float64(), "face": pa.int32(), "seen": pa.bool_()}
     fields = [pa.field("file", pa.dictionary(pa.int32(), pa.string()), nullable=False)]
-    fields += [pa.field(name, types.get(name, pa.float32()), nullable=name not in types) for name in FRAME_COLUMNS]
+    fields += [pa.field(name, types.get(name, pa.float32()), nullable=name not in types) for name in columns]
     schema = pa.schema(fields)
 
     def put(table: pd.DataFrame) -> None:
         names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), pa.array([file], pa.string()))
-        columns = [pa.array(table[f.name].to_numpy(f.type.to_pandas_dtype()), from_pandas=True) for f in fields[1:]]
-        writer.write_table(pa.Table.from_arrays([names, *columns], schema=schema))
+        values = [pa.array(table[f.name].to_numpy(f.type.to_pandas_dtype()), from_pandas=True) for f in fields[1:]]
+        writer.write_table(pa.Table.from_arrays([names, *values], schema=schema))
 
     options = {"compression": "zstd", "compression_level": 3, "use_dictionary": ["file"], "version": "2.6"}
     with pq.ParquetWriter(path, schema, **options) as writer:
@@ -127,7 +139,8 @@ def _parquet(path: Path, file: str) -> Iterator[Callable[[pd.DataFrame], object]
 
 
 def tracks_from_table(table: pd.DataFrame, source: str = "") -> list[FaceTrack]:
-    """The tracks of a frames table, one per `face` in rising order; `change` may be missing, others are ignored.
+    """The tracks of a frames table, one per `face` in rising order; `change` and the columns of a mesh may be missing,
+    others are ignored.
 
     The table does not hold the frame size, which becomes (0, 0). Raises InputError for missing columns, text among
     numbers, and times that do not rise with `frame`.
@@ -135,7 +148,8 @@ def tracks_from_table(table: pd.DataFrame, source: str = "") -> list[FaceTrack]:
     what = source or "The frames table"
     check_columns(table, FRAME_COLUMNS[:-1], what, "expected a frames.csv written by duchenne")
     try:
-        rows = table.reindex(columns=list(FRAME_COLUMNS)).to_numpy(float, na_value=np.nan)
+        more = MESH_COLUMNS if set(MESH_COLUMNS) <= set(table.columns) else ()
+        rows = table.reindex(columns=[*FRAME_COLUMNS, *more]).to_numpy(float, na_value=np.nan)
         if not np.isfinite(rows[:, :3]).all():
             raise ValueError("frame, time and face must not be empty")
         faces = [rows[rows[:, 2] == face] for face in np.unique(rows[:, 2])]
@@ -151,6 +165,12 @@ def _from_rows(rows: Array, source: str) -> FaceTrack:
         confidence=rows[:, 4],
         box=rows[:, 5:9],
         frame_size=(0, 0),
-        change=rows[:, 145] if np.isfinite(rows[:, 145]).any() else None,
+        change=_if_any(rows[:, 145]),
+        pose=_if_any(rows[:, 146:149]),
+        coefficients=_if_any(rows[:, 149:]),
         source=source,
     )
+
+
+def _if_any(values: Array) -> Array | None:
+    return values if np.isfinite(values).any() else None

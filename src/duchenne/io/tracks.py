@@ -6,6 +6,7 @@ points      float32 (R, 68, 2)   pixels              confidence  float32 (R,)
 time        float64 (R,)         s from clip start   box         float32 (R, 4)  x0 y0 x1 y1
 offset      int64 (N + 1,)                           frame_size  int64 (N, 2)    width, height
 change      float32 (R,)  grey levels, NaN = unknown
+If any track has them: coefficients float32 (R, 52), pose float32 (R, 3), mesh float32 (R, 478, 3), NaN = unknown.
 source      str (N,)                                 meta        str, JSON: format, version and, per track,
                                                                  layout, unit and history
 Without `meta` it is read as packed points: `points`, `offset` and `fps` (N,) frames/s; optional `clip` (N,) names,
@@ -27,12 +28,12 @@ from duchenne.errors import InputError, UsageError
 from duchenne.io.bounded import check_regular, parse_json, read_arrays
 from duchenne.io.files import atomic
 from duchenne.io.foreign import load_table
-from duchenne.types import Array, FaceTrack, Json
+from duchenne.types import EXTRA, Array, FaceTrack, Json
 
 _MOST_TRACKS = 50_000  # fifty data sets; each takes memory beyond its numbers
 _FORMAT, _VERSION = "duchenne-tracks", 1
-_KEYS = ("points", "offset", "time", "fps", "confidence", "box", "change", "frame_size", "source", "clip", "meta")
-_WRITTEN = frozenset(_KEYS) - {"fps", "clip", "change"}  # by `save_tracks`
+_WRITTEN = frozenset(("points", "offset", "time", "confidence", "box", "frame_size", "source", "meta"))
+_KEYS = (*_WRITTEN, *EXTRA, "fps", "clip")
 _EXPECTED = "expected an .npz of tracks with points, offset and fps, or one written by duchenne"
 
 
@@ -48,12 +49,15 @@ def save_tracks(path: str | Path, tracks: Sequence[FaceTrack]) -> Path:
         "time": np.concatenate([np.empty(0), *(t.time for t in tracks)]),
         "confidence": pack([t.confidence for t in tracks]),
         "box": pack([t.box for t in tracks], 4),
-        "change": pack([np.full(len(t), np.nan) if t.change is None else t.change for t in tracks]),
         "offset": np.cumsum([0, *map(len, tracks)], dtype=np.int64),
         "frame_size": np.array([t.frame_size for t in tracks], np.int64).reshape(-1, 2),
         "source": np.array([t.source for t in tracks], np.str_),
         "meta": np.array(json.dumps({"format": _FORMAT, "version": _VERSION, **detail})),
     }
+    for name, shape in EXTRA.items():
+        if name == "change" or any(getattr(t, name) is not None for t in tracks):
+            given = ((len(t), getattr(t, name)) for t in tracks)
+            arrays[name] = pack([np.full((n, *shape), np.nan) if x is None else x for n, x in given], *shape)
     with atomic(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)
     return Path(path)
@@ -109,8 +113,8 @@ def _unpack(path: Path, arrays: dict[str, Array]) -> list[FaceTrack]:
     if count > _MOST_TRACKS:
         raise ValueError(f"it has {count:,} tracks, expected at most {_MOST_TRACKS:,} in one file")
     shapes: dict[str, tuple[int, ...]] = {"points": (rows, 68, 2), "offset": (count + 1,), "fps": (count,)}
-    shapes |= {"time": (rows,), "confidence": (rows,), "box": (rows, 4), "change": (rows,), "frame_size": (count, 2)}
-    shapes |= {"source": (count,), "clip": (count,)}
+    shapes |= {"time": (rows,), "confidence": (rows,), "box": (rows, 4), "frame_size": (count, 2)}
+    shapes |= {"source": (count,), "clip": (count,)} | {name: (rows, *shape) for name, shape in EXTRA.items()}
     for name, array in arrays.items():
         if name in shapes and array.shape != shapes[name]:
             raise ValueError(f"{name} must have shape {shapes[name]}, found {array.shape}")
@@ -120,13 +124,12 @@ def _unpack(path: Path, arrays: dict[str, Array]) -> list[FaceTrack]:
         raise ValueError(f"offset must rise in whole numbers from 0 to the {rows} rows of points")
     meta = _meta(arrays["meta"], count) if written else _complete(arrays)
     names = arrays["source"] if written else arrays.get("clip", [f"{path.name}#{i}" for i in range(count)])
-    change = arrays.get("change", np.full(rows, np.nan))
     size = arrays.get("frame_size", np.zeros((count, 2), np.int64))
     return [
         FaceTrack(
             **{name: arrays[name][a:b] for name in ("time", "points", "confidence", "box")},
             frame_size=(int(size[i][0]), int(size[i][1])),
-            change=change[a:b] if np.isfinite(change[a:b]).any() else None,
+            **{name: arrays[name][a:b] for name in EXTRA if name in arrays and np.isfinite(arrays[name][a:b]).any()},
             source=str(names[i]),
             layout=meta["layout"][i],
             unit=meta["unit"][i],

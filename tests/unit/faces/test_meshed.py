@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from test_follow import RATE, interocular, scene
 
+from duchenne import io
 from duchenne.errors import UsageError
 from duchenne.faces import follow, follow_blocks, join
 from duchenne.faces.crops import crop
@@ -19,6 +22,7 @@ from duchenne.faces.reading import read_faces
 from duchenne.io.followed import Stored, Writer
 from duchenne.mesh import COEFFICIENTS
 from duchenne.preprocess import clean
+from makers import make_video
 
 DARK = np.zeros((360, 480, 3), np.uint8)
 
@@ -143,3 +147,34 @@ def test_a_face_that_leaves_is_lost(shared):
     (track,) = join(read_faces(shared / "clips" / "face_noface.mov", reader="mesh")).tracks
     (other,) = join(read_faces(shared / "clips" / "face_noface.mov")).tracks
     assert (track.seen == other.seen).mean() > 0.98
+
+
+def test_tables_keep_coefficients_and_pose(tmp_path):
+    (track,) = read([scene(i) for i in range(3)] + [DARK], mesh=True).tracks
+    (back,) = io.load_tracks(io.save_tracks(tmp_path / "a.npz", [track]))
+    for name in ("coefficients", "pose", "mesh"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(track, name))
+    table = io.frames_table([track])
+    assert list(table.columns) == [*io.FRAME_COLUMNS, *io.MESH_COLUMNS] and table["yaw"].isna().tolist()[-1]
+    (back,) = io.load_tracks(io.write_table(tmp_path / "a.csv", table))
+    np.testing.assert_allclose(back.coefficients, track.coefficients, atol=1e-5)
+    np.testing.assert_allclose(back.pose, track.pose, atol=0.006)
+    (old,) = io.tracks_from_table(table.drop(columns="yaw"))
+    assert old.coefficients is None and old.pose is None
+
+
+def test_extract_writes_what_the_mesh_reads(tmp_path, duchenne):
+    clip = make_video(tmp_path / "clip.mp4", [scene(i) for i in range(6)], rate=int(RATE))
+    pytest.importorskip("pyarrow")
+    for kind in ("csv", "parquet"):
+        done = duchenne("extract", clip, "-o", tmp_path / kind, "--reader", "mesh", "--format", kind)
+        assert done.code == 0, done.err
+    table = pd.read_csv(tmp_path / "csv" / "frames" / "clip.mp4.csv")
+    assert list(table.columns) == [*io.FRAME_COLUMNS, *io.MESH_COLUMNS]
+    assert (table["mouthSmileLeft"] > 0.3).all() and (table["confidence"] > 0.9).all()
+    packed = pd.read_parquet(tmp_path / "parquet" / "frames" / "clip.mp4.parquet")
+    np.testing.assert_array_equal(packed["mouthSmileLeft"], table["mouthSmileLeft"].astype("float32"))
+    summary = json.loads((tmp_path / "csv" / "summary.json").read_text())
+    assert summary["options"]["reader"] == "mesh"
+    other = duchenne("extract", clip, "-o", tmp_path / "no", "--reader", "mesh", "--detector", "hog")
+    assert other.code == 2 and "has its own detector" in other.err
