@@ -93,6 +93,20 @@ def tracks(count: int = 8, each: int = 2) -> tuple[Any, ...]:
 
 
 @cache
+def meshed(count: int = 8) -> tuple[Any, ...]:
+    """The tracks with coefficients and pose that follow their points: mechanics only."""
+    found, *truth = tracks(count)
+    weights = np.random.default_rng(0).normal(0, 0.02, (136, 55))
+    out = []
+    for track in found:
+        flat = track.points.reshape(len(track), -1)
+        values = (flat - flat[0]) @ weights
+        coefficients = np.clip(0.5 + values[:, :52], 0, 1)
+        out.append(replace(track, coefficients=coefficients, pose=values[:, 52:]))
+    return out, *truth
+
+
+@cache
 def rows() -> tuple[Any, ...]:
     """Column 1 tells the label anywhere, column 0 within a person only."""
     rng = np.random.default_rng(0)
@@ -234,10 +248,14 @@ class Seeing(Family):
         return model.predict(x)
 
 
+def _of_mesh(kind: str) -> bool:
+    return kind in DESCRIPTORS and DESCRIPTORS[kind].of_mesh
+
+
 many = partial(tracks, 24, 4)
 FAMILIES: dict[str, Family] = {
     **{
-        f"descriptors:{kind}": Family(partial(descriptors, kind), tracks, tracks=True)
+        f"descriptors:{kind}": Family(partial(descriptors, kind), meshed if _of_mesh(kind) else tracks, tracks=True)
         for kind in (*DESCRIPTORS, "smile")
     },
     **{f"lstm-pb:{kind}": Family(partial(lstm_pb, kind), tracks, apart=1e-3, tracks=True) for kind in READINGS},

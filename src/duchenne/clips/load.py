@@ -35,7 +35,7 @@ def read(clip: Clip, faces: ReadFaces = read_faces) -> Sample:
     """
     file, which = manifest.split_path(clip.path)
     if which is None:
-        followed = join(faces(clip.path, **clip.stretch), clip.path)
+        followed = join(faces(clip.path, reader=clip.reader, **clip.stretch), clip.path)
         track = protagonist(followed.tracks)
         if track is None:
             raise no_face(clip.path, len(followed.time), **clip.stretch)
@@ -56,7 +56,7 @@ def is_video(clip: Clip) -> bool:
 def identity(clip: Clip) -> list[Any]:
     """Identifies a clip wherever it lies: the bytes of its file, and which part of it. OSError for a missing file."""
     file, which = manifest.split_path(clip.path)
-    return [content(Path(file)), Path(file).suffix.lower(), which, *clip.stretch.values()]
+    return [content(Path(file)), Path(file).suffix.lower(), which, *clip.stretch.values(), clip.reader]
 
 
 class _Packed:

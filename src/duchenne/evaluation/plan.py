@@ -11,6 +11,7 @@ from pathlib import Path
 from duchenne.datasets import manifest, splits
 from duchenne.datasets.splits import Split
 from duchenne.errors import InputError, UsageError
+from duchenne.registry import check_reader
 from duchenne.types import Array, Clip, Json
 
 PROTOCOLS = {
@@ -29,6 +30,7 @@ class Plan:
     models     names for `methods.names.make`, compared on the same folds; the first is the main one
     repeats    assignments of people to folds; scores are their means
     draws      resamples of people for each interval
+    reader     of the faces in videos: paper or mesh
     """
 
     manifests: tuple[str, ...]
@@ -43,6 +45,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     published: tuple[Json, ...] = ()
     human: Json | None = None
+    reader: str = "paper"
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -50,6 +53,7 @@ class Plan:
         for name, value, least in (("folds", self.folds, 2), ("repeats", self.repeats, 1), ("draws", self.draws, 1)):
             if value < least:
                 raise UsageError(f"Expected at least {least} {name}, found {value}; choose more.")
+        check_reader(self.reader)
         if not self.models:
             raise UsageError("No model was given; name at least one, for example default.")
         if len(set(self.models)) < len(self.models):
@@ -104,7 +108,7 @@ def gather(plan: Plan, *, skip_missing: bool = False) -> PlannedClips:
             person = f"{stem}/{clip.subject}" if len(stems) > 1 else clip.subject
             data_set = stem if len(stems) > 1 else clip.fold or ""
             name = _name(clip, Path(file).parent, base)
-            used.append((replace(clip, subject=person), f"{file}, line {line}", data_set, name))
+            used.append((replace(clip, subject=person, reader=plan.reader), f"{file}, line {line}", data_set, name))
     if len({clip.label for clip, *_ in used}) < 2:
         found = f"{used[0][0].label} only" if used else "no label"
         raise InputError(f"{', '.join(plan.manifests)}: expected genuine and posed clips, found {found}; add labels.")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from duchenne.errors import InputError
 from duchenne.features import activity
 from duchenne.features.signals import SIGNAL_NAMES, face_signals, join
 from duchenne.preprocess import align, clean
 from duchenne.preprocess.repeats import distinct
-from duchenne.types import Array, FaceTrack, Signals
+from duchenne.types import COEFFICIENTS, Array, FaceTrack, Signals
 
 #: Gaps up to this many seconds are interpolated before anything is measured.
 MAX_GAP = 0.2
 CURVES: tuple[str, ...] = (*SIGNAL_NAMES, *align.HEAD_NAMES)
 #: The face's own curves without the left-right differences.
 FACE = [i for i, name in enumerate(CURVES) if "asymmetry" not in name and not name.startswith("head_")]
+#: Of a face mesh: its coefficients and the head's pose; and of these what moves in an expression, not in a glance.
+MESH_CURVES: tuple[str, ...] = (*COEFFICIENTS[1:], "yaw", "pitch", "roll")
+MESH_FACE = [i for i, name in enumerate(MESH_CURVES) if name in COEFFICIENTS and not re.match("eye(Blink|Look)", name)]
 #: See `around_movement`; chosen on held-out people (experiments/LOG.md).
 QUIET, LEAD = 0.25, 0.4
 
@@ -75,6 +81,11 @@ class Family:
     curves: tuple[str, ...] = CURVES
 
     @property
+    def of_mesh(self) -> bool:
+        """Whether it needs tracks of the mesh reader."""
+        return self.curves is MESH_CURVES
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Column names, in the order `describe` returns the values."""
         own = tuple(f"{curve}.{statistic}" for statistic in self.statistics for curve in self.curves)
@@ -91,6 +102,8 @@ FAMILIES: dict[str, Family] = {
     "head": Family(tuple(STATISTICS), curves=align.HEAD_NAMES),
     "activity": Family((), with_activity=True),
     "first_frame": Family(("first",), curves=SIGNAL_NAMES),
+    "coefficients": Family(tuple(STATISTICS), curves=MESH_CURVES),
+    "coefficients-movement": Family(_MOVEMENT, curves=MESH_CURVES),
     "peak": Family(("p95", "rise", "p05", "depth"), curves=SIGNAL_NAMES),
 }
 
@@ -108,22 +121,31 @@ def prepare(track: FaceTrack, fps: float) -> tuple[FaceTrack, Signals]:
     return face, join(face_signals(face), head)
 
 
+def mesh_curves(track: FaceTrack, fps: float) -> Signals:
+    """`MESH_CURVES` on an even grid of `fps`; InputError for a track of another reader."""
+    if track.coefficients is None or track.pose is None:
+        raise InputError(f"{track.source} was read without the face mesh; read it with the reader mesh.")
+    grid = even(track, fps)
+    values = np.where(grid.seen[:, None], np.hstack([grid.coefficients[:, 1:], grid.pose]), np.nan)
+    return Signals(grid.time, values.astype(float), MESH_CURVES, ("0-1",) * (len(COEFFICIENTS) - 1) + ("deg",) * 3)
+
+
 def longest_seen(curves: Signals) -> Array:
     """float64 (t, F): the rows of the longest stretch without a gap; empty where there is none."""
     start, stop = clean.longest_run(np.asarray(np.isfinite(curves.values).all(axis=1)))
     return curves.values[start:stop]
 
 
-def around_movement(values: Array, fps: float) -> Array:
-    """float64 (t, F): gap-free curves (T, 30) from `LEAD` s before the first movement of the face to `LEAD` s after
+def around_movement(values: Array, fps: float, face: Sequence[int] = FACE) -> Array:
+    """float64 (t, F): gap-free curves (T, F) from `LEAD` s before the first movement of the face to `LEAD` s after
     the last.
 
-    The face moves where its speed, over all its curves and up to 2 Hz, exceeds `QUIET` of its maximum; so recording
+    The face moves where its speed, over its curves `face` and up to 2 Hz, exceeds `QUIET` of its maximum; so recording
     time before and after the expression matters little.
     """
     if len(values) < 12:
         return values
-    speed = np.linalg.norm(np.diff(activity.lowpass(values[:, FACE], fps, 2.0), axis=0), axis=1)
+    speed = np.linalg.norm(np.diff(activity.lowpass(values[:, face], fps, 2.0), axis=0), axis=1)
     moving = np.flatnonzero(speed > QUIET * speed.max())
     if not moving.size:
         return values
@@ -133,7 +155,8 @@ def around_movement(values: Array, fps: float) -> Array:
 
 
 def describe(values: Array, fps: float, family: str = "dynamics") -> Array:
-    """float64 (D,): descriptors of gap-free curves (T, 30) at `fps`, in the order of the family's names.
+    """float64 (D,): descriptors of gap-free curves at `fps`, (T, 30) or of a mesh (T, 54), in the order of the family's
+    names.
 
     All NaN for fewer than 8 rows. Levels are in the curves' units; speeds and accelerations are per second, and logs
     where they vary on a log scale.
@@ -141,7 +164,8 @@ def describe(values: Array, fps: float, family: str = "dynamics") -> Array:
     chosen = FAMILIES[family]
     if len(values) < 8:
         return np.full(len(chosen.names), np.nan)
-    x, order = values[:, [CURVES.index(curve) for curve in chosen.curves]], list(STATISTICS)
+    curves = MESH_CURVES if chosen.of_mesh else CURVES
+    x, order = values[:, [curves.index(curve) for curve in chosen.curves]], list(STATISTICS)
     parts = []
     if chosen.statistics:
         parts.append(_statistics(x, fps)[[order.index(each) for each in chosen.statistics]].ravel())

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from duchenne.features import smile
-from duchenne.features.descriptors import CURVES, FAMILIES, STATISTICS
+from duchenne.features.descriptors import CURVES, FAMILIES, MESH_CURVES, STATISTICS
 from duchenne.learn.boosting import Tabular
 from duchenne.learn.calibration import logit, sigmoid
 from duchenne.plots.text import measured, toward
 from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, readable
 
-_UNITS = {"head_yaw": "°", "head_pitch": "°", "head_roll": "°", "head_size": "log units"}
+_UNITS = dict.fromkeys(("head_yaw", "head_pitch", "head_roll", "yaw", "pitch", "roll"), "°")
+_UNITS |= {"head_size": "log units", **dict.fromkeys(MESH_CURVES[:-3], "")}
 _CURVES = {"head_x": "Head sideways", "head_y": "Head up or down", "head_size": "Head towards the camera"}
 #: "iod" spelt out for people: the distance between the eyes.
 _IOD = "eye distances"
@@ -227,7 +229,7 @@ def describe_name(name: str) -> tuple[str, str]:
         unit = smile.uneven(name, np.zeros(1))[1]
         return _readable(name), f" {unit}" if unit else ""
     curve, _, statistic = name.partition(".")
-    if curve not in CURVES or statistic not in STATISTICS:
+    if curve not in (*CURVES, *MESH_CURVES) or statistic not in STATISTICS:
         return _readable(name), ""
     text, unit = STATISTICS[statistic]
     unit = unit.removeprefix("log ").replace("u", _UNITS.get(curve, _IOD))
@@ -235,7 +237,8 @@ def describe_name(name: str) -> tuple[str, str]:
 
 
 def _readable(name: str) -> str:
-    return name.replace("_", " ").replace(".", ", ").capitalize()
+    words = re.sub("(?<=[a-z])(?=[A-Z])", " ", name)  # of coefficients
+    return words.replace("_", " ").replace(".", ", ").capitalize()
 
 
 def _plain(name: str, value: Array) -> Any:

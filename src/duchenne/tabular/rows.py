@@ -10,7 +10,15 @@ import numpy as np
 
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
-from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
+from duchenne.features.descriptors import (
+    FAMILIES,
+    MESH_FACE,
+    around_movement,
+    describe,
+    longest_seen,
+    mesh_curves,
+    prepare,
+)
 from duchenne.learn.recipes import Settings, setting
 from duchenne.types import Array, FaceTrack, Features, JsonMap, Sample
 from duchenne.types import Reader as AnyReader
@@ -80,6 +88,9 @@ class Reader(Settings, AnyReader):
 
 def row(track: FaceTrack, family: str, fps: float) -> Array:
     """float64 (D,): descriptors of a track's longest stretch with a face, around its movement; NaN where too short."""
+    if family in FAMILIES and FAMILIES[family].of_mesh:
+        seen = longest_seen(mesh_curves(track, fps))
+        return describe(around_movement(seen, fps, MESH_FACE), fps, family)
     face, curves = prepare(track, fps)
     if family == "smile":
         found = smile.expert_features(smile.describe(face)[0])

@@ -29,7 +29,7 @@ class Clip:
     """One row of a manifest: a stretch of video and what is known about it.
 
     `label` is "genuine", "posed" or None; `start` and `end` are seconds (None: the file's own ends); `rate` is the
-    frames/s of what stores no times, a folder of images or a bare stream.
+    frames/s of what stores no times, a folder of images or a bare stream; `reader` (paper, mesh) follows faces.
     """
 
     path: str
@@ -40,6 +40,7 @@ class Clip:
     end: float | None = None
     fold: str | None = None
     rate: float | None = None
+    reader: str = "paper"
 
     @property
     def stretch(self) -> Json:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from duchenne.datasets import simulate
+from duchenne.errors import InputError
 from duchenne.features import activity
 from duchenne.features.descriptors import CURVES, CUT, FAMILIES, STATISTICS, describe, longest_seen, prepare
 from duchenne.features.signals import SIGNAL_NAMES
 from duchenne.preprocess import align
+from duchenne.tabular import rows
 from duchenne.types import Signals
 
 FPS = 25.0
@@ -134,10 +136,16 @@ def test_sixty_two_values_a_curve():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gives_one_finite_number_per_name(family):
     names = FAMILIES[family].names
-    values = row(track(jitter=0.3), family)
+    face = track(jitter=0.3)
+    if FAMILIES[family].of_mesh:
+        with pytest.raises(InputError, match="read it with the reader mesh"):
+            rows.row(face, family, FPS)
+        rest = np.random.default_rng(0).uniform(0.1, 0.9, (len(face), 55)).cumsum(axis=0) / len(face)
+        face = replace(face, coefficients=rest[:, :52], pose=20 * rest[:, 52:])
+    values = rows.row(face, family, FPS)
     assert values.shape == (len(names),) == (len(set(names)),)
     assert np.isfinite(values).all()
-    short = describe(np.zeros((7, len(CURVES))), FPS, family)
+    short = describe(np.zeros((7, 60)), FPS, family)
     assert short.shape == values.shape and np.isnan(short).all()
 
 
