@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ import typer
 from duchenne import limits
 from duchenne.cli import batch, options
 from duchenne.cli.app import JUDGE, app, echo, face_reader, limit_memory, log, progress
-from duchenne.errors import DuchenneError, UsageError, printable
+from duchenne.errors import DuchenneError, InputError, UsageError, printable
 
 if TYPE_CHECKING:
     from duchenne.pipeline import Analysis
@@ -89,6 +90,8 @@ def _judge(clips: list[str], out: Path | None, as_json: bool, faces: bool, setti
 
     if not clips:
         raise UsageError("Give a video, a folder or a --manifest; see `duchenne analyze --help`.")
+    if len(clips) == 1 and not os.path.lexists(clips[0]):  # before a model is loaded, which takes seconds
+        raise InputError(f"There is no file {Path(clips[0])}; check the path.")
     loaded = judging.load_model(settings["model"])
     judging.resolve_device(settings["device"], loaded)
     if out is not None:

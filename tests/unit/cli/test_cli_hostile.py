@@ -246,19 +246,15 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
 
-def test_full_disk_leaves_no_partial_file(smile, tmp_path):
+def test_full_disk_keeps_earlier_results_and_leaves_no_partial_file(duchenne, smile, tmp_path):
+    assert duchenne("analyze", smile, "-o", tmp_path / "out").code == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     done = in_a_process(["analyze", smile, "-o", tmp_path / "out"], preexec_fn=full_disk)
     assert done.returncode == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert str(tmp_path / "out") in line and ".part" not in line and "space" in line
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_full_disk_keeps_earlier_results(duchenne, smile, tmp_path):
-    assert duchenne("analyze", smile, "-o", tmp_path / "out").code == 0
-    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
-    assert in_a_process(["analyze", smile, "-o", tmp_path / "out"], preexec_fn=full_disk).returncode == 1
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
