@@ -126,7 +126,8 @@ def mesh_curves(track: FaceTrack, fps: float) -> Signals:
     if track.coefficients is None or track.pose is None:
         raise InputError(f"{track.source} was read without the face mesh; read it with the reader mesh.")
     grid = even(track, fps)
-    values = np.where(grid.seen[:, None], np.hstack([grid.coefficients[:, 1:], grid.pose]), np.nan)
+    both = np.column_stack([np.asarray(grid.coefficients)[:, 1:], np.asarray(grid.pose)])
+    values = np.where(grid.seen[:, None], both, np.nan)
     return Signals(grid.time, values.astype(float), MESH_CURVES, ("0-1",) * (len(COEFFICIENTS) - 1) + ("deg",) * 3)
 
 
