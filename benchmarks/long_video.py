@@ -110,7 +110,8 @@ def read(clip: Path, table: Path) -> None:
     importlib.import_module("pandas")  # needed by the table at the end: import it before the first minute
     before = peak()
     os.environ |= {"DUCHENNE_CACHE": str(clip.parent / "cache"), "DUCHENNE_CACHE_LIMIT": "5 GB"}
-    options = {"detector": "haar", "all_faces": False, "allow_truncated": False, "format": "csv", "cache": True}
+    options = {"reader": "paper", "detector": "haar", "all_faces": False, "allow_truncated": False}
+    options |= {"format": "csv", "cache": True}
     root = str(clip.parent)
     job = work.ClipJob(root, str(clip), clip.name, root, table.name, root)
     rows = work.extract_clip(job, options, tick)

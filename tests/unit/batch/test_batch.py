@@ -321,14 +321,3 @@ def test_folder_gives_the_same_verdicts_as_its_clips(duchenne, folder, pictures,
     refused = duchenne("analyze", top, "-o", out, "--json")
     assert refused.code == 2 and "single clips" in refused.sentence
     assert "needs --out" in duchenne("analyze", top).sentence
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
-def test_kill_benchmark_runs(tmp_path):
-    script = Path(__file__).parents[3] / "benchmarks" / "kill.py"
-    command = [sys.executable, str(script), "--quick", "--out", str(tmp_path / "kill.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "kill.json").read_text())
-    assert found["identical"] == found["compared"] == 1 and len(found["kills"]) == 1

@@ -198,37 +198,45 @@ def ignore(done: int, stage: str = "", total: int | None = None) -> None:
     pass
 
 
-def test_clip_that_crashes_its_process_crashes_nothing_else(smile: Path, empty_room: Path) -> None:
+@pytest.fixture(scope="module")
+def shared_worker() -> Iterator[Worker]:
+    """One for several tests, as a process takes seconds to start."""
     with worker() as found:
-        killed: list[int] = []
+        yield found
 
-        def crash(done: int, stage: str = "", total: int | None = None) -> None:
-            assert found.process is not None
-            if not killed:
-                os.kill(found.process.pid, signal.SIGSEGV)
-                killed.append(found.process.pid)
 
-        first = found.do(job(smile, "mine.mp4"), crash)
-        second = found.do(job(empty_room, "room.mp4"), ignore)
+def test_clip_that_crashes_its_process_crashes_nothing_else(
+    smile: Path, empty_room: Path, shared_worker: Worker
+) -> None:
+    found, killed = shared_worker, list[int]()
+
+    def crash(done: int, stage: str = "", total: int | None = None) -> None:
+        assert found.process is not None
+        if not killed:
+            os.kill(found.process.pid, signal.SIGSEGV)
+            killed.append(found.process.pid)
+
+    first = found.do(job(smile, "mine.mp4"), crash)
+    second = found.do(job(empty_room, "room.mp4"), ignore)
     assert str(first.failure).startswith("mine.mp4: the worker process ended while reading it (SIGSEGV); re-encode it")
     assert "shows no face" in str(second.failure)
 
 
-def test_cancelled_work_ends_and_its_process_is_reused(tmp_path: Path, pictures: list[Array], empty_room: Path) -> None:
+def test_cancelled_work_ends_and_its_process_is_reused(
+    tmp_path: Path, pictures: list[Array], empty_room: Path, shared_worker: Worker
+) -> None:
     long = make_video(tmp_path / "long.mp4", pictures * 8, rate=25)
-    with worker() as found:
-        cancel, seen = threading.Event(), list[int]()
+    found, cancel, seen = shared_worker, threading.Event(), list[int]()
 
-        def drop(done: int, stage: str = "", total: int | None = None) -> None:
-            cancel.set()
-            seen.append(done)
+    def drop(done: int, stage: str = "", total: int | None = None) -> None:
+        cancel.set()
+        seen.append(done)
 
-        first = found.do(job(long, "mine.mp4"), drop, cancel)
-        before = found.process
-        second = found.do(job(empty_room, "room.mp4"), ignore)
-        same = found.process is before
+    first = found.do(job(long, "mine.mp4"), drop, cancel)
+    before = found.process
+    second = found.do(job(empty_room, "room.mp4"), ignore)
     assert first.failure == "Cancelled." and max(seen) < 480
-    assert "shows no face" in str(second.failure) and same
+    assert "shows no face" in str(second.failure) and found.process is before
 
 
 def test_clip_over_time_or_memory_limit_fails(smile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
