@@ -213,7 +213,8 @@ def test_commands_refuse_it_before_anything_is_judged(
     small: Path, tmp_path: Path, command: str, duchenne: Callable[..., Completed]
 ) -> None:
     folder = Path(shutil.copytree(small, tmp_path / "mine"))
-    words: list[Any] = {"analyze": ["missing.mp4", "--model", folder], "models list": [folder]}.get(
+    (tmp_path / "empty.mp4").touch()
+    words: list[Any] = {"analyze": [tmp_path / "empty.mp4", "--model", folder], "models list": [folder]}.get(
         command, [folder, "missing.csv"]
     )
     (folder / "card.json").write_text(json.dumps({"abstain_band": [1]}))
