@@ -90,8 +90,13 @@ def _judge(clips: list[str], out: Path | None, as_json: bool, faces: bool, setti
 
     if not clips:
         raise UsageError("Give a video, a folder or a --manifest; see `duchenne analyze --help`.")
-    if len(clips) == 1 and not os.path.lexists(clips[0]):  # before a model is loaded, which takes seconds
-        raise InputError(f"There is no file {Path(clips[0])}; check the path.")
+    if len(clips) == 1:  # before a model is loaded, which takes seconds
+        try:
+            os.lstat(clips[0])
+        except FileNotFoundError:
+            raise InputError(f"There is no file {Path(clips[0])}; check the path.") from None
+        except (OSError, ValueError):  # reading it says why
+            pass
     loaded = judging.load_model(settings["model"])
     judging.resolve_device(settings["device"], loaded)
     if out is not None:
