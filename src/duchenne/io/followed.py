@@ -45,7 +45,8 @@ _FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "looked": ("<i8", ()),
 }
 _MESH = {name: ("<f4", shape) for name, shape in EXTRA.items() if name not in _FIELDS}
-_ROWS = ("frame", "face", "points", "confidence", "box", "change")  # one item per seen face and frame
+#: One item per seen face and frame.
+_ROWS = tuple(name for name in (*_FIELDS, *_MESH) if name not in ("time", "looked"))
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Stored:
             for name, (kind, shape) in self.fields.items()
         }
         rows, faces, looks, side = len(arrays["frame"]), len(self.end.history), len(arrays["looked"]), self._side
-        if any(len(arrays[name]) != rows for name in ("face", "points", "confidence", "box", "change")):
+        if any(len(arrays[name]) != rows for name in _ROWS if name in arrays):
             raise ValueError(f"block {number} has arrays of different lengths")
         for name, low, count in (("frame", first, len(arrays["time"])), ("face", 0, faces), ("looked", 0, rows)):
             if len(arrays[name]) and not 0 <= arrays[name].min() - low <= arrays[name].max() - low < count:
@@ -259,7 +260,7 @@ def pieces(block: Block, frames: int) -> Iterator[Block]:
         time = block.time[start : start + frames]
         first = block.first + start
         rows = (block.frame >= first) & (block.frame < first + len(time))
-        present = [name for name in (*_ROWS, *_MESH) if getattr(block, name) is not None]
+        present = [name for name in _ROWS if getattr(block, name) is not None]
         arrays = {name: getattr(block, name)[rows] for name in present}
         end = block.end if start + frames >= len(block.time) else None
         yield Block(first, time, **arrays, looked=np.empty(0, np.int64), crops=None, end=end)

@@ -15,7 +15,7 @@ from duchenne import io
 from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.io import frames as frames_module
 from duchenne.io.followed import Block, End, Stored, Writer, pieces
-from duchenne.types import FaceTrack, Light
+from duchenne.types import EXTRA, FaceTrack, Light
 
 FIELDS = ("time", "frame", "face", "points", "confidence", "box", "change", "looked", "crops")
 
@@ -113,9 +113,13 @@ def test_damage_is_reported():
     assert refused >= 25
 
 
-@pytest.mark.parametrize("name", ["face", "points", "confidence", "box", "change"])
+@pytest.mark.parametrize("name", ["face", "points", "confidence", "box", "change", *EXTRA])
 def test_arrays_of_different_lengths_are_damage(name):
-    blocks = [replace(each, **{name: getattr(each, name)[:-1]}) for each in made(*SHAPES["two faces"])]
+    blocks = [
+        replace(each, **{key: np.zeros((len(each.frame), *shape), np.float32) for key, shape in EXTRA.items()})
+        for each in made(*SHAPES["two faces"])
+    ]
+    blocks = [replace(each, **{name: getattr(each, name)[:-1]}) for each in blocks]
     with (
         Stored(memory.BytesIO(written(blocks))) as stored,
         pytest.raises(InputError, match="block 0 has arrays of different lengths"),
