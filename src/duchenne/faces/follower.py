@@ -112,6 +112,7 @@ class Follower(ABC, Generic[F, C]):
         self.cuts: list[float] = []
         self.thumb: Array | None = None
         self.original = self.before = np.zeros((0, 0), np.uint8)  # this frame and the last, without more contrast
+        self.levels = np.zeros(256)  # of this frame, as `light.levels`
 
     @abstractmethod
     def candidates(self, time: float, frame: Frame, grey: Array) -> list[C]:
@@ -132,7 +133,8 @@ class Follower(ABC, Generic[F, C]):
     def step(self, n: int, time: float, frame: Frame) -> None:
         """One frame: follow every held face, then search where one is missing or a search is due."""
         self.before, self.original = self.original, frame.grey
-        grey = light.clearer(frame.grey, light.levels(frame.grey), light.FRAME)
+        self.levels = light.levels(frame.grey)
+        grey = light.clearer(frame.grey, self.levels, light.FRAME)
         if self.missed is None:
             self.missed = time
         for face in self.faces:

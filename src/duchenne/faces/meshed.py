@@ -44,7 +44,7 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
 
     def candidates(self, time: float, frame: Frame, grey: Array) -> list[MeshFound]:
         """Faces by their prominence."""
-        bgr, taken, found = _clear(frame), self.held_boxes(), list[MeshFound]()
+        bgr, taken, found = self._clear(frame), self.held_boxes(), list[MeshFound]()
         faces = self.mesh.detect(bgr)
         if not len(faces) and time - self.fell_back >= SLOW:
             self.fell_back = time
@@ -69,7 +69,7 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
 
     def advance(self, face: MeshFace, n: int, time: float, frame: Frame, grey: Array) -> bool:
         """Read it where its points were in the frame before."""
-        reading = self.mesh.read(_clear(frame), face.reading.following)
+        reading = self.mesh.read(self._clear(frame), face.reading.following)
         shape = Shape(reading.points_68)
         present = reading.presence >= _KEEP and plausible(shape, grey.shape)
         shift = (shape.box - face.box).reshape(2, 2).mean(axis=0) if present else np.zeros(2)
@@ -86,7 +86,6 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
         more = {"coefficients": reading.coefficients, "pose": reading.pose, "mesh": reading.points}
         self.write(face, n, time, points, reading.presence, **{name: more[name] for name in self.gives})
 
-
-def _clear(frame: Frame) -> Array:
-    """uint8 (H, W, 3): the frame with enough contrast for the networks."""
-    return light.clearer(frame.bgr, light.levels(frame.grey), light.FRAME)
+    def _clear(self, frame: Frame) -> Array:
+        """uint8 (H, W, 3): the frame with enough contrast for the networks."""
+        return light.clearer(frame.bgr, self.levels, light.FRAME)
