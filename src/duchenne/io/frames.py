@@ -55,18 +55,14 @@ def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
         pixels = np.hstack([t.box, t.points[..., 0], t.points[..., 1]]).astype(float).round(2)
         confidence = t.confidence.astype(float).round(3)
         frame = np.arange(first, first + len(t))
-        change = np.full(len(t), np.nan) if t.change is None else t.change.astype(float).round(3)
+        change = t.filled("change").astype(float).round(3)
         parts = [frame, t.time.round(6), np.full(len(t), face), t.seen, confidence, pixels, change]
         if len(columns) > len(FRAME_COLUMNS):
-            parts += [_or_missing(t.pose, len(t), 3).round(2), _or_missing(t.coefficients, len(t), 52).round(5)]
+            parts += [t.filled(name).astype(float).round(digits) for name, digits in (("pose", 2), ("coefficients", 5))]
         blocks.append(np.column_stack(parts))
     rows = np.concatenate(blocks)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
     return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(("frame", "face", "seen"), int))
-
-
-def _or_missing(values: Array | None, rows: int, columns: int) -> Array:
-    return np.full((rows, columns), np.nan) if values is None else values.astype(float)
 
 
 def write_frames(

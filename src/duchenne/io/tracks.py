@@ -56,8 +56,7 @@ def save_tracks(path: str | Path, tracks: Sequence[FaceTrack]) -> Path:
     }
     for name, shape in EXTRA.items():
         if name == "change" or any(getattr(t, name) is not None for t in tracks):
-            given = ((len(t), getattr(t, name)) for t in tracks)
-            arrays[name] = pack([np.full((n, *shape), np.nan) if x is None else x for n, x in given], *shape)
+            arrays[name] = pack([t.filled(name) for t in tracks], *shape)
     with atomic(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)
     return Path(path)

@@ -55,8 +55,7 @@ class Gauge:
         bend = np.hypot(*np.moveaxis(np.diff(points[:, STABLE], 2, axis=0), -1, 0))
         jitter = 100 * bend / np.where(between > 0, between, np.nan)[1:-1, None]
         jitter = jitter[np.isfinite(jitter)].astype(np.float32)
-        shift, change = shifts(points)[len(self._last) :], piece.change
-        change = np.full(len(piece), np.nan, np.float32) if change is None else change
+        shift, change = shifts(points)[len(self._last) :], piece.filled("change")
         self._parts.append(
             (piece.time, piece.seen, between[len(self._last) :], jitter, piece.confidence, change, shift)
         )

@@ -126,6 +126,11 @@ class FaceTrack:
     def __len__(self) -> int:
         return len(self.time)
 
+    def filled(self, name: str) -> Array:
+        """float32 (T, ...): one of `EXTRA`, NaN where the track does not have it."""
+        values: Array | None = getattr(self, name)
+        return np.full((len(self), *EXTRA[name]), np.nan, np.float32) if values is None else values
+
     @property
     def coefficient_names(self) -> tuple[str, ...]:
         """Of the columns of `coefficients`; none without them."""
