@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,10 @@ import pytest
 from duchenne import pipeline
 from duchenne.datasets import simulate
 from duchenne.errors import InputError
+from duchenne.faces.reading import read_faces
 from duchenne.features import coherence
 from duchenne.micro import spotting
-from duchenne.types import FaceTrack
+from duchenne.types import COEFFICIENTS, FaceTrack
 from makers import make_video
 
 RATE = 25
@@ -30,8 +32,8 @@ def grain(rng, picture, sigma):
     return (picture + rng.normal(0, sigma, picture.shape)).clip(0, 255).astype(np.uint8)
 
 
-def reason(path):
-    (analysis,) = pipeline.examine(path)
+def reason(path, reader="paper"):
+    (analysis,) = pipeline.examine(path, read=partial(read_faces, reader=reader))
     assert analysis.verdict.abstained and analysis.verdict.label is None
     return analysis.verdict.reason
 
@@ -108,13 +110,33 @@ def test_a_masked_mouth_is_not_seen_and_not_judged(tmp_path, smile, pictures):
         spotting.examine(path)
 
 
-def test_a_real_masked_person_is_not_judged():
+@pytest.fixture
+def shared():
     folder = os.environ.get("DUCHENNE_DATA")
     if folder is None:
         pytest.skip("DUCHENNE_DATA does not name the folder of shared clips")
-    assert "The mouth is covered" in reason(Path(folder) / "cases" / "09-mask" / "mask.mp4")
-    (plain,) = pipeline.examine(Path(folder) / "clips" / "single_face.mp4")
-    assert not plain.verdict.abstained and not any("covered" in each for each in plain.verdict.quality.warnings)
+    return Path(folder)
+
+
+@pytest.mark.parametrize("reader", ["paper", "mesh"])
+def test_a_real_masked_person_is_not_judged(shared, reader):
+    assert "The mouth is covered" in reason(shared / "cases" / "09-mask" / "mask.mp4", reader)
+    (plain,) = pipeline.examine(shared / "clips" / "single_face.mp4", read=partial(read_faces, reader=reader))
+    assert not any("covered" in each for each in plain.verdict.quality.warnings)
+    assert reader == "mesh" or not plain.verdict.abstained
+
+
+@pytest.mark.slow
+def test_hands_on_a_real_face_cover_it(shared):
+    read = partial(read_faces, reader="mesh")
+    (analysis,) = pipeline.examine(shared / "clips" / "WolfgangLanger_Pexels.mp4", end=10.5, read=read)
+    mouth = np.isfinite(analysis.track.points[:, 48:68]).all(axis=(1, 2))
+    time = analysis.track.time
+    assert mouth[time < 2.3].all() and mouth[time > 9.8].all()
+    assert mouth[(time > 3.2) & (time < 5.2)].mean() < 0.1  # the fist, then the hand across the face
+    assert mouth[(time > 6.3) & (time < 7.3)].mean() < 0.5  # fingers on half of the mouth
+    invented = analysis.track.coefficients[~mouth, COEFFICIENTS.index("mouthSmileLeft")]
+    assert np.isnan(invented).all()
 
 
 def test_a_part_that_is_covered_for_a_while_is_a_gap():

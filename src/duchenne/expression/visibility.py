@@ -1,7 +1,9 @@
 """Which parts of a face are seen: mouth and eyes, by a small network on the crops of the expression network.
 
-dlib places a mouth and eyes also where there are none, on a mask or a hand, and no score of its own shows that. The
-shipped network `visibility` learned from faces with drawn covers (experiments/visibility.py).
+dlib and the face mesh place a mouth and eyes also where there are none, on a mask or a hand, and no score of theirs
+shows that. The shipped network `visibility` was trained on faces with drawn covers (experiments/visibility.py). Where a
+real hand hides half of a mouth, it is less certain than of a clear mouth, but still certain; there the doubt of the
+mesh reader (`mesh.FaceMesh.doubt`) decides.
 """
 
 from __future__ import annotations
@@ -9,15 +11,22 @@ from __future__ import annotations
 import numpy as np
 
 from duchenne.expression import reading
+from duchenne.mesh.layout import IRISES, LEFT_EYE, LIPS, RIGHT_EYE
 from duchenne.preprocess.clean import runs
-from duchenne.types import Array, FaceTrack, Signals
+from duchenne.types import COEFFICIENTS, Array, FaceTrack, Signals
 
-#: Part → its points.
-PARTS = {"mouth": np.r_[48:68], "eyes": np.r_[36:48]}
-#: Mean probability of being seen, over `_WINDOW` looks, below which a part is covered.
-_SEEN = 0.5
+#: Part → its points, its mesh points, and how the names of its coefficients begin.
+PARTS = {
+    "mouth": (np.r_[48:68], np.array(LIPS), ("mouth", "jaw", "cheekPuff")),
+    "eyes": (np.r_[36:48], np.array([*LEFT_EYE, *RIGHT_EYE, *IRISES]), ("eye",)),
+}
+#: A part is covered where its mean probability of being seen, over `_WINDOW` looks, is below one half.
 _WINDOW = 5  # looks
+#: Mean doubt over as many looks, below which most clear faces are (that of eyes is larger, as they blink), and the
+#: log-odds of being seen that each distance of the eyes' outer corners above it subtracts.
+_DOUBT, _LESS = {"mouth": 0.012, "eyes": 0.02}, 500.0
 _LEAST = 0.3  # s
+_INVENTED = ("points", "coefficients", "mesh")  # what `hidden` removes
 
 #: (part, start, end in seconds) of every stretch in which a part of a face is covered.
 Covered = tuple[tuple[str, float, float], ...]
@@ -35,26 +44,35 @@ def covered(signals: Signals, track: FaceTrack) -> Covered:
         return ()
     middles = (signals.time[1:] + signals.time[:-1]) / 2
     edges = np.concatenate([track.time[:1], middles, track.time[-1:]])
-    for part in PARTS:
-        hidden = _mean(signals[part]) < _SEEN
+    doubt = track.filled("doubt")[np.searchsorted(track.time, signals.time)]
+    for k, part in enumerate(PARTS):
+        seen = np.clip(_mean(signals[part]), 1e-6, 1 - 1e-6)
+        beyond = np.maximum(0, np.nan_to_num(_mean(doubt[:, k])) - _DOUBT[part])
+        hidden = np.log(seen / (1 - seen)) - _LESS * beyond < 0
         stretches = [(part, float(edges[first]), float(edges[stop])) for first, stop in runs(hidden)]
         found += [each for each in stretches if each[2] - each[1] >= _LEAST or hidden.all()]
     return tuple(found)
 
 
 def _mean(p: Array) -> Array:
-    """Running mean over `_WINDOW` looks, fewer at the ends."""
-    window = np.ones(min(_WINDOW, len(p)))
-    return np.asarray(np.convolve(p, window, "same") / np.convolve(np.ones(len(p)), window, "same"))
+    """Running mean over `_WINDOW` looks, fewer at the ends, of those that are known; NaN where there is none."""
+    window, known = np.ones(min(_WINDOW, len(p))), np.isfinite(p)
+    count = np.convolve(known.astype(float), window, "same")
+    total = np.convolve(np.where(known, p, 0.0), window, "same")
+    return np.asarray(np.divide(total, count, out=np.full(len(p), np.nan), where=count > 0.5))
 
 
 def hidden(track: FaceTrack, stretches: Covered) -> FaceTrack:
-    """The track without the points of the parts that are covered, which are invented."""
+    """The track without the points and coefficients of the parts that are covered, which are invented."""
     if not stretches:
         return track
-    points = track.points.copy()
+    changed = {name: values.copy() for name in _INVENTED if (values := getattr(track, name)) is not None}
     for part, start, end in stretches:
         rows = (track.time >= start) & (track.time <= end)
-        points[np.ix_(rows, PARTS[part])] = np.nan
+        points, mesh, prefixes = PARTS[part]
+        named = np.array([name.startswith(prefixes) for name in COEFFICIENTS])
+        columns = dict(zip(_INVENTED, (points, np.flatnonzero(named), mesh), strict=True))
+        for name, values in changed.items():
+            values[np.ix_(rows, columns[name])] = np.nan
     names = ", ".join(f"{part} {start:.2f}–{end:.2f} s" for part, start, end in stretches)
-    return track.evolve(f"visibility: covered {names}", points=points)
+    return track.evolve(f"visibility: covered {names}", **changed)

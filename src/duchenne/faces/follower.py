@@ -130,6 +130,9 @@ class Follower(ABC, Generic[F, C]):
     def advance(self, face: F, n: int, time: float, frame: Frame, grey: Array) -> bool:
         """Write the face's row for this frame; False when it is no longer there."""
 
+    def looked(self, face: F, row: Row) -> None:
+        """Add to the face's row what is measured only in frames that are cropped; nothing, by default."""
+
     def step(self, n: int, time: float, frame: Frame) -> None:
         """One frame: follow every held face, then search where one is missing or a search is due."""
         self.before, self.original = self.original, frame.grey
@@ -159,6 +162,7 @@ class Follower(ABC, Generic[F, C]):
             # half a millisecond of tolerance, as files round times
             if n in face.rows and time - face.looked >= every - 5e-4 and np.isfinite(points := face.rows[n][0]).all():
                 face.crops[n], face.looked = crop(grey, points), time
+                self.looked(face, face.rows[n])
 
     def settled(self, n: int) -> int:
         """The last frame, up to `n`, whose rows are final: of a held face those since `sure`, `trusted` may go."""

@@ -9,13 +9,15 @@ import numpy as np
 from duchenne.faces import light
 from duchenne.faces.boxes import overlap, plausible
 from duchenne.faces.detect import by_prominence
-from duchenne.faces.follower import SLOW, Face, Follower, Found, Frame
+from duchenne.faces.follower import SLOW, Face, Follower, Found, Frame, Row
 from duchenne.faces.landmarks import Shape
 from duchenne.faces.person import Person, Sight
 from duchenne.mesh import FaceMesh, Reading
 from duchenne.types import Array
 
 _ACQUIRE, _KEEP = 0.5, 0.5  # presence for accepting, and for keeping, a face
+_DOUBTED = 2  # of so many crops one is measured by `FaceMesh.doubt`, which reads the face three times
+_UNKNOWN = np.full(2, np.nan, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,7 @@ class MeshFace(Face):
     """With what the networks said of it in the last frame, which is where it is read in the next."""
 
     reading: Reading
+    looks: int = 0
 
 
 class MeshFollower(Follower[MeshFace, MeshFound]):
@@ -40,16 +43,18 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
         self.mesh = FaceMesh()
         self.version = self.mesh.version
         self.fell_back = -np.inf
-        self.gives = ("coefficients", "pose", "mesh") if whole else ("coefficients", "pose")
+        self.gives = ("coefficients", "pose", "doubt", "mesh") if whole else ("coefficients", "pose", "doubt")
+        self.bgr = np.zeros((0, 0, 3), np.uint8)  # the last frame, with enough contrast
 
     def candidates(self, time: float, frame: Frame, grey: Array) -> list[MeshFound]:
         """Faces by their prominence."""
         bgr, taken, found = self._clear(frame), self.held_boxes(), list[MeshFound]()
-        faces = self.mesh.detect(bgr)
-        if not len(faces) and time - self.fell_back >= SLOW:
-            self.fell_back = time
-            faces = self.mesh.search(bgr)
+        due = time - self.fell_back >= SLOW
+        faces = self.mesh.search(bgr, every=self.many) if due else self.mesh.detect(bgr)
+        self.fell_back = time if due else self.fell_back
         for k in by_prominence(faces.boxes, grey.shape).tolist():
+            if any(overlap(faces.boxes[k], other) > 0.3 for other in taken):
+                continue
             reading = self.mesh.settle(bgr, faces.region(k))
             shape = Shape(reading.points_68)
             if reading.presence < _ACQUIRE or not plausible(shape, grey.shape):
@@ -83,9 +88,16 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
 
     def _write(self, face: MeshFace, n: int, time: float, reading: Reading, points: Array) -> None:
         face.reading = reading
-        more = {"coefficients": reading.coefficients, "pose": reading.pose, "mesh": reading.points}
+        more = {"coefficients": reading.coefficients, "pose": reading.pose, "mesh": reading.points, "doubt": _UNKNOWN}
         self.write(face, n, time, points, reading.presence, **{name: more[name] for name in self.gives})
+
+    def looked(self, face: MeshFace, row: Row) -> None:
+        """Measure in every second crop whether mouth and eyes are seen."""
+        if face.looks % _DOUBTED == 0:
+            row.more["doubt"] = self.mesh.doubt(self.bgr, face.reading)
+        face.looks += 1
 
     def _clear(self, frame: Frame) -> Array:
         """uint8 (H, W, 3): the frame with enough contrast for the networks."""
-        return light.clearer(frame.bgr, self.levels, light.FRAME)
+        self.bgr = light.clearer(frame.bgr, self.levels, light.FRAME)
+        return self.bgr

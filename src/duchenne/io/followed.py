@@ -8,9 +8,9 @@ frame       int64 (R,)           from 0, within the clip     confidence  float32
 face        int32 (R,)           from 0, first seen first    box         float32 (R, 4)  x0 y0 x1 y1
 points      float32 (R, 68, 2)   pixels                      looked      int64 (L,)      which of the rows have crops
 crops       uint8 (L, S, S)          change      float32 (R,)    grey levels, see `types.FaceTrack`
-of a mesh reader also coefficients float32 (R, 52), pose float32 (R, 3) and, if it was asked for, mesh float32
-(R, 478, 3). `end` is JSON: format, version, blocks, fields, side (S), looks, frame_size, cuts (s), and per face
-sharpness, light (null = unknown) and history.
+of a mesh reader also coefficients float32 (R, 52), pose float32 (R, 3), doubt float32 (R, 2) and, if it was asked for,
+mesh float32 (R, 478, 3). `end` is JSON: format, version, blocks, fields, side (S), looks, frame_size, cuts (s), and per
+face sharpness, light (null = unknown) and history.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class End:
 class Block:
     """The final rows of the frames `first` to `first + T - 1`: one per frame and face seen in it.
 
-    Arrays as in the module's docstring. `crops` is None where they were dropped, `coefficients`, `pose` and `mesh`
-    where the reader has none; only a clip's last block has an `end`.
+    Arrays as in the module's docstring. `crops` is None where they were dropped, `coefficients`, `pose`, `mesh`
+    and `doubt` where the reader has none; only a clip's last block has an `end`.
     """
 
     first: int
@@ -89,6 +89,7 @@ class Block:
     coefficients: Array | None = None
     pose: Array | None = None
     mesh: Array | None = None
+    doubt: Array | None = None
 
     def tracks(self, faces: int, frame_size: tuple[int, int] = (0, 0), source: str = "") -> list[FaceTrack]:
         """These frames as tracks with a row for each of the T frames, one for each of `faces` faces."""

@@ -96,15 +96,17 @@ def _merged(shapes: Array, scores: Array, region: Region) -> Faces:
     return Faces(points[:, :2].reshape(-1, 4), points[:, 2:], np.array(best, np.float32))
 
 
-def search(network: Network, bgr: Array, least: float) -> Faces:
-    """As `detect` of the whole frame; where there is none, of the squares of `parts`, the largest first."""
+def search(network: Network, bgr: Array, least: float, every: bool = False) -> Faces:
+    """As `detect` of the whole frame; where there is none, of the squares of `parts`, the largest first; with `every`,
+    of all of these."""
     height, width = bgr.shape[:2]
+    faces: list[Faces] = []
     for regions in ([Region.of_frame(width, height)], *parts(width, height)):
-        faces = [detect(network, bgr, region, least) for region in regions]
-        if any(map(len, faces)):
-            names = ("boxes", "keypoints", "scores")
-            return Faces(*(np.concatenate([getattr(each, name) for each in faces]) for name in names)).best()
-    return faces[0]
+        faces += [detect(network, bgr, region, least) for region in regions]
+        if any(map(len, faces)) and not every:
+            break
+    names = ("boxes", "keypoints", "scores")
+    return Faces(*(np.concatenate([getattr(each, name) for each in faces]) for name in names)).best()
 
 
 def parts(width: int, height: int) -> list[list[Region]]:

@@ -29,6 +29,16 @@ POINTS_68 = (
 )
 
 
+#: Mesh points of a part of the face.
+LIPS = (0, 13, 14, 17, 37, 39, 40, 61, 78, 80, 81, 82, 84, 87, 88, 91, 95, 146, 178, 181, 185, 191,
+        267, 269, 270, 291, 308, 310, 311, 312, 314, 317, 318, 321, 324, 375, 402, 405, 409, 415)  # fmt: skip
+LEFT_EYE = (7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246)  # on the picture's left
+RIGHT_EYE = (249, 263, 362, 373, 374, 380, 381, 382, 384, 385, 386, 387, 388, 390, 398, 466)
+#: Outer corners of the eyes, on the picture's left and right.
+EYE_CORNERS = (33, 263)
+IRISES = tuple(range(468, 478))
+
+
 _BROWS_UP = 0.2  # of the distance between the eyes' outer corners
 
 

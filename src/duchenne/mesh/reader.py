@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ from duchenne.types import Array
 _SIDE = 256  # pixels of the landmark network's input
 _SETTLED = 0.0005  # mean movement of the points, over the region's side, below which a face has settled
 _MOST_READS = 8
+_TURNED = 0.2  # radians, of the second region of `FaceMesh.doubt`
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,9 @@ class FaceMesh:
     def __init__(self, path: str | Path | None = None) -> None:
         self.model = load(None if path is None else Path(path))
         self.version = f"opencv {cv2.__version__} face_landmarker {self.model.sha256}"
+        mirrored = self.model.canonical * (-1, 1, 1)
+        apart = np.linalg.norm(self.model.canonical[None] - mirrored[:, None], axis=2)
+        self._other_side = apart.argmin(axis=1)  # the point that each of the 468 is in a mirror
 
     def detect(self, bgr: Array, least: float = 0.5, region: Region | None = None) -> Faces:
         """The faces of a frame uint8 (H, W, 3) blue, green, red, whose score is at least `least`.
@@ -75,13 +79,14 @@ class FaceMesh:
         _checked(bgr)
         return detector.detect(self.model.detector, bgr, region or Region.of_frame(bgr.shape[1], bgr.shape[0]), least)
 
-    def search(self, bgr: Array, least: float = 0.5) -> Faces:
+    def search(self, bgr: Array, least: float = 0.5, every: bool = False) -> Faces:
         """As `detect`; where the whole frame shows none, overlapping squares of it are read.
 
-        They are as high as the frame, then half as high, so that faces of a fourteenth of its height are found. Where
-        there is no face, it costs some 20 times as much as `detect`.
+        They are as high as the frame, then half as high, so that faces of a fourteenth of its height are found. With
+        `every` they are read in any case, for small faces beside large ones. Where there is no face, and with `every`,
+        it costs some 20 times as much as `detect`.
         """
-        return detector.search(self.model.detector, _checked(bgr), least)
+        return detector.search(self.model.detector, _checked(bgr), least, every)
 
     def read(self, bgr: Array, region: Region, oval: Array | None = None) -> Reading:
         """The face in a region (`Faces.region`, or `Reading.following` of the frame before) of such a frame.
@@ -94,8 +99,7 @@ class FaceMesh:
         crop = region.crop(_checked(bgr), _SIDE)
         if oval is not None:
             crop = _alone(crop, region.to_crop(oval, _SIDE))
-        raw, flag = self.model.landmarks(cv2.dnn.blobFromImage(crop, 1 / 255, swapRB=True))
-        points = raw.reshape(478, 3).astype(float)
+        points, flag = self._points(crop)
         points[:, :2] = region.to_frame(points[:, :2], _SIDE)
         points[:, 2] *= region.width / _SIDE
         chosen = points[layout.FOR_COEFFICIENTS, :2].astype(np.float32)
@@ -103,11 +107,44 @@ class FaceMesh:
         size = bgr.shape[1], bgr.shape[0]
         return Reading(
             points.astype(np.float32),
-            float(1 / (1 + np.exp(-float(flag.item())))),
+            float(1 / (1 + np.exp(-flag))),
             coefficients.ravel().astype(np.float32),
             pose(points, size, self.model.canonical, self.model.rigid).astype(np.float32),
             region,
         )
+
+    def doubt(self, bgr: Array, reading: Reading) -> Array:
+        """float32 (2,): how far answers on mouth and eyes depend on how the frame is shown, in distances of the eyes'
+        outer corners.
+
+        The face of `reading` is read again where its points are: as it is, in a mirror, and turned by 0.2 radians. What
+        the network sees moves with the frame; what it invents, on a mask or a hand, moves otherwise. Given is the mean
+        distance of a part's points from where they should be, less the movement of both parts together; of the eyes
+        that of the worse one. Presence does not show this: it stays near 1.
+        """
+        region = reading.following
+        turned = replace(region, angle=region.angle + _TURNED)
+        crop = region.crop(_checked(bgr), _SIDE)
+        plain, mirrored = self._points(crop)[0], self._points(np.ascontiguousarray(crop[:, ::-1]))[0]
+        mirrored = mirrored[self._other_side, :2] * (-1, 1) + (_SIDE - 1, 0)
+        again = self._points(turned.crop(bgr, _SIDE))[0]
+        places = [
+            region.to_frame(plain[:468, :2], _SIDE),
+            region.to_frame(mirrored, _SIDE),
+            turned.to_frame(again[:468, :2], _SIDE),
+        ]
+        parts = (layout.LIPS, layout.LEFT_EYE, layout.RIGHT_EYE)
+        moved = np.stack(places[1:]) - places[0]
+        moved -= np.median(moved[:, np.concatenate(parts)], axis=1, keepdims=True)
+        size = np.linalg.norm(np.subtract(*places[0][list(layout.EYE_CORNERS)]))
+        away = np.linalg.norm(moved, axis=2).mean(axis=0) / max(float(size), 1e-6)
+        lips, left, right = (float(away[list(part)].mean()) for part in parts)
+        return np.array([lips, max(left, right)], np.float32)
+
+    def _points(self, crop: Array) -> tuple[Array, float]:
+        """(float64 (478, 3) in pixels of a crop, logit of its presence)."""
+        raw, flag = self.model.landmarks(cv2.dnn.blobFromImage(crop, 1 / 255, swapRB=True))
+        return raw.reshape(478, 3).astype(float), float(flag.item())
 
     def settle(self, bgr: Array, region: Region, alone: bool = False) -> Reading:
         """The face in the region of a newly detected face: read again in the region of its own points until they stay.

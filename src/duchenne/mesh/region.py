@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from duchenne.mesh.layout import EYE_CORNERS
 from duchenne.types import Array
 
 _LARGER = 1.5  # how much larger than the face's box or points a region is
-_EYES = (33, 263)  # mesh points: outer corners of the eyes on the left and right of the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Region:
         The square whose sides are the longer side of their upright box ×1.5, turned by the outer corners of the eyes.
         """
         flat = points[:, :2]
-        return cls._around(flat.min(axis=0), flat.max(axis=0), flat[_EYES[0]], flat[_EYES[1]], square=True)
+        return cls._around(flat.min(axis=0), flat.max(axis=0), flat[EYE_CORNERS[0]], flat[EYE_CORNERS[1]], square=True)
 
     @classmethod
     def _around(cls, low: Array, high: Array, left: Array, right: Array, square: bool) -> Region:

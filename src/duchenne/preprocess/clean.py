@@ -292,7 +292,7 @@ def resample(track: FaceTrack, *, fps: float) -> FaceTrack:
         name: columns.reshape(len(grid), *part.shape[1:])
         for name, part, columns in zip(names, parts, np.split(mixed, ends, axis=1), strict=True)
     }
-    return track.evolve(f"resample: {fps:g} per second", time=grid, crops=None, change=None, **values)
+    return track.evolve(f"resample: {fps:g} per second", time=grid, crops=None, change=None, doubt=None, **values)
 
 
 def _grid(time: Array, fps: float) -> Array:

@@ -65,7 +65,13 @@ COEFFICIENTS = (
 )  # fmt: skip
 
 #: What not every reader of faces gives, float32: its shape in a frame.
-EXTRA: dict[str, tuple[int, ...]] = {"change": (), "coefficients": (len(COEFFICIENTS),), "pose": (3,), "mesh": (478, 3)}
+EXTRA: dict[str, tuple[int, ...]] = {
+    "change": (),
+    "coefficients": (len(COEFFICIENTS),),
+    "pose": (3,),
+    "mesh": (478, 3),
+    "doubt": (2,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +89,7 @@ class FaceTrack:
     coefficients  float32 (T, 52)   0 to 1, named by `coefficient_names`; NaN = not seen, None without a face mesh
     pose        float32 (T, 3)      yaw, pitch, roll of the head in degrees, as `mesh.pose.pose`; None without a mesh
     mesh        float32 (T, 478, 3) pixels, with depth, as `mesh.Reading.points`; None unless it was asked for
+    doubt       float32 (T, 2)      of mouth and eyes, as `mesh.FaceMesh.doubt`; NaN in frames without that measurement
     """
 
     time: Array
@@ -95,6 +102,7 @@ class FaceTrack:
     coefficients: Array | None = None
     pose: Array | None = None
     mesh: Array | None = None
+    doubt: Array | None = None
     layout: str = "dlib68"
     unit: str = "px"
     source: str = ""

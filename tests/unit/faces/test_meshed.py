@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from test_follow import RATE, interocular, scene
 
 from duchenne import io
 from duchenne.errors import UsageError
+from duchenne.expression import visibility
 from duchenne.faces import follow, follow_blocks, join
 from duchenne.faces.crops import crop
 from duchenne.faces.reading import read_faces
 from duchenne.io.followed import Stored, Writer
 from duchenne.mesh import COEFFICIENTS
 from duchenne.preprocess import clean
+from duchenne.types import Signals
 from makers import make_video
 
 DARK = np.zeros((360, 480, 3), np.uint8)
@@ -92,6 +94,37 @@ def test_every_face_has_its_own_track():
     assert one.seen.all()
 
 
+@pytest.mark.parametrize(("small", "count"), [(1.0, 4), (0.85, 4), (0.3, 1)], ids=["62 px", "53 px", "19 px"])
+def test_small_faces_beside_a_large_one_are_found_where_all_are_requested(small, count):
+    image = np.full((720, 1280, 3), 90, np.uint8)
+    for (x, y), size in (((280, 0), 2.0), ((0, 0), small), ((0, 440), small), ((980, 440), small)):
+        face = cv2.resize(scene(), None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
+        image[y : y + face.shape[0], x : x + face.shape[1]] = face[: 720 - y, : 1280 - x]
+    found = read([image] * 3, all_faces=True).tracks
+    assert len(found) == count and all(track.seen.all() for track in found)
+    assert len(read([image]).tracks) == 1
+
+
+def test_a_mouth_in_doubt_is_covered_and_its_coefficients_are_not_invented():
+    (track,) = read([scene(i) for i in range(25)], mesh=True, look=crop, every=1 / RATE).tracks
+    measured = np.isfinite(track.doubt).all(axis=1)
+    assert measured.tolist() == [n % 2 == 0 for n in range(25)] and np.nanmax(track.doubt) < 0.012
+    # 0.98 is a log-odds of 3.9, from which 500 (0.03 - 0.012) = 9 are subtracted
+    signals = Signals(track.time, np.full((25, 2), 0.98), ("mouth", "eyes"), ("0-1",) * 2)
+    assert visibility.covered(signals, track) == ()
+    doubt = track.doubt.copy()
+    doubt[:12, 0] = np.where(measured[:12], 0.03, np.nan)
+    ((part, start, end),) = visibility.covered(signals, replace(track, doubt=doubt))
+    assert part == "mouth" and start == 0 and end == pytest.approx(12 / RATE, abs=2.1 / RATE)
+    hidden = visibility.hidden(track, ((part, start, end),))
+    rows = track.time <= end
+    named = [name.startswith(("mouth", "jaw", "cheekPuff")) for name in COEFFICIENTS]
+    assert np.isnan(hidden.coefficients[rows]).all(axis=0).tolist() == named
+    assert np.isnan(hidden.points[rows]).all(axis=(0, 2)).tolist() == [n >= 48 for n in range(68)]
+    assert np.isnan(hidden.mesh[rows][:, [13, 61, 291]]).all() and np.isfinite(hidden.mesh[rows][:, [1, 33, 468]]).all()
+    assert hidden.coefficients[~rows].tobytes() == track.coefficients[~rows].tobytes()
+
+
 def test_stored_blocks_are_the_same():
     images = [scene(i) for i in range(5)] + [DARK] * 3
     options = {"reader": "mesh", "mesh": True, "look": crop, "every": 0.1}
@@ -102,7 +135,7 @@ def test_stored_blocks_are_the_same():
             writer.add(block)
         with Stored(file) as stored:
             (ours,), (theirs,) = join(stored).tracks, join(blocks).tracks
-    for name in ("points", "coefficients", "pose", "mesh", "confidence"):
+    for name in ("points", "coefficients", "pose", "mesh", "doubt", "confidence"):
         assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
 
 
