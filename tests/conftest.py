@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -44,6 +46,20 @@ class Completed:
         lines = self.err.splitlines()
         assert len(lines) == 1 and lines[0].startswith("duchenne: ") and lines[0].endswith("."), self.err
         return lines[0].removeprefix("duchenne: ")
+
+
+def command(*words: object) -> Completed:
+    """Call the command line in this process, for fixtures that several tests share."""
+    out, err, before, code = io.StringIO(), io.StringIO(), sys.argv, 0
+    sys.argv = ["duchenne", *map(str, words)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = before
+    return Completed(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

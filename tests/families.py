@@ -48,7 +48,7 @@ MICRO = MicroRecipe(frames=5, hidden_size=6, epochs=40, batch_size=4, learning_r
 OF_ROWS = (
     *("boosting", "linear-svm", "rank-svm", "extra-trees", "table-binary", "table-single", "table-multi"),
     *("two-stage:linear-svm", "two-stage:extra-trees/rank-svm"),
-    *("two-stage:table-multi", "conditioned:boosting", "conditioned:linear-svm"),
+    *("conditioned:boosting", "conditioned:linear-svm"),
     *("stack:linear-svm+rank-svm", "stack:boosting+two-stage:linear-svm"),
 )
 
@@ -195,6 +195,8 @@ def descriptors(kind: str, recipe: Recipe = SMALL) -> DescriptorModel:
 def lstm_pb(reading: str, **changes: Any) -> PBModel:
     """One of the readings."""
     own = {"pose": True, "n_networks": 2} if reading == "solved" else {"head": True}
+    if reading in ("paper", "rnnpb"):
+        own["recognition_steps"] = 6
     return PBModel(PBRecipe(reading, learning_rate=1e-2, **{**PB, **own, **changes}))
 
 

@@ -1,18 +1,19 @@
 """The example scripts run as their docstrings say, on rendered clips; the notebook runs from start to end."""
 
 import json
-import os
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from conftest import BRIEF, RATE
 from duchenne import io
 from duchenne.datasets import simulate, simulated
+from makers import make_video
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
@@ -28,11 +29,11 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
+def work(tmp_path_factory, pictures):
     folder = tmp_path_factory.mktemp("examples")
     (folder / "clips").mkdir()
-    for name, kind in (("a.mp4", "posed"), ("b.mp4", "genuine")):
-        simulate.smile_clip(folder / name, kind, rate=15.0)
+    make_video(folder / "a.mp4", pictures, rate=RATE)
+    make_video(folder / "b.mp4", pictures[::-1], rate=RATE)
     (folder / "clip.mp4").write_bytes((folder / "a.mp4").read_bytes())
     (folder / "clips/good.mp4").write_bytes((folder / "a.mp4").read_bytes())
     (folder / "clips/bad.mp4").write_text("no video", encoding="utf-8")
@@ -45,42 +46,49 @@ def work(tmp_path_factory):
     return folder
 
 
-def run(words, work):
-    env = os.environ | {"MPLBACKEND": "Agg"}
-    done = subprocess.run(words, cwd=work, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(work, monkeypatch, capsys):
+    """Run a script in this process, so that libraries and models are loaded once: `run(name, *arguments)`."""
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+
+    def call(name, *words):
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        capsys.readouterr()
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return call
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_scripts_run(name, work):
+def test_scripts_run(name, run):
     usage = next(
         line.split("python ")[1]
         for line in (EXAMPLES / name).read_text(encoding="utf-8").splitlines()
         if f"python examples/{name}" in line
     )
-    words = shlex.split(usage.rstrip('"'))[1:]
-    assert EXPECTED[name] in run([sys.executable, EXAMPLES / name, *words], work)
+    assert EXPECTED[name] in run(name, *shlex.split(usage.rstrip('"'))[1:])
 
 
-def test_the_folder_becomes_a_table(work):
+def test_the_folder_becomes_a_table(work, run):
     if not (work / "verdicts.csv").exists():  # by the test above
-        run([sys.executable, EXAMPLES / "folder_to_table.py", "clips", "verdicts.csv"], work)
+        run("folder_to_table.py", "clips", "verdicts.csv")
     table = pd.read_csv(work / "verdicts.csv").set_index("clip")
     assert "is a text file" in table.loc["bad.mp4", "error"]
-    assert table.loc["good.mp4", "seconds"] == pytest.approx(simulate.KINDS["posed"].duration, abs=0.07)
+    assert table.loc["good.mp4", "seconds"] == pytest.approx(BRIEF.duration, abs=0.07)
 
 
-@pytest.mark.slow
-def test_the_notebook_runs(work):
+def test_the_notebook_runs(work, monkeypatch):
     notebook = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
-    words = "import sys; sys.path.insert(0, sys.argv[1]); import make_gallery as m; print(m.notebook(m.Path('.')))"
-    page = Path(run([sys.executable, "-c", words, EXAMPLES.parent / "docs"], work).strip()).read_text(encoding="utf-8")
+    monkeypatch.syspath_prepend(EXAMPLES.parent / "docs")
+    from make_gallery import notebook as run_notebook
+
+    page = run_notebook(work).read_text(encoding="utf-8")
     for cell in notebook["cells"]:
         assert "".join(cell["source"]) in page
     assert "P(genuine) = " in page or "Too close" in page

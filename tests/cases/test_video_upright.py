@@ -57,7 +57,7 @@ def test_images_with_colour_profiles_and_exif_are_freed_once(tmp_path: Path) -> 
         for _ in range(9):
             (frame,) = video.frames(path)
             del frame
-            gc.collect()
+        gc.collect()
 
 
 def test_a_frame_of_an_array() -> None:

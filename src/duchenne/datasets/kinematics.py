@@ -102,7 +102,7 @@ POSED = SmileKinematics(
 KINDS = {"genuine": SPONTANEOUS, "posed": POSED}
 
 _CREEP = 0.5  # share of a rise that is a slow minimum-jerk creep; fits the tables' spread of speeds
-_MAX_DRAWS = 10_000
+_MAX_DRAWS = 1_000
 
 #: What is drawn, in this order. Seconds, lip widths and lip widths per second; the last three as in SmileKinematics.
 QUANTITIES = (

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from duchenne.types import Array
 
@@ -88,6 +87,8 @@ def _order(name: object) -> tuple[float, str]:
 
 def _extend(tracks: list[_Track], rows: Array, frame: int, place: Array, score: Array, names: Sequence[object]) -> None:
     """Add the rows of one frame to the tracks that they continue, or as new ones."""
+    from scipy.optimize import linear_sum_assignment  # a slow import that few commands need
+
     recent = sorted(tracks, key=lambda track: track.frame)[-_RECENT:]
     cost = np.array([[_cost(t, place[i], score[i], names[i], names, frame) for i in rows] for t in recent])
     taken = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,9 +169,3 @@ def log_odds(booster: Any, x: Array) -> Array:
     import xgboost
 
     return np.asarray(booster.predict(xgboost.DMatrix(x, nthread=1), output_margin=True), dtype=float)
-
-
-def quantiles(x: Array, at: Sequence[float]) -> Array:
-    """float64 (len(at), D): column quantiles, NaN ignored (0 for a column that is NaN throughout)."""
-    filled = np.where(np.isfinite(x).any(axis=0), x, 0.0)
-    return np.asarray(np.nanquantile(filled, at, axis=0))

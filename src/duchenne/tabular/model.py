@@ -10,10 +10,10 @@ import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.features.descriptors import FAMILIES
-from duchenne.learn.boosting import Recipe, Tabular, quantiles
+from duchenne.learn.boosting import Recipe, Tabular
 from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, sigmoid
 from duchenne.learn.folds import person_folds
-from duchenne.learn.linear import Linear, as_stored
+from duchenne.learn.linear import Linear, as_stored, quantiles
 from duchenne.tabular import evidence
 from duchenne.tabular.rows import Reader, from_columns
 from duchenne.types import Array, Classifier, Evidence, Familiarity, Json, JsonMap, Opinion, Question, Sample, readable

@@ -117,6 +117,7 @@ def test_cluster_gives_the_same_bytes(made: Path, shared: LocalCluster, tmp_path
     assert contents(tmp_path / "out") == contents(made / "here")
 
 
+@pytest.mark.slow
 def test_killed_worker_and_restarted_scheduler_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
     task, seen = extract_task(), list[int]()
     with cluster(tmp_path, 2) as place:
@@ -139,6 +140,7 @@ def test_killed_worker_and_restarted_scheduler_give_the_same_bytes(made: Path, t
     assert contents(tmp_path / "out") == contents(made / "here")
 
 
+@pytest.mark.slow
 def test_killed_command_resumes_on_one_machine(made: Path, shared: LocalCluster, tmp_path: Path) -> None:
     """The command itself is killed; the next one, on this machine alone, gives the same bytes."""
     words = ["extract", str(made / "clips"), "-o", str(tmp_path / "out"), "--cluster", shared.address]
@@ -196,11 +198,11 @@ def test_slurm_jobs_become_workers(made: Path, tmp_path: Path, monkeypatch: pyte
         "DASK_JOBQUEUE__SLURM__INTERFACE": "lo",
         "DASK_JOBQUEUE__SLURM__WALLTIME": "00:10:00",
     }
-    words = ["extract", str(made / "clips"), "-o", str(tmp_path / "out"), "--slurm", "2"]
+    words = ["extract", str(made / "clips"), "-o", str(tmp_path / "out"), "--slurm", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "duchenne", *words], env={**os.environ, **settings}, cwd=tmp_path,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr  # two clips failed, as they should
-    assert len((tmp_path / "jobs").read_text().split()) >= 2
+    assert len((tmp_path / "jobs").read_text().split()) >= 1
     assert contents(tmp_path / "out") == contents(made / "here")

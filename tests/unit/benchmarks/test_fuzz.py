@@ -53,7 +53,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("verdict", WRONG)
+@pytest.mark.parametrize(
+    "verdict", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("hang", "memory"))) for name in WRONG]
+)
 def test_every_kind_of_fault_is_detected(verdict, fuzz, tmp_path, monkeypatch):
     """The child fails at its first case; the next case is read, by a new child if the first has ended."""
     child = tmp_path / "child.py"
@@ -89,6 +91,7 @@ def test_the_published_results_are_of_a_full_run_whose_faults_are_fixed():
     assert sum(sum(each.values()) for each in found["by container"].values()) == found["cases"]
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_no_child(tmp_path):
     words = [sys.executable, str(SCRIPT), "--cases", "600", "-o", str(tmp_path / "f.json")]
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)

@@ -194,7 +194,7 @@ def asked(model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_mutated_folder_loads_or_is_refused_in_one_sentence(kind, kept, tmp_path_factory, seed):
     rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("spoilt") / "model"

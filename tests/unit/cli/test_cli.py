@@ -1,5 +1,6 @@
 """The command line as a person or a script meets it: files, streams, exit codes."""
 
+import contextlib
 import csv
 import json
 import subprocess
@@ -9,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import RATE
+from conftest import RATE, command
 from duchenne import __version__, checkpoints, io, pipeline
 from duchenne.datasets import simulate
 from duchenne.metrics.scores import auc
@@ -159,7 +160,6 @@ def test_folder_of_images_with_rate_is_a_clip(duchenne, pictures, tmp_path):
 # --- demo, doctor, models -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_demo_writes_two_reports(duchenne, tmp_path):
     result = duchenne("demo", "-o", tmp_path / "new" / "demo")
     assert result.code == 0 and "no evidence about people" in result.out
@@ -210,16 +210,13 @@ def corpus(tmp_path_factory):
 def trained(corpus):
     """A model trained on that corpus through the command line, and the output of the command."""
     words = ["train", "descriptors", "--manifest", "manifest.csv", "-o", "model", "--family", "movement", "--seed", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "duchenne", *words], cwd=corpus, capture_output=True, text=True, check=True
-    )
-    return corpus / "model", done
+    with contextlib.chdir(corpus):
+        return corpus / "model", command(*words)
 
 
-@pytest.mark.slow
 def test_training_writes_a_model_with_its_people(trained):
     folder, done = trained
-    assert "8 people, 32 clips" in done.stdout and "32 of 32 clips read" in done.stderr
+    assert "8 people, 32 clips" in done.out and "32 of 32 clips read" in done.err
     card = json.loads((folder / "card.json").read_text())
     assert (card["people"], card["clips"], card["genuine"]) == (8, 32, 16)
     assert card["auc"] > 0.9 and set(card["per_emotion"]) >= {"happiness", "sadness"}

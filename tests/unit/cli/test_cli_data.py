@@ -232,7 +232,6 @@ def test_simulation_writes_manifest_and_tracks(duchenne: Command, tmp_path: Path
     assert all(np.allclose(np.diff(track.time), 1 / 20) for track in tracks)
 
 
-@pytest.mark.slow
 def test_simulation_replaces_its_own_output(duchenne: Command, tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").write_text("")
     size = ("--people", "1", "--clips", "2", "--rate", "4")
@@ -428,7 +427,6 @@ def apply(duchenne: Command, source: Path, out: Path, *words: str) -> dict[str, 
     return row
 
 
-@pytest.mark.slow
 def test_model_gives_the_same_probability_in_every_format(duchenne: Command, face: FaceTrack, tmp_path: Path) -> None:
     """The npz holds the points as they are, tables round them to 0.01 px."""
     plain = apply(duchenne, io.save_tracks(tmp_path / "0.npz", [face]), tmp_path / "p.csv")

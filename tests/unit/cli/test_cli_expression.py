@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from conftest import command
 from duchenne import checkpoints
 from makers import WORDS, class_folders, unit_table
 
@@ -41,19 +42,15 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(place):
-    """The command's own process, as it should end."""
+    """A trained model, and the output of the command."""
     words = ("train", "expression", "--data", place / "data", "-o", place / "model", "--recipe", place / "tiny.toml")
-    done = subprocess.run(
-        [sys.executable, "-m", "duchenne", *map(str, words), "--device", "cpu"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return place / "model", done
+    return place / "model", command(*words, "--device", "cpu")
 
 
 def test_training_reports_progress_and_result(trained):
     out, done = trained
-    assert done.stdout.startswith(f"{out}: emotions from 21 images on cpu; accuracy ") and done.stdout.count("\n") == 1
-    lines = done.stderr.splitlines()
+    assert done.out.startswith(f"{out}: emotions from 21 images on cpu; accuracy ") and done.out.count("\n") == 1
+    lines = done.err.splitlines()
     assert lines[:2] == ["24 of 24 images read", "24 faces: anger 8, happiness 8, sadness 8"]
     assert lines[2].endswith("held back by image, as subjects are not known; on cpu")
     assert [line.split(":")[0] for line in lines[3:]] == [f"epoch {i} of 4" for i in range(1, 5)]
@@ -61,6 +58,7 @@ def test_training_reports_progress_and_result(trained):
     assert checkpoints.load(out)[0].classes == ("anger", "happiness", "sadness")
 
 
+@pytest.mark.slow
 def test_killed_training_resumes_to_the_same_weights(trained, place, tmp_path):
     out, words = tmp_path / "model", ("--recipe", str(place / "tiny.toml"), "--device", "cpu", "--data")
     command = [sys.executable, "-m", "duchenne", "train", "expression", *words, str(place / "data"), "-o", str(out)]
@@ -139,17 +137,15 @@ def test_errors_are_reported_before_training(duchenne, place, monkeypatch, words
     assert not (place / "x").exists()
 
 
-def test_page_names_commands_that_exist():
+def test_page_names_commands_that_exist(duchenne, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # narrow help pages abbreviate long options
     page = (ROOT / "docs" / "expression-training.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     commands = [shlex.split(line.split("#")[0]) for line in lines if line.startswith("duchenne ")]
     assert {words[1] for words in commands} == {"train", "finetune"}
-    for command, depth in (("train", 2), ("finetune", 1)):
-        mine = [words for words in commands if words[1] == command]
-        shown = subprocess.run(
-            [sys.executable, "-m", "duchenne", *mine[0][1 : 1 + depth], "--help"],
-            capture_output=True, text=True, check=True, env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"},
-        ).stdout  # fmt: skip
+    for name, depth in (("train", 2), ("finetune", 1)):
+        mine = [words for words in commands if words[1] == name]
+        shown = duchenne(*mine[0][1 : 1 + depth], "--help").out
         for option in {word for words in mine for word in words if word.startswith("--")}:
             assert option in shown, option
 

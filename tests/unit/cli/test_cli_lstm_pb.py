@@ -3,14 +3,12 @@
 import csv
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from conftest import command
 from duchenne import checkpoints, io, pipeline
 from duchenne.datasets import simulate
 from duchenne.errors import UsageError
@@ -50,16 +48,11 @@ def words(corpus, out, *more):
     return ("train", "lstm-pb", "--manifest", corpus / "manifest.csv", "-o", out, *recipe, *more)
 
 
-def run(*command):
-    return [sys.executable, "-m", "duchenne", *map(str, command)]
-
-
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
     """A model trained through the command line, and the output of the command."""
     out = tmp_path_factory.mktemp("trained") / "model"
-    done = subprocess.run(run(*words(corpus, out)), capture_output=True, text=True, check=True)
-    return out, done
+    return out, command(*words(corpus, out))
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +77,10 @@ def per_emotion(corpus, tmp_path_factory):
 
 def test_training_reports_every_epoch_and_writes_model_and_curve(trained):
     folder, done = trained
-    lines = done.stderr.splitlines()
+    lines = done.err.splitlines()
     assert lines[0] == "24 of 24 clips read, of 6 people"
     assert [line.split(":")[0] for line in lines[1:]] == [f"epoch {i} of 6" for i in range(1, 7)]
-    assert "6 people, 24 clips" in done.stdout and "without labels" in done.stdout
+    assert "6 people, 24 clips" in done.out and "without labels" in done.out
     names = {file.name for file in folder.iterdir()}
     model = {"model.json", "weights.safetensors", "card.json"}
     assert names == model | {"curve.json", "curve.png", "curve.svg", "reference.json"}
@@ -97,27 +90,6 @@ def test_training_reports_every_epoch_and_writes_model_and_curve(trained):
     card = json.loads((folder / "card.json").read_text())
     assert (card["people"], card["clips"], card["genuine"], card["reading"]) == (6, 24, 12, "rnnpb")
     assert 0 <= card["accuracy"] <= 1 and set(card["per_emotion"]) >= {"happiness", "sadness"}
-
-
-@pytest.mark.slow
-def test_killed_training_resumes_to_the_same_model(corpus, trained, tmp_path):
-    out = tmp_path / "model"
-    command = run(*words(corpus, out))
-    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert started.stderr is not None
-    result = ""
-    while "epoch 4 of" not in result:
-        result = started.stderr.readline()
-        assert result, "ended before epoch 4"
-    started.kill()
-    started.stderr.close()
-    assert started.wait() == -signal.SIGKILL
-    assert not out.exists()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "resuming the training" in done.stderr and "epoch 4 of" not in done.stderr
-    assert "epoch 6 of" in done.stderr
-    assert checkpoints.digest(out) == checkpoints.digest(trained[0])
-    assert [file.name for file in tmp_path.iterdir() if file.name != "model"] == []
 
 
 def test_each_of_several_networks_reports_its_epochs(solved):

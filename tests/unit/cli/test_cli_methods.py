@@ -99,7 +99,6 @@ def test_contributions_of_additive_models_sum_up(corpus):
             assert abs(item.contribution) == pytest.approx(abs(pull))
 
 
-@pytest.mark.slow
 def test_commands_train_analyze_rank_apply_list_and_evaluate(duchenne, corpus, smile, clips, pictures, tmp_path):
     from makers import make_video
 

@@ -17,9 +17,14 @@ from duchenne.metrics.scores import auc
 from families import CLIP_NETS as NAMES
 from families import FRAMES, clip_recipe_of, clip_task, noise, table_of
 
-#: Which differ from others by their trunk alone, whose shapes are tested: they take long to learn.
-LIKE_OTHERS = ("resnet50-lstm", "se-resnet50-lstm", "resnet50-single")
+#: Which differ from others by their backbone alone, whose shapes are tested: they take long to train.
+LARGE = ("resnet50-lstm", "se-resnet50-lstm", "resnet50-single", "resnet50-multi", "vgg16-lstm", "resnet3d-18")
 TEMPORAL = ("resnet50-lstm", "expression-lstm", "cnn3d", "resnet3d-18", "points-lstm", "points-cnn")
+
+
+def each_of(names):
+    """The large ones are slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in names]
 
 
 def network_of(name):
@@ -65,7 +70,7 @@ def test_padding_anywhere_changes_nothing(name):
                 np.testing.assert_allclose(said[key][i], alone[i][key][0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in LIKE_OTHERS])
+@pytest.mark.parametrize("name", each_of(NAMES))
 def test_a_network_overfits_eight_clips(name):
     # VGG16 has no norms: faster, it dies
     rate = 1e-2 if name.startswith("points") else 1e-4 if name.startswith("vgg16") else 1e-3
@@ -119,7 +124,7 @@ def told_order(name, **changes):
     return auc(found[0], truth), auc(found[1], truth), found
 
 
-@pytest.mark.parametrize("name", TEMPORAL)
+@pytest.mark.parametrize("name", each_of(TEMPORAL))
 def test_a_temporal_network_reads_the_order_of_frames(name):
     large = name == "resnet50-lstm"
     rate = 1e-2 if large or name.startswith("points") else 2e-3

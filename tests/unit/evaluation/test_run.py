@@ -593,7 +593,6 @@ def spoilt(tmp_path: Path, faces: Path, smile: Path) -> Path:
     return tmp_path / "m.csv"
 
 
-@pytest.mark.slow
 def test_a_video_that_cannot_be_read_is_named_and_stays_unanswered(
     spoilt: Path, duchenne: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):

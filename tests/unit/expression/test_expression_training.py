@@ -367,6 +367,7 @@ def test_training_writes_a_model_with_its_card(tmp_path):
     assert [row["epoch"] for row in curve] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_fer2013_itself(tmp_path):
     """The real collection, hardly learnt: its folds in their roles, and the 280 public-test pictures that are training
     images as well set apart."""
@@ -501,6 +502,7 @@ def test_too_few_people_and_people_in_two_folds_are_refused(tmp_path, known):
         finetune(known, path, tmp_path / "out", head="units", recipe=TINY, device="cpu", log=str)
 
 
+@pytest.mark.slow
 def test_frozen_features_detect_smiles_of_other_rendered_people(tmp_path, rendered):
     """AU12 there or not and its level, from the shipped network's features as they are. Rendered faces alone: it shows
     that the machinery works, and nothing about people."""

@@ -70,8 +70,9 @@ def kept_whole(frames, many):
     return follower.faces
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("clip")) for name in CASES]
+)
 def test_blocks_equal_a_run_with_all_rows_in_memory(name):
     make, many = CASES[name]
     frames = make()

@@ -6,9 +6,9 @@ import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duchenne.learn.boosting import Recipe, Tabular, quantiles
+from duchenne.learn.boosting import Recipe, Tabular
 from duchenne.learn.folds import person_folds
-from duchenne.learn.linear import Linear
+from duchenne.learn.linear import Linear, quantiles
 
 
 def clips(n=120, d=6, seed=0):
@@ -61,6 +61,8 @@ def test_no_person_stands_on_both_sides_of_a_fold(people, k, seed):
 def test_quantiles_ignore_missing_values():
     x = np.array([[1.0, np.nan, np.nan], [3.0, 4.0, np.nan], [2.0, 8.0, np.nan]])
     np.testing.assert_allclose(quantiles(x, (0.0, 0.5, 1.0)), [[1, 4, 0], [2, 6, 0], [3, 8, 0]])
+    x = clips(n=30, d=40)[0]
+    np.testing.assert_array_equal(quantiles(x, (0.1, 0.5, 0.99)), np.nanquantile(x, (0.1, 0.5, 0.99), axis=0))
 
 
 @pytest.mark.parametrize("member", ["boosting", "linear", "boosting+linear"])

@@ -225,7 +225,7 @@ def movements():
     return torch.stack(rows).transpose(1, 2)
 
 
-@pytest.fixture(scope="module", params=["paper", "rnnpb"])
+@pytest.fixture(scope="module", params=["paper", pytest.param("rnnpb", marks=pytest.mark.slow)])
 def learnt(request):
     """(network, PB vectors (4, 4)) that learnt the four movements together, from PB at zero."""
     torch.manual_seed(0)

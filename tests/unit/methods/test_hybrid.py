@@ -8,8 +8,10 @@ import pytest
 from duchenne.datasets import simulate
 from duchenne.errors import InputError
 from duchenne.features.descriptors import FAMILIES
+from duchenne.learn import pieces
 from duchenne.learn.boosting import Recipe
 from duchenne.learn.calibration import logit, sigmoid
+from duchenne.learn.loop import log_epochs
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods.hybrid import Hybrid, Mix
@@ -144,6 +146,31 @@ def test_out_of_fold_predictions_do_not_use_the_persons_clips():
     assert left(after.out_of_fold) < 1e-4
     assert np.abs(after.out_of_fold - before.out_of_fold)[mine].max() > 1e-3  # other proportions they are
     assert left(after.predict_table(x)[:, 1]) > 1e-2
+
+
+def test_an_interrupted_fit_resumes_and_ends_the_same(fitted, tmp_path):
+    whole, x, y, who = fitted
+    reported = []
+
+    def fit(stop):
+        def report(line):
+            reported.append(line)
+            if line.startswith(stop):
+                raise KeyboardInterrupt
+
+        model = unfitted()
+        model.pb.on_epoch = log_epochs(TINY.epochs, report)
+        with pieces.caching(tmp_path, report):
+            return model.fit_table(x, y, who)
+
+    for moment in ("descriptors: fold 2 of", "2: epoch 1 of"):
+        with pytest.raises(KeyboardInterrupt):
+            fit(moment)
+    reported.clear()
+    model = fit("never")
+    assert [line[:10] for line in reported if "epoch" in line][:3] == ["2: epoch 2", "2: epoch 3", "3: epoch 1"]
+    np.testing.assert_array_equal(model.predict_table(x), whole.predict_table(x))
+    np.testing.assert_array_equal(model.out_of_fold, whole.out_of_fold)
 
 
 def test_the_same_seed_gives_the_same_model(fitted):

@@ -31,9 +31,9 @@ def people(n=96, seed=0):
 
 def test_a_stack_is_a_logistic_regression_on_out_of_fold_log_odds():
     x, y, who, what = people()
-    made = names.make("stack:linear-svm+extra-trees").fit_table(x, y, who, what)
+    made = names.make("stack:linear-svm+boosting").fit_table(x, y, who, what)
     z, asked = np.zeros((len(y), 2)), np.zeros((len(y), 2))
-    for column, name in enumerate(("linear-svm", "extra-trees")):
+    for column, name in enumerate(("linear-svm", "boosting")):
         for train, test in person_folds(who, FOLDS, 0):
             member = names.make(name).fit_table(x[train], y[train], who[train], what[train])
             z[test, column] = logit(member.predict_table(x[test])[:, 1])

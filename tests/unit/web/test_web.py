@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -144,7 +143,7 @@ def test_names_are_cleaned(name: str, kept: str, ending: str) -> None:
     assert session.clean_name(name) == kept and session.suffix(session.clean_name(name)) == ending
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])  # SIGTERM: test_web_page
 def test_files_are_deleted_at_exit(tmp_path: Path, empty_room: Path, how: signal.Signals) -> None:
     server = start(tmp_path)
     assert server.ask("POST", "clips?name=a.mp4", empty_room.read_bytes())[0] == 201
@@ -153,21 +152,19 @@ def test_files_are_deleted_at_exit(tmp_path: Path, empty_room: Path, how: signal
     assert server.folders() == []
 
 
-def test_next_start_deletes_files_of_killed_runs_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed, living = start(tmp_path), start(tmp_path)
-    before = set(living.folders())
-    assert len(before) == 2
-    end(killed, signal.SIGKILL)
-    assert set(living.folders()) == before  # SIGKILL leaves no time to delete
-    monkeypatch.setattr(uploads.tempfile, "tempdir", str(tmp_path))
+def test_next_start_deletes_files_of_killed_runs_only(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, own = server.temporary, set(server.folders())
+    end(start(folder), signal.SIGKILL)
+    assert len(own) == 1 and len(server.folders()) == 2  # SIGKILL leaves no time to delete
+    monkeypatch.setattr(uploads.tempfile, "tempdir", str(folder))
     monkeypatch.setattr(uploads, "_YOUNG", 0.0)
-    (tmp_path / "duchenne-app-link").symlink_to(tmp_path.parent)
-    (tmp_path / "duchenne-app-notes").mkdir()  # not ours: it has no lock
+    (link := folder / "duchenne-app-link").symlink_to(folder.parent)
+    (notes := folder / "duchenne-app-notes").mkdir()  # not ours: it has no lock
     uploads.sweep()
-    left = set(living.folders())
-    assert len(left & before) == 1 and len(left) == 3
-    assert living.ask("GET", "")[0] == 200
-    end(living)
+    assert set(server.folders()) == own | {link, notes}
+    assert server.ask("GET", "")[0] == 200
+    link.unlink()
+    notes.rmdir()
 
 
 def test_used_port_is_reported_in_one_sentence(server: Server) -> None:
@@ -183,10 +180,10 @@ def job(clip: Path, name: str) -> Job:
 
 
 @contextmanager
-def worker(model: object = "default", **limits: Any) -> Iterator[Worker]:
+def worker(model: object = "default") -> Iterator[Worker]:
     """The app's worker, closed after the test."""
     store = uploads.Uploads()
-    worker = session.Session(store, str(model), Limits(**limits)).worker
+    worker = session.Session(store, str(model), Limits()).worker
     try:
         yield worker
     finally:
@@ -239,17 +236,20 @@ def test_cancelled_work_ends_and_its_process_is_reused(
     assert "shows no face" in str(second.failure) and found.process is before
 
 
-def test_clip_over_time_or_memory_limit_fails(smile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with worker(seconds=0.05) as found:  # s, too short for 60 frames
-        found.start()
-        process = found.process
-        answer = found.do(job(smile, "mine.mp4"), ignore)
-        assert process is not None and process.wait() == -signal.SIGKILL
+def test_clip_over_time_or_memory_limit_fails(
+    smile: Path, shared_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shared_worker
+    found.start()
+    process = found.process
+    monkeypatch.setattr(found, "limits", Limits(seconds=0.05))  # too short for 60 frames
+    answer = found.do(job(smile, "mine.mp4"), ignore)
+    assert process is not None and process.wait() == -signal.SIGKILL
     assert str(answer.failure).startswith("mine.mp4 took longer than 0.05 s;")
-    with worker(memory=4_000_000_000) as found:
-        found.start()
-        monkeypatch.setattr(pool, "resident", lambda pid: 4_000_000_001)
-        answer = found.do(job(smile, "mine.mp4"), ignore)
+    monkeypatch.setattr(found, "limits", Limits(memory=4_000_000_000))
+    found.start()
+    monkeypatch.setattr(pool, "resident", lambda pid: 4_000_000_001)
+    answer = found.do(job(smile, "mine.mp4"), ignore)
     assert "mine.mp4: the worker process ended while reading it (more than 4 GB of memory" in str(answer.failure)
 
 

@@ -114,7 +114,7 @@ RECORD_STATUS = """() => { window.announced = []; const status = document.getEle
 
 
 def test_two_clips_show_progress_and_can_be_cancelled(page: Page, pictures: list[Array], tmp_path: Path) -> None:
-    smile = video.write(tmp_path / "smile.mp4", pictures * 16, RATE)  # long enough to be seen at work
+    smile = video.write(tmp_path / "smile.mp4", pictures * 8, RATE)  # long enough to be seen at work
     bad = tmp_path / "notes.mp4"
     bad.write_text("this is a text file\n" * 50, encoding="utf-8")
     expect(page.locator("h1")).to_be_visible()
