@@ -33,8 +33,22 @@ def answered(name):
     return FAMILIES[name].answer(*fitted(name)[:2])
 
 
-each = pytest.mark.parametrize("name", FAMILIES)
-each_judge = pytest.mark.parametrize("name", JUDGES)
+#: Which differ from others by the backbone or by what they combine alone, and take long.
+LARGE = (
+    *("vgg16-lstm", "resnet50-lstm", "se-resnet50-lstm", "resnet50-single", "resnet3d-18"),
+    "two-stage:extra-trees/rank-svm",
+)
+
+
+def each_of(names):
+    """The large ones are slow."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in names]
+    )
+
+
+each = each_of(FAMILIES)
+each_judge = each_of(JUDGES)
 
 
 @each
@@ -72,7 +86,7 @@ def test_unreadable_clips_get_nan_and_change_nothing(name):
         np.testing.assert_allclose(p[0], answered(name)[2], atol=FAMILIES[name].apart)
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.learns])
+@each_of([name for name, family in FAMILIES.items() if family.learns])
 def test_it_fits_its_training_clips(name):
     p, y = answered(name), fitted(name)[2]
     if name in KINDS or p.shape[1] > 2:
@@ -83,9 +97,8 @@ def test_it_fits_its_training_clips(name):
 
 #: Not fitted twice: the code of other families trains them, from which they differ by backbone or what they combine.
 ALIKE = (
-    *("vgg16-lstm", "resnet50-lstm", "se-resnet50-lstm", "resnet50-single", "resnet50-multi", "resnet3d-18"),
-    *("lstm-pb:published-code", "lstm-pb:rnnpb", "table-binary", "table-single"),
-    *("two-stage:extra-trees/rank-svm", "two-stage of lstm-pb", "stack of all"),
+    *(*LARGE, "resnet50-multi", "lstm-pb:published-code", "lstm-pb:rnnpb", "table-binary", "table-single"),
+    *("two-stage of lstm-pb", "stack of all"),
 )
 
 
@@ -163,7 +176,7 @@ def test_its_opinion_is_its_answer_with_reasons(name):
     assert silent.reason and silent.reason.endswith(".") and not silent.evidence
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@each_of(LEARNERS)
 def test_gradients_reach_every_weight(name):
     learner, reached = LEARNERS[name](), set()
     weights = dict(learner.network.named_parameters())
