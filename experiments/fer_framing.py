@@ -32,7 +32,7 @@ def points_of(image: np.ndarray) -> np.ndarray | None:
     """float64 (68, 2): the largest face's points in sides of the image, 0 0 its upper left corner."""
     large = cv2.resize(image, (SIDE * LARGER, SIDE * LARGER), interpolation=cv2.INTER_CUBIC)
     large = cv2.copyMakeBorder(large, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE)
-    found = find(large)
+    found = find(large, reader="paper")
     return (found[0].points.astype(float) - MARGIN + 0.5) / (SIDE * LARGER) if found else None
 
 

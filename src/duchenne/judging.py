@@ -58,6 +58,17 @@ def resolve_device(device: str, loaded: Loaded) -> str:
     return used
 
 
+def other_reader(loaded: Loaded, reader: str) -> tuple[str, ...]:
+    """A warning where faces were read by another reader than the model's training clips."""
+    own = loaded.model.face_reader
+    if reader == own:
+        return ()
+    return (
+        f"Model {loaded.about['id']} learned from faces that the reader {own} read, and these were read by {reader}, "
+        "whose points lie elsewhere; its accuracy on them is not known.",
+    )
+
+
 def opinion(loaded: Loaded, question: Question) -> Opinion:
     """The model's opinion of one clip, mixed with the smile expert's; InputError if it needs pixels and has none."""
     model, name = loaded.model, str(loaded.about["id"])

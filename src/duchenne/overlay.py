@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from duchenne import judging, pipeline, video
 from duchenne.features.phases import ACTIVITY
+from duchenne.mesh import FaceMesh
 from duchenne.progress import Tick
 from duchenne.report.page import FACE_LINES
 from duchenne.types import Array, FaceTrack, Phase, Signals
@@ -35,6 +36,7 @@ _DARK = 40  # grey level in place of the image
 _STRIP = 0.24  # height of the strip: share of the width, and at least
 _LEAST = 132  # px
 _CURVES = ("lip_corner_pull", "eye_aperture", ACTIVITY)
+_NONE = np.empty((0, 2), int)
 _NOT_FOR = "moves like posed or spontaneous clips · not for lie detection, hiring, schooling, policing"
 
 
@@ -59,23 +61,26 @@ def overlay(
     all_faces: bool = False,
     rate: float | None = None,
     faces: bool = True,
+    mesh: bool = False,
     on_frame: Tick | None = None,
     **options: Any,
 ) -> list[pipeline.Analysis]:
     """Analyse a clip and write it with box, points, phase, P(genuine) and curves drawn in; sound and timing stay.
 
-    Without `faces` the image is replaced by grey, so that the video shows no person. Options and errors as of
+    Without `faces` the image is replaced by grey, so that the video shows no person. `mesh` draws the face mesh beside
+    the points, of the reader mesh. The points of a part that is covered are not drawn. Options and errors as of
     `pipeline.examine`, errors also of `video.redraw`.
     """
-    found = pipeline.examine(clip, model=model, all_faces=all_faces, rate=rate, on_frame=on_frame, **options)
+    found = pipeline.examine(clip, model=model, all_faces=all_faces, rate=rate, mesh=mesh, on_frame=on_frame, **options)
     loaded = judging.load_model(model)
+    edges = FaceMesh().model.edges if mesh else _NONE
     runs = [running(analysis, loaded, options.get("emotion")) for analysis in found]
     painter: list[Painter] = []
 
     def draw(frame: video.Frame) -> Array:
         picture = frame.bgr[..., ::-1] if faces else np.full((*frame.grey.shape, 3), _DARK, np.uint8)
         if not painter:
-            painter.append(Painter(found, runs, (picture.shape[1], picture.shape[0])))
+            painter.append(Painter(found, runs, (picture.shape[1], picture.shape[0]), edges))
         return painter[0].paint(picture, frame.index, frame.time)
 
     truncated = options.get("allow_truncated", False)
@@ -107,8 +112,10 @@ def _until(track: FaceTrack, time: float) -> FaceTrack:
 class Painter:
     """Draws the frames of a clip; static parts are drawn once."""
 
-    def __init__(self, found: Sequence[pipeline.Analysis], runs: Sequence[Running], size: tuple[int, int]) -> None:
-        self.found, self.runs, self.size = found, runs, size
+    def __init__(
+        self, found: Sequence[pipeline.Analysis], runs: Sequence[Running], size: tuple[int, int], edges: Array = _NONE
+    ) -> None:
+        self.found, self.runs, self.size, self.edges = found, runs, size, edges
         self.strip = max(_LEAST, round(_STRIP * size[0]))
         self.unit = self.strip / 132  # px of design
         last = max(float(a.track.time[-1]) for a in found)
@@ -118,7 +125,7 @@ class Painter:
         """uint8 (H + strip, W, 3) RGB of frame `index` at `time` (s): `picture` (H, W, 3) RGB with all annotations."""
         image = Image.fromarray(np.ascontiguousarray(picture))
         for face, (analysis, run) in enumerate(zip(self.found, self.runs, strict=True)):
-            if index < len(analysis.track) and analysis.track.seen[index]:
+            if index < len(analysis.track) and np.isfinite(analysis.track.points[index]).any():
                 self._face(image, face, analysis, index, time, run.at(time))
         full = np.empty((self.size[1] + self.strip, self.size[0], 3), np.uint8)
         full[: self.size[1]] = np.asarray(image)
@@ -130,22 +137,28 @@ class Painter:
     ) -> None:
         """Box, lines, points and label of one face."""
         points, box = analysis.track.points[index].astype(float), analysis.track.box[index].astype(float)
-        room = 2 * self.unit
-        x0, y0 = (max(0, int(v - room)) for v in np.minimum(points.min(axis=0), box[:2]))
-        x1, y1 = (
-            int(min(v + room, s)) for v, s in zip(np.maximum(points.max(axis=0), box[2:]), image.size, strict=True)
-        )
+        room, most = 2 * self.unit, np.array(image.size)
+        low, high = np.minimum(np.nanmin(points, axis=0), box[:2]), np.maximum(np.nanmax(points, axis=0), box[2:])
+        x0, y0 = np.maximum(0, low - room).astype(int).tolist()
+        x1, y1 = np.minimum(high + room, most).astype(int).tolist()
         if x1 <= x0 or y1 <= y0:
             return
         part = image.crop((x0, y0, x1, y1)).resize(((x1 - x0) * _OVER, (y1 - y0) * _OVER))
         pen = ImageDraw.Draw(part, "RGBA")
         at = (points + 0.5 - (x0, y0)) * _OVER
         size = float(box[2] - box[0]) * _OVER
+        seen = np.isfinite(at).all(axis=1)
+        mesh = analysis.track.mesh
+        if mesh is not None and seen.all():  # where a part is covered, the mesh there is invented
+            net = (mesh[index, :, :2] + 0.5 - (x0, y0)) * _OVER
+            for one, other in net[self.edges].tolist():
+                pen.line((*one, *other), fill=(255, 255, 255, 60), width=1)
         for first, end, closed in FACE_LINES:
-            line = [tuple(q) for q in at[[*range(first, end + 1), *([first] if closed else [])]]]
+            row = [k for k in (*range(first, end + 1), *([first] if closed else [])) if seen[k]]
+            line = [tuple(q) for q in at[row]]
             pen.line(line, fill=(255, 255, 255, 110), width=max(1, round(size / 260)))
         r = max(1.2, size / 190)
-        for x, y in at:
+        for x, y in at[seen]:
             pen.ellipse((x - r - 1, y - r - 1, x + r + 1, y + r + 1), fill=(0, 0, 0, 130))
             pen.ellipse((x - r, y - r, x + r, y + r), fill="#ffe14d")
         _corners(pen, (box - (x0, y0, x0, y0)) * _OVER, _colour(p), max(2, round(size / 90)))

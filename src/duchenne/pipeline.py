@@ -18,12 +18,13 @@ from duchenne.clips.load import ReadFaces
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import reading, visibility
 from duchenne.faces import Followed, join, protagonist
-from duchenne.faces.reading import no_face, read_faces
+from duchenne.faces.reading import about_reader, no_face, read_faces
 from duchenne.features.descriptors import prepare
 from duchenne.features.phases import expression_phases
 from duchenne.judging import Loaded, load_model
 from duchenne.preprocess import clean
 from duchenne.progress import Tick
+from duchenne.registry import check_reader
 from duchenne.report import page as report
 from duchenne.report import pages
 from duchenne.tabular.evidence import strongest
@@ -87,7 +88,9 @@ def examine(
     emotion: str | None = None,
     all_faces: bool = False,
     device: str = "auto",
+    reader: str | None = None,
     detector: str = "haar",
+    mesh: bool = False,
     rate: float | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -97,16 +100,20 @@ def examine(
 ) -> list[Analysis]:
     """The analysis of the most prominent face of a video, or with `all_faces` of each, the most prominent first.
 
-    `emotion` replaces the model's own estimate; `rate` (frames/s) is for what stores no times; `start` and `end`
-    are seconds; `read` yields the faces in blocks. InputError when the file cannot be read or shows no face;
-    UsageError on unknown names.
+    `emotion` replaces the model's own estimate; `reader` reads the faces (mesh, paper), by default as for the model's
+    training, `detector` (haar, hog) is of the reader paper; `mesh` keeps all points of the reader mesh; `rate`
+    (frames/s) is for what stores no times; `start` and `end` are seconds; `read` yields the faces in blocks.
+    InputError when the file cannot be read or shows no face; UsageError on unknown names.
     """
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
     loaded = load_model(model)
+    reader = check_reader(reader or loaded.model.face_reader, detector)
+    if mesh and reader != "mesh":
+        raise UsageError("Only the reader mesh has a mesh; choose it, or leave the mesh out.")
     used_device = judging.resolve_device(device, loaded)
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
-    blocks = read(path, detector=detector, all_faces=all_faces, on_frame=on_frame, **options)
+    blocks = read(path, reader=reader, detector=detector, mesh=mesh, all_faces=all_faces, on_frame=on_frame, **options)
     faces, seen = _read(blocks, path, **options)
 
     def cut_crops(track: FaceTrack, reader: CropReader) -> FaceTrack:
@@ -123,10 +130,14 @@ def examine(
                 cut_crops=cut_crops, looks=looks, covered=covered,
             )  # fmt: skip
             step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions.time)} moments"
-            warnings = (*notes, *found.verdict.quality.warnings, *_breaks(faces, track))
+            warnings = (*notes, *judging.other_reader(loaded, reader), *found.verdict.quality.warnings)
+            warnings += tuple(_breaks(faces, track))
             quality = replace(found.verdict.quality, warnings=warnings)
             history = (*found.verdict.history, step)
-            verdict = replace(found.verdict, face=len(analyses), device=used_device, history=history, quality=quality)
+            verdict = replace(
+                found.verdict, face=len(analyses), device=used_device, history=history, quality=quality,
+                reader=about_reader(reader),
+            )  # fmt: skip
             analyses.append(replace(found, verdict=verdict))
     return analyses
 

@@ -35,9 +35,13 @@ TRACKERS = Registry(
 LANDMARKERS = Registry("landmarker", {"dlib68": "duchenne.faces.landmarks:Dlib68"})
 
 
+#: Readers of faces; the first is used where nothing else is said.
+READERS = ("mesh", "paper")
+
+
 def check_reader(reader: str, detector: str = "haar") -> str:
     """The reader; UsageError for an unknown one, for an unknown detector, and for one that it does not use."""
-    if reader not in ("mesh", "paper"):
+    if reader not in READERS:
         raise UsageError(f"There is no reader of faces named '{reader}'; choose mesh or paper.")
     DETECTORS.load(detector)
     if reader == "mesh" and detector != "haar":

@@ -160,6 +160,41 @@ def test_unseen_frames_keep_their_picture(made: tuple[Path, Path, list[pipeline.
     assert (painted.paint(picture, 4, float(track.time[4]))[: len(picture)] != 90).any()
 
 
+def test_the_points_of_a_covered_part_are_not_drawn(made: tuple[Path, Path, list[pipeline.Analysis]]) -> None:
+    found = made[2][0]
+    track = found.track
+    points = track.points.copy()
+    points[3, 48:] = np.nan
+    hidden = replace(found, track=track.evolve("cover", points=points))
+    picture = np.full((track.frame_size[1], track.frame_size[0], 3), 90, np.uint8)
+    run = overlay.Running(np.array([0.0]), np.array([0.5]))
+    drawn = [
+        overlay.Painter([each], [run], track.frame_size).paint(picture, 3, float(track.time[3]))[: len(picture)]
+        for each in (found, hidden)
+    ]
+    (x0, y0), (x1, y1) = (
+        edge.astype(int) for edge in (track.points[3, 48:].min(0) + 3, track.points[3, 48:].max(0) - 1)
+    )
+    whole, covered = ((each[y0:y1, x0:x1] != 90).any() for each in drawn)
+    eyes = tuple(track.points[3, 39].astype(int)[::-1])
+    assert whole and not covered and (drawn[1][eyes] != 90).any()
+
+
+def test_the_mesh_is_drawn_of_the_reader_that_has_one(smile: Path, tmp_path: Path, duchenne) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "o.mp4"
+    assert (
+        "Only the reader mesh has a mesh"
+        in duchenne("overlay", smile, "-o", out, "--mesh", "--reader", "paper").sentence
+    )
+    assert not out.exists()
+    pictures = []
+    for more in ((), ("--mesh",)):
+        assert duchenne("overlay", smile, "-o", out, "--reader", "mesh", "--no-faces", *more).code == 0
+        pictures.append(next(iter(video.frames(out))).grey.astype(int))
+    lit = [(each[:240] > 60).mean() for each in pictures]  # 240: the height of the clip
+    assert lit[1] > 1.5 * lit[0]
+
+
 def test_phases_by_the_clock() -> None:
     phases = [Phase(onset=1.0, apex=1.5, offset=2.0, end=None), Phase(onset=3.0, apex=3.2, offset=3.4, end=4.0)]
     said = [overlay.phase_at(phases, t) for t in (0.5, 1.0, 1.6, 2.1, 3.1, 3.5, 4.0)]

@@ -139,7 +139,9 @@ def test_counterfactuals_follow_the_evidence():
     [
         ({"emotion": "joyous"}, UsageError, "happiness"),
         ({"device": "cuda"}, UsageError, "cpu"),
-        ({"detector": "magic"}, UsageError, "haar"),
+        ({"reader": "paper", "detector": "magic"}, UsageError, "haar"),
+        ({"reader": "mesh", "detector": "hog"}, UsageError, "leave out hog"),
+        ({"reader": "dlib"}, UsageError, "choose mesh or paper"),
         ({"model": "no such"}, ModelError, "default"),
         ({"rate": 25.0}, UsageError, "own timestamps"),
         ({"start": 9.0}, InputError, "no frame"),
@@ -149,6 +151,18 @@ def test_counterfactuals_follow_the_evidence():
 def test_options_that_make_no_sense_are_refused(smile, options, error, words):
     with pytest.raises(error, match=words):
         pipeline.examine(smile, **options)
+
+
+@pytest.mark.parametrize("model", ("default", "smile"))
+def test_faces_are_read_as_for_the_models_training_unless_told_otherwise(smile, model):
+    own = pipeline.load_model(model).model.face_reader
+    found = {reader: analyze(smile, model=model, reader=reader) for reader in (None, "mesh", "paper")}
+    assert found[None] == found[own]
+    for reader in ("mesh", "paper"):
+        assert found[reader].reader["name"] == reader and len(found[reader].reader["sha256"]) == 64
+        warned = [each for each in found[reader].quality.warnings if "learned from faces that the reader" in each]
+        assert len(warned) == (reader != own)
+    assert found["mesh"].reader["sha256"] != found["paper"].reader["sha256"]
 
 
 def test_a_clip_without_a_face_is_refused(empty_room):

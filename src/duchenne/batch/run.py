@@ -16,7 +16,7 @@ from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State, hold
 from duchenne.batch.work import ClipJob
 from duchenne.errors import DuchenneError, OutputError, UsageError, printable
-from duchenne.registry import DETECTORS, check_reader
+from duchenne.registry import READERS, check_reader
 from duchenne.types import Json, JsonMap
 from duchenne.workers.pool import Pool, Runner
 from duchenne.workers.protocol import Job, Limits, Result, Work
@@ -109,7 +109,7 @@ def extract_task(
     *,
     format: str = "csv",
     all_faces: bool = False,
-    reader: str = "paper",
+    reader: str = READERS[0],
     detector: str = "haar",
     allow_truncated: bool = False,
     cache: bool = True,
@@ -134,6 +134,7 @@ def analyze_task(
     emotion: str | None = None,
     all_faces: bool = False,
     device: str = "auto",
+    reader: str | None = None,
     detector: str = "haar",
     allow_truncated: bool = False,
     report: bool = True,
@@ -146,12 +147,12 @@ def analyze_task(
 
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
-    DETECTORS.load(detector)
     loaded = judging.load_model(model)
     common = {
         "emotion": emotion,
         "all_faces": all_faces,
         "device": judging.resolve_device(device, loaded),
+        "reader": check_reader(reader or loaded.model.face_reader, detector),
         "detector": detector,
         "allow_truncated": allow_truncated,
         "report": report,

@@ -138,7 +138,7 @@ def analyze_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
     """Judge a clip as `duchenne analyze` does, into the folder `job.place`; InputError if no face is found."""
     from duchenne import judging, pipeline
 
-    names = ("model", "emotion", "all_faces", "device", "detector", "allow_truncated")
+    names = ("model", "emotion", "all_faces", "device", "reader", "detector", "allow_truncated")
     settings: Json = {**job.stretch, **{name: options[name] for name in names}}
     analyses = pipeline.examine(job.path, **settings, on_frame=heartbeat, read=_cache(options).read_faces)
     card = judging.load_model(options["model"]).card

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from duchenne.io import quoted
+from duchenne.registry import READERS
 
 _MOST_TEXT, _MOST_NAME = 10_000, 200  # characters
 _MOST_NUMBER = 1e15
@@ -106,6 +107,7 @@ _TRAINING = {
     **dict.fromkeys(("people", "clips", "genuine", "images"), _COUNT),
     "smile_share": Fact("a number from 0 to 1", lambda value: within(value, 0, 1)),
     "method": _NAME,
+    "reader": Fact(" or ".join(READERS), lambda value: value in READERS),
 }
 _PAIR = {
     "slope": Fact("a number from 0 to 100", lambda value: within(value, 0, 100)),

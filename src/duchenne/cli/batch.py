@@ -15,6 +15,7 @@ import typer
 from duchenne.cli import options
 from duchenne.cli.app import MEASURE, app, echo, log
 from duchenne.errors import UsageError
+from duchenne.registry import READERS
 
 if TYPE_CHECKING:
     from duchenne.batch import Meter, Task
@@ -32,7 +33,7 @@ def extract(
     clips: Annotated[list[str] | None, typer.Argument(help="Video files and folders, searched recursively.")] = None,
     format: Annotated[str, typer.Option(help="Format of the frame tables: csv or parquet.")] = "csv",
     all_faces: options.AllFaces = False,
-    reader: options.Reader = "paper",
+    reader: options.Reader = READERS[0],
     detector: options.Detector = "haar",
     rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,

@@ -14,6 +14,7 @@ import typer
 from duchenne.cli import options
 from duchenne.cli.app import bar, echo, log, train
 from duchenne.errors import printable
+from duchenne.registry import READERS
 
 _RECIPES = Path(str(files("duchenne"))) / "recipes" / "clips"
 
@@ -45,6 +46,7 @@ def _add(path: Path) -> None:
         device: options.Device = "auto",
         workers: Annotated[int, typer.Option(help="Number of threads that load crops.", min=0)] = 2,
         jobs: Annotated[int, typer.Option(help="Number of processes that track faces and crop them.", min=1)] = 1,
+        reader: options.Reader = READERS[0],
         cache: Annotated[Path | None, typer.Option(help="Cache folder for tracks and crops.")] = None,
         seed: options.Seed = None,
         fresh: options.Fresh = False,
@@ -60,8 +62,8 @@ def _add(path: Path) -> None:
         chosen = ClipRecipe.read(recipe or path.stem, **changes)
         with _bar() as (report, tick):
             card = training.train(
-                manifest, out, chosen, device=device, weights=weights, workers=workers, jobs=jobs, cache=cache,
-                resume=not fresh, log=report, tick=tick,
+                manifest, out, chosen, device=device, weights=weights, workers=workers, jobs=jobs, reader=reader,
+                cache=cache, resume=not fresh, log=report, tick=tick,
             )  # fmt: skip
         echo(
             f"{out}: {card['people']} people, {card['clips']} clips; on {card['judged']} clips of held-out people "

@@ -33,6 +33,7 @@ def analyze(
     emotion: options.Emotion = None,
     all_faces: options.AllFaces = False,
     device: options.Device = "auto",
+    reader: options.ModelReader = None,
     detector: options.Detector = "haar",
     rate: options.Rate = None,
     start: options.Start = None,
@@ -59,8 +60,8 @@ def analyze(
         "manifest": manifest, "workers": workers, "shard": shard, "retry": retry, "cluster": cluster, "slurm": slurm,
     }  # fmt: skip
     judging: Json = {
-        "model": model, "emotion": emotion, "all_faces": all_faces, "device": device, "detector": detector,
-        "allow_truncated": allow_truncated,
+        "model": model, "emotion": emotion, "all_faces": all_faces, "device": device, "reader": reader,
+        "detector": detector, "allow_truncated": allow_truncated,
     }  # fmt: skip
     if not batch.is_batch(clips, rate, many):
         limit_memory(memory)

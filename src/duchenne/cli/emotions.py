@@ -11,6 +11,7 @@ import typer
 from duchenne.cli import options
 from duchenne.cli.app import MEASURE, app, face_reader, limit_memory, log, print_csv, progress
 from duchenne.errors import OutputError, UsageError
+from duchenne.registry import READERS
 
 
 @app.command(rich_help_panel=MEASURE)
@@ -28,6 +29,7 @@ def emotions(
     every: Annotated[float, typer.Option(help="Seconds between two rows of a video; 0 for every frame.")] = 0.1,
     flips: Annotated[bool, typer.Option(help="Average with the mirrored face.")] = True,
     rate: options.Rate = None,
+    reader: options.Reader = READERS[0],
     device: options.Device = "auto",
     allow_truncated: options.AllowTruncated = False,
     memory: options.Memory = None,
@@ -46,7 +48,8 @@ def emotions(
     with progress("reading", "images and frames") as tick:
         table = emotions.table(
             inputs, model=model, all_faces=all_faces, is_aligned=aligned, every=every, flips=flips, device=device,
-            allow_truncated=allow_truncated, rate=rate, tick=tick, log=log, read=face_reader(cache),
+            allow_truncated=allow_truncated, rate=rate, reader=reader, tick=tick, log=log,
+            read=face_reader(cache),
         )  # fmt: skip
     if out is not None:
         io.write_table(out, table)

@@ -15,6 +15,7 @@ import typer
 from duchenne.cli import options
 from duchenne.cli.app import EVALUATE, app, bar, echo, limit_memory, log
 from duchenne.errors import DuchenneError
+from duchenne.registry import READERS
 
 Jobs = Annotated[int, typer.Option(help="Number of processes; 0 for one per core.", min=0)]
 SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out clips whose file is missing.")]
@@ -37,6 +38,7 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option(help="Also evaluate majority, clip length, first frame, peak and identity.")
     ] = True,
+    reader: options.Reader = READERS[0],
     jobs: Jobs = 1,
     skip_missing: SkipMissing = False,
     as_json: options.AsJson = False,
@@ -46,7 +48,7 @@ def evaluate(
 
     plan = Plan(
         tuple(manifest), tuple(model or ["default"]), protocol, folds, repeats, seed, baselines,
-        title=f"Evaluation on {', '.join(Path(m).stem for m in manifest)}",
+        reader=reader, title=f"Evaluation on {', '.join(Path(m).stem for m in manifest)}",
     )  # fmt: skip
     _evaluate(plan, out, jobs, skip_missing, as_json)
 

@@ -22,6 +22,7 @@ def micro_expressions(
         typer.Option("--model", "-m", help="Model folder of a classifier; none is shipped."),
     ] = None,
     rate: options.Rate = None,
+    reader: options.ModelReader = None,
     start: options.Start = None,
     end: options.End = None,
     device: options.Device = "auto",
@@ -46,7 +47,7 @@ def micro_expressions(
     with progress(clip.name) as tick:
         result = micro.examine(
             clip, model=model, rate=rate, start=start, end=end, device=device, allow_truncated=allow_truncated,
-            on_frame=tick, read=face_reader(cache),
+            reader=reader, on_frame=tick, read=face_reader(cache),
         )  # fmt: skip
     for warning in result.warnings:
         log(f"note: {warning}")

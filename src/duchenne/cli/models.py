@@ -10,6 +10,7 @@ import typer
 from duchenne.cli import options
 from duchenne.cli.app import SETUP, app, echo, limit_memory, log, models, print_table, train
 from duchenne.errors import DuchenneError, UsageError
+from duchenne.registry import READERS
 
 if TYPE_CHECKING:
     from duchenne.types import Json
@@ -115,6 +116,7 @@ def train_descriptors(
     smile_share: Annotated[
         float | None, typer.Option(help="Weight of the shipped smile expert on smiles, by default 0.", min=0, max=1)
     ] = None,
+    reader: options.Reader = READERS[0],
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     fresh: options.Fresh = False,
 ) -> None:
@@ -130,7 +132,14 @@ def train_descriptors(
     else:
         share = smile_share or 0.0
         card = training.train(
-            str(manifest), out, family=family or "dynamics", seed=seed, smile_share=share, resume=not fresh, log=log
+            str(manifest),
+            out,
+            family=family or "dynamics",
+            seed=seed,
+            smile_share=share,
+            reader=reader,
+            resume=not fresh,
+            log=log,
         )
     echo(_summary(out, card))
 
@@ -149,13 +158,16 @@ def train_hybrid(
     smile_share: Annotated[
         float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
     ] = 0.0,
+    reader: options.Reader = READERS[0],
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     fresh: options.Fresh = False,
 ) -> None:
     """Train the default model: descriptors and an LSTM-PB, combined on held-out people; an interrupted run resumes."""
     from duchenne.methods import training
 
-    card = training.train_hybrid(manifest, out, smile_share=smile_share, seed=seed, resume=not fresh, log=log)
+    card = training.train_hybrid(
+        manifest, out, smile_share=smile_share, seed=seed, reader=reader, resume=not fresh, log=log
+    )
     echo(_summary(out, card))
 
 
@@ -170,6 +182,10 @@ def train_lstm_pb(
     ] = None,
     epochs: options.Epochs = None,
     hidden_size: Annotated[int | None, typer.Option(help="Number of hidden units.")] = None,
+    faces: Annotated[
+        str | None,
+        typer.Option("--reader", help="Reader of faces: mesh or paper; by default paper for the readings of others."),
+    ] = None,
     seed: options.Seed = None,
     fresh: options.Fresh = False,
 ) -> None:
@@ -185,7 +201,7 @@ def train_lstm_pb(
         chosen = PBRecipe.of_reading(reading or "solved", **changes)
     else:
         chosen = PBRecipe.read(recipe, reading=reading, **changes)
-    card = training.train_pb(manifest, out, chosen, resume=not fresh, log=log)
+    card = training.train_pb(manifest, out, chosen, reader=faces, resume=not fresh, log=log)
     echo(
         f"{out}: {card['people']} people, {card['clips']} clips; accuracy {card['accuracy']:.3f}, "
         f"AUC {card['auc']:.3f} ({card['protocol']})"
@@ -200,13 +216,14 @@ def train_method(
     manifest: options.TrainManifest,
     out: options.ModelOut,
     cache: Annotated[Path | None, typer.Option(help="Cache folder, instead of that of `duchenne cache`.")] = None,
+    reader: options.Reader = READERS[0],
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     fresh: options.Fresh = False,
 ) -> None:
     """Train any method that `duchenne evaluate` compares."""
     from duchenne.methods import training
 
-    card = training.train_method(name, manifest, out, cache=cache, seed=seed, resume=not fresh, log=log)
+    card = training.train_method(name, manifest, out, cache=cache, seed=seed, reader=reader, resume=not fresh, log=log)
     echo(_summary(out, card))
 
 

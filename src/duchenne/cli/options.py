@@ -11,7 +11,7 @@ AllFaces = Annotated[bool, typer.Option("--all-faces", help="Use every face, not
 AllowTruncated = Annotated[bool, typer.Option(help="Accept a file that was cut short, and use what it contains.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the complete result as JSON.")]
 Cached = Annotated[bool, typer.Option(help="Cache face tracks for later runs; see `duchenne cache`.")]
-Detector = Annotated[str, typer.Option(help="Face detector: haar or hog. The other is tried where it finds no face.")]
+Detector = Annotated[str, typer.Option(help="Face detector of the reader paper: haar or hog.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 Emotion = Annotated[str | None, typer.Option(help="Emotion shown, instead of the predicted one.")]
 End = Annotated[float | None, typer.Option(help="End of the stretch to use, in seconds.")]
@@ -26,8 +26,11 @@ OnCluster = Annotated[
 ]
 Rate = Annotated[float | None, typer.Option(help="Frames per second of a folder of images or a stream without times.")]
 Reader = Annotated[
-    str,
-    typer.Option(help="Reader of faces: paper (Haar, MOSSE, dlib) or mesh (478 points, coefficients, head pose)."),
+    str, typer.Option(help="Reader of faces: mesh (478 points, coefficients, head pose) or paper (Haar, MOSSE, dlib).")
+]
+ModelReader = Annotated[
+    str | None,
+    typer.Option("--reader", help="Reader of faces: mesh or paper; by default as the model was trained."),
 ]
 Recipe = Annotated[str | None, typer.Option(help="Name of a shipped recipe, or a TOML file.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Process clips again that failed in an earlier run.")]

@@ -19,7 +19,9 @@ def overlay(
     emotion: options.Emotion = None,
     all_faces: options.AllFaces = False,
     faces: Annotated[bool, typer.Option(help="Show the frames, not only points and curves.")] = True,
+    mesh: Annotated[bool, typer.Option("--mesh", help="Draw the face mesh, of the reader mesh.")] = False,
     device: options.Device = "auto",
+    reader: options.ModelReader = None,
     detector: options.Detector = "haar",
     rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,
@@ -35,8 +37,9 @@ def overlay(
     io.check_folder(out.parent)
     with progress(Path(clip).name) as tick:
         results = overlays.overlay(
-            clip, out, model=model, emotion=emotion, all_faces=all_faces, device=device, detector=detector, rate=rate,
-            faces=faces, allow_truncated=allow_truncated, on_frame=tick,
+            clip, out, model=model, emotion=emotion, all_faces=all_faces, device=device, reader=reader,
+            detector=detector, rate=rate, faces=faces, mesh=mesh,
+            allow_truncated=allow_truncated, on_frame=tick,
         )  # fmt: skip
     for warning in results[0].verdict.quality.warnings:
         log(f"note: {warning}")

@@ -23,6 +23,7 @@ def rank(
     emotion: options.Emotion = None,
     as_json: options.AsJson = False,
     device: options.Device = "auto",
+    reader: options.ModelReader = None,
     detector: options.Detector = "haar",
     rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,
@@ -36,8 +37,8 @@ def rank(
 
     with progress("two clips") as tick:
         result = ranking.rank(
-            first, second, model=model, emotion=emotion, device=device, detector=detector, rate=rate,
-            allow_truncated=allow_truncated, on_frame=tick, read=face_reader(cache),
+            first, second, model=model, emotion=emotion, device=device, reader=reader, detector=detector,
+            rate=rate, allow_truncated=allow_truncated, on_frame=tick, read=face_reader(cache),
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(plain(result.to_dict()), indent=2, allow_nan=False))

@@ -8,6 +8,7 @@ import typer
 
 from duchenne.cli import options
 from duchenne.cli.app import JUDGE, app, echo, log
+from duchenne.registry import check_reader
 
 
 @app.command("app", rich_help_panel=JUDGE)
@@ -22,6 +23,7 @@ def serve(
     max_seconds: Annotated[float, typer.Option(min=1.0, help="Maximum processing time of a clip in seconds.")] = 600.0,
     memory: options.Memory = None,
     model: options.Model = "default",
+    reader: options.ModelReader = None,
 ) -> None:
     """Open a local web page to judge, record and compare clips; no data leaves this computer."""
     import threading
@@ -30,6 +32,8 @@ def serve(
     from duchenne import judging
     from duchenne.web import guard, server
 
+    if reader is not None:
+        check_reader(reader)
     origin = None if origin is None else guard.public_origin(origin)
     if model != "default":
         judging.load_model(model)  # reports an invalid model before the server starts
@@ -47,4 +51,4 @@ def serve(
         if browser:  # a browser in the terminal would block
             threading.Thread(target=webbrowser.open, args=(once,), daemon=True).start()
 
-    server.serve(server.Settings(host, port, model, max_mb, max_seconds, memory, origin), on_start)
+    server.serve(server.Settings(host, port, model, max_mb, max_seconds, memory, origin, reader), on_start)

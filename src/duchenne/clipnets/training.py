@@ -17,6 +17,7 @@ from duchenne import limits, plots
 from duchenne.errors import InputError
 from duchenne.learn import loop, pieces
 from duchenne.progress import Log, StepTick
+from duchenne.registry import READERS
 from duchenne.training import data
 from duchenne.training import folder as folders
 from duchenne.training.data import TrainingData, cache_in
@@ -41,6 +42,7 @@ def train(
     weights: str | Path | None = None,
     workers: int = 2,
     jobs: int = 1,
+    reader: str = READERS[0],
     cache: str | Path | None = None,
     resume: bool = True,
     log: Log = print,
@@ -52,6 +54,7 @@ def train(
     weights  published weights of the backbone, or an expression model, to start from (`clipnets.published`)
     workers  threads that prefetch crops
     jobs     processes that track faces and cut crops
+    reader   of faces in videos: mesh or paper
     cache    a folder for tracks and crops instead of the shared cache; it holds faces of people
     resume   False discards an interrupted training
 
@@ -68,13 +71,14 @@ def train(
     if weights is not None:
         published(weights, chosen)
     with work_folder(out, log, resume=resume) as work:
-        dataset = _read(manifest, chosen.reader, cache, jobs, log, tick)
+        dataset = _read(manifest, chosen.reader, cache, reader, jobs, log, tick)
         pieces.check_same(work, [chosen.lasting(), str(weights or ""), dataset.about])
         log(f"training on {used.type}; kept in {work}")
         model = ClipModel(
             chosen, device=device, weights=weights, workers=workers, on_epoch=_log_epochs(chosen, log, tick)
         )
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.emotions)
+        model.facts["reader"] = dataset.face_reader
         card = _card(model, dataset, Path(manifest))
         for note in card["limits"][len(limits.CLIP_NETWORK) :]:
             log(note)
@@ -92,10 +96,16 @@ def train(
 
 
 def _read(
-    manifest: str | Path, reader: ClipReader, cache: str | Path | None, jobs: int, log: Log, tick: StepTick
+    manifest: str | Path,
+    what: ClipReader,
+    cache: str | Path | None,
+    reader: str,
+    jobs: int,
+    log: Log,
+    tick: StepTick,
 ) -> TrainingData:
     """The clips with a label that can be read; the others are logged."""
-    dataset = data.read(manifest, (reader,), cache_in(cache), jobs=jobs, log=log, tick=tick)
+    dataset = data.read(manifest, (what,), cache_in(cache), reader=reader, jobs=jobs, log=log, tick=tick)
     usable = readable(dataset.x)
     for clip in (dataset.clips[i] for i in np.flatnonzero(~usable)):
         log(f"left out: {clip.path} shows a face in too few frames.")

@@ -153,7 +153,7 @@ class Cache:
             of = content(path)
         except (OSError, InputError):
             return None
-        given = {"reader": "paper", "detector": "haar"}
+        given = {"reader": "mesh", "detector": "haar"}
         given |= {name: value for name, value in options.items() if value not in (None, False)}
         # the suffix matters, as FFmpeg uses it where the bytes are ambiguous
         return self._entry([of, path.suffix.lower(), given, chain()], ".followed")

@@ -11,7 +11,7 @@ from pathlib import Path
 from duchenne.datasets import manifest, splits
 from duchenne.datasets.splits import Split
 from duchenne.errors import InputError, UsageError
-from duchenne.registry import check_reader
+from duchenne.registry import READERS, check_reader
 from duchenne.types import Array, Clip, Json
 
 PROTOCOLS = {
@@ -30,7 +30,7 @@ class Plan:
     models     names for `methods.names.make`, compared on the same folds; the first is the main one
     repeats    assignments of people to folds; scores are their means
     draws      resamples of people for each interval
-    reader     of the faces in videos: paper or mesh
+    reader     of the faces in videos: mesh or paper
     """
 
     manifests: tuple[str, ...]
@@ -45,7 +45,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     published: tuple[Json, ...] = ()
     human: Json | None = None
-    reader: str = "paper"
+    reader: str = READERS[0]
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

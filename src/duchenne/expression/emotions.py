@@ -18,6 +18,7 @@ from duchenne.expression import reading
 from duchenne.faces import crops, join, protagonist
 from duchenne.faces.reading import no_face, read_faces
 from duchenne.progress import Log, Tick
+from duchenne.registry import READERS, check_reader
 from duchenne.types import Array, Json
 from duchenne.video import folders, images
 
@@ -46,6 +47,7 @@ class _Options:
     every: float
     allow_truncated: bool
     read: ReadFaces
+    reader: str
     rate: float | None = None
     videos: frozenset[Path] = frozenset()
 
@@ -80,6 +82,7 @@ def table(
     device: str = "auto",
     allow_truncated: bool = False,
     rate: float | None = None,
+    reader: str = READERS[0],
     tick: Tick | None = None,
     log: Log | None = None,
     read: ReadFaces = read_faces,
@@ -97,6 +100,7 @@ def table(
     every       seconds between two rows of a video, 0 for every frame
     flips       the mean with the prediction for the mirrored face
     rate        frames/s of a file that stores no times: a bare stream, an image of several pages, which is then a video
+    reader      of faces: mesh or paper
     device      see `learn.optim.device_of`; `log` reports the one that is used
     read        yields the blocks of a video's faces
     tick, log   called with the number of images and frames done, and with lines for people
@@ -116,7 +120,9 @@ def table(
     names, head = network.classes, network.network.config.head
     if taken := [name for name in names if name in COLUMNS]:
         raise ModelError(f"{model} has a class '{taken[0]}', which is also a column of the table; rename the class.")
-    options = _Options(all_faces, is_aligned, every, allow_truncated, read, rate, frozenset(videos))
+    options = _Options(
+        all_faces, is_aligned, every, allow_truncated, read, check_reader(reader), rate, frozenset(videos)
+    )
     progress = _Progress(tick)
     rows: list[_Row] = []
 
@@ -212,7 +218,7 @@ def _images(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path
 
 def _of_image(path: Path, name: str, options: _Options, progress: _Progress) -> Iterator[tuple[_Row, Array]]:
     try:
-        found, notes = crops.faces(path, is_aligned=options.is_aligned)
+        found, notes = crops.faces(path, is_aligned=options.is_aligned, reader=options.reader)
     finally:
         progress.add()
     progress.notes += notes
@@ -223,7 +229,10 @@ def _of_image(path: Path, name: str, options: _Options, progress: _Progress) -> 
 def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> Iterator[tuple[_Row, Array | None]]:
     """Reads the file twice: that a face was tracked wrongly shows only later, when its rows are withdrawn."""
     how: Json = {"rate": options.rate, "allow_truncated": options.allow_truncated}
-    found = join(options.read(path, all_faces=options.all_faces, on_frame=progress.counter(), **how), str(path))
+    found = join(
+        options.read(path, reader=options.reader, all_faces=options.all_faces, on_frame=progress.counter(), **how),
+        str(path),
+    )
     progress.warnings += [f"{path}: {note}" for note in video.notes(path)]
     main = protagonist(found.tracks)
     tracks = [(t, seen) for t in found.tracks if (seen := t.seen).any() and (options.all_faces or t is main)]

@@ -23,6 +23,7 @@ from duchenne.faces.detect import Verifier
 from duchenne.faces.follow import follow
 from duchenne.faces.follower import Frame
 from duchenne.faces.landmarks import box_of, roll_of
+from duchenne.registry import READERS
 from duchenne.types import Array, FaceTrack
 from duchenne.video import images
 
@@ -156,15 +157,16 @@ def whole(image: Array, side: int) -> Array:
     return out
 
 
-def find(grey: Array, *, detector: str = "haar", fallback: str | None = "hog") -> list[Face]:
+def find(grey: Array, *, reader: str = READERS[0], detector: str = "haar", fallback: str | None = "hog") -> list[Face]:
     """Every face of an image uint8 (H, W), the largest first.
 
-    Detected as in a video's first frame (`follow`): by both detectors, verified by dlib's HOG filters, with a higher
-    threshold beside a better face. Faces smaller than a tenth of the image's shorter side are ignored.
+    Found as in a video's first frame (`follow`). The reader paper asks both detectors, and verifies faces by dlib's HOG
+    filters, with a higher threshold beside a better face. Faces smaller than a tenth of the image's shorter side are
+    ignored.
     """
-    tracks = follow([_Still(grey)], detector=detector, fallback=fallback, all_faces=True).tracks
+    tracks = follow([_Still(grey)], reader=reader, detector=detector, fallback=fallback, all_faces=True).tracks
     points = [track.points[0] for track in tracks]
-    if len(points) > 1:
+    if reader == "paper" and len(points) > 1:
         verifier, clear = Verifier(), light.clearer(grey, light.levels(grey), light.FRAME)
         scores = [max(verifier.look(clear, box_of(p), turn)[0] for turn in (0.0, roll_of(p))) for p in points]
         points = [p for p, score in zip(points, scores, strict=True) if score >= min(_SURE, max(scores))]
@@ -174,10 +176,14 @@ def find(grey: Array, *, detector: str = "haar", fallback: str | None = "hog") -
 
 def lying(grey: Array) -> str | None:
     """The turn that brings a face to light in an image uint8 (H, W) that shows none upright, a key of `TURNS`."""
-    return next((name for name, (k, _) in TURNS.items() if find(np.ascontiguousarray(np.rot90(grey, k)))), None)
+    return next(
+        (name for name, (k, _) in TURNS.items() if find(np.ascontiguousarray(np.rot90(grey, k)), reader="paper")), None
+    )
 
 
-def faces(path: str | Path, *, is_aligned: bool = False) -> tuple[list[Face], tuple[str, ...]]:
+def faces(
+    path: str | Path, *, is_aligned: bool = False, reader: str = READERS[0]
+) -> tuple[list[Face], tuple[str, ...]]:
     """(the faces of an image file, largest first and at least one; notes on how it was read).
 
     is_aligned   the image is itself a cropped face: it is only resized, without detection
@@ -189,7 +195,7 @@ def faces(path: str | Path, *, is_aligned: bool = False) -> tuple[list[Face], tu
     if is_aligned:
         box = np.array([0, 0, *grey.shape[::-1]], np.float64)
         return [Face(box, np.full((68, 2), np.nan, np.float32), aligned(grey))], image.notes
-    if found := find(grey):
+    if found := find(grey, reader=reader):
         return found, image.notes
     size = f"{grey.shape[1]}×{grey.shape[0]} pixels"
     if turn := lying(grey):

@@ -37,7 +37,7 @@ LOOK = 0.1  # s between two crops for the expression network: an expression's ph
 def read_faces(
     path: str | Path,
     *,
-    reader: str = "paper",
+    reader: str = "mesh",
     detector: str = "haar",
     all_faces: bool = False,
     mesh: bool = False,
@@ -94,6 +94,12 @@ def chain() -> dict[str, str]:
         "machine": platform.machine(),
         **parts(),
     }
+
+
+def about_reader(reader: str) -> dict[str, str]:
+    """What read the faces, for results: the reader's name, and the sha256 of the model that places its points."""
+    model = mesh_model.find_model() if reader == "mesh" else find_model()
+    return {"name": reader, "points": model.name, "sha256": _sha256(model)}
 
 
 def parts() -> dict[str, str]:

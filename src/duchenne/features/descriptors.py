@@ -83,7 +83,14 @@ class Family:
     @property
     def of_mesh(self) -> bool:
         """Whether it needs tracks of the mesh reader."""
-        return self.curves is MESH_CURVES
+        return not set(self.curves) <= set(CURVES)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The curves that are measured for it: those of 68 points, those of a mesh, or both."""
+        if not self.of_mesh:
+            return CURVES
+        return MESH_CURVES if set(self.curves) <= set(MESH_CURVES) else (*CURVES, *MESH_CURVES)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,6 +109,7 @@ FAMILIES: dict[str, Family] = {
     "head": Family(tuple(STATISTICS), curves=align.HEAD_NAMES),
     "activity": Family((), with_activity=True),
     "first_frame": Family(("first",), curves=SIGNAL_NAMES),
+    "mesh": Family(tuple(STATISTICS), curves=(*CURVES, *MESH_CURVES)),
     "coefficients": Family(tuple(STATISTICS), curves=MESH_CURVES),
     "coefficients-movement": Family(_MOVEMENT, curves=MESH_CURVES),
     "peak": Family(("p95", "rise", "p05", "depth"), curves=SIGNAL_NAMES),
@@ -156,8 +164,8 @@ def around_movement(values: Array, fps: float, face: Sequence[int] = FACE) -> Ar
 
 
 def describe(values: Array, fps: float, family: str = "dynamics") -> Array:
-    """float64 (D,): descriptors of gap-free curves at `fps`, (T, 30) or of a mesh (T, 54), in the order of the family's
-    names.
+    """float64 (D,): descriptors of gap-free curves at `fps`, (T, 30), of a mesh (T, 54), or both (T, 84), in the order
+    of the family's names.
 
     All NaN for fewer than 8 rows. Levels are in the curves' units; speeds and accelerations are per second, and logs
     where they vary on a log scale.
@@ -165,8 +173,7 @@ def describe(values: Array, fps: float, family: str = "dynamics") -> Array:
     chosen = FAMILIES[family]
     if len(values) < 8:
         return np.full(len(chosen.names), np.nan)
-    curves = MESH_CURVES if chosen.of_mesh else CURVES
-    x, order = values[:, [curves.index(curve) for curve in chosen.curves]], list(STATISTICS)
+    x, order = values[:, [chosen.measured.index(curve) for curve in chosen.curves]], list(STATISTICS)
     parts = []
     if chosen.statistics:
         parts.append(_statistics(x, fps)[[order.index(each) for each in chosen.statistics]].ravel())

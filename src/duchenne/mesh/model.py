@@ -65,6 +65,7 @@ class Model:
     canonical                           float64 (468, 3): a mean face in cm; x to the picture's right, y up, z to the
                                         camera
     rigid                               float64 (468,): how much each of its points counts for the head's pose
+    edges                               int64 (E, 2): pairs of points that are joined when the face is drawn
     sha256                              of the file
     """
 
@@ -73,6 +74,7 @@ class Model:
     coefficients: Network
     canonical: Array
     rigid: Array
+    edges: Array
     sha256: str
 
 
@@ -89,21 +91,21 @@ def load(path: Path | None = None) -> Model:
     try:
         members = io.read_members(file, (*_NETWORKS, _GEOMETRY), _MOST)
         digest = hashlib.sha256(io.read_bytes(file, _MOST)).hexdigest()
-        canonical, rigid = _geometry(members.pop(_GEOMETRY))
+        canonical, rigid, edges = _geometry(members.pop(_GEOMETRY))
     except (OSError, ValueError, LookupError, StopIteration, struct.error) as error:
         why = "there is no such file" if isinstance(error, FileNotFoundError) else error
         raise ModelError(f"The face mesh '{file}' cannot be read ({why}); {cure}.") from error
     if not chosen and digest != SHA256:
         raise ModelError(f"The face mesh '{file}' is damaged (sha256 {digest}, expected {SHA256}); {cure}.")
     networks = [Network(members[name], outputs, f"{name} in '{file}'") for name, outputs in _NETWORKS.items()]
-    return Model(networks[0], networks[1], networks[2], canonical, rigid, digest)
+    return Model(networks[0], networks[1], networks[2], canonical, rigid, edges, digest)
 
 
-def _geometry(data: bytes) -> tuple[Array, Array]:
-    """(points (468, 3), weights (468,)) of the file's geometry, a protocol buffer of MediaPipe.
+def _geometry(data: bytes) -> tuple[Array, Array, Array]:
+    """(points (468, 3), weights (468,), edges (E, 2)) of the file's geometry, a protocol buffer of MediaPipe.
 
-    Field 1 is the mesh, whose field 3 are x, y, z, u, v of every vertex; each field 2 is the number of a point (1) and
-    its weight (2).
+    Field 1 is the mesh, whose field 3 are x, y, z, u, v of every vertex, and field 4 the corners of its triangles; each
+    field 2 is the number of a point (1) and its weight (2).
     """
     fields = list(_fields(data))
     mesh = next(part for number, _, part in fields if number == 1)
@@ -115,7 +117,11 @@ def _geometry(data: bytes) -> tuple[Array, Array]:
         weights[about[1][0]] = struct.unpack("<f", about[2][1])[0]
     if points.shape != (468, 3) or not np.isfinite(points).all() or not (weights > 0).any():
         raise ValueError(f"its geometry has {len(points)} points, expected 468")
-    return points, weights
+    corners = np.array([whole for number, whole, _ in _fields(mesh) if number == 4]).reshape(-1, 3)
+    if not len(corners) or corners.max() >= len(points):
+        raise ValueError("its geometry joins points that it does not have")
+    sides = np.concatenate([corners[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
+    return points, weights, np.unique(np.sort(sides, axis=1), axis=0)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -25,6 +25,7 @@ from duchenne.learn.boosting import Recipe
 from duchenne.methods import names
 from duchenne.methods.hybrid import Hybrid
 from duchenne.progress import Log
+from duchenne.registry import READERS
 from duchenne.tabular.model import DescriptorModel
 from duchenne.training import data
 from duchenne.training import folder as folders
@@ -44,12 +45,14 @@ def train(
     family: str = "dynamics",
     seed: int = 0,
     smile_share: float = 0.0,
+    reader: str = READERS[0],
     resume: bool = True,
     log: Log = print,
 ) -> Json:
     """Train on the clips of a manifest CSV (path, subject, emotion, label) and write a model folder.
 
-    `smile_share` (0 to 1) is the weight of the shipped smile expert in the log-odds of a smile.
+    `smile_share` (0 to 1) is the weight of the shipped smile expert in the log-odds of a smile, `reader` (mesh, paper)
+    reads the faces of videos; a track has been read before, and its model reads clips as it was.
     A path may be a video, or `tracks.npz#3` / `tracks.npz#name` for one track of a packed file. Returns the
     card. Clips that cannot be read are logged and left out; InputError when too few are left.
     """
@@ -58,7 +61,7 @@ def train(
     model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
     protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
     stamp = [family, asdict(model.recipe)]
-    return _train(model, manifest, out, protocol, stamp, smile_share, resume, log)
+    return _train(model, manifest, out, protocol, stamp, smile_share, reader, resume, log)
 
 
 def train_hybrid(
@@ -67,6 +70,7 @@ def train_hybrid(
     *,
     seed: int = 0,
     smile_share: float = 0.0,
+    reader: str = READERS[0],
     resume: bool = True,
     log: Log = print,
 ) -> Json:
@@ -84,7 +88,7 @@ def train_hybrid(
     )
     protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
     stamp = [asdict(model.descriptors.recipe), asdict(recipe)]
-    return _train(model, manifest, out, protocol, stamp, smile_share, resume, log)
+    return _train(model, manifest, out, protocol, stamp, smile_share, reader, resume, log)
 
 
 def _train(
@@ -94,14 +98,15 @@ def _train(
     protocol: str,
     stamp: Sequence[object],
     smile_share: float,
+    reader: str,
     resume: bool,
     log: Log,
 ) -> Json:
     with work_folder(out, log, resume=resume) as work:
-        dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), log=log)
+        dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), reader=reader, log=log)
         pieces.check_same(work, [*stamp, dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
-        model.facts["smile_share"] = smile_share
+        model.facts |= {"smile_share": smile_share, "reader": dataset.face_reader}
         assert model.out_of_fold is not None
         seen = np.isfinite(model.out_of_fold)
         moved = reference.movements(dataset.tables[1], *dataset.truth)
@@ -114,6 +119,7 @@ def train_method(
     out: str | Path,
     *,
     seed: int = 0,
+    reader: str = READERS[0],
     cache: str | Path | None = None,
     resume: bool = True,
     log: Log = print,
@@ -127,13 +133,13 @@ def train_method(
         raise UsageError(f"{name} is a trained model; pass the name of a method.")
     model = names.make(name, seed)
     with work_folder(out, log, resume=resume) as work:
-        dataset = data.read(manifest, (model.reader,), cache_in(cache), log=log)
+        dataset = data.read(manifest, (model.reader,), cache_in(cache), reader=reader, log=log)
         pieces.check_same(work, [name, seed, names.sources(name), dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
         p, known = model.out_of_fold, dataset.of(readable(dataset.x))
         assert p is not None
         counts = {"people": len(np.unique(known.people)), "clips": len(known.clips), "genuine": int(known.y.sum())}
-        model.facts = {**model.facts, **counts, "method": name}
+        model.facts = {**model.facts, **counts, "method": name, "reader": known.face_reader}
         seen = np.isfinite(p)
         if not seen.any():
             raise InputError("No clip got an out-of-fold prediction; add people.")
@@ -192,11 +198,13 @@ def train_pb(
     out: str | Path,
     recipe: PBRecipe | str | Path = "lstm-pb",
     *,
+    reader: str | None = None,
     resume: bool = True,
     log: Log = print,
 ) -> Json:
     """Train an LSTM-PB on the clips of a manifest CSV (as `train`) and write a model folder with its learning curve.
 
+    `reader` of faces is by default the mesh for our own reading, `solved`, and for the others that of their paper.
     `recipe` is one, or its name, or a TOML (`lstm_pb.recipe`). Returns the card; `learn.loop.Diverged` where a loss is
     not finite.
     """
@@ -205,11 +213,13 @@ def train_pb(
 
     recipe = PBRecipe.read(recipe)
     model = PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log))
+    reader = reader or ("mesh" if recipe.reading == "solved" else "paper")
     with work_folder(out, log, resume=resume) as work:
-        dataset = data.read(manifest, (model.reader,), cache_in(None), log=log)
+        dataset = data.read(manifest, (model.reader,), cache_in(None), reader=reader, log=log)
         pieces.check_same(work, [recipe.lasting(), dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.emotions)
         assert model.out_of_fold is not None
+        model.facts["reader"] = dataset.face_reader
         p = model.out_of_fold
         return folders.write(
             model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from duchenne.clips.load import ReadFaces
 from duchenne.errors import DuchenneError, InputError, UsageError
 from duchenne.expression import reading, visibility
 from duchenne.faces import crops, join, protagonist
-from duchenne.faces.reading import no_face, read_faces
+from duchenne.faces.reading import about_reader, no_face, read_faces
 from duchenne.features.phases import smoothed
 from duchenne.features.spotting import FEWEST, LONGEST, SHORTEST, Spot, spot
 from duchenne.io import Block
@@ -24,6 +24,7 @@ from duchenne.micro.data import entries, frame_rate
 from duchenne.preprocess.clean import breaks, stretches
 from duchenne.preprocess.repeats import distinct
 from duchenne.progress import Log, Tick
+from duchenne.registry import READERS, check_reader
 from duchenne.types import Array, FaceTrack, Json
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Found:
 
     rate      frames per second, the median; frames, of which the face was seen in `seen`
     answers   class → probability of each spot, with a model; else ()
+    reader    what read the faces (`faces.reading.about_reader`)
     """
 
     source: str
@@ -53,6 +55,7 @@ class Found:
     answers: tuple[dict[str, float], ...] = ()
     warnings: tuple[str, ...] = ()
     model: Json | None = None
+    reader: Json = field(default_factory=dict)
 
     def rows(self) -> list[Json]:
         """A row per micro-expression: times in seconds, size in distances between the eyes, and what it is."""
@@ -77,24 +80,28 @@ def examine(
     end: float | None = None,
     allow_truncated: bool = False,
     device: str = "cpu",
+    reader: str | None = None,
     on_frame: Tick | None = None,
     read: ReadFaces = read_faces,
 ) -> Found:
     """Spot the micro-expressions of the most prominent face of a video or folder of images (`rate`, frames/s).
 
-    With `model`, a folder that `train` wrote, each is also classified. Times count from `start`; `read` yields the
-    face's blocks. Below `FEWEST` frames/s there is a warning. InputError where the clip is a single image, shows no
-    face or shows it too briefly; ModelError for a model of another kind; UsageError as `video.frames`.
+    With `model`, a folder that `train` wrote, each is also classified. `reader` reads the faces (mesh, paper), by
+    default as for the model's training. Times count from `start`; `read` yields the face's blocks. Below `FEWEST`
+    frames/s there is a warning. InputError where the clip is a single image, shows no face or shows it too briefly;
+    ModelError for a model of another kind; UsageError as `video.frames`.
     """
-    loaded = None
+    loaded, own = None, READERS[0]
     if model is not None:
         from duchenne.micro.model import MicroModel
 
         loaded = checkpoints.load_as(model, MicroModel)
         loaded[0].expression.on(device)
+        own = loaded[0].facts.get("reader", "paper")
+    reader = check_reader(reader or own)
 
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
-    track, cuts = face(read(path, **options, on_frame=on_frame), str(path), **options)
+    track, cuts = face(read(path, reader=reader, **options, on_frame=on_frame), str(path), **options)
     spots = spot(track)
     answers = () if loaded is None else tuple(_recognised(track, video.frames(path, **options), spots, loaded[0]))
     frame_rate = 1 / float(np.median(np.diff(track.time)))
@@ -108,6 +115,7 @@ def examine(
         answers,
         (*video.notes(path), *_warnings(track, frame_rate), *cuts),
         None if loaded is None else loaded[1],
+        about_reader(reader),
     )
 
 
@@ -199,6 +207,7 @@ def to_json(found: Found) -> Json:
         "warnings": list(found.warnings),
         "method": METHOD,
         "model": found.model,
+        "reader": found.reader,
         "limits": limits.MICRO,
     }
 

@@ -18,6 +18,7 @@ from duchenne.metrics.classes import score_classes
 from duchenne.micro.data import Example, examples
 from duchenne.micro.spotting import cropped, face, steady
 from duchenne.progress import Log
+from duchenne.registry import READERS
 from duchenne.training import folder as folders
 from duchenne.training.work import work_folder
 from duchenne.types import Array, Json
@@ -72,7 +73,7 @@ def train(
         p = _left_out(recipe, movements, labels, names, [each.subject for each in used], work, log)
         final, curve = learner.train(recipe, movements, labels, names, folder=work / "all")
         card = _card(used, names, p, unnamed, len(rows) - len(used), about)
-        facts = {key: card[key] for key in ("people", "clips", "counts", "seeing")}
+        facts = {key: card[key] for key in ("people", "clips", "counts", "seeing")} | {"reader": READERS[0]}
         predictions = _predictions(used, names, p)
         return folders.write(
             MicroModel(final, network, recipe, facts),

@@ -11,7 +11,10 @@ import numpy as np
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
 from duchenne.features.descriptors import (
+    CURVES,
+    FACE,
     FAMILIES,
+    MESH_CURVES,
     MESH_FACE,
     around_movement,
     describe,
@@ -19,6 +22,7 @@ from duchenne.features.descriptors import (
     mesh_curves,
     prepare,
 )
+from duchenne.features.signals import join
 from duchenne.learn.recipes import Settings, setting
 from duchenne.types import Array, FaceTrack, Features, JsonMap, Sample
 from duchenne.types import Reader as AnyReader
@@ -88,14 +92,17 @@ class Reader(Settings, AnyReader):
 
 def row(track: FaceTrack, family: str, fps: float) -> Array:
     """float64 (D,): descriptors of a track's longest stretch with a face, around its movement; NaN where too short."""
-    if family in FAMILIES and FAMILIES[family].of_mesh:
-        seen = longest_seen(mesh_curves(track, fps))
-        return describe(around_movement(seen, fps, MESH_FACE), fps, family)
-    face, curves = prepare(track, fps)
     if family == "smile":
-        found = smile.expert_features(smile.describe(face)[0])
+        found = smile.expert_features(smile.describe(prepare(track, fps)[0])[0])
         return np.array([float(found[name]) for name in smile.EXPERT])
-    return describe(around_movement(longest_seen(curves), fps), fps, family)
+    measured = FAMILIES[family].measured
+    if measured == MESH_CURVES:
+        curves, face = mesh_curves(track, fps), MESH_FACE
+    else:
+        curves, face = prepare(track, fps)[1], FACE
+        if measured != CURVES:
+            curves = join(curves, mesh_curves(track, fps))
+    return describe(around_movement(longest_seen(curves), fps, face), fps, family)
 
 
 def from_columns(columns: JsonMap, names: Sequence[str], source: str, *, family: str = "") -> Array:

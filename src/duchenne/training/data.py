@@ -15,7 +15,8 @@ from duchenne.clips.cache import Cache
 from duchenne.datasets import manifest as manifests
 from duchenne.errors import DuchenneError, InputError
 from duchenne.progress import Log, StepTick
-from duchenne.types import Array, Clip, Reader
+from duchenne.registry import READERS, check_reader
+from duchenne.types import Array, Clip, FaceTrack, Reader
 from duchenne.workers.resources import in_order
 
 #: Labels (1 = genuine), people and emotions, (N,) each.
@@ -62,6 +63,11 @@ class TrainingData:
         return self.y, self.people, self.emotions
 
     @property
+    def face_reader(self) -> str:
+        """By which all faces were read."""
+        return self.clips[0].reader
+
+    @property
     def about(self) -> list[Any]:
         """Identity of these clips, independent of folders."""
         return [[load.identity(clip), clip.subject, clip.emotion, clip.label] for clip in self.clips]
@@ -82,15 +88,18 @@ def read(
     readers: Sequence[Reader],
     cache: Cache,
     *,
+    reader: str = READERS[0],
     jobs: int = 1,
     log: Log = print,
     tick: StepTick = lambda *_: None,
 ) -> TrainingData:
-    """Read the labelled clips in `jobs` processes; clips that cannot be read are logged and left out.
+    """Read the labelled clips in `jobs` processes, videos by the `reader` of faces; clips that cannot be read are
+    logged and left out.
 
-    InputError where none can be read, or tracks and rows of tables are mixed.
+    InputError where none can be read, or tracks and rows of tables, or tracks with and without a mesh, are mixed.
     """
-    clips = [clip for clip in manifests.read(manifest) if clip.label]
+    check_reader(reader)
+    clips = [replace(clip, reader=reader) for clip in manifests.read(manifest) if clip.label]
     used: list[Clip] = []
     parts: list[list[Array]] = []
     done = 0
@@ -113,6 +122,10 @@ def read(
         raise InputError(
             f"{manifest} has clips of different kinds, such as tracks and rows of tables; train on them separately."
         )
+    if len({clip.reader for clip in used}) > 1:
+        raise InputError(
+            f"{manifest} has faces with a mesh and faces without one; read all by one reader, or train on them apart."
+        )
     dataset = TrainingData(tuple(used), tuple(map(np.concatenate, zip(*parts, strict=True))))
     log(f"{len(used)} of {len(clips)} clips read, of {len(np.unique(dataset.people))} people")
     if cache.limit and any(map(load.is_video, used)):
@@ -124,8 +137,10 @@ def _read(clips: Sequence[Clip], readers: Sequence[Reader], cache: Cache) -> lis
     known, samples, out = [], [], list[_Part]()
     for clip in clips:
         try:
-            samples.append(load.read(clip, cache.read_faces))
-            known.append(clip)
+            sample = load.read(clip, cache.read_faces)
+            samples.append(sample)
+            meshed = isinstance(sample, FaceTrack) and sample.coefficients is not None
+            known.append(replace(clip, reader="mesh" if meshed else "paper"))
         except DuchenneError as error:
             out.append(str(error))
     try:

@@ -174,6 +174,12 @@ class Classifier(Protocol):
         return "crops" if self.reader.crop_readers else "points"
 
     @property
+    def face_reader(self) -> str:
+        """The reader of faces by which its training clips were read: "mesh" or "paper" (all models before there were
+        two)."""
+        return str(self.facts.get("reader", "paper"))
+
+    @property
     def by_person(self) -> bool:
         """Whether it reads the mean row of each person."""
         return False

@@ -147,7 +147,8 @@ class Verdict:
     """The result for one face in one clip.
 
     `p_genuine` is None when it abstains, with a sentence as `reason`. `evidence` is ranked, largest contribution
-    first. `familiarity` is None where nothing could be measured.
+    first. `familiarity` is None where nothing could be measured. `reader` names what read the faces, with the sha256 of
+    its model; empty for a track that was read elsewhere.
     """
 
     p_genuine: float | None
@@ -165,6 +166,7 @@ class Verdict:
     device: str = "cpu"
     source: str = ""
     face: int = 0
+    reader: Json = field(default_factory=dict)
     limits: str = ""
     history: tuple[str, ...] = field(default_factory=tuple)
 

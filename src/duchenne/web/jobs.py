@@ -57,16 +57,16 @@ class Progress:
         self.heartbeat(done, stage, max(sum(totals), done) if known else None)
 
 
-def judge(job: JsonMap, model: str, heartbeat: Heartbeat) -> Json:
+def judge(job: JsonMap, given: JsonMap, heartbeat: Heartbeat) -> Json:
     """Judge a clip as `duchenne analyze` does, write results to `job["out"]`, and return what the page shows."""
     clip = job["clips"][0]
     progress = Progress(heartbeat, [("following", _frames(clip["path"]))])
     progress.report("following")
-    options = {"model": model, "allow_truncated": job["allow_truncated"], "read": _read}
+    options = {**given, "allow_truncated": job["allow_truncated"], "read": _read}
     analyses = pipeline.examine(clip["path"], on_frame=progress, **options)
     progress.report("writing")
     analyses = [replace(each, verdict=replace(each.verdict, source=clip["name"])) for each in analyses]
-    card = judging.load_model(model).card
+    card = judging.load_model(given["model"]).card
     pipeline.save(analyses, job["out"], card)
     verdict = plain(analyses[0].verdict.to_dict())
     verdict["evidence"] = verdict["evidence"][:_EVIDENCE]
@@ -79,23 +79,23 @@ def judge(job: JsonMap, model: str, heartbeat: Heartbeat) -> Json:
     }
 
 
-def write_overlay(job: JsonMap, model: str, heartbeat: Heartbeat) -> Json:
+def write_overlay(job: JsonMap, given: JsonMap, heartbeat: Heartbeat) -> Json:
     """Write the overlay video of a clip."""
     path, out = job["clips"][0]["path"], Path(job["out"]) / "overlay.mp4"
     total = _frames(path)
     progress = Progress(heartbeat, [("following", total), ("drawing", total)])
     progress.report("following")
-    options = {"model": model, "allow_truncated": job["allow_truncated"], "read": _read}
+    options = {**given, "allow_truncated": job["allow_truncated"], "read": _read}
     overlay.overlay(path, out, on_frame=progress, **options)
     return {"bytes": out.stat().st_size}
 
 
-def compare(job: JsonMap, model: str, heartbeat: Heartbeat) -> Json:
+def compare(job: JsonMap, given: JsonMap, heartbeat: Heartbeat) -> Json:
     """Report which of two clips of one person moves more like a spontaneous expression."""
     paths = [clip["path"] for clip in job["clips"]]
     progress = Progress(heartbeat, [("following", _frames(path)) for path in paths])
     progress.report("following")
-    options = {"model": model, "allow_truncated": job["allow_truncated"], "read": _read}
+    options = {**given, "allow_truncated": job["allow_truncated"], "read": _read}
     result = ranking.rank(*paths, on_frame=progress, **options)
     facts = plain(result.to_dict())
     del facts["clips"]
@@ -108,14 +108,15 @@ KINDS = {"judge": judge, "overlay": write_overlay, "compare": compare}
 
 def load(options: JsonMap, shared: bool) -> None:
     """Load models, detectors and landmarks before the first clip."""
-    judging.load_model(options["model"])
+    reader = options["reader"] or judging.load_model(options["model"]).model.face_reader
     reading.load()
-    follow([SimpleNamespace(time=0.0, grey=np.zeros((120, 160), np.uint8))])
+    dark = np.zeros((120, 160, 3), np.uint8)
+    follow([SimpleNamespace(time=0.0, grey=dark[..., 0], bgr=dark)], reader=reader)
 
 
 def run(options: JsonMap, job: JsonMap, heartbeat: Heartbeat) -> Json:
     """Run one of `KINDS` on the clips of a job."""
-    return KINDS[job["kind"]](job, options["model"], heartbeat)
+    return KINDS[job["kind"]](job, options, heartbeat)
 
 
 def _read(path: str | Path, *, on_frame: Callable[[int], None], **options: Any) -> Iterator[Block]:

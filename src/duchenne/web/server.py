@@ -48,7 +48,8 @@ _STATIC = Path(__file__).parent / "static"
 @dataclass(frozen=True)
 class Settings:
     """Address to listen on (port 0: any free one), id or folder of the model, limits per clip: file size in MB, seconds
-    of work, GB of memory (None: that of a batch's only worker), and the origin of a reverse proxy before it."""
+    of work, GB of memory (None: that of a batch's only worker), the origin of a reverse proxy before it, and the reader
+    of faces (None: the model's)."""
 
     host: str = "127.0.0.1"
     port: int = 8765
@@ -57,6 +58,7 @@ class Settings:
     max_seconds: float = 600.0
     max_memory: float | None = None
     origin: str | None = None
+    reader: str | None = None
 
     @property
     def shown_host(self) -> str | None:
@@ -174,7 +176,7 @@ class Api:
 def build(settings: Settings, uploads: Uploads, token: str, on_start: Callable[[], None]) -> guard.Guard:
     """The app below `/token/`, with its worker and guard; `on_start` is called when it accepts requests."""
     memory = int(settings.max_memory * 1e9) if settings.max_memory else share(1)
-    session = Session(uploads, settings.model, Limits(memory=memory, seconds=settings.max_seconds))
+    session = Session(uploads, settings.model, Limits(memory=memory, seconds=settings.max_seconds), settings.reader)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -70,9 +70,9 @@ class Clip:
 class Session:
     """Clips and a queue of tasks on them, run one at a time in order."""
 
-    def __init__(self, uploads: Uploads, model: str, limits: Limits) -> None:
+    def __init__(self, uploads: Uploads, model: str, limits: Limits, reader: str | None = None) -> None:
         self.uploads = uploads
-        work = Work("duchenne.web.jobs:load", "duchenne.web.jobs:run", {"model": model})
+        work = Work("duchenne.web.jobs:load", "duchenne.web.jobs:run", {"model": model, "reader": reader})
         self.worker = Worker(work, limits, attempts=1, grace=_GRACE)
         self.clips: dict[str, Clip] = {}
         self.comparisons: dict[str, Task] = {}

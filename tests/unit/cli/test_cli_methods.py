@@ -54,7 +54,7 @@ def test_card_reports_held_out_people(trained):
     assert card["auc"] > 0.8 and card["accuracy_interval"] and "without its person" in card["protocol"]
     about = json.loads((folder / "model.json").read_text())
     assert {"one_emotion", "two_people"} <= set(about["pairs"]) and about["pairs"]["one_emotion"]["people"] == 16
-    assert about["id"] == "mine" and name in about["family"]
+    assert about["id"] == "mine" and name in about["family"] and about["facts"]["reader"] == "paper"
     assert [path.name for path in folder.parent.iterdir()] == ["mine"]  # what was learnt on the way is gone
 
 

@@ -17,6 +17,7 @@ from duchenne.datasets import simulate
 from duchenne.datasets.manifest import read, write
 from duchenne.datasets.simulated import data_set
 from duchenne.errors import DuchenneError, InputError
+from duchenne.registry import READERS
 from duchenne.tabular.rows import Reader
 from duchenne.training import data
 from duchenne.types import Array, Clip, FaceTrack, Features
@@ -66,6 +67,24 @@ def test_what_stores_no_times_has_the_rate_of_its_row(smile: Path, pictures: lis
     (tmp_path / "m.csv").write_text(f"path,subject,emotion,label,rate\n{stream},p,,posed,fast\n")
     with pytest.raises(InputError, match=r"a\.h264 has the rate 'fast'"):
         read(tmp_path / "m.csv")
+
+
+def test_training_data_know_the_reader_of_their_faces_and_do_not_mix_two(smile: Path, tmp_path: Path) -> None:
+    plain, other = tracks(2)
+    meshed = replace(other, coefficients=np.full((len(other), 52), 0.5), pose=np.zeros((len(other), 3)))
+    files = [io.save_tracks(tmp_path / f"{i}.npz", [track]) for i, track in enumerate((plain, meshed))]
+
+    def found(*names: object, **options: str) -> data.TrainingData:
+        lines = [f"{name},p{i},,genuine" for i, name in enumerate(names)]
+        (tmp_path / "m.csv").write_text("\n".join(["path,subject,emotion,label", *lines, ""]))
+        readers, cache = (Reader("clip length"),), Cache(tmp_path / "cache")
+        return data.read(tmp_path / "m.csv", readers, cache, log=lambda _: None, **options)
+
+    assert [found(f"{file}#0").face_reader for file in files] == ["paper", "mesh"]
+    assert [found(smile, reader=reader).face_reader for reader in READERS] == list(READERS)
+    assert found(smile, f"{files[1]}#0").face_reader == "mesh"
+    with pytest.raises(InputError, match="faces with a mesh and faces without one"):
+        found(smile, f"{files[0]}#0")
 
 
 def test_a_video_without_a_face_is_refused_by_name(empty_room: Path):

@@ -252,7 +252,7 @@ def test_problems_of_a_folder_are_rows_of_the_table(model: Path, tmp_path: Path)
 
 def expected_rows(path: Path, rows: list[int], model: Path) -> tuple[Array, Array]:
     """Times and answers of a clip with one face, from `of_track` and the bare network."""
-    (track,) = follow(video.frames(path)).tracks
+    (track,) = follow(video.frames(path), reader="mesh").tracks
     track = crops.of_track(track, video.frames(path))
     assert track.crops is not None
     said = np.full((len(track), 7), np.nan)
@@ -313,7 +313,7 @@ def test_frames_are_not_kept(model: Path, smile: Path) -> None:
         alive.append(sum(type(each) is video.Frame for each in gc.get_objects()))
 
     gc.collect()
-    options = emotions._Options(False, False, 0.4, False, read_faces, videos=frozenset([smile]))
+    options = emotions._Options(False, False, 0.4, False, read_faces, "mesh", videos=frozenset([smile]))
     progress = emotions._Progress(lambda done: count() if done % 10 == 0 else None)
     for _ in emotions._all([smile], options, progress):
         count()
