@@ -19,7 +19,7 @@ from makers import make_video
 
 KEYS = {
     *("p_genuine", "label", "abstained", "reason", "emotion", "phases", "evidence", "quality", "familiarity"),
-    *("model", "frames", "duration", "device", "source", "face", "limits", "history", "turning"),
+    *("model", "frames", "duration", "device", "source", "face", "reader", "limits", "history", "turning"),
 }
 
 
