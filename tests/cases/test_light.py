@@ -24,20 +24,30 @@ DAMAGE = {
 }
 
 
-def followed(pictures, damage=lambda x: x):
-    frames = [np.clip(np.round(damage(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(float))), 0, 255) for p in pictures]
-    return follow([SimpleNamespace(time=i / 25, grey=f.astype(np.uint8)) for i, f in enumerate(frames)])
+def followed(pictures, damage=lambda x: x, reader="paper"):
+    def damaged(picture):
+        return np.clip(np.round(damage(picture.astype(float))), 0, 255).astype(np.uint8)
+
+    grey = [damaged(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY)) for p in pictures]
+    frames = [(g, damaged(p[..., ::-1])) for g, p in zip(grey, pictures, strict=True)]
+    return follow([SimpleNamespace(time=i / 25, grey=g, bgr=c) for i, (g, c) in enumerate(frames)], reader=reader)
 
 
 @pytest.fixture(scope="module")
-def plain(pictures):
-    (track,) = followed(pictures[:30]).tracks
-    return track
+def plains(pictures):
+    return {reader: followed(pictures[:30], reader=reader).tracks[0] for reader in ("paper", "mesh")}
 
 
+@pytest.fixture(scope="module")
+def plain(plains):
+    return plains["paper"]
+
+
+@pytest.mark.parametrize("reader", ["paper", "mesh"])
 @pytest.mark.parametrize("name", DAMAGE)
-def test_points_lie_as_in_the_plain_video(pictures, plain, name):
-    (track,) = followed(pictures[:30], DAMAGE[name]).tracks
+def test_points_lie_as_in_the_plain_video(pictures, plains, name, reader):
+    plain = plains[reader]
+    (track,) = followed(pictures[:30], DAMAGE[name], reader).tracks
     assert track.seen.all()
     eyes = np.linalg.norm(plain.points[:, 36:42].mean(axis=1) - plain.points[:, 42:48].mean(axis=1), axis=1)
     off = np.linalg.norm(track.points - plain.points, axis=2).mean(axis=1) / eyes

@@ -71,6 +71,8 @@ def test_ordinary_frames_and_stills_are_not_repeated():
 def test_pulldown_and_freeze():
     time = np.arange(120) / 30
     pulldown = np.where(np.arange(120) % 5 == 4, 0.03, 2.0)
+    moving = np.full(120, 0.006)  # of dlib's points a tremble, of a mesh's a movement
+    assert not repeated(time, pulldown, moving)[0].any() and repeated(time, pulldown, moving, of_mesh=True)[0].any()
     same, frozen = repeated(time, pulldown, np.full(120, 0.012))
     assert same.sum() == 24 and (~same)[:5].tolist() == [True] * 4 + [False] and not frozen.any()
     freeze = np.full(120, 2.0)

@@ -11,20 +11,20 @@ from __future__ import annotations
 import numpy as np
 
 from duchenne.expression import reading
-from duchenne.mesh.layout import IRISES, LEFT_EYE, LIPS, RIGHT_EYE
+from duchenne.mesh.layout import EYES, IRISES, LIPS
 from duchenne.preprocess.clean import runs
 from duchenne.types import COEFFICIENTS, Array, FaceTrack, Signals
 
 #: Part → its points, its mesh points, and how the names of its coefficients begin.
 PARTS = {
     "mouth": (np.r_[48:68], np.array(LIPS), ("mouth", "jaw", "cheekPuff")),
-    "eyes": (np.r_[36:48], np.array([*LEFT_EYE, *RIGHT_EYE, *IRISES]), ("eye",)),
+    "eyes": (np.r_[36:48], np.array([*EYES, *IRISES]), ("eye",)),
 }
 #: A part is covered where its mean probability of being seen, over `_WINDOW` looks, is below one half.
 _WINDOW = 5  # looks
-#: Mean doubt over as many looks, below which most clear faces are (that of eyes is larger, as they blink), and the
-#: log-odds of being seen that each distance of the eyes' outer corners above it subtracts.
-_DOUBT, _LESS = {"mouth": 0.012, "eyes": 0.02}, 500.0
+#: Mean doubt over as many looks, below which most clear mouths are, and the log-odds of being seen that each distance
+#: of the eyes' outer corners above it subtracts.
+_DOUBT, _LESS = 0.012, 500.0
 _LEAST = 0.3  # s
 _INVENTED = ("points", "coefficients", "mesh")  # what `hidden` removes
 
@@ -44,11 +44,11 @@ def covered(signals: Signals, track: FaceTrack) -> Covered:
         return ()
     middles = (signals.time[1:] + signals.time[:-1]) / 2
     edges = np.concatenate([track.time[:1], middles, track.time[-1:]])
-    doubt = track.filled("doubt")[np.searchsorted(track.time, signals.time)]
-    for k, part in enumerate(PARTS):
+    doubt = np.nan_to_num(_mean(track.filled("doubt")[np.searchsorted(track.time, signals.time)]))
+    for part in PARTS:
         seen = np.clip(_mean(signals[part]), 1e-6, 1 - 1e-6)
-        beyond = np.maximum(0, np.nan_to_num(_mean(doubt[:, k])) - _DOUBT[part])
-        hidden = np.log(seen / (1 - seen)) - _LESS * beyond < 0
+        less = _LESS * np.maximum(0, doubt - _DOUBT) if part == "mouth" else 0.0
+        hidden = np.log(seen / (1 - seen)) < less
         stretches = [(part, float(edges[first]), float(edges[stop])) for first, stop in runs(hidden)]
         found += [each for each in stretches if each[2] - each[1] >= _LEAST or hidden.all()]
     return tuple(found)

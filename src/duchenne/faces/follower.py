@@ -112,7 +112,7 @@ class Follower(ABC, Generic[F, C]):
         self.cuts: list[float] = []
         self.thumb: Array | None = None
         self.original = self.before = np.zeros((0, 0), np.uint8)  # this frame and the last, without more contrast
-        self.levels = np.zeros(256)  # of this frame, as `light.levels`
+        self.grey = self.original  # this frame with enough contrast, or the same object where it has
 
     @abstractmethod
     def candidates(self, time: float, frame: Frame, grey: Array) -> list[C]:
@@ -136,8 +136,7 @@ class Follower(ABC, Generic[F, C]):
     def step(self, n: int, time: float, frame: Frame) -> None:
         """One frame: follow every held face, then search where one is missing or a search is due."""
         self.before, self.original = self.original, frame.grey
-        self.levels = light.levels(frame.grey)
-        grey = light.clearer(frame.grey, self.levels, light.FRAME)
+        grey = self.grey = light.clearer(self.original, light.levels(self.original), light.FRAME)
         if self.missed is None:
             self.missed = time
         for face in self.faces:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from duchenne.faces import light
 from duchenne.faces.boxes import overlap, plausible
 from duchenne.faces.detect import by_prominence
 from duchenne.faces.follower import SLOW, Face, Follower, Found, Frame, Row
@@ -17,7 +17,7 @@ from duchenne.types import Array
 
 _ACQUIRE, _KEEP = 0.5, 0.5  # presence for accepting, and for keeping, a face
 _DOUBTED = 2  # of so many crops one is measured by `FaceMesh.doubt`, which reads the face three times
-_UNKNOWN = np.full(2, np.nan, np.float32)
+_UNKNOWN = np.array(np.nan, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
         self.version = self.mesh.version
         self.fell_back = -np.inf
         self.gives = ("coefficients", "pose", "doubt", "mesh") if whole else ("coefficients", "pose", "doubt")
-        self.bgr = np.zeros((0, 0, 3), np.uint8)  # the last frame, with enough contrast
+        self.bgr = np.zeros((0, 0, 3), np.uint8)  # this frame, with enough contrast
 
     def candidates(self, time: float, frame: Frame, grey: Array) -> list[MeshFound]:
         """Faces by their prominence."""
@@ -92,12 +92,14 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
         self.write(face, n, time, points, reading.presence, **{name: more[name] for name in self.gives})
 
     def looked(self, face: MeshFace, row: Row) -> None:
-        """Measure in every second crop whether mouth and eyes are seen."""
+        """Measure in every second crop whether the mouth is seen."""
         if face.looks % _DOUBTED == 0:
-            row.more["doubt"] = self.mesh.doubt(self.bgr, face.reading)
+            row.more["doubt"] = np.array(self.mesh.doubt(self.bgr, face.reading), np.float32)
         face.looks += 1
 
     def _clear(self, frame: Frame) -> Array:
-        """uint8 (H, W, 3): the frame with enough contrast for the networks."""
-        self.bgr = light.clearer(frame.bgr, self.levels, light.FRAME)
+        """uint8 (H, W, 3): the frame with enough contrast for the networks; where that is raised without colours, which
+        are noise there."""
+        raised = self.grey is not self.original
+        self.bgr = np.asarray(cv2.cvtColor(self.grey, cv2.COLOR_GRAY2BGR)) if raised else frame.bgr
         return self.bgr

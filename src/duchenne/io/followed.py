@@ -8,7 +8,7 @@ frame       int64 (R,)           from 0, within the clip     confidence  float32
 face        int32 (R,)           from 0, first seen first    box         float32 (R, 4)  x0 y0 x1 y1
 points      float32 (R, 68, 2)   pixels                      looked      int64 (L,)      which of the rows have crops
 crops       uint8 (L, S, S)          change      float32 (R,)    grey levels, see `types.FaceTrack`
-of a mesh reader also coefficients float32 (R, 52), pose float32 (R, 3), doubt float32 (R, 2) and, if it was asked for,
+of a mesh reader also coefficients float32 (R, 52), pose float32 (R, 3), doubt float32 (R,) and, if it was asked for,
 mesh float32 (R, 478, 3). `end` is JSON: format, version, blocks, fields, side (S), looks, frame_size, cuts (s), and per
 face sharpness, light (null = unknown) and history.
 """

@@ -7,7 +7,7 @@ time        float64 (R,)         s from clip start   box         float32 (R, 4) 
 offset      int64 (N + 1,)                           frame_size  int64 (N, 2)    width, height
 change      float32 (R,)  grey levels, NaN = unknown
 If any track has them: coefficients float32 (R, 52), pose float32 (R, 3), mesh float32 (R, 478, 3), doubt float32
-(R, 2), NaN = unknown.
+(R,), NaN = unknown.
 source      str (N,)                                 meta        str, JSON: format, version and, per track,
                                                                  layout, unit and history
 Without `meta` it is read as packed points: `points`, `offset` and `fps` (N,) frames/s; optional `clip` (N,) names,

@@ -113,14 +113,13 @@ class FaceMesh:
             region,
         )
 
-    def doubt(self, bgr: Array, reading: Reading) -> Array:
-        """float32 (2,): how far answers on mouth and eyes depend on how the frame is shown, in distances of the eyes'
-        outer corners.
+    def doubt(self, bgr: Array, reading: Reading) -> float:
+        """How far the lips depend on how the frame is shown, in distances of the eyes' outer corners.
 
         The face of `reading` is read again where its points are: as it is, in a mirror, and turned by 0.2 radians. What
         the network sees moves with the frame; what it invents, on a mask or a hand, moves otherwise. Given is the mean
-        distance of a part's points from where they should be, less the movement of both parts together; of the eyes
-        that of the worse one. Presence does not show this: it stays near 1.
+        distance of the lips from where they should be, less the movement of lips and eyes together. Presence does not
+        show this: it stays near 1.
         """
         region = reading.following
         turned = replace(region, angle=region.angle + _TURNED)
@@ -128,18 +127,11 @@ class FaceMesh:
         plain, mirrored = self._points(crop)[0], self._points(np.ascontiguousarray(crop[:, ::-1]))[0]
         mirrored = mirrored[self._other_side, :2] * (-1, 1) + (_SIDE - 1, 0)
         again = self._points(turned.crop(bgr, _SIDE))[0]
-        places = [
-            region.to_frame(plain[:468, :2], _SIDE),
-            region.to_frame(mirrored, _SIDE),
-            turned.to_frame(again[:468, :2], _SIDE),
-        ]
-        parts = (layout.LIPS, layout.LEFT_EYE, layout.RIGHT_EYE)
-        moved = np.stack(places[1:]) - places[0]
-        moved -= np.median(moved[:, np.concatenate(parts)], axis=1, keepdims=True)
-        size = np.linalg.norm(np.subtract(*places[0][list(layout.EYE_CORNERS)]))
-        away = np.linalg.norm(moved, axis=2).mean(axis=0) / max(float(size), 1e-6)
-        lips, left, right = (float(away[list(part)].mean()) for part in parts)
-        return np.array([lips, max(left, right)], np.float32)
+        there = region.to_frame(plain[:468, :2], _SIDE)
+        moved = np.stack([region.to_frame(mirrored, _SIDE), turned.to_frame(again[:468, :2], _SIDE)]) - there
+        moved -= np.median(moved[:, [*layout.LIPS, *layout.EYES]], axis=1, keepdims=True)
+        away = np.linalg.norm(moved[:, list(layout.LIPS)], axis=2).mean()
+        return float(away / max(float(np.linalg.norm(np.subtract(*there[list(layout.EYE_CORNERS)]))), 1e-6))
 
     def _points(self, crop: Array) -> tuple[Array, float]:
         """(float64 (478, 3) in pixels of a crop, logit of its presence)."""

@@ -43,6 +43,7 @@ class Gauge:
 
     def __init__(self) -> None:
         self.px = True
+        self.of_mesh = False
         self.seen_frames = 0
         self._last = np.empty((0, 68, 2))
         self._parts: list[tuple[Array, ...]] = []
@@ -61,6 +62,7 @@ class Gauge:
         )
         self._last = points[-2:]
         self.px = piece.unit == "px"
+        self.of_mesh = piece.coefficients is not None
         self.seen_frames += int(piece.seen.sum())
 
     def breaks(self, cuts: Sequence[float]) -> list[str]:
@@ -73,7 +75,7 @@ class Gauge:
         """The quality of all pieces together."""
         parts = (np.concatenate(part) for part in zip(*self._parts, strict=True))
         time, seen, between, jitter, confidence, change, shift = parts
-        same, frozen = repeated(time, change, shift)
+        same, frozen = repeated(time, change, shift, self.of_mesh)
         seen = seen & ~frozen
         step = float(np.median(np.diff(time))) if len(time) > 1 else None
         duration = 0.0 if step is None else float(time[-1] - time[0] + step)

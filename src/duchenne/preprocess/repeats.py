@@ -16,7 +16,8 @@ _AROUND = 0.4  # s on either side in which pictures must move
 _SAME = 0.2  # of their change: less is a repeated picture
 _END = 0.25  # of it, at the ends of the clip, where only one side is known
 _MOVING = 1.0  # grey levels of mean change, at least, in a picture that counts as moving …
-_SHIFT = 0.01  # of the interocular distance: median movement of their points, twice that of a still face's points
+#: Of the interocular distance: median movement of their points, twice that of a still face's points; of a mesh's.
+_SHIFT, _SHIFT_MESH = 0.01, 0.004
 _FEWEST = 5  # … of which there must be so many …
 _BESIDE = 0.4  # … and this share of them beside a repeated one: else pauses of an ordinary video would count
 _FREEZE = 0.25  # s of repeated pictures before a jump that count as frozen
@@ -29,7 +30,7 @@ def distinct(track: FaceTrack) -> FaceTrack:
     """The track without the frames that repeat a picture, and unseen where the video is frozen."""
     if track.change is None:
         return track
-    same, frozen = repeated(track.time, track.change, shifts(track.points))
+    same, frozen = repeated(track.time, track.change, shifts(track.points), track.coefficients is not None)
     if not (same.any() or frozen.any()):
         return track
     points = track.points.copy()
@@ -47,10 +48,11 @@ def shifts(points: Array) -> Array:
         return np.concatenate([[np.nan], moved / np.hypot(*eyes[1:].T)])[: len(p)]
 
 
-def repeated(time: Array, change: Array, shift: Array) -> tuple[Array, Array]:
+def repeated(time: Array, change: Array, shift: Array, of_mesh: bool = False) -> tuple[Array, Array]:
     """(repeated, frozen), both bool (T,) and never both: frames that repeat the picture before, for short or for long.
 
-    `change` (T,) is the mean difference of the face from the frame before, NaN where unknown, `shift` as of `shifts`.
+    `change` (T,) is the mean difference of the face from the frame before, NaN where unknown, `shift` as of `shifts`;
+    the points of a mesh (`of_mesh`) tremble less than others.
     """
     n = len(time)
     none = np.zeros(n, bool)
@@ -66,7 +68,9 @@ def repeated(time: Array, change: Array, shift: Array) -> tuple[Array, Array]:
     same = np.isfinite(change) & (d < _SAME * around)
     moving = ~same & (d >= _MOVING) & (d >= 0.3 * around)
     beside = np.pad(same, 1)[:-2] | np.pad(same, 1)[2:]
-    moves = moving.sum() >= _FEWEST and np.nanmedian(np.append(shift[moving], 0.0)) >= _SHIFT
+    moves = moving.sum() >= _FEWEST and np.nanmedian(np.append(shift[moving], 0.0)) >= (
+        _SHIFT_MESH if of_mesh else _SHIFT
+    )
     if moves and (beside & moving).sum() >= _BESIDE * moving.sum():
         return _without_rests(same), none
     return none, _frozen(time, change, shift)

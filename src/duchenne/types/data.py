@@ -70,7 +70,7 @@ EXTRA: dict[str, tuple[int, ...]] = {
     "coefficients": (len(COEFFICIENTS),),
     "pose": (3,),
     "mesh": (478, 3),
-    "doubt": (2,),
+    "doubt": (),
 }
 
 
@@ -89,7 +89,7 @@ class FaceTrack:
     coefficients  float32 (T, 52)   0 to 1, named by `coefficient_names`; NaN = not seen, None without a face mesh
     pose        float32 (T, 3)      yaw, pitch, roll of the head in degrees, as `mesh.pose.pose`; None without a mesh
     mesh        float32 (T, 478, 3) pixels, with depth, as `mesh.Reading.points`; None unless it was asked for
-    doubt       float32 (T, 2)      of mouth and eyes, as `mesh.FaceMesh.doubt`; NaN in frames without that measurement
+    doubt       float32 (T,)        of the mouth, as `mesh.FaceMesh.doubt`; NaN in frames without that measurement
     """
 
     time: Array
