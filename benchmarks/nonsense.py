@@ -1,7 +1,8 @@
 """Inputs that hold no expression, and how many of them get a verdict: videos made of photographs, frames in random
 order, covered faces, and frozen landmarks that jitter.
 
-    python benchmarks/nonsense.py [--people 20] [--skip 8] [--pedfe 0] [--jobs 2] [--keep FOLDER] [-o FILE]
+    python benchmarks/nonsense.py [--people 20] [--skip 8] [--pedfe 0] [--jobs 2] [--reader paper]
+        [--keep FOLDER] [-o FILE]
 
 The faces are those of PEDFE's raw clips in the folder `DUCHENNE_DATA`, one clip per person in turn, without the first
 `--skip` people, by whom the thresholds were set. Each case is written as an H.264 video and examined with the default
@@ -20,6 +21,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from joblib import Parallel, delayed
 
 from duchenne import DuchenneError, pipeline, video
 from duchenne.faces.follow import follow
+from duchenne.faces.reading import read_faces
 from duchenne.judging import load_model
 from duchenne.types import Array, FaceTrack, Verdict
 
@@ -38,8 +41,12 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class _Still:
-    grey: Array
+    bgr: Array
     time: float
+
+    @property
+    def grey(self) -> Array:
+        return np.asarray(cv2.cvtColor(self.bgr, cv2.COLOR_BGR2GRAY))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +58,14 @@ class Source:
     track: FaceTrack
 
     @classmethod
-    def of(cls, path: Path, most: int = 90) -> Source:
+    def of(cls, path: Path, reader: str = "paper", most: int = 90) -> Source:
         frames = [frame for frame, _ in zip(video.frames(path, allow_truncated=True), range(most), strict=False)]
         images = [cv2.resize(frame.bgr[..., ::-1], SIZE, interpolation=cv2.INTER_AREA) for frame in frames]
         small = [
-            _Still(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), frame.time)
+            _Still(np.ascontiguousarray(image[..., ::-1]), frame.time)
             for image, frame in zip(images, frames, strict=True)
         ]
-        return cls(path.stem, np.stack(images), follow(small).tracks[0])
+        return cls(path.stem, np.stack(images), follow(small, reader=reader).tracks[0])
 
     def photo(self, rng: Rng) -> Array:
         """One of its frames in which the face is seen."""
@@ -253,21 +260,21 @@ def outcome(verdict: Verdict | str, truth: str) -> str:
     return "true reason" if re.search(truth, reason, re.IGNORECASE) else "other reason"
 
 
-def examined(path: Path) -> Verdict | str:
+def examined(path: Path, reader: str) -> Verdict | str:
     """The verdict on a video, or the error in a sentence."""
     try:
-        return pipeline.examine(path)[0].verdict
+        return pipeline.examine(path, read=partial(read_faces, reader=reader))[0].verdict
     except DuchenneError as error:
         return str(error)
 
 
-def nonsense(sources: Sequence[Source], folder: Path, jobs: int) -> dict[str, dict[str, Any]]:
+def nonsense(sources: Sequence[Source], folder: Path, jobs: int, reader: str) -> dict[str, dict[str, Any]]:
     """Kind → counts of outcomes, and the reasons of those that are not true."""
     found: dict[str, dict[str, Any]] = {}
     others = [*sources[1:], sources[0]]
     for j, (kind, (_, truth)) in enumerate(KINDS.items()):
         pairs = enumerate(zip(sources, others, strict=True))
-        verdicts = Parallel(jobs)(delayed(case)(kind, one, other, [k, j], folder) for k, (one, other) in pairs)
+        verdicts = Parallel(jobs)(delayed(case)(kind, one, other, [k, j], folder, reader) for k, (one, other) in pairs)
         counts = Counter(outcome(verdict, truth) for verdict in verdicts)
         wrong = (verdict for verdict in verdicts if outcome(verdict, truth) == "other reason")
         texts = (verdict if isinstance(verdict, str) else str(verdict.reason) for verdict in wrong)
@@ -277,19 +284,20 @@ def nonsense(sources: Sequence[Source], folder: Path, jobs: int) -> dict[str, di
     return found
 
 
-def case(kind: str, one: Source, other: Source, seed: list[int], folder: Path) -> Verdict | str:
+def case(kind: str, one: Source, other: Source, seed: list[int], folder: Path, reader: str) -> Verdict | str:
     """The verdict on one case, or the error in a sentence."""
     make = KINDS[kind][0]
     made = make(np.random.default_rng(seed), one, other)
     if isinstance(made, FaceTrack):
         return pipeline.judge(made, load_model("default"), explain=False).verdict
-    return examined(video.write(folder / f"{one.name} {make.__name__}.mp4", made, RATE))
+    return examined(video.write(folder / f"{one.name} {make.__name__}.mp4", made, RATE), reader)
 
 
-def real(paths: Sequence[Path], jobs: int) -> dict[str, Any]:
+def real(paths: Sequence[Path], jobs: int, reader: str) -> dict[str, Any]:
     """Abstentions on real clips, by the first words of their reasons."""
     reasons: Counter[str] = Counter()
-    for path, verdict in zip(paths, Parallel(jobs)(delayed(examined)(path) for path in paths), strict=True):
+    verdicts = Parallel(jobs)(delayed(examined)(path, reader) for path in paths)
+    for path, verdict in zip(paths, verdicts, strict=True):
         if reason := verdict if isinstance(verdict, str) else verdict.reason:
             reasons[" ".join(reason.replace(str(path), "The clip").split()[:4])] += 1
     abstained = sum(reasons.values())
@@ -303,24 +311,25 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=8, help="people left out, by whom the thresholds were set")
     parser.add_argument("--pedfe", type=int, default=0, help="real clips to judge; 0: all")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--reader", choices=("paper", "mesh"), default="paper", help="reader of faces")
     parser.add_argument("--keep", type=Path, help="folder for the videos")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     words = parser.parse_args()
     paths = sorted((Path(os.environ["DUCHENNE_DATA"]) / "data" / "pedfe" / "clips").glob("*.avi"))
     np.random.default_rng(0).shuffle(paths)  # type: ignore[arg-type]
     first = {path.name.split("_")[0]: path for path in reversed(paths)}
-    sources = [Source.of(path) for path in list(first.values())[words.skip :][: words.people]]
+    sources = [Source.of(path, words.reader) for path in list(first.values())[words.skip :][: words.people]]
     with tempfile.TemporaryDirectory() as folder:
         kept = words.keep or Path(folder)
         kept.mkdir(parents=True, exist_ok=True)
-        kinds = nonsense(sources, kept, words.jobs)
+        kinds = nonsense(sources, kept, words.jobs, words.reader)
     cases = sum(each["cases"] for each in kinds.values())
     judged = sum(each.get("judged", 0) for each in kinds.values())
     found = {
-        "people": len(sources), "skipped": words.skip,
+        "reader": words.reader, "people": len(sources), "skipped": words.skip,
         "cases": cases, "judged": judged, "abstained": round(1 - judged / cases, 4),
         "true_reason": round(sum(each.get("true reason", 0) for each in kinds.values()) / cases, 4),
-        "kinds": kinds, "pedfe": real(paths[: words.pedfe or None], words.jobs),
+        "kinds": kinds, "pedfe": real(paths[: words.pedfe or None], words.jobs, words.reader),
     }  # fmt: skip
     words.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 
 from duchenne import micro
 from duchenne.faces import follow, person, protagonist
+from duchenne.faces.reading import read_faces
 from duchenne.pipeline import examine
 from makers import make_video
 
@@ -40,16 +42,22 @@ def grey(picture):
 
 
 def followed(pictures, **options):
-    return follow([SimpleNamespace(time=i / RATE, grey=grey(p)) for i, p in enumerate(pictures)], **options)
+    frames = [SimpleNamespace(time=i / RATE, grey=grey(p), bgr=p[..., ::-1]) for i, p in enumerate(pictures)]
+    return follow(frames, **options)
+
+
+@pytest.fixture(params=["paper", "mesh"])
+def reader(request):
+    return request.param
 
 
 def rows(track):
     return np.flatnonzero(track.seen).tolist()
 
 
-def test_another_person_at_the_same_place_is_another_track(people):
+def test_another_person_at_the_same_place_is_another_track(people, reader):
     ours, theirs = people
-    found = followed(ours + theirs + ours)
+    found = followed(ours + theirs + ours, reader=reader)
     assert found.cuts == pytest.approx((COUNT / RATE, 2 * COUNT / RATE))
     first, second = found.tracks
     assert rows(second) == list(range(COUNT, 2 * COUNT))
@@ -57,16 +65,16 @@ def test_another_person_at_the_same_place_is_another_track(people):
     assert rows(first)[:COUNT] == list(range(COUNT)) and rows(first)[COUNT] >= 2 * COUNT
 
 
-def test_cut_to_the_same_person_is_a_gap_and_said(people, clips):
+def test_cut_to_the_same_person_is_a_gap_and_said(people, clips, reader):
     ours, _ = people
     zoomed = [np.ascontiguousarray(cv2.resize(p[30:210, 40:280], (320, 240))) for p in ours]
-    found = followed(ours + zoomed)
+    found = followed(ours + zoomed, reader=reader)
     (track,) = found.tracks
     assert found.cuts == pytest.approx((COUNT / RATE,))
     begin, end = rows(track)[COUNT - 1], rows(track)[COUNT]
     assert (begin, end) == (COUNT - 1, COUNT + 5)  # more than the 0.2 s that are interpolated
     clip = make_video(clips / "zoomed.mp4", ours + zoomed, rate=RATE)
-    (analysis,) = examine(clip)
+    (analysis,) = examine(clip, read=partial(read_faces, reader=reader))
     said = f"The scene or the person changes at {COUNT / RATE:.2f} s; no movement is read across it."
     assert said in analysis.verdict.quality.warnings and said in micro.examine(clip).warnings
 
@@ -80,19 +88,19 @@ def test_one_face_is_judged_and_the_other_said(people, clips):
     assert [a.verdict.face for a in examine(clip, all_faces=True)] == [0, 1]
 
 
-def test_dissolve_between_people_ends_the_track(people):
+def test_dissolve_between_people_ends_the_track(people, reader):
     ours, theirs = people
     shares = np.clip((np.arange(48) - 16) / 12, 0, 1)
     mixed = [cv2.addWeighted(ours[i % COUNT], 1 - share, theirs[i % COUNT], share, 0) for i, share in enumerate(shares)]
-    first, second = followed(mixed).tracks
+    first, second = followed(mixed, reader=reader).tracks
     assert max(rows(first)) < 24 and min(rows(second)) > 24
 
 
-def test_people_who_change_places_keep_their_tracks(people):
+def test_people_who_change_places_keep_their_tracks(people, reader):
     ours, theirs = people
     left = [np.hstack([a, b]) for a, b in zip(ours, theirs, strict=True)]
     right = [np.hstack([b, a]) for a, b in zip(ours, theirs, strict=True)]
-    found = followed(left + right, all_faces=True)
+    found = followed(left + right, reader=reader, all_faces=True)
     assert len(found.tracks) == 2
     for track in found.tracks:
         at = rows(track)
@@ -106,10 +114,10 @@ def test_without_the_network_a_cut_is_a_new_track(people, monkeypatch):
     assert len(followed(ours + theirs).tracks) == 2
 
 
-def test_ordinary_clip_and_a_flash_have_no_cut(people):
+def test_ordinary_clip_and_a_flash_have_no_cut(people, reader):
     ours, _ = people
     flash = [np.clip(p * 0.8 + 50, 0, 255).astype(np.uint8) for p in ours]
     bright = [*ours[:5], *flash[5:7], *ours[7:]]
     for each in (ours, bright):
-        found = followed(each)
+        found = followed(each, reader=reader)
         assert not found.cuts and protagonist(found.tracks).seen.all() and len(found.tracks) == 1
