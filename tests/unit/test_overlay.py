@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from conftest import BRIEF, RATE
 from duchenne import judging, overlay, pipeline, video
 from duchenne.datasets import simulate
 from duchenne.errors import UsageError
@@ -110,7 +111,7 @@ def test_a_target_that_makes_no_sense_is_refused_before_any_work(smile: Path, tm
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[pipeline.Analysis]]:
     folder = tmp_path_factory.mktemp("overlay")
-    clip = simulate.smile_clip(folder / "clip.mp4", "posed", rate=25.0)
+    clip = simulate.smile_clip(folder / "clip.mp4", BRIEF, rate=RATE)
     out = folder / "out.mp4"
     return clip, out, overlay.overlay(clip, out)
 

@@ -203,7 +203,9 @@ def test_folder_that_is_a_file_is_rejected(duchenne: Command, sase: Path, tmp_pa
 
 
 @shared
-@pytest.mark.parametrize("name", list(SHARED))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "fer2013")) for name in SHARED]
+)
 def test_manifests_of_the_shared_copies_are_read_back(duchenne: Command, tmp_path: Path, name: str) -> None:
     place, clips, people, _ = SHARED[name]
     result = duchenne("datasets", "manifest", name, DATA / "data" / place)

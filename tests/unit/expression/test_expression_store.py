@@ -90,6 +90,7 @@ def test_ours_is_a_small_file(tmp_path):
     assert {file.name for file in folder.iterdir()} == {"model.json", store.WEIGHTS}
 
 
+@pytest.mark.slow
 def test_half_precision_changes_no_prediction_for_real_faces(tmp_path):
     """On faces that the network has learnt by heart, whose answers are as sharp as they get, and on their mirrors."""
     root = Path(os.environ.get("DUCHENNE_DATA", ""), "data", "fer2013")

@@ -89,6 +89,7 @@ def test_the_start_of_a_stretch_moves_the_frames(smile: Path, portrait: FaceTrac
     )
 
 
+@pytest.mark.slow
 def test_halves_of_two_videos_are_two_people(shared: Path) -> None:
     people = {}
     for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4"):

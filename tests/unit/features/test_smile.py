@@ -68,7 +68,7 @@ def stepped(rng):
     return np.round(curve, 2) + 0.0, Phase(0.5, 1.3, 2.3, 3.5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6))
 def test_descriptors_equal_a_slow_second_computation(seed):
     curve, phase = stepped(np.random.default_rng(seed))

@@ -109,6 +109,7 @@ def test_the_page_equals_the_json():
     assert f"{100 * low:.1f} to {100 * high:.1f} %" in " ".join(page.split())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("DUCHENNE_DATA" not in os.environ, reason="Set DUCHENNE_DATA to the folder with data/pedfe.")
 def test_on_real_clips_the_vector_depends_on_the_first_two_frames_alone():
     data = measured.load()

@@ -212,6 +212,7 @@ def test_duchenne_score_reads_its_predictions(trained: tuple[Path, dict, list[st
     assert said.code == 0 and f"{trained[1]['uf1']:.3f}" in said.out + said.err, said
 
 
+@pytest.mark.slow
 def test_killed_training_resumes_with_the_same_command(
     casme2: Path, seeing: Path, trained: tuple[Path, dict, list[str]], tmp_path: Path
 ) -> None:
