@@ -123,7 +123,7 @@ def test_two_clips_show_progress_and_can_be_cancelled(page: Page, pictures: list
     expect(status(page, "smile.mp4")).to_have_text(re.compile(r"^following the face \d+%$"), timeout=LONG)
     expect(status(page, "notes.mp4")).to_have_text("waiting")
     expect(page.locator(".steps [aria-current=step]")).to_have_text("Following the face")
-    expect(page.locator("[data-count]")).to_have_text(re.compile(rf"^\d+ of {16 * len(pictures)} frames$"))
+    expect(page.locator("[data-count]")).to_have_text(re.compile(rf"^\d+ of {8 * len(pictures)} frames$"))
     bar = page.get_by_role("progressbar", name="Progress of smile.mp4")
     assert 0 <= float(bar.evaluate("bar => bar.value")) <= 1
     assert any("smile.mp4: following the face" in each for each in page.evaluate("window.announced"))
