@@ -206,6 +206,7 @@ def test_process_that_cannot_start_stops_the_run_with_its_reason(workers, folder
 
 def small_disk():
     """No file may grow beyond 8 kB from here on: records fit, a table of frames does not."""
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # byte code that is cut short would stay
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))
 

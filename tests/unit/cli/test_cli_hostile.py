@@ -242,6 +242,7 @@ def in_a_process(words, **options):
 
 def full_disk():
     """No file may grow beyond 60 kB from here on: the table fits, the page does not."""
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # byte code that is cut short would stay
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
