@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,9 +20,21 @@ MAX_GAP = 0.2
 CURVES: tuple[str, ...] = (*SIGNAL_NAMES, *align.HEAD_NAMES)
 #: The face's own curves without the left-right differences.
 FACE = [i for i, name in enumerate(CURVES) if "asymmetry" not in name and not name.startswith("head_")]
-#: Of a face mesh: its coefficients and the head's pose; and of these what moves in an expression, not in a glance.
-MESH_CURVES: tuple[str, ...] = (*COEFFICIENTS[1:], "yaw", "pitch", "roll")
-MESH_FACE = [i for i, name in enumerate(MESH_CURVES) if name in COEFFICIENTS and not re.match("eye(Blink|Look)", name)]
+#: Coefficients of a face mesh that come for the left and the right side: the name of both → their columns.
+_SIDES = {
+    name.removesuffix("Left"): (k, COEFFICIENTS.index(name.removesuffix("Left") + "Right"))
+    for k, name in enumerate(COEFFICIENTS)
+    if name.endswith("Left")
+}
+_SINGLE = [k for k, name in enumerate(COEFFICIENTS) if k and not re.search("(Left|Right)$", name)]
+#: Of a face mesh: roots of its coefficients, of both sides their mean and their difference; and the head's pose.
+MESH_CURVES: tuple[str, ...] = (
+    *(COEFFICIENTS[k] for k in _SINGLE),
+    *_SIDES,
+    *(f"{name}_asymmetry" for name in _SIDES),
+    *("yaw", "pitch", "roll"),
+)
+_SMOOTH = 0.1  # s, deviation of the window over which a mesh's curves are averaged (experiments/LOG.md)
 #: See `around_movement`; chosen on held-out people (experiments/LOG.md).
 QUIET, LEAD = 0.25, 0.4
 
@@ -87,10 +98,8 @@ class Family:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """The curves that are measured for it: those of 68 points, those of a mesh, or both."""
-        if not self.of_mesh:
-            return CURVES
-        return MESH_CURVES if set(self.curves) <= set(MESH_CURVES) else (*CURVES, *MESH_CURVES)
+        """The curves that are measured for it: those of 68 points, and those of a mesh if it needs one."""
+        return (*CURVES, *MESH_CURVES) if self.of_mesh else CURVES
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,13 +139,31 @@ def prepare(track: FaceTrack, fps: float) -> tuple[FaceTrack, Signals]:
 
 
 def mesh_curves(track: FaceTrack, fps: float) -> Signals:
-    """`MESH_CURVES` on an even grid of `fps`; InputError for a track of another reader."""
+    """`MESH_CURVES` on an even grid of `fps`, NaN where no face was seen; InputError for a track of another reader.
+
+    Coefficients are mostly near zero and seldom large; their roots are spread more evenly.
+    """
     if track.coefficients is None or track.pose is None:
         raise InputError(f"{track.source} was read without the face mesh; read it with the reader mesh.")
     grid = even(track, fps)
-    both = np.column_stack([np.asarray(grid.coefficients)[:, 1:], np.asarray(grid.pose)])
-    values = np.where(grid.seen[:, None], both, np.nan)
-    return Signals(grid.time, values.astype(float), MESH_CURVES, ("0-1",) * (len(COEFFICIENTS) - 1) + ("deg",) * 3)
+    roots = np.sqrt(np.clip(np.asarray(grid.coefficients, float), 0, 1))
+    left, right = (roots[:, list(side)] for side in zip(*_SIDES.values(), strict=True))
+    values = np.column_stack([roots[:, _SINGLE], (left + right) / 2, left - right, np.asarray(grid.pose, float)])
+    units = ("0-1",) * (len(MESH_CURVES) - 3) + ("deg",) * 3
+    return Signals(grid.time, np.where(grid.seen[:, None], values, np.nan), MESH_CURVES, units)
+
+
+def gap_free(track: FaceTrack, fps: float, family: str = "dynamics") -> Array:
+    """float64 (t, F): the curves that a family measures, in the longest stretch without a gap, around the movement."""
+    curves = prepare(track, fps)[1]
+    if not FAMILIES[family].of_mesh:
+        return around_movement(longest_seen(curves), fps)
+    from scipy.ndimage import gaussian_filter1d  # a slow import, not needed before the first frame is read
+
+    values = longest_seen(join(curves, mesh_curves(track, fps)))
+    if len(values):
+        values[:, len(CURVES) :] = gaussian_filter1d(values[:, len(CURVES) :], _SMOOTH * fps, axis=0, mode="nearest")
+    return around_movement(values, fps)
 
 
 def longest_seen(curves: Signals) -> Array:
@@ -145,16 +172,16 @@ def longest_seen(curves: Signals) -> Array:
     return curves.values[start:stop]
 
 
-def around_movement(values: Array, fps: float, face: Sequence[int] = FACE) -> Array:
+def around_movement(values: Array, fps: float) -> Array:
     """float64 (t, F): gap-free curves (T, F) from `LEAD` s before the first movement of the face to `LEAD` s after
     the last.
 
-    The face moves where its speed, over its curves `face` and up to 2 Hz, exceeds `QUIET` of its maximum; so recording
+    The face moves where its speed, over its curves `FACE` and up to 2 Hz, exceeds `QUIET` of its maximum; so recording
     time before and after the expression matters little.
     """
     if len(values) < 12:
         return values
-    speed = np.linalg.norm(np.diff(activity.lowpass(values[:, face], fps, 2.0), axis=0), axis=1)
+    speed = np.linalg.norm(np.diff(activity.lowpass(values[:, FACE], fps, 2.0), axis=0), axis=1)
     moving = np.flatnonzero(speed > QUIET * speed.max())
     if not moving.size:
         return values
@@ -164,8 +191,8 @@ def around_movement(values: Array, fps: float, face: Sequence[int] = FACE) -> Ar
 
 
 def describe(values: Array, fps: float, family: str = "dynamics") -> Array:
-    """float64 (D,): descriptors of gap-free curves at `fps`, (T, 30), of a mesh (T, 54), or both (T, 84), in the order
-    of the family's names.
+    """float64 (D,): descriptors of gap-free curves at `fps`, (T, 30) or with those of a mesh (T, 84), in the order of
+    the family's names.
 
     All NaN for fewer than 8 rows. Levels are in the curves' units; speeds and accelerations are per second, and logs
     where they vary on a log scale.

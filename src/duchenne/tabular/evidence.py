@@ -18,6 +18,7 @@ from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question,
 _UNITS = dict.fromkeys(("head_yaw", "head_pitch", "head_roll", "yaw", "pitch", "roll"), "°")
 _UNITS |= {"head_size": "log units", **dict.fromkeys(MESH_CURVES[:-3], "")}
 _CURVES = {"head_x": "Head sideways", "head_y": "Head up or down", "head_size": "Head towards the camera"}
+_CURVES |= {"jaw": "Jaw sideways", "mouth": "Mouth sideways"}
 #: "iod" spelt out for people: the distance between the eyes.
 _IOD = "eye distances"
 _WEIGHTY, _STEPS = 40, 17  # descriptors that are changed one by one, and values tried of each

@@ -10,19 +10,7 @@ import numpy as np
 
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
-from duchenne.features.descriptors import (
-    CURVES,
-    FACE,
-    FAMILIES,
-    MESH_CURVES,
-    MESH_FACE,
-    around_movement,
-    describe,
-    longest_seen,
-    mesh_curves,
-    prepare,
-)
-from duchenne.features.signals import join
+from duchenne.features.descriptors import FAMILIES, describe, gap_free, prepare
 from duchenne.learn.recipes import Settings, setting
 from duchenne.types import Array, FaceTrack, Features, JsonMap, Sample
 from duchenne.types import Reader as AnyReader
@@ -95,14 +83,7 @@ def row(track: FaceTrack, family: str, fps: float) -> Array:
     if family == "smile":
         found = smile.expert_features(smile.describe(prepare(track, fps)[0])[0])
         return np.array([float(found[name]) for name in smile.EXPERT])
-    measured = FAMILIES[family].measured
-    if measured == MESH_CURVES:
-        curves, face = mesh_curves(track, fps), MESH_FACE
-    else:
-        curves, face = prepare(track, fps)[1], FACE
-        if measured != CURVES:
-            curves = join(curves, mesh_curves(track, fps))
-    return describe(around_movement(longest_seen(curves), fps, face), fps, family)
+    return describe(gap_free(track, fps, family), fps, family)
 
 
 def from_columns(columns: JsonMap, names: Sequence[str], source: str, *, family: str = "") -> Array:

@@ -10,11 +10,20 @@ import pytest
 from duchenne.datasets import simulate
 from duchenne.errors import InputError
 from duchenne.features import activity
-from duchenne.features.descriptors import CURVES, CUT, FAMILIES, STATISTICS, describe, longest_seen, prepare
+from duchenne.features.descriptors import (
+    CURVES,
+    CUT,
+    FAMILIES,
+    STATISTICS,
+    describe,
+    longest_seen,
+    mesh_curves,
+    prepare,
+)
 from duchenne.features.signals import SIGNAL_NAMES
 from duchenne.preprocess import align
 from duchenne.tabular import rows
-from duchenne.types import Signals
+from duchenne.types import COEFFICIENTS, Signals
 
 FPS = 25.0
 
@@ -147,6 +156,25 @@ def test_every_family_gives_one_finite_number_per_name(family):
     assert np.isfinite(values).all()
     short = describe(np.zeros((7, 60)), FPS, family)
     assert short.shape == values.shape and np.isnan(short).all()
+
+
+def test_curves_of_a_mesh_are_roots_of_both_sides_together_and_apart():
+    face = track(jitter=0.0)
+    given = np.zeros((len(face), 52), np.float32)
+    left, right, jaw = (COEFFICIENTS.index(name) for name in ("mouthSmileLeft", "mouthSmileRight", "jawOpen"))
+    given[:, left], given[:, right], given[:, jaw] = 0.36, 0.16, 0.25
+    face = replace(face, coefficients=given, pose=np.tile([10, -5, 2], (len(face), 1)))
+    curves = mesh_curves(face, FPS)
+    told = {"mouthSmile": 0.5, "mouthSmile_asymmetry": 0.2, "jawOpen": 0.5, "browDown": 0.0, "yaw": 10.0, "pitch": -5.0}
+    for name, expected in told.items():
+        np.testing.assert_allclose(curves[name], expected, atol=1e-6)
+    columns = dict(zip(FAMILIES["mesh"].names, rows.row(face, "mesh", FPS), strict=True))
+    assert columns["mouthSmile.p50"] == pytest.approx(0.5, abs=1e-6)
+    # in the stretch in which the points move, which the mesh's curves share
+    plain = dict(zip(FAMILIES["dynamics"].names, rows.row(face, "dynamics", FPS), strict=True))
+    assert {name: columns[name] for name in plain} == plain
+    apart = dict(zip(FAMILIES["coefficients"].names, rows.row(face, "coefficients", FPS), strict=True))
+    assert apart == {name: columns[name] for name in apart}
 
 
 def test_statistics_of_a_known_curve():
