@@ -22,7 +22,7 @@ def micro_expressions(
         typer.Option("--model", "-m", help="Model folder of a classifier; none is shipped."),
     ] = None,
     rate: options.Rate = None,
-    reader: options.ModelReader = None,
+    reader: options.Reader = "paper",
     start: options.Start = None,
     end: options.End = None,
     device: options.Device = "auto",

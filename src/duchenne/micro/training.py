@@ -16,9 +16,8 @@ from duchenne.errors import DuchenneError, InputError
 from duchenne.expression import reading
 from duchenne.metrics.classes import score_classes
 from duchenne.micro.data import Example, examples
-from duchenne.micro.spotting import cropped, face, steady
+from duchenne.micro.spotting import READER, cropped, face, steady
 from duchenne.progress import Log
-from duchenne.registry import READERS
 from duchenne.training import folder as folders
 from duchenne.training.work import work_folder
 from duchenne.types import Array, Json
@@ -73,7 +72,7 @@ def train(
         p = _left_out(recipe, movements, labels, names, [each.subject for each in used], work, log)
         final, curve = learner.train(recipe, movements, labels, names, folder=work / "all")
         card = _card(used, names, p, unnamed, len(rows) - len(used), about)
-        facts = {key: card[key] for key in ("people", "clips", "counts", "seeing")} | {"reader": READERS[0]}
+        facts = {key: card[key] for key in ("people", "clips", "counts", "seeing")}
         predictions = _predictions(used, names, p)
         return folders.write(
             MicroModel(final, network, recipe, facts),
@@ -124,7 +123,7 @@ def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cach
     stretch: Json = {"rate": row.rate, "start": row.start, "end": row.end}
 
     def read() -> dict[str, Array]:
-        track, _ = face(cache.read_faces(row.path, **stretch), row.path, **stretch)
+        track, _ = face(cache.read_faces(row.path, reader=READER, **stretch), row.path, **stretch)
         if (share := float(track.seen.mean())) < _SEEN or track.seen.sum() < 2:
             raise InputError(f"{row.path} shows the face in only {100 * share:.0f} % of {len(track)} frames.")
         time, crops = cropped(steady(track), video.frames(row.path, **stretch))
