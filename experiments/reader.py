@@ -28,6 +28,7 @@ ROWS = {
     "points, mesh": ((("mesh", "descriptors"),), "points, paper"),
     "coefficients and pose": ((("mesh", "descriptors:coefficients"),), "points, paper"),
     "both, mesh": ((("mesh", "descriptors"), ("mesh", "descriptors:coefficients")), "points, paper"),
+    "both, mesh, in one table": ((("mesh", "descriptors:mesh"),), "points, paper"),
     "both, points of paper": ((("paper", "descriptors"), ("mesh", "descriptors:coefficients")), "points, paper"),
     "movement alone: points, paper": ((("paper", "boosting:movement"),), ""),
     "movement alone: points, mesh": ((("mesh", "boosting:movement"),), "movement alone: points, paper"),

@@ -49,7 +49,7 @@ from duchenne.workers import command
 def run(**_):
     command.limit_memory(100_000_000, fork=True)
     {fault}
-sys.modules["duchenne.cli.app"].app = run
+sys.modules["duchenne.cli.app"]._command = lambda: run
 duchenne.cli.program()
 """
 

@@ -40,7 +40,7 @@ class Clip:
     end: float | None = None
     fold: str | None = None
     rate: float | None = None
-    reader: str = "paper"
+    reader: str = "mesh"
 
     @property
     def stretch(self) -> Json:

@@ -69,6 +69,21 @@ def mask():
     return "\n".join(lines)
 
 
+def gain():
+    """The table of what points and coefficients tell of PEDFE's clips."""
+    lines = ["| read | accuracy | AUC (95 % by person) | pairs | AUC against (95 %) |", "|---|---|---|---|---|"]
+    for name, each in stored("experiments/reader.json")["rows"].items():
+        low, high = each["auc_interval"]
+        against = each.get("against")
+        gap = "–"
+        if against is not None:
+            found = against["auc"]
+            gap = f"{found['difference']:+.3f} ({found['interval'][0]:+.3f} to {found['interval'][1]:+.3f})"
+        cells = (name, f"{each['accuracy']:.3f}", f"{each['auc']:.3f} ({low:.3f}–{high:.3f})")
+        lines.append(f"| {' | '.join(cells)} | {each['forced_pairs']:.3f} | {gap} |")
+    return "\n".join(lines)
+
+
 def units():
     """The table of action units."""
     lines = ["| unit | faces (people) | by name | AUC (95 %) | stood for | best | AUC | all: AUC |", "|---" * 8 + "|"]
@@ -97,7 +112,7 @@ def faces():
 
 
 def test_the_pages_have_the_figures_of_the_scripts():
-    for make in (runtimes, mediapipe, layout, mask, units, dead, faces):
+    for make in (runtimes, mediapipe, layout, mask, gain, units, dead, faces):
         assert part(make.__name__) == make(), f"write into {make.__name__}:\n{make()}"
 
 

@@ -40,7 +40,7 @@ def run(kind: Any, clips: list[dict[str, str]]) -> tuple[dict[str, Any], list[di
     def heartbeat(done: int, stage: str = "", total: int | None = None) -> None:
         reports.append({"done": done, "stage": stage, "total": total})
 
-    return kind(job, "default", heartbeat), reports
+    return kind(job, {"model": "default", "reader": None}, heartbeat), reports
 
 
 def test_overlay_and_comparison_use_cached_tracks(two: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
