@@ -87,7 +87,7 @@ def table(movement: Movement) -> pd.DataFrame:
 
 def _first_frame(model: PBModel, path: str) -> Array:
     """float32 (D,): the first frame that the model reads of a clip."""
-    (sequence,) = model.table([clips.read(Clip(path))])
+    (sequence,) = model.table([clips.read(Clip(path, reader=model.face_reader))])
     if sequence is None:
         raise InputError(f"{path} shows no face for long enough; choose another seed clip.")
     return np.asarray(sequence[0])

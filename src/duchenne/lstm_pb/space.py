@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,7 @@ def pb(
     from duchenne.lstm_pb.movement import class_vectors
 
     out, loaded = Path(out), generation.load(model)
-    named = [clip if isinstance(clip, Clip) else Clip(str(clip)) for clip in clips]
+    named = [replace(clip if isinstance(clip, Clip) else Clip(str(clip)), reader=loaded.face_reader) for clip in clips]
     io.check_folder(out)
     if emotion or not any(clip.emotion for clip in named):
         class_vectors(loaded, emotion)  # raises where there is no such network

@@ -291,7 +291,7 @@ def test_a_seed_clip_gives_the_first_frame(duchenne, folder, apart, smile, tmp_p
     out = tmp_path / "out.mp4"
     words = ("--label", "posed", "--emotion", "sadness", "--seconds", 0.4)
     assert duchenne("generate", "-m", folder, *words, "--seed-clip", smile, "-o", out).code == 0
-    first = apart.table([load.read(Clip(str(smile)))])[0][0].astype(float).reshape(40, 2)
+    first = apart.table([load.read(Clip(str(smile), reader=apart.face_reader))])[0][0].astype(float).reshape(40, 2)
     right, left = first[16:22].mean(axis=0), first[22:28].mean(axis=0)
     with out.with_suffix(".csv").open(newline="") as file:
         row = next(csv.DictReader(file))
