@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Completed
+from duchenne import judging
 from duchenne.checkpoints import parts
 from duchenne.errors import DuchenneError
 from duchenne.evaluation import answers
@@ -108,6 +109,7 @@ def test_a_model_for_which_memory_is_short_is_not_called_damaged(
     def fail(*_: object) -> None:
         raise MemoryError
 
+    judging.load_model.cache_clear()  # other tests load it, too
     monkeypatch.setattr(parts, "read_arrays", fail)
     (tmp_path / "a.csv").write_text("x\n1\n")
     result = duchenne("models", "apply", "smile", tmp_path / "a.csv", "-o", tmp_path / "p.csv")
