@@ -21,7 +21,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from joblib import Parallel, delayed
 
 from duchenne import DuchenneError, pipeline, video
 from duchenne.faces.follow import follow
-from duchenne.faces.reading import read_faces
 from duchenne.judging import load_model
 from duchenne.types import Array, FaceTrack, Verdict
 
@@ -263,7 +261,7 @@ def outcome(verdict: Verdict | str, truth: str) -> str:
 def examined(path: Path, reader: str) -> Verdict | str:
     """The verdict on a video, or the error in a sentence."""
     try:
-        return pipeline.examine(path, read=partial(read_faces, reader=reader))[0].verdict
+        return pipeline.examine(path, reader=reader)[0].verdict
     except DuchenneError as error:
         return str(error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -11,7 +10,6 @@ import pytest
 
 from duchenne import micro
 from duchenne.faces import follow, person, protagonist
-from duchenne.faces.reading import read_faces
 from duchenne.pipeline import examine
 from makers import make_video
 
@@ -74,7 +72,7 @@ def test_cut_to_the_same_person_is_a_gap_and_said(people, clips, reader):
     begin, end = rows(track)[COUNT - 1], rows(track)[COUNT]
     assert (begin, end) == (COUNT - 1, COUNT + 5)  # more than the 0.2 s that are interpolated
     clip = make_video(clips / "zoomed.mp4", ours + zoomed, rate=RATE)
-    (analysis,) = examine(clip, read=partial(read_faces, reader=reader))
+    (analysis,) = examine(clip, reader=reader)
     said = f"The scene or the person changes at {COUNT / RATE:.2f} s; no movement is read across it."
     assert said in analysis.verdict.quality.warnings and said in micro.examine(clip).warnings
 

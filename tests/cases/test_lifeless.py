@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,6 @@ import pytest
 from duchenne import pipeline
 from duchenne.datasets import simulate
 from duchenne.errors import InputError
-from duchenne.faces.reading import read_faces
 from duchenne.features import coherence
 from duchenne.micro import spotting
 from duchenne.types import COEFFICIENTS, FaceTrack
@@ -33,7 +31,7 @@ def grain(rng, picture, sigma):
 
 
 def reason(path, reader="paper"):
-    (analysis,) = pipeline.examine(path, read=partial(read_faces, reader=reader))
+    (analysis,) = pipeline.examine(path, reader=reader)
     assert analysis.verdict.abstained and analysis.verdict.label is None
     return analysis.verdict.reason
 
@@ -121,15 +119,14 @@ def shared():
 @pytest.mark.parametrize("reader", ["paper", "mesh"])
 def test_a_real_masked_person_is_not_judged(shared, reader):
     assert "The mouth is covered" in reason(shared / "cases" / "09-mask" / "mask.mp4", reader)
-    (plain,) = pipeline.examine(shared / "clips" / "single_face.mp4", read=partial(read_faces, reader=reader))
+    (plain,) = pipeline.examine(shared / "clips" / "single_face.mp4", reader=reader)
     assert not any("covered" in each for each in plain.verdict.quality.warnings)
     assert reader == "mesh" or not plain.verdict.abstained
 
 
 @pytest.mark.slow
 def test_hands_on_a_real_face_cover_it(shared):
-    read = partial(read_faces, reader="mesh")
-    (analysis,) = pipeline.examine(shared / "clips" / "WolfgangLanger_Pexels.mp4", end=10.5, read=read)
+    (analysis,) = pipeline.examine(shared / "clips" / "WolfgangLanger_Pexels.mp4", end=10.5, reader="mesh")
     mouth = np.isfinite(analysis.track.points[:, 48:68]).all(axis=(1, 2))
     time = analysis.track.time
     assert mouth[time < 2.3].all() and mouth[time > 9.8].all()

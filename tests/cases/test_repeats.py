@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from duchenne import io
 from duchenne.batch.work import ClipJob, extract_clip
 from duchenne.clips.load import read
-from duchenne.faces.reading import read_faces
 from duchenne.pipeline import examine
 from duchenne.preprocess.repeats import distinct, repeated
 from duchenne.types import Clip
@@ -31,7 +29,7 @@ def test_five_pictures_a_second_are_five(pictures, clips, crf, reader):
     clip = make_video(
         clips / f"five{crf}{reader}.mp4", [pictures[i // 5 * 5] for i in range(60)], rate=RATE, options={"crf": crf}
     )
-    (analysis,) = examine(clip, read=partial(read_faces, reader=reader))
+    (analysis,) = examine(clip, reader=reader)
     verdict = analysis.verdict
     assert verdict.abstained and verdict.reason.startswith("Too few frames: 5")
     assert verdict.quality.rate == pytest.approx(5, abs=0.6) and verdict.quality.stored_rate == pytest.approx(25)
