@@ -181,16 +181,16 @@ def test_the_points_of_a_covered_part_are_not_drawn(made: tuple[Path, Path, list
     assert whole and not covered and (drawn[1][eyes] != 90).any()
 
 
-def test_the_mesh_is_drawn_of_the_reader_that_has_one(smile: Path, tmp_path: Path, duchenne) -> None:  # type: ignore[no-untyped-def]
-    out = tmp_path / "o.mp4"
+def test_the_mesh_is_drawn_of_the_reader_that_has_one(pictures: list[Array], tmp_path: Path, duchenne) -> None:  # type: ignore[no-untyped-def]
+    clip, out = make_video(tmp_path / "clip.mp4", pictures[:5], rate=RATE), tmp_path / "o.mp4"
     assert (
         "Only the reader mesh has a mesh"
-        in duchenne("overlay", smile, "-o", out, "--mesh", "--reader", "paper").sentence
+        in duchenne("overlay", clip, "-o", out, "--mesh", "--reader", "paper").sentence
     )
     assert not out.exists()
     pictures = []
     for more in ((), ("--mesh",)):
-        assert duchenne("overlay", smile, "-o", out, "--reader", "mesh", "--no-faces", *more).code == 0
+        assert duchenne("overlay", clip, "-o", out, "--reader", "mesh", "--no-faces", *more).code == 0
         pictures.append(next(iter(video.frames(out))).grey.astype(int))
     lit = [(each[:240] > 60).mean() for each in pictures]  # 240: the height of the clip
     assert lit[1] > 1.5 * lit[0]
@@ -202,12 +202,11 @@ def test_phases_by_the_clock() -> None:
     assert said == [None, "rise", "plateau", None, "rise", "fall", None]
 
 
-def test_without_faces_no_image_is_left(
-    made: tuple[Path, Path, list[pipeline.Analysis]], tmp_path: Path, duchenne
-) -> None:  # type: ignore[no-untyped-def]
-    said = duchenne("overlay", str(made[0]), "-o", str(tmp_path / "o.mp4"), "--no-faces")
+def test_without_faces_no_image_is_left(pictures: list[Array], tmp_path: Path, duchenne) -> None:  # type: ignore[no-untyped-def]
+    clip = make_video(tmp_path / "clip.mp4", pictures[:12], rate=RATE)
+    said = duchenne("overlay", str(clip), "-o", str(tmp_path / "o.mp4"), "--no-faces")
     assert said.code == 0
-    high = made[2][0].track.frame_size[1]
+    high = len(pictures[0])
     frame = list(video.frames(tmp_path / "o.mp4"))[10].bgr[:high].astype(int)
     assert abs(int(np.median(frame)) - overlay._DARK) <= 2
     assert np.percentile(np.abs(frame - overlay._DARK), 90) < 12  # points and corners are few

@@ -153,7 +153,7 @@ def test_options_that_make_no_sense_are_refused(smile, options, error, words):
         pipeline.examine(smile, **options)
 
 
-@pytest.mark.parametrize("model", ("default", "smile"))
+@pytest.mark.parametrize("model", ("default", pytest.param("smile", marks=pytest.mark.slow)))
 def test_faces_are_read_as_for_the_models_training_unless_told_otherwise(smile, model):
     own = pipeline.load_model(model).model.face_reader
     found = {reader: analyze(smile, model=model, reader=reader) for reader in (None, "mesh", "paper")}

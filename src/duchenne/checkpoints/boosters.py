@@ -125,14 +125,14 @@ def _check_walk(nodes: dict[str, Array], inner: Array, sizes: Array) -> None:
 
 def _whole(values: list[Any]) -> Array:
     """int64 of a list; ValueError unless all are 32-bit integers."""
-    if not all(type(value) is int and abs(value) < 2**31 for value in values):
-        raise ValueError("its trees hold values that are not integers")
-    return np.array(values, np.int64)
+    if set(map(type, values)) <= {int} and max(values, default=0) < 2**31 and min(values, default=0) > -(2**31):
+        return np.array(values, np.int64)
+    raise ValueError("its trees hold values that are not integers")
 
 
 def _real(values: list[Any]) -> Array:
     """float32 of a list; ValueError unless all are finite."""
-    if all(type(value) in (int, float) for value in values):
+    if set(map(type, values)) <= {int, float}:
         with np.errstate(over="ignore"):
             found = np.array(values, float).astype(np.float32)
         if np.isfinite(found).all():

@@ -26,6 +26,7 @@ SHAPES = {
     "mouth_width": 0.108,
 }
 _MAX_SHAPE = 2.0  # standard deviations that a shape may lie from the mean face
+_SETTLED = 1e-7  # portrait pixels
 
 _NEUTRAL = LANDMARKS - smile()[:68]
 _EYES = np.stack([LANDMARKS[36:42].mean(axis=0), LANDMARKS[42:48].mean(axis=0)])
@@ -60,10 +61,14 @@ def reshape(points: Array, person: Person) -> Array:
 
 def mean_face(points: Array, person: Person) -> Array:
     """float64 (..., 2): the inverse of `reshape`, by fixed-point iteration."""
-    mean = np.array(points, float)
-    for _ in range(40):
-        mean = points - _delta(mean, person)
-    return np.asarray(mean)
+    at = np.asarray(points, float).reshape(-1, 2)
+    mean, left = at.copy(), np.arange(len(at))
+    for _ in range(40):  # most points stay after a few steps, and are left out of the others
+        found = at[left] - _delta(mean[left], person)
+        moved = np.abs(found - mean[left]).max(axis=1) > _SETTLED
+        mean[left] = found
+        left = left[moved]
+    return mean.reshape(np.shape(points))
 
 
 def own_pull(pull: Array, person: Person) -> Array:

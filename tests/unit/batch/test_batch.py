@@ -21,7 +21,7 @@ from duchenne.batch.state import hold
 from duchenne.errors import DuchenneError, UsageError
 from makers import cut, make_video
 
-FRAMES = 10  # of each clip
+FRAMES = 5  # of each clip
 #: What a worker does at the clip of that name, instead of a file that crashes FFmpeg, and how the failure begins.
 FAULTS = {
     "crash": ("os.kill(os.getpid(), 11)", "three times while reading it (SIGSEGV)"),
@@ -223,8 +223,8 @@ def test_changed_and_removed_clips_are_updated(folder, pictures, tmp_path):
     top, out, task = tmp_path / "c", tmp_path / "out", batch.extract_task()
     top.mkdir()
     for name in ("a.mp4", "b.mp4"):
-        make_video(top / name, pictures[:20], rate=RATE)
-    assert batch.process([top], out, task, workers=1).summary["frames"] == 40
+        make_video(top / name, pictures[:FRAMES], rate=RATE)
+    assert batch.process([top], out, task, workers=1).summary["frames"] == 2 * FRAMES
     (top / "a.mp4").write_text("This is no video.\n")
     (top / "b.mp4").unlink()
     found = batch.process([top], out, task)
@@ -240,7 +240,7 @@ def test_extract_prints_summary(duchenne, folder, reference, tmp_path):
     result = duchenne(
         "extract", folder / "clip2.mp4", folder / "clip2.mkv", "-o", tmp_path / "o", "--format", "parquet"
     )
-    assert (result.code, result.err) == (0, "") and "2 of 2 clips done: 2 faces, 20 frames" in result.out
+    assert (result.code, result.err) == (0, "") and "2 of 2 clips done: 2 faces, 10 frames" in result.out
     import pandas as pd
 
     table = pd.read_parquet(tmp_path / "o" / "frames" / "clip2.mp4.parquet")

@@ -87,7 +87,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, pictures: list[Array], empty_
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "clips" / "more").mkdir(parents=True)
     for n in range(6):
-        make_video(folder / "clips" / ("more" if n % 2 else ".") / f"smile{n}.mp4", pictures[n : n + 8], rate=RATE)
+        make_video(folder / "clips" / ("more" if n % 2 else ".") / f"smile{n}.mp4", pictures[n : n + 3], rate=RATE)
     shutil.copy(empty_room, folder / "clips" / "empty.mp4")
     (folder / "clips" / "bad.mp4").write_text("words")
     process([folder / "clips"], folder / "here", extract_task(), workers=1)

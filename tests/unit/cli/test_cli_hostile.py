@@ -247,7 +247,8 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
 
-def test_full_disk_keeps_earlier_results_and_leaves_no_partial_file(duchenne, smile, tmp_path):
+def test_full_disk_keeps_earlier_results_and_leaves_no_partial_file(duchenne, pictures, clips, tmp_path):
+    smile = make_video(clips / "five.mp4", pictures[:5], rate=RATE)
     assert duchenne("analyze", smile, "-o", tmp_path / "out").code == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     done = in_a_process(["analyze", smile, "-o", tmp_path / "out"], preexec_fn=full_disk)

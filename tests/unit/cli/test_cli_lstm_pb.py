@@ -142,6 +142,7 @@ def test_other_settings_do_not_resume(duchenne, corpus, trained, tmp_path):
     assert checkpoints.digest(out) == checkpoints.digest(trained[0])
 
 
+@pytest.mark.slow
 def test_files_of_an_older_model_are_removed(duchenne, corpus, trained, tmp_path):
     out = tmp_path / "model"
     shutil.copytree(checkpoints.locate("smile"), out)
@@ -275,7 +276,9 @@ def test_contributions_sum_to_the_answer(trained, solved, per_emotion):
         np.testing.assert_allclose(rest, rest[0], atol=1e-4)
 
 
-def test_model_per_emotion_uses_the_given_emotion(duchenne, per_emotion, smile):
+def test_model_per_emotion_uses_the_given_emotion(duchenne, per_emotion, smile, tmp_path, monkeypatch):
+    monkeypatch.setenv("DUCHENNE_CACHE", str(tmp_path))  # the faces are read once
+    monkeypatch.setenv("DUCHENNE_CACHE_LIMIT", "1 GB")
     faces = [json.loads(duchenne("analyze", smile, "--model", per_emotion, "--json", "--emotion", e).out)
              for e in ("happiness", "sadness", "anger")]  # fmt: skip
     values = [[item["value"] for item in face["evidence"]] for face in faces]

@@ -6,6 +6,7 @@ Drawn faces say nothing of how good a network is with people: what is tested is 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -336,7 +337,11 @@ def test_a_part_of_a_clip_is_scored_by_its_own_frames(model: Path, videos: Path)
             {"backbone": "expression", "image_size": 24, "frames": 4, "task": "authenticity", "hidden_size": 8},
         ),
         ("cnn3d", {"image_size": 32, "frames": 5}),
-        ("resnet50-single", {"backbone": "expression", "image_size": 24, "frames": 4, "channels": 3}),
+        pytest.param(
+            "resnet50-single",
+            {"backbone": "expression", "image_size": 24, "frames": 4, "channels": 3},
+            marks=pytest.mark.slow,
+        ),
         ("points-cnn", {"width": 8}),
     ],
 )
@@ -365,11 +370,18 @@ def test_tracks_without_crops_are_refused(model: Path, tmp_path: Path, duchenne:
 
 
 def test_networks_are_evaluated_on_videos_beside_other_methods(
-    videos: Path, tiny: Path, model: Path, tmp_path: Path, duchenne: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    videos: Path,
+    tiny: Path,
+    cache: Path,
+    model: Path,
+    tmp_path: Path,
+    duchenne: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sound = manifest.write(tmp_path / "sound.csv", [c for c in manifest.read(videos) if c.subject != "nobody"])
     method, out = f"expression-lstm:{tiny}", tmp_path / "e"
     words = ("evaluate", "--manifest", sound, "-o", out, "-m", method, "-m", "boosting", "-m", f"as-is:{model}")
+    shutil.copytree(cache, tmp_path / "cache", ignore=shutil.ignore_patterns("*.npy"))  # tracks, no crops
     monkeypatch.setenv("DUCHENNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DUCHENNE_CACHE_LIMIT", "1 GB")
     said = duchenne(*words, "--folds", 5, "--no-baselines")

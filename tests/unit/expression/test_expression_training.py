@@ -283,7 +283,7 @@ def test_ck_plus(tmp_path):
 
 def test_disfa(tmp_path, pictures):
     """Every 20th frame of a real video, with the face that is found in it."""
-    frames = (pictures * 2)[:41]
+    frames = pictures[:41]
     (tmp_path / "Videos_LeftCamera").mkdir()
     clip = tmp_path / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi"
     video.write(tmp_path / "clip.mp4", frames, 20.0)

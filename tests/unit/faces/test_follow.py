@@ -299,6 +299,7 @@ def test_rows_begin_and_end_with_the_face(name, first, last):
     assert (expected & ~seen).sum() <= 3
 
 
+@pytest.mark.slow
 def test_hands_before_the_face_do_not_lose_it():
     (track,) = follow(clip("WolfgangLanger_Pexels.mp4")).tracks
     assert track.seen.mean() > 0.98

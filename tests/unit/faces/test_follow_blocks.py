@@ -71,7 +71,7 @@ def kept_whole(frames, many):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("clip")) for name in CASES]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith(("clip", "lost"))) for name in CASES]
 )
 def test_blocks_equal_a_run_with_all_rows_in_memory(name):
     make, many = CASES[name]

@@ -89,7 +89,9 @@ def test_gradients_over_many_blocks_of_frames_equal_the_plain_loop(through, monk
     assert_all_close(gradients(out, net, below, beside), gradients(expected, net, below, beside), 1e-10)
 
 
-@FED
+@pytest.mark.parametrize(
+    "fed", ["both", "nothing", *(pytest.param(fed, marks=pytest.mark.slow) for fed in ("below", "beside"))]
+)
 @THROUGH
 def test_gradients_equal_finite_differences(fed, through):
     net, fed_in = grid(), [v for v in inputs(fed, 3) if v is not None]

@@ -69,6 +69,7 @@ def test_video_shows_every_frame_at_its_time(page: Browser, made: tuple[Path, An
     assert len(html) < MOST_BYTES
 
 
+@pytest.mark.slow
 def test_ten_seconds_of_movement_stay_small(pictures: list[Array], tmp_path: Path) -> None:
     """Noise is the most that a film can be asked to keep: as many bits as it may have."""
     rng = np.random.default_rng(0)
