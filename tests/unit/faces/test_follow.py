@@ -288,7 +288,11 @@ def test_an_unknown_part_is_a_usage_error():
 
 @pytest.mark.parametrize(
     ("name", "first", "last"),
-    [("face_noface.mov", 0, 71), ("noface_face.mov", 96, 167), ("no_face.mp4", 0, -1)],
+    [
+        ("face_noface.mov", 0, 71),
+        pytest.param("noface_face.mov", 96, 167, marks=pytest.mark.slow),
+        ("no_face.mp4", 0, -1),
+    ],
 )
 def test_rows_begin_and_end_with_the_face(name, first, last):
     frames = clip(name)

@@ -210,7 +210,7 @@ def test_recognition_changes_no_weight(reading):
 
 # --- learning, recognition and generation together -------------------------------------------------------------------
 
-FRAMES, MOVEMENTS = 20, 4
+FRAMES, MOVEMENTS = 14, 4
 
 
 def movements():
