@@ -141,7 +141,7 @@ def landmarker(images: list[mp.Image], times: np.ndarray, task: str, mode: Any) 
     )
     points, shapes, matrices = [], [], []
     with vision.FaceLandmarker.create_from_options(options) as model:
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), time.process_time()
         for image, moment in zip(images, times, strict=True):
             still = mode == vision.RunningMode.IMAGE
             found = model.detect(image) if still else model.detect_for_video(image, round(moment * 1000))
@@ -150,12 +150,13 @@ def landmarker(images: list[mp.Image], times: np.ndarray, task: str, mode: Any) 
             points.append(xyz(found.face_landmarks[0], size) if seen else np.full((478, 3), np.nan))
             shapes.append([c.score for c in found.face_blendshapes[0]] if seen else np.full(52, np.nan))
             matrices.append(found.facial_transformation_matrixes[0] if seen else np.full((4, 4), np.nan))
-        seconds = time.perf_counter() - start
+        seconds, spent = time.perf_counter() - start, time.process_time() - spent
     return {
         "points": np.array(points),
         "coefficients": np.array(shapes),
         "matrices": np.array(matrices),
         "seconds": np.array(seconds),
+        "cpu": np.array(spent),
     }
 
 

@@ -22,7 +22,9 @@ PARTS = {
 }
 #: A part is covered where its mean probability of being seen, over `_WINDOW` looks, is below one half.
 _WINDOW = 5  # looks
-#: Mean doubt over as many looks, below which most clear mouths are, and the log-odds of being seen that each distance
+#: Looks over which doubt is averaged, which hold two or three measurements of it.
+_LONGER = 7
+#: Mean doubt, below which most clear mouths are, and the log-odds of being seen that each distance
 #: of the eyes' outer corners above it subtracts.
 _DOUBT, _LESS = 0.012, 500.0
 _LEAST = 0.3  # s
@@ -44,7 +46,7 @@ def covered(signals: Signals, track: FaceTrack) -> Covered:
         return ()
     middles = (signals.time[1:] + signals.time[:-1]) / 2
     edges = np.concatenate([track.time[:1], middles, track.time[-1:]])
-    doubt = np.nan_to_num(_mean(track.filled("doubt")[np.searchsorted(track.time, signals.time)]))
+    doubt = np.nan_to_num(_mean(track.filled("doubt")[np.searchsorted(track.time, signals.time)], _LONGER))
     for part in PARTS:
         seen = np.clip(_mean(signals[part]), 1e-6, 1 - 1e-6)
         less = _LESS * np.maximum(0, doubt - _DOUBT) if part == "mouth" else 0.0
@@ -54,9 +56,9 @@ def covered(signals: Signals, track: FaceTrack) -> Covered:
     return tuple(found)
 
 
-def _mean(p: Array) -> Array:
-    """Running mean over `_WINDOW` looks, fewer at the ends, of those that are known; NaN where there is none."""
-    window, known = np.ones(min(_WINDOW, len(p))), np.isfinite(p)
+def _mean(p: Array, looks: int = _WINDOW) -> Array:
+    """Running mean over so many looks, fewer at the ends, of those that are known; NaN where there is none."""
+    window, known = np.ones(min(looks, len(p))), np.isfinite(p)
     count = np.convolve(known.astype(float), window, "same")
     total = np.convolve(np.where(known, p, 0.0), window, "same")
     return np.asarray(np.divide(total, count, out=np.full(len(p), np.nan), where=count > 0.5))

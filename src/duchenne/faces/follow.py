@@ -10,7 +10,7 @@ import cv2
 
 from duchenne.faces.follower import Follower, Frame
 from duchenne.faces.joined import Followed, join
-from duchenne.faces.meshed import MeshFollower
+from duchenne.faces.meshed import READINGS, MeshFollower
 from duchenne.faces.paper import PaperFollower
 from duchenne.io.followed import Block
 from duchenne.progress import Tick
@@ -36,6 +36,7 @@ def follow_blocks(
     landmarker: str = "dlib68",
     all_faces: bool = False,
     mesh: bool = False,
+    most: float | None = READINGS,
     on_frame: Tick | None = None,
     look: Callable[[Array, Array], Array] | None = None,
     every: float = 0.0,
@@ -45,6 +46,7 @@ def follow_blocks(
 
     reader     "paper": Haar, MOSSE and dlib's points; or "mesh", whose frames need `.bgr` uint8 (H, W, 3), and whose
                tracks have coefficients, the head's pose and, with `mesh`, all 478 points
+    most       readings of a face a second by the mesh, between which its rows are interpolated; None: of every frame
     frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once; where `.index` jumps, the rows
                between are of frames that were not kept
     detector, tracker, landmarker   of the paper's reader
@@ -57,7 +59,7 @@ def follow_blocks(
     cv2.setNumThreads(1)  # the same results on every machine; clips, not frames, run in parallel
     follower: Follower[Any, Any]
     if check_reader(reader) == "mesh":
-        follower = MeshFollower(all_faces, mesh)
+        follower = MeshFollower(all_faces, mesh, most)
     else:
         follower = PaperFollower(detector, fallback, tracker, landmarker, all_faces)
     times: list[float] = []  # of the frames that are not yielded, which begin at `first`

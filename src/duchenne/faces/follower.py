@@ -212,12 +212,14 @@ class Follower(ABC, Generic[F, C]):
 
     # --- for readers ------------------------------------------------------------------------------------------------
 
-    def write(self, face: F, n: int, time: float, points: Array, confidence: float, **more: Array) -> None:
-        """The face's row of this frame; none where it counts as unseen after a cut."""
+    def write(self, face: F, n: int, time: float, points: Array, confidence: float, **more: Array) -> Row:
+        """The face's row of this frame, which is not kept where it counts as unseen after a cut."""
+        change = changed(self.before, self.original, face.box)
+        row = Row(points, confidence, face.box.astype(np.float32), change, more)
         if time > face.quiet + 5e-4:
-            change = changed(self.before, self.original, face.box)
-            face.rows[n] = Row(points, confidence, face.box.astype(np.float32), change, more)
+            face.rows[n] = row
         face.confidence, face.seen = confidence, time
+        return row
 
     def is_cut(self, face: F, time: float, shift: Array) -> bool:
         """Whether the scene changes in the face, whose box has moved by whole pixels `shift` (2,); a cut is noted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -16,7 +16,8 @@ from duchenne.mesh import FaceMesh, Reading
 from duchenne.types import Array
 
 _ACQUIRE, _KEEP = 0.5, 0.5  # presence for accepting, and for keeping, a face
-_DOUBTED = 2  # of so many crops one is measured by `FaceMesh.doubt`, which reads the face three times
+READINGS = 50.0  # of a face per second: what a verdict measures is not faster (`gates.FPS`)
+_DOUBTED = 3  # of so many crops one is measured by `FaceMesh.doubt`, which reads the face twice
 _UNKNOWN = np.array(np.nan, np.float32)
 
 
@@ -29,17 +30,28 @@ class MeshFound(Found):
 
 @dataclass(eq=False, kw_only=True)
 class MeshFace(Face):
-    """With what the networks said of it in the last frame, which is where it is read in the next."""
+    """With what the networks said of it when it was last read, which is where it is read next.
+
+    last, read   its row and time of that reading
+    due          time of the next
+    waiting      (frame, time) since then
+    """
 
     reading: Reading
     looks: int = 0
+    last: Row | None = None
+    read: float = -np.inf
+    due: float = -np.inf
+    waiting: list[tuple[int, float]] = field(default_factory=list)
 
 
 class MeshFollower(Follower[MeshFace, MeshFound]):
-    """The confidence of a row is the presence of the face; `whole` keeps all 478 points as well."""
+    """The confidence of a row is the presence of the face; `whole` keeps all 478 points as well, `most` is as for
+    `follow.follow_blocks`."""
 
-    def __init__(self, many: bool, whole: bool = False) -> None:
+    def __init__(self, many: bool, whole: bool = False, most: float | None = READINGS) -> None:
         super().__init__(many)
+        self.pause = 1 / most if most else 0.0
         self.mesh = FaceMesh()
         self.version = self.mesh.version
         self.fell_back = -np.inf
@@ -70,10 +82,27 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
 
     def begin(self, face: MeshFace, n: int, time: float, grey: Array, found: MeshFound) -> None:
         """It is where it was found."""
+        face.waiting, face.due = [], time
         self._write(face, n, time, found.reading, found.points)
 
     def advance(self, face: MeshFace, n: int, time: float, frame: Frame, grey: Array) -> bool:
-        """Read it where its points were in the frame before."""
+        """Read it where its points were when it was last read; where frames are more frequent, it has moved evenly."""
+        if not (self._wait if time < face.due - 5e-4 else self._read)(face, n, time, frame, grey):
+            for k, _ in face.waiting:
+                face.rows.pop(k, None)
+            return False
+        return True
+
+    def _wait(self, face: MeshFace, n: int, time: float, frame: Frame, grey: Array) -> bool:
+        assert face.last is not None
+        if self.is_cut(face, time, np.zeros(2)):
+            return False
+        more = face.last.more | {"doubt": _UNKNOWN}
+        self.write(face, n, time, face.last.points, face.last.confidence, **more)
+        face.waiting.append((n, time))
+        return True
+
+    def _read(self, face: MeshFace, n: int, time: float, frame: Frame, grey: Array) -> bool:
         reading = self.mesh.read(self._clear(frame), face.reading.following)
         shape = Shape(reading.points_68)
         present = reading.presence >= _KEEP and plausible(shape, grey.shape)
@@ -89,10 +118,15 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
     def _write(self, face: MeshFace, n: int, time: float, reading: Reading, points: Array) -> None:
         face.reading = reading
         more = {"coefficients": reading.coefficients, "pose": reading.pose, "mesh": reading.points, "doubt": _UNKNOWN}
-        self.write(face, n, time, points, reading.presence, **{name: more[name] for name in self.gives})
+        row = self.write(face, n, time, points, reading.presence, **{name: more[name] for name in self.gives})
+        for k, at in face.waiting:
+            if k in face.rows and face.last is not None:
+                face.rows[k] = _between(face.last, row, (at - face.read) / (time - face.read), face.rows[k])
+        face.last, face.read, face.waiting = row, time, []
+        face.due = max(face.due + self.pause, time)
 
     def looked(self, face: MeshFace, row: Row) -> None:
-        """Measure in every second crop whether the mouth is seen."""
+        """Measure in some crops whether the mouth is seen."""
         if face.looks % _DOUBTED == 0:
             row.more["doubt"] = np.array(self.mesh.doubt(self.bgr, face.reading), np.float32)
         face.looks += 1
@@ -103,3 +137,15 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
         raised = self.grey is not self.original
         self.bgr = np.asarray(cv2.cvtColor(self.grey, cv2.COLOR_GRAY2BGR)) if raised else frame.bgr
         return self.bgr
+
+
+def _between(before: Row, after: Row, share: float, row: Row) -> Row:
+    """The row of a frame at this share of the time between two readings, with its own change and doubt."""
+
+    def mixed(first: Array, second: Array) -> Array:
+        return (first + (second - first) * share).astype(np.float32)
+
+    more = {name: mixed(first, after.more[name]) for name, first in before.more.items()} | {"doubt": row.more["doubt"]}
+    confidence = before.confidence + (after.confidence - before.confidence) * share
+    points, box = mixed(before.points, after.points), mixed(before.box, after.box)
+    return row._replace(points=points, confidence=confidence, box=box, more=more)

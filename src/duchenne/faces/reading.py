@@ -24,6 +24,7 @@ from duchenne.faces.detect import CASCADE
 from duchenne.faces.follow import follow_blocks
 from duchenne.faces.identity import MODEL_NAME
 from duchenne.faces.landmarks import find_model, packaged
+from duchenne.faces.meshed import READINGS
 from duchenne.io import followed
 from duchenne.io.followed import Block
 from duchenne.mesh import model as mesh_model
@@ -41,6 +42,7 @@ def read_faces(
     detector: str = "haar",
     all_faces: bool = False,
     mesh: bool = False,
+    most: float | None = READINGS,
     rate: float | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -49,13 +51,15 @@ def read_faces(
 ) -> Iterator[Block]:
     """The most prominent face of a video (or all) in finished blocks, with a crop of each every `LOOK` seconds.
 
-    `reader`, `mesh` as for `follow_blocks`. `detector` is "haar" or "hog", and the other is the fallback; `rate`,
-    `start`, `end` and `allow_truncated` as for `video.frames`, whose errors are raised; otherwise see `follow_blocks`.
+    `reader`, `mesh`, `most` as for `follow_blocks`. `detector` is "haar" or "hog", and the other is the fallback;
+    `rate`, `start`, `end` and `allow_truncated` as for `video.frames`, whose errors are raised; otherwise see
+    `follow_blocks`.
     """
     return follow_blocks(
         video.frames(path, rate=rate, start=start, end=end, allow_truncated=allow_truncated),
         reader=reader,
         mesh=mesh,
+        most=most,
         detector=detector,
         fallback="haar" if detector == "hog" else "hog",
         all_faces=all_faces,

@@ -116,18 +116,17 @@ class FaceMesh:
     def doubt(self, bgr: Array, reading: Reading) -> float:
         """How far the lips depend on how the frame is shown, in distances of the eyes' outer corners.
 
-        The face of `reading` is read again where its points are: as it is, in a mirror, and turned by 0.2 radians. What
-        the network sees moves with the frame; what it invents, on a mask or a hand, moves otherwise. Given is the mean
-        distance of the lips from where they should be, less the movement of lips and eyes together. Presence does not
-        show this: it stays near 1.
+        The face of `reading`, of this frame, is read again in a mirror, and turned by 0.2 radians. What the network
+        sees moves with the frame; what it invents, on a mask or a hand, moves otherwise. Given is the mean distance of
+        the lips from where they should be, less the movement of lips and eyes together. Presence does not show this:
+        it stays near 1.
         """
-        region = reading.following
+        region = reading.region
         turned = replace(region, angle=region.angle + _TURNED)
-        crop = region.crop(_checked(bgr), _SIDE)
-        plain, mirrored = self._points(crop)[0], self._points(np.ascontiguousarray(crop[:, ::-1]))[0]
+        mirrored = self._points(np.ascontiguousarray(region.crop(_checked(bgr), _SIDE)[:, ::-1]))[0]
         mirrored = mirrored[self._other_side, :2] * (-1, 1) + (_SIDE - 1, 0)
         again = self._points(turned.crop(bgr, _SIDE))[0]
-        there = region.to_frame(plain[:468, :2], _SIDE)
+        there = reading.points[:468, :2]
         moved = np.stack([region.to_frame(mirrored, _SIDE), turned.to_frame(again[:468, :2], _SIDE)]) - there
         moved -= np.median(moved[:, [*layout.LIPS, *layout.EYES]], axis=1, keepdims=True)
         away = np.linalg.norm(moved[:, list(layout.LIPS)], axis=2).mean()

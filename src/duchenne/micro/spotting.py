@@ -101,7 +101,8 @@ def examine(
         loaded[0].expression.on(device)
 
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
-    track, cuts = face(read(path, reader=check_reader(reader), **options, on_frame=on_frame), str(path), **options)
+    blocks = read(path, reader=check_reader(reader), most=None, **options, on_frame=on_frame)
+    track, cuts = face(blocks, str(path), **options)
     spots = spot(track)
     answers = () if loaded is None else tuple(_recognised(track, video.frames(path, **options), spots, loaded[0]))
     frame_rate = 1 / float(np.median(np.diff(track.time)))
