@@ -39,11 +39,14 @@ LANDMARKERS = Registry("landmarker", {"dlib68": "duchenne.faces.landmarks:Dlib68
 READERS = ("mesh", "paper")
 
 
-def check_reader(reader: str, detector: str = "haar") -> str:
-    """The reader; UsageError for an unknown one, for an unknown detector, and for one that it does not use."""
+def check_reader(reader: str, detector: str = "haar", mesh: bool = False) -> str:
+    """The reader; UsageError for an unknown one, for an unknown detector, for one that it does not use, and for a
+    `mesh` that it does not have."""
     if reader not in READERS:
         raise UsageError(f"There is no reader of faces named '{reader}'; choose mesh or paper.")
     DETECTORS.load(detector)
     if reader == "mesh" and detector != "haar":
         raise UsageError(f"The mesh reader has its own detector; leave out {detector}, or choose the reader paper.")
+    if mesh and reader != "mesh":
+        raise UsageError("Only the reader mesh has a mesh; choose it, or leave the mesh out.")
     return reader

@@ -19,6 +19,7 @@ Epochs = Annotated[int | None, typer.Option(help="Number of epochs, instead of t
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start again instead of resuming an interrupted training.")]
 Manifest = Annotated[Path | None, typer.Option(help="CSV that lists the clips, instead of files and folders.")]
 Memory = Annotated[float | None, typer.Option(help="Memory limit per process in GB.", min=0.5)]
+Mesh = Annotated[bool, typer.Option("--mesh", help="Draw the face mesh, of the reader mesh.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Id of a shipped model, or a model folder.")]
 ModelOut = Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")]
 OnCluster = Annotated[

@@ -19,7 +19,7 @@ def overlay(
     emotion: options.Emotion = None,
     all_faces: options.AllFaces = False,
     faces: Annotated[bool, typer.Option(help="Show the frames, not only points and curves.")] = True,
-    mesh: Annotated[bool, typer.Option("--mesh", help="Draw the face mesh, of the reader mesh.")] = False,
+    mesh: options.Mesh = False,
     device: options.Device = "auto",
     reader: options.ModelReader = None,
     detector: options.Detector = "haar",

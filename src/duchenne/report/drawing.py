@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from duchenne.mesh import model
 from duchenne.plots.text import clamp, number, percent, words
 from duchenne.preprocess.clean import runs
 from duchenne.types import MOMENTS, Array, FaceTrack, Json, Phase, Signals
@@ -245,6 +246,11 @@ def _path(x: Array, y: Array) -> str:
         points = " ".join(f"{a:.1f} {b:.1f}" for a, b in zip(x[keep], y[keep], strict=True))
         parts.append(f"M{points}" + ("h0" if len(keep) == 1 else ""))
     return "".join(parts)
+
+
+def net(mesh: Array) -> str:
+    """SVG path of the edges of a face mesh (478, 2)."""
+    return "".join(f"M{x:.1f} {y:.1f}L{u:.1f} {v:.1f}" for (x, y), (u, v) in mesh[model.load().edges])
 
 
 def _thin(y: Array, every: int) -> Array:

@@ -17,7 +17,7 @@ from PIL import Image
 from duchenne.features.phases import ACTIVITY, main_phase
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, reference
-from duchenne.report.drawing import classify_gaps, face_view, table, timeline
+from duchenne.report.drawing import classify_gaps, face_view, net, table, timeline
 from duchenne.types import MOMENTS, Array, Card, Evidence, FaceTrack, Json, JsonMap, Phase, Signals, Verdict
 from duchenne.video import encode, frames
 
@@ -35,12 +35,14 @@ FACE_LINES = (
 
 @dataclass(frozen=True, eq=False)
 class KeyFrame:
-    """A frame at a moment of the phase: `image` uint8 (H, W, 3) BGR, `points` float (68, 2) in its pixels or NaN."""
+    """A frame at a moment of the phase: `image` uint8 (H, W, 3) BGR, `points` float (68, 2) in its pixels or NaN,
+    `mesh` (478, 2) to draw, of a face of which all is seen."""
 
     time: float
     title: str
     image: Array
     points: Array
+    mesh: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +86,18 @@ def read_media(
             if n >= len(track) or track.time[n] > stretch[1]:
                 break
             if n in titles:
-                keyframes.append(KeyFrame(float(track.time[n]), titles[n], frame.bgr, track.points[n].astype(float)))
+                keyframes.append(_key_frame(titles[n], frame.bgr, track, n))
             if track.time[n] >= stretch[0]:
                 yield float(track.time[n]), view.crop(frame.bgr)
 
     return Media(stretch, encode(cropped(), (view.width, view.height)), tuple(keyframes))
+
+
+def _key_frame(title: str, image: Array, track: FaceTrack, n: int) -> KeyFrame:
+    points = track.points[n].astype(float)
+    drawn = track.mesh is not None and np.isfinite(points).all()  # where a part is covered, its mesh is invented
+    mesh = np.asarray(track.mesh)[n, :, :2].astype(float) if drawn else None
+    return KeyFrame(float(track.time[n]), title, image, points, mesh)
 
 
 def main_expression(verdict: Verdict, curves: Signals, judged: tuple[float, float] | None) -> Phase | None:
@@ -294,6 +303,7 @@ def _frame(keyframe: KeyFrame, side: float) -> Json:
         "height": shape[1],
         "dots": "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points if np.isfinite(x + y)),
         "lines": "".join(_line(points[a : b + 1], closed) for a, b, closed in FACE_LINES),
+        "mesh": "" if keyframe.mesh is None else net((keyframe.mesh - (left, top)) * zoom),
     }
 
 

@@ -20,6 +20,7 @@ from skimage import data
 from duchenne.errors import OutputError
 from duchenne.io import write_text
 from duchenne.plots.text import clamp, measured, number, percent
+from duchenne.report import page
 from duchenne.report.drawing import PLOT_HEIGHT, classify_gaps, table, timeline
 from duchenne.report.page import KeyFrame, render
 from duchenne.types import Card, Evidence, FaceTrack, Familiarity, Phase, Quality, Signals, Verdict
@@ -488,3 +489,15 @@ def test_long_clip_has_few_cells_and_no_faint_ones():
     track = _track(5000)
     first, second = timeline(track, curves, (), [], seen)["lanes"]
     assert len(first["cells"]) == 240 and second["cells"] == []
+
+
+def test_a_mesh_is_drawn_where_all_of_the_face_is_seen() -> None:
+    mesh = np.dstack([*np.meshgrid(np.linspace(170, 270, 24), np.linspace(60, 180, 20))]).reshape(-1, 2)[:478]
+    frame = _keyframe()
+    plain, meshed = (render(_verdict(), _track(), _curves(), [each], Card()) for each in (frame, replace(frame, mesh=mesh)))
+    (path,) = re.findall('<path class="mesh" d="([^"]*)"', meshed)
+    edges = re.findall(r"M([-.0-9]+) ([-.0-9]+)L([-.0-9]+) ([-.0-9]+)", path)
+    assert len(edges) > 1000 and 'class="mesh"' not in plain
+    track = _track().evolve("meshed", mesh=np.zeros((60, 478, 3), np.float32))
+    assert page._key_frame("apex", frame.image, track, 3).mesh is not None
+    assert page._key_frame("apex", frame.image, track, 22).mesh is None  # whose points are not seen
