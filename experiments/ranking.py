@@ -1,6 +1,6 @@
 """Which of two clips of one person is the genuine one: the best method, and its calibration.
 
-    duchenne run experiments/default.toml -o DEFAULT
+    duchenne run experiments/default_0_1.toml -o DEFAULT
     duchenne run experiments/lstm_pb.toml -o LSTM_PB
     duchenne run experiments/pedfe.toml -o PEDFE
     python experiments/ranking.py --default DEFAULT --lstm-pb LSTM_PB --pedfe PEDFE [--ship]
@@ -72,7 +72,7 @@ def answers(folder: Path, method: str) -> pd.DataFrame:
 
 def columns(default: Path, lstm_pb: Path, pedfe: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """(facts of each clip, scores of each method, higher = more genuine)."""
-    truth = answers(default, "default")
+    truth = answers(default, "default:dynamics")
     found = {
         "default": truth,
         "descriptors": answers(pedfe, "descriptors"),
@@ -198,7 +198,7 @@ def main() -> None:
     else:
         scales = measure({"default": args.default, "lstm_pb": args.lstm_pb, "pedfe": args.pedfe})
         if args.ship:
-            pairs.save(checkpoints.locate("default"), scales)
+            pairs.save(checkpoints.locate("default-0.1"), scales)
 
 
 def measure(runs: dict[str, Path]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     DUCHENNE_DATA=<folder with data/> python experiments/reference.py --runs <folder>
 
-<folder> holds what `duchenne run experiments/default.toml` and `… lstm_pb.toml` wrote, as `default` and `lstm_pb`;
+<folder> holds what `duchenne run experiments/default_0_1.toml` and `… lstm_pb.toml` wrote, as `default_0_1` and `lstm_pb`;
 their predictions must be those of the JSON here. They are for held-out people. The smile expert is fitted again, must
 equal the shipped one, and gives its own predictions.
 """
@@ -27,7 +27,9 @@ from duchenne.methods import training
 
 HERE = Path(__file__).parent
 #: Shipped model → the experiment with its predictions.
-RUNS = {"default": "default", "descriptors": "lstm_pb", "lstm-pb": "lstm_pb"}
+RUNS = {"default-0.1": "default_0_1", "descriptors": "lstm_pb", "lstm-pb": "lstm_pb"}
+
+METHODS = {"default-0.1": "default:dynamics"}
 
 
 def answers(model: str, runs: Path) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def answers(model: str, runs: Path) -> dict[str, Any]:
     if io.sha256(file) != expected["predictions"]["sha256"]:
         raise SystemExit(f"{file} is not what {name}.json was made of; run experiments/{name}.toml again.")
     with file.open(newline="", encoding="utf-8") as handle:
-        rows = [row for row in csv.DictReader(handle) if row["method"] == model]
+        rows = [row for row in csv.DictReader(handle) if row["method"] == METHODS.get(model, model)]
     p = np.array([float(row["score"] or "nan") for row in rows])
     labels = np.array([row["label"] == "genuine" for row in rows], int)
     return reference.answers(p, labels, *(np.array([row[key] for row in rows]) for key in ("subject", "emotion")))

@@ -12,8 +12,10 @@ from duchenne import checkpoints
 from duchenne.checkpoints import reference
 from duchenne.errors import InputError, UsageError
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import Array, Classifier, Familiarity, Json, Opinion, Question
+from duchenne.types import Array, Classifier, FaceTrack, Familiarity, Json, Opinion, Question
 
+#: The shipped model for faces of which only points are known: those of the reader paper, and other programs' tables.
+POINTS = "default-0.1"
 _BORROWED = "; familiarity, and the emotion where no face was seen, are from the default descriptor model"
 
 
@@ -38,9 +40,24 @@ class Loaded:
         return self.model.part(DescriptorModel) is None
 
 
+def chosen(model: str | Path, reader: str | None) -> str | Path:
+    """The model that is meant for faces which this reader reads: `POINTS` in place of default for the reader paper."""
+    return POINTS if str(model) == "default" and reader == "paper" else model
+
+
+def load_model(model: str | Path, reader: str | None = None) -> Loaded:
+    """Load a shipped model by id, or a folder, with the smile expert if the model was combined with it; of `default`
+    the one for faces read by `reader` (None: by its own)."""
+    return _load(chosen(model, reader))
+
+
+def suited(loaded: Loaded, track: FaceTrack) -> Loaded:
+    """The model; `POINTS` in place of the default model where the track has no coefficients."""
+    return load_model(POINTS) if track.coefficients is None and loaded is load_model("default") else loaded
+
+
 @cache
-def load_model(model: str | Path) -> Loaded:
-    """Load a shipped model by id, or a folder, with the smile expert if the model was combined with it."""
+def _load(model: str | Path) -> Loaded:
     main, about = checkpoints.load_classifier(model)
     card = checkpoints.card(model) | {"reference": reference.read(model)}
     own = main.part(DescriptorModel)

@@ -72,7 +72,7 @@ def overlay(
     `pipeline.examine`, errors also of `video.redraw`.
     """
     found = pipeline.examine(clip, model=model, all_faces=all_faces, rate=rate, mesh=mesh, on_frame=on_frame, **options)
-    loaded = judging.load_model(model)
+    loaded = judging.load_model(model, options.get("reader"))
     edges = FaceMesh().model.edges if mesh else _NONE
     runs = [running(analysis, loaded, options.get("emotion")) for analysis in found]
     painter: list[Painter] = []

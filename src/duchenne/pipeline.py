@@ -107,10 +107,8 @@ def examine(
     """
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
-    loaded = load_model(model)
-    reader = check_reader(reader or loaded.model.face_reader, detector)
-    if mesh and reader != "mesh":
-        raise UsageError("Only the reader mesh has a mesh; choose it, or leave the mesh out.")
+    loaded = load_model(model, reader)
+    reader = check_reader(reader or loaded.model.face_reader, detector, mesh)
     used_device = judging.resolve_device(device, loaded)
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
     blocks = read(path, reader=reader, detector=detector, mesh=mesh, all_faces=all_faces, on_frame=on_frame, **options)
@@ -194,7 +192,7 @@ def judge(
     The emotion is the user's (`emotion`), or that of `emotions` during the part that is judged, or estimated from the
     movement. `cut_crops` cuts what a model of pixels reads (`clips.crops.cut`); InputError if it is needed and None.
     """
-    track = visibility.hidden(track, covered)
+    loaded, track = judging.suited(loaded, track), visibility.hidden(track, covered)
     face, curves = prepare(track, gates.FPS)
     quality = gates.quality(track, curves, blur, light, covered)
     window = gates.focus(track, curves)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from duchenne import limits, pipeline
+from duchenne import judging, limits, pipeline
 from duchenne.checkpoints import pairs
 from duchenne.checkpoints.pairs import PairScale
 from duchenne.errors import DuchenneError, UsageError
@@ -84,7 +84,7 @@ def rank(
     one, other = (pipeline.examine(path, model=model, **options)[0] for path in (first, second))
     faces = _face(first, one), _face(second, other)
     gap = None if faces[0] is None or faces[1] is None else float(np.linalg.norm(faces[0] - faces[1]))
-    return compare((one, other), model, gap)
+    return compare((one, other), judging.chosen(model, options.get("reader")), gap)
 
 
 def compare(clips: tuple[Analysis, Analysis], model: str | Path, gap: float | None) -> Ranking:

@@ -109,7 +109,7 @@ def test_a_model_for_which_memory_is_short_is_not_called_damaged(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    judging.load_model.cache_clear()  # other tests load it, too
+    judging._load.cache_clear()  # other tests load it, too
     monkeypatch.setattr(parts, "read_arrays", fail)
     (tmp_path / "a.csv").write_text("x\n1\n")
     result = duchenne("models", "apply", "smile", tmp_path / "a.csv", "-o", tmp_path / "p.csv")

@@ -193,7 +193,7 @@ def test_every_quantile_of_a_reference_may_be_anything(shipped: Path, tmp_path: 
 
 def test_a_probability_that_is_not_finite_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "opinion", lambda *_: Opinion(float("nan")))
-    with pytest.raises(ModelError, match="Model default gives a probability that is not finite") as caught:
+    with pytest.raises(ModelError, match=r"Model default-0\.1 gives a probability that is not finite") as caught:
         pipeline.judge(simulate.track(simulate.POSED, 25.0), judging.load_model("default"), explain=False)
     assert is_sentence(caught.value)
 

@@ -20,7 +20,7 @@ from duchenne.workers.pool import Pool
 from duchenne.workers.protocol import Job, Limits, Result, Work
 from makers import make_video
 
-TASK = Task("extract", {}, {}, "frames/{}.csv")
+TASK = Task("extract", {}, {"reader": "mesh"}, "frames/{}.csv")
 ROW: Json = {"rows": [{"face": 0, "frames": 9, "seconds": 0.3}], "files": {}}
 
 

@@ -18,7 +18,7 @@ from duchenne.types import Json
 from duchenne.workers.protocol import Job, Result
 
 CLIPS = ("a.mp4", "b.mp4")
-TASK = Task("extract", {"task": "extract"}, {"format": "csv"}, "frames/{}.csv")
+TASK = Task("extract", {"task": "extract"}, {"format": "csv", "reader": "paper"}, "frames/{}.csv")
 Image = dict[str, bytes | None]  # path → bytes of a file, None for a folder
 
 
@@ -157,7 +157,7 @@ def test_another_landmark_model_of_the_same_name_and_size_is_refused(
         (tmp_path / text).mkdir()
         (tmp_path / text / "points.dat").write_text(text)
         monkeypatch.setenv("DUCHENNE_LANDMARKS", str(tmp_path / text / "points.dat"))
-        chains.append(reading.chain())  # a part of the cache's keys
+        chains.append(reading.chain("paper"))  # a part of the cache's keys
         if text == "one":
             run(clips, tmp_path / "out", [])
     assert chains[0] != chains[1] and {*chains[0]} == {*chains[1]}

@@ -13,7 +13,7 @@ from duchenne.methods import names
 from duchenne.metrics.scores import auc
 from duchenne.tabular.model import DescriptorModel
 from duchenne.types import Classifier, Question
-from families import FAMILIES, JUDGES, LEARNERS, lstm_pb, tracks
+from families import FAMILIES, JUDGES, LEARNERS, lstm_pb, meshed, tracks
 
 #: Shipped models that tell genuine from posed.
 SHIPPED = [name for name in checkpoints.shipped() if name not in ("expression", "visibility")]
@@ -260,7 +260,7 @@ def test_a_loaded_model_is_not_fitted_again_and_other_columns_are_refused(tmp_pa
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_model_is_whole_and_works(name):
     model, about = checkpoints.load_classifier(name)
-    folder, clips = checkpoints.locate(name), tracks()[0]
+    folder, clips = checkpoints.locate(name), (meshed() if model.face_reader == "mesh" else tracks())[0]
     numbers_only(folder)
     assert about["id"] == name and len(about["sha256"]) == 64
     p = model.predict_proba(clips)

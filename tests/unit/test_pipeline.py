@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +10,16 @@ import pandas as pd
 import pytest
 
 from conftest import BRIEF, RATE
-from duchenne import analyze, gates, io, pipeline
+from duchenne import analyze, checkpoints, gates, io, pipeline
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.faces.reading import LOOK
 from duchenne.features.descriptors import prepare
+from duchenne.judging import POINTS, suited
 from duchenne.types import EMOTIONS, Signals
 from makers import make_video
 
-MODEL = pipeline.load_model("default")
+MODEL = pipeline.load_model(POINTS)  # of simulated tracks, which have no coefficients
 TIMES = ("onset", "apex", "offset", "end")
 
 
@@ -153,7 +155,7 @@ def test_options_that_make_no_sense_are_refused(smile, options, error, words):
         pipeline.examine(smile, **options)
 
 
-@pytest.mark.parametrize("model", ("default", pytest.param("smile", marks=pytest.mark.slow)))
+@pytest.mark.parametrize("model", ("default", pytest.param("descriptors", marks=pytest.mark.slow)))
 def test_faces_are_read_as_for_the_models_training_unless_told_otherwise(smile, model):
     own = pipeline.load_model(model).model.face_reader
     found = {reader: analyze(smile, model=model, reader=reader) for reader in (None, "mesh", "paper")}
@@ -161,13 +163,29 @@ def test_faces_are_read_as_for_the_models_training_unless_told_otherwise(smile, 
     for reader in ("mesh", "paper"):
         assert found[reader].reader["name"] == reader and len(found[reader].reader["sha256"]) == 64
         warned = [each for each in found[reader].quality.warnings if "learned from faces that the reader" in each]
-        assert len(warned) == (reader != own)
+        assert len(warned) == (model != "default" and reader != own)
+        assert found[reader].model["id"] == ("default-0.1" if model == "default" and reader == "paper" else model)
     assert found["mesh"].reader["sha256"] != found["paper"].reader["sha256"]
 
 
 def test_a_clip_without_a_face_is_refused(empty_room):
     with pytest.raises(InputError, match="shows no face: none was found in 10 frames"):
         analyze(empty_room)
+
+
+def test_faces_of_which_only_points_are_known_have_a_model_of_their_own(smile, tmp_path):
+    loaded = pipeline.load_model("default")
+    (read,) = pipeline.examine(smile)
+    assert read.verdict.model["id"] == "default" and suited(loaded, read.track) is loaded
+    points = replace(read.track, coefficients=None, pose=None, doubt=None)
+    (alone,) = pipeline.apply("default", io.save_tracks(tmp_path / "t.npz", [points])).itertuples()
+    again = pipeline.judge(points, loaded)
+    assert again.verdict.model["id"] == POINTS and alone.p_genuine == pytest.approx(again.p_raw)
+    (both,) = pipeline.apply("default", io.save_tracks(tmp_path / "t.npz", [read.track])).itertuples()
+    assert both.p_genuine == pytest.approx(read.p_raw, abs=0.05)  # a video also shows the emotion
+    own = shutil.copytree(checkpoints.locate("default"), tmp_path / "default")
+    with pytest.raises(InputError, match="was read without the face mesh; read it with the reader mesh"):
+        pipeline.judge(points, pipeline.load_model(own))
 
 
 # --- one track ----------------------------------------------------------------------------------------------
@@ -320,8 +338,8 @@ def test_a_model_is_applied_to_descriptors_row_for_row(tmp_path):
     faces = [track(kin, seed=i) for i, kin in enumerate(simulate.KINDS.values())]
     x = MODEL.descriptors.table(faces)
     csv = io.write_table(tmp_path / "d.csv", pd.DataFrame(x, columns=list(MODEL.descriptors.names)))
-    found = pipeline.apply("default", csv)
+    found = pipeline.apply(POINTS, csv)
     np.testing.assert_allclose(found["p_genuine"], MODEL.descriptors.predict_table(x)[:, 1], atol=1e-9)
     io.write_table(csv, pd.DataFrame(x[:, 1:], columns=list(MODEL.descriptors.names[1:])))
     with pytest.raises(InputError, match=f"lacks 1 of the .* .{MODEL.descriptors.names[0]}"):
-        pipeline.apply("default", csv)
+        pipeline.apply(POINTS, csv)

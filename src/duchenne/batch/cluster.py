@@ -176,7 +176,8 @@ def _check_machine(job: JsonMap, settings: JsonMap) -> None:
     from duchenne.batch.run import versions
     from duchenne.faces import reading
 
-    here = versions([name for name in settings["versions"] if name != "duchenne"]) | reading.parts()
+    here = versions([name for name in settings["versions"] if name != "duchenne"])
+    here |= reading.parts("paper") | reading.parts("mesh")
     for name, required in {**settings["versions"], **settings["reader"]}.items():
         if here.get(name) != required:
             raise DuchenneError(

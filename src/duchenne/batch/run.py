@@ -48,8 +48,8 @@ class Task:
         from duchenne.faces import reading
 
         packages = _READING if self.kind == "extract" else (*_READING, *_MODELS)
-        about = {"options": dict(self.settings), "versions": versions(packages), "reader": reading.parts()}
-        return {"task": self.kind, **about}
+        parts = reading.parts(self.settings["reader"])
+        return {"task": self.kind, "options": dict(self.settings), "versions": versions(packages), "reader": parts}
 
 
 @dataclass
@@ -136,6 +136,7 @@ def analyze_task(
     device: str = "auto",
     reader: str | None = None,
     detector: str = "haar",
+    mesh: bool = False,
     allow_truncated: bool = False,
     report: bool = True,
     faces: bool = True,
@@ -147,13 +148,14 @@ def analyze_task(
 
     if emotion is not None and emotion not in ALL_EMOTIONS:
         raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
-    loaded = judging.load_model(model)
+    loaded = judging.load_model(model, reader)
     common = {
         "emotion": emotion,
         "all_faces": all_faces,
         "device": judging.resolve_device(device, loaded),
-        "reader": check_reader(reader or loaded.model.face_reader, detector),
+        "reader": check_reader(reader or loaded.model.face_reader, detector, mesh),
         "detector": detector,
+        "mesh": mesh,
         "allow_truncated": allow_truncated,
         "report": report,
         "faces": faces,

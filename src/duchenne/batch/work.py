@@ -61,15 +61,16 @@ def load(options: Options, shared: bool) -> None:
         from duchenne import judging
         from duchenne.expression import reading, visibility
 
-        loaded = judging.load_model(options["model"])
+        loaded = judging.load_model(options["model"], options["reader"])
         judging.resolve_device(options["device"], loaded)
         reading.load()
         visibility.predictor()
     from duchenne.faces.reading import chain  # a package that is broken stops the run, not each clip
 
     if options["cache"] and shared:  # so that not every fork does
-        chain()  # hashes the landmark model
-    if shared:  # inherited by all forks; a single worker loads them for the first clip that is not cached
+        chain(options["reader"])  # hashes its models
+    # inherited by all forks; a single worker loads them for the first clip that is not cached
+    if shared and options["reader"] == "paper":
         for part in (LANDMARKERS.load("dlib68"), DETECTORS.load("hog")):
             part()
 
@@ -138,10 +139,10 @@ def analyze_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
     """Judge a clip as `duchenne analyze` does, into the folder `job.place`; InputError if no face is found."""
     from duchenne import judging, pipeline
 
-    names = ("model", "emotion", "all_faces", "device", "reader", "detector", "allow_truncated")
+    names = ("model", "emotion", "all_faces", "device", "reader", "detector", "mesh", "allow_truncated")
     settings: Json = {**job.stretch, **{name: options[name] for name in names}}
     analyses = pipeline.examine(job.path, **settings, on_frame=heartbeat, read=_cache(options).read_faces)
-    card = judging.load_model(options["model"]).card
+    card = judging.load_model(options["model"], options["reader"]).card
     page, faces = options["report"], options["faces"]
     pipeline.save(analyses, job.unfinished, card, rate=job.rate, start=job.start, page=page, faces=faces, thumb=True)
     return [each.verdict.to_row() for each in analyses]

@@ -35,6 +35,7 @@ def analyze(
     device: options.Device = "auto",
     reader: options.ModelReader = None,
     detector: options.Detector = "haar",
+    mesh: options.Mesh = False,
     rate: options.Rate = None,
     start: options.Start = None,
     end: options.End = None,
@@ -61,7 +62,7 @@ def analyze(
     }  # fmt: skip
     judging: Json = {
         "model": model, "emotion": emotion, "all_faces": all_faces, "device": device, "reader": reader,
-        "detector": detector, "allow_truncated": allow_truncated,
+        "detector": detector, "mesh": mesh, "allow_truncated": allow_truncated,
     }  # fmt: skip
     if not batch.is_batch(clips, rate, many):
         limit_memory(memory)
@@ -98,7 +99,7 @@ def _judge(clips: list[str], out: Path | None, as_json: bool, faces: bool, setti
             raise InputError(f"There is no file {Path(clips[0])}; check the path.") from None
         except (OSError, ValueError):  # reading it says why
             pass
-    loaded = judging.load_model(settings["model"])
+    loaded = judging.load_model(settings["model"], settings["reader"])
     judging.resolve_device(settings["device"], loaded)
     if out is not None:
         check_folder(out)

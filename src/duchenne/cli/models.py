@@ -155,6 +155,9 @@ def _summary(out: Path, card: Json) -> str:
 def train_hybrid(
     manifest: options.TrainManifest,
     out: options.ModelOut,
+    family: Annotated[
+        str | None, typer.Option(help="Descriptors: by default mesh, or dynamics for faces read by paper.")
+    ] = None,
     smile_share: Annotated[
         float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
     ] = 0.0,
@@ -166,7 +169,7 @@ def train_hybrid(
     from duchenne.methods import training
 
     card = training.train_hybrid(
-        manifest, out, smile_share=smile_share, seed=seed, reader=reader, resume=not fresh, log=log
+        manifest, out, family=family, smile_share=smile_share, seed=seed, reader=reader, resume=not fresh, log=log
     )
     echo(_summary(out, card))
 

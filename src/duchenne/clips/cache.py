@@ -156,7 +156,7 @@ class Cache:
         given = {"reader": "mesh", "detector": "haar"}
         given |= {name: value for name, value in options.items() if value not in (None, False)}
         # the suffix matters, as FFmpeg uses it where the bytes are ambiguous
-        return self._entry([of, path.suffix.lower(), given, chain()], ".followed")
+        return self._entry([of, path.suffix.lower(), given, chain(given["reader"])], ".followed")
 
     def _entry(self, key: Any, kind: str) -> Path:
         text = json.dumps(key, sort_keys=True)
@@ -304,11 +304,11 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 
 @cache
 def code() -> dict[str, str]:
-    """Versions of the `chain`, and a digest of duchenne's own code, on which all results depend."""
+    """Versions of the `chain` of both readers, and a digest of duchenne's own code, on which all results depend."""
     found = hashlib.sha256()
     for file in sorted(Path(duchenne.__file__).parent.rglob("*.py")):
         found.update(file.read_bytes())
-    return chain() | {"code": found.hexdigest()}
+    return chain("paper") | chain("mesh") | {"code": found.hexdigest()}
 
 
 def _touch(entry: Path) -> None:

@@ -22,7 +22,7 @@ PARTS = {
 }
 #: A part is covered where its mean probability of being seen, over `_WINDOW` looks, is below one half.
 _WINDOW = 5  # looks
-#: Looks over which doubt is averaged, which hold two or three measurements of it.
+#: Looks over which doubt is averaged: at least one measurement of it, and all where it is high.
 _LONGER = 7
 #: Mean doubt, below which most clear mouths are, and the log-odds of being seen that each distance
 #: of the eyes' outer corners above it subtracts.

@@ -36,7 +36,7 @@ def follow_blocks(
     landmarker: str = "dlib68",
     all_faces: bool = False,
     mesh: bool = False,
-    most: float | None = READINGS,
+    most: float = READINGS,
     on_frame: Tick | None = None,
     look: Callable[[Array, Array], Array] | None = None,
     every: float = 0.0,
@@ -46,7 +46,7 @@ def follow_blocks(
 
     reader     "paper": Haar, MOSSE and dlib's points; or "mesh", whose frames need `.bgr` uint8 (H, W, 3), and whose
                tracks have coefficients, the head's pose and, with `mesh`, all 478 points
-    most       readings of a face a second by the mesh, between which its rows are interpolated; None: of every frame
+    most       readings of a face a second by the mesh, between which its rows are interpolated; inf: of every frame
     frames     objects with `.time` (s, increasing) and `.grey` uint8 (H, W); read once; where `.index` jumps, the rows
                between are of frames that were not kept
     detector, tracker, landmarker   of the paper's reader

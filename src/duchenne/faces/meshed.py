@@ -17,7 +17,8 @@ from duchenne.types import Array
 
 _ACQUIRE, _KEEP = 0.5, 0.5  # presence for accepting, and for keeping, a face
 READINGS = 50.0  # of a face per second: what a verdict measures is not faster (`gates.FPS`)
-_DOUBTED = 3  # of so many crops one is measured by `FaceMesh.doubt`, which reads the face twice
+#: `FaceMesh.doubt`, which costs two readings, is measured in one of `_SELDOM` crops where it is low, as on clear faces.
+_CLEAR, _SELDOM = 0.01, 6
 _UNKNOWN = np.array(np.nan, np.float32)
 
 
@@ -38,7 +39,8 @@ class MeshFace(Face):
     """
 
     reading: Reading
-    looks: int = 0
+    looks: int = 0  # crops …
+    doubted: int = 0  # … from which doubt is measured again
     last: Row | None = None
     read: float = -np.inf
     due: float = -np.inf
@@ -49,9 +51,9 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
     """The confidence of a row is the presence of the face; `whole` keeps all 478 points as well, `most` is as for
     `follow.follow_blocks`."""
 
-    def __init__(self, many: bool, whole: bool = False, most: float | None = READINGS) -> None:
+    def __init__(self, many: bool, whole: bool = False, most: float = READINGS) -> None:
         super().__init__(many)
-        self.pause = 1 / most if most else 0.0
+        self.pause = 1 / most
         self.mesh = FaceMesh()
         self.version = self.mesh.version
         self.fell_back = -np.inf
@@ -127,8 +129,10 @@ class MeshFollower(Follower[MeshFace, MeshFound]):
 
     def looked(self, face: MeshFace, row: Row) -> None:
         """Measure in some crops whether the mouth is seen."""
-        if face.looks % _DOUBTED == 0:
-            row.more["doubt"] = np.array(self.mesh.doubt(self.bgr, face.reading), np.float32)
+        if face.looks >= face.doubted:
+            doubt = self.mesh.doubt(self.bgr, face.reading)
+            row.more["doubt"] = np.array(doubt, np.float32)
+            face.doubted = face.looks + (1 if doubt > _CLEAR else _SELDOM)
         face.looks += 1
 
     def _clear(self, frame: Frame) -> Array:

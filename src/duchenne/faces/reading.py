@@ -29,6 +29,7 @@ from duchenne.io import followed
 from duchenne.io.followed import Block
 from duchenne.mesh import model as mesh_model
 from duchenne.progress import Tick
+from duchenne.registry import READERS
 from duchenne.types import data
 
 _TURNED = (0, 13, 26, 39)  # frames that are searched for a face that lies on its side, a third of a second each
@@ -42,7 +43,7 @@ def read_faces(
     detector: str = "haar",
     all_faces: bool = False,
     mesh: bool = False,
-    most: float | None = READINGS,
+    most: float = READINGS,
     rate: float | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -88,7 +89,7 @@ def no_face(path: str | Path, count: int, **stretch: Any) -> InputError:
     return InputError(f"{path} shows no face: none was found in {count} frames; {advice}.")
 
 
-def chain() -> dict[str, str]:
+def chain(reader: str = READERS[0]) -> dict[str, str]:
     """Everything that decides the results of `read_faces` besides file and options: packages, machine, `parts`."""
     return {
         "av": f"{av.__version__} {sorted(av.library_versions.items())}",
@@ -96,7 +97,7 @@ def chain() -> dict[str, str]:
         "dlib": dlib.__version__,
         "numpy": np.__version__,
         "machine": platform.machine(),
-        **parts(),
+        **parts(reader),
     }
 
 
@@ -106,15 +107,20 @@ def about_reader(reader: str) -> dict[str, str]:
     return {"name": reader, "points": model.name, "sha256": _sha256(model)}
 
 
-def parts() -> dict[str, str]:
-    """sha256 of the models of mesh, landmarks, detector and person, and of the code between a file and its tracks."""
+def parts(reader: str = READERS[0]) -> dict[str, str]:
+    """sha256 of the models that a reader uses, and of the code between a file and its tracks."""
     person = packaged(MODEL_NAME)
     rooms = [Path(str(module.__file__)).parent for module in (crops, mesh_model, video)]
     code = [*(file for room in rooms for file in sorted(room.glob("*.py"))), *_SHARED]
+    if reader == "mesh":
+        own = {"mesh": _sha256(mesh_model.find_model())}
+    else:
+        own = {
+            "landmarks": f"{find_model().name} {_sha256(find_model())}",
+            "detector": _sha256(Path(cv2.data.haarcascades, CASCADE)),  # type: ignore[attr-defined]
+        }
     return {
-        "mesh": _sha256(mesh_model.find_model()),
-        "landmarks": f"{find_model().name} {_sha256(find_model())}",
-        "detector": _sha256(Path(cv2.data.haarcascades, CASCADE)),  # type: ignore[attr-defined]
+        **own,
         "person": _sha256(person) if person.is_file() else "none",
         "code": hashlib.sha256("".join(map(_sha256, code)).encode()).hexdigest(),
     }

@@ -34,6 +34,8 @@ MESH_CURVES: tuple[str, ...] = (
     *(f"{name}_asymmetry" for name in _SIDES),
     *("yaw", "pitch", "roll"),
 )
+#: Added to a coefficient before its root is taken, as steps in the roots of what is hardly above zero are noise.
+_FLOOR = 1e-3
 _SMOOTH = 0.1  # s, deviation of the window over which a mesh's curves are averaged (experiments/LOG.md)
 #: See `around_movement`; chosen on held-out people (experiments/LOG.md).
 QUIET, LEAD = 0.25, 0.4
@@ -144,9 +146,12 @@ def mesh_curves(track: FaceTrack, fps: float) -> Signals:
     Coefficients are mostly near zero and seldom large; their roots are spread more evenly.
     """
     if track.coefficients is None or track.pose is None:
-        raise InputError(f"{track.source} was read without the face mesh; read it with the reader mesh.")
+        raise InputError(
+            f"{track.source} was read without the face mesh; read it with the reader mesh, or choose what needs points "
+            "alone: the family dynamics, default:dynamics, descriptors."
+        )
     grid = even(track, fps)
-    roots = np.sqrt(np.clip(np.asarray(grid.coefficients, float), 0, 1))
+    roots = np.sqrt(np.clip(np.asarray(grid.coefficients, float), 0, 1) + _FLOOR)
     left, right = (roots[:, list(side)] for side in zip(*_SIDES.values(), strict=True))
     values = np.column_stack([roots[:, _SINGLE], (left + right) / 2, left - right, np.asarray(grid.pose, float)])
     units = ("0-1",) * (len(MESH_CURVES) - 3) + ("deg",) * 3

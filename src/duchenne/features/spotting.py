@@ -29,8 +29,9 @@ from duchenne.types import Array, FaceTrack
 SHORTEST, LONGEST = 0.04, 0.5
 #: Frames per second below which a micro-expression has too few frames to be distinguished from jitter.
 FEWEST = 50.0
-#: Smallest `contrast` that counts, in interocular distances: that of a part that moves twice as far and back.
+#: Smallest `contrast` that counts, in interocular distances: that of a part that moves twice as far and back …
 LEAST = 0.01
+LEAST_MESH = 0.011  # … and of a mesh, whose points hang together more (experiments/LOG.md)
 #: Part of the face → its points (dlib's, from 0).
 PARTS: dict[str, tuple[int, ...]] = {
     "left brow, outer": (17, 18, 19),
@@ -54,7 +55,8 @@ _CLEAR = 2.2  # threshold over the movement at rest, the lower quartile over the
 _QUIET = 0.3  # share of the moments within `LONGEST` of the apex, on either side, below the level of rest
 _FOOT = 0.1  # share of the height at which a movement begins and ends
 _BACK = 0.5  # share of the height that it must rise and fall by
-_SHUT = 0.75  # of the usual eye opening: below, the eyes are closing
+_SHUT = 0.75  # of the usual eye opening: below, the eyes are closing …
+_SHUT_MESH = 0.9  # … by the points of a mesh, which follow a lid less far (experiments/LOG.md)
 _BLINK = 0.1  # s before and after in which the lids still move
 
 
@@ -102,11 +104,13 @@ def spot(track: FaceTrack) -> tuple[Spot, ...]:
         )
     points = frontal(track)[0].points.astype(np.float64)
     long = [(a, b) for a, b in seen if track.time[b - 1] - track.time[a] >= LONGEST - 1e-9]
-    curves = [_curves(track.time[a:b], points[a:b]) for a, b in long]
+    below = _SHUT if track.coefficients is None else _SHUT_MESH
+    curves = [_curves(track.time[a:b], points[a:b], below) for a, b in long]
     moved = [_moved(parts, shut) for _, parts, shut in curves]
     top = np.concatenate([_top(each) for each in moved])
+    least = LEAST if track.coefficients is None else LEAST_MESH
     # a micro-expression affects three times its own length of the comparison, so a short clip shows little rest
-    limit = max(LEAST, _CLEAR * float(np.quantile(top, 0.25))) if len(top) * _STEP > 4 * LONGEST else LEAST
+    limit = max(least, _CLEAR * float(np.quantile(top, 0.25))) if len(top) * _STEP > 4 * LONGEST else least
     return tuple(
         spot for (time, parts, _), each in zip(curves, moved, strict=True) for spot in _in_run(time, parts, each, limit)
     )
@@ -130,15 +134,16 @@ def _top(moved: Array) -> Array:
     return np.asarray(np.sort(moved, axis=1)[:, -_MOST:].mean(axis=1))
 
 
-def _curves(time: Array, points: Array) -> tuple[Array, Array, Array]:
-    """(seconds (T,), parts' positions (T, P, 2), whether the eyes are closing (T,)) on the even grid of `_STEP`."""
+def _curves(time: Array, points: Array, below: float) -> tuple[Array, Array, Array]:
+    """(seconds (T,), parts' positions (T, P, 2), whether the eyes are closing (T,)) on the even grid of `_STEP`;
+    they are `below` a share of their usual opening."""
     grid = np.arange(time[0], time[-1] + 1e-9, _STEP)
     raw = np.stack([points[:, list(numbers)].mean(axis=1) for numbers in PARTS.values()], axis=1)
     flat = raw.reshape(len(time), -1)
     smooth = [smoothed(grid, np.interp(grid, time, column), _SIGMA) for column in flat.T]
     lids = [np.linalg.norm(points[:, a] - points[:, b], axis=1) for a, b in ((37, 41), (38, 40), (43, 47), (44, 46))]
     opening = smoothed(grid, np.interp(grid, time, np.mean(lids, axis=0)), _SIGMA)
-    shut = opening < _SHUT * np.median(opening)
+    shut = opening < below * np.median(opening)
     near = maximum_filter1d(shut, 2 * round(_BLINK / _STEP) + 1)
     return grid, np.stack(smooth, axis=1).reshape(len(grid), *raw.shape[1:]), np.asarray(near, bool)
 

@@ -58,7 +58,7 @@ def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
         change = t.filled("change").astype(float).round(3)
         parts = [frame, t.time.round(6), np.full(len(t), face), t.seen, confidence, pixels, change]
         if len(columns) > len(FRAME_COLUMNS):
-            parts += [t.filled(name).astype(float).round(digits) for name, digits in (("pose", 2), ("coefficients", 5))]
+            parts += [t.filled(name).astype(float).round(digits) for name, digits in (("pose", 2), ("coefficients", 6))]
         blocks.append(np.column_stack(parts))
     rows = np.concatenate(blocks)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]

@@ -102,10 +102,10 @@ def _lstm_pb(what: str, seed: int) -> PBModel:
 
 
 def _hybrid(what: str, seed: int) -> Classifier:
-    """Descriptors beside the shipped recipe of LSTM-PB."""
+    """Descriptors, by default of points and coefficients, beside the shipped recipe of LSTM-PB."""
     from duchenne.methods.hybrid import Hybrid
 
-    return Hybrid(DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)), _lstm_pb("", seed))
+    return Hybrid(DescriptorModel.of_family(what or "mesh", recipe=Recipe(seed=seed)), _lstm_pb("", seed))
 
 
 def _clip_net(what: str, seed: int, network: str) -> Classifier:

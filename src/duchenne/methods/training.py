@@ -56,9 +56,7 @@ def train(
     A path may be a video, or `tracks.npz#3` / `tracks.npz#name` for one track of a packed file. Returns the
     card. Clips that cannot be read are logged and left out; InputError when too few are left.
     """
-    if family not in FAMILIES:
-        raise UsageError(f"Unknown descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
-    model = DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
+    model = _descriptors(family, seed)
     protocol = f"person-disjoint {model.recipe.folds}-fold; member choice and calibration saw these folds"
     stamp = [family, asdict(model.recipe)]
     return _train(model, manifest, out, protocol, stamp, smile_share, reader, resume, log)
@@ -68,6 +66,7 @@ def train_hybrid(
     manifest: str | Path,
     out: str | Path,
     *,
+    family: str | None = None,
     seed: int = 0,
     smile_share: float = 0.0,
     reader: str = READERS[0],
@@ -76,19 +75,28 @@ def train_hybrid(
 ) -> Json:
     """Train descriptors and an LSTM-PB of the shipped recipe, and their weights, on the clips of a manifest.
 
-    As `train` otherwise. The folder holds the two as member models.
+    `family` of descriptors is by default "mesh", for the reader paper "dynamics". As `train` otherwise. The folder
+    holds the two as member models.
     """
     from duchenne.lstm_pb.model import PBModel
     from duchenne.lstm_pb.recipe import PBRecipe
 
+    family = family or ("mesh" if reader == "mesh" else "dynamics")
     recipe = PBRecipe.read("lstm-pb", seed=seed)
     model = Hybrid(
-        DescriptorModel.of_family(recipe=Recipe(seed=seed)),
+        _descriptors(family, seed),
         PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log)),
     )
     protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
-    stamp = [asdict(model.descriptors.recipe), asdict(recipe)]
+    stamp = [family, asdict(model.descriptors.recipe), asdict(recipe)]
     return _train(model, manifest, out, protocol, stamp, smile_share, reader, resume, log)
+
+
+def _descriptors(family: str, seed: int) -> DescriptorModel:
+    """Unfitted; UsageError for an unknown family."""
+    if family not in FAMILIES:
+        raise UsageError(f"Unknown descriptor family '{family}'; choose one of: {', '.join(FAMILIES)}.")
+    return DescriptorModel.of_family(family, recipe=Recipe(seed=seed))
 
 
 def _train(

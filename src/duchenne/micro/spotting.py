@@ -24,7 +24,7 @@ from duchenne.micro.data import entries, frame_rate
 from duchenne.preprocess.clean import breaks, stretches
 from duchenne.preprocess.repeats import distinct
 from duchenne.progress import Log, Tick
-from duchenne.registry import check_reader
+from duchenne.registry import READERS, check_reader
 from duchenne.types import Array, FaceTrack, Json
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ METHOD = (
     "feature difference analysis (Moilanen et al. 2014) of 68 points in 10 parts of the face; "
     f"{1000 * SHORTEST:g} to {1000 * LONGEST:g} ms that come and go"
 )
-#: Reader of faces whose noise the thresholds fit (docs/micro-expressions.md).
-READER = "paper"
+#: Reader of faces, unless another is chosen (docs/micro-expressions.md compares them).
+READER = READERS[0]
 _STEADY = 0.1  # s, of the smoothing that keeps crops from jittering with their points
 
 
@@ -88,8 +88,8 @@ def examine(
 ) -> Found:
     """Spot the micro-expressions of the most prominent face of a video or folder of images (`rate`, frames/s).
 
-    With `model`, a folder that `train` wrote, each is also classified. `reader` reads the faces (mesh, paper); the
-    thresholds were set, and models are trained, with `READER`. Times count from `start`; `read` yields the face's
+    With `model`, a folder that `train` wrote, each is also classified. `reader` reads the faces (mesh, paper);
+    models are trained with `READER`. Times count from `start`; `read` yields the face's
     blocks. Below `FEWEST` frames/s there is a warning. InputError where the clip is a single image, shows no face or
     shows it too briefly; ModelError for a model of another kind; UsageError as `video.frames`.
     """
@@ -101,7 +101,7 @@ def examine(
         loaded[0].expression.on(device)
 
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
-    blocks = read(path, reader=check_reader(reader), most=None, **options, on_frame=on_frame)
+    blocks = read(path, reader=check_reader(reader), most=np.inf, **options, on_frame=on_frame)
     track, cuts = face(blocks, str(path), **options)
     spots = spot(track)
     answers = () if loaded is None else tuple(_recognised(track, video.frames(path, **options), spots, loaded[0]))
@@ -234,7 +234,7 @@ def spotting_scores(data: str | Path, *, rate: float | None = None, threshold: f
     spotted: dict[str, list[list[float]]] = {}
     for path in truth:
         try:
-            track, _ = face(Cache().read_faces(path, reader=READER, rate=rates[path]), path)
+            track, _ = face(Cache().read_faces(path, reader=READER, most=np.inf, rate=rates[path]), path)
             spotted[path] = [[s.onset, s.offset] for s in spot(track)]
         except DuchenneError as error:
             log(f"left out: {error}")

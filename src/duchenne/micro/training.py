@@ -123,7 +123,7 @@ def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cach
     stretch: Json = {"rate": row.rate, "start": row.start, "end": row.end}
 
     def read() -> dict[str, Array]:
-        track, _ = face(cache.read_faces(row.path, reader=READER, **stretch), row.path, **stretch)
+        track, _ = face(cache.read_faces(row.path, reader=READER, most=np.inf, **stretch), row.path, **stretch)
         if (share := float(track.seen.mean())) < _SEEN or track.seen.sum() < 2:
             raise InputError(f"{row.path} shows the face in only {100 * share:.0f} % of {len(track)} frames.")
         time, crops = cropped(steady(track), video.frames(row.path, **stretch))

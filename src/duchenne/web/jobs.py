@@ -66,7 +66,7 @@ def judge(job: JsonMap, given: JsonMap, heartbeat: Heartbeat) -> Json:
     analyses = pipeline.examine(clip["path"], on_frame=progress, **options)
     progress.report("writing")
     analyses = [replace(each, verdict=replace(each.verdict, source=clip["name"])) for each in analyses]
-    card = judging.load_model(given["model"]).card
+    card = judging.load_model(given["model"], given["reader"]).card
     pipeline.save(analyses, job["out"], card)
     verdict = plain(analyses[0].verdict.to_dict())
     verdict["evidence"] = verdict["evidence"][:_EVIDENCE]

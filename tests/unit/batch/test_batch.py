@@ -162,6 +162,7 @@ def test_interrupt_prints_no_traceback(folder, tmp_path):
     assert run.returncode in (1, 130) and "Traceback" not in result + errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
 def test_killed_processes_are_replaced(folder, reference, tmp_path):
     killed = []

@@ -183,6 +183,7 @@ echo "Submitted batch job $!"
 """
 
 
+@pytest.mark.slow
 def test_slurm_jobs_become_workers(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """dask-jobqueue writes real job scripts; a fake `sbatch` runs them here."""
     pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed; pip install 'duchenne[cluster]'.")

@@ -234,6 +234,7 @@ def test_simulation_writes_manifest_and_tracks(duchenne: Command, tmp_path: Path
     assert all(np.allclose(np.diff(track.time), 1 / 20) for track in tracks)
 
 
+@pytest.mark.slow
 def test_simulation_replaces_its_own_output(duchenne: Command, tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").write_text("")
     size = ("--people", "1", "--clips", "2", "--rate", "4")

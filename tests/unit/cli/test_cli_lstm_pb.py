@@ -92,6 +92,7 @@ def test_training_reports_every_epoch_and_writes_model_and_curve(trained):
     assert 0 <= card["accuracy"] <= 1 and set(card["per_emotion"]) >= {"happiness", "sadness"}
 
 
+@pytest.mark.slow
 def test_each_of_several_networks_reports_its_epochs(solved):
     folder, result = solved
     assert [line.split(": loss")[0] for line in result if "epoch" in line] == [
@@ -106,6 +107,7 @@ def test_each_of_several_networks_reports_its_epochs(solved):
     assert {file.name for file in folder.glob("curve.*")} == {"curve.json", "curve.png", "curve.svg"}
 
 
+@pytest.mark.slow
 def test_several_networks_resume(corpus, solved, tmp_path):
     out, recipe = (
         tmp_path / "mine",
@@ -150,6 +152,7 @@ def test_files_of_an_older_model_are_removed(duchenne, corpus, trained, tmp_path
     assert checkpoints.digest(out) == checkpoints.digest(trained[0])
 
 
+@pytest.mark.slow
 def test_options_override_the_recipe(duchenne, corpus, tmp_path):
     out = tmp_path / "m"
     more = ("--reading", "solved", "--per-emotion", "--epochs", 1, "--hidden-size", 6, "--seed", 3)
@@ -276,6 +279,7 @@ def test_contributions_sum_to_the_answer(trained, solved, per_emotion):
         np.testing.assert_allclose(rest, rest[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_model_per_emotion_uses_the_given_emotion(duchenne, per_emotion, smile, tmp_path, monkeypatch):
     monkeypatch.setenv("DUCHENNE_CACHE", str(tmp_path))  # the faces are read once
     monkeypatch.setenv("DUCHENNE_CACHE_LIMIT", "1 GB")

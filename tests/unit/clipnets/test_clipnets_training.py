@@ -369,6 +369,7 @@ def test_tracks_without_crops_are_refused(model: Path, tmp_path: Path, duchenne:
 # ---- evaluation
 
 
+@pytest.mark.slow
 def test_networks_are_evaluated_on_videos_beside_other_methods(
     videos: Path,
     tiny: Path,

@@ -85,7 +85,7 @@ def test_other_bytes_options_or_versions_are_another_entry(smile, tmp_path, kept
     longer.write_bytes(smile.read_bytes() + b"\0\0\0\x08free")
     list(kept.read_faces(longer, **BRIEFLY))
     assert len(entries(kept)) == len(ways) + 1
-    monkeypatch.setattr(module, "chain", lambda: {"code": "another"})
+    monkeypatch.setattr(module, "chain", lambda _: {"code": "another"})
     list(kept.read_faces(smile, **BRIEFLY))
     assert len(entries(kept)) == len(ways) + 2
 
@@ -161,6 +161,7 @@ def test_clip_that_changes_while_it_is_read_is_not_cached(smile, tmp_path, kept)
     assert not entries(kept)
 
 
+@pytest.mark.slow
 def test_least_recently_used_entries_are_removed(smile, tmp_path):
     size = sum(path.stat().st_size for path in _filled(smile, Cache(tmp_path / "one", 10**9), [0.0]))
     kept = Cache(tmp_path / "cache", int(2.5 * size))

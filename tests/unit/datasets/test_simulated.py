@@ -103,6 +103,7 @@ def test_corrupt_clips_lose_the_face_where_the_manifest_says(tmp_path):
     assert all(row["hidden_from"] for row in every)
 
 
+@pytest.mark.slow
 def test_videos_show_the_same_smiles_and_black_where_hidden(tmp_path, monkeypatch):
     brief = kinematics.SmileKinematics(0.4, 0.2, 0.4, 0.2, neutral_before=0.2, neutral_after=0.2)
     monkeypatch.setattr(simulated, "draw", lambda *_: brief)  # whole smiles would take a minute

@@ -415,6 +415,7 @@ def test_work_with_torch_is_on_one_thread_and_leaves_the_number_as_it_was():
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @bare
 def test_another_model_folder_of_the_same_name_is_evaluated_again(faces: Path, tmp_path: Path):
     """A finished model may be trained again between two runs."""
@@ -688,14 +689,15 @@ def test_a_table_that_was_scaled_before_the_split_is_reported(tmp_path: Path):
     assert warning.startswith("3 of 3 columns have mean 0 and standard deviation 1 over the whole table")
 
 
+@pytest.mark.slow
 @bare
 def test_a_finished_model_is_evaluated_as_it_is_with_a_warning(faces: Path, tmp_path: Path):
-    results = judged(faces, tmp_path / "out", models=("as-is:default", "linear-svm:peak"))
+    results = judged(faces, tmp_path / "out", models=("as-is:default-0.1", "linear-svm:peak"))
     (warning,) = (text for text in results["warnings"] if "as-is" in text)
-    assert warning.startswith("`as-is:default` was fitted to PEDFE (")
-    model = methods.make("as-is:default")
+    assert warning.startswith("`as-is:default-0.1` was fitted to PEDFE (")
+    model = methods.make("as-is:default-0.1")
     tracks = load_tracks(faces.parent / "tracks_001.npz")
-    rows = [row for row in rows_of(tmp_path / "out" / "predictions.csv") if row["method"] == "as-is:default"]
+    rows = [row for row in rows_of(tmp_path / "out" / "predictions.csv") if row["method"] == "as-is:default-0.1"]
     np.testing.assert_allclose([float(row["score"]) for row in rows], model.predict_proba(tracks)[:, 1], atol=1e-9)
 
 
@@ -706,7 +708,7 @@ def test_a_method_is_fitted_on_every_fold(faces: Path, tmp_path: Path):
     score = results["methods"]["descriptors"]["score"]
     assert score["rows"] == 32 and score["unanswered"] == 0 and score["auc"] > 0.5
     rows = rows_of(tmp_path / "out" / "predictions.csv")
-    shipped = methods.make("as-is:default").predict_proba(load_tracks(faces.parent / "tracks_001.npz"))[:, 1]
+    shipped = methods.make("as-is:default-0.1").predict_proba(load_tracks(faces.parent / "tracks_001.npz"))[:, 1]
     assert np.abs(shipped - [float(row["score"]) for row in rows]).max() > 0.05
 
 

@@ -281,6 +281,7 @@ def test_ck_plus(tmp_path):
     assert [expected.classes[k] for k in expected.labels] == ["neutral", "happiness"]
 
 
+@pytest.mark.slow
 def test_disfa(tmp_path, pictures):
     """Every 20th frame of a real video, with the face that is found in it."""
     frames = pictures[:41]
@@ -451,6 +452,7 @@ def test_finetune_of_the_same_emotions_starts_with_the_same_output(tmp_path, kno
     np.testing.assert_allclose(after, before, atol=1e-3)  # weights are kept in half precision
 
 
+@pytest.mark.slow
 def test_cross_validated_scores_are_person_disjoint(tmp_path):
     """Ten people, each a picture of its own, half of whom are said to show AU1 at random: who knows the person knows
     the answer, and about others nothing can be known."""

@@ -85,7 +85,7 @@ def test_above_fifty_frames_a_second_a_face_is_read_fifty_times_and_moves_evenly
     moves = [np.float32([[1, 0, 20 * i / rate], [0, 1, 10 * i / rate]]) for i in range(rate // 4)]
     images = [cv2.warpAffine(still, move, still.shape[1::-1], flags=cv2.INTER_CUBIC) for move in moves]
     found, count = faster(images, rate, mesh=True)
-    full, every = faster(images, rate, mesh=True, most=None)
+    full, every = faster(images, rate, mesh=True, most=np.inf)
     settled = every - len(images) + 1  # readings of the first frame
     assert count - settled == pytest.approx(12, abs=1)
     last = np.flatnonzero(found.time <= found.time[-1] - 0.02)  # after the last reading nothing is known
@@ -141,14 +141,14 @@ def test_small_faces_beside_a_large_one_are_found_where_all_are_requested(small,
 def test_a_mouth_in_doubt_is_covered_and_its_coefficients_are_not_invented():
     (track,) = read([scene(i) for i in range(25)], mesh=True, look=crop, every=1 / RATE).tracks
     measured = np.isfinite(track.doubt)
-    assert measured.tolist() == [n % 3 == 0 for n in range(25)] and np.nanmax(track.doubt) < 0.012
+    assert measured.tolist() == [n % 6 == 0 for n in range(25)] and np.nanmax(track.doubt) < 0.012
     # 0.98 is a log-odds of 3.9, from which 500 (0.03 - 0.012) = 9 are subtracted
     signals = Signals(track.time, np.full((25, 2), 0.98), ("mouth", "eyes"), ("0-1",) * 2)
     assert visibility.covered(signals, track) == ()
     doubt = track.doubt.copy()
     doubt[:12] = np.where(measured[:12], 0.03, np.nan)
     ((part, start, end),) = visibility.covered(signals, replace(track, doubt=doubt))
-    assert part == "mouth" and start == 0 and end == pytest.approx(12 / RATE, abs=4.1 / RATE)
+    assert part == "mouth" and start == 0 and end == pytest.approx(12 / RATE, abs=6.1 / RATE)
     hidden = visibility.hidden(track, ((part, start, end),))
     rows = track.time <= end
     named = [name.startswith(("mouth", "jaw", "cheekPuff")) for name in COEFFICIENTS]
@@ -191,6 +191,7 @@ def test_a_real_smile_rises_in_the_coefficients(shared):
     assert smile[track.time < 0.3].max() < 0.3 < 0.7 < smile.max()
 
 
+@pytest.mark.slow
 def test_low_contrast_moves_no_point(shared):
     (plain,) = join(read_faces(shared / "clips" / "single_face.mp4", reader="mesh")).tracks
     for path in sorted((shared / "cases" / "01-low-contrast").glob("*.mp4")):
@@ -209,6 +210,7 @@ def test_a_cut_to_another_person_is_another_track(shared):
     assert found.cuts == pytest.approx((first.time[40],), abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_face_that_leaves_is_lost(shared):
     (track,) = join(read_faces(shared / "clips" / "face_noface.mov", reader="mesh")).tracks
     (other,) = join(read_faces(shared / "clips" / "face_noface.mov")).tracks

@@ -85,6 +85,7 @@ def test_one_video_is_drawn_beside_the_means(duchenne, models, smile, tmp_path):
     assert names(out) == {"pb.csv"} | {f"{n}.{k}" for n in ("pb_space", "prediction-smile") for k in ("png", "svg")}
 
 
+@pytest.mark.slow
 def test_networks_of_emotions_are_not_mixed(duchenne, corpus, models, tmp_path):
     clips = manifest.read(corpus / "all.csv", persons=False)
     model = checkpoints.load(models["emotions"])[0]
@@ -100,6 +101,7 @@ def test_networks_of_emotions_are_not_mixed(duchenne, corpus, models, tmp_path):
     assert "pb_space.png" in names(tmp_path / "told")
 
 
+@pytest.mark.slow
 def test_clips_of_one_name_and_stretches_of_one_file_are_kept_apart(duchenne, corpus, models, smile, tmp_path):
     track = f"{corpus / 'tracks.npz'}#clip1"
     assert duchenne("pb", track, track, "-m", models["pooled"], "-o", tmp_path / "two").code == 0

@@ -69,6 +69,34 @@ def mask():
     return "\n".join(lines)
 
 
+def speed():
+    """The table of speeds."""
+    found = stored("benchmarks/mesh_speed.json")["clips"]
+    others = ("floor", "paper", "mediapipe")
+    lines = ["| clip | mesh over floor | over paper | over MediaPipe |", "|---|---|---|---|"]
+    for clip, each in found.items():
+        ratios = [each["speed_of_mesh_over"].get(name) for name in others]
+        cells = ["–" if each is None else f"{each[0]:.2f} ({each[1]:.2f}–{each[2]:.2f})" for each in ratios]
+        lines.append(f"| {clip} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def growth():
+    """What more frames a second cost."""
+    found = stored("benchmarks/mesh_speed.json")
+    ms = {clip: each["cpu_ms_per_second"]["mesh"][0] for clip, each in found["clips"].items()}
+    times = [f"{ms[f'{size}, 100 frames/s'] / ms[f'{size}, 30 frames/s']:.2f}" for size in ("360p", "1080p")]
+    two, lost = found["two_processes"]["two_over_one_duchenne"], found["read_50_of_100"]
+    points, rise, p = lost["points"]["mean"], lost["rise"], lost["p_genuine"]
+    return (
+        f"At 100 frames a second a second of video costs {times[0]} (360p) and {times[1]} (1080p) times as much as at "
+        f"30; two processes are {two[0]:.2f} ({two[1]:.2f}–{two[2]:.2f}) times one. Of {lost['clips']} simulated "
+        f"smiles at 100 frames a second, read 50 and 100 times, points are {100 * points:.2f} % of the interocular "
+        f"distance apart, the moment of half of the rise {1000 * rise['mean']:.0f} ms (at most "
+        f"{1000 * rise['largest']:.0f} ms), P(genuine) {p['mean']:.3f} (at most {p['largest']:.3f})."
+    )
+
+
 def gain():
     """The table of what points and coefficients tell of PEDFE's clips."""
     lines = ["| read | accuracy | AUC (95 % by person) | pairs | AUC against (95 %) |", "|---|---|---|---|---|"]
@@ -112,7 +140,7 @@ def faces():
 
 
 def test_the_pages_have_the_figures_of_the_scripts():
-    for make in (runtimes, mediapipe, layout, mask, gain, units, dead, faces):
+    for make in (runtimes, mediapipe, speed, growth, layout, mask, gain, units, dead, faces):
         assert part(make.__name__) == make(), f"write into {make.__name__}:\n{make()}"
 
 

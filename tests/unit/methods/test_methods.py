@@ -114,7 +114,7 @@ def test_unknown_methods_are_refused_with_what_there_is(name):
 
 
 def test_a_trained_model_is_evaluated_as_it_is():
-    made = names.make("as-is:default")
+    made = names.make("as-is:default-0.1")
     track = simulate.track(simulate.KINDS["posed"], 30.0)
     before = made.predict_proba([track])
     made.fit_table(np.zeros((4, 1)), np.array([0, 1, 0, 1]), np.arange(4))
@@ -156,7 +156,7 @@ def test_the_default_is_descriptors_beside_the_shipped_recipe():
     assert isinstance(made, Hybrid) and made.descriptors == apart and isinstance(apart, DescriptorModel)
     assert apart.family == "peak" and apart.recipe.seed == 7 and apart != names.make("descriptors", 7)
     assert made.pb.recipe == PBRecipe.read("lstm-pb", seed=7)
-    assert names.make("default").descriptors == names.make("descriptors:dynamics")
+    assert names.make("default").descriptors == names.make("descriptors:mesh")
     for name in ("default", "descriptors"):
         with pytest.raises(InputError, match="not been fitted"):
             names.make(name).predict_proba([simulate.track(simulate.KINDS["posed"], 25.0)])

@@ -121,6 +121,7 @@ def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- corpora -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_casme2_and_samm_are_read_at_their_rate(casme2: Path, samm: Path) -> None:
     rows, unnamed = micro.examples(casme2)
     assert (len(rows), unnamed) == (4 * PEOPLE, 1)
@@ -297,6 +298,7 @@ def test_a_brief_smile_in_a_video_is_spotted_and_named(
     assert found["model"]["id"] == "mine" and "lie" in found["limits"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_needs_its_rate(tmp_path: Path, duchenne) -> None:
     pictures = simulate.frames(BRIEF, rate=100, size=(320, 240), seed=5)
     write_images(tmp_path / "images", list(pictures), "{:04}.jpg", 1)

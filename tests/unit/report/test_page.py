@@ -494,7 +494,8 @@ def test_long_clip_has_few_cells_and_no_faint_ones():
 def test_a_mesh_is_drawn_where_all_of_the_face_is_seen() -> None:
     mesh = np.dstack([*np.meshgrid(np.linspace(170, 270, 24), np.linspace(60, 180, 20))]).reshape(-1, 2)[:478]
     frame = _keyframe()
-    plain, meshed = (render(_verdict(), _track(), _curves(), [each], Card()) for each in (frame, replace(frame, mesh=mesh)))
+    both = (frame, replace(frame, mesh=mesh))
+    plain, meshed = (render(_verdict(), _track(), _curves(), [each], Card()) for each in both)
     (path,) = re.findall('<path class="mesh" d="([^"]*)"', meshed)
     edges = re.findall(r"M([-.0-9]+) ([-.0-9]+)L([-.0-9]+) ([-.0-9]+)", path)
     assert len(edges) > 1000 and 'class="mesh"' not in plain
