@@ -120,7 +120,7 @@ def test_saving_writes_three_files_that_agree(smile, tmp_path):
     ]
     assert json.loads(path.read_text()) == io.plain(found[0].to_dict())
     (again,) = io.load_tracks(path.parent / "frames.csv")
-    p = pipeline.judge(again, MODEL).p_raw
+    p = pipeline.judge(again, pipeline.load_model("default")).p_raw
     assert p == pytest.approx(found[0].p_raw, abs=0.1)  # the table is rounded to a hundredth of a pixel
 
 

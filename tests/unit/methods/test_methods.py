@@ -157,7 +157,7 @@ def test_the_default_is_descriptors_beside_the_shipped_recipe():
     assert apart.family == "peak" and apart.recipe.seed == 7 and apart != names.make("descriptors", 7)
     assert made.pb.recipe == PBRecipe.read("lstm-pb", seed=7)
     assert names.make("default").descriptors == names.make("descriptors:mesh")
-    for name in ("default", "descriptors"):
+    for name in ("default:dynamics", "descriptors"):
         with pytest.raises(InputError, match="not been fitted"):
             names.make(name).predict_proba([simulate.track(simulate.KINDS["posed"], 25.0)])
 
