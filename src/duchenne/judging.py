@@ -53,7 +53,9 @@ def load_model(model: str | Path, reader: str | None = None) -> Loaded:
 
 def suited(loaded: Loaded, track: FaceTrack) -> Loaded:
     """The model; `POINTS` in place of the default model where the track has no coefficients."""
-    return load_model(POINTS) if track.coefficients is None and loaded is load_model("default") else loaded
+    if track.coefficients is not None or loaded.about["sha256"] != load_model("default").about["sha256"]:
+        return loaded
+    return load_model(POINTS)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -183,9 +182,8 @@ def test_faces_of_which_only_points_are_known_have_a_model_of_their_own(smile, t
     assert again.verdict.model["id"] == POINTS and alone.p_genuine == pytest.approx(again.p_raw)
     (both,) = pipeline.apply("default", io.save_tracks(tmp_path / "t.npz", [read.track])).itertuples()
     assert both.p_genuine == pytest.approx(read.p_raw, abs=0.05)  # a video also shows the emotion
-    own = shutil.copytree(checkpoints.locate("default"), tmp_path / "default")
     with pytest.raises(InputError, match="was read without the face mesh; read it with the reader mesh"):
-        pipeline.judge(points, pipeline.load_model(own))
+        pipeline.judge(points, pipeline.load_model(checkpoints.locate("default") / "descriptors"))
 
 
 # --- one track ----------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import pytest
 
 from conftest import RATE
 from duchenne import checkpoints, io, pipeline
-from duchenne.methods import store
 from makers import cut, make_audio, make_image, make_retimed, make_video
 
 
@@ -311,10 +310,7 @@ def test_undecodable_name_is_accepted(pictures, tmp_path):
 @pytest.fixture
 def own_model(tmp_path):
     """A copy of the default model and its members in a folder of one's own."""
-    folder = shutil.copytree(checkpoints.locate("default"), tmp_path / "model")
-    for member in store.MEMBERS:
-        shutil.copytree(checkpoints.locate(member), folder / member)
-    return folder
+    return shutil.copytree(checkpoints.locate("default"), tmp_path / "model")
 
 
 def flip(path):

@@ -67,7 +67,7 @@ def test_card_reports_held_out_people(trained):
 
 def test_model_judges_a_track_and_is_named(trained, corpus):
     name, folder, _ = trained
-    judging.load_model.cache_clear()
+    judging._load.cache_clear()
     loaded = judging.load_model(folder)
     for track in io.load_tracks(corpus.parent / "tracks.npz")[:2]:
         found = pipeline.judge(track, loaded)
