@@ -53,9 +53,9 @@ def load_model(model: str | Path, reader: str | None = None) -> Loaded:
 
 def suited(loaded: Loaded, track: FaceTrack) -> Loaded:
     """The model; `POINTS` in place of the default model where the track has no coefficients."""
-    if track.coefficients is not None or loaded.about["sha256"] != load_model("default").about["sha256"]:
+    if track.coefficients is not None or loaded.about["id"] != "default":  # before another model is loaded to compare
         return loaded
-    return load_model(POINTS)
+    return load_model(POINTS) if loaded.about["sha256"] == load_model("default").about["sha256"] else loaded
 
 
 @cache

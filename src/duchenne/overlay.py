@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from duchenne import judging, pipeline, video
 from duchenne.features.phases import ACTIVITY
-from duchenne.mesh import FaceMesh
+from duchenne.mesh import model as meshes
 from duchenne.progress import Tick
 from duchenne.report.page import FACE_LINES
 from duchenne.types import Array, FaceTrack, Phase, Signals
@@ -73,7 +73,7 @@ def overlay(
     """
     found = pipeline.examine(clip, model=model, all_faces=all_faces, rate=rate, mesh=mesh, on_frame=on_frame, **options)
     loaded = judging.load_model(model, options.get("reader"))
-    edges = FaceMesh().model.edges if mesh else _NONE
+    edges = meshes.load().edges if mesh else _NONE
     runs = [running(analysis, loaded, options.get("emotion")) for analysis in found]
     painter: list[Painter] = []
 

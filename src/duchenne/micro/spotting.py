@@ -89,9 +89,9 @@ def examine(
     """Spot the micro-expressions of the most prominent face of a video or folder of images (`rate`, frames/s).
 
     With `model`, a folder that `train` wrote, each is also classified. `reader` reads the faces (mesh, paper);
-    models are trained with `READER`. Times count from `start`; `read` yields the face's
-    blocks. Below `FEWEST` frames/s there is a warning. InputError where the clip is a single image, shows no face or
-    shows it too briefly; ModelError for a model of another kind; UsageError as `video.frames`.
+    models are trained with `READER`. Times count from `start`; `read` yields the face's blocks. Below `FEWEST` frames/s
+    there is a warning. InputError where the clip is a single image, shows no face or shows it too briefly; ModelError
+    for a model of another kind; UsageError as `video.frames`.
     """
     loaded = None
     if model is not None:

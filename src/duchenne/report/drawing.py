@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from duchenne.mesh import model
 from duchenne.plots.text import clamp, number, percent, words
 from duchenne.preprocess.clean import runs
 from duchenne.types import MOMENTS, Array, FaceTrack, Json, Phase, Signals
@@ -248,9 +247,9 @@ def _path(x: Array, y: Array) -> str:
     return "".join(parts)
 
 
-def net(mesh: Array) -> str:
-    """SVG path of the edges of a face mesh (478, 2)."""
-    return "".join(f"M{x:.1f} {y:.1f}L{u:.1f} {v:.1f}" for (x, y), (u, v) in mesh[model.load().edges])
+def net(mesh: Array, edges: Array) -> str:
+    """SVG path of the `edges` (E, 2) of a face mesh (478, 2)."""
+    return "".join(f"M{x:.1f} {y:.1f}L{u:.1f} {v:.1f}" for (x, y), (u, v) in mesh[edges])
 
 
 def _thin(y: Array, every: int) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from duchenne.features.phases import ACTIVITY, main_phase
+from duchenne.mesh import model
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, reference
 from duchenne.report.drawing import classify_gaps, face_view, net, table, timeline
@@ -276,7 +277,8 @@ def _table(title: str, rows: Sequence[JsonMap]) -> Json:
 
 def _frames(keyframes: Sequence[KeyFrame]) -> list[Json]:
     """Key frames cropped around the face at one scale."""
-    return [_frame(k, _side(keyframes)) for k in keyframes]
+    edges = model.load().edges if any(k.mesh is not None for k in keyframes) else np.empty((0, 2), int)
+    return [_frame(k, _side(keyframes), edges) for k in keyframes]
 
 
 def _side(keyframes: Sequence[KeyFrame]) -> float:
@@ -289,7 +291,7 @@ def _seen(keyframe: KeyFrame) -> bool:
     return bool(np.isfinite(keyframe.points).all(axis=1).sum() > 1)
 
 
-def _frame(keyframe: KeyFrame, side: float) -> Json:
+def _frame(keyframe: KeyFrame, side: float, edges: Array) -> Json:
     left, top, right, bottom = _square(keyframe, side)
     zoom = min(1.0, FRAME_SIZE / max(right - left, bottom - top))
     shape = (max(1, round((right - left) * zoom)), max(1, round((bottom - top) * zoom)))
@@ -303,7 +305,7 @@ def _frame(keyframe: KeyFrame, side: float) -> Json:
         "height": shape[1],
         "dots": "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points if np.isfinite(x + y)),
         "lines": "".join(_line(points[a : b + 1], closed) for a, b, closed in FACE_LINES),
-        "mesh": "" if keyframe.mesh is None else net((keyframe.mesh - (left, top)) * zoom),
+        "mesh": "" if keyframe.mesh is None else net((keyframe.mesh - (left, top)) * zoom, edges),
     }
 
 
