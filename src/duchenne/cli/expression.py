@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MODELS, app, echo, log, train
+from duchenne.cli.app import MODELS, app, echo, log, print_table, train
 
 if TYPE_CHECKING:
     from duchenne.expression.faces import Reader
@@ -100,6 +101,7 @@ def finetune(
         resume=not fresh, log=log,
     )  # fmt: skip
     echo(_summary(out, card))
+    print_table(_unit_rows(card))
 
 
 def _reader(aligned: bool, person: str | None, skip: bool) -> Reader:
@@ -116,12 +118,26 @@ def _summary(out: Path, card: Json) -> str:
     """One sentence on the trained model and its scores."""
     text = f"{out}: {card['head']} from {card['images']} images on {card['device']}; "
     if "per_unit" in card and card["head"] == "units":
-        text += f"mean F1 {_shown(card['mean_f1'])} of {len(card['classes'])} units"
+        text += f"mean F1 {_shown(card['mean_f1'])}, {_accuracy(card, 'mean_')} of {len(card['classes'])} units"
     elif "per_unit" in card:
-        text += f"mean ICC(3,1) {_shown(card['mean_icc'])} of {len(card['classes'])} units"
+        text += f"mean ICC(3,1) {_shown(card['mean_icc'])}, {_accuracy(card, 'mean_')}, squared error "
+        text += f"{_shown(card['mean_mse'])} of {len(card['classes'])} units"
     elif "accuracy" in card:
         text += f"accuracy {_shown(card['accuracy'])}, macro F1 {_shown(card['uf1'])}"
     return f"{text} ({card['protocol']})"
+
+
+def _unit_rows(card: Json) -> Iterator[tuple[str, ...]]:
+    """One row of cells for each action unit that was scored."""
+    for name, unit in card.get("per_unit", {}).items():
+        keys = {"f1": "F1"} if card["head"] == "units" else {"icc": "ICC(3,1)", "mse": "squared error"}
+        scores = (f"{words} {_shown(unit[key])}" for key, words in keys.items())
+        yield f"  {name}", f"{unit['coded']} images", f"base rate {_shown(unit['base_rate'])}", *scores, _accuracy(unit)
+
+
+def _accuracy(scores: Json, prefix: str = "") -> str:
+    absent = _shown(scores[f"{prefix}accuracy_absent"])
+    return f"accuracy {_shown(scores[f'{prefix}accuracy'])} (always absent: {absent})"
 
 
 def _shown(value: float) -> str:

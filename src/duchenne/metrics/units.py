@@ -1,5 +1,8 @@
 """Scores of action units: presence and intensity, unit by unit, beside constant answers.
 
+Accuracy is here because it is what Breuer & Kimmel (2017, arXiv:1705.01842, section 3.2) report for all units at once;
+most units are absent from most images, so always predicting absence is nearly as accurate: `accuracy_absent`.
+
 `predicted` and `truth` are (N, K), a row per image and a column per unit; NaN (not coded, not answered) is left out.
 What cannot be computed is NaN. Intervals resample persons, as images of one person are not independent.
 """
@@ -31,10 +34,11 @@ def score_units(
 ) -> Json:
     """Scores of units present (1) or absent (0), `predicted` being probabilities; pass all folds together.
 
-    rows, threshold, mean_f1 and mean_f1_interval (over the units whose F1 is known) and per_unit: name → coded,
-    positives, base_rate, f1, f1_interval, f1_always (of always predicting 1: 2b / (1 + b)), precision,
-    recall, balanced_accuracy and mcc. Intervals [low, high] hold 95 % of the draws of persons with replacement; None
-    without `subject`. ValueError for other shapes or labels.
+    rows, threshold, mean_f1 and mean_f1_interval (over the units whose F1 is known), mean_accuracy,
+    mean_accuracy_absent, and per_unit: name → coded, positives, base_rate, f1, f1_interval, f1_always (of always
+    predicting 1: 2b / (1 + b)), accuracy, accuracy_absent (of always predicting 0: 1 − b), precision, recall,
+    balanced_accuracy and mcc. Intervals [low, high] hold 95 % of the draws of persons with replacement; None without
+    `subject`. ValueError for other shapes or labels.
     """
     predicted, truth, known = _checked(predicted, truth, names)
     if not np.isin(truth[known], (0, 1)).all():
@@ -44,7 +48,8 @@ def score_units(
     totals = sums.sum(axis=0).astype(float)
     positives = totals[:, 0] + totals[:, 2]
     base = ratio(positives, totals.sum(-1))
-    found = _of_counts(totals) | {"f1_always": np.where(base > 0, 2 * base / (1 + base), np.nan)}
+    always = {"f1_always": np.where(base > 0, 2 * base / (1 + base), np.nan), "accuracy_absent": 1 - base}
+    found = _of_counts(totals) | always
     columns = {"coded": known.sum(0), "positives": positives.astype(int), "base_rate": base, **found}
     return _report(columns, sums.astype(float), _of_counts, "f1", names, subject, n, seed) | {"threshold": threshold}
 
@@ -60,9 +65,11 @@ def score_intensities(
 ) -> Json:
     """Scores of intensities, 0 (absent) to 5; pass all folds together.
 
-    rows, mean_icc and mean_icc_interval, and per_unit: name → coded, base_rate (share above 0), icc, icc_interval (see
-    `icc31`), mae (mean absolute error, in levels) and mae_median (of always predicting the median). Intervals as in
-    `score_units`. ValueError for other shapes or labels.
+    rows, mean_icc and mean_icc_interval, mean_accuracy, mean_accuracy_absent, mean_mse, mean_mse_absent, and per_unit:
+    name → coded, base_rate (share above 0), icc, icc_interval (see `icc31`), mae (mean absolute error, in levels),
+    mae_median (of always predicting the median), accuracy (share of predictions that, rounded, are the rounded level),
+    mse (mean squared error, in levels², not rounded), and both of always predicting 0 as accuracy_absent, mse_absent.
+    Intervals as in `score_units`. ValueError for other shapes or labels.
     """
     predicted, truth, known = _checked(predicted, truth, names)
     if not ((truth[known] >= 0) & (truth[known] <= MAX_INTENSITY)).all():
@@ -74,6 +81,9 @@ def score_intensities(
         "base_rate": ratio((b > 0).sum(0), known.sum(0)),
         **_of_moments(sums.sum(axis=0)),
         "mae_median": np.array([_spread(column[use]) for column, use in zip(truth.T, known.T, strict=True)]),
+        "accuracy": ratio((known & (_level(a) == _level(b))).sum(0), known.sum(0)),
+        "accuracy_absent": ratio((known & (_level(b) == 0)).sum(0), known.sum(0)),
+        "mse_absent": ratio((b * b).sum(0), known.sum(0)),
     }
     return _report(columns, sums, _of_moments, "icc", names, subject, n, seed)
 
@@ -100,6 +110,7 @@ def _of_counts(counts: Array) -> dict[str, Array]:
     mcc = np.where(margin > 0, ratio(tp * tn - fp * fn, margin), np.where((tp + fn) * (tn + fp) > 0, 0.0, np.nan))
     return {
         "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "accuracy": ratio(tp + tn, tp + fp + fn + tn),
         "precision": ratio(tp, tp + fp),
         "recall": recall,
         "balanced_accuracy": (recall + specificity) / 2,
@@ -113,7 +124,8 @@ def _of_moments(sums: Array) -> dict[str, Array]:
     spread = (n * aa - a * a) + (n * bb - b * b)
     # rounding leaves a little variance in constant columns
     varied = spread > 1e-9 * n * (aa + bb)
-    return {"icc": np.where(varied, ratio(2 * (n * ab - a * b), spread), np.nan), "mae": ratio(off, n)}
+    icc = np.where(varied, ratio(2 * (n * ab - a * b), spread), np.nan)
+    return {"icc": icc, "mae": ratio(off, n), "mse": ratio(np.maximum(aa - 2 * ab + bb, 0), n)}
 
 
 def _report(
@@ -126,7 +138,7 @@ def _report(
     n: int,
     seed: int,
 ) -> Json:
-    """Plain numbers of `columns` (K,) by unit, and intervals of the score `main` from `sums` (N, K, M)."""
+    """Plain numbers of `columns` (K,) by unit, their means, and intervals of the score `main` from `sums` (N, K, M)."""
     each: list[list[float] | None] = [None] * len(names)
     whole = None
     if subject is not None:
@@ -137,8 +149,9 @@ def _report(
         name: {key: column[k].item() for key, column in columns.items()} | {f"{main}_interval": each[k]}
         for k, name in enumerate(names)
     }
-    mean = float(mean_of_known(columns[main]))
-    return {"rows": len(sums), f"mean_{main}": mean, f"mean_{main}_interval": whole, "per_unit": per_unit}
+    shown = [key for key in columns if key == main or key.startswith(("accuracy", "mse"))]
+    means = {f"mean_{key}": float(mean_of_known(columns[key])) for key in shown}
+    return {"rows": len(sums), **means, f"mean_{main}_interval": whole, "per_unit": per_unit}
 
 
 def _checked(predicted: Array, truth: Array, names: Sequence[str]) -> tuple[Array, Array, Array]:
@@ -147,6 +160,11 @@ def _checked(predicted: Array, truth: Array, names: Sequence[str]) -> tuple[Arra
     if predicted.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != len(names):
         raise ValueError(f"Expected answers and labels (N, {len(names)}), found {predicted.shape} and {truth.shape}.")
     return predicted, truth, ~(np.isnan(predicted) | np.isnan(truth))
+
+
+def _level(values: Array) -> Array:
+    """Whole levels; a half rounds up."""
+    return np.asarray(np.floor(values + 0.5))
 
 
 def _spread(values: Array) -> float:

@@ -97,6 +97,9 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
         and "person-disjoint 2-fold" in result.out
     )
     assert "fold 2 of 2: epoch 1 of 1" in result.err
+    assert re.search(
+        r"^  AU12 +\d+ images +base rate 0\.\d+ +F1 \S+ +accuracy 0\.\d+ \(always absent: 0", result.out, re.M
+    )
     model, _ = checkpoints.load(tmp_path / "units")
     assert (model.recipe.head, model.recipe.freeze_backbone, model.classes) == ("units", True, ("AU1", "AU12"))
     words = ("finetune", "--data", place / "levels.csv", "-o", tmp_path / "levels", "--head", "intensity")
@@ -106,7 +109,8 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
     result = duchenne("finetune", "--data", place / "data", "-o", tmp_path / "emotions", *common)
     assert result.code == 0 and "accuracy " in result.out
     listed = json.loads((tmp_path / "levels" / "card.json").read_text())
-    assert {"icc", "mae", "mae_median", "base_rate"} <= set(listed["per_unit"]["AU12"]) and "accuracy" not in listed
+    assert {"icc", "mae", "mse", "accuracy", "accuracy_absent"} <= set(listed["per_unit"]["AU12"])
+    assert {"mean_icc", "mean_accuracy", "mean_mse", "mean_mse_absent"} <= set(listed) and "accuracy" not in listed
 
 
 @pytest.mark.parametrize(

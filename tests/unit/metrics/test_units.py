@@ -32,6 +32,8 @@ def test_one_unit_by_hand():
     assert unit["f1"] == found["mean_f1"] == pytest.approx(4 / 6)
     assert unit["f1_always"] == pytest.approx(2 * 0.6 / 1.6)
     assert unit["precision"] == unit["recall"] == pytest.approx(2 / 3)
+    assert unit["accuracy"] == found["mean_accuracy"] == pytest.approx(3 / 5)
+    assert unit["accuracy_absent"] == found["mean_accuracy_absent"] == pytest.approx(2 / 5)
     assert unit["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert unit["mcc"] == pytest.approx((2 * 1 - 1 * 1) / math.sqrt(3 * 3 * 2 * 2))
     assert unit["f1_interval"] is None and found["mean_f1_interval"] is None
@@ -52,6 +54,8 @@ def test_scores_agree_with_scikit_learn():
         assert unit["mcc"] == pytest.approx(reference.matthews_corrcoef(y, called))
         assert unit["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(y, called))
         assert unit["precision"] == pytest.approx(reference.precision_score(y, called))
+        assert unit["accuracy"] == pytest.approx(reference.accuracy_score(y, called))
+        assert unit["accuracy_absent"] == pytest.approx(reference.accuracy_score(y, np.zeros(len(y))))
         assert unit["f1_always"] == pytest.approx(reference.f1_score(y, np.ones(len(y))))
     assert found["mean_f1"] == pytest.approx(np.mean([unit["f1"] for unit in found["per_unit"].values()]))
 
@@ -98,7 +102,21 @@ def test_intensities_by_hand():
         assert unit["icc"] == pytest.approx(by_mean_squares(x, y))
         assert unit["mae"] == pytest.approx(reference.mean_absolute_error(y, x))
         assert unit["mae_median"] == pytest.approx(reference.mean_absolute_error(y, np.full(len(y), np.median(y))))
-    assert found["mean_icc"] == pytest.approx(np.mean([unit["icc"] for unit in found["per_unit"].values()]))
+        assert unit["mse"] == pytest.approx(reference.mean_squared_error(y, x))
+        assert unit["mse_absent"] == pytest.approx(reference.mean_squared_error(y, np.zeros(len(y))))
+        assert unit["accuracy"] == pytest.approx(reference.accuracy_score(y, np.round(x)))
+        assert unit["accuracy_absent"] == pytest.approx((y == 0).mean())
+    for key in ("icc", "accuracy", "mse", "accuracy_absent", "mse_absent"):
+        assert found[f"mean_{key}"] == pytest.approx(np.mean([unit[key] for unit in found["per_unit"].values()]))
+
+
+def test_a_perfect_answer_and_one_off_by_a_level():
+    truth = np.array([[0.0], [2.0], [5.0], [NAN]])
+    right = score_intensities(truth.copy(), truth, ["AU12"])
+    assert (right["mean_accuracy"], right["mean_mse"]) == (1.0, 0.0)
+    near = score_intensities(np.array([[0.4], [2.5], [4.0], [1.0]]), truth, ["AU12"])  # 0, 3 and 4 when rounded
+    assert near["mean_accuracy"] == pytest.approx(1 / 3) == near["mean_accuracy_absent"]
+    assert near["mean_mse"] == pytest.approx((0.16 + 0.25 + 1) / 3)
 
 
 def test_intervals_resample_persons():
