@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -21,6 +22,13 @@ _Aligned = Annotated[bool, typer.Option("--aligned", help="Images are cropped fa
 _Person = Annotated[
     str | None, typer.Option(help="Regular expression for the subject in the path of an image, such as '(S[0-9]+)_'.")
 ]
+_Folds = Annotated[
+    int | None,
+    typer.Option(
+        help="Person-disjoint folds for the scores on the card, 0 for none; for finetune by default 5.",
+        min=0,
+    ),
+]
 _Skip = Annotated[bool, typer.Option("--skip-missing-faces", help="Leave out images without a face.")]
 
 
@@ -32,6 +40,7 @@ def train_expression(
     epochs: options.Epochs = None,
     images_per_epoch: _ImagesPerEpoch = None,
     validation: Annotated[str | None, typer.Option(help="Fold of the data, or folder, to select the epoch on.")] = None,
+    folds: _Folds = None,
     aligned: _Aligned = False,
     person: _Person = None,
     skip_missing_faces: _Skip = False,
@@ -46,8 +55,9 @@ def train_expression(
     chosen = ExpressionRecipe.read(recipe or "ours", epochs=epochs, images_per_epoch=images_per_epoch, seed=seed)
     reader = _reader(aligned, person, skip_missing_faces)
     card = training.train(
-        data, out, chosen, reader=reader, validation=validation, device=device, resume=not fresh, log=log
-    )
+        data, out, chosen, reader=reader, validation=validation, folds=folds or 0, device=device, resume=not fresh,
+        log=log,
+    )  # fmt: skip
     echo(_summary(out, card))
 
 
@@ -67,9 +77,7 @@ def finetune(
     freeze_backbone: Annotated[bool | None, typer.Option(help="Train the head only, instead of all weights.")] = None,
     recipe: options.Recipe = None,
     units: Annotated[str | None, typer.Option(help="Action units, such as AU6,AU12; by default all.")] = None,
-    folds: Annotated[
-        int, typer.Option(help="Number of person-disjoint folds for the scores on the card; 0 for none.", min=0)
-    ] = 5,
+    folds: _Folds = None,
     epochs: options.Epochs = None,
     images_per_epoch: _ImagesPerEpoch = None,
     aligned: _Aligned = False,
@@ -123,8 +131,14 @@ def _summary(out: Path, card: Json) -> str:
         text += f"mean ICC(3,1) {_shown(card['mean_icc'])}, {_accuracy(card, 'mean_')}, squared error "
         text += f"{_shown(card['mean_mse'])} of {len(card['classes'])} units"
     elif "accuracy" in card:
-        text += f"accuracy {_shown(card['accuracy'])}, macro F1 {_shown(card['uf1'])}"
+        text += f"accuracy {_shown(card['accuracy'])}{_spread(card)}, macro F1 {_shown(card['uf1'])}"
     return f"{text} ({card['protocol']})"
+
+
+def _spread(card: Json) -> str:
+    """The mean over folds and its spread, as papers give them."""
+    each = [fold["accuracy"] for fold in card.get("folds", ())]
+    return f" (of {len(each)} folds {fmean(each):.3f} ± {stdev(each):.3f})" if each else ""
 
 
 def _unit_rows(card: Json) -> Iterator[tuple[str, ...]]:

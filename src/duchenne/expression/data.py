@@ -7,14 +7,14 @@ Labels and files are checked before any face is detected, and faces before anyth
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from duchenne import io, video
-from duchenne.datasets import coded, fer2013
+from duchenne.datasets import coded, fer2013, packed, splits
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS
 from duchenne.errors import InputError, UsageError
@@ -23,22 +23,24 @@ from duchenne.types import ALL_EMOTIONS, Array
 from duchenne.video.folders import class_folders
 
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
-_WORDS = {word: name for word, name in EMOTION_WORDS.items() if name in fer2013.CLASSES}
+#: The classes of an emotion network, in order; data need not have all.
+CLASSES = (*fer2013.CLASSES, "contempt")
+_WORDS = {word: name for word, name in EMOTION_WORDS.items() if name in CLASSES}
 _PRESENT = 2  # intensity of DISFA from which a unit counts as present
 _EVERY = 20  # of DISFA's frames one is taken: neighbours are nearly identical
 
 
-def emotions(
-    data: str | Path, reader: Reader | None = None, *, classes: Sequence[str] | None = fer2013.CLASSES
-) -> Faces:
+def emotions(data: str | Path, reader: Reader | None = None, *, classes: Sequence[str] | None = CLASSES) -> Faces:
     """Faces with one emotion each.
 
     data     a copy of FER2013 in any of its forms; a folder with one folder of images for each class, or with
-             folders train, validation and test of these; a copy of CK+; or a table with the columns file, emotion and,
-             where known, subject and fold
-    classes  those that are allowed, in this order; None: any, with the field's names where they are known
+             folders train, validation and test of these; a copy of CK+; a table with the columns file, emotion and,
+             where known, subject and fold; or these packed in an .npz (`datasets.packed`)
+    classes  those that are allowed, in this order, of which the faces have those that occur; None: any, with the
+             field's names where they are known
 
-    InputError for an unexpected class, for a single class, and as `Reader.faces` and the loaders.
+    `notes` count what has no emotion. InputError for an unexpected class, for a single class, and as `Reader.faces` and
+    the loaders.
     """
     data, reader = Path(data), reader or Reader()
     if entries := _fer2013(data):
@@ -46,21 +48,51 @@ def emotions(
         folds = np.array([entry.clip.fold or "train" for entry in entries], str)
         files = tuple(entry.clip.path for entry in entries)
         return _trainable(Faces(fer2013.images(entries), labels, fer2013.CLASSES, files, None, folds), data)
+    notes: tuple[str, ...] = ()
+    if data.suffix.lower() == ".npz":
+        return _trainable(_packed_emotions(data, classes), data)
     if data.is_file():
         cells = _cells(data, "emotion")
         rows = [_row(data, row, _emotion(row.cells["emotion"], classes, row.where)) for row in cells]
     elif sequences := coded.ck_plus(data):
         used = [entry for entry in sequences if entry.clip.emotion in (classes or ALL_EMOTIONS)]
+        if left := len(sequences) - len(used):
+            notes = (f"{left} of {len(sequences)} sequences of {data} have no emotion; they are left out.",)
         rows = _ck_plus(used, "neutral", lambda entry: entry.clip.emotion or "neutral")
     else:
         rows = list(_class_folders(data, reader.person, classes))
-    present = list(dict.fromkeys(str(row.label) for row in rows))
-    order = [name for name in classes or fer2013.CLASSES if name in present]
+    found = reader.faces(rows, _present((str(row.label) for row in rows), classes, data), data)
+    return _trainable(replace(found, notes=(*notes, *found.notes)), data)
+
+
+def _present(labels: Iterable[str], classes: Sequence[str] | None, data: Path) -> list[str]:
+    """The classes that occur, in order; InputError for fewer than two."""
+    present = list(dict.fromkeys(labels))
+    order = [name for name in classes or CLASSES if name in present]
     if classes is not None or set(order) == set(present):
         present = order
     if len(present) < 2:
-        raise InputError(f"{data} has images of one class only, {present[0]}; add images of another.")
-    return _trainable(reader.faces(rows, present, data), data)
+        found = f"images of one class only, {present[0]}" if present else "no images"
+        raise InputError(f"{data} has {found}; add images of another class.")
+    return present
+
+
+def _packed_emotions(data: Path, classes: Sequence[str] | None) -> Faces:
+    arrays = packed.read(data, "emotion")
+    words = [_emotion(word, classes, f"{data}, row {i} (from 0)") for i, word in enumerate(arrays["emotion"].tolist())]
+    present = _present(words, classes, data)
+    return _packed(data, arrays, np.array([present.index(word) for word in words], np.int64), present)
+
+
+def _packed(data: Path, arrays: Mapping[str, Array], labels: Array, classes: Sequence[str]) -> Faces:
+    """Faces of an .npz with these labels; InputError for an unknown fold."""
+    count = len(labels)
+    subjects = splits.persons(arrays["subject"].tolist()) if "subject" in arrays else None
+    folds = np.char.lower(arrays["fold"]) if "fold" in arrays else np.full(count, "")
+    if wrong := sorted({*folds.tolist()} - {"", *ROLES}):
+        raise InputError(f"{data} has the fold '{wrong[0]}'; expected train, validation or test: correct it.")
+    files = tuple(f"{data}#{row}" for row in range(count))
+    return Faces(arrays["images"], labels, tuple(classes), files, subjects, folds)
 
 
 def units(
@@ -69,7 +101,7 @@ def units(
     """Faces with action units.
 
     data    a table with the column file, one column for each unit (AU1, AU12, …) with 1, 0 or nothing, where known
-            subject and fold; or the folder of a copy of CK+ or DISFA
+            subject and fold; these packed in an .npz (`datasets.packed`); or the folder of a copy of CK+ or DISFA
     levels  intensities from 0 to 5 instead of 1 and 0
     only    names of the requested units, by default all
 
@@ -77,6 +109,8 @@ def units(
     `Reader.faces`.
     """
     data, reader = Path(data), reader or Reader()
+    if data.suffix.lower() == ".npz":
+        return _packed_units(data, levels, only)
     if data.is_file():
         names, rows = _unit_table(data, levels)
     elif sequences := coded.ck_plus(data):
@@ -87,15 +121,44 @@ def units(
         raise InputError(f"{data} is not a known copy of CK+ or DISFA; pass the folder of one, or a table of units.")
     else:
         raise InputError(f"There is no file or folder {data}; check the path.")
-    chosen = list(names) if only is None else [_unit(name) or name for name in only]
-    if unknown := [name for name in chosen if name not in names]:
-        raise UsageError(f"{data} has no unit '{unknown[0]}'; choose from {', '.join(names)}.")
-    columns = [names.index(name) for name in chosen]
+    chosen, columns = _chosen(names, only, data)
     rows = [replace(row, label=tuple(float(row.label[i]) for i in columns)) for row in rows]
     _check_units(np.array([row.label for row in rows], float), chosen, data)
     found = reader.faces(rows, chosen, data)
     _check_units(found.labels, chosen, data)
     return found
+
+
+def _chosen(names: Sequence[str], only: Sequence[str] | None, data: Path) -> tuple[list[str], list[int]]:
+    """The requested units and their columns; UsageError for one that is not there."""
+    chosen = list(names) if only is None else [_unit(name) or name for name in only]
+    if unknown := [name for name in chosen if name not in names]:
+        raise UsageError(f"{data} has no unit '{unknown[0]}'; choose from {', '.join(names)}.")
+    return chosen, [names.index(name) for name in chosen]
+
+
+def _packed_units(data: Path, levels: bool, only: Sequence[str] | None) -> Faces:
+    """Of an .npz; where none are named, those that at least two people show."""
+    arrays = packed.read(data, "units", "unit_names")
+    names = [_unit(name) for name in arrays["unit_names"].tolist()]
+    if "" in names or len({*names}) < len(names):
+        found = ", ".join(arrays["unit_names"].tolist())
+        raise InputError(f"{data} has the units {found}; expected a name of its own for each, such as AU12.")
+    labels = arrays["units"].astype(float)
+    known = labels[~np.isnan(labels)]
+    if len(wrong := known[~((known >= 0) & (known <= 5) if levels else np.isin(known, (0, 1)))]):
+        allowed = "0 to 5" if levels else "1 (present), 0 (absent)"
+        raise InputError(f"{data} has the level {wrong[0]:g} of a unit; expected {allowed} or NaN (not coded).")
+    faces = _packed(data, arrays, labels, names)
+    notes: tuple[str, ...] = ()
+    if only is None and faces.subjects is not None:
+        shown = [len({*faces.subjects[labels[:, k] > 0].tolist()}) for k in range(len(names))]
+        only = [name for name, people in zip(names, shown, strict=True) if people > 1]
+        if left := [name for name in names if name not in only]:
+            notes = (f"{', '.join(left)} of {data} are shown by fewer than two people; they are left out.",)
+    chosen, columns = _chosen(names, only, data)
+    _check_units(labels[:, columns], chosen, data)
+    return replace(faces, labels=labels[:, columns], classes=tuple(chosen), notes=notes)
 
 
 def _check_units(labels: Array, names: Sequence[str], data: Path) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TRANSFER = {"emotions": "transfer", "units": "units", "intensity": "intensity"}
 #: Learning rate of a new output layer alone, which cannot damage the backbone.
 FROZEN_RATE = 1e-2
+FOLDS = 5  # of fine-tuning, unless the caller chooses
 _ERROR = {"emotions": "share wrong", "units": "1 - F1", "intensity": "squared error"}
 
 
@@ -71,16 +72,19 @@ def train(
     *,
     reader: Reader | None = None,
     validation: str | None = None,
+    folds: int = 0,
     device: str = "auto",
     resume: bool = True,
     log: Log = print,
 ) -> Json:
-    """Train a network for FER2013's emotions from scratch and write a model folder; returns its card.
+    """Train a network for emotions from scratch and write a model folder; returns its card.
 
     data        see `expression.data.emotions`
     recipe      one, or its name, or a TOML (`expression.recipe`)
     validation  name of the fold, or folder of class folders, by which the best epoch is chosen; else the data's own
                 (FER2013's public test), else a tenth that is held back
+    folds       where subjects are known, the number of person-disjoint folds for the scores of the card; 0: the scores
+                are of one split
     resume      False discards an unfinished earlier training
 
     InputError and UsageError before training starts; `learn.loop.Diverged` where a loss is not finite.
@@ -95,8 +99,10 @@ def train(
         faces = _read(expression_data.emotions(data, reader), log)
         if validation is not None:
             faces = _validated(faces, data, validation, reader, log)
+        split = split_rows(faces, chosen.seed)
+        _check_folds(faces, split, folds, data)
         trainer, about = _Trainer(chosen, None, device, log), {"title": "Emotions of a face"}
-        return _finish(trainer, faces, split_rows(faces, chosen.seed), out, work, Path(data), about)
+        return _finish(trainer, faces, split, out, work, Path(data), about, folds)
 
 
 def finetune(
@@ -108,7 +114,7 @@ def finetune(
     recipe: ExpressionRecipe | str | Path | None = None,
     reader: Reader | None = None,
     only: list[str] | None = None,
-    folds: int = 5,
+    folds: int | None = None,
     device: str = "auto",
     resume: bool = True,
     log: Log = print,
@@ -119,8 +125,7 @@ def finetune(
     data    see `expression.data.emotions` (any names of classes) and `expression.data.units`
     head    emotions, units (present or not) or intensity (0 to 5); `only` names the units to use
     recipe  one, or its name, or a TOML; by default `transfer`, `units` or `intensity`
-    folds   where subjects are known and the data have no test fold, the number of person-disjoint folds for the scores
-            of the card; 0 leaves them out
+    folds   as of `train`; by default 5 where subjects are known and the data have no test fold
 
     The saved network is trained on all people but those held back to choose the epoch by. Errors as `train`.
     """
@@ -143,11 +148,11 @@ def finetune(
             "title": f"{head.capitalize()} of a face",
             "started_from": {key: about[key] for key in ("id", "sha256")},
         }
-        is_crossed = faces.subjects is not None and folds > 0 and not len(split.test)
-        if is_crossed:
-            _check_people(faces, folds, data)
+        if folds is None:
+            folds = 0 if faces.subjects is None or len(split.test) else FOLDS
+        _check_folds(faces, split, folds, data)
         trainer = _Trainer(chosen, start, device, log)
-        return _finish(trainer, faces, split, out, work, Path(data), card, folds if is_crossed else 0)
+        return _finish(trainer, faces, split, out, work, Path(data), card, folds)
 
 
 def scores(head: str, predicted: Array, faces: Faces) -> Json:
@@ -212,12 +217,24 @@ def _ordered(faces: Faces, classes: tuple[str, ...], *, is_subset: bool = False)
     return replace(faces, labels=places[faces.labels], classes=classes)
 
 
-def _check_people(faces: Faces, folds: int, data: str | Path) -> None:
+def _check_folds(faces: Faces, split: Split, folds: int, data: str | Path) -> None:
+    """InputError where `folds` person-disjoint folds are not possible."""
     other = "or 0 for no scores by person"
+    if folds == 0:
+        return
     if folds == 1:
         raise InputError(f"--folds is 1, expected 2 or more; choose more, {other}.")
-    people = len(np.unique(faces.subjects)) if faces.subjects is not None else 0
-    if people < folds:
+    if faces.subjects is None:
+        raise InputError(
+            f"{data} does not name its people, which --folds {folds} keeps apart; give --person or a column subject, "
+            f"{other}."
+        )
+    if len(split.test):
+        raise InputError(
+            f"{data} has the test fold {fold_names(faces, split.test)}, on which its network is tested; leave --folds out, "
+            "or remove the fold."
+        )
+    if (people := len(np.unique(faces.subjects))) < folds:
         raise InputError(f"{data} shows {people} people, expected {folds} or more; choose fewer --folds, {other}.")
 
 
@@ -238,8 +255,10 @@ def _finish(
     trainer.log(f"{len(split.train)} training faces, {split.how}; on {device_of(trainer.device)}")
     model, curve = trainer.fit(faces, split.train, split.held, work / "network")
     if folds:
-        predicted, protocol = _cross_validated(trainer, faces, folds, work)
+        predicted, tests = _cross_validated(trainer, faces, folds, work)
+        protocol = f"person-disjoint {folds}-fold: no test person is in training or validation"
         measured = scores(head, predicted, faces)
+        measured["folds"] = [_of_fold(head, predicted[rows], faces.of(rows)) for rows in tests]
     else:
         rows, protocol = _tested(split, faces)
         part, measured = faces.of(rows), {}
@@ -288,11 +307,19 @@ def _further(model: ExpressionModel, faces: Faces, split: Split, rows: Array) ->
     return found
 
 
-def _cross_validated(trainer: _Trainer, faces: Faces, folds: int, work: Path) -> tuple[Array, str]:
-    """(predictions for all faces by networks trained without their subjects, the protocol in words)."""
-    predicted = np.full((len(faces), len(faces.classes)), np.nan)
+def _cross_validated(trainer: _Trainer, faces: Faces, folds: int, work: Path) -> tuple[Array, list[Array]]:
+    """(predictions for all faces by networks trained without their subjects, the rows of each fold)."""
+    predicted, tests = np.full((len(faces), len(faces.classes)), np.nan), []
     for i, (train, test) in enumerate(splits.by_person(faces.subjects, folds, trainer.recipe.seed)):
         train, held = held_back(faces, train, trainer.recipe.seed)
         model, _ = trainer.fit(faces, train, held, work / f"fold-{i + 1}", f"fold {i + 1} of {folds}")
         predicted[test] = model.predict(faces.images[test])
-    return predicted, f"person-disjoint {folds}-fold: no test person is in training or validation"
+        tests.append(test)
+    return predicted, tests
+
+
+def _of_fold(head: str, predicted: Array, faces: Faces) -> Json:
+    """The main scores of one fold, as papers average them over folds."""
+    names = ("accuracy", "uf1", "mean_f1", "mean_accuracy", "mean_icc", "mean_mse")
+    found = scores(head, predicted, replace(faces, subjects=None))
+    return {"images": len(faces), **{name: found[name] for name in names if name in found}}

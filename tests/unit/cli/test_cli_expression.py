@@ -129,6 +129,7 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
         (("finetune", "--data", "units.csv", "-o", "x"), 1, "units.csv lacks the column emotion"),
         (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units needs --head units"),
         (("finetune", "--data", "units.csv", "-o", "x", "--head", "units"), 1, "shows 4 people, expected 5 or more"),
+        (("train", "expression", "--data", "data", "-o", "x", "--folds", "4"), 1, "does not name its people"),
         (("finetune", "--data", "levels.csv", "-o", "x", "--head", "units"), 1, "(not coded) as AU1, found '3'"),
         (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is not a known copy of CK+ or DISFA"),
     ],

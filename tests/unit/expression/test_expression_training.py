@@ -277,8 +277,57 @@ def test_ck_plus(tmp_path):
     np.testing.assert_array_equal(levels.labels, [[0, 0], [3, math.nan], [0, 0], [math.nan, 2]])
     emotions = expression_data.emotions(tmp_path, classes=None)
     assert [emotions.classes[k] for k in emotions.labels] == ["neutral", "happiness", "neutral", "contempt"]
-    expected = expression_data.emotions(tmp_path)  # FER2013 has no contempt
-    assert [expected.classes[k] for k in expected.labels] == ["neutral", "happiness"]
+    expected = expression_data.emotions(tmp_path)  # contempt as the last of eight classes
+    assert expected.classes == ("happiness", "neutral", "contempt") and not expected.notes
+    np.testing.assert_array_equal(expected.labels, [1, 0, 1, 2])
+    (tmp_path / "Emotion" / "S005" / "001" / "S005_001_00000003_emotion.txt").unlink()
+    left = expression_data.emotions(tmp_path)
+    assert left.classes == ("neutral", "contempt") and "1 of 2 sequences of" in left.notes[0]
+
+
+def packed_file(path, **changes):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "images": np.stack([pattern(i, rng) for i in range(12)]),
+        "subject": np.repeat(["ann", "bob", "cid", "dee"], 3),
+        "emotion": np.array(["happy", "contempt", "sad"] * 4),
+        "units": np.column_stack([np.arange(12) % 2, np.arange(12) < 2, np.arange(12) % 3 == 0]),
+        "unit_names": np.array(["AU01", "AU6", "au12"]),
+    } | changes
+    np.savez(path, **{name: each for name, each in arrays.items() if each is not None})
+    return path
+
+
+def test_a_packed_file_of_emotions_and_of_units(tmp_path):
+    path = packed_file(tmp_path / "faces.npz")
+    found = expression_data.emotions(path)
+    assert found.classes == ("happiness", "sadness", "contempt") and found.subjects.tolist()[2:4] == ["ann", "bob"]
+    np.testing.assert_array_equal(found.labels, [0, 2, 1] * 4)
+    units = expression_data.units(path)  # AU6 is ann's alone
+    assert units.classes == ("AU1", "AU12") and "AU6 of" in units.notes[0]
+    np.testing.assert_array_equal(units.labels[:4], [[0, 1], [1, 0], [0, 0], [1, 1]])
+    assert expression_data.units(path, only=["AU6"]).classes == ("AU6",)
+    with pytest.raises(UsageError, match="has no unit 'AU9'"):
+        expression_data.units(path, only=["AU9"])
+
+
+@pytest.mark.parametrize(
+    ("read", "changes", "fault"),
+    [
+        (expression_data.emotions, {"images": np.zeros((12, 40, 40), np.uint8)}, r"has images uint8 \(12, 40, 40\)"),
+        (expression_data.emotions, {"emotion": np.array(["happy", "awe"] * 6)}, "row 1 .from 0.: expected one of"),
+        (expression_data.emotions, {"emotion": np.array(["sad"] * 12)}, "images of one class only, sadness"),
+        (expression_data.emotions, {"emotion": None}, "has no array emotion"),
+        (expression_data.emotions, {"subject": np.array(["ann", ""] * 6)}, "row 1 .from 0. has no subject"),
+        (expression_data.emotions, {"fold": np.array(["late"] * 12)}, "has the fold 'late'"),
+        (expression_data.units, {"units": np.full((12, 3), 2)}, "has the level 2 of a unit"),
+        (expression_data.units, {"unit_names": np.array(["AU1", "AU2"])}, "a column for each name"),
+        (expression_data.units, {"unit_names": np.array(["AU1", "AU01", "x"])}, "a name of its own"),
+    ],
+)
+def test_invalid_packed_files_are_refused(tmp_path, read, changes, fault):
+    with pytest.raises(InputError, match=fault):
+        read(packed_file(tmp_path / "faces.npz", **changes))
 
 
 @pytest.mark.slow
@@ -483,6 +532,24 @@ def test_cross_validated_scores_are_person_disjoint(tmp_path):
     assert card["by person"]["per_unit"]["AU1"]["f1_always"] == pytest.approx(2 / 3)
     # one person alone says nothing of a unit that they always show: two are held back to choose the epoch by
     assert card["by person"]["people"] == 8 and "accuracy" not in card["by person"]
+
+
+def test_training_on_folds_of_people_with_contempt(tmp_path):
+    """Four people in two folds: each face is scored once, by a network trained without its person."""
+    path = packed_file(tmp_path / "faces.npz")
+    card = train(path, tmp_path / "out", replace(TINY, epochs=1), folds=2, device="cpu", log=str)
+    assert card["classes"] == ["happiness", "sadness", "contempt"] and card["rows"] == 12
+    assert card["protocol"].startswith("person-disjoint 2-fold") and [f["images"] for f in card["folds"]] == [6, 6]
+    assert np.mean([fold["accuracy"] for fold in card["folds"]]) == pytest.approx(card["accuracy"])
+    np.savez(tmp_path / "tested.npz", **np.load(path), fold=np.repeat(["train", "test"], [9, 3]))
+    for data, folds, fault in (
+        (path, 5, "shows 4 people, expected 5 or more"),
+        (class_folders(tmp_path / "unnamed"), 2, "does not name its people, which --folds 2 keeps apart"),
+        (tmp_path / "tested.npz", 2, "has the test fold test"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            train(data, tmp_path / "other", TINY, folds=folds, device="cpu", log=str)
+        assert not list(tmp_path.glob("*other*"))
 
 
 def test_too_few_people_and_people_in_two_folds_are_refused(tmp_path, known):
