@@ -230,10 +230,7 @@ def _check_folds(faces: Faces, split: Split, folds: int, data: str | Path) -> No
             f"{other}."
         )
     if len(split.test):
-        raise InputError(
-            f"{data} has the test fold {fold_names(faces, split.test)}, on which its network is tested; leave --folds out, "
-            "or remove the fold."
-        )
+        raise InputError(f"{data} has the test fold {fold_names(faces, split.test)}; leave out --folds or this fold.")
     if (people := len(np.unique(faces.subjects))) < folds:
         raise InputError(f"{data} shows {people} people, expected {folds} or more; choose fewer --folds, {other}.")
 
