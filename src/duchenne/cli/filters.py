@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from duchenne.cli import options
 from duchenne.cli.app import MODELS, app, echo, limit_memory, log, progress
 from duchenne.errors import DuchenneError
+
+if TYPE_CHECKING:
+    from duchenne.expression.filter_units import FilterUnits
 
 
 @app.command(rich_help_panel=MODELS)
@@ -47,8 +50,7 @@ def filters(
         count, dead = len(excited.active), int(excited.dead.sum())
         text = f"{name}: {count} filters, {dead} dead ({100 * dead / count:.0f} %)"
         if name in result["units"]:
-            significant = int((result["units"][name].adjusted < 0.05).sum())
-            text += f"; {significant} pairs of filter and action unit with a corrected p below 0.05"
+            text += _units(result["units"][name])
         echo(text)
     beside = ", ".join(path.name for path in result["sheets"])
     echo(f"{result['page']}: {result['images']} images searched; beside it {beside}.")
@@ -56,3 +58,16 @@ def filters(
         for sentence in result["skipped"][:5]:
             log(f"note: {sentence}")
         raise DuchenneError(f"{len(result['skipped'])} images were skipped; the page shows the others.")
+
+
+def _units(table: FilterUnits) -> str:
+    """Of a layer's filters: those unanimous for an action unit, beside chance, and the significant pairs."""
+    coded = (table.count > 0).any(axis=1)
+    if not coded.any():
+        return "; no image of its filters is coded"
+    share, chance = table.unanimous[coded].mean(), table.by_chance[coded].mean()
+    return (
+        f"; {table.unanimous.sum()} of {coded.sum()} filters with coded images ({100 * share:.0f} %) unanimous for an "
+        f"action unit, {100 * chance:.0f} % by chance; {(table.adjusted < 0.05).sum()} pairs of filter and action unit "
+        "with a corrected p below 0.05"
+    )

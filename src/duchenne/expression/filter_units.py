@@ -1,7 +1,8 @@
 """Which action units the images that excite a filter show, and whether that is more than by chance.
 
 P = share of a filter's most exciting images whose label has the unit, as Breuer and Kimmel (2017, arXiv 1705.01842)
-define it. They select P = 1, which a common unit reaches by chance; so lift over the base rate and p-values are added.
+define it. They select P = 1, which a common unit reaches by chance; so lift over the base rate and p-values are added,
+and beside the share of filters that are unanimous for some unit (43 of 50 in their section 3.1) that share by chance.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class FilterUnits:
     p         float64 (C, A)  probability of at least that many under random permutation of the labels (exact)
     adjusted  float64 (C, A)  p corrected for multiple testing over all filters and units: Westfall and Young's minP,
                               the probability that the smallest p of the table is as small, from `draws` permutations
+    unanimous bool (C,)       whether all images of the filter show one unit, any: P = 1
+    by_chance float64 (C,)    share of the `draws` permutations in which they do; NaN as above
     """
 
     units: tuple[str, ...]
@@ -37,6 +40,8 @@ class FilterUnits:
     luck: Array
     p: Array
     adjusted: Array
+    unanimous: Array
+    by_chance: Array
     draws: int
 
     def rows(self) -> list[Json]:
@@ -80,10 +85,12 @@ def filter_units(image: Array, labels: Array, units: Sequence[str], *, draws: in
     which = np.arange(len(units))
     p, luck = tails[which, count, hits], tails[which, count, count]
     rng = np.random.default_rng(seed)
-    least = np.empty(draws)
+    least, agreed = np.empty(draws), np.zeros(len(image))
     for i in range(draws):
         order = rng.permutation(len(known))
-        least[i] = tails[which, _counted(image, coded[order]), _counted(image, holds[order])].min()
+        some, of_these = _counted(image, coded[order]), _counted(image, holds[order])
+        least[i] = tails[which, some, of_these].min()
+        agreed += _unanimous(some, of_these)
     # slightly above p, as equal probabilities may differ in their last digit
     adjusted = (1 + np.searchsorted(np.sort(least), p * (1 + 1e-9), side="right")) / (1 + draws)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -91,7 +98,15 @@ def filter_units(image: Array, labels: Array, units: Sequence[str], *, draws: in
         lift = np.where(base > 0, share / base, np.nan)
     empty = count == 0
     luck, p, adjusted = (np.where(empty, np.nan, each) for each in (luck, p, adjusted))
-    return FilterUnits(tuple(units), share, count, base, lift, luck, p, adjusted, draws)
+    by_chance = np.where(empty.all(axis=1), np.nan, agreed / draws)
+    return FilterUnits(
+        tuple(units), share, count, base, lift, luck, p, adjusted, _unanimous(count, hits), by_chance, draws
+    )
+
+
+def _unanimous(count: Array, hits: Array) -> Array:
+    """bool (C,): filters all of whose `count` (C, A) images show some unit."""
+    return np.asarray(((count > 0) & (hits == count)).any(axis=1))
 
 
 def _counted(image: Array, marks: Array) -> Array:

@@ -236,8 +236,8 @@ def _tables(found: dict[str, filters.Excited], coded: Array, names: tuple[str, .
     tables, start = {}, 0
     for layer, excited in found.items():
         part = slice(start, start := start + len(excited.active))
-        cut = {key: getattr(joint, key)[part] for key in ("share", "count", "lift", "luck", "p", "adjusted")}
-        tables[layer] = replace(joint, **cut)
+        of_filters = ("share", "count", "lift", "luck", "p", "adjusted", "unanimous", "by_chance")
+        tables[layer] = replace(joint, **{key: getattr(joint, key)[part] for key in of_filters})
     return tables
 
 

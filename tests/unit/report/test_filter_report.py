@@ -127,6 +127,9 @@ def test_report_writes_a_page_and_a_sheet_per_layer(duchenne: Call, model: Path,
     assert (
         (result.code, result.err) == (0, "") and "stem: 4 filters" in result.out and "70 images searched" in result.out
     )
+    assert re.search(
+        r"stem: .*; \d of 4 filters with coded images \(\d+ %\) unanimous for an action unit, \d+ % by", result.out
+    )
     names = {"filters.html", "filters-stem.png", "filters-block4a.png"}
     assert {path.name for path in out.parent.iterdir()} == names
     page = out.read_text(encoding="utf-8")

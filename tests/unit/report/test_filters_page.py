@@ -48,6 +48,8 @@ def test_the_table_of_units_against_all_ways_to_draw() -> None:
     requested = [[np.mean(np.array(draws) >= 3), np.mean(np.array(pairs) >= 1)], [1, 1], [np.nan, np.nan]]
     np.testing.assert_allclose(table.p, requested)
     np.testing.assert_allclose(table.luck[:2], [[1 / 35, 1 / 15], [3 / 21, 1 / 15]])  # 3 of 3, 2 of 2, 2 of 2, 2 of 2
+    np.testing.assert_array_equal(table.unanimous, [True, False, False])  # for AU6; of the last nothing is known
+    assert np.isnan(table.by_chance[2])
     assert next((row["filter"], row["unit"]) for row in table.rows()) == (0, "AU6") and len(table.rows()) == 4
 
 
@@ -63,6 +65,16 @@ def test_the_correction_is_the_smallest_p_over_all_permutations() -> None:
     requested = (np.array(least)[:, None, None] <= table.p + 1e-9).mean(axis=0)
     np.testing.assert_allclose(table.adjusted, requested, atol=0.03)
     assert (table.adjusted >= table.p - 0.03).all()
+
+
+def test_filters_unanimous_by_chance_over_all_permutations() -> None:
+    """A filter counts once, however many of its units are unanimous."""
+    labels = np.array([[1, 1], [1, 1], [1, 0], [0, 1], [0, 0], [1, 0]], float)
+    image = np.array([[0, 1], [1, 3], [4, 0]])
+    table = filter_units(image, labels, ("AU1", "AU2"), draws=4000)
+    np.testing.assert_array_equal(table.unanimous, [True, True, False])
+    agreed = [labels[list(order)][image].all(axis=1).any(axis=1) for order in permutations(range(6))]
+    np.testing.assert_allclose(table.by_chance, np.mean(agreed, axis=0), atol=0.03)
 
 
 def test_chance_rarely_gives_a_corrected_finding() -> None:
