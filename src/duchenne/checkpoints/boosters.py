@@ -1,23 +1,22 @@
-"""Boosters on disk: XGBoost's own JSON, checked before XGBoost sees it.
+"""Boosters on disk: XGBoost's own JSON, checked before its trees are followed.
 
-XGBoost trusts its files: a missing child node crashes the process. So the trees are checked here first, and XGBoost
-parses what was checked, serialised again, not the file's own bytes, which two parsers could read differently.
+A missing child node crashes XGBoost, which trusts its files; here a circle of nodes would be followed for ever.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from duchenne import io
+from duchenne.learn.boosted_trees import BoostedTrees
 from duchenne.types import Array
 
 SUFFIX = ".xgb.json"
 _MOST = 2**28  # bytes: hundreds of times the largest
-_MOST_NODES, _MOST_LEVELS, _MOST_CLASSES = 2**24, 64, 4096  # XGBoost's recursion goes as deep as a tree
+_MOST_NODES, _MOST_LEVELS, _MOST_CLASSES = 2**24, 64, 4096
 _OBJECTIVES = ("binary:logistic", "multi:softprob")
 _ROOT = 2**31 - 1  # what XGBoost writes as the parent of a root
 #: Arrays of a tree with one whole number, or one number, for each of its nodes.
@@ -25,31 +24,26 @@ _WHOLE = ("left_children", "right_children", "parents", "split_indices", "split_
 _REAL = ("split_conditions", "base_weights", "loss_changes", "sum_hessian")
 
 
-def write(path: Path, booster: Any) -> None:
-    """Write an xgboost Booster."""
+def write(path: Path, booster: BoostedTrees) -> None:
+    """Write XGBoost's JSON."""
     with io.atomic(path) as part:
-        part.write_bytes(bytes(booster.save_raw("json")))
+        part.write_bytes(booster.source)
 
 
-def read(path: Path, columns: int) -> Any:
-    """The xgboost Booster of a file, for `columns` inputs; ValueError, with a phrase, where it is invalid."""
-    import xgboost
-
-    booster = xgboost.Booster({"nthread": 1})
+def read(path: Path, columns: int) -> BoostedTrees:
+    """The trees of a file, for `columns` inputs; ValueError, with a phrase, where it is invalid."""
     try:
-        found = io.read_json(path, _MOST)
+        source = io.read_bytes(path, _MOST)
+        found = io.parse_json(source)
         _check(found, columns)
-        booster.load_model(bytearray(json.dumps(found, allow_nan=False).encode()))
-    except xgboost.core.XGBoostError as error:  # a ValueError of many lines
-        raise ValueError(f"{path.name} is not a valid booster (XGBoost cannot read it)") from error
+        return BoostedTrees.of(source, found)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         why = error if type(error) is ValueError else "a part is missing or has the wrong type"
         raise ValueError(f"{path.name} is not a valid booster ({why})") from error
-    return booster
 
 
 def _check(found: dict[str, Any], columns: int) -> None:
-    """ValueError, LookupError or TypeError for what XGBoost would not notice."""
+    """ValueError, LookupError or TypeError for what cannot be followed to an answer."""
     learner = found["learner"]
     param, gradient, objective = (learner[name] for name in ("learner_model_param", "gradient_booster", "objective"))
     if gradient["name"] != "gbtree" or objective["name"] not in _OBJECTIVES:

@@ -98,7 +98,9 @@ class StoredParts:
         """One of `scorers.KINDS` that reads `columns` and returns this shape per row."""
         settings = dict(self.settings[name])
         made_by = KINDS[settings.pop("kind")]
-        held = {key.removeprefix(f"{name}."): each for key, each in self.arrays.items() if key.startswith(f"{name}.")}
+        held: dict[str, Any] = {
+            key.removeprefix(f"{name}."): each for key, each in self.arrays.items() if key.startswith(f"{name}.")
+        }
         if made_by is Boosted:
             held["booster"] = boosters.read(self.path / f"{name}{boosters.SUFFIX}", columns)
         if set(held) | set(settings) != {each.name for each in fields(made_by)}:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from duchenne import io
 from duchenne.learn import pieces
+from duchenne.learn.boosted_trees import BoostedTrees
 from duchenne.learn.calibration import platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
@@ -61,7 +63,7 @@ class Tabular:
     names: tuple[str, ...]
     recipe: Recipe = field(default_factory=Recipe)
     chosen: str = ""
-    boosters: list[Any] = field(default_factory=list)
+    boosters: list[BoostedTrees] = field(default_factory=list)
     linear: Linear | None = None
     slope: float = 1.0
     intercept: float = 0.0
@@ -74,7 +76,7 @@ class Tabular:
         """
         boosted, linear = np.full(len(y), np.nan), np.full(len(y), np.nan)
         for i, (train, test) in enumerate(person_folds(groups, self.recipe.folds, self.recipe.seed), 1):
-            boosted[test] = log_odds(boost(x[train], y[train], self.recipe, 0, emphasis), x[test])
+            boosted[test] = boost(x[train], y[train], self.recipe, 0, emphasis).log_odds(x[test])
             linear[test] = Linear.fit(x[train], y[train], self.recipe.C).logits(x[test])[:, 0]
             pieces.report(f"descriptors: fold {i} of {self.recipe.folds} fitted")
         logits = {
@@ -108,16 +110,13 @@ class Tabular:
         """
         parts = []
         if self.boosters:
-            import xgboost
-
-            data = xgboost.DMatrix(x, nthread=1)
-            parts.append(np.mean([b.predict(data, pred_contribs=True)[:, :-1] for b in self.boosters], axis=0))
+            parts.append(np.mean([each.contributions(x) for each in self.boosters], axis=0))
         if self.linear is not None:
             parts.append(self.linear.terms(x))
         return np.asarray(self.slope * np.mean(parts, axis=0))
 
     def _members(self, x: Array) -> list[Array]:
-        parts = [np.mean([log_odds(b, x) for b in self.boosters], axis=0)] if self.boosters else []
+        parts = [np.mean([each.log_odds(x) for each in self.boosters], axis=0)] if self.boosters else []
         if self.linear is not None:
             parts.append(self.linear.logits(x)[:, 0])
         return parts
@@ -136,8 +135,8 @@ def _log_loss(z: Array, y: Array) -> float:
     return float(np.mean(np.logaddexp(0, z) - y * z))
 
 
-def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | None = None) -> Any:
-    """An xgboost Booster on (N, D) and labels (N,); `index` in the ensemble, `emphasis` as in `Tabular.fit`."""
+def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | None = None) -> BoostedTrees:
+    """Boosted trees on (N, D) and labels (N,); `index` in the ensemble, `emphasis` as in `Tabular.fit`."""
     r = recipe
     # one thread: the order of sums, and so the model, must not depend on the machine's cores
     settings = {
@@ -149,23 +148,16 @@ def boost(x: Array, y: Array, recipe: Recipe, index: int = 0, emphasis: Array | 
     return grow(settings, x, y, r.n_estimators, emphasis)
 
 
-def grow(settings: dict[str, Any], x: Array, y: Array, rounds: int, emphasis: Array | None = None) -> Any:
+def grow(settings: dict[str, Any], x: Array, y: Array, rounds: int, emphasis: Array | None = None) -> BoostedTrees:
     """`xgboost.train` on rows (N, D) and labels (N,), kept by `learn.resume`."""
-    import xgboost
 
     def trained() -> dict[str, Array]:
+        import xgboost
+
         data = xgboost.DMatrix(x, label=y, nthread=1, feature_weights=emphasis)
         booster = xgboost.train(settings, data, num_boost_round=rounds)
-        return {"booster": np.frombuffer(bytes(booster.save_raw("ubj")), np.uint8)}
+        return {"json": np.frombuffer(bytes(booster.save_raw("json")), np.uint8)}
 
-    booster = xgboost.Booster({"nthread": 1})
-    found = pieces.once([settings, rounds], (x, np.asarray(y), emphasis), trained)
-    booster.load_model(bytearray(found["booster"].tobytes()))
-    return booster
-
-
-def log_odds(booster: Any, x: Array) -> Array:
-    """float64 (N,): uncalibrated log-odds of genuine for rows (N, D)."""
-    import xgboost
-
-    return np.asarray(booster.predict(xgboost.DMatrix(x, nthread=1), output_margin=True), dtype=float)
+    found = pieces.once([settings, rounds, "json"], (x, np.asarray(y), emphasis), trained)
+    source = found["json"].tobytes()
+    return BoostedTrees.of(source, io.parse_json(source))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from duchenne.learn.boosting import log_odds
+from duchenne.learn.boosted_trees import BoostedTrees
 from duchenne.learn.linear import Linear
 from duchenne.types import Array
 
@@ -40,28 +40,21 @@ class LinearScorer:
 
 @dataclass(frozen=True, eq=False)
 class Boosted:
-    """An xgboost Booster: its log-odds, or the probabilities of `classes`."""
+    """The log-odds of boosted trees, or the probabilities of `classes`."""
 
-    booster: Any
+    booster: BoostedTrees
     classes: int = 0
 
     def __call__(self, rows: Array) -> Array:
         """float64 (N,), or (N, classes)."""
-        if not self.classes:
-            return log_odds(self.booster, rows)
-        import xgboost
-
-        return np.asarray(self.booster.predict(xgboost.DMatrix(rows, nthread=1)), float)
+        return self.booster.probabilities(rows) if self.classes else self.booster.log_odds(rows)
 
     def check(self, columns: int) -> None:
         """Nothing: a booster is checked while it is read."""
 
     def terms(self, rows: Array) -> Array:
         """float64 (N, D): contributions to the log-odds (tree SHAP)."""
-        import xgboost
-
-        found = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
-        return np.asarray(found[:, :-1], float)
+        return self.booster.contributions(rows)
 
 
 @dataclass(frozen=True, eq=False)

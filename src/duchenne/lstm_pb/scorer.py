@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from duchenne.learn.boosting import log_odds
+from duchenne.learn.boosted_trees import BoostedTrees
 from duchenne.learn.linear import Linear
 from duchenne.types import Array
 
@@ -33,22 +32,21 @@ class Scorer:
     """Uncalibrated log-odds of genuine of rows (N, D): linear or boosted."""
 
     linear: Linear | NetworkHead | None = None
-    booster: Any = None
+    booster: BoostedTrees | None = None
 
     def __call__(self, rows: Array) -> Array:
         """float64 (N,)."""
         if self.linear is not None:
             return np.asarray(self.linear.logits(rows)[:, 0])
-        return log_odds(self.booster, rows)
+        assert self.booster is not None
+        return self.booster.log_odds(rows)
 
     def terms(self, rows: Array) -> Array:
         """float64 (N, D): what each number of a row adds."""
         if self.linear is not None:
             return self.linear.terms(rows)
-        import xgboost
-
-        terms = self.booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
-        return np.asarray(terms[:, :-1], float)  # the last is the bias
+        assert self.booster is not None
+        return self.booster.contributions(rows)
 
 
 def score_rows(scorers: dict[str, Scorer], rows: Array, where: Array) -> Array:

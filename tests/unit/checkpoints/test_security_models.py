@@ -7,8 +7,6 @@ import os
 import pickle
 import shutil
 import struct
-import subprocess
-import sys
 import warnings
 import zipfile
 import zlib
@@ -221,42 +219,26 @@ def test_the_folders_before_mutation_load(kind, kept, tmp_path):
     assert np.isfinite(asked(checkpoints.load(folder)[0])).all()
 
 
-MUTATED = """
-import sys, warnings
-from pathlib import Path
-import numpy as np, xgboost
-from duchenne.checkpoints import boosters
-data, path = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
-path.write_bytes(data)
-columns = int(sys.argv[3])
-boosters.read(path, columns)
-rng, works = np.random.default_rng(0), 0
-for _ in range(400):
-    spoilt = bytearray(data)
-    for _ in range(int(rng.integers(1, 6))):
-        spoilt[int(rng.integers(len(spoilt)))] ^= 1 << int(rng.integers(8))
-    path.write_bytes(spoilt)
-    try:
-        found = boosters.read(path, columns)
-    except ValueError as error:
-        assert "\\n" not in str(error), error
-        continue
-    for row in (np.zeros((1, columns)), np.full((1, columns), np.nan)):
-        found.predict(xgboost.DMatrix(row, nthread=1))
-        found.predict(xgboost.DMatrix(row, nthread=1), pred_contribs=True)
-    works += 1
-print(works)
-"""
-
-
-def test_no_mutated_booster_crashes_the_process(kept, tmp_path):
-    """xgboost alone is ended by about one in eight of such files: what checks them has to stand before it."""
-    folder = kept("boosting")
-    (tmp_path / "m.py").write_text(MUTATED)
-    words = [sys.executable, str(tmp_path / "m.py"), str(folder / "scorer.xgb.json"), str(tmp_path / "b"), str(ROWS)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.returncode, done.stderr[-800:])
-    assert 0 < int(done.stdout) < 400
+def test_mutated_boosters_are_refused_or_followed_to_an_answer(kept, tmp_path):
+    """xgboost itself is ended by about one in eight of such files: the trees are checked before they are followed."""
+    data, path = (kept("boosting") / "scorer.xgb.json").read_bytes(), tmp_path / "b.json"
+    rng, works, count = np.random.default_rng(0), 0, 60
+    for _ in range(count):
+        spoilt = bytearray(data)
+        for _ in range(int(rng.integers(1, 6))):
+            spoilt[int(rng.integers(len(spoilt)))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(spoilt)
+        try:
+            found = boosters.read(path, ROWS)
+        except ValueError as error:
+            assert "\n" not in str(error), error
+            continue
+        rows = np.stack([np.zeros(ROWS), np.full(ROWS, np.nan)])
+        with np.errstate(all="ignore"):
+            assert found.log_odds(rows).shape == (2,)
+            assert found.contributions(rows).shape == (2, ROWS)
+        works += 1
+    assert 0 < works < count
 
 
 def stray(found, columns):
@@ -294,6 +276,7 @@ def stray(found, columns):
         "wide": lambda: param.update(num_feature=str(columns + 1)),
         "names": lambda: found["learner"]["feature_names"].append("a"),
         "kind": lambda: found["learner"]["objective"].update(name="survival:cox"),
+        "base": lambda: param.update(base_score="[NaN]"),
     }
 
 
@@ -316,6 +299,7 @@ ASTRAY = {
     "wide": "does not read 6 columns",
     "names": "named columns",
     "kind": "another booster",
+    "base": "base score",
 }
 
 
@@ -337,15 +321,6 @@ def test_an_invalid_booster_is_refused(text, tmp_path):
     with pytest.raises(ValueError, match="is not a valid booster") as caught:
         boosters.read(tmp_path / "b.json", ROWS)
     assert "\n" not in str(caught.value)
-
-
-def test_what_is_checked_is_what_xgboost_reads(kept, tmp_path):
-    """A name that is said twice: one parser may take the first, another the second."""
-    text = (kept("boosting") / "scorer.xgb.json").read_text()
-    expected = boosters.read(kept("boosting") / "scorer.xgb.json", ROWS).save_raw("json")
-    wild = '"left_children":[99999999],"left_children":'
-    (tmp_path / "b.json").write_text(text.replace('"left_children":', wild))
-    assert boosters.read(tmp_path / "b.json", ROWS).save_raw("json") == expected
 
 
 # --- pickles ----------------------------------------------------------------------------------------------------
