@@ -23,7 +23,7 @@ from duchenne.video.images import read as read_image
 #: Emotions in the order of its numbers.
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 _FOLDS = {"training": "train", "publictest": "public_test", "privatetest": "private_test"}
-_SIDE = 48
+SIDE = 48
 _MAX_BYTES = 2**30  # of a table, which has 300 MB
 
 
@@ -50,8 +50,8 @@ def _row(path: Path, row: Row) -> Entry:
         raise InputError(f"{where}, has the emotion '{emotion}'; expected a number from 0 to 6.")
     if usage.lower() not in _FOLDS:
         raise InputError(f"{where}, has the Usage '{usage}'; expected Training, PublicTest or PrivateTest.")
-    if (count := row.cells["pixels"].count(" ") + 1) != _SIDE**2:
-        raise InputError(f"{where}, has {count} pixels; expected {_SIDE**2}, separated by single spaces.")
+    if (count := row.cells["pixels"].count(" ") + 1) != SIDE**2:
+        raise InputError(f"{where}, has {count} pixels; expected {SIDE**2}, separated by single spaces.")
     return Entry(Clip(f"{path}#{row.number}", emotion=CLASSES[int(emotion)], fold=_FOLDS[usage.lower()]))
 
 
@@ -106,7 +106,7 @@ def images(entries: Sequence[Entry]) -> Array:
     Every packed file is read once, whatever the order. Raises InputError where a row or file is missing, or is not an
     image of 48×48 grey levels.
     """
-    out = np.empty((len(entries), _SIDE, _SIDE), np.uint8)
+    out = np.empty((len(entries), SIDE, SIDE), np.uint8)
     requested: dict[Path, list[tuple[int, int]]] = {}  # file → its rows, and their places in `out`
     for place, entry in enumerate(entries):
         name, _, number = entry.clip.path.rpartition("#")
@@ -122,7 +122,7 @@ def images(entries: Sequence[Entry]) -> Array:
 
 
 def _table_images(path: Path, rows: Array) -> Array:
-    images, numbers = np.empty((len(rows), _SIDE, _SIDE), np.uint8), iter(rows.tolist())
+    images, numbers = np.empty((len(rows), SIDE, SIDE), np.uint8), iter(rows.tolist())
     done, following = 0, next(numbers)
     for row in _rows(path):
         if row.number == following:
@@ -135,15 +135,15 @@ def _table_images(path: Path, rows: Array) -> Array:
 
 def _levels(text: str, where: str) -> Array:
     levels = np.fromstring(text, np.int64, sep=" ") if re.fullmatch("[0-9 ]+", text) else np.empty(0)
-    if len(levels) != _SIDE**2 or levels.max() > 255:
-        raise InputError(f"{where}, does not have {_SIDE**2} pixels from 0 to 255; copy it again.")
-    return levels.reshape(_SIDE, _SIDE)
+    if len(levels) != SIDE**2 or levels.max() > 255:
+        raise InputError(f"{where}, does not have {SIDE**2} pixels from 0 to 255; copy it again.")
+    return levels.reshape(SIDE, SIDE)
 
 
 def _packed_images(path: Path, rows: Array) -> Array:
     images = _array(path, "images")
-    if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE):
-        raise InputError(f"{path} has images {images.dtype} {images.shape}; expected uint8 (N, {_SIDE}, {_SIDE}).")
+    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
+        raise InputError(f"{path} has images {images.dtype} {images.shape}; expected uint8 (N, {SIDE}, {SIDE}).")
     if rows[-1] >= len(images):
         raise InputError(f"{path} has no row {rows[-1]}; list its images again.")
     return np.asarray(images[rows])
@@ -151,9 +151,9 @@ def _packed_images(path: Path, rows: Array) -> Array:
 
 def _image(path: Path) -> Array:
     grey = read_image(path).grey
-    if grey.shape != (_SIDE, _SIDE):
+    if grey.shape != (SIDE, SIDE):
         found = f"{grey.shape[1]}×{grey.shape[0]} pixels"
-        raise InputError(f"{path} is {found}; expected {_SIDE}×{_SIDE} pixels.")
+        raise InputError(f"{path} is {found}; expected {SIDE}×{SIDE} pixels.")
     return grey
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from duchenne import io, video
-from duchenne.datasets import coded, fer2013, packed, splits
+from duchenne.datasets import coded, fer2013, fer_plus, packed, splits
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS
 from duchenne.errors import InputError, UsageError
@@ -24,7 +24,7 @@ from duchenne.video.folders import class_folders
 
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
 #: The classes of an emotion network, in order; data need not have all.
-CLASSES = (*fer2013.CLASSES, "contempt")
+CLASSES = fer_plus.CLASSES
 _WORDS = {word: name for word, name in EMOTION_WORDS.items() if name in CLASSES}
 _PRESENT = 2  # intensity of DISFA from which a unit counts as present
 _EVERY = 20  # of DISFA's frames one is taken: neighbours are nearly identical
@@ -33,9 +33,10 @@ _EVERY = 20  # of DISFA's frames one is taken: neighbours are nearly identical
 def emotions(data: str | Path, reader: Reader | None = None, *, classes: Sequence[str] | None = CLASSES) -> Faces:
     """Faces with one emotion each.
 
-    data     a copy of FER2013 in any of its forms; a folder with one folder of images for each class, or with
-             folders train, validation and test of these; a copy of CK+; a table with the columns file, emotion and,
-             where known, subject and fold; or these packed in an .npz (`datasets.packed`)
+    data     a copy of FER2013 in any of its forms, with the votes of FER+ where they lie beside it; a folder with one
+             folder of images for each class, or with folders train, validation and test of these; a copy of CK+; a
+             table with the columns file, emotion and, where known, subject and fold; or these packed in an .npz
+             (`datasets.packed`)
     classes  those that are allowed, in this order, of which the faces have those that occur; None: any, with the
              field's names where they are known
 
@@ -43,6 +44,9 @@ def emotions(data: str | Path, reader: Reader | None = None, *, classes: Sequenc
     the loaders.
     """
     data, reader = Path(data), reader or Reader()
+    root = data.parent if data.name.lower() in _TABLES else data
+    if root.is_dir() and (votes := fer_plus.read(root)):
+        return _voted(votes)
     if entries := _fer2013(data):
         labels = np.array([fer2013.CLASSES.index(entry.clip.emotion or "") for entry in entries], np.int64)
         folds = np.array([entry.clip.fold or "train" for entry in entries], str)
@@ -93,6 +97,22 @@ def _packed(data: Path, arrays: Mapping[str, Array], labels: Array, classes: Seq
         raise InputError(f"{data} has the fold '{wrong[0]}'; expected train, validation or test: correct it.")
     files = tuple(f"{data}#{row}" for row in range(count))
     return Faces(arrays["images"], labels, tuple(classes), files, subjects, folds)
+
+
+def _voted(found: fer_plus.Votes) -> Faces:
+    """Images in which half of the raters see one of the classes. Where FER2013's own test images are missing, its public
+    test is the test."""
+    shares = found.shares
+    kept = shares.sum(axis=1) >= 0.5
+    note = f"{(~kept).sum()} images in which half of the raters see no face, or none of the emotions, are left out."
+    folds = found.folds
+    if "private_test" not in folds:
+        folds = np.char.replace(folds, "public_test", "public test")
+    files = tuple(np.array(found.files, object)[kept].tolist())
+    return Faces(
+        *(found.images[kept], shares[kept].argmax(axis=1), fer_plus.CLASSES, files, None, folds[kept], (note,)),
+        *(shares[kept], found.own[kept], fer2013.CLASSES),
+    )
 
 
 def units(

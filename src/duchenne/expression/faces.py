@@ -52,6 +52,9 @@ class Faces:
     subjects  str (N,), or None where they are not known
     folds     str (N,), as the data name them, "" where they name none; `roles` says what they are for
     notes     sentences on what was left out or assumed
+    shares    float64 (N, K), or None: the share of the raters that gave each class, of which `labels` are the most
+              frequent; they need not add up to 1
+    second    int64 (N,), or None: labels of another set of classes, `second_classes`; −1 where not known
     """
 
     images: Array
@@ -61,6 +64,9 @@ class Faces:
     subjects: Array | None
     folds: Array
     notes: tuple[str, ...] = ()
+    shares: Array | None = None
+    second: Array | None = None
+    second_classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,7 +81,9 @@ class Faces:
         files = tuple(np.array(self.files, object)[rows].tolist())
         subjects = None if self.subjects is None else self.subjects[rows]
         images, labels, folds = self.images[rows], self.labels[rows], self.folds[rows]
-        return replace(self, images=images, labels=labels, files=files, subjects=subjects, folds=folds)
+        shares, second = (None if each is None else each[rows] for each in (self.shares, self.second))
+        others = {"subjects": subjects, "folds": folds, "shares": shares, "second": second}
+        return replace(self, images=images, labels=labels, files=files, **others)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import optimize, special
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,13 +30,21 @@ from duchenne.learn.losses import class_weights
 from duchenne.types import Array, Json
 
 
+_EPSILON = 1e-6
+#: Second label of an image that has none.
+UNKNOWN = -1
+
+
 def targets(labels: Array, head: str, classes: Sequence[str], count: int) -> Tensor:
     """Labels of `count` images as the loss expects them; InputError for invalid ones.
 
-    emotions: integers (N,), indices of classes → int64. units: (N, classes), 1 present, 0 absent, NaN not coded;
-    intensity: as units, 0 to 5 → float32.
+    emotions: integers (N,), indices of classes → int64; or the share of the raters that gave each, (N, classes), whose
+    sum is at most 1 (the rest saw none of the classes) → float32. units: (N, classes), 1 present, 0 absent, NaN not
+    coded; intensity: as units, 0 to 5 → float32.
     """
     y, k = np.asarray(labels), len(classes)
+    if head == "emotions" and y.ndim == 2:
+        return _shares(y, k, count)
     shape = (count,) if head == "emotions" else (count, k)
     if y.shape != shape or y.dtype.kind not in ("iu" if head == "emotions" else "iufb"):
         kind = "whole numbers" if head == "emotions" else "numbers"
@@ -57,10 +66,21 @@ def targets(labels: Array, head: str, classes: Sequence[str], count: int) -> Ten
     return torch.from_numpy(y)
 
 
+def _shares(y: Array, k: int, count: int) -> Tensor:
+    if y.shape != (count, k) or y.dtype.kind != "f":
+        raise InputError(f"Shares of raters must be numbers of shape {(count, k)}, found {y.dtype} {y.shape}.")
+    wrong = ~((y >= 0).all(axis=1) & (y.sum(axis=1) <= 1 + _EPSILON))
+    if wrong.any():
+        raise InputError(
+            f"Shares of raters must not be negative, nor add up to more than 1; found {y[wrong][0].tolist()}."
+        )
+    return torch.from_numpy(y.astype(np.float32))
+
+
 def loss(logits: Tensor, y: Tensor, recipe: ExpressionRecipe, weights: Tensor | None = None) -> Tensor:
     """The training loss, a mean over the labels that are known; see `targets` for `y`.
 
-    Cross-entropy of emotions and of units, squared error of intensities; for the latter two plus the recipe's
+    Cross-entropy of emotions (of shares of raters −Σ share · log p) and of units, squared error of intensities; for the latter two plus the recipe's
     L1 · mean |p| + L2 · mean p² of the outputs p = sigmoid(logits), as in Breuer & Kimmel.
     `weights` (K,) are of the classes, or of a unit's presence.
     """
@@ -77,10 +97,16 @@ def loss(logits: Tensor, y: Tensor, recipe: ExpressionRecipe, weights: Tensor | 
     return found + l1 * p.mean() + l2 * p.square().mean()
 
 
+def second_loss(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of second labels (N,), a mean over those that are not `UNKNOWN`; 0 where all are."""
+    total = functional.cross_entropy(logits, y, ignore_index=UNKNOWN, reduction="sum")
+    return total / (y != UNKNOWN).sum().clamp(min=1)
+
+
 def selection_error(predicted: Tensor, y: Tensor, head: str) -> float:
-    """By which the epoch is chosen: 1 − accuracy; 1 − the units' mean F1; mean squared error of intensities."""
+    """By which the epoch is chosen: 1 − accuracy (of shares, against the most frequent); 1 − the units' mean F1; mean squared error of intensities."""
     if head == "emotions":
-        return float((predicted.argmax(dim=1) != y).double().mean())
+        return float((predicted.argmax(dim=1) != (y if y.ndim == 1 else y.argmax(dim=1))).double().mean())
     coded = ~y.isnan()
     if head == "intensity":
         return float((predicted - y)[coded].double().square().mean())
@@ -93,6 +119,8 @@ class ExpressionLearner:
     """Network, averaged network, optimiser and data: what `learn.loop.fit` trains.
 
     images, labels  as `pixels` and `targets` take them; `held` is such a pair, by which the best epoch is chosen
+    second          (labels (N,) of another set, indices of its classes or `UNKNOWN`; these classes), for a second
+                    output layer, where the recipe gives their loss a weight
     device          see `learn.optim.device_of`; `self.device` and `facts` give the one that is used
     start           model to start from: its backbone and image normalisation are taken, and its output layer where the
                     head and classes are the same; UsageError for a recipe with another backbone
@@ -106,6 +134,7 @@ class ExpressionLearner:
         classes: Sequence[str],
         held: tuple[Array, Array] | None = None,
         *,
+        second: tuple[Array, Sequence[str]] | None = None,
         device: str = "auto",
         start: ExpressionModel | None = None,
     ) -> None:
@@ -119,7 +148,11 @@ class ExpressionLearner:
             raise InputError("All labels are the same; training needs images of at least two kinds.")
         mean, spread = (start.network.config.mean, start.network.config.spread) if start else _normalisation(x)
         torch.manual_seed(recipe.seed)
-        self.network = ExpressionCNN(recipe.config(classes, mean, spread))
+        self.second = None
+        if second is not None and recipe.second_weight:
+            self.second = torch.from_numpy(np.asarray(second[0], np.int64)).to(self.device)
+        others = second[1] if self.second is not None and second is not None else ()
+        self.network = ExpressionCNN(recipe.config(classes, mean, spread, others))
         if start is not None:
             _copy_weights(self.network, start.network)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -169,8 +202,13 @@ class ExpressionLearner:
         rate = optim.warmup_cosine(r.learning_rate, step, steps, r.warmup_steps, r.cosine_decay)
         optim.set_learning_rate(self.optimiser, rate / (1 + r.inverse_time_decay * step) * lr_scale)
         strength = min(1.0, min(1.0, step / steps) / r.augmentation_ramp) if r.augmentation_ramp else 1.0
-        x = augmented(self.x[rows].float(), r, generator, strength)
-        value = optim.descend(loss(self._logits(x), self.y[rows], r, self.weights), self.optimiser, self.network)
+        side = self.x.shape[-1] * 2 // 3 if step < r.small_images * steps else None
+        x = augmented(self.x[rows].float(), r, generator, strength, side)
+        logits, others = self._outputs(x, self.network)
+        value = loss(logits, self.y[rows], r, self.weights)
+        if others is not None and self.second is not None:
+            value = value + r.second_weight * second_loss(others, self.second[rows])
+        value = optim.descend(value, self.optimiser, self.network)
         self.seen += self.batch_size
         optim.update_average(self.average, self.network, r.ema_decay, step + 1)
         return value
@@ -185,14 +223,15 @@ class ExpressionLearner:
         self._passes = passes
         return np.concatenate([passes[i][at[at // n == i] % n] for i in passes])
 
-    def _logits(self, x: Tensor, network: ExpressionCNN | None = None) -> Tensor:
-        network = network or self.network
+    def _outputs(self, x: Tensor, network: ExpressionCNN) -> tuple[Tensor, Tensor | None]:
+        """Logits (B, classes), and those of second labels."""
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.recipe.freeze_backbone):
                 features = network.features(x)
-            found: Tensor = network.head(network.drop(features))
-        return found.float()
+            features = network.drop(features)
+            logits, others = network.head(features), network.second(features) if network.config.second else None
+        return logits.float(), None if others is None else others.float()
 
     @torch.no_grad()
     def score(self) -> float:
@@ -200,7 +239,7 @@ class ExpressionLearner:
         if self.held is None:
             return math.nan
         x, y = self.held
-        logits = torch.cat([self._logits(some.float(), self.average) for some in torch.split(x, AT_ONCE)])
+        logits = torch.cat([self._outputs(some.float(), self.average)[0] for some in torch.split(x, AT_ONCE)])
         return selection_error(answers(logits, self.recipe.head), y, self.recipe.head)
 
     def state(self) -> dict[str, Tensor]:
@@ -227,6 +266,7 @@ def train(
     *,
     folder: Path | None = None,
     device: str = "auto",
+    second: tuple[Array, Sequence[str]] | None = None,
     start: ExpressionModel | None = None,
     on_epoch: loop.OnEpoch | None = None,
 ) -> tuple[ExpressionModel, list[loop.Row]]:
@@ -235,12 +275,39 @@ def train(
     With `folder` every epoch is saved there, and the same call resumes from it. UsageError where it is of a training on
     other images or settings, ModelError where it is damaged, `learn.loop.Diverged` where a loss is not finite.
     """
-    learner = ExpressionLearner(recipe, images, labels, classes, held, device=device, start=start)
+    learner = ExpressionLearner(recipe, images, labels, classes, held, second=second, device=device, start=start)
     if folder is not None:
         pieces.check_same(folder, learner.stamp, "images")
     curve = loop.fit(learner, learner.recipe.schedule, folder, on_epoch)
     best = max((row["epoch"] for row in curve if row["best"]), default=0)
-    return learner.model(epochs=len(curve), best_epoch=best), curve
+    model = learner.model(epochs=len(curve), best_epoch=best)
+    if held is not None and len(held[0]) and learner.y.ndim == 2 and recipe.head == "emotions":
+        model.facts["temperature"] = to_majority(model, *held)
+    return model, curve
+
+
+def to_majority(model: ExpressionModel, images: Array, shares: Array) -> float:
+    """Divide the logits of a network that learned shares of raters by a temperature, and return it.
+
+    Such a network says how the raters divide. After it, its probabilities (means with the mirrored image's) are those
+    of what at least half of them say: the temperature has the least log loss on the images that have such a majority,
+    which should not be those of training.
+    """
+    has_one = shares.max(axis=1) >= 0.5
+    if not has_one.any():
+        return 1.0
+    images, y = images[has_one], shares[has_one].argmax(axis=1)
+    both = np.stack([model.logits(each) for each in (images, images[..., ::-1])])
+
+    def log_loss(logarithm: float) -> float:
+        p = special.softmax(both / np.exp(logarithm), axis=2).mean(axis=0)
+        return float(-np.log(p[np.arange(len(y)), y]).mean())
+
+    temperature = float(np.exp(optimize.minimize_scalar(log_loss, bounds=(-2, 2), method="bounded").x))
+    with torch.no_grad():
+        for each in model.network.head.parameters():
+            each /= temperature
+    return temperature
 
 
 def _normalisation(x: Tensor) -> tuple[list[float], list[float]]:
@@ -260,7 +327,7 @@ def _copy_weights(network: ExpressionCNN, start: ExpressionCNN) -> None:
 def _weights(y: Tensor, recipe: ExpressionRecipe, classes: int) -> Tensor:
     """(K,): of emotions frequency^−power, 1 on average over the images; of units (absent / present)^power."""
     if recipe.head == "emotions":
-        return class_weights(y, classes, recipe.class_weight_power)
+        return class_weights(y if y.ndim == 1 else y.argmax(dim=1), classes, recipe.class_weight_power)
     present, absent = (y == 1).sum(0).double(), (y == 0).sum(0).double()
     power = (absent / present.clamp(min=1)) ** recipe.class_weight_power
     return torch.where((present > 0) & (absent > 0), power, 1.0).float()

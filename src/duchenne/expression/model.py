@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from duchenne.errors import InputError, ModelError
+from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn.optim import device_of
@@ -66,13 +66,28 @@ class ExpressionModel:
         self.network.to(device_of(device))
         return self
 
-    def predict(self, images: Array, *, flips: bool = False) -> Array:
-        """float64 (N, classes): predictions for images as of `pixels`; with `flips` the mean with the mirrored ones."""
-        head = self.network.config.head
-        predicted = self._batched(images, lambda x: answers(self.network(x).cpu().double(), head))
+    def predict(self, images: Array, *, flips: bool = False, second: bool = False) -> Array:
+        """float64 (N, classes): predictions for images as of `pixels`; with `flips` the mean with the mirrored ones.
+
+        second  of the second set of labels (`ExpressionConfig.second`) instead; UsageError where there is none
+        """
+        head, layer = self.network.config.head, self._layer(second)
+        predicted = self._batched(images, lambda x: answers(layer(self.network.features(x)).double(), head))
         if not flips:
             return predicted
-        return (predicted + self._batched(images, lambda x: answers(self.network(x.flip(-1)).cpu().double(), head))) / 2
+        mirrored = self._batched(images, lambda x: answers(layer(self.network.features(x.flip(-1))).double(), head))
+        return (predicted + mirrored) / 2
+
+    def logits(self, images: Array) -> Array:
+        """float64 (N, classes): the network's outputs."""
+        return self._batched(images, lambda x: self.network(x).double())
+
+    def _layer(self, second: bool) -> nn.Module:
+        if not second:
+            return self.network.head
+        if not self.network.config.second:
+            raise UsageError(f"This network has one set of labels, {', '.join(self.classes)}; ask for no other.")
+        return self.network.second
 
     def features(self, images: Array) -> Array:
         """float32 (N, width): the input of the output layer (`ExpressionCNN.features`)."""

@@ -33,6 +33,8 @@ class ExpressionConfig:
     """Architecture, input and outputs of a network.
 
     classes    names of the outputs, in order
+    second     names of the outputs of a second linear layer on the same features: another set of labels of the same
+               images, such as FER2013's own beside the votes of FER+
     channels   1 grey, 3 RGB; images are `side` × `side`
     mean, spread  per channel, in grey levels: images are normalised to (x − mean) / spread
     per_image_standardization  with each image's own mean and spread instead
@@ -43,6 +45,7 @@ class ExpressionConfig:
     """
 
     classes: tuple[str, ...]
+    second: tuple[str, ...] = ()
     kind: str = "ours"
     head: str = "emotions"
     channels: int = 1
@@ -140,13 +143,17 @@ class ExpressionCNN(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.width = config.fc_size if paper else config.filters[-1]
         self.head = nn.Linear(self.width, len(config.classes))
+        if config.second:
+            self.second = nn.Linear(self.width, len(config.second))
         if paper:
             self.apply(_as_keras)
 
     def normalised(self, x: Tensor) -> Tensor:
         """The input of the first layer; InputError for images of another size."""
         config = self.config
-        if x.ndim != 4 or tuple(x.shape[1:]) != (config.channels, config.side, config.side):
+        # means over the last maps let `ours` learn from smaller images
+        sides = x.shape[2:] if config.kind == "ours" and self.training else (config.side, config.side)
+        if x.ndim != 4 or tuple(x.shape[1:]) != (config.channels, *sides):
             raise InputError(
                 f"The network reads faces of {config.channels}×{config.side}×{config.side} (channels, height, width), "
                 f"found {'×'.join(map(str, x.shape[1:]))}; crop and scale them first."

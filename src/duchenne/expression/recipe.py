@@ -36,7 +36,12 @@ class ExpressionRecipe(Recipe):
     rotation, shear     up to ± degrees; `translation` up to ± this share of the side; `scale` up to 1 + scale and down
                         to its inverse
     random_erasing      share of the images in which a box is erased
-    augmentation_ramp   share of the training over which these five rise from 0
+    gamma               grey levels to the power of up to 1 + gamma and down to its inverse
+    contrast            spread of grey levels up to 1 + contrast and down to its inverse, cut off at black and white
+    equalization        share of the images whose histogram is equalised
+    augmentation_ramp   share of the training over which these rise from 0, but for flips
+    small_images        share of the training, from its begin, on images of two thirds of the side, at half the cost
+    second_weight       of the loss of a second set of labels, where the data have one, beside 1 of the first
     precision           of training: with "auto" bfloat16 where the hardware supports it
     """
 
@@ -75,7 +80,12 @@ class ExpressionRecipe(Recipe):
     scale: float = setting(0.0, 0, 1)
     shear: float = setting(0.0, 0, 60)
     random_erasing: float = setting(0.0, 0, 1, was="erase")
+    gamma: float = setting(0.0, 0, 10)
+    contrast: float = setting(0.0, 0, 10)
+    equalization: float = setting(0.0, 0, 1)
     augmentation_ramp: float = setting(0.0, 0, 1, was="ramp")
+    small_images: float = setting(0.0, 0, 1, when={"kind": ("ours",)})
+    second_weight: float = setting(0.0, 0, 1e3, when={"head": ("emotions",)})
 
     precision: str = setting("auto", choices=PRECISIONS)
     seed: int = setting(0, 0, 2**31 - 1)
@@ -89,11 +99,13 @@ class ExpressionRecipe(Recipe):
         """For `learn.loop.fit`: the best epoch on the held-back images is kept; the learner sets the learning rate."""
         return Schedule(self.epochs, seed=self.seed)
 
-    def config(self, classes: Sequence[str], mean: Sequence[float], spread: Sequence[float]) -> ExpressionConfig:
+    def config(
+        self, classes: Sequence[str], mean: Sequence[float], spread: Sequence[float], second: Sequence[str] = ()
+    ) -> ExpressionConfig:
         """The network of this recipe."""
         own = {each.name for each in fields(ExpressionConfig)} & {each.name for each in fields(self)}
         parts = {name: getattr(self, name) for name in own}
-        return ExpressionConfig(tuple(classes), mean=tuple(mean), spread=tuple(spread), **parts)
+        return ExpressionConfig(tuple(classes), tuple(second), mean=tuple(mean), spread=tuple(spread), **parts)
 
     def on_backbone(self, start: ExpressionRecipe) -> ExpressionRecipe:
         """The same training with the backbone of `start`; UsageError where this recipe sets another."""

@@ -23,6 +23,8 @@ from duchenne.learn import recipes
 
 WEIGHTS = tensor_file.NAME
 _MOST = 2**28  # bytes of weights: twenty times the paper's
+#: Settings that came later: left out at their defaults, so that weights from before them open.
+_LATER = {"gamma": 0.0, "contrast": 0.0, "equalization": 0.0, "small_images": 0.0, "second_weight": 0.0, "second": ()}
 
 
 def save(model: ExpressionModel, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -37,6 +39,7 @@ def save(model: ExpressionModel, folder: Path) -> tuple[dict[str, Any], list[str
         "family": f"expression ({config.kind})",
         "head": config.head,
         "classes": list(config.classes),
+        **({"second": list(config.second)} if config.second else {}),
         "mean": list(config.mean),
         "spread": list(config.spread),
         "side": config.side,
@@ -50,7 +53,8 @@ def load(folder: ModelFolder) -> ExpressionModel:
     about = folder.about
     recipe = ExpressionRecipe.of(about["recipe"], "model.json")
     classes, scale = recipes.names(about, "classes"), [_levels(about, name) for name in ("mean", "spread")]
-    config = recipe.config(classes, *scale)
+    second = recipes.names(about, "second") if "second" in about else ()
+    config = recipe.config(classes, *scale, second)
     if about["side"] != config.side or about["head"] != config.head:
         raise ValueError(
             f"expected the head {config.head} and faces of {config.side} pixels, found {quoted(about['head'])}, "
@@ -88,7 +92,12 @@ def _tensors(path: Path, recipe: ExpressionRecipe, config: ExpressionConfig) -> 
 
 def _made_for(recipe: ExpressionRecipe, config: ExpressionConfig) -> str:
     """The network that the weights belong to."""
-    return json.dumps({"recipe": recipe.stored(), "network": asdict(config)}, sort_keys=True)
+    parts = {"recipe": recipe.stored(), "network": asdict(config)}
+    known = {
+        name: {key: value for key, value in part.items() if key not in _LATER or value != _LATER[key]}
+        for name, part in parts.items()
+    }
+    return json.dumps(known, sort_keys=True)
 
 
 STORE = Store(save, load, WEIGHTS)

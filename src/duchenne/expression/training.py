@@ -54,10 +54,13 @@ class _Trainer:
         """(model, learning curve) of these rows, saved in `work`."""
         from duchenne.expression import learner
 
-        pair = (faces.images[held], faces.labels[held]) if len(held) else None
+        labels = faces.labels if faces.shares is None else faces.shares
+        pair = (faces.images[held], labels[held]) if len(held) else None
+        second = None if faces.second is None else (faces.second[rows], faces.second_classes)
         on_epoch = loop.log_epochs(self.recipe.epochs, self.log, f"{_ERROR[self.recipe.head]} of those held back", name)
         return learner.train(
-            *(self.recipe, faces.images[rows], faces.labels[rows], faces.classes, pair),
+            *(self.recipe, faces.images[rows], labels[rows], faces.classes, pair),
+            second=second,
             folder=work,
             device=self.device,
             start=self.start,
