@@ -25,6 +25,8 @@ _TABLE = "fer2013new.csv"
 _COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
 _OTHERS = ("unknown", "nf")
 _ACROSS, _DOWN = 50, 20  # images of a sheet
+_FOLDS = ("train", "public_test", "private_test")
+_ARRAYS = ("images", "shares", "own", "folds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +44,19 @@ class Votes:
 def read(root: Path) -> Votes | None:
     """A copy's images and votes; None where the folder has no votes.
 
-    InputError where votes add up to none, or to more than `RATERS`, and where tables, sheets and images do not belong together.
+    InputError where votes add up to none, or to more than `RATERS`, and where tables, sheets and images do not belong
+    together.
     """
     if (root / _TABLE).is_file():
         return _table(root)
     if (root / "labels.npz").is_file() and any(root.glob("*-00.webp")):
         return _sheets(root)
     return None
+
+
+def agreed(shares: Array) -> Array:
+    """bool (N,): whether at least half of the raters give one class (N, K), which is then the image's label."""
+    return np.asarray(shares.max(axis=1) >= 0.5)
 
 
 def _table(root: Path) -> Votes:
@@ -94,18 +102,19 @@ def _sheets(root: Path) -> Votes:
     if not {*names} >= {*CLASSES}:
         raise InputError(f"{path} has votes for {', '.join(names) or 'nothing'}; expected {', '.join(CLASSES)}.")
     order = [names.index(name) for name in CLASSES]
-    parts = []
-    for fold in ("train", "public_test", "private_test"):
-        if f"{fold}_votes" in arrays:
-            votes, own = arrays[f"{fold}_votes"].astype(np.int64), arrays[f"{fold}_labels"].astype(np.int64)
-            files = [f"{root / fold}-{i // 1000:02d}.webp#{i % 1000}" for i in range(len(votes))]
-            shares = _shares(votes, [f"{path}, {fold} image {i}" for i in range(len(votes))])
-            parts.append((_faces(root, fold, len(votes)), shares[:, order], own, [fold] * len(votes), files))
+    parts = [_fold(root, fold, arrays, order) for fold in _FOLDS if f"{fold}_votes" in arrays]
     if not parts:
         raise InputError(f"{path} has no train_votes; copy it again.")
-    images, shares, own, folds, files = zip(*parts, strict=True)
-    listed = tuple(each for some in files for each in some)
-    return Votes(*map(np.concatenate, (images, shares, own, folds)), listed)
+    images, shares, own, folds = (np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS)
+    return Votes(images, shares, own, folds, tuple(file for part in parts for file in part.files))
+
+
+def _fold(root: Path, fold: str, arrays: dict[str, Array], order: list[int]) -> Votes:
+    votes, own = arrays[f"{fold}_votes"].astype(np.int64), arrays[f"{fold}_labels"].astype(np.int64)
+    count = len(votes)
+    shares = _shares(votes, [f"{root / 'labels.npz'}, {fold} image {i}" for i in range(count)])
+    files = tuple(f"{root / fold}-{i // 1000:02d}.webp#{i % 1000}" for i in range(count))
+    return Votes(_faces(root, fold, count), shares[:, order], own, np.full(count, fold), files)
 
 
 def _faces(root: Path, fold: str, count: int) -> Array:

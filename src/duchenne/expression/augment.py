@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from duchenne.expression.recipe import ExpressionRecipe
 
-
 LEVELS = 256
 
 
@@ -50,7 +49,8 @@ def _lit(x: Tensor, recipe: ExpressionRecipe, generator: torch.Generator, streng
     x = torch.where(draws[2] < recipe.equalization * strength, equalized(x), x)
     x = white * (x / white).pow(power)
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    return (mean + contrast * (x - mean)).clamp(0, white)
+    found: Tensor = (mean + contrast * (x - mean)).clamp(0, white)
+    return found
 
 
 def equalized(x: Tensor) -> Tensor:

@@ -100,8 +100,8 @@ def _packed(data: Path, arrays: Mapping[str, Array], labels: Array, classes: Seq
 
 
 def _voted(found: fer_plus.Votes) -> Faces:
-    """Images in which half of the raters see one of the classes. Where FER2013's own test images are missing, its public
-    test is the test."""
+    """Images in which half of the raters see one of the classes. Where FER2013's private test is missing, the public
+    one is the test."""
     shares = found.shares
     kept = shares.sum(axis=1) >= 0.5
     note = f"{(~kept).sum()} images in which half of the raters see no face, or none of the emotions, are left out."

@@ -82,8 +82,8 @@ class Faces:
         subjects = None if self.subjects is None else self.subjects[rows]
         images, labels, folds = self.images[rows], self.labels[rows], self.folds[rows]
         shares, second = (None if each is None else each[rows] for each in (self.shares, self.second))
-        others = {"subjects": subjects, "folds": folds, "shares": shares, "second": second}
-        return replace(self, images=images, labels=labels, files=files, **others)
+        found = replace(self, images=images, labels=labels, files=files, subjects=subjects, folds=folds)
+        return replace(found, shares=shares, second=second)
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import optimize, special
 from torch import Tensor, nn
 from torch.nn import functional
 
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.augment import augmented
+from duchenne.expression.majority import to_majority
 from duchenne.expression.model import AT_ONCE, LEVELS, ExpressionModel, answers, pixels
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.learn import loop, optim, pieces
 from duchenne.learn.losses import class_weights
 from duchenne.types import Array, Json
-
 
 _EPSILON = 1e-6
 #: Second label of an image that has none.
@@ -80,8 +79,8 @@ def _shares(y: Array, k: int, count: int) -> Tensor:
 def loss(logits: Tensor, y: Tensor, recipe: ExpressionRecipe, weights: Tensor | None = None) -> Tensor:
     """The training loss, a mean over the labels that are known; see `targets` for `y`.
 
-    Cross-entropy of emotions (of shares of raters −Σ share · log p) and of units, squared error of intensities; for the latter two plus the recipe's
-    L1 · mean |p| + L2 · mean p² of the outputs p = sigmoid(logits), as in Breuer & Kimmel.
+    Cross-entropy of emotions (of shares of raters −Σ share · log p) and of units, squared error of intensities; for the
+    latter two plus the recipe's L1 · mean |p| + L2 · mean p² of the outputs p = sigmoid(logits), as in Breuer & Kimmel.
     `weights` (K,) are of the classes, or of a unit's presence.
     """
     if recipe.head == "emotions":
@@ -104,9 +103,11 @@ def second_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def selection_error(predicted: Tensor, y: Tensor, head: str) -> float:
-    """By which the epoch is chosen: 1 − accuracy (of shares, against the most frequent); 1 − the units' mean F1; mean squared error of intensities."""
+    """By which the epoch is chosen: 1 − accuracy (of shares, against the most frequent); 1 − the units' mean F1; mean
+    squared error of intensities."""
     if head == "emotions":
-        return float((predicted.argmax(dim=1) != (y if y.ndim == 1 else y.argmax(dim=1))).double().mean())
+        classes = y if y.ndim == 1 else y.argmax(dim=1)
+        return float((predicted.argmax(dim=1) != classes).double().mean())
     coded = ~y.isnan()
     if head == "intensity":
         return float((predicted - y)[coded].double().square().mean())
@@ -205,10 +206,10 @@ class ExpressionLearner:
         side = self.x.shape[-1] * 2 // 3 if step < r.small_images * steps else None
         x = augmented(self.x[rows].float(), r, generator, strength, side)
         logits, others = self._outputs(x, self.network)
-        value = loss(logits, self.y[rows], r, self.weights)
+        total = loss(logits, self.y[rows], r, self.weights)
         if others is not None and self.second is not None:
-            value = value + r.second_weight * second_loss(others, self.second[rows])
-        value = optim.descend(value, self.optimiser, self.network)
+            total = total + r.second_weight * second_loss(others, self.second[rows])
+        value = optim.descend(total, self.optimiser, self.network)
         self.seen += self.batch_size
         optim.update_average(self.average, self.network, r.ema_decay, step + 1)
         return value
@@ -284,30 +285,6 @@ def train(
     if held is not None and len(held[0]) and learner.y.ndim == 2 and recipe.head == "emotions":
         model.facts["temperature"] = to_majority(model, *held)
     return model, curve
-
-
-def to_majority(model: ExpressionModel, images: Array, shares: Array) -> float:
-    """Divide the logits of a network that learned shares of raters by a temperature, and return it.
-
-    Such a network says how the raters divide. After it, its probabilities (means with the mirrored image's) are those
-    of what at least half of them say: the temperature has the least log loss on the images that have such a majority,
-    which should not be those of training.
-    """
-    has_one = shares.max(axis=1) >= 0.5
-    if not has_one.any():
-        return 1.0
-    images, y = images[has_one], shares[has_one].argmax(axis=1)
-    both = np.stack([model.logits(each) for each in (images, images[..., ::-1])])
-
-    def log_loss(logarithm: float) -> float:
-        p = special.softmax(both / np.exp(logarithm), axis=2).mean(axis=0)
-        return float(-np.log(p[np.arange(len(y)), y]).mean())
-
-    temperature = float(np.exp(optimize.minimize_scalar(log_loss, bounds=(-2, 2), method="bounded").x))
-    with torch.no_grad():
-        for each in model.network.head.parameters():
-            each /= temperature
-    return temperature
 
 
 def _normalisation(x: Tensor) -> tuple[list[float], list[float]]:

@@ -54,7 +54,7 @@ def load(folder: ModelFolder) -> ExpressionModel:
     recipe = ExpressionRecipe.of(about["recipe"], "model.json")
     classes, scale = recipes.names(about, "classes"), [_levels(about, name) for name in ("mean", "spread")]
     second = recipes.names(about, "second") if "second" in about else ()
-    config = recipe.config(classes, *scale, second)
+    config = recipe.config(classes, scale[0], scale[1], second)
     if about["side"] != config.side or about["head"] != config.head:
         raise ValueError(
             f"expected the head {config.head} and faces of {config.side} pixels, found {quoted(about['head'])}, "

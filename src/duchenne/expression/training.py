@@ -14,7 +14,7 @@ import numpy as np
 
 from duchenne import checkpoints, limits, metrics, plots
 from duchenne.clips.cache import Cache
-from duchenne.datasets import fer2013, splits
+from duchenne.datasets import fer2013, fer_plus, splits
 from duchenne.errors import InputError, UsageError
 from duchenne.expression import data as expression_data
 from duchenne.expression.faces import Faces, Reader
@@ -36,6 +36,7 @@ TRANSFER = {"emotions": "transfer", "units": "units", "intensity": "intensity"}
 #: Learning rate of a new output layer alone, which cannot damage the backbone.
 FROZEN_RATE = 1e-2
 FOLDS = 5  # of fine-tuning, unless the caller chooses
+_LEAST_P = 1e-12  # below which a probability counts as this
 _ERROR = {"emotions": "share wrong", "units": "1 - F1", "intensity": "squared error"}
 
 
@@ -159,10 +160,19 @@ def finetune(
 
 
 def scores(head: str, predicted: Array, faces: Faces) -> Json:
-    """Scores of predictions (N, K) for faces; NaN rows have none."""
+    """Scores of predictions (N, K) for faces; NaN rows have none.
+
+    Of emotions with the shares of raters, accuracy and its kin are of the faces on which at least half of the raters
+    agree, and `cross_entropy` (to the shares, summed over the classes) of all.
+    """
     if head != "emotions":
         score = score_units if head == "units" else score_intensities
         return score(predicted, faces.labels, faces.classes, faces.subjects)
+    if faces.shares is not None:
+        kept = np.flatnonzero(fer_plus.agreed(faces.shares))
+        each = -(faces.shares * np.log(predicted.clip(min=_LEAST_P))).sum(axis=1)
+        found = scores(head, predicted[kept], replace(faces.of(kept), shares=None))
+        return found | {"cross_entropy": float(np.nanmean(each)), "undecided": len(faces) - len(kept)}
     has_answer, best = np.isfinite(predicted).all(axis=1), predicted.argmax(axis=1)
     names = np.array(faces.classes, object)
     named, truth = np.where(has_answer, names[best], None), names[faces.labels]
@@ -294,12 +304,20 @@ def _tested(split: Split, faces: Faces) -> tuple[Array, str]:
 
 
 def _further(model: ExpressionModel, faces: Faces, split: Split, rows: Array) -> Json:
-    """Of emotions: accuracy with flipped images, and without images that are also in training."""
+    """Of emotions: accuracy with flipped images, and without images that are also in training; of a second set of
+    labels, as `FER2013`'s own, accuracy with flipped images."""
     if model.recipe.head != "emotions":
         return {}
+    found: Json = {}
+    if faces.second is not None and model.network.config.second:
+        known = rows[faces.second[rows] >= 0]
+        best = model.predict(faces.images[known], flips=True, second=True).argmax(axis=1)
+        found["second_accuracy_flips"] = float((best == faces.second[known]).mean())
+    if faces.shares is not None:
+        rows = rows[fer_plus.agreed(faces.shares[rows])]
     flipped = model.predict(faces.images[rows], flips=True).argmax(axis=1)
     copies = fer2013.duplicates(faces.images[split.train], faces.images[rows])
-    found: Json = {"accuracy_flips": float((flipped == faces.labels[rows]).mean())}
+    found["accuracy_flips"] = float((flipped == faces.labels[rows]).mean())
     alone = np.delete(rows, np.unique(copies[:, 1]))
     if len(copies) and len(alone):
         right = model.predict(faces.images[alone]).argmax(axis=1) == faces.labels[alone]
