@@ -18,8 +18,8 @@ from joblib import Parallel, delayed
 from duchenne import io, metrics
 from duchenne.datasets import splits
 from duchenne.evaluation.results import mean_of
-from duchenne.features import activity
 from duchenne.features.descriptors import FAMILIES, around_movement, describe, longest_seen, prepare
+from duchenne.features.filtering import lowpass
 from duchenne.learn.boosting import Recipe, Tabular
 from duchenne.tabular.model import DescriptorModel
 
@@ -46,7 +46,7 @@ def trims(values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]
 
 def rest(values: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """The face as in the first frames, with slow movement of 0.7 % of the interocular distance (or of a degree)."""
-    unrest = activity.lowpass(rng.normal(0, 0.012, (round(seconds * FPS), values.shape[1])), FPS, 4.0)
+    unrest = lowpass(rng.normal(0, 0.012, (round(seconds * FPS), values.shape[1])), FPS, 4.0)
     return values[:3].mean(axis=0) + unrest
 
 

@@ -26,8 +26,8 @@ from duchenne.datasets import simulate
 from duchenne.datasets.kinematics import KINDS, draw
 from duchenne.datasets.people import SHAPES
 from duchenne.features import smile
-from duchenne.features.activity import lowpass
 from duchenne.features.descriptors import prepare
+from duchenne.features.filtering import lowpass
 from duchenne.types import Array, FaceTrack
 
 HERE = Path(__file__).parent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from duchenne.features.filtering import lowpass
 from duchenne.types import Array
 
 #: The 17 statistics of each of curve, velocity and acceleration, in this order.
@@ -17,16 +18,6 @@ STATISTICS = (
     "area", "area_per_range", "rise_time",
 )  # fmt: skip
 SQUARED = ("mean", "median", "min", "max", "range", "sd", "iqr", "p90_p10", "mad", "area", "area_per_range")
-
-
-def lowpass(values: Array, fps: float, cutoff: float) -> Array:
-    """Zero-phase first-order Butterworth low-pass of float64 (T, F) at `cutoff` Hz; ends are held."""
-    if len(values) < 2 or cutoff >= fps / 2:
-        return values
-    from scipy.signal import butter, sosfiltfilt  # a slow import, not needed before the first frame is read
-
-    sos = butter(1, cutoff, fs=fps, output="sos")
-    return np.asarray(sosfiltfilt(sos, values, axis=0, padlen=min(len(values) - 1, round(fps)), padtype="constant"))
 
 
 def derivatives(values: Array, fps: float, cutoff: float = 1.0) -> tuple[Array, Array, Array]:

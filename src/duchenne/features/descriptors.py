@@ -10,6 +10,7 @@ import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.features import activity
+from duchenne.features.filtering import gaussian, lowpass
 from duchenne.features.signals import SIGNAL_NAMES, face_signals, join
 from duchenne.preprocess import align, clean
 from duchenne.preprocess.repeats import distinct
@@ -163,11 +164,9 @@ def gap_free(track: FaceTrack, fps: float, family: str = "dynamics") -> Array:
     curves = prepare(track, fps)[1]
     if not FAMILIES[family].of_mesh:
         return around_movement(longest_seen(curves), fps)
-    from scipy.ndimage import gaussian_filter1d  # a slow import, not needed before the first frame is read
-
     values = longest_seen(join(curves, mesh_curves(track, fps)))
     if len(values):
-        values[:, len(CURVES) :] = gaussian_filter1d(values[:, len(CURVES) :], _SMOOTH * fps, axis=0, mode="nearest")
+        values[:, len(CURVES) :] = gaussian(values[:, len(CURVES) :], _SMOOTH * fps)
     return around_movement(values, fps)
 
 
@@ -186,7 +185,7 @@ def around_movement(values: Array, fps: float) -> Array:
     """
     if len(values) < 12:
         return values
-    speed = np.linalg.norm(np.diff(activity.lowpass(values[:, FACE], fps, 2.0), axis=0), axis=1)
+    speed = np.linalg.norm(np.diff(lowpass(values[:, FACE], fps, 2.0), axis=0), axis=1)
     moving = np.flatnonzero(speed > QUIET * speed.max())
     if not moving.size:
         return values
@@ -218,13 +217,13 @@ def _statistics(x: Array, fps: float) -> Array:
     """float64 (S, F): every statistic of `STATISTICS`, in its order."""
     q05, q25, q50, q75, q95 = np.percentile(x, [5, 25, 50, 75, 95], axis=0)
     first, last = x[:3].mean(axis=0), x[-3:].mean(axis=0)
-    below4, below1, below03 = (activity.lowpass(x, fps, cutoff) for cutoff in (4.0, 1.0, 0.3))
+    below4, below1, below03 = (lowpass(x, fps, cutoff) for cutoff in (4.0, 1.0, 0.3))
     rows = [
         q05, q25, q50, q75, q95, first, last, q05 - q50, q25 - q50, q75 - q50, q95 - q50,
         first - q50, last - q50, last - first, first - q05, q95 - first, last - q05,
         np.log((below4 - below1).std(axis=0) + 1e-4), np.log((below1 - below03).std(axis=0) + 1e-4),
     ]  # fmt: skip
-    return np.stack(rows + _motion(below4, fps) + _motion(activity.lowpass(x, fps, 1.5), fps))
+    return np.stack(rows + _motion(below4, fps) + _motion(lowpass(x, fps, 1.5), fps))
 
 
 def _motion(smooth: Array, fps: float) -> list[Array]:

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from duchenne.errors import UsageError
+from duchenne.features.filtering import peaks, prominence
 from duchenne.preprocess.clean import runs
 from duchenne.types import Array, Phase, Signals
 
@@ -181,9 +182,8 @@ def _tops(y: Array, least: float) -> list[int]:
     if np.ptp(y) < least:
         return []  # the clip's highest point would always count as a top
     floor = y.min() - 1e3 * np.ptp(y)
-    from scipy.signal import find_peaks  # a slow import, not needed before the first frame is read
-
-    tops = [int(i) - 1 for i in find_peaks(np.r_[floor, y, floor], prominence=least)[0]]
+    walled = np.r_[floor, y, floor]
+    tops = [int(i) - 1 for i in peaks(walled) if prominence(walled, i) >= least]
     while len(tops) > 1:
         dips = [a + int(np.argmin(y[a:b])) for a, b in pairwise(tops)]
         walls = [0, *dips, len(y) - 1]

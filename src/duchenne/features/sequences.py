@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from duchenne.errors import InputError
 from duchenne.features.descriptors import even, prepare
@@ -110,6 +109,8 @@ def varied(sequence: Array, rng: np.random.Generator, rest: int = 0) -> Array:
     share = (at - low)[:, None]
     sequence = sequence[low] * (1 - share) + sequence[low + 1] * share
     if rest > 2 and rng.random() < _RESTS:
+        from scipy.ndimage import gaussian_filter1d  # a slow import, needed in training alone
+
         noise = gaussian_filter1d(rng.normal(0, 0.003, (rng.integers(2, rest), sequence.shape[1])), 2.0, axis=0)
         sequence = np.concatenate([sequence[:3].mean(axis=0) + noise, sequence])
     points, head = sequence[:, :80].reshape(-1, 40, 2), sequence[:, 80:]

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import median_filter
 
 from duchenne.errors import InputError
+from duchenne.features.filtering import running_median
 from duchenne.features.phases import main_phase, phases
 from duchenne.features.signals import face_signals
 from duchenne.preprocess.clean import runs
@@ -98,7 +98,7 @@ def smoothed(values: Array, fps: float, window: float = _MEDIAN) -> Array:
     out = np.array(values, float)
     size = 2 * int(window * fps / 2) + 1
     for start, stop in runs(np.asarray(np.isfinite(out))):
-        out[start:stop] = median_filter(out[start:stop], size=size, mode="reflect")
+        out[start:stop] = running_median(out[start:stop], size)
     return out
 
 

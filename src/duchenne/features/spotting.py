@@ -20,6 +20,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from duchenne.errors import InputError
+from duchenne.features.filtering import peaks
 from duchenne.features.phases import smoothed
 from duchenne.preprocess.align import frontal
 from duchenne.preprocess.clean import stretches
@@ -160,12 +161,10 @@ def _moved(parts: Array, shut: Array) -> Array:
 
 def _in_run(time: Array, parts: Array, moved: Array, limit: float) -> Iterator[Spot]:
     """The spots of one stretch, of overlapping ones that with the highest contrast."""
-    from scipy.signal import find_peaks  # a slow import, not needed before the first frame is read
-
     measure = contrast(moved)
-    peaks = find_peaks(np.r_[0.0, measure, 0.0], height=limit)[0] - 1
+    tops = peaks(np.r_[0.0, measure, 0.0]) - 1
     chosen: list[Spot] = []
-    for peak in sorted(peaks, key=lambda i: -measure[i]):
+    for peak in sorted(tops[measure[tops] >= limit], key=lambda i: -measure[i]):
         spot = _interval(time, parts, moved, int(peak), float(measure[peak]) / limit)
         if spot is not None and all(spot.offset <= k.onset or spot.onset >= k.offset for k in chosen):
             chosen.append(spot)

@@ -17,8 +17,8 @@ from duchenne.datasets.people import SHAPES, Person
 from duchenne.datasets.simulate import KINDS, POSED, SPONTANEOUS, SmileKinematics, smile_curve
 from duchenne.errors import OutputError, UsageError
 from duchenne.features import smile
-from duchenne.features.activity import lowpass
 from duchenne.features.descriptors import prepare
+from duchenne.features.filtering import lowpass
 from duchenne.preprocess import align, clean
 from duchenne.types import FaceTrack
 
