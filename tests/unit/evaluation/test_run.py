@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -411,6 +412,21 @@ def test_work_with_torch_is_on_one_thread_and_leaves_the_number_as_it_was():
         with torch_on_one_thread():
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_items_on_threads_come_in_order_and_each_on_one_thread_of_torch():
+    import torch
+
+    from duchenne.workers.resources import on_threads
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = on_threads(lambda k: (k, torch.get_num_threads(), threading.get_ident()), range(40), 3)
+        assert [k for k, _, _ in found] == list(range(40)) and {count for _, count, _ in found} == {1}
+        assert threading.get_ident() not in {thread for _, _, thread in found} and torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
 
