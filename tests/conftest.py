@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,6 +85,22 @@ def duchenne(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of this session's clips."""
     return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of the files that use `read_once`."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def read_once(cache_folder: Path) -> Iterator[None]:
+    """Faces are read from the cache that all such files share; for files in which it does not matter how they are read:
+    `pytestmark = pytest.mark.usefixtures("read_once")`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUCHENNE_CACHE", str(cache_folder))
+        patch.setenv("DUCHENNE_CACHE_LIMIT", "2 GB")
+        yield
 
 
 @pytest.fixture(scope="session")

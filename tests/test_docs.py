@@ -26,6 +26,7 @@ from duchenne.types import Signals
 from makers import make_video
 from test_architecture import HOUSE
 
+pytestmark = pytest.mark.usefixtures("read_once")
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {

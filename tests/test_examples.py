@@ -15,6 +15,7 @@ from duchenne import io
 from duchenne.datasets import simulate, simulated
 from makers import make_video
 
+pytestmark = pytest.mark.usefixtures("read_once")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 #: A part of the expected output of each.

@@ -10,9 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from conftest import BRIEF, RATE
+from conftest import RATE
 from duchenne import judging, overlay, pipeline, video
-from duchenne.datasets import simulate
 from duchenne.errors import UsageError
 from duchenne.types import Array, Phase
 from makers import corner_picture, make_video, turn_mp4
@@ -109,11 +108,9 @@ def test_a_target_that_makes_no_sense_is_refused_before_any_work(smile: Path, tm
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[pipeline.Analysis]]:
-    folder = tmp_path_factory.mktemp("overlay")
-    clip = simulate.smile_clip(folder / "clip.mp4", BRIEF, rate=RATE)
-    out = folder / "out.mp4"
-    return clip, out, overlay.overlay(clip, out)
+def made(smile: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[pipeline.Analysis]]:
+    out = tmp_path_factory.mktemp("overlay") / "out.mp4"
+    return smile, out, overlay.overlay(smile, out)
 
 
 def test_the_clip_is_there_with_face_and_strip_drawn_in(made: tuple[Path, Path, list[pipeline.Analysis]]) -> None:

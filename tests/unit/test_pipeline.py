@@ -10,6 +10,7 @@ import pytest
 
 from conftest import BRIEF, RATE
 from duchenne import analyze, checkpoints, gates, io, pipeline
+from duchenne.clips.cache import Cache
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.faces.reading import LOOK
@@ -47,8 +48,14 @@ def judged(face, **options):
 # --- a whole video ------------------------------------------------------------------------------------------
 
 
-def test_a_verdict_is_complete_and_consistent(smile):
-    (analysis,) = pipeline.examine(smile)
+@pytest.fixture(scope="module")
+def examined(smile):
+    (found,) = pipeline.examine(smile)
+    return found
+
+
+def test_a_verdict_is_complete_and_consistent(smile, examined):
+    analysis = examined
     v, p = analysis.verdict, analysis.p_raw
     assert 0 <= p <= 1
     assert (v.p_genuine, v.label) == ((None, None) if v.abstained else (p, "genuine" if p >= 0.5 else "posed"))
@@ -71,23 +78,21 @@ def test_a_verdict_is_complete_and_consistent(smile):
     assert v.history[0].startswith("faces.follow") and "not lying" in v.limits
 
 
-def test_the_same_clip_gets_the_same_answer_to_the_last_bit(smile):
-    first, second = (json.dumps(io.plain(analyze(smile).to_dict())) for _ in range(2))
+def test_the_same_clip_gets_the_same_answer_to_the_last_bit(smile, examined):
+    first, second = (json.dumps(io.plain(found.to_dict())) for found in (examined.verdict, analyze(smile)))
     assert first == second
 
 
-def test_start_and_end_choose_a_part(smile):
+def test_start_and_end_choose_a_part(smile, examined):
     v = analyze(smile, start=0.4, end=2.0)
     assert (v.frames, v.duration) == (40, pytest.approx(1.6))
-    whole = analyze(smile)
-    assert v.phases[0].apex == pytest.approx(whole.phases[0].apex - 0.4, abs=0.1)
+    assert v.phases[0].apex == pytest.approx(examined.verdict.phases[0].apex - 0.4, abs=0.1)
 
 
-def test_a_variable_frame_rate_keeps_its_times(clips, pictures):
+def test_a_variable_frame_rate_keeps_its_times(clips, pictures, examined):
     keep = [i for i in range(60) if i < 10 or i % 3]  # every third frame dropped, as phones do in the dark
     path = make_video(clips / "variable.mp4", [pictures[i] for i in keep], times=[40 * i for i in keep])
-    even = make_video(clips / "even.mp4", pictures, rate=RATE)
-    (one,), (other,) = pipeline.examine(path), pipeline.examine(even)
+    (one,), other = pipeline.examine(path), examined
     v, whole = one.verdict, other.verdict
     assert v.frames == len(keep) < whole.frames and v.duration == pytest.approx(whole.duration, abs=0.1)
     for name in TIMES:
@@ -97,18 +102,19 @@ def test_a_variable_frame_rate_keeps_its_times(clips, pictures):
     assert one.p_raw == pytest.approx(other.p_raw, abs=0.25)
 
 
-def test_every_face_is_judged_on_request(clips, pictures):
-    two = make_video(clips / "two.mp4", [np.hstack([p, p[:, ::-1]]) for p in pictures], rate=RATE)
-    found = pipeline.examine(two, all_faces=True)
+def test_every_face_is_judged_on_request(clips, pictures, cache_folder):
+    two = make_video(clips / "two.mp4", [np.hstack([p, p[:, ::-1]]) for p in pictures[:30]], rate=RATE)
+    read = Cache(cache_folder, 2e9).read_faces
+    found = pipeline.examine(two, all_faces=True, read=read)
     assert [a.verdict.face for a in found] == [0, 1]
     left, right = sorted(found, key=lambda a: np.nanmedian(a.track.box[:, 0]))
     assert np.nanmax(left.track.box[:, 2]) < 330 and np.nanmin(right.track.box[:, 0]) > 310
-    assert all(len(a.track) == 60 and a.verdict.quality.coverage > 0.9 for a in found)
-    assert len(pipeline.examine(two)) == 1
+    assert all(len(a.track) == 30 and a.verdict.quality.coverage > 0.9 for a in found)
+    assert len(pipeline.examine(two, read=read)) == 1
 
 
-def test_saving_writes_three_files_that_agree(smile, tmp_path):
-    found = pipeline.examine(smile)
+def test_saving_writes_three_files_that_agree(examined, tmp_path):
+    found = [examined]
     path = pipeline.save(found, tmp_path / "deep" / "out", MODEL.card)
     assert path == tmp_path / "deep" / "out" / "verdict.json"
     assert sorted(p.name for p in path.parent.iterdir()) == [
@@ -155,10 +161,10 @@ def test_options_that_make_no_sense_are_refused(smile, options, error, words):
 
 
 @pytest.mark.parametrize("model", ("default", pytest.param("descriptors", marks=pytest.mark.slow)))
-def test_faces_are_read_as_for_the_models_training_unless_told_otherwise(smile, model):
+def test_faces_are_read_as_for_the_models_training_unless_told_otherwise(smile, examined, model):
     own = pipeline.load_model(model).model.face_reader
-    found = {reader: analyze(smile, model=model, reader=reader) for reader in (None, "mesh", "paper")}
-    assert found[None] == found[own]
+    found = {reader: analyze(smile, model=model, reader=reader) for reader in ("mesh", "paper")}
+    assert (examined.verdict if model == "default" else analyze(smile, model=model)) == found[own]
     for reader in ("mesh", "paper"):
         assert found[reader].reader["name"] == reader and len(found[reader].reader["sha256"]) == 64
         warned = [each for each in found[reader].quality.warnings if "learned from faces that the reader" in each]
@@ -172,9 +178,8 @@ def test_a_clip_without_a_face_is_refused(empty_room):
         analyze(empty_room)
 
 
-def test_faces_of_which_only_points_are_known_have_a_model_of_their_own(smile, tmp_path):
-    loaded = pipeline.load_model("default")
-    (read,) = pipeline.examine(smile)
+def test_faces_of_which_only_points_are_known_have_a_model_of_their_own(examined, tmp_path):
+    loaded, read = pipeline.load_model("default"), examined
     assert read.verdict.model["id"] == "default" and suited(loaded, read.track) is loaded
     points = replace(read.track, coefficients=None, pose=None, doubt=None)
     (alone,) = pipeline.apply("default", io.save_tracks(tmp_path / "t.npz", [points])).itertuples()
@@ -278,8 +283,8 @@ def test_a_probability_within_the_margin_abstains():
     assert "Too close" not in (bold.reason or "")
 
 
-def test_the_emotion_is_seen_over_time_and_rises_with_the_smile(smile):
-    (analysis,) = pipeline.examine(smile)
+def test_the_emotion_is_seen_over_time_and_rises_with_the_smile(examined):
+    analysis = examined
     seen, curves = analysis.emotions, analysis.curves
     assert set(seen.names) == set(analysis.verdict.emotion)
     assert np.diff(seen.time) == pytest.approx(LOOK, abs=1 / RATE)

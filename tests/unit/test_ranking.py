@@ -15,6 +15,8 @@ from duchenne.errors import UsageError
 from duchenne.judging import load_model
 from makers import make_video
 
+pytestmark = pytest.mark.usefixtures("read_once")
+
 
 @pytest.fixture(scope="module")
 def judged():

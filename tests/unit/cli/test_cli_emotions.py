@@ -20,6 +20,7 @@ from conftest import Completed
 from duchenne.datasets import fer2013
 from duchenne.types import Array
 
+pytestmark = pytest.mark.usefixtures("read_once")
 Call = Callable[..., Completed]
 PAGE = (Path(__file__).parents[3] / "docs" / "emotions.md").read_text(encoding="utf-8")
 PHOTO = astronaut()

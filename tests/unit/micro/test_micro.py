@@ -28,6 +28,7 @@ from duchenne.micro.recipe import MicroRecipe
 from duchenne.types import Clip
 from makers import make_video
 
+pytestmark = pytest.mark.usefixtures("read_once")
 PEOPLE = 3
 #: A smile that rises in 0.1 s, for corpora at 200 per second.
 RISE = simulate.SmileKinematics(
