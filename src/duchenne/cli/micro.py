@@ -81,6 +81,10 @@ def train_micro_expressions(
         float | None, typer.Option(help="Frames per second of folders of images without a rate in the manifest.")
     ] = None,
     epochs: options.Epochs = None,
+    tune_epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of tuning the expression network to the training people; 0: not at all.", min=0),
+    ] = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
     fresh: options.Fresh = False,
@@ -89,7 +93,7 @@ def train_micro_expressions(
     from duchenne import micro
     from duchenne.micro.recipe import MicroRecipe
 
-    chosen = MicroRecipe.read(recipe, epochs=epochs, seed=seed)
+    chosen = MicroRecipe.read(recipe, epochs=epochs, tune_epochs=tune_epochs, seed=seed)
     card = micro.train(
         data, out, chosen, features=features, classes=classes, rate=rate, device=device, resume=not fresh, log=log
     )

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from duchenne import io
 from duchenne.datasets import coded, manifest
 from duchenne.datasets.entry import Entry
 from duchenne.errors import InputError, UsageError
@@ -31,7 +34,7 @@ class Example:
     """One labelled micro-expression.
 
     `rate` in frames/s is that of a folder of images, None for a video, which has timestamps; `start` and `end` are
-    seconds (None: the file's own ends).
+    seconds (None: the file's own ends); `apex` is the coded one, in seconds, None where there is none.
     """
 
     path: str
@@ -40,6 +43,7 @@ class Example:
     rate: float | None
     start: float | None
     end: float | None
+    apex: float | None = None
 
 
 def entries(data: str | Path) -> list[Entry]:
@@ -78,7 +82,8 @@ def examples(data: str | Path, classes: str = "emotions", rate: float | None = N
             clip = entry.clip
             if clip.subject is None:
                 raise InputError(f"{clip.path} has no subject, which person-disjoint tests need; fill in the column.")
-            found.append(Example(clip.path, clip.subject, label, frame_rate(entry, rate), clip.start, clip.end))
+            times = (frame_rate(entry, rate), clip.start, clip.end, _apex(entry))
+            found.append(Example(clip.path, clip.subject, label, *times))
     return found, len(rows) - len(found)
 
 
@@ -91,6 +96,15 @@ def frame_rate(entry: Entry, rate: float | None) -> float | None:
     if known is None and is_untimed(path):
         raise InputError(f"{path} has no timestamps; {GIVE_RATE}.")
     return known
+
+
+def _apex(entry: Entry) -> float | None:
+    text = entry.facts.get("apex", "")
+    try:
+        seconds = io.number(text)
+    except ValueError as error:
+        raise InputError(f"{entry.clip.path}: expected the apex in seconds, found '{text}'; correct it.") from error
+    return seconds if np.isfinite(seconds) else None
 
 
 def _label(entry: Entry, classes: str) -> str | None:

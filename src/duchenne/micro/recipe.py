@@ -20,6 +20,8 @@ class MicroRecipe(Recipe):
     weight_decay        decoupled (AdamW); biases do not decay
     batch_size          movements per step
     class_weight_power  0 to 1: classes weigh as their frequency to the power −class_weight_power
+    tune_epochs         first the expression network is tuned for so many epochs to the training people (see
+                        `micro.tuning`); 0: its weights stay
     """
 
     folder: ClassVar[str] = "micro"
@@ -35,6 +37,7 @@ class MicroRecipe(Recipe):
     learning_rate: float = setting(2e-3, 1e-12, 10, was="rate")
     weight_decay: float = setting(0.01, 0, 1e3, was="decay")
     class_weight_power: float = setting(1.0, 0, 1, was="balance")
+    tune_epochs: int = setting(0, 0, 1_000_000)
     seed: int = setting(0, 0, 2**31 - 1)
 
     @property

@@ -36,6 +36,8 @@ METHOD = (
 )
 #: Reader of faces, unless another is chosen (docs/micro-expressions.md compares them).
 READER = READERS[0]
+#: Share of a movement's frames in which the face must be seen, for training.
+SEEN = 0.8
 _STEADY = 0.1  # s, of the smoothing that keeps crops from jittering with their points
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from duchenne.errors import DuchenneError, InputError
 from duchenne.expression import reading
 from duchenne.metrics.classes import score_classes
 from duchenne.micro.data import Example, examples
-from duchenne.micro.spotting import READER, cropped, face, steady
+from duchenne.micro.spotting import READER, SEEN, cropped, face, steady
 from duchenne.progress import Log
 from duchenne.training import folder as folders
 from duchenne.training.work import work_folder
@@ -26,10 +26,15 @@ if TYPE_CHECKING:
     from duchenne.expression.model import ExpressionModel
     from duchenne.micro.recipe import MicroRecipe
 
-_SEEN = 0.8  # share of a movement's frames in which the face must be seen
+    #: Training rows and a folder of their own → (the expression network, float32 (N, steps, width) of all clips).
+    _Seeing = Callable[[Array, Path], tuple[ExpressionModel, Array]]
+
 _PROTOCOL = (
     "leave-one-subject-out, predictions of all people pooled; no setting was chosen on them. The saved network is "
     "trained on all people"
+)
+_TUNED = (
+    "; the expression network was tuned for {epochs} epochs with each of them, on frames of its training people alone"
 )
 
 
@@ -47,7 +52,8 @@ def train(
 ) -> Json:
     """Train on micro-expressions (`data` see `micro.data.examples`) and write a model folder.
 
-    features  the expression network whose features are read; it is not trained
+    features  the expression network whose features are read; it is tuned to the training people, anew without each
+              person who is left out, where the recipe says so
     recipe    one, or its name, or a TOML (`micro.recipe`)
 
     Each person in turn is left out and tested with a network trained on the others; the network trained on all people
@@ -65,13 +71,14 @@ def train(
     rows, unnamed = examples(data, classes, rate)
     _check(rows, str(data))
     with work_folder(out, log, resume=resume) as work:
-        used, movements = _read(rows, network, str(about["sha256"]), recipe.frames, log)
+        seeing, used = _seeing(rows, network, str(about["sha256"]), recipe, device, log)
         _check(used, f"What could be read of {data}")
         names = tuple(sorted({each.label for each in used}))
         labels = np.array([names.index(each.label) for each in used])
-        p = _left_out(recipe, movements, labels, names, [each.subject for each in used], work, log)
+        p = _left_out(recipe, seeing, labels, names, [each.subject for each in used], work, log)
+        network, movements = seeing(np.arange(len(used)), work / "tuned-all")
         final, curve = learner.train(recipe, movements, labels, names, folder=work / "all")
-        card = _card(used, names, p, unnamed, len(rows) - len(used), about)
+        card = _card(used, names, p, unnamed, len(rows) - len(used), about, recipe)
         facts = {key: card[key] for key in ("people", "clips", "counts", "seeing")}
         predictions = _predictions(used, names, p)
         return folders.write(
@@ -98,14 +105,32 @@ def _check(rows: Sequence[Example], what: str) -> None:
             raise InputError(f"{what} has only '{left.pop()}' without person {who}; add clips of other people.")
 
 
-def _read(
-    rows: Sequence[Example], network: ExpressionModel, sha: str, steps: int, log: Log
-) -> tuple[list[Example], Array]:
-    """(what could be read, float32 (N, steps, width)), from the cache where it was read before."""
+def _seeing(
+    rows: Sequence[Example], network: ExpressionModel, sha: str, recipe: MicroRecipe, device: str, log: Log
+) -> tuple[_Seeing, list[Example]]:
+    """(what gives the network and the movements for training rows, what could be read)."""
+    if not recipe.tune_epochs:
+        used, found = _read(rows, lambda row, cache: _movement(row, network, sha, recipe.frames, cache), log)
+        movements = np.stack(found)
+        return lambda _rows, _folder: (network, movements), used
+    from duchenne.micro import tuning
+
+    used, clips = _read(rows, tuning.filmed, log)
+
+    def seeing(some: Array, folder: Path) -> tuple[ExpressionModel, Array]:
+        labels = [used[i].label for i in some.tolist()]
+        its = tuning.tuned(network, [clips[i] for i in some.tolist()], labels, recipe, folder, device)
+        return its, np.stack([clip.movement(its, recipe.frames) for clip in clips])
+
+    return seeing, used
+
+
+def _read(rows: Sequence[Example], read: Callable[[Example, Cache], Any], log: Log) -> tuple[list[Example], list[Any]]:
+    """(the rows that could be read, what `read` makes of each)."""
     used, found, cache = [], [], Cache()
     for i, row in enumerate(rows):
         try:
-            found.append(_movement(row, network, sha, steps, cache))
+            found.append(read(row, cache))
             used.append(row)
         except DuchenneError as error:
             log(f"left out: {error}")
@@ -113,7 +138,7 @@ def _read(
             log(f"{i + 1} of {len(rows)} clips read")
     if not used:
         raise InputError("None of the clips could be read; check the paths.")
-    return used, np.stack(found)
+    return used, found
 
 
 def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cache: Cache) -> Array:
@@ -124,7 +149,7 @@ def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cach
 
     def read() -> dict[str, Array]:
         track, _ = face(cache.read_faces(row.path, reader=READER, most=np.inf, **stretch), row.path, **stretch)
-        if (share := float(track.seen.mean())) < _SEEN or track.seen.sum() < 2:
+        if (share := float(track.seen.mean())) < SEEN or track.seen.sum() < 2:
             raise InputError(f"{row.path} shows the face in only {100 * share:.0f} % of {len(track)} frames.")
         time, crops = cropped(steady(track), video.frames(row.path, **stretch))
         return {"movement": movement(time, network.features(crops), steps)}
@@ -137,7 +162,7 @@ def _movement(row: Example, network: ExpressionModel, sha: str, steps: int, cach
 
 def _left_out(
     recipe: MicroRecipe,
-    movements: Array,
+    seeing: _Seeing,
     labels: Array,
     names: tuple[str, ...],
     people: list[str],
@@ -151,6 +176,7 @@ def _left_out(
     p = np.full((len(labels), len(names)), np.nan)
     splits = list(leave_one_person_out(people))
     for i, (rows, tested) in enumerate(splits):
+        _, movements = seeing(rows, work / f"tuned-without-{i}")
         network, _ = learner.train(recipe, movements[rows], labels[rows], names, folder=work / f"without-{i}")
         p[tested] = predict(network, movements[tested])
         right = int((p[tested].argmax(axis=1) == labels[tested]).sum())
@@ -158,7 +184,15 @@ def _left_out(
     return p
 
 
-def _card(used: Sequence[Example], names: tuple[str, ...], p: Array, unnamed: int, unread: int, about: Json) -> Json:
+def _card(
+    used: Sequence[Example],
+    names: tuple[str, ...],
+    p: Array,
+    unnamed: int,
+    unread: int,
+    about: Json,
+    recipe: MicroRecipe,
+) -> Json:
     """Training data and leave-one-subject-out scores, with 95 % intervals over people."""
     truth, people = [each.label for each in used], [each.subject for each in used]
     predicted = [names[i] for i in p.argmax(axis=1)]
@@ -169,8 +203,8 @@ def _card(used: Sequence[Example], names: tuple[str, ...], p: Array, unnamed: in
         "clips": len(used),
         "counts": dict(sorted(Counter(truth).items())),
         "left_out": {"without_a_class": unnamed, "unreadable": unread},
-        "seeing": {"id": about["id"], "sha256": about["sha256"]},
-        "protocol": _PROTOCOL,
+        "seeing": {"id": about["id"], "sha256": about["sha256"], "tune_epochs": recipe.tune_epochs},
+        "protocol": _PROTOCOL + (_TUNED.format(epochs=recipe.tune_epochs) if recipe.tune_epochs else ""),
         **{key: value for key, value in scores.items() if key not in ("rows", "unanswered")},
         "per_person": {who: {"clips": n, "right": right[who]} for who, n in sorted(Counter(people).items())},
     }

@@ -24,6 +24,7 @@ from duchenne.expression.model import ExpressionModel
 from duchenne.expression.network import ExpressionCNN
 from duchenne.expression.recipe import ExpressionRecipe
 from duchenne.metrics.spotting import iou
+from duchenne.micro import tuning
 from duchenne.micro.recipe import MicroRecipe
 from duchenne.types import Clip
 from makers import make_video
@@ -207,6 +208,31 @@ def test_each_person_is_tested_by_a_network_trained_without_them(
     p = predict(train(RECIPE, x[~out], y[~out], ("disgust", "happiness"))[0], x[out])
     told = [row for row in predictions(trained[0]) if row["subject"] == "sub02"]
     np.testing.assert_allclose([float(r["p_happiness"]) for r in told], p[:, 1], atol=1e-4)
+
+
+def test_the_network_is_tuned_without_the_person_who_is_left_out(
+    casme2: Path, seeing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What every tuning is given, and whose frames: only the last, of the network that is saved, sees all people."""
+    given, real = [], tuning.tuned
+
+    def watched(start, clips, labels, recipe, folder, device):
+        given.append(clips)
+        return real(start, clips, labels, recipe, folder, device)
+
+    monkeypatch.setattr(tuning, "tuned", watched)
+    recipe = replace(RECIPE, epochs=2, tune_epochs=1)
+    card = micro.train(casme2, tmp_path / "out", recipe, features=seeing, log=lambda text: None)
+    assert "tuned for 1 epochs with each of them, on frames of its training people alone" in card["protocol"]
+    assert [len(clips) for clips in given] == [4 * (PEOPLE - 1)] * PEOPLE + [4 * PEOPLE]
+    every = given[-1]
+    for i, clips in enumerate(given[:-1]):  # the clips of each person lie side by side
+        assert [every.index(clip) for clip in clips] == [k for k in range(4 * PEOPLE) if k // 4 != i]
+    rows, words = every[0].frames("disgust")
+    assert rows[1] == every[0].apex and words[:3] == ["disgust"] * 3 and set(words[3:]) <= {"neutral"}
+    before, after = (checkpoints.load(place)[0] for place in (seeing, tmp_path / "out"))
+    assert set(after.expression.classes) >= {"happiness", "disgust"}
+    assert not torch.equal(before.network.trunk[0].weight, after.expression.network.trunk[0].weight)
 
 
 def test_duchenne_score_reads_its_predictions(trained: tuple[Path, dict, list[str]], duchenne) -> None:
