@@ -207,3 +207,17 @@ def bar() -> Progress:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, *times, console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def step_bar() -> Iterator[tuple[Any, Any]]:
+    """(log, tick) with a progress bar of each step on a terminal, else lines only."""
+    if not sys.stderr.isatty():
+        yield log, lambda *_: None
+        return
+    with bar() as shown:
+        task = shown.add_task("")
+        yield (
+            lambda text: shown.console.print(printable(text), markup=False, highlight=False),
+            lambda stage, done, total: shown.update(task, description=stage, completed=done, total=total),
+        )

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import bar, echo, log, train
-from duchenne.errors import printable
+from duchenne.cli.app import echo, step_bar, train
 from duchenne.registry import READERS
 
 _RECIPES = Path(str(files("duchenne"))) / "recipes" / "clips"
@@ -60,7 +56,7 @@ def _add(path: Path) -> None:
             "accumulate_steps": accumulate_steps, "seed": seed,
         }  # fmt: skip
         chosen = ClipRecipe.read(recipe or path.stem, **changes)
-        with _bar() as (report, tick):
+        with step_bar() as (report, tick):
             card = training.train(
                 manifest, out, chosen, device=device, weights=weights, workers=workers, jobs=jobs, reader=reader,
                 cache=cache, resume=not fresh, log=report, tick=tick,
@@ -73,17 +69,3 @@ def _add(path: Path) -> None:
 
 for _path in sorted(_RECIPES.glob("*.toml")):
     _add(_path)
-
-
-@contextmanager
-def _bar() -> Iterator[tuple[Any, Any]]:
-    """(log, tick) with a progress bar on a terminal, else lines only."""
-    if not sys.stderr.isatty():
-        yield log, lambda *_: None
-        return
-    with bar() as progress:
-        task = progress.add_task("")
-        yield (
-            lambda text: progress.console.print(printable(text), markup=False, highlight=False),
-            lambda stage, done, total: progress.update(task, description=stage, completed=done, total=total),
-        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MODELS, app, echo, limit_memory, log, progress
+from duchenne.cli.app import MODELS, app, echo, limit_memory, log, step_bar
 from duchenne.errors import DuchenneError
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ def filters(
     from duchenne.report import filters as report
 
     layers = [name for each in layer or () for name in each.split(",")]
-    with progress("searching", "images") as tick:
+    with step_bar() as (_, tick):
         result = report.report(
             model, images, out, layers=layers, top=top, units=units, is_aligned=aligned, device=device,
-            sheet=sheet, tick=tick and (lambda done, _: tick(done)),
+            sheet=sheet, tick=tick,
         )  # fmt: skip
     for name, excited in result["layers"].items():
         count, dead = len(excited.active), int(excited.dead.sum())

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
 from duchenne.errors import InputError, UsageError
@@ -183,11 +182,17 @@ def views(net: nn.Module, layer: str, images: Array, filters: Sequence[int] | Ar
 
 def views_of(net: nn.Module, excited: Excited, filters: Iterable[int] | None = None) -> Iterator[tuple[int, Views]]:
     """Both views of every image that excites a filter, filter by filter (by default all that are not dead)."""
-    for j in np.flatnonzero(~excited.dead).tolist() if filters is None else filters:
-        rows = excited.image[j] >= 0
-        if rows.any():
-            images = np.stack([excited.images[i] for i in excited.image[j, rows].tolist()])
-            yield j, views(net, excited.layer, images, [j] * len(images), excited.place[j, rows])
+    chosen = np.flatnonzero(~excited.dead) if filters is None else np.fromiter(filters, np.int64)
+    at_once = max(1, _BATCH // excited.image.shape[1])  # filters in one pass
+    for start in range(0, len(chosen), at_once):
+        some = chosen[start : start + at_once]
+        which, column = np.nonzero(excited.image[some] >= 0)
+        if not len(which):
+            continue
+        images = np.stack([excited.images[i] for i in excited.image[some[which], column].tolist()])
+        found = views(net, excited.layer, images, some[which], excited.place[some[which], column])
+        for k in np.unique(which).tolist():
+            yield int(some[k]), Views(found.deconvnet[which == k], found.guided[which == k])
 
 
 def randomise(net: nn.Module, excited: Excited, *, most: int = 32, seed: int = 0) -> list[Randomised]:
@@ -204,7 +209,8 @@ def randomise(net: nn.Module, excited: Excited, *, most: int = 32, seed: int = 0
     images = np.stack([excited.images[i] for i in excited.image[chosen, 0].tolist()])
     units = (excited.layer, images, chosen, excited.place[chosen, 0])
     shuffled, rng = copy.deepcopy(net), np.random.default_rng(seed)
-    before, done, steps = views(shuffled, *units), [], []
+    box, done, steps = excited.box[chosen, 0], [], []
+    before = _ranked(views(shuffled, *units), box)
     for names, modules in reversed(_stages(shuffled, excited.layer, images[:1])):
         for module in reversed(modules):
             with torch.no_grad():
@@ -212,21 +218,30 @@ def randomise(net: nn.Module, excited: Excited, *, most: int = 32, seed: int = 0
                     order = torch.from_numpy(rng.permutation(weights.numel())).to(weights.device)
                     weights.copy_(weights.flatten()[order].view_as(weights))
         done += names
-        after = views(shuffled, *units)
-        pairs = [(before.deconvnet, after.deconvnet), (before.guided, after.guided)]
-        pairs += [(np.abs(a), np.abs(b)) for a, b in pairs]
-        steps.append(Randomised(tuple(done), *(_correlation(a, b, excited.box[chosen, 0]) for a, b in pairs)))
+        after = _ranked(views(shuffled, *units), box)
+        steps.append(Randomised(tuple(done), *map(_correlation, before, after)))
     return steps
 
 
-def _correlation(before: Array, after: Array, box: Array) -> Array:
-    """Spearman's correlation (B,) of two views inside the boxes (B, 4)."""
-    correlations = []
-    for one, two, (top, left, bottom, right) in zip(before, after, box.tolist(), strict=True):
-        ranks = [rankdata(view[:, top:bottom, left:right]) for view in (one, two)]
-        flat = any(np.ptp(rank) == 0 for rank in ranks)
-        correlations.append(np.nan if flat else np.corrcoef(ranks)[0, 1])
-    return np.array(correlations, float)
+def _ranked(found: Views, box: Array) -> list[list[Array]]:
+    """The ranks inside the boxes (B, 4) of deconvnet and guided views, and of the sizes of both."""
+    kinds = (found.deconvnet, found.guided, np.abs(found.deconvnet), np.abs(found.guided))
+    return [
+        [_ranks(v[:, top:low, left:right]) for v, (top, left, low, right) in zip(kind, box.tolist(), strict=True)]
+        for kind in kinds
+    ]
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks of all values, the mean rank where they are equal, less the mean of all ranks."""
+    _, place, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place] - (values.size + 1) / 2)
+
+
+def _correlation(before: list[Array], after: list[Array]) -> Array:
+    """Spearman's correlation (B,) of two views by their ranks, NaN where one is flat."""
+    norms = [np.sqrt((a @ a) * (b @ b)) for a, b in zip(before, after, strict=True)]
+    return np.array([a @ b / n if n > 0 else np.nan for a, b, n in zip(before, after, norms, strict=True)], float)
 
 
 def _stages(net: nn.Module, layer: str, images: Array) -> list[tuple[list[str], list[nn.Module]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from duchenne.expression.layers import FeatureExtractor
 from duchenne.faces import crops
 from duchenne.io import Table, check_folder, number, read_arrays, shown, word, write_text
 from duchenne.plots.filters import contact_sheet
-from duchenne.progress import Tick, TickOf
+from duchenne.progress import StepTick, Tick
 from duchenne.report import filters_page
 from duchenne.types import Array, Json
 from duchenne.video import folders
+from duchenne.workers.resources import torch_on_one_thread
 
 MAX_TOP = 16  # images per filter on a page
 _SHEET = 60  # filters on a contact sheet
@@ -156,6 +157,7 @@ def _mark(cell: str, unit: str, where: str) -> float:
     return number(cell)
 
 
+@torch_on_one_thread()  # a few images at a time: torch's threads would mostly wait for each other
 def report(
     model: str | Path,
     images: str | Path,
@@ -167,13 +169,13 @@ def report(
     is_aligned: bool = False,
     device: str = "auto",
     sheet: str | Path | None = None,
-    tick: TickOf | None = None,
+    tick: StepTick = lambda *_: None,
 ) -> Json:
     """Write the page `out` and a contact sheet (PNG) per layer, and return the results.
 
     layers  see `FeatureExtractor.choose`; top  images per filter, 1 to 16
     sheet   the PNG to write, with the layer's name in it if there are several; by default beside the page
-    tick    called with the number of images read, and their total
+    tick    called with the step, and of how many images or filters how many are done
 
     Keys: page, sheets, layers (name → `Excited`), units (name → `FilterUnits`), skipped (sentences on images that could
     not be used), images. Invalid models, layers, tables and paths raise before any image is decoded.
@@ -189,12 +191,13 @@ def report(
     sheets = _sheets(out, sheet, selected, Path(images))
     source = faces(images, is_aligned=is_aligned)
     names, coded = read_units(units, source) if units is not None else ((), np.empty((0, 0)))
-    stream = source.batches((lambda i: tick(i, source.count)) if tick else None)
+    stream = source.batches(lambda i: tick("images", i, source.count))
     found = filters.search(extractor, selected, (extractor.normalised(batch) for batch in stream), n=top)
     tables = _tables(found, coded[source.used], names) if names else {}
     sections = []
     for layer, excited in found.items():
-        views = filters.views_of(extractor, excited, filters_page.order(excited))
+        order = filters_page.order(excited)
+        views = _counted(filters.views_of(extractor, excited, order), f"filters of {layer}", len(order), tick)
         tiles = filters_page.tiles(excited, views, tables.get(layer))
         steps = filters.randomise(extractor, excited)
         sections.append(filters_page.section(excited, tiles, units=tables.get(layer), sanity=steps))
@@ -210,6 +213,15 @@ def report(
         "skipped": source.skipped,
         "images": len(source.used),
     }
+
+
+def _counted(
+    views: Iterable[tuple[int, filters.Views]], step: str, count: int, tick: StepTick
+) -> Iterator[tuple[int, filters.Views]]:
+    """The same views, with progress."""
+    for i, each in enumerate(views, 1):
+        yield each
+        tick(step, i, count)
 
 
 def _sheets(out: Path, sheet: str | Path | None, layers: Sequence[str], images: Path) -> dict[str, Path]:
