@@ -1,4 +1,4 @@
-"""Expression networks: `duchenne train expression` and `duchenne finetune`."""
+"""Expression networks: `duchenne train expression`, `finetune` and `evaluate-emotions`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import MODELS, app, echo, log, print_table, train
+from duchenne.cli.app import EVALUATE, MODELS, app, echo, log, print_table, train
 
 if TYPE_CHECKING:
     from duchenne.expression.faces import Reader
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _INTERVAL = 500  # images between two lines of progress
 _ImagesPerEpoch = Annotated[int | None, typer.Option(help="Images per epoch; 0 for all.")]
+_Channels = Annotated[int | None, typer.Option(help="1 for grey faces, 3 for RGB; by default as the recipe.")]
 _Aligned = Annotated[bool, typer.Option("--aligned", help="Images are cropped faces, as in FER2013.")]
 _Person = Annotated[
     str | None, typer.Option(help="Regular expression for the subject in the path of an image, such as '(S[0-9]+)_'.")
@@ -39,6 +40,7 @@ def train_expression(
     recipe: options.Recipe = "ours",
     epochs: options.Epochs = None,
     images_per_epoch: _ImagesPerEpoch = None,
+    channels: _Channels = None,
     validation: Annotated[str | None, typer.Option(help="Fold of the data, or folder, to select the epoch on.")] = None,
     folds: _Folds = None,
     aligned: _Aligned = False,
@@ -52,7 +54,9 @@ def train_expression(
     from duchenne.expression import training
     from duchenne.expression.recipe import ExpressionRecipe
 
-    chosen = ExpressionRecipe.read(recipe or "ours", epochs=epochs, images_per_epoch=images_per_epoch, seed=seed)
+    chosen = ExpressionRecipe.read(
+        recipe or "ours", epochs=epochs, images_per_epoch=images_per_epoch, channels=channels, seed=seed
+    )
     reader = _reader(aligned, person, skip_missing_faces)
     card = training.train(
         data, out, chosen, reader=reader, validation=validation, folds=folds or 0, device=device, resume=not fresh,
@@ -80,6 +84,7 @@ def finetune(
     folds: _Folds = None,
     epochs: options.Epochs = None,
     images_per_epoch: _ImagesPerEpoch = None,
+    channels: _Channels = None,
     aligned: _Aligned = False,
     person: _Person = None,
     skip_missing_faces: _Skip = False,
@@ -97,7 +102,7 @@ def finetune(
         raise UsageError("--units needs --head units or --head intensity; add one of them.")
     changes: Json = {
         "epochs": epochs, "images_per_epoch": images_per_epoch, "seed": seed, "freeze_backbone": freeze_backbone,
-        "head": task,
+        "channels": channels, "head": task,
     }  # fmt: skip
     if freeze_backbone and recipe is None:
         changes["learning_rate"] = training.FROZEN_RATE
@@ -110,6 +115,49 @@ def finetune(
     )  # fmt: skip
     echo(_summary(out, card))
     print_table(_unit_rows(card))
+
+
+@app.command("evaluate-emotions", rich_help_panel=EVALUATE)
+def evaluate_emotions(
+    data: Annotated[list[Path], typer.Option(help="Labelled faces, as for `train expression`; repeat for several.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Id of an expression network, or its folder; repeat for several."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Results to write: .json or .csv.")] = None,
+    fold: Annotated[
+        str | None, typer.Option(help="Fold to test on; by default the test fold, or all images of data without one.")
+    ] = None,
+    flips: Annotated[bool, typer.Option(help="Average with the mirrored face.")] = True,
+    aligned: _Aligned = False,
+    person: _Person = None,
+    skip_missing_faces: _Skip = False,
+    device: options.Device = "auto",
+) -> None:
+    """Test expression networks on other data sets: accuracy, macro F1, UAR, calibration and confusion matrix."""
+    from duchenne.evaluation import emotions
+
+    if out is not None:
+        emotions.check_output(out)
+    reader = _reader(aligned, person, skip_missing_faces)
+    found = emotions.networks(
+        model or ["expression"], data, reader=reader, fold=fold, flips=flips, device=device, log=log
+    )
+    names = {
+        "accuracy": "accuracy",
+        "accuracy_shared": "of shared classes",
+        "uf1": "macro F1",
+        "uar": "UAR",
+        "ece": "ECE",
+    }
+    for each in found:
+        echo(f"{each['model']} on {each['data']}, {each['fold']}, {each['images']} images")
+        echo("  " + ", ".join(f"{words} {_shown(each[key])}" for key, words in names.items()))
+        rows = zip(each["classes"], each["confusion"], strict=True)
+        print_table([("  true \\ predicted", *each["classes"]), *((f"  {name}", *map(str, row)) for name, row in rows)])
+    if out is not None:
+        emotions.save(found, out)
+        log(f"{len(found)} result{'s' * (len(found) != 1)} written to {out}.")
 
 
 def _reader(aligned: bool, person: str | None, skip: bool) -> Reader:

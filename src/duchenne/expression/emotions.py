@@ -44,6 +44,7 @@ class _Options:
 
     all_faces: bool
     is_aligned: bool
+    in_colour: bool
     every: float
     allow_truncated: bool
     read: ReadFaces
@@ -116,12 +117,13 @@ def table(
     videos = [path for path in inputs if _is_video(path, rate)]
     if videos and is_aligned:
         raise UsageError(f"--aligned is for images that are cropped faces, found {videos[0]}; leave --aligned out.")
-    network, about = reading.load(model, device)
+    network, about = reading.load(model, device, in_colour=True)
     names, head = network.classes, network.network.config.head
     if taken := [name for name in names if name in COLUMNS]:
         raise ModelError(f"{model} has a class '{taken[0]}', which is also a column of the table; rename the class.")
+    in_colour = network.network.config.channels == 3
     options = _Options(
-        all_faces, is_aligned, every, allow_truncated, read, check_reader(reader), rate, frozenset(videos)
+        all_faces, is_aligned, in_colour, every, allow_truncated, read, check_reader(reader), rate, frozenset(videos)
     )
     progress = _Progress(tick)
     rows: list[_Row] = []
@@ -218,7 +220,9 @@ def _images(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path
 
 def _of_image(path: Path, name: str, options: _Options, progress: _Progress) -> Iterator[tuple[_Row, Array]]:
     try:
-        found, notes = crops.faces(path, is_aligned=options.is_aligned, reader=options.reader)
+        found, notes = crops.faces(
+            path, is_aligned=options.is_aligned, in_colour=options.in_colour, reader=options.reader
+        )
     finally:
         progress.add()
     progress.notes += notes
@@ -243,8 +247,9 @@ def _of_video(path: Path, name: str, options: _Options, progress: _Progress) -> 
         for frame in again:
             if frame.index in pending:
                 pending.remove(frame.index)
+                picture = frame.bgr[..., ::-1] if options.in_colour else frame.grey
                 for k, (track, seen) in enumerate(tracks):
-                    face = crops.crop(frame.grey, track.points[frame.index]) if seen[frame.index] else None
+                    face = crops.crop(picture, track.points[frame.index]) if seen[frame.index] else None
                     yield _Row(name, frame.time, k, seen=face is not None), face
             if not pending:
                 return

@@ -47,7 +47,7 @@ class Row:
 class Faces:
     """Labelled faces.
 
-    images    uint8 (N, 48, 48)
+    images    uint8 (N, 48, 48), or RGB (N, 48, 48, 3)
     labels    int64 (N,), indices of `classes`; or of action units float64 (N, K), NaN where not coded
     subjects  str (N,), or None where they are not known
     folds     str (N,), as the data name them, "" where they name none; `roles` says what they are for
@@ -93,6 +93,7 @@ class Reader:
     is_aligned  every image is itself a cropped face; an image of exactly 48×48 pixels always is
     skip        images in which no face is found are left out with a note, instead of an error
     person      regular expression; its group (or all of it) in an image's path below the data is the subject
+    channels    1 for grey crops, 3 for RGB
     cache       of the faces that were found, so that no image is searched twice
     tick        called with the number of images that are read, and of all
     """
@@ -100,6 +101,7 @@ class Reader:
     is_aligned: bool = False
     skip: bool = False
     person: str | None = None
+    channels: int = 1
     cache: Cache | None = None
     tick: TickOf | None = None
 
@@ -120,10 +122,14 @@ class Reader:
                     f"{fault}; pass --aligned if they are cropped faces, --skip-missing-faces to leave them out."
                 )
             notes = (f"{fault}; they are left out.",)
+        shape = (crops.SIDE, crops.SIDE, 3)[: 3 if self.channels == 3 else 2]
+        faces = np.array([crop for _, crop in found], np.uint8).reshape(-1, *shape)
+        if self.channels == 3 and (faces == faces[..., :1]).all():
+            raise InputError(f"{where} has no image in colour; train a network for grey faces, with --channels 1.")
         labels = [classes.index(row.label) if isinstance(row.label, str) else row.label for row, _ in found]
         subjects = [row.subject for row, _ in found]
         return Faces(
-            np.array([crop for _, crop in found], np.uint8).reshape(-1, crops.SIDE, crops.SIDE),
+            faces,
             np.array(labels, np.int64 if rows and isinstance(rows[0].label, str) else np.float64),
             tuple(classes),
             tuple(str(row) for row, _ in found),
@@ -150,7 +156,8 @@ class Reader:
         found: dict[tuple[Path, int], Array | None] = {}
         for frame in video.frames(rows[0].path):
             if row := pending.pop(frame.index + 1, None):
-                found[row.path, frame.index + 1] = self._largest(row, frame.grey)
+                picture = frame.bgr[..., ::-1] if self.channels == 3 else frame.grey
+                found[row.path, frame.index + 1] = self._largest(row, frame.grey, picture)
             if not pending:
                 break
         if pending:
@@ -158,15 +165,19 @@ class Reader:
         return found
 
     def _image_crop(self, row: Row) -> Array | None:
-        grey = images.read(row.path).grey
-        if self.is_aligned or grey.shape == (crops.SIDE, crops.SIDE):
-            return crops.aligned(grey)
-        return self._largest(row, grey)
+        still = images.read(row.path)
+        picture = still.colours()[..., ::-1] if self.channels == 3 else still.grey
+        if self.is_aligned or still.grey.shape == (crops.SIDE, crops.SIDE):
+            return crops.aligned(picture)
+        return self._largest(row, still.grey, picture)
 
-    def _largest(self, row: Row, grey: Array) -> Array | None:
+    def _largest(self, row: Row, grey: Array, picture: Array) -> Array | None:
+        """The crop of the largest face, found in grey levels, of the picture, which may be RGB."""
+
         def find() -> dict[str, Array]:
             faces = crops.find(grey)
-            return {"face": faces[0].crop} if faces else {}
+            return {"face": crops.crop(picture, faces[0].points)} if faces else {}
 
-        found = find() if self.cache is None else self.cache.arrays(["face", content(row.path), row.frame], find)
+        key = ["face", content(row.path), row.frame, *([self.channels] if self.channels == 3 else ())]
+        found = find() if self.cache is None else self.cache.arrays(key, find)
         return found.get("face")

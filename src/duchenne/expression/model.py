@@ -20,11 +20,19 @@ from duchenne.workers.resources import on_threads
 LEVELS = 5  # of an action unit's intensity, from 0
 AT_ONCE = 256  # images per batch of a prediction; a CPU is 1.5 times as fast where they stay in its cache
 _IN_CACHE = 32
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def pixels(images: Array, channels: int = 1, side: int = 48) -> Tensor:
-    """uint8 (N, side, side), or (N, side, side, 3) for RGB → uint8 (N, channels, side, side); InputError for others."""
+    """uint8 (N, side, side), or (N, side, side, 3) for RGB → uint8 (N, channels, side, side); InputError for others.
+
+    Of RGB a grey network reads the luma (ITU-R BT.601).
+    """
     images = np.asarray(images)
+    if images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and channels == 1:
+        images = (images @ _LUMA).round().astype(np.uint8)
+    if images.ndim == 3 and channels == 3:
+        raise InputError("The network reads faces in colour, found grey ones; train one with --channels 1.")
     shape = (side, side) if channels == 1 else (side, side, channels)
     if images.dtype != np.uint8 or images.shape[1:] != shape:
         raise InputError(

@@ -28,19 +28,20 @@ _BATCH = 256  # crops that are held
 
 
 @cache
-def load(model: str | Path = "expression", device: str = "cpu") -> tuple[ExpressionModel, Json]:
+def load(
+    model: str | Path = "expression", device: str = "cpu", *, in_colour: bool = False
+) -> tuple[ExpressionModel, Json]:
     """(network on the device, its facts as of `checkpoint.load`), read once; `device` as for `device_of`.
 
-    ModelError for a model of another kind, a damaged one or one that reads colour, UsageError for a device that is not
-    available.
+    ModelError for a model of another kind, a damaged one, or, unless `in_colour`, one that reads colour; UsageError for
+    a device that is not available.
     """
     from duchenne.expression.model import ExpressionModel
 
     network, about = checkpoints.load_as(model, ExpressionModel)
-    if (channels := network.network.config.channels) != 1:
+    if network.network.config.channels != 1 and not in_colour:
         raise ModelError(
-            f"{model} reads faces in colour ({channels} channels), and faces are cropped in grey levels; "
-            "train a network with channels = 1."
+            f"{model} reads faces in colour, which only the command emotions crops; train one with --channels 1."
         )
     return network.on(device), about
 

@@ -98,7 +98,7 @@ def train(
     chosen = ExpressionRecipe.read(recipe)
     if chosen.head != "emotions":
         raise UsageError(f"`train expression` is for emotions, found the head {chosen.head}; use `duchenne finetune`.")
-    reader = replace(reader or Reader(), cache=Cache())
+    reader = replace(reader or Reader(), channels=chosen.channels, cache=Cache())
     with work_folder(out, log, resume=resume) as work:
         faces = _read(expression_data.emotions(data, reader), log)
         if validation is not None:
@@ -141,7 +141,7 @@ def finetune(
         raise UsageError(f"The recipe is for the head {chosen.head}, expected {head}; choose another recipe.")
     start, about = checkpoints.load_as(model, ExpressionModel)
     chosen = chosen.on_backbone(start.recipe)
-    reader = replace(reader or Reader(), cache=Cache())
+    reader = replace(reader or Reader(), channels=chosen.channels, cache=Cache())
     with work_folder(out, log, resume=resume) as work:
         if head == "emotions":
             faces = _ordered(expression_data.emotions(data, reader, classes=None), start.classes)

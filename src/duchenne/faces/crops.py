@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ _FINE = 4  # samples per pixel of the crop, each way, averaged against aliasing
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face of an image: `box` float64 (4,) x0 y0 x1 y1 and `points` float32 (68, 2) in its pixels, `crop` uint8
-    (48, 48). An image that is itself a cropped face has its edges as `box` and no points (NaN)."""
+    (48, 48), or RGB (48, 48, 3). An image that is itself a cropped face has its edges as `box` and no points (NaN)."""
 
     box: Array
     points: Array
@@ -132,13 +132,13 @@ def _sample(image: Array, corner: Array, turn: Array, side: int) -> Array:
     return np.asarray(cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA))
 
 
-def aligned(grey: Array, side: int = SIDE) -> Array:
-    """uint8 (side, side): an image uint8 (H, W) that is itself a cropped face, cropped to its central square and
-    resized."""
-    height, width = grey.shape
+def aligned(image: Array, side: int = SIDE) -> Array:
+    """uint8 (side, side) or (side, side, 3): an image uint8 (H, W) or (H, W, 3) that is itself a cropped face; its
+    central square, resized."""
+    height, width = image.shape[:2]
     least = min(height, width)
     top, left = (height - least) // 2, (width - least) // 2
-    square = grey[top : top + least, left : left + least]
+    square = image[top : top + least, left : left + least]
     if least == side:
         return np.ascontiguousarray(square)
     smaller = cv2.INTER_AREA if least > side else cv2.INTER_CUBIC
@@ -182,20 +182,24 @@ def lying(grey: Array) -> str | None:
 
 
 def faces(
-    path: str | Path, *, is_aligned: bool = False, reader: str = READERS[0]
+    path: str | Path, *, is_aligned: bool = False, in_colour: bool = False, reader: str = READERS[0]
 ) -> tuple[list[Face], tuple[str, ...]]:
     """(the faces of an image file, largest first and at least one; notes on how it was read).
 
     is_aligned   the image is itself a cropped face: it is only resized, without detection
+    in_colour    crops are RGB
 
     Raises InputError where the file cannot be read (see `images.read`) or no face is detected.
     """
     image = images.read(path)
     grey = image.grey
+    picture = image.colours()[..., ::-1] if in_colour else grey
     if is_aligned:
         box = np.array([0, 0, *grey.shape[::-1]], np.float64)
-        return [Face(box, np.full((68, 2), np.nan, np.float32), aligned(grey))], image.notes
+        return [Face(box, np.full((68, 2), np.nan, np.float32), aligned(picture))], image.notes
     if found := find(grey, reader=reader):
+        if in_colour:
+            found = [replace(face, crop=crop(picture, face.points)) for face in found]
         return found, image.notes
     size = f"{grey.shape[1]}×{grey.shape[0]} pixels"
     if turn := lying(grey):

@@ -113,6 +113,26 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
     assert {"mean_icc", "mean_accuracy", "mean_mse", "mean_mse_absent"} <= set(listed) and "accuracy" not in listed
 
 
+def test_a_network_is_tested_on_other_data_by_names_of_classes(duchenne, trained, tmp_path):
+    """Sad and happy faces are known to the network by other words; of four surprised ones it knows nothing."""
+    other = class_folders(tmp_path / "other", 4, ("sad", "joy", "surprised"), seed=3)
+    words = ("evaluate-emotions", "--data", other, "-m", trained[0], "--device", "cpu", "-o")
+    result = duchenne(*words, tmp_path / "a.json")
+    assert result.code == 0 and f"{trained[0]} on {other}, all, 8 images" in result.out
+    assert "4 images of surprise in" in result.err and "has no anger: where" in result.err
+    (found,) = json.loads((tmp_path / "a.json").read_text())
+    faces = [cv2.imread(str(path), 0) for word in ("sad", "joy") for path in sorted((other / word).iterdir())]
+    p = checkpoints.load(trained[0])[0].predict(np.stack(faces), flips=True)
+    truth = np.repeat([2, 1], 4)  # of anger, happiness, sadness
+    assert found["accuracy"] == pytest.approx((p.argmax(axis=1) == truth).mean())
+    assert found["accuracy_shared"] == pytest.approx((p[:, 1:].argmax(axis=1) + 1 == truth).mean())
+    assert found["shared"] == ["happiness", "sadness"] and {"uf1", "uar", "ece", "confusion"} <= set(found)
+    assert [sum(row) for row in found["confusion"]] == [0, 4, 4]
+    assert duchenne(*words, tmp_path / "a.csv", "-m", trained[0]).code == 0
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0].endswith("as anger,as happiness,as sadness") and len(lines) == 1 + 2 * 3
+
+
 @pytest.mark.parametrize(
     ("words", "code", "fault"),
     [
@@ -130,6 +150,9 @@ def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path
         (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units needs --head units"),
         (("finetune", "--data", "units.csv", "-o", "x", "--head", "units"), 1, "shows 4 people, expected 5 or more"),
         (("train", "expression", "--data", "data", "-o", "x", "--folds", "4"), 1, "does not name its people"),
+        (("evaluate-emotions", "--data", "data", "--fold", "late"), 1, "has no folds, expected the fold 'late'"),
+        (("evaluate-emotions", "--data", "data", "-o", "x.txt"), 2, "x.txt: the table is written as CSV or JSON"),
+        (("evaluate-emotions", "--data", "data", "-m", "default"), 1, "default is a duchenne-hybrid model"),
         (("finetune", "--data", "levels.csv", "-o", "x", "--head", "units"), 1, "(not coded) as AU1, found '3'"),
         (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is not a known copy of CK+ or DISFA"),
     ],
@@ -147,8 +170,8 @@ def test_page_names_commands_that_exist(duchenne, monkeypatch):
     page = (ROOT / "docs" / "expression-training.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     commands = [shlex.split(line.split("#")[0]) for line in lines if line.startswith("duchenne ")]
-    assert {words[1] for words in commands} == {"train", "finetune"}
-    for name, depth in (("train", 2), ("finetune", 1)):
+    assert {words[1] for words in commands} == {"train", "finetune", "evaluate-emotions"}
+    for name, depth in (("train", 2), ("finetune", 1), ("evaluate-emotions", 1)):
         mine = [words for words in commands if words[1] == name]
         shown = duchenne(*mine[0][1 : 1 + depth], "--help").out
         for option in {word for words in mine for word in words if word.startswith("--")}:

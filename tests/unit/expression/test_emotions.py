@@ -335,14 +335,32 @@ def test_action_units_have_columns_of_their_own_and_no_emotion(tmp_path: Path) -
     np.testing.assert_allclose(table[["AU04", "AU12"]].to_numpy(float), expected, atol=2e-6)
 
 
+def test_a_network_for_colour_is_given_red_green_and_blue(tmp_path: Path) -> None:
+    """Aligned images, and crops of a found face, whose channels are cropped as grey levels are."""
+    place = checkpoints.save(small(channels=3), tmp_path / "colour", name="colour")
+    model, names = checkpoints.load(place)[0], list(fer2013.CLASSES)
+    rgb = RNG.integers(0, 256, (48, 48, 3)).astype(np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "face.png")
+    table = emotions.table(tmp_path / "face.png", model=place, is_aligned=True)
+    np.testing.assert_allclose(table[names].to_numpy(float), model.predict(rgb[None], flips=True), atol=2e-6)
+    Image.fromarray(PHOTO).save(tmp_path / "photo.png")
+    (face,), _ = crops.faces(tmp_path / "photo.png", in_colour=True)
+    for channel in range(3):
+        np.testing.assert_array_equal(face.crop[..., channel], crops.crop(PHOTO[..., channel], face.points))
+    with pytest.raises(ModelError, match="reads faces in colour, which only the command emotions crops"):
+        reading.load(place)
+    with pytest.raises(InputError, match="reads faces in colour, found grey ones"):
+        model.predict(FACES)
+    grey = small()  # which reads the luma of colours
+    luma = (rgb @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+    np.testing.assert_allclose(grey.predict(rgb[None]), grey.predict(luma[None]), atol=0.02)
+
+
 def test_models_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="descriptors is a duchenne-descriptors model, expected duchenne-expression"):
         emotions.table("a.png", model="descriptors")
     with pytest.raises(ModelError, match="There is no model 'none'"):
         emotions.table("a.png", model="none")
-    colour = checkpoints.save(small(channels=3), tmp_path / "colour", name="colour")
-    with pytest.raises(ModelError, match="reads faces in colour"):
-        emotions.table("a.png", model=colour)
     clash = checkpoints.save(small(names=("anger", "face")), tmp_path / "clash", name="clash")
     with pytest.raises(ModelError, match="has a class 'face'"):
         emotions.table("a.png", model=clash)

@@ -285,6 +285,29 @@ def test_ck_plus(tmp_path):
     assert left.classes == ("neutral", "contempt") and "1 of 2 sequences of" in left.notes[0]
 
 
+def test_training_in_colour_where_there_is_any(tmp_path):
+    """Red and blue faces: files are read as red, green, blue, and the network that is saved tells these apart."""
+    rng = np.random.default_rng(0)
+    for word, bgr in (("sad", (0, 0, 150)), ("happy", (255, 27, 0))):
+        (tmp_path / "data" / word).mkdir(parents=True)
+        for i in range(8):
+            noisy = np.clip(np.array(bgr) + rng.normal(0, 4, (48, 48, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "data" / word / f"{i}.png"), noisy)
+    found = expression_data.emotions(tmp_path / "data", Reader(channels=3))
+    assert found.images.shape == (16, 48, 48, 3)
+    np.testing.assert_array_equal(found.images[0], cv2.imread(found.files[0])[..., ::-1])
+    recipe = replace(TINY, channels=3, per_image_standardization=False, epochs=1)
+    train(tmp_path / "data", tmp_path / "out", recipe, device="cpu", log=str)
+    model = checkpoints.load(tmp_path / "out")[0]
+    assert model.recipe.channels == 3
+    assert not np.allclose(model.predict(found.images), model.predict(found.images[..., ::-1]), atol=1e-4)
+    with pytest.raises(InputError, match="has no image in colour"):
+        train(class_folders(tmp_path / "grey"), tmp_path / "no", recipe, device="cpu", log=str)
+    with pytest.raises(InputError, match="found grey ones"):
+        train(packed_file(tmp_path / "faces.npz"), tmp_path / "no", recipe, device="cpu", log=str)
+    assert not list(tmp_path.glob("*no*"))
+
+
 def packed_file(path, **changes):
     rng = np.random.default_rng(0)
     arrays = {
