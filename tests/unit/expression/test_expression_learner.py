@@ -196,7 +196,7 @@ def test_invalid_labels_are_refused_in_one_sentence(head, labels, fault):
     [
         (np.zeros((24, 40, 48), np.uint8), r"uint8 \(N, 48, 48\), found uint8 \(24, 40, 48\); crop and scale"),
         (np.zeros((24, 48, 48)), "found float64"),
-        (np.zeros((24, 48, 48, 3), np.uint8), r"found uint8 \(24, 48, 48, 3\)"),
+        (np.zeros((24, 48, 48, 4), np.uint8), r"found uint8 \(24, 48, 48, 4\)"),
         (np.zeros((23, 48, 48), np.uint8), "Labels for emotions of 23 images"),
     ],
 )
