@@ -18,7 +18,7 @@ HOUSE = (
     ("clips", "checkpoints", "metrics"),
     ("plots",),
     ("training",),
-    ("tabular", "lstm_pb", "expression"),
+    ("tabular", "lstm_pb", "expression", "units"),
     ("clipnets", "micro"),  # both read what the expression network sees
     ("methods",),
     ("report", "judging", "gates", "evaluation"),
@@ -29,9 +29,9 @@ HOUSE = (
     ("__main__",),
 )
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
-SYSTEMS = ("tabular", "lstm_pb", "expression", "clipnets", "micro", "methods")
+SYSTEMS = ("tabular", "lstm_pb", "expression", "units", "clipnets", "micro", "methods")
 PIXELS = ("video", "mesh", "faces", "datasets.simulate", "datasets.fer2013")
-TABLES = ("io", "clips", "datasets", "evaluation", "methods", "lstm_pb", "expression", "micro", "pipeline")
+TABLES = ("io", "clips", "datasets", "evaluation", "methods", "lstm_pb", "expression", "units", "micro", "pipeline")
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
 PACKAGES = {
     **dict.fromkeys(("cv2", "av", "dlib"), PIXELS),

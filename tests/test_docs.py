@@ -186,6 +186,19 @@ def test_tables_match_their_json(monkeypatch):
             assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}, {name}: run the script"
 
 
+def test_tables_of_action_units_match_their_json(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import units_texts
+
+    from duchenne import checkpoints
+
+    known = json.loads((ROOT / "experiments/units.json").read_text(encoding="utf-8"))
+    for name, table in units_texts.tables(known).items():
+        assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES["docs/units.md"], f"{name}: run the script"
+    card = checkpoints.locate("units") / "CARD.md"
+    assert card.read_text(encoding="utf-8") == units_texts.card(checkpoints.card("units"), known)
+
+
 def test_smile_table_matches_its_json():
     source = json.loads((ROOT / "experiments/smile_kinematics.json").read_text(encoding="utf-8"))["uva_nemo"]
     table = PAGES["docs/science/smiles.md"].split("<!-- smiles -->")[1]

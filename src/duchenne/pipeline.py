@@ -42,6 +42,7 @@ from duchenne.types import (
     Signals,
     Verdict,
 )
+from duchenne.units import reading as unit_reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,7 @@ class Analysis:
     p_raw     the model's P(genuine), also where the verdict abstains
     emotions  probabilities over time by the expression network; None where only a track was judged
     turning   what would change the verdict (`tabular.evidence.turning`)
+    units     probabilities of action units in every frame of the track; None where no mesh read the face
     """
 
     verdict: Verdict
@@ -66,13 +68,20 @@ class Analysis:
     p_raw: float
     emotions: Signals | None = None
     turning: Json = field(default_factory=dict)
+    units: Signals | None = None
 
     def to_dict(self) -> Json:
-        """As `Verdict.to_dict`, with `turning` after the evidence; None for an abstention or without explanation."""
+        """As `Verdict.to_dict`, with two entries more.
+
+        `units` after the emotion: each action unit's highest probability, when that is (s), and its mean; None where
+        none was read. `turning` after the evidence: None for an abstention or without explanation.
+        """
         turning = None if self.verdict.abstained else self.turning or None
+        units = None if self.units is None else unit_reading.peaks(self.units)
+        more: dict[str, Json] = {"emotion": {"units": units}, "evidence": {"turning": turning}}
         out: Json = {}
         for name, value in self.verdict.to_dict().items():
-            out |= {name: value, "turning": turning} if name == "evidence" else {name: value}
+            out |= {name: value} | more.get(name, {})
         return out
 
 
@@ -120,7 +129,7 @@ def examine(
 
     analyses, notes = list[Analysis](), video.notes(path)
     main = protagonist(faces.tracks)
-    for face, (track, (emotions, looks, covered)) in enumerate(zip(faces.tracks, seen, strict=True)):
+    for face, (track, (emotions, looks, covered, units)) in enumerate(zip(faces.tracks, seen, strict=True)):
         if track.seen.any() and (all_faces or track is main):
             blur = faces.sharpness[face] if np.isfinite(faces.sharpness[face]) else None
             found = judge(
@@ -136,15 +145,15 @@ def examine(
                 found.verdict, face=len(analyses), device=used_device, history=history, quality=quality,
                 reader=about_reader(reader),
             )  # fmt: skip
-            analyses.append(replace(found, verdict=verdict))
+            analyses.append(replace(found, verdict=verdict, units=units))
     return analyses
 
 
 def _read(
     blocks: Iterator[io.Block], path: str | Path, **stretch: Any
-) -> tuple[Followed, list[tuple[Signals, FaceTrack, visibility.Covered]]]:
-    """The faces of a video, and of each face its emotions over time where its landmarks can be trusted, its crops, and
-    which parts are covered."""
+) -> tuple[Followed, list[tuple[Signals, FaceTrack, visibility.Covered, Signals | None]]]:
+    """The faces of a video, and of each face its emotions over time where its landmarks can be trusted, its crops,
+    which parts are covered, and its action units over time."""
     emotions, parts, kept = reading.CropPredictor(reading.load()[0]), visibility.predictor(), reading.Kept()
     faces = join(reading.consume(blocks, emotions, parts, kept), source=str(path))
     if not any(track.seen.any() for track in faces.tracks):
@@ -157,7 +166,9 @@ def _read(
         signals = emotions.signals(face, looks.time)
         trusted = np.isin(signals.time, reliable.time[reliable.seen])
         signals = replace(signals, time=signals.time[trusted], values=signals.values[trusted])
-        seen.append((signals, kept.of(face, looks), covered))
+        looks = kept.of(face, looks)
+        units = unit_reading.over_time(reliable, looks, unit_reading.load()[0])
+        seen.append((signals, looks, covered, units))
     return faces, seen
 
 
@@ -263,16 +274,29 @@ def save(
             judged = (float(window.time[0]), float(window.time[-1])) if len(window) else None
             shown = report.read_media(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
             html = report.render(
-                a.verdict, a.track, a.curves, shown, Card.of(card), a.emotions, judged=judged, turning=a.turning
-            )
+                a.verdict, a.track, a.curves, shown, Card.of(card), a.emotions,
+                units=a.units, judged=judged, turning=a.turning,
+            )  # fmt: skip
             io.write_text(part / f"{pages.file_name(n)}.html", html)
             if thumb and (picture := report.thumbnail(shown.keyframes)):
                 (part / f"{pages.file_name(n, 'thumb')}.jpg").write_bytes(picture)
-        io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses]))
+        io.write_table(part / "frames.csv", _frames_table(analyses))
         if (emotions := _emotions_table(analyses)) is not None:
             io.write_table(part / "emotions.csv", emotions)
         io.write_json(part / "verdict.json", content)
     return Path(folder) / "verdict.json"
+
+
+def _frames_table(analyses: list[Analysis]) -> pd.DataFrame:
+    """As `io.frames_table`, with a column for each action unit where faces were read by a mesh."""
+    import pandas as pd
+
+    table, units = io.frames_table([a.track for a in analyses]), [a.units for a in analyses]
+    names = next((each.names for each in units if each is not None), ())
+    shape = len(analyses[0].track), len(names)
+    curves = np.stack([np.full(shape, np.nan) if each is None else each.values for each in units])
+    rows = curves[table["face"], table["frame"]].round(4)
+    return pd.concat([table, pd.DataFrame(rows, columns=list(names))], axis=1)
 
 
 def _emotions_table(analyses: list[Analysis]) -> pd.DataFrame | None:

@@ -23,6 +23,7 @@ SINGLE = {
     "rank": ["a.mp4", "b.mp4"],
     "overlay": ["a.mp4", "-o", "o.mp4"],
     "emotions": ["a.png"],
+    "units": ["a.png"],
     "micro-expressions": ["a.mp4"],
     "filters": ["--images", "x", "-o", "o.html"],
     "score": ["a.csv"],

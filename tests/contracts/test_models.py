@@ -16,7 +16,7 @@ from duchenne.types import Classifier, Question
 from families import FAMILIES, JUDGES, LEARNERS, lstm_pb, meshed, tracks
 
 #: Shipped models that tell genuine from posed.
-SHIPPED = [name for name in checkpoints.shipped() if name not in ("expression", "visibility")]
+SHIPPED = [name for name in checkpoints.shipped() if name not in ("expression", "visibility", "units")]
 KINDS = [name for name in FAMILIES if name.startswith("descriptors:")]
 RANKING = ("rank-svm", "stack:linear-svm+rank-svm", "stack of all")
 

@@ -123,7 +123,16 @@ def test_saving_writes_three_files_that_agree(examined, tmp_path):
         "report.html",
         "verdict.json",
     ]
-    assert json.loads(path.read_text()) == io.plain(found[0].to_dict())
+    said = json.loads(path.read_text())
+    assert said == io.plain(found[0].to_dict())
+    frames = pd.read_csv(path.parent / "frames.csv")
+    assert list(said["units"])[:2] == ["AU06", "AU12"] and list(frames)[-len(said["units"]) :] == list(said["units"])
+    for name, unit in said["units"].items():
+        assert frames[name].max() == pytest.approx(unit["peak"], abs=1e-3) and frames[name].min() >= 0
+        at = (frames["time"] - unit["time"]).abs().idxmin()
+        assert frames[name][at] == pytest.approx(unit["peak"], abs=1e-3)
+    page = (path.parent / "report.html").read_text(encoding="utf-8")
+    assert page.index(">AU06</h3>") < page.index(">AU12</h3>") < page.index("lip corner puller</td>")
     (again,) = io.load_tracks(path.parent / "frames.csv")
     p = pipeline.judge(again, pipeline.load_model("default")).p_raw
     assert p == pytest.approx(found[0].p_raw, abs=0.1)  # the table is rounded to a hundredth of a pixel
@@ -132,7 +141,8 @@ def test_saving_writes_three_files_that_agree(examined, tmp_path):
 def test_counterfactuals_follow_the_evidence():
     decided = next(a for seed in range(20) if not (a := pipeline.judge(track(seed=seed), MODEL)).verdict.abstained)
     said = decided.to_dict()
-    assert {name: value for name, value in said.items() if name != "turning"} == decided.verdict.to_dict()
+    assert {name: said[name] for name in said if name not in ("turning", "units")} == decided.verdict.to_dict()
+    assert said["units"] is None  # no mesh read this track
     assert list(said)[list(said).index("evidence") + 1] == "turning"
     assert said["turning"]["one"]["text"] and said["turning"]["together"]["curves"]
     silent = pipeline.judge(part(track(), slice(12)), MODEL)

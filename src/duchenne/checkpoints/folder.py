@@ -34,6 +34,7 @@ STORES = Registry(
         "duchenne-method/two-stage": "duchenne.methods.store:TWO_STAGE",
         "duchenne-method/stack": "duchenne.methods.store:STACK",
         "duchenne-expression": "duchenne.expression.store:STORE",
+        "duchenne-units": "duchenne.units.store:STORE",
         "duchenne-micro": "duchenne.micro.store:STORE",
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,17 +40,24 @@ def emotions(
     What a face shows is not what a person feels, nor whether it is genuine.
     """
     limit_memory(memory)
-    from duchenne import io
     from duchenne.expression import emotions
 
     if out is not None:
-        _check_output(out, inputs)
+        check_output(out, inputs)
     with progress("reading", "images and frames") as tick:
         table = emotions.table(
             inputs, model=model, all_faces=all_faces, is_aligned=aligned, every=every, flips=flips, device=device,
             allow_truncated=allow_truncated, rate=rate, reader=reader, tick=tick, log=log,
             read=face_reader(cache),
         )  # fmt: skip
+    finish(table, out, inputs)
+
+
+def finish(table: Any, out: Path | None, inputs: list[Path]) -> None:
+    """Write or print a table of faces, a pandas.DataFrame, and report what failed; exit code 1 where a file that was
+    named failed, or all."""
+    from duchenne import io
+
     if out is not None:
         io.write_table(out, table)
         log(f"{len(table)} row{'s' * (len(table) != 1)} written to {out}.")
@@ -64,7 +71,7 @@ def emotions(
         sys.exit(1)
 
 
-def _check_output(out: Path, inputs: list[Path]) -> None:
+def check_output(out: Path, inputs: list[Path]) -> None:
     """Check that the table can be written, before any work."""
     from duchenne import io
 

@@ -38,16 +38,20 @@ UPPER = np.r_[0:5, 12:48]
 #: FER2013's faces, which are alone in their images; the faces of a group from 1.2 up.
 _SURE = 0.6
 _FINE = 4  # samples per pixel of the crop, each way, averaged against aliasing
+#: Blocks of 2 × 2 cells of 8 × 8 pixels, every 8 pixels, 9 directions.
+_GRADIENTS = cv2.HOGDescriptor((SIDE, SIDE), (16, 16), (8, 8), (8, 8), 9)
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face of an image: `box` float64 (4,) x0 y0 x1 y1 and `points` float32 (68, 2) in its pixels, `crop` uint8
-    (48, 48), or RGB (48, 48, 3). An image that is itself a cropped face has its edges as `box` and no points (NaN)."""
+    (48, 48), or RGB (48, 48, 3); `coefficients` float32 (52,) of the reader mesh. An image that is itself a cropped
+    face has its edges as `box` and no points (NaN)."""
 
     box: Array
     points: Array
     crop: Array
+    coefficients: Array | None = None
 
 
 #: How a picture is turned → quarter turns counter-clockwise, FFmpeg's filter.
@@ -132,6 +136,12 @@ def _sample(image: Array, corner: Array, turn: Array, side: int) -> Array:
     return np.asarray(cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA))
 
 
+def gradients(crops: Array) -> Array:
+    """float32 (N, 900): histograms of oriented gradients (Dalal and Triggs, CVPR 2005) of crops uint8 (N, 48, 48)."""
+    found = [np.asarray(_GRADIENTS.compute(np.ascontiguousarray(each))).ravel() for each in crops]
+    return np.array(found, np.float32).reshape(len(found), _GRADIENTS.getDescriptorSize())
+
+
 def aligned(image: Array, side: int = SIDE) -> Array:
     """uint8 (side, side) or (side, side, 3): an image uint8 (H, W) or (H, W, 3) that is itself a cropped face; its
     central square, resized."""
@@ -165,13 +175,21 @@ def find(grey: Array, *, reader: str = READERS[0], detector: str = "haar", fallb
     ignored.
     """
     tracks = follow([_Still(grey)], reader=reader, detector=detector, fallback=fallback, all_faces=True).tracks
-    points = [track.points[0] for track in tracks]
-    if reader == "paper" and len(points) > 1:
+    if reader == "paper" and len(tracks) > 1:
         verifier, clear = Verifier(), light.clearer(grey, light.levels(grey), light.FRAME)
+        points = [track.points[0] for track in tracks]
         scores = [max(verifier.look(clear, box_of(p), turn)[0] for turn in (0.0, roll_of(p))) for p in points]
-        points = [p for p, score in zip(points, scores, strict=True) if score >= min(_SURE, max(scores))]
-    found = [Face(box_of(p), p, crop(grey, p)) for p in points]
+        tracks = [t for t, score in zip(tracks, scores, strict=True) if score >= min(_SURE, max(scores))]
+    found = [of_frame(grey, track, 0) for track in tracks]
     return sorted(found, key=lambda face: float(face.box[0] - face.box[2]))
+
+
+def of_frame(picture: Array, track: FaceTrack, row: int) -> Face:
+    """The face of a track's row in its frame uint8 (H, W), or RGB (H, W, 3)."""
+    points = track.points[row]
+    return Face(
+        box_of(points), points, crop(picture, points), None if track.coefficients is None else track.coefficients[row]
+    )
 
 
 def lying(grey: Array) -> str | None:

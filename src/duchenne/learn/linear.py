@@ -37,16 +37,16 @@ class Linear:
         low, median, high = quantiles(x, (0.1, 0.5, 0.9))
         spread = np.maximum((high - low) / 2.56, 1e-6) * 2
         draft = cls(median, spread, np.zeros((1, x.shape[1])), np.zeros(1))
-        model = LogisticRegression(C=c, max_iter=2000).fit(draft._squash(x), y)
+        model = LogisticRegression(C=c, max_iter=2000).fit(draft.squash(x), y)
         return cls(*map(as_stored, (median, spread, model.coef_, model.intercept_)))
 
     def logits(self, x: Array) -> Array:
         """float64 (N, K)."""
-        return np.asarray(self._squash(x) @ self.weights.T + self.bias)
+        return np.asarray(self.squash(x) @ self.weights.T + self.bias)
 
     def terms(self, x: Array) -> Array:
         """float64 (N, D): contribution of each descriptor to the two-class log-odds."""
-        return np.asarray(self._squash(x) * self.weights[0])
+        return np.asarray(self.squash(x) * self.weights[0])
 
     def probabilities(self, x: Array) -> Array:
         """float64 (N, classes): softmax; two classes share one row of weights."""
@@ -62,7 +62,8 @@ class Linear:
         if not (self.spread > 0).all():
             raise ValueError("it has inputs with a spread of 0")
 
-    def _squash(self, x: Array) -> Array:
+    def squash(self, x: Array) -> Array:
+        """float64 (N, D): the inputs standardised and limited to ±2; 0 where they are missing."""
         # tanh keeps one outlying descriptor from deciding alone
         z = 2 * np.tanh((x - self.median) / self.spread)
         return np.where(np.isfinite(z), z, 0.0)

@@ -20,6 +20,15 @@ MAIN_CURVES = {
     "eye_aperture": "distance between the lids, both eyes",
     "brow_height": "brows above the line of the eyes",
 }
+#: Action units with their names in FACS (Ekman, Friesen and Hager, 2002).
+UNITS = {
+    "AU01": "inner brow raiser", "AU02": "outer brow raiser", "AU04": "brow lowerer", "AU05": "upper lid raiser",
+    "AU06": "cheek raiser", "AU07": "lid tightener", "AU09": "nose wrinkler", "AU10": "upper lip raiser",
+    "AU12": "lip corner puller", "AU14": "dimpler", "AU15": "lip corner depressor", "AU16": "lower lip depressor",
+    "AU17": "chin raiser", "AU20": "lip stretcher", "AU23": "lip tightener", "AU24": "lip pressor",
+    "AU25": "lips part", "AU26": "jaw drop", "AU27": "mouth stretch",
+}  # fmt: skip
+TRACED = 2  # action units with a curve: AU06 and AU12, which come first
 PLOT_HEIGHT = 76  # px of one curve's panel
 MAX_ROWS = 40  # of the table of the curves, for readers without vision
 MAX_CELLS = 240  # of an emotion's lane; each is a mean
@@ -107,6 +116,7 @@ def timeline(
     phases: Sequence[Phase],
     lost: Sequence[tuple[float, float] | tuple[float, float, str]],
     emotions: Signals | None = None,
+    units: Signals | None = None,
 ) -> Json:
     """Everything on the shared time axis; x in percent of its width. `lost` as from `classify_gaps`."""
     times = np.concatenate([track.time, curves.time])
@@ -139,7 +149,20 @@ def timeline(
         "lost": gaps,
         "phases": [_phase_row(phase) for phase in phases],
         "lanes": [] if emotions is None else _lanes(emotions, x),
+        "units": [] if units is None else [_plot(units, name, lo, span, (0.0, 1.0)) for name in units.names[:TRACED]],
+        "peaks": [] if units is None else _peaks(units),
     }
+
+
+def _peaks(units: Signals) -> list[Json]:
+    """When each action unit is likeliest; none where no face was read."""
+    rows = []
+    for name, curve in zip(units.names, units.values.T, strict=True):
+        if np.isfinite(curve).any():
+            at = int(np.nanargmax(curve))
+            shares = {"peak": f"{curve[at]:.2f}", "mean": f"{np.nanmean(curve):.2f}"}
+            rows.append({"name": name, "time": number(float(units.time[at]), "s"), **shares})
+    return rows
 
 
 def _lanes(emotions: Signals, x: Callable[[float], float]) -> list[Json]:
@@ -213,8 +236,9 @@ def _rows(marks: list[Json], need: float = 13.0) -> list[Json]:
     return marks
 
 
-def _plot(curves: Signals, name: str, lo: float, span: float) -> Json:
-    """One curve as an SVG path in a 1000 × PLOT_HEIGHT box, with ticks and a description."""
+def _plot(curves: Signals, name: str, lo: float, span: float, limits: tuple[float, float] | None = None) -> Json:
+    """One curve as an SVG path in a 1000 × PLOT_HEIGHT box, with ticks and a description; its axis has the `limits`, or
+    those of the curve."""
     values, unit = curves[name], curves.units[curves.names.index(name)]
     seen = np.isfinite(values)
     plot: Json = {"name": name, "unit": unit, "path": "", "ticks": [], "low": 0.0, "high": 0.0}
@@ -222,8 +246,9 @@ def _plot(curves: Signals, name: str, lo: float, span: float) -> Json:
     if not seen.any():
         return plot
     low, high = float(values[seen].min()), float(values[seen].max())
-    pad = 0.12 * (high - low) or max(abs(low), 1.0) * 0.1
-    bottom, room = low - pad, high - low + 2 * pad
+    least, most = limits or (low, high)
+    pad = 0.12 * (most - least) or max(abs(least), 1.0) * 0.1
+    bottom, room = least - pad, most - least + 2 * pad
     y = PLOT_HEIGHT * (1 - (values - bottom) / room)
     ticks = _ticks(bottom, bottom + room, 3)
     peak = float(curves.time[np.nanargmax(values)])

@@ -133,20 +133,21 @@ def render(
     card: Card,
     emotions: Signals | None = None,
     *,
+    units: Signals | None = None,
     judged: tuple[float, float] | None = None,
     turning: JsonMap | None = None,
 ) -> str:
     """The page as a string. Facts missing on the `card` are left out and listed at the end.
 
-    `emotions` as from `expression.reading.over_time`; `judged` the first and last second that were judged; `turning` as
-    from `tabular.evidence`.
+    `emotions` as from `expression.reading.over_time`, `units` as from `units.reading.over_time`; `judged` the first and
+    last second that were judged; `turning` as from `tabular.evidence`.
     """
     shown = shown if isinstance(shown, Media) else Media((-np.inf, np.inf), b"", tuple(shown))
     gaps = verdict.quality.lost
     source = verdict.source or track.source
     training = card.reference or {}
     main = main_expression(verdict, curves, judged)
-    drawn = timeline(track, curves, verdict.phases, classify_gaps(track, gaps), emotions)
+    drawn = timeline(track, curves, verdict.phases, classify_gaps(track, gaps), emotions, units)
     view = face_view(track)
     css = f"{pages.asset('page.css')}\n:root {{ --ratio: {view.width / view.height:.4f}; }}\n"
     script = pages.asset("page.js")

@@ -11,7 +11,7 @@ import jinja2
 
 from duchenne import limits
 from duchenne.plots.text import clamp, measured, number, percent, plain, words
-from duchenne.report.drawing import MAIN_CURVES
+from duchenne.report.drawing import MAIN_CURVES, UNITS
 
 
 @cache
@@ -24,7 +24,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     env.filters.update(number=number, measured=measured, percent=percent, words=words, plain=plain)
-    env.globals.update(clamp=clamp, hints=MAIN_CURVES, limits=limits)
+    env.globals.update(clamp=clamp, hints={**MAIN_CURVES, **UNITS}, limits=limits)
     return env
 
 

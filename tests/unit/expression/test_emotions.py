@@ -16,6 +16,7 @@ from skimage.data import astronaut
 
 from conftest import RATE
 from duchenne import checkpoints, video
+from duchenne.clips import inputs
 from duchenne.datasets import fer2013
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression import emotions, reading
@@ -314,10 +315,13 @@ def test_frames_are_not_kept(model: Path, smile: Path) -> None:
         alive.append(sum(type(each) is video.Frame for each in gc.get_objects()))
 
     gc.freeze()  # what is alive already is not looked through each time
-    options = emotions._Options(False, False, 0.4, False, read_faces, "mesh", videos=frozenset([smile]))
-    progress = emotions._Progress(lambda done: count() if done % 10 == 0 else None)
+    requested = inputs.Inputs.of(
+        smile, every=0.4, is_aligned=False, rate=None, reader="mesh", all_faces=False, allow_truncated=False,
+        read=read_faces,
+    )  # fmt: skip
+    progress = inputs.Progress(lambda done: count() if done % 10 == 0 else None)
     try:
-        for _ in emotions._all([smile], options, progress):
+        for _ in inputs.rows(requested, progress):
             count()
     finally:
         gc.unfreeze()
