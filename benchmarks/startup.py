@@ -3,8 +3,8 @@
     python benchmarks/startup.py [--turns 7] [-o benchmarks/startup.json]
 
 Whole processes take turns: Python alone; `--help`; the imports of the heavy packages that a verdict and its files need;
-`analyze` of a rendered clip of 12 frames, whose faces are read each time. Their own CPU seconds (user + system) and wall
-seconds are written as medians, ratios turn by turn. Seconds are only meaningful on an idle machine.
+`analyze` of a rendered clip of 12 frames, whose faces are read each time. Their own CPU seconds (user + system) and
+wall seconds are written as medians, ratios turn by turn. Seconds are only meaningful on an idle machine.
 """
 
 from __future__ import annotations
