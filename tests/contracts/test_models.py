@@ -280,7 +280,7 @@ def test_the_shipped_expression_network_is_whole_and_says_how_good_it_is():
     assert sum(file.stat().st_size for file in folder.iterdir()) < 8e6
     network, about = checkpoints.load("expression")
     p = network.predict(np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8))
-    assert about["id"] == "expression" and p.shape == (3, 7)
+    assert about["id"] == "expression" and p.shape == (3, 8)
     np.testing.assert_allclose(p.sum(axis=1), 1)
     low, high = card["accuracy_interval"]
     assert 0.5 < low < card["accuracy"] < high < 1 and card["images"] > 1000 and card["limits"]

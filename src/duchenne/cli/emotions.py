@@ -28,6 +28,9 @@ def emotions(
     all_faces: options.AllFaces = False,
     every: Annotated[float, typer.Option(help="Seconds between two rows of a video; 0 for every frame.")] = 0.1,
     flips: Annotated[bool, typer.Option(help="Average with the mirrored face.")] = True,
+    second: Annotated[
+        bool, typer.Option("--second", help="Predict the network's second labels; of the shipped one FER2013's own.")
+    ] = False,
     rate: options.Rate = None,
     reader: options.Reader = READERS[0],
     device: options.Device = "auto",
@@ -46,8 +49,8 @@ def emotions(
         check_output(out, inputs)
     with progress("reading", "images and frames") as tick:
         table = emotions.table(
-            inputs, model=model, all_faces=all_faces, is_aligned=aligned, every=every, flips=flips, device=device,
-            allow_truncated=allow_truncated, rate=rate, reader=reader, tick=tick, log=log,
+            inputs, model=model, all_faces=all_faces, is_aligned=aligned, every=every, flips=flips, second=second,
+            device=device, allow_truncated=allow_truncated, rate=rate, reader=reader, tick=tick, log=log,
             read=face_reader(cache),
         )  # fmt: skip
     finish(table, out, inputs)

@@ -11,6 +11,7 @@ from duchenne import limits
 from duchenne.cli import options
 from duchenne.cli.app import MEASURE, app, echo, face_reader, limit_memory, log, print_csv, print_table, progress, train
 from duchenne.errors import OutputError, UsageError
+from duchenne.registry import READERS
 
 
 @app.command("micro-expressions", rich_help_panel=MEASURE)
@@ -22,7 +23,7 @@ def micro_expressions(
         typer.Option("--model", "-m", help="Model folder of a classifier; none is shipped."),
     ] = None,
     rate: options.Rate = None,
-    reader: options.Reader = "paper",
+    reader: options.Reader = READERS[0],
     start: options.Start = None,
     end: options.End = None,
     device: options.Device = "auto",

@@ -34,6 +34,7 @@ def table(
     is_aligned: bool = False,
     every: float = 0.1,
     flips: bool = True,
+    second: bool = False,
     device: str = "auto",
     allow_truncated: bool = False,
     rate: float | None = None,
@@ -54,6 +55,7 @@ def table(
     is_aligned  the images are themselves cropped faces
     every       seconds between two rows of a video, 0 for every frame
     flips       the mean with the prediction for the mirrored face
+    second      predict the network's second set of labels (of the shipped one FER2013's own) instead
     rate        frames/s of a file that stores no times: a bare stream, an image of several pages, which is then a video
     reader      of faces: mesh or paper
     device      see `learn.optim.device_of`; `log` reports the one that is used
@@ -68,6 +70,8 @@ def table(
         allow_truncated=allow_truncated, read=read,
     )  # fmt: skip
     network, about = reading.load(model, device, in_colour=True)
+    if second:
+        network = network.second()
     names, head = network.classes, network.network.config.head
     if taken := [name for name in names if name in COLUMNS]:
         raise ModelError(f"{model} has a class '{taken[0]}', which is also a column of the table; rename the class.")

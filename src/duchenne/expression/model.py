@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.expression.network import ExpressionCNN
@@ -75,28 +75,28 @@ class ExpressionModel:
         self.network.to(device_of(device))
         return self
 
-    def predict(self, images: Array, *, flips: bool = False, second: bool = False) -> Array:
-        """float64 (N, classes): predictions for images as of `pixels`; with `flips` the mean with the mirrored ones.
+    def second(self) -> ExpressionModel:
+        """The same network with its second set of labels (`ExpressionConfig.second`) as its classes; UsageError where
+        it has none."""
+        config, weights = self.network.config, self.network.state_dict()
+        if not config.second:
+            raise UsageError(f"The network has one set of labels, {', '.join(self.classes)}; ask for no second.")
+        network = ExpressionCNN(replace(config, classes=config.second, second=()))
+        own = {name: value for name, value in weights.items() if name.startswith("trunk.")}
+        network.load_state_dict(own | {f"head.{name}": weights[f"second.{name}"] for name in ("weight", "bias")})
+        return ExpressionModel(network.to(self.network.mean.device), self.recipe, self.facts)
 
-        second  of the second set of labels (`ExpressionConfig.second`) instead; UsageError where there is none
-        """
-        head, layer = self.network.config.head, self._layer(second)
-        predicted = self._batched(images, lambda x: answers(layer(self.network.features(x)).double(), head))
+    def predict(self, images: Array, *, flips: bool = False) -> Array:
+        """float64 (N, classes): predictions for images as of `pixels`; with `flips` the mean with the mirrored ones."""
+        head = self.network.config.head
+        predicted = self._batched(images, lambda x: answers(self.network(x).cpu().double(), head))
         if not flips:
             return predicted
-        mirrored = self._batched(images, lambda x: answers(layer(self.network.features(x.flip(-1))).double(), head))
-        return (predicted + mirrored) / 2
+        return (predicted + self._batched(images, lambda x: answers(self.network(x.flip(-1)).cpu().double(), head))) / 2
 
     def logits(self, images: Array) -> Array:
         """float64 (N, classes): the network's outputs."""
-        return self._batched(images, lambda x: self.network(x).double())
-
-    def _layer(self, second: bool) -> nn.Module:
-        if not second:
-            return self.network.head
-        if not self.network.config.second:
-            raise UsageError(f"This network has one set of labels, {', '.join(self.classes)}; ask for no other.")
-        return self.network.second
+        return self._batched(images, lambda x: self.network(x).cpu().double())
 
     def features(self, images: Array) -> Array:
         """float32 (N, width): the input of the output layer (`ExpressionCNN.features`)."""

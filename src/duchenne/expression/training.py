@@ -311,7 +311,7 @@ def _further(model: ExpressionModel, faces: Faces, split: Split, rows: Array) ->
     found: Json = {}
     if faces.second is not None and model.network.config.second:
         known = rows[faces.second[rows] >= 0]
-        best = model.predict(faces.images[known], flips=True, second=True).argmax(axis=1)
+        best = model.second().predict(faces.images[known], flips=True).argmax(axis=1)
         found["second_accuracy_flips"] = float((best == faces.second[known]).mean())
     if faces.shares is not None:
         rows = rows[fer_plus.agreed(faces.shares[rows])]

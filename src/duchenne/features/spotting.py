@@ -32,7 +32,7 @@ SHORTEST, LONGEST = 0.04, 0.5
 FEWEST = 50.0
 #: Smallest `contrast` that counts, in interocular distances: that of a part that moves twice as far and back …
 LEAST = 0.01
-LEAST_MESH = 0.011  # … and of a mesh, whose points hang together more (experiments/LOG.md)
+LEAST_MESH = 0.0125  # … and of a mesh, whose points hang together more (experiments/LOG.md)
 #: Part of the face → its points (dlib's, from 0).
 PARTS: dict[str, tuple[int, ...]] = {
     "left brow, outer": (17, 18, 19),

@@ -17,14 +17,14 @@ from PIL import Image
 from skimage.data import astronaut
 
 from conftest import Completed
-from duchenne.datasets import fer2013
+from duchenne.datasets import fer_plus
 from duchenne.types import Array
 
 pytestmark = pytest.mark.usefixtures("read_once")
 Call = Callable[..., Completed]
 PAGE = (Path(__file__).parents[3] / "docs" / "emotions.md").read_text(encoding="utf-8")
 PHOTO = astronaut()
-COLUMNS = ["file", "face", "emotion", *fer2013.CLASSES, "problem"]
+COLUMNS = ["file", "face", "emotion", *fer_plus.CLASSES, "problem"]
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -59,7 +59,9 @@ def test_table_is_alone_on_stdout_without_out(duchenne: Call, photo: Path) -> No
     (row,) = table(result.out)
     assert result.code == 0 and list(row) == COLUMNS and row["emotion"] == "happiness"
     assert (row["file"], row["face"], row["problem"]) == (str(photo), "0", "")
-    assert result.err.splitlines() == [f"Model expression (emotions: {', '.join(fer2013.CLASSES)}) on cpu."]
+    assert result.err.splitlines() == [f"Model expression (emotions: {', '.join(fer_plus.CLASSES)}) on cpu."]
+    (other,) = table(duchenne("emotions", photo, "--second", "--device", "cpu").out)  # FER2013's own seven labels
+    assert [*other] == [name for name in COLUMNS if name != "contempt"] and other["emotion"] == "happiness"
 
 
 def test_folder_with_failures_gives_a_complete_table_and_a_summary(duchenne: Call, tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_folder_with_failures_gives_a_complete_table_and_a_summary(duchenne: Cal
         "happy/1.gif", "happy/2.jpg", "huge.png", "none.jpg",
     ]  # fmt: skip
     assert [r["emotion"] for r in rows] == ["happiness", "happiness", "", ""]
-    assert all(r[name] == "" for r in rows[2:] for name in ("face", *fer2013.CLASSES))
+    assert all(r[name] == "" for r in rows[2:] for name in ("face", *fer_plus.CLASSES))
     assert "has 20000×20000 pixels" in rows[2]["problem"] and "cut short or damaged" in rows[3]["problem"]
     lines = result.err.splitlines()
     assert "1.gif holds several images" in lines[1] and lines[2].startswith("4 rows written to ")
@@ -113,7 +115,7 @@ def test_video_has_a_row_per_time(duchenne: Call, smile: Path, tmp_path: Path) -
     rows = table((tmp_path / "out.csv").read_text(encoding="utf-8"))
     assert result.code == 0 and list(rows[0]) == [COLUMNS[0], "time", *COLUMNS[1:]]
     assert [float(r["time"]) for r in rows] == pytest.approx([0, 0.4, 0.8, 1.2, 1.6, 2.0], abs=1e-3)
-    assert {r["face"] for r in rows} == {"0"} and all(r["emotion"] in fer2013.CLASSES for r in rows)
+    assert {r["face"] for r in rows} == {"0"} and all(r["emotion"] in fer_plus.CLASSES for r in rows)
     twice = duchenne("emotions", smile, "--every", "0.4")  # flips are on unless forbidden
     assert [r["happiness"] for r in table(twice.out)] != [r["happiness"] for r in rows]
 
@@ -150,4 +152,4 @@ def test_page_names_classes_columns_and_limits() -> None:
     flat = " ".join(PAGE.split())
     for word in (*COLUMNS, "time", "lie detection", "hiring", "schooling", "policing"):
         assert word in flat, word
-    assert ", ".join(fer2013.CLASSES) in flat and "(expression.md)" in PAGE
+    assert ", ".join(fer_plus.CLASSES) in flat and "(expression.md)" in PAGE

@@ -181,11 +181,11 @@ def test_votes_and_second_labels_are_learned_saved_and_scored(voted, tmp_path):
     model, _ = learn(recipe, images, shares, "abc", second=(second, "de"), device="cpu")
     p = model.predict(images)
     assert np.abs(p - shares / 0.9).mean() < 0.1  # how raters divide
-    assert (model.predict(images, second=True).argmax(1) == second)[second != UNKNOWN].all()
+    assert (model.second().predict(images).argmax(1) == second)[second != UNKNOWN].all()
     opened, _ = checkpoints.load(checkpoints.save(model, tmp_path / "m", name="m"))
     assert opened.network.config.second == ("d", "e")
-    assert opened.predict(images, flips=True, second=True) == pytest.approx(
-        model.predict(images, flips=True, second=True), abs=0.01
+    assert opened.second().predict(images, flips=True) == pytest.approx(
+        model.second().predict(images, flips=True), abs=0.01
     )
     temperature = to_majority(model, images, shares)
     sharper = model.predict(images)
@@ -195,7 +195,7 @@ def test_votes_and_second_labels_are_learned_saved_and_scored(voted, tmp_path):
 def test_a_network_of_one_set_of_labels_has_no_second():
     model = ExpressionModel(ExpressionCNN(TINY.config("ab", [0.0], [1.0])), TINY)
     with pytest.raises(UsageError, match="has one set of labels, a, b"):
-        model.predict(np.zeros((1, 48, 48), np.uint8), second=True)
+        model.second()
 
 
 def test_a_recipe_without_weight_for_second_labels_leaves_them_out(voted):

@@ -117,7 +117,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, casme2: Path, seeing: Path
 def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of 200 pictures per second with the brief smile."""
     pictures = simulate.frames(BRIEF, rate=200, size=(320, 240), seed=3, person=someone(np.random.default_rng(7)))
-    return make_video(tmp_path_factory.mktemp("brief") / "brief.mp4", pictures, rate=200)
+    # x264's assembly gives other bytes from run to run, and with some of them the noise is spotted too
+    options = {"x264-params": "asm=0"}
+    return make_video(tmp_path_factory.mktemp("brief") / "brief.mp4", pictures, rate=200, options=options)
 
 
 # --- corpora -------------------------------------------------------------------------------------------------------
@@ -202,7 +204,8 @@ def test_each_person_is_tested_by_a_network_trained_without_them(
 
     rows, _ = micro.examples(casme2)
     network, about = checkpoints.load(seeing)
-    used, x = training._read(rows, network, about["sha256"], RECIPE.frames, lambda text: None)
+    seeing_rows, used = training._seeing(rows, network, about["sha256"], RECIPE, "cpu", lambda text: None)
+    x = seeing_rows(np.arange(len(used)), Path())[1]
     y = np.array([row.label == "happiness" for row in used], int)
     out = np.array([row.subject == "sub02" for row in used])
     p = predict(train(RECIPE, x[~out], y[~out], ("disgust", "happiness"))[0], x[out])
