@@ -29,11 +29,11 @@ def over_time(track: FaceTrack, looks: FaceTrack, model: UnitsModel) -> Signals 
     """The probability of each unit in every frame of a track; NaN where some points are missing.
 
     The shape is that of each frame; the look, which changes less, is interpolated between the frames of `looks`, those
-    with crops. None for a track without coefficients, or where there is no crop.
+    with crops. None for a track without coefficients, and where the face is never seen or there is no crop.
     """
-    if track.coefficients is None or looks.crops is None or not len(looks):
-        return None
     seen = np.flatnonzero(track.seen)
+    if track.coefficients is None or looks.crops is None or not len(looks) or not len(seen):
+        return None
     values = np.full((len(track), len(model.names)), np.nan)
     by_look = model.by_look(looks.crops[..., 0])
     between = np.column_stack([np.interp(track.time[seen], looks.time, column) for column in by_look.T])

@@ -21,7 +21,7 @@ QUICK = replace(BRIEF, neutral_before=0.2, onset=0.3, apex=0.3, offset=0.3, neut
 pytestmark = pytest.mark.usefixtures("read_once")
 KEYS = {
     *("p_genuine", "label", "abstained", "reason", "emotion", "phases", "evidence", "quality", "familiarity"),
-    *("model", "frames", "duration", "device", "source", "face", "reader", "limits", "history", "turning"),
+    *("model", "frames", "duration", "device", "source", "face", "reader", "limits", "history", "turning", "units"),
 }
 
 
@@ -268,7 +268,8 @@ def test_frames_and_descriptor_tables_are_accepted(duchenne, smile, tmp_path):
     assert duchenne("models", "apply", "default", tmp_path / "frames.csv", "-o", tmp_path / "a.csv").code == 0
     (row,) = rows(tmp_path / "a.csv")
     if not verdict["abstained"]:
-        assert float(row["p_genuine"]) == pytest.approx(verdict["p_genuine"], abs=0.02)
+        # from a table the emotion is guessed from the movement, in a video it is seen
+        assert float(row["p_genuine"]) == pytest.approx(verdict["p_genuine"], abs=0.05)
     model = pipeline.load_model("default").descriptors
     lines = [",".join(model.names), *(",".join([str(v)] * len(model.names)) for v in (0.0, 0.1, ""))]
     (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")

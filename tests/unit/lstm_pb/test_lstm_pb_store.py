@@ -63,6 +63,8 @@ def test_a_saved_model_predicts_bit_for_bit_the_same(movements, tmp_path, readin
     assert np.isnan(p[7]).all() and np.isfinite(np.delete(p, 7, axis=0)).all()
     where = emotions[:3] if per_emotion else None
     np.testing.assert_array_equal(loaded.contributions(x[:3], where), model.contributions(x[:3], where))
+    assert np.isfinite(loaded.predict_table(x[:1], emotions[:1])).all()  # networks of other emotions have no row
+    assert np.isfinite(loaded.contributions(x[:1], where if where is None else where[:1])).all()
     assert (loaded.recipe, loaded.margin, loaded.facts) == (model.recipe, model.margin, model.facts)
     for name in model.networks:
         assert torch.equal(loaded.typical[name], model.typical[name])
