@@ -176,11 +176,17 @@ def test_commands_of_the_pages_run(files, tmp_path, monkeypatch):
 def test_tables_match_their_json(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     import expression_texts
+    import pedfe_emotions
     import ship
 
     tables = ship.tables()
     known = json.loads((ROOT / "experiments/expression.json").read_text(encoding="utf-8"))
     tables["docs/science/measured.md"]["expression"] = expression_texts.headline(known)
+    told = json.loads((ROOT / "experiments/pedfe_emotions.json").read_text(encoding="utf-8"))
+    tables["docs/emotions.md"] = {
+        "pedfe": pedfe_emotions.table(told),
+        "pedfe-confusion": pedfe_emotions.confusion(told),
+    }
     for page, parts in tables.items():
         for name, table in parts.items():
             assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}, {name}: run the script"

@@ -154,7 +154,7 @@ def _read(
 ) -> tuple[Followed, list[tuple[Signals, FaceTrack, visibility.Covered, Signals | None]]]:
     """The faces of a video, and of each face its emotions over time where its landmarks can be trusted, its crops,
     which parts are covered, and its action units over time."""
-    emotions, parts, kept = reading.CropPredictor(reading.load()[0]), visibility.predictor(), reading.Kept()
+    emotions, parts, kept = reading.CropPredictor(reading.of_clips()), visibility.predictor(), reading.Kept()
     faces = join(reading.consume(blocks, emotions, parts, kept), source=str(path))
     if not any(track.seen.any() for track in faces.tracks):
         raise no_face(path, len(faces.time), **stretch)

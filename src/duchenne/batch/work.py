@@ -63,7 +63,7 @@ def load(options: Options, shared: bool) -> None:
 
         loaded = judging.load_model(options["model"], options["reader"])
         judging.resolve_device(options["device"], loaded)
-        reading.load()
+        reading.of_clips()
         visibility.predictor()
     from duchenne.faces.reading import chain  # a package that is broken stops the run, not each clip
 

@@ -46,6 +46,16 @@ def load(
     return network.on(device), about
 
 
+@cache
+def of_clips() -> ExpressionModel:
+    """The shipped network with FER2013's own labels, by which the emotion of a clip is named.
+
+    They are the words by which pictures were searched. Most raters of FER+, whose votes are the network's first labels,
+    call faint expressions neutral; of PEDFE's clips that hides more than half (docs/emotions.md).
+    """
+    return load()[0].second()
+
+
 class CropPredictor:
     """A network's predictions for a stream of crops of several faces, of which a few hundred are held at a time.
 

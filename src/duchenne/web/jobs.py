@@ -109,7 +109,7 @@ KINDS = {"judge": judge, "overlay": write_overlay, "compare": compare}
 def load(options: JsonMap, shared: bool) -> None:
     """Load models, detectors and landmarks before the first clip."""
     reader = options["reader"] or judging.load_model(options["model"]).model.face_reader
-    reading.load()
+    reading.of_clips()
     dark = np.zeros((120, 160, 3), np.uint8)
     follow([SimpleNamespace(time=0.0, grey=dark[..., 0], bgr=dark)], reader=reader)
 
