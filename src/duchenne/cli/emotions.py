@@ -16,17 +16,14 @@ from duchenne.registry import READERS
 
 @app.command(rich_help_panel=MEASURE)
 def emotions(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="IMAGE|VIDEO|FOLDER", help="Images, videos, and folders of images."),
-    ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; by default stdout.")] = None,
+    inputs: options.Images,
+    out: options.TableOut = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Id of a shipped expression network, or its folder.")
     ] = "expression",
     aligned: Annotated[bool, typer.Option("--aligned", help="Images are cropped faces, as in FER2013.")] = False,
     all_faces: options.AllFaces = False,
-    every: Annotated[float, typer.Option(help="Seconds between two rows of a video; 0 for every frame.")] = 0.1,
+    every: options.Every = 0.1,
     flips: Annotated[bool, typer.Option(help="Average with the mirrored face.")] = True,
     second: Annotated[
         bool, typer.Option("--second", help="Predict the network's second labels; of the shipped one FER2013's own.")

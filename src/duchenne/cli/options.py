@@ -15,8 +15,12 @@ Detector = Annotated[str, typer.Option(help="Face detector of the reader paper: 
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 Emotion = Annotated[str | None, typer.Option(help="Emotion shown, instead of the predicted one.")]
 End = Annotated[float | None, typer.Option(help="End of the stretch to use, in seconds.")]
+Every = Annotated[float, typer.Option(help="Seconds between two rows of a video; 0 for every frame.")]
 Epochs = Annotated[int | None, typer.Option(help="Number of epochs, instead of the recipe's.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start again instead of resuming an interrupted training.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE|VIDEO|FOLDER", help="Images, videos, and folders of images.")
+]
 Manifest = Annotated[Path | None, typer.Option(help="CSV that lists the clips, instead of files and folders.")]
 Memory = Annotated[float | None, typer.Option(help="Memory limit per process in GB.", min=0.5)]
 Mesh = Annotated[bool, typer.Option("--mesh", help="Draw the face mesh, of the reader mesh.")]
@@ -40,5 +44,6 @@ Shard = Annotated[str | None, typer.Option(help="Process only this shard of the 
 Slurm = Annotated[int | None, typer.Option(help="Run on this number of SLURM jobs, as Dask workers.", min=1)]
 Stall = Annotated[float, typer.Option(help="Seconds without progress after which a clip fails.", min=1)]
 Start = Annotated[float | None, typer.Option(help="Start of the stretch to use, in seconds.")]
+TableOut = Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; by default stdout.")]
 TrainManifest = Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")]
 Workers = Annotated[int | None, typer.Option(help="Number of worker processes; by default one per core.", min=1)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,17 +13,14 @@ from duchenne.cli.emotions import check_output, finish
 
 @app.command(rich_help_panel=MEASURE)
 def units(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="IMAGE|VIDEO|FOLDER", help="Images, videos, and folders of images."),
-    ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; by default stdout.")] = None,
+    inputs: options.Images,
+    out: options.TableOut = None,
     neutral: Annotated[
         str | None,
         typer.Option(help="Relative to the person at rest: START-END in seconds of a video, or lowest."),
     ] = None,
     all_faces: options.AllFaces = False,
-    every: Annotated[float, typer.Option(help="Seconds between two rows of a video; 0 for every frame.")] = 0.1,
+    every: options.Every = 0.1,
     rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,
     memory: options.Memory = None,

@@ -148,6 +148,14 @@ def rows(inputs: Inputs, progress: Progress) -> Iterator[tuple[Row, Face | None]
                 yield Row(name, problem=str(error)), None
 
 
+def faces(inputs: Inputs, progress: Progress, into: list[Row]) -> Iterator[Face]:
+    """Every face that is seen, as it is read; `into` gets all rows. Errors as `rows`."""
+    for row, face in rows(inputs, progress):
+        into.append(row)
+        if face is not None:
+            yield face
+
+
 def _is_video(path: Path, rate: float | None) -> bool:
     """Whether a file is read over time: a video, or an animation or pages whose times are stored or given."""
     if path.is_dir():

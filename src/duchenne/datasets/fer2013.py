@@ -14,8 +14,9 @@ import numpy as np
 
 from duchenne.datasets.entry import Entry
 from duchenne.datasets.manifest import EMOTION_WORDS
+from duchenne.datasets.packed import open_arrays
 from duchenne.errors import InputError
-from duchenne.io import Row, Table, read_arrays
+from duchenne.io import Row, Table
 from duchenne.types import Array, Clip
 from duchenne.video import IMAGE_SUFFIXES
 from duchenne.video.images import read as read_image
@@ -91,10 +92,7 @@ def packed(root: Path) -> list[Entry]:
 
 
 def _array(path: Path, name: str) -> Array:
-    try:
-        arrays = read_arrays(path, (name,))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as .npz ({error}); copy it again.") from error
+    arrays = open_arrays(path, (name,))
     if name not in arrays:
         raise InputError(f"{path} must hold the arrays images and labels; pack it again.")
     return arrays[name]

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from duchenne.datasets import fer2013
+from duchenne.datasets.packed import open_arrays
 from duchenne.errors import InputError
-from duchenne.io import Table, read_arrays
+from duchenne.io import Table
 from duchenne.types import Array
 from duchenne.video.images import read as read_image
 
@@ -21,9 +22,7 @@ from duchenne.video.images import read as read_image
 CLASSES = (*fer2013.CLASSES, "contempt")
 RATERS = 10
 _TABLE = "fer2013new.csv"
-#: Columns of the table, in the order of `CLASSES`, then the votes that are for none of them.
-_COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
-_OTHERS = ("unknown", "nf")
+_COLUMNS = (*CLASSES, "unknown", "nf")  # of the table; the last two are votes for none of the classes
 _ACROSS, _DOWN = 50, 20  # images of a sheet
 _FOLDS = ("train", "public_test", "private_test")
 _ARRAYS = ("images", "shares", "own", "folds")
@@ -61,12 +60,12 @@ def agreed(shares: Array) -> Array:
 
 def _table(root: Path) -> Votes:
     entries = fer2013.table(root)
-    rows = list(Table(root / _TABLE, ("usage", *_COLUMNS, *_OTHERS)))
+    rows = list(Table(root / _TABLE, ("usage", *_COLUMNS)))
     if len(entries) != len(rows):
         raise InputError(
             f"{root / _TABLE} has {len(rows)} rows, expected the {len(entries)} of the images' table; get both again."
         )
-    votes = np.array([[_vote(row.cells[name], row.where) for name in (*_COLUMNS, *_OTHERS)] for row in rows], np.int64)
+    votes = np.array([[_vote(row.cells[name], row.where) for name in _COLUMNS] for row in rows], np.int64)
     where = [row.where for row in rows]
     has_name = np.array([bool(row.cells.get("image name", "x")) for row in rows])  # FER+ took out images of nothing
     shares = _shares(votes[has_name], [each for each, kept in zip(where, has_name.tolist(), strict=True) if kept])
@@ -94,10 +93,7 @@ def _shares(votes: Array, where: list[str]) -> Array:
 
 def _sheets(root: Path) -> Votes:
     path = root / "labels.npz"
-    try:
-        arrays = read_arrays(path, None)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as .npz ({error}); copy it again.") from error
+    arrays = open_arrays(path)
     names = [str(each) for each in arrays.get("vote_names", ())]
     if not {*names} >= {*CLASSES}:
         raise InputError(f"{path} has votes for {', '.join(names) or 'nothing'}; expected {', '.join(CLASSES)}.")

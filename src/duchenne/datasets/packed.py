@@ -8,6 +8,7 @@ subject     text (N,), where people are known; fold text (N,), where there are f
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,17 @@ from duchenne.types import Array
 _TEXTS = ("emotion", "subject", "fold")
 
 
-def read(path: Path, *needed: str) -> dict[str, Array]:
-    """The arrays above, those that are there; InputError without `needed` and for other shapes, types and gaps."""
+def open_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
+    """All arrays of an .npz, or those of `names`; InputError where it cannot be read."""
     try:
-        arrays = read_arrays(path)
+        return read_arrays(path, names)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as .npz ({error}); copy it again.") from error
+
+
+def read(path: Path, *needed: str) -> dict[str, Array]:
+    """The arrays above, those that are there; InputError without `needed` and for other shapes, types and gaps."""
+    arrays = open_arrays(path)
     if lacking := [name for name in ("images", *needed) if name not in arrays]:
         raise InputError(f"{path} has no array {lacking[0]}; expected {', '.join(('images', *needed))}: pack it again.")
     images = arrays["images"]

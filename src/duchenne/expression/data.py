@@ -47,7 +47,7 @@ def emotions(data: str | Path, reader: Reader | None = None, *, classes: Sequenc
     root = data.parent if data.name.lower() in _TABLES else data
     if root.is_dir() and (votes := fer_plus.read(root)):
         return _voted(votes)
-    if entries := _fer2013(data):
+    if entries := _fer2013(root):
         labels = np.array([fer2013.CLASSES.index(entry.clip.emotion or "") for entry in entries], np.int64)
         folds = np.array([entry.clip.fold or "train" for entry in entries], str)
         files = tuple(entry.clip.path for entry in entries)
@@ -197,9 +197,8 @@ def _trainable(faces: Faces, data: Path) -> Faces:
     return faces
 
 
-def _fer2013(data: Path) -> list[Entry]:
+def _fer2013(root: Path) -> list[Entry]:
     """A copy's images; of class folders only where their files are named as in FER2013."""
-    root = data.parent if data.name.lower() in _TABLES else data
     if not root.is_dir():
         return []
     if found := fer2013.table(root) or fer2013.packed(root):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,14 +78,8 @@ def table(
     requested = replace(requested, in_colour=network.network.config.channels == 3)
     progress = Progress(tick)
     rows: list[Row] = []
-
-    def faces() -> Iterator[Array]:
-        for row, face in inputs.rows(requested, progress):
-            rows.append(row)
-            if face is not None:
-                yield face.crop
-
-    predicted = reading.predict_crops(network, faces(), flips=flips)
+    seen = (face.crop for face in inputs.faces(requested, progress, rows))
+    predicted = reading.predict_crops(network, seen, flips=flips)
     if log is not None:
         where = str(network.network.mean.device)
         log(f"Model {about['id']} ({head}: {', '.join(names)}) on {where}.")

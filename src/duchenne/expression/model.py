@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -78,13 +79,12 @@ class ExpressionModel:
     def second(self) -> ExpressionModel:
         """The same network with its second set of labels (`ExpressionConfig.second`) as its classes; UsageError where
         it has none."""
-        config, weights = self.network.config, self.network.state_dict()
-        if not config.second:
+        if not (second := self.network.config.second):
             raise UsageError(f"The network has one set of labels, {', '.join(self.classes)}; ask for no second.")
-        network = ExpressionCNN(replace(config, classes=config.second, second=()))
-        own = {name: value for name, value in weights.items() if name.startswith("trunk.")}
-        network.load_state_dict(own | {f"head.{name}": weights[f"second.{name}"] for name in ("weight", "bias")})
-        return ExpressionModel(network.to(self.network.mean.device), self.recipe, self.facts)
+        network = copy.deepcopy(self.network)
+        network.config, network.head = replace(network.config, classes=second, second=()), network.second
+        del network.second
+        return ExpressionModel(network, self.recipe, self.facts)
 
     def predict(self, images: Array, *, flips: bool = False) -> Array:
         """float64 (N, classes): predictions for images as of `pixels`; with `flips` the mean with the mirrored ones."""

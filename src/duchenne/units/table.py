@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,14 +62,7 @@ def table(
     used, about = reading.load(model)
     progress = Progress(tick)
     rows: list[Row] = []
-
-    def faces() -> Iterator[Face]:
-        for row, face in inputs.rows(requested, progress):
-            rows.append(row)
-            if face is not None:
-                yield face
-
-    every_face = faces()
+    every_face = inputs.faces(requested, progress, rows)
     found = [_log_odds(used, some) for some in iter(lambda: list(islice(every_face, _AT_ONCE)), [])]
     values = np.full((len(rows), len(used.names)), np.nan)
     values[[row.seen for row in rows]] = sigmoid(np.concatenate([np.zeros((0, len(used.names))), *found]))
