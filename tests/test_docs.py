@@ -2,6 +2,7 @@
 names and options are checked. TOML and JSON are parsed, and the pages are built if Sphinx is installed."""
 
 import contextlib
+import importlib
 import io
 import json
 import re
@@ -203,6 +204,16 @@ def test_tables_of_action_units_match_their_json(monkeypatch):
         assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES["docs/units.md"], f"{name}: run the script"
     card = checkpoints.locate("units") / "CARD.md"
     assert card.read_text(encoding="utf-8") == units_texts.card(checkpoints.card("units"), known)
+
+
+@pytest.mark.parametrize("file", ["benchmarks/steady.json"])
+def test_tables_of_whole_verdicts_match_their_json(file, monkeypatch):
+    source = ROOT / file
+    if not source.exists():
+        pytest.skip(f"{file} has not been measured")
+    monkeypatch.syspath_prepend(str(source.parent))
+    table = importlib.import_module(source.stem).table(json.loads(source.read_text(encoding="utf-8")))
+    assert f"<!-- {source.stem} -->\n{table}<!-- /{source.stem} -->" in PAGES["docs/science/measured.md"]
 
 
 def test_smile_table_matches_its_json():
