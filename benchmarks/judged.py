@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import duchenne
 from duchenne import DuchenneError, checkpoints, io, pipeline
 from duchenne.clips import cache
 from duchenne.metrics.intervals import percentiles, person_draws
+from duchenne.metrics.ratios import ratio
 from duchenne.types import Array
 
 LETTERS = {"f": "happiness", "d": "disgust", "t": "sadness", "s": "surprise", "r": "anger", "p": "fear"}
@@ -80,9 +82,14 @@ def versions(models: set[str]) -> dict[str, str]:
     return {model: _digest(*each) for model, each in folders.items()}
 
 
+def readings(work: Path) -> Path:
+    """The folder for faces as they were read, and verdicts."""
+    return work / "readings"
+
+
 def judge(path: Path, model: str, version: str, work: Path, **options: Any) -> Answer:
     """The verdict of `pipeline.examine`, or the one in `work` by the same code and model on the same bytes."""
-    kept = cache.Cache(work / "readings", limit=float("inf"))
+    kept = cache.Cache(readings(work), limit=float("inf"))
 
     def made() -> dict[str, Array]:
         try:
@@ -96,11 +103,14 @@ def judge(path: Path, model: str, version: str, work: Path, **options: Any) -> A
     return Answer(float(found["p"]), str(found["label"]), str(found["reason"]))
 
 
-def interval(sums: Array, subject: list[str], n: int = 2000) -> tuple[float, float]:
-    """95 % interval of Σ sums[:, 0] / Σ sums[:, 1] of rows (N, 2), persons resampled."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = [block[:, 0] / block[:, 1] for block in person_draws(sums, subject, n, 0)]
-    return percentiles(np.concatenate(drawn))
+def share(part: Array, whole: Array, subject: Sequence[str], n: int = 2000) -> tuple[float | None, list[float] | None]:
+    """Σ part / Σ whole of rows (N,), and its 95 % interval, persons resampled; None where not known."""
+    sums = np.stack([part, whole], axis=1).astype(float)
+    total = sums.sum(axis=0)
+    drawn = np.concatenate(list(person_draws(sums, subject, n, 0)))
+    low, high = percentiles(ratio(drawn[:, 0], drawn[:, 1]))
+    ends = [round(low, 4), round(high, 4)] if np.isfinite(low) else None
+    return round(total[0] / total[1], 4) if total[1] else None, ends
 
 
 def put(name: str, title: str, words: str, table: str) -> None:

@@ -81,11 +81,7 @@ def row(before: Sequence[Answer], after: Sequence[Answer], subject: Sequence[str
         "crossed": (crossed, np.ones(len(p))),
     }
     for name, (part, whole) in shares.items():
-        sums = np.stack([part, whole], axis=1).astype(float)
-        low, high = judged.interval(sums, list(subject))
-        total = sums.sum(axis=0)
-        found |= {name: round(float(total[0] / total[1]), 4) if total[1] else None}
-        found[f"{name}_interval"] = [round(low, 4), round(high, 4)] if np.isfinite(low) else None
+        found[name], found[f"{name}_interval"] = judged.share(part, whole, subject)
     return found
 
 

@@ -206,7 +206,7 @@ def test_tables_of_action_units_match_their_json(monkeypatch):
     assert card.read_text(encoding="utf-8") == units_texts.card(checkpoints.card("units"), known)
 
 
-@pytest.mark.parametrize("file", ["benchmarks/steady.json"])
+@pytest.mark.parametrize("file", ["benchmarks/steady.json", "experiments/verdict.json"])
 def test_tables_of_whole_verdicts_match_their_json(file, monkeypatch):
     source = ROOT / file
     if not source.exists():
