@@ -55,7 +55,8 @@ SLOW = 27.5  # frames/s between the two places' cameras
 TITLE = "The whole verdict"
 WORDS = (
     "Raw clips judged as `duchenne analyze` does, with the emotion as seen in the clip, the smile expert and abstention, by\n"
-    "models that left the person out. Scores are of all clips, answers of those with a label. Source: `experiments/verdict.json`."
+    'models that left the person out. Scores are of all clips, abstained or not; "of these right" counts those with a label.\n'
+    "Source: `experiments/verdict.json`."
 )
 
 
