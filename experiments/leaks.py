@@ -214,7 +214,7 @@ def main() -> None:
     tracks = io.load_tracks(file)
     with np.load(file) as z:
         subject = z["subject"]
-    found: dict[str, object] = {"threshold": leaks.SAME_CLIP, "same person": identity.SAME_PERSON}
+    found: dict[str, object] = {"threshold": leaks.SAME_TAKE, "same person": identity.SAME_PERSON}
     with tempfile.TemporaryDirectory() as tmp:
         found |= {"real files": real_files(root, Path(tmp)), "tables": tables(root)}
     found |= {"pedfe": takes(tracks, subject), "planted": planted(tracks)}

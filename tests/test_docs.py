@@ -193,6 +193,23 @@ def test_tables_match_their_json(monkeypatch):
             assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}, {name}: run the script"
 
 
+def test_counts_of_copies_match_their_json():
+    found = json.loads((ROOT / "experiments/takes.json").read_text(encoding="utf-8"))
+    page = " ".join((ROOT / "docs/ranking.md").read_text(encoding="utf-8").split())
+    whole, smaller, slower, mirrored, worst = found["encoded again"].values()
+    assert f"at most {100 * found['threshold']:.0f} % of their movement" in page
+    assert f"Among {found['pairs of one person and emotion']:,} pairs" in page
+    assert (
+        f"the nearest are {100 * found[next(k for k in found if k.startswith('nearest by dlib'))][1][0]:.0f} %" in page
+    )
+    assert (
+        f"Of {whole['clips']} clips encoded again, {whole['taken for one']} at CRF 28, {smaller['taken for one']} at"
+        in page
+    )
+    assert f"{slower['taken for one']} at half the rate, {mirrored['taken for one']} mirrored and none at" in page
+    assert worst["taken for one"] == 0
+
+
 def test_tables_of_action_units_match_their_json(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     import units_texts

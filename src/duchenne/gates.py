@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from duchenne.faces import crops, deformation
 from duchenne.features import coherence
-from duchenne.features.descriptors import FACE, longest_seen
-from duchenne.features.phases import ACTIVITY, main_phase, phases
+from duchenne.features.descriptors import FACE, around_movement, longest_seen, prepare
+from duchenne.features.phases import ACTIVITY, activity, amplitude, moments, phases
 from duchenne.preprocess import clean
-from duchenne.types import Array, FaceTrack, Light, Quality, Signals
+from duchenne.types import Array, FaceTrack, Light, Phase, Quality, Signals
 
 FPS = 50.0  # of the curves that phases are found in and the report shows
 MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was trained on
@@ -24,6 +24,23 @@ MIN_SPAN = 0.04  # iod, three times the jitter of the landmarks
 LONG = 15.0  # s: longer than any training clip; then only the largest expression is judged
 MAX_COVERED = 0.5  # share of the frames in which mouth or eyes are covered
 _BEFORE, _AFTER = 1.5, 1.0  # s around that expression
+_COMPARABLE = 0.5  # of the largest expression's amplitude, from which on it matters more how long a stretch is
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """The part of a clip that is judged: one in which the face is seen without a gap.
+
+    window  its frames, in pixels: what models read; all of the track where no stretch is long enough
+    curves  of the window alone
+    span    first and last second of the movement in it (`features.descriptors.around_movement`); None without any
+    reason  why to abstain; None where it can be judged
+    """
+
+    window: FaceTrack
+    curves: Signals
+    span: tuple[float, float] | None
+    reason: str | None
 
 
 def quality(
@@ -65,31 +82,105 @@ def _median(x: Array) -> float | None:
     return float(np.median(seen)) if seen.size else None
 
 
-def focus(track: FaceTrack, curves: Signals) -> FaceTrack:
-    """The part of a track that is judged: all of it, or in a long clip the seconds around the largest expression."""
-    if track.duration <= LONG:
-        return track
-    main = main_phase(phases(curves, curve=ACTIVITY), curves)
-    known = [] if main is None else [t for t in (main.onset, main.apex, main.offset, main.end) if t is not None]
-    middle = (min(known) + max(known)) / 2 if known else _middle(track)
-    low = max(min([*known, middle]) - _BEFORE, middle - LONG / 2, 0.0)
-    high = min(max([*known, middle]) + _AFTER, low + LONG)
-    inside = (track.time >= low) & (track.time <= high)
-    return track.take(
-        f"focus: {low:.2f} s to {high:.2f} s, around the largest expression of a {track.duration:.0f} s clip",
-        inside,
-        None if track.crops is None else track.crops[inside],
+def choose(
+    track: FaceTrack,
+    curves: Signals,
+    found: Quality,
+    parts: Sequence[tuple[str, float, float]] = (),
+    looks: FaceTrack | None = None,
+) -> Stretch:
+    """The stretch of a track that is judged: of `stretches` the first that nothing speaks against, else the first.
+
+    Everything is measured on a stretch as if it were a clip of its own, except `found`'s light and sharpness, and
+    covered `parts`, which count around it too. `looks` as for `lifeless`.
+    """
+    made = (_stretch(track, window, curves, found, parts, looks) for window in stretches(track, curves))
+    first = next(made)
+    return first if first.reason is None else next((each for each in made if each.reason is None), first)
+
+
+def _stretch(
+    track: FaceTrack,
+    window: FaceTrack,
+    curves: Signals,
+    found: Quality,
+    parts: Sequence[tuple[str, float, float]],
+    looks: FaceTrack | None,
+) -> Stretch:
+    if window is not track:
+        curves, found = prepare(window, FPS)[1], _part(found, window)
+    start, stop = clean.longest_run(np.asarray(np.isfinite(curves.values).all(axis=1)))
+    times = around_movement(np.column_stack([curves.values, curves.time])[start:stop], FPS)[:, -1]
+    span = (float(times[0]), float(times[-1])) if len(times) > 1 else None
+    reason = (
+        covered(parts, _near(track, window))
+        or _lost(found, curves)
+        or lifeless(found, curves, window, looks)
+        or too_poor(found, curves)
     )
+    return Stretch(window, curves, span, reason)
 
 
-def _middle(track: FaceTrack) -> float:
-    """The middle of a track, or where it has holes, of its longest part without one."""
-    gaps = np.flatnonzero(clean.holes(track.time))
-    if not len(gaps):
-        return track.duration / 2
-    starts, ends = track.time[np.r_[0, gaps + 1]], track.time[np.r_[gaps, len(track) - 1]]
-    longest = int(np.argmax(ends - starts))
-    return float(starts[longest] + ends[longest]) / 2
+def stretches(track: FaceTrack, curves: Signals) -> list[FaceTrack]:
+    """The parts of a track in which the face is seen without a gap for at least `MIN_SEEN`, the preferred first.
+
+    Those whose largest expression is at least half as large as any in the clip come before the others, and of these
+    the longest. Of a stretch longer than `LONG` the seconds around its largest expression are taken. The track itself
+    where it has no gap, or where no part is long enough.
+    """
+    moved = Signals(curves.time, activity(curves)[:, None], (ACTIVITY,), ("iod",))  # once for all its phases
+    found = [(main, amplitude(main, moved)) for main in phases(moved, curve=ACTIVITY)]
+    largest, ranked = max((size for _, size in found), default=0.0), []
+    for start, stop in clean.runs(np.asarray(np.isfinite(curves.values).all(axis=1))):
+        low, high = float(curves.time[start]), float(curves.time[stop - 1])
+        if (stop - start) / FPS >= MIN_SEEN:
+            own = max((f for f in found if low <= moments(f[0])[0] <= high), key=lambda f: f[1], default=None)
+            size = own[1] if own else 0.0
+            rank = (size >= _COMPARABLE * largest, min(high - low, LONG), size)
+            ranked.append((rank, _window(track, low, high, own[0] if own else None)))
+    ranked.sort(key=lambda each: each[0], reverse=True)
+    return [window for _, window in ranked] or [track]
+
+
+def _window(track: FaceTrack, low: float, high: float, main: Phase | None) -> FaceTrack:
+    """The frames from `low` to `high` (s), of more than `LONG` those around an expression, or in their middle."""
+    # the grid of the curves begins and ends within a step of the frames that are seen
+    inside = (track.time > low - 1 / FPS + 1e-6) & (track.time < high + 1 / FPS - 1e-6)
+    words = "without a gap"
+    if _duration(track.time[inside]) > LONG:
+        known = [(low + high) / 2] if main is None else moments(main)
+        middle = (min(known) + max(known)) / 2
+        low = max(min(known) - _BEFORE, middle - LONG / 2, low)
+        high = min(max(known) + _AFTER, low + LONG)
+        inside &= (track.time >= low) & (track.time <= high)
+        words = "around its largest expression"
+    if inside.all():
+        return track
+    step = f"focus: {low:.2f} s to {high:.2f} s of a {track.duration:.0f} s clip, {words}"
+    return track.take(step, inside, None if track.crops is None else track.crops[inside])
+
+
+def _duration(time: Array) -> float:
+    """As `FaceTrack.duration`."""
+    return float(time[-1] - time[0] + np.median(np.diff(time))) if len(time) > 1 else 0.0
+
+
+def _part(found: Quality, window: FaceTrack) -> Quality:
+    """The quality of a part of a clip; light, sharpness and the share of frames with a face are the clip's."""
+    own = clean.assess(clean.distrust(window))
+    names = ("coverage", "blur", "contrast", "overexposed", "underexposed")
+    return replace(own, **{name: getattr(found, name) for name in names})
+
+
+def _near(track: FaceTrack, window: FaceTrack) -> FaceTrack:
+    """The frames within half of `LONG` of the middle of a window, with it: where a face is covered now and then, it
+    may also be where that was not noticed."""
+    if track.duration <= LONG or not len(window):
+        return track
+    first, last = float(window.time[0]), float(window.time[-1])
+    middle = (first + last) / 2
+    inside = (track.time >= min(first, middle - LONG / 2)) & (track.time <= max(last, middle + LONG / 2))
+    return track.take("near", inside)
 
 
 def within(signals: Signals, window: FaceTrack) -> Signals:
@@ -114,7 +205,12 @@ def too_poor(found: Quality, curves: Signals) -> str | None:
         return f"The face is too small: {size}; at least {MIN_SIZE:.0f} are needed."
     if reason := _too_dark(found):
         return reason
-    if found.coverage < 0.5 and len(seen) / FPS < 2 * MIN_SEEN:
+    return None
+
+
+def _lost(found: Quality, curves: Signals) -> str | None:
+    """Why to abstain where little is left of a clip; None also where that is too short for any verdict."""
+    if found.coverage < 0.5 and MIN_SEEN <= len(longest_seen(curves)) / FPS < 2 * MIN_SEEN:
         return f"The face is lost in {100 * (1 - found.coverage):.0f} % of the frames; record it from the front."
     return None
 

@@ -1,7 +1,7 @@
 """The annotated video: `duchenne overlay`.
 
 On each frame, for every analysed face: box, 68 points, face number, phase and running P(genuine). Below it a strip:
-P(genuine) over time, and the curves of lips and lids with their phases.
+P(genuine) over time, and the curves of lips and lids with their phases, under a line over the part that is judged.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def overlay(
 
 
 def running(analysis: pipeline.Analysis, loaded: judging.Loaded, emotion: str | None = None) -> Running:
-    """P(genuine) every `STEP` seconds as if the clip ended there; the last is the verdict's.
+    """P(genuine) every `STEP` seconds as if the clip ended there, NaN until a rise was seen; the last is the verdict's.
 
     A model of pixels predicts once, at the end: reading the video at every step would take too long.
     """
@@ -99,10 +99,17 @@ def running(analysis: pipeline.Analysis, loaded: judging.Loaded, emotion: str | 
     if loaded.model.needs == "crops":
         steps = steps[:0]
     so_far = [
-        pipeline.judge(_until(track, t), loaded, emotion=emotion, emotions=analysis.emotions, explain=False).p_raw
+        pipeline.judge(_until(track, t), loaded, emotion=emotion, emotions=analysis.emotions, explain=False)
         for t in steps
     ]
-    return Running(np.append(steps, last), np.array([*so_far, analysis.p_raw]))
+    p = [each.p_raw if _rises(each.verdict.judged_phase) else np.nan for each in so_far]
+    decided = _rises(analysis.verdict.judged_phase) or not analysis.verdict.abstained
+    return Running(np.append(steps, last), np.array([*p, analysis.p_raw if decided else np.nan]))
+
+
+def _rises(phase: Phase | None) -> bool:
+    """Whether a rise was seen, from its start or to its end: before, a clip says how a face rests."""
+    return phase is not None and (phase.onset is not None or phase.apex is not None)
 
 
 def _until(track: FaceTrack, time: float) -> FaceTrack:
@@ -164,7 +171,7 @@ class Painter:
         _corners(pen, (box - (x0, y0, x0, y0)) * _OVER, _colour(p), max(2, round(size / 90)))
         image.paste(part.resize((x1 - x0, y1 - y0), Image.Resampling.BOX), (x0, y0))
         phase = phase_at(analysis.verdict.phases, time)
-        label = [f"face {face + 1}", *([phase] if phase else []), *([f"P {p:.2f}"] if np.isfinite(p) else [])]
+        label = [f"face {face + 1}", *([phase] if phase else []), f"P {p:.2f}" if np.isfinite(p) else "P -"]
         self._label(image, " · ".join(label), (box[0], box[1]), _colour(p))
 
     def _label(self, image: Image.Image, text: str, at: tuple[float, float], colour: str) -> None:
@@ -206,8 +213,10 @@ class _Chart:
             pen.ellipse((x - r, y - r, x + r, y + r), fill=_colour(p), outline=_INK)
         pad = 10 * u
         pen.text((pad, 10 * u), "P(genuine) so far", font=_font(round(9.5 * u)), fill=_SOFT)
-        big = f"{p:.2f}" if np.isfinite(p) else "-"
-        pen.text((pad, 21 * u), big, font=_font(round(27 * u)), fill=_colour(p))
+        if np.isfinite(p):
+            pen.text((pad, 21 * u), f"{p:.2f}", font=_font(round(27 * u)), fill=_colour(p))
+        else:  # a dash, which the font lacks
+            pen.line((pad, 36 * u, pad + 14 * u, 36 * u), fill=_OPEN, width=max(2, round(2.5 * u)))
         pen.text((pad, 54 * u), f"{time:.2f} s", font=_font(round(11 * u)), fill=_INK)
         pen.text((pad, 69 * u), phase or "no phase", font=_font(round(11 * u)), fill=_PHASES.get(phase or "", _SOFT))
         return np.asarray(image)
@@ -242,6 +251,9 @@ class _Chart:
             for name, begin, end in stretches(phase):
                 colour = (*_rgb(_PHASES[name]), 70)
                 pen.rectangle((self.x(begin, o), 8 * u, self.x(end, o), 110 * u), fill=colour)
+        if self.analysis.verdict.judged is not None:
+            first, last = (self.x(t, o) for t in self.analysis.verdict.judged)
+            pen.rectangle((first, 4 * u, last, 6 * u), fill=_SOFT)
 
     def _curve(
         self, pen: ImageDraw.ImageDraw, curves: Signals, name: str, place: tuple[float, float], o: int, u: float
@@ -272,6 +284,8 @@ class _Chart:
         pen.text((self.x(0) - 4 * u, self._p(1.0)), "1", font=tiny, fill=_SOFT, anchor="rm")
         pen.text((self.x(0) - 4 * u, self._p(0.0)), "0", font=tiny, fill=_SOFT, anchor="rm")
         pen.text((self.right, 112 * u), f"{self.last:.2f} s", font=tiny, fill=_SOFT, anchor="ra")
+        if self.analysis.verdict.judged is not None:
+            pen.text((self.right + 6 * u, 5 * u), "judged", font=tiny, fill=_SOFT, anchor="lm")
         pen.text(
             (10 * u, self.size[1] - 5 * u),
             _NOT_FOR,

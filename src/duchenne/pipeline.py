@@ -20,7 +20,7 @@ from duchenne.expression import reading, visibility
 from duchenne.faces import Followed, join, protagonist
 from duchenne.faces.reading import about_reader, no_face, read_faces
 from duchenne.features.descriptors import prepare
-from duchenne.features.phases import expression_phases
+from duchenne.features.phases import expression_curve, main_phase, phases
 from duchenne.judging import Loaded, load_model
 from duchenne.preprocess import clean
 from duchenne.progress import Tick
@@ -195,7 +195,7 @@ def judge(
     looks: FaceTrack | None = None,
     covered: visibility.Covered = (),
 ) -> Analysis:
-    """Verdict on one track in pixels: quality, the part that is judged, the model's opinion, or a reason to abstain.
+    """Verdict on one track in pixels: quality, the stretch that is judged, the model's opinion, or a reason to abstain.
 
     `looks` are some of its frames with crops, which show whether the face lives; the points of `covered` parts count as
     not seen.
@@ -206,29 +206,26 @@ def judge(
     loaded, track = judging.suited(loaded, track), visibility.hidden(track, covered)
     face, curves = prepare(track, gates.FPS)
     quality = gates.quality(track, curves, blur, light, covered)
-    window = gates.focus(track, curves)
-    judged = gates.within(curves, window)
+    stretch = gates.choose(track, curves, quality, covered, looks)
+    window = stretch.window
     descriptors = loaded.descriptors.table([window])[0]
     shown = _shown(emotion, emotions, window)
     named = shown or loaded.descriptors.named(descriptors)
     opinion = judging.opinion(loaded, Question(window, "", shown, named, emotion, cut_crops, explain=explain))
-    reason = (
-        gates.covered(covered, window)
-        or gates.lifeless(quality, judged, window, looks)
-        or gates.too_poor(quality, judged)
-        or opinion.reason
-        or gates.too_close(opinion.p, loaded.model.margin)
-    )
+    reason = stretch.reason or opinion.reason or gates.too_close(opinion.p, loaded.model.margin)
     if reason is None and not np.isfinite(opinion.p):
         raise ModelError(f"Model {loaded.about['id']} gives a probability that is not finite; get or train it again.")
     familiarity, warnings = judging.familiarity(loaded, descriptors)
+    found = phases(curves, curve=expression_curve(stretch.curves, emotion))
     verdict = Verdict(
         p_genuine=None if reason else opinion.p,
         label=None if reason else "genuine" if opinion.p >= 0.5 else "posed",
         abstained=reason is not None,
         reason=reason,
         emotion=named,
-        phases=expression_phases(curves, emotion),
+        phases=found,
+        judged=stretch.span,
+        judged_phase=None if stretch.span is None else main_phase(found, curves, stretch.span),
         evidence=strongest(opinion.evidence, len(opinion.evidence)),
         quality=replace(quality, warnings=(*quality.warnings, *warnings)),
         familiarity=familiarity,
@@ -270,50 +267,19 @@ def save(
         content["faces"] = [a.to_dict() for a in analyses]
     with io.staged(folder) as part:
         for n, a in enumerate(analyses if page else ()):
-            window = gates.focus(a.track, a.curves)
-            judged = (float(window.time[0]), float(window.time[-1])) if len(window) else None
-            shown = report.read_media(a.verdict, a.track, a.curves, judged, rate=rate, start=start, faces=faces)
+            shown = report.read_media(a.verdict, a.track, rate=rate, start=start, faces=faces)
             html = report.render(
-                a.verdict, a.track, a.curves, shown, Card.of(card), a.emotions,
-                units=a.units, judged=judged, turning=a.turning,
-            )  # fmt: skip
+                a.verdict, a.track, a.curves, shown, Card.of(card), a.emotions, units=a.units, turning=a.turning
+            )
             io.write_text(part / f"{pages.file_name(n)}.html", html)
             if thumb and (picture := report.thumbnail(shown.keyframes)):
                 (part / f"{pages.file_name(n, 'thumb')}.jpg").write_bytes(picture)
-        io.write_table(part / "frames.csv", _frames_table(analyses))
-        if (emotions := _emotions_table(analyses)) is not None:
-            io.write_table(part / "emotions.csv", emotions)
+        io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses], [a.units for a in analyses]))
+        emotions = {a.verdict.face: a.emotions for a in analyses if a.emotions is not None}
+        if emotions:  # none where only tracks were judged
+            io.write_table(part / "emotions.csv", io.emotions_table(emotions))
         io.write_json(part / "verdict.json", content)
     return Path(folder) / "verdict.json"
-
-
-def _frames_table(analyses: list[Analysis]) -> pd.DataFrame:
-    """As `io.frames_table`, with a column for each action unit where faces were read by a mesh."""
-    import pandas as pd
-
-    table, units = io.frames_table([a.track for a in analyses]), [a.units for a in analyses]
-    names = next((each.names for each in units if each is not None), ())
-    shape = len(analyses[0].track), len(names)
-    curves = np.stack([np.full(shape, np.nan) if each is None else each.values for each in units])
-    rows = curves[table["face"], table["frame"]].round(4)
-    return pd.concat([table, pd.DataFrame(rows, columns=list(names))], axis=1)
-
-
-def _emotions_table(analyses: list[Analysis]) -> pd.DataFrame | None:
-    """Columns face, time (s), a probability per emotion; None where only tracks were judged."""
-    import pandas as pd
-
-    tables = [
-        pd.DataFrame(a.emotions.values.round(4), columns=list(a.emotions.names)).assign(
-            face=a.verdict.face, time=a.emotions.time.round(6)
-        )
-        for a in analyses
-        if a.emotions is not None
-    ]
-    if not tables:
-        return None
-    table = pd.concat(tables, ignore_index=True)
-    return table[["face", "time", *table.columns[:-2]]]
 
 
 def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from duchenne.checkpoints import pairs
 from duchenne.checkpoints.pairs import PairScale
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.faces import identity
+from duchenne.features import takes
 from duchenne.learn.calibration import logit
 from duchenne.pipeline import Analysis
 from duchenne.types import Array, Json
@@ -35,6 +36,8 @@ class Ranking:
     winner     index of the more genuine clip; None when it abstains, with a `reason`
     log_odds   of genuine of each clip; their difference decides
     gap        distance of the face embeddings, None where unknown
+    apart      share of the movement in which the clips differ (`features.takes.distance`), None where unknown
+    draw       whether they are one take, with a `reason`
     kind       one of `checkpoints.pairs.KINDS`, with its `scale`
     """
 
@@ -44,6 +47,8 @@ class Ranking:
     reason: str | None
     log_odds: tuple[float, float]
     gap: float | None
+    apart: float | None
+    draw: bool
     kind: str
     scale: PairScale
     warnings: tuple[str, ...] = field(default_factory=tuple)
@@ -55,10 +60,12 @@ class Ranking:
             "more_genuine": None if self.winner is None else verdicts[self.winner].source,
             "p_first_more_genuine": self.p,
             "abstained": self.winner is None,
+            "draw": self.draw,
             "reason": self.reason,
             "warnings": list(self.warnings),
             "log_odds": list(self.log_odds),
             "face_distance": self.gap,
+            "take_distance": self.apart,
             "kind": self.kind,
             "measured": vars(self.scale) if self.scale.pairs else None,
             "assumes": ASSUMES,
@@ -98,7 +105,10 @@ def compare(clips: tuple[Analysis, Analysis], model: str | Path, gap: float | No
     known = scale or PairScale()
     z = [float(logit(np.array(each.p_raw))) for each in clips]
     p = float(known(z[0] - z[1]))
-    reason = _unable(clips) or _too_close(p, known)
+    apart = takes.distance(clips[0].track, clips[1].track)
+    unable = _unable(clips)
+    draw = unable is None and apart <= takes.SAME_TAKE
+    reason = unable or (_draw(apart) if draw else _too_close(p, known))
     return Ranking(
         clips,
         None if reason else p,
@@ -106,6 +116,8 @@ def compare(clips: tuple[Analysis, Analysis], model: str | Path, gap: float | No
         reason,
         (z[0], z[1]),
         gap,
+        apart if np.isfinite(apart) else None,
+        draw,
         kind,
         known,
         warnings,
@@ -166,6 +178,13 @@ def _unable(clips: tuple[Analysis, Analysis]) -> str | None:
         if not np.isfinite(analysis.p_raw):
             return f"Clip {number} ({analysis.verdict.source}) got no prediction from this model."
     return None
+
+
+def _draw(apart: float) -> str:
+    return (
+        f"Draw: the same take. The face moves alike but for {100 * apart:.0f} % of the movement, as in two encodings "
+        f"of one recording; two takes differ by more than {100 * takes.SAME_TAKE:.0f} %."
+    )
 
 
 def _too_close(p: float, scale: PairScale) -> str | None:

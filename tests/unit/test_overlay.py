@@ -138,11 +138,35 @@ def test_running_probability_ends_at_the_verdict_and_reads_only_the_past(
     assert run.p[-1] == found.p_raw
     assert np.diff(run.time).min() > 0
     assert np.isnan(run.at(run.time[0] - 0.01))
+    phase = found.verdict.judged_phase
+    assert phase is not None and phase.onset is not None and phase.apex is not None
+    assert np.isnan(run.p[run.time <= phase.onset]).all() and (run.time <= phase.onset).any()
+    assert np.isfinite(run.p[run.time >= phase.apex + 0.5]).all()
     k = len(run.time) // 2
     n = int(np.searchsorted(found.track.time, run.time[k], side="right"))
     cut = found.track.take("cut", np.arange(n))
     again = pipeline.judge(cut, judging.load_model("default"), emotions=found.emotions, explain=False).p_raw
     assert run.at(run.time[k]) == again or np.isnan(again)
+
+
+def test_a_dash_stands_for_the_probability_until_a_rise_and_a_line_over_what_is_judged(
+    made: tuple[Path, Path, list[pipeline.Analysis]],
+) -> None:
+    found = made[2][0]
+    size = found.track.frame_size
+    run = overlay.Running(np.array([0.0, 1.0]), np.array([np.nan, 0.6]))
+    painter = overlay.Painter([found], [run], size)
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    before, after = (painter.paint(picture, 0, t)[size[1] :].astype(int) for t in (0.0, 1.0))
+    u = painter.unit
+    place = (slice(round(20 * u), round(50 * u)), slice(round(8 * u), round(70 * u)))  # of the number
+    lit = [(each[place].max(axis=2) > 90).sum(axis=1) for each in (before, after)]
+    assert 0 < np.count_nonzero(lit[0]) <= 5 * u < np.count_nonzero(lit[1])
+    assert found.verdict.judged is not None
+    line = (before[round(5 * u)].min(axis=1) > 90).nonzero()[0]
+    line = line[line < painter.chart.right + 1]
+    expected = [painter.chart.x(t) for t in found.verdict.judged]
+    assert [line[0], line[-1]] == pytest.approx(expected, abs=2 * u)
 
 
 def test_unseen_frames_keep_their_picture(made: tuple[Path, Path, list[pipeline.Analysis]]) -> None:

@@ -1,8 +1,10 @@
 """From a file to a verdict: the same each time, blind to what surrounds the expression, silent when unsure."""
 
 import json
+import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -75,6 +77,7 @@ def test_a_verdict_is_complete_and_consistent(smile, examined):
     assert len(pulls) == 10 and pulls == sorted(pulls, reverse=True)
     assert [i.feature for i in v.evidence].count("Smile dynamics") == 1
     assert all(item.text and np.isfinite(item.value) for item in v.evidence)
+    assert v.judged_phase == phase and 0 <= v.judged[0] < phase.apex < phase.offset < v.judged[1] <= v.duration
     assert v.history[0].startswith("faces.follow") and "not lying" in v.limits
 
 
@@ -132,6 +135,12 @@ def test_saving_writes_three_files_that_agree(examined, tmp_path):
         at = (frames["time"] - unit["time"]).abs().idxmin()
         assert frames[name][at] == pytest.approx(unit["peak"], abs=1e-3)
     page = (path.parent / "report.html").read_text(encoding="utf-8")
+    (low, high), row = found[0].verdict.judged, found[0].verdict.to_row()
+    assert said["judged"] == [low, high] == pytest.approx([row["judged_start"], row["judged_end"]], abs=1e-3)
+    assert said["judged_phase"]["apex"] == pytest.approx(row["apex"], abs=1e-3)
+    assert (
+        f"<dt>Judged</dt><dd>{low:.2f}\xa0s to {high:.2f}\xa0s</dd>" in page and f'"Judged: {low:.2f}\xa0s to' in page
+    )
     assert page.index(">AU06</h3>") < page.index(">AU12</h3>") < page.index("lip corner puller</td>")
     (again,) = io.load_tracks(path.parent / "frames.csv")
     p = pipeline.judge(again, pipeline.load_model("default")).p_raw
@@ -217,7 +226,7 @@ def test_of_a_long_clip_the_seconds_around_the_smile_are_judged(before):
     kin = simulate.POSED
     face = track(kin, before=before, after=40.0 - before)
     curves = prepare(face, gates.FPS)[1]
-    window = gates.focus(face, curves)
+    (window,) = gates.stretches(face, curves)
     assert window.duration <= gates.LONG + 0.05 < face.duration
     assert window.time[0] <= before + kin.neutral_before
     assert window.time[-1] >= before + kin.duration - kin.neutral_after
@@ -226,7 +235,8 @@ def test_of_a_long_clip_the_seconds_around_the_smile_are_judged(before):
     assert "Nothing moves" not in (long.verdict.reason or "")  # in spite of 40 resting seconds
     assert long.verdict.frames == len(face)
     assert long.p_raw == pytest.approx(short.p_raw, abs=0.25)
-    assert gates.focus(track(), prepare(track(), gates.FPS)[1]).history == track().history
+    alone = track()
+    assert gates.stretches(alone, prepare(alone, gates.FPS)[1]) == [alone]
 
 
 def test_gaps_are_bridged_or_left_out_with_a_warning():
@@ -237,6 +247,41 @@ def test_gaps_are_bridged_or_left_out_with_a_warning():
     lost = judged(unseen(face, slice(0, 10), slice(130, None)))
     assert len(lost.quality.lost) == 2 and lost.quality.warnings
     assert lost.phases and lost.phases[0].apex == pytest.approx(whole.verdict.phases[0].apex, abs=0.1)
+
+
+def joined(*faces, gap=1.0):
+    """One track of several, one after the other, with `gap` seconds without a face between them."""
+    parts, start = [], 0.0
+    for face in faces:
+        lost = unseen(part(face, slice(round(30 * gap))), slice(None))
+        parts += [replace(face, time=face.time + start), replace(lost, time=lost.time + start + face.duration)]
+        start += face.duration + lost.duration
+    names = ("time", "points", "confidence", "box")
+    return replace(faces[0], **{name: np.concatenate([getattr(each, name) for each in parts[:-1]]) for name in names})
+
+
+def test_the_stretch_with_the_expression_is_judged_as_if_it_were_alone():
+    smile, rest = track(), still(after=6.0, seed=1)
+    alone, clip = pipeline.judge(smile, MODEL), pipeline.judge(joined(smile, rest), MODEL)
+    assert clip.verdict.judged == alone.verdict.judged and clip.verdict.judged_phase == alone.verdict.judged_phase
+    assert clip.p_raw == alone.p_raw and clip.verdict.reason == alone.verdict.reason
+    assert clip.verdict.frames > 2 * alone.verdict.frames and "focus: 0.00 s" in " ".join(clip.verdict.history)
+    later = pipeline.judge(joined(rest, smile), MODEL).verdict
+    start = rest.duration + 1.0
+    assert [t - start for t in later.judged] == pytest.approx(alone.verdict.judged, abs=0.04)
+    assert later.judged_phase in later.phases
+    assert later.judged_phase.apex - start == pytest.approx(alone.verdict.judged_phase.apex, abs=0.04)
+
+
+def test_a_stretch_that_is_refused_alone_is_refused_beside_others():
+    small, jumping = track(size=(80, 60), jitter=0.05), track(jitter=1.0, seed=2)
+    assert "jitter" in judged(jumping).reason
+    of_both = judged(joined(jumping, jumping))
+    assert "jitter" in of_both.reason and of_both.judged is not None
+    longer = track(replace(simulate.POSED, neutral_after=6.0), jitter=1.0, seed=3)
+    chosen = judged(joined(longer, track()))
+    assert chosen.judged[0] > longer.duration and "jitter" not in (chosen.reason or "")
+    assert "too small" in judged(joined(small, small)).reason
 
 
 def still(**changes):
@@ -330,6 +375,19 @@ def test_a_given_emotion_is_used():
     assert v.phases[0].curve == "activity"
     assert judged(track(), emotion="happiness").phases[0].curve == "lip_corner_pull"
     assert judged(track(), emotion="contempt").emotion["contempt"] == 1
+
+
+@pytest.mark.slow
+def test_behind_two_hands_nothing_is_judged():
+    """A woman rubs her face, laughs and is seen for 2.7, 1.0 and 12.2 s: the last stretch, as if it were alone."""
+    folder = os.environ.get("DUCHENNE_DATA")
+    if not folder:
+        pytest.skip("DUCHENNE_DATA does not name the folder with the shared clips.")
+    clip = Path(folder) / "clips" / "WolfgangLanger_Pexels.mp4"
+    whole = pipeline.examine(clip)[0]
+    alone = pipeline.examine(clip, start=7.48)[0]
+    assert whole.verdict.judged[0] > 7.4 and whole.verdict.judged_phase.apex == pytest.approx(12.54, abs=0.3)
+    assert whole.p_raw == pytest.approx(alone.p_raw, abs=0.05)
 
 
 # --- without video ------------------------------------------------------------------------------------------

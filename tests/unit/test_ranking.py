@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from duchenne import gates, pipeline, ranking
+from duchenne import gates, pipeline, ranking, video
 from duchenne.checkpoints import pairs
 from duchenne.datasets import simulate
 from duchenne.errors import UsageError
+from duchenne.features import takes
 from duchenne.judging import load_model
 from makers import make_video
 
@@ -77,6 +78,23 @@ def test_two_people_and_two_emotions_have_warnings_and_scales(judged):
     assert "could not be determined" in ranking.compare((one, other), "default", None).warnings[0]
 
 
+def test_two_encodings_of_one_take_are_a_draw(judged):
+    one, other = with_p(judged[0], 0.9), with_p(judged[1], 0.2)
+    noise = np.random.default_rng(0).normal(0, 0.3, one.track.points.shape)
+    half = one.track.evolve("half", points=(one.track.points + noise) / 2)
+    slow = half.take("every second", np.arange(0, len(half), 2))
+    for copy in (half, slow):
+        found = ranking.compare((one, replace(other, track=copy)), "default", 0.2)
+        assert found.draw and found.winner is None and found.p is None
+        assert found.reason.startswith("Draw: the same take.") and 0 < found.apart < takes.SAME_TAKE
+        assert found.to_dict()["draw"] and found.to_dict()["take_distance"] == found.apart
+    found = ranking.compare((one, other), "default", 0.2)
+    assert not found.draw and found.winner == 0 and found.apart > takes.SAME_TAKE
+    too_slow = half.take("every third", np.arange(0, len(half), 3))
+    found = ranking.compare((one, replace(other, track=too_slow)), "default", 0.2)
+    assert not found.draw and found.apart is None  # 8 frames per second: movement would count as jitter
+
+
 def test_a_clip_that_cannot_be_judged_leaves_the_pair_unjudged(judged):
     short = pipeline.judge(simulate.track(simulate.KINDS["posed"], 25.0, seed=3), load_model("default"), explain=False)
     short = replace(
@@ -106,8 +124,18 @@ def test_the_command_ranks_two_videos(duchenne, smile, pictures, clips):
     gap = found["log_odds"][0] - found["log_odds"][1]
     if p is not None:
         assert p == pytest.approx(1 / (1 + np.exp(-found["measured"]["slope"] * gap)))
+    assert not found["draw"] and found["take_distance"] > takes.SAME_TAKE
     text = duchenne("rank", smile, held)
     assert text.code == 0 and "one of the two clips is posed" in text.out and "not lying" in text.out
+
+
+def test_the_command_calls_a_copy_of_the_clip_a_draw(duchenne, smile, pictures, clips):
+    # without loss: x264 writes other bytes from run to run, and so small a face moves with them
+    frames = [np.ascontiguousarray(frame.bgr[..., ::-1]) for frame in video.frames(smile)]
+    sent = make_video(clips / "sent.mkv", frames, rate=25, codec="ffv1", pix_fmt="bgr0")
+    said = duchenne("rank", smile, sent, "--emotion", "happiness")
+    assert said.code == 0 and said.out.startswith("Draw: the same take. The face moves alike but for")
+    assert ", judged from 0." in said.out
 
 
 def test_clips_that_cannot_be_ranked_are_refused_in_a_sentence(duchenne, smile, empty_room):

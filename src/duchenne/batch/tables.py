@@ -40,7 +40,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "extract": (*_CLIP_COLUMNS, *_FACE_COLUMNS, "width", "height", *_QUALITY_COLUMNS, "warnings"),
     "analyze": (
         *(*_CLIP_COLUMNS, *_FACE_COLUMNS, *_QUALITY_COLUMNS, "p_genuine", "label", "abstained", "reason", "emotion"),
-        *(*(f"p_{e}" for e in EMOTIONS), "p_neutral", "familiar", "phases", *MOMENTS, "warnings"),
+        *(*(f"p_{e}" for e in EMOTIONS), "p_neutral", "familiar", "phases"),
+        *("judged_start", "judged_end", *MOMENTS, "warnings"),
     ),
 }
 

@@ -185,8 +185,11 @@ def _print(analysis: Analysis, many: bool, folder: Path | None) -> None:
     if v.emotion:
         best = sorted(v.emotion.items(), key=lambda e: -e[1])[:2]
         line("  emotion   " + ", ".join(f"{name} {p:.0%}" for name, p in best if p >= 0.01))
+    if v.judged is not None:
+        line(f"  judged    {v.judged[0]:.2f} s to {v.judged[1]:.2f} s of {v.duration:.2f} s")
     for phase in v.phases:
-        line("  phases    " + ", ".join(f"{name} {_seconds(getattr(phase, name))}" for name in MOMENTS))
+        mark = " (judged)" if phase == v.judged_phase and len(v.phases) > 1 else ""
+        line("  phases    " + ", ".join(f"{name} {_seconds(getattr(phase, name))}" for name in MOMENTS) + mark)
     for item in v.evidence[:3] if not v.abstained else ():
         line(f"  evidence  {item.feature}: {item.text}")
     for warning in v.quality.warnings:

@@ -54,7 +54,7 @@ def _print(ranking: Ranking) -> None:
 
     names = [each.verdict.source for each in ranking.clips]
     if ranking.winner is None or ranking.p is None:
-        echo(f"No verdict. {ranking.reason}")
+        echo(ranking.reason or "" if ranking.draw else f"No verdict. {ranking.reason}")
     else:
         probability = max(ranking.p, 1 - ranking.p)
         echo(f"{names[ranking.winner]}")
@@ -62,7 +62,9 @@ def _print(ranking: Ranking) -> None:
             f"  moves more like spontaneous clips; probability {probability:.2f} that it is the genuine one of the two"
         )
     for name, analysis in zip(names, ranking.clips, strict=True):
-        echo(f"  alone      {name}: P(genuine) = {analysis.p_raw:.2f}")
+        part = analysis.verdict.judged
+        span = "" if part is None else f", judged from {part[0]:.2f} s to {part[1]:.2f} s"
+        echo(f"  alone      {name}: P(genuine) = {analysis.p_raw:.2f}{span}")
     if ranking.scale.pairs:
         echo(
             f"  accuracy   {ranking.scale.accuracy:.0%} of {ranking.scale.pairs} such pairs of {ranking.scale.people} "

@@ -6,7 +6,7 @@ seconds before or after an expression change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -45,7 +45,8 @@ def phases(
 ) -> tuple[Phase, ...]:
     """Every expression of the clip in time order; empty where nothing exceeds `least`.
 
-    `curve` is the name of a curve, or "activity" for the movement of the whole face (see `activity`). `direction` is
+    `curve` is the name of a curve, or "activity" for the movement of the whole face (see `activity`), computed here
+    unless it is one of the curves. `direction` is
     "up", "down" (lowering brows), or "both": then complete expressions take precedence over cut ones, and larger over
     smaller. `least` is the smallest amplitude in the curve's unit (default 0.05 interocular distances). Times are in
     seconds; None where the moment lies outside the clip or in an unseen stretch. UsageError on unknown names.
@@ -71,59 +72,64 @@ def phases(
     return tuple(phase for phase, _ in sorted(chosen, key=lambda k: k[1]))
 
 
-def main_phase(found: tuple[Phase, ...], curves: Signals) -> Phase | None:
-    """The expression with the largest amplitude in its own curve; None without any."""
-    return max(found, key=lambda phase: amplitude(phase, curves), default=None)
+def main_phase(found: Sequence[Phase], curves: Signals, span: tuple[float, float] = (-np.inf, np.inf)) -> Phase | None:
+    """The expression with the largest amplitude in its own curve, of those with a moment in `span` (s); None without
+    any."""
+    inside = [phase for phase in found if any(span[0] <= t <= span[1] for t in moments(phase))]
+    return max(inside, key=lambda phase: amplitude(phase, curves), default=None)
 
 
-def expression_phases(curves: Signals, emotion: str | None = None) -> tuple[Phase, ...]:
-    """Phases of the lip corners where they stretch as in a smile, else of the whole face.
+def moments(phase: Phase) -> list[float]:
+    """The moments of an expression that are inside the clip, in seconds and in their order."""
+    return [t for t in (phase.onset, phase.apex, phase.offset, phase.end) if t is not None]
 
-    Decided by the curves alone, or by the given `emotion`, so that rest before or after does not change them.
+
+def expression_curve(curves: Signals, emotion: str | None = None) -> str:
+    """The curve that shows the expression: of the lip corners where they stretch as in a smile, else of the whole face.
+
+    Decided by the curves alone, or by the given `emotion`, so that rest before or after does not change it.
     """
     smile = phases(curves, curve="lip_corner_pull")
     main = main_phase(smile, curves)
     wide = main is not None and amplitude(main, curves) >= SMILE
     if wide if emotion is None else emotion == "happiness":
-        return smile or phases(curves, curve=ACTIVITY)
-    return phases(curves, curve=ACTIVITY) or smile
+        return "lip_corner_pull" if smile else ACTIVITY
+    return "lip_corner_pull" if smile and not phases(curves, curve=ACTIVITY) else ACTIVITY
 
 
 def amplitude(phase: Phase, curves: Signals) -> float:
-    """From rest to plateau, in the curve's unit, on the side with the larger change."""
+    """From rest to plateau, in the curve's unit, on the side with the larger change; both in one seen stretch."""
     values, _ = _named(curves, phase.curve)
-    good = np.isfinite(values)
-    time, smooth = curves.time[good], smoothed(curves.time[good], values[good])
     inner = [t for t in (phase.apex, phase.offset) if t is not None]
     outer = [t for t in (phase.onset, phase.end) if t is not None]
-    if not inner:
-        return 0.0
-    plateau = smooth[(time >= inner[0] - 1e-9) & (time <= inner[-1] + 1e-9)]
-    if not plateau.size:
-        return 0.0
-    level = float(np.median(plateau))
-    ends = outer or [time[0] if phase.apex is not None else time[-1]]
-    return max(abs(level - float(np.interp(t, time, smooth))) for t in ends)
+    for start, stop in runs(np.asarray(np.isfinite(values))) if inner else ():
+        time = curves.time[start:stop]
+        if not time[0] - _STEP < inner[0] < time[-1] + _STEP:
+            continue
+        smooth = smoothed(time, values[start:stop])
+        plateau = smooth[(time >= inner[0] - 1e-9) & (time <= inner[-1] + 1e-9)]
+        if not plateau.size:
+            return 0.0
+        level = float(np.median(plateau))
+        ends = outer or [time[0] if phase.apex is not None else time[-1]]
+        return max(abs(level - float(np.interp(t, time, smooth))) for t in ends)
+    return 0.0
 
 
 def activity(curves: Signals) -> Array:
     """float64 (T,): distance of the face from its start, over all its curves, in interocular distances.
 
-    The norm of the smoothed curves' deviations from their median over the first 0.2 seen seconds; NaN where unseen.
-    Left-right differences and curves of other units (head pose) are left out.
+    The norm of the smoothed curves' deviations from their median over the first 0.2 s of each seen stretch, as a face
+    that was lost may come back turned or in other light; NaN where unseen. Left-right differences and curves of other
+    units (head pose) are left out.
     """
     named = enumerate(zip(curves.names, curves.units, strict=True))
     use = [i for i, (name, unit) in named if unit == "iod" and "asymmetry" not in name]
     out = np.full(len(curves.time), np.nan)
-    if not use:
-        return out
-    rest: Array | None = None
-    for start, stop in runs(np.asarray(np.isfinite(curves.values[:, use]).all(axis=1))):
+    for start, stop in runs(np.asarray(np.isfinite(curves.values[:, use]).all(axis=1))) if use else ():
         time = curves.time[start:stop]
         smooth = np.stack([smoothed(time, curves.values[start:stop, i]) for i in use], axis=1)
-        if rest is None:
-            rest = np.median(smooth[time <= time[0] + 0.2], axis=0)
-        out[start:stop] = np.linalg.norm(smooth - rest, axis=1)
+        out[start:stop] = np.linalg.norm(smooth - np.median(smooth[time <= time[0] + 0.2], axis=0), axis=1)
     return out
 
 
@@ -147,7 +153,7 @@ def smoothed(time: Array, values: Array, sigma: float = _SIGMA) -> Array:
 
 
 def _named(curves: Signals, name: str) -> tuple[Array, str]:
-    if name == ACTIVITY:
+    if name == ACTIVITY and name not in curves.names:
         return activity(curves), "iod"
     if name not in curves.names:
         known = ", ".join((*curves.names, ACTIVITY))

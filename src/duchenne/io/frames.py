@@ -9,7 +9,7 @@ A row group holds at most 1000 rows; zstd, level 3; the same rows give the same 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from duchenne.errors import InputError, UsageError
 from duchenne.io.files import atomic
 from duchenne.io.followed import Block, End, Stored, Writer, pieces
 from duchenne.io.table import check_columns, table_csv
-from duchenne.types import COEFFICIENTS, Array, FaceTrack
+from duchenne.types import COEFFICIENTS, Array, FaceTrack, Signals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,11 +38,12 @@ MESH_COLUMNS: tuple[str, ...] = ("yaw", "pitch", "roll", *COEFFICIENTS)
 _CHUNK = 1000  # rows converted at once: frames times faces
 
 
-def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
+def frames_table(tracks: Sequence[FaceTrack], units: Sequence[Signals | None] = (), *, first: int = 0) -> pd.DataFrame:
     """The tracks of one clip as a table (`FRAME_COLUMNS`, and `MESH_COLUMNS` if any of them has coefficients): one row
     per decoded frame and face.
 
-    `frame` counts from `first` and `face` is the track's place in `tracks`. Pixels have 2 decimals, seconds 6;
+    `frame` counts from `first` and `face` is the track's place in `tracks`. `units`: per track its action units in
+    every frame, a column each, or None. Pixels have 2 decimals, seconds 6, units 4;
     unseen is NaN (empty in CSV). Raises UsageError for points that are not in pixels.
     """
     import pandas as pd
@@ -62,7 +63,26 @@ def frames_table(tracks: Sequence[FaceTrack], first: int = 0) -> pd.DataFrame:
         blocks.append(np.column_stack(parts))
     rows = np.concatenate(blocks)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
-    return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(("frame", "face", "seen"), int))
+    table = pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(("frame", "face", "seen"), int))
+    names = next((each.names for each in units if each is not None), ())
+    if not names:
+        return table
+    shape = len(tracks[0]), len(names)
+    curves = np.stack([np.full(shape, np.nan) if each is None else each.values for each in units])
+    values = curves[table["face"], table["frame"] - first].round(4)
+    return pd.concat([table, pd.DataFrame(values, columns=list(names))], axis=1)
+
+
+def emotions_table(emotions: Mapping[int, Signals]) -> pd.DataFrame:
+    """Columns face, time (s), and a probability per emotion, of face → its emotions over time."""
+    import pandas as pd
+
+    tables = [
+        pd.DataFrame(each.values.round(4), columns=list(each.names)).assign(face=face, time=each.time.round(6))
+        for face, each in emotions.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table[["face", "time", *table.columns[:-2]]]
 
 
 def write_frames(
@@ -97,7 +117,7 @@ def write_frames(
                     for piece in pieces(block, max(1, _CHUNK // max(1, faces))):
                         tracks = piece.tracks(faces)
                         watch(tracks)
-                        put(frames_table(tracks, piece.first))
+                        put(frames_table(tracks, first=piece.first))
     return stored.end
 
 

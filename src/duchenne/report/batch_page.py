@@ -27,8 +27,9 @@ KINDS = {"genuine": "like spontaneous", "posed": "like posed", "abstained": "no 
 #: Columns of the table: key, heading, whether it holds numbers.
 _COLUMNS = (
     *(("clip", "Clip", False), ("face", "Face", True), ("verdict", "Verdict", False), ("p", "P(genuine)", True)),
-    *(("emotion", "Emotion", False), ("rise", "Onset to apex", True), ("seconds", "Length", True)),
-    *(("coverage", "Face seen", True), ("listed", "In manifest", False), ("note", "Notes", False)),
+    *(("emotion", "Emotion", False), ("judged", "Judged", False), ("rise", "Onset to apex", True)),
+    *(("seconds", "Length", True), ("coverage", "Face seen", True)),
+    *(("listed", "In manifest", False), ("note", "Notes", False)),
 )
 _OPTIONAL = ("face", "listed")  # columns left out if they hold no information
 
@@ -105,12 +106,17 @@ def _cells(line: Line) -> Json:
         "p": row.get("p_genuine"),
         "emotion": row.get("emotion"),
         "sure": row.get(f"p_{row.get('emotion')}"),
+        "judged": _span(row.get("judged_start"), row.get("judged_end")),
         "rise": None if rise is None else round(rise, 3),
         "seconds": None if row.get("seconds") is None else round(row["seconds"], 2),
         "coverage": row.get("coverage"),
         "listed": ", ".join(filter(None, reversed(line.listed))),
         "note": note,
     }
+
+
+def _span(start: float | None, end: float | None) -> str:
+    return "" if start is None or end is None else f"{start:.2f}–{end:.2f} s"
 
 
 def _needed(key: str, rows: Sequence[JsonMap]) -> bool:

@@ -117,6 +117,7 @@ def timeline(
     lost: Sequence[tuple[float, float] | tuple[float, float, str]],
     emotions: Signals | None = None,
     units: Signals | None = None,
+    judged: tuple[float, float] | None = None,
 ) -> Json:
     """Everything on the shared time axis; x in percent of its width. `lost` as from `classify_gaps`."""
     times = np.concatenate([track.time, curves.time])
@@ -148,6 +149,7 @@ def timeline(
         "rows": 1 + max((mark["row"] for mark in marks), default=0),
         "lost": gaps,
         "phases": [_phase_row(phase) for phase in phases],
+        "judged": None if judged is None else {"x": [x(t) for t in judged], "start": judged[0], "end": judged[1]},
         "lanes": [] if emotions is None else _lanes(emotions, x),
         "units": [] if units is None else [_plot(units, name, lo, span, (0.0, 1.0)) for name in units.names[:TRACED]],
         "peaks": [] if units is None else _peaks(units),

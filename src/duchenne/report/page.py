@@ -14,7 +14,6 @@ from pathlib import PurePath
 import numpy as np
 from PIL import Image
 
-from duchenne.features.phases import ACTIVITY, main_phase
 from duchenne.mesh import model
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, reference
@@ -58,26 +57,24 @@ class Media:
 def read_media(
     verdict: Verdict,
     track: FaceTrack,
-    curves: Signals,
-    judged: tuple[float, float] | None = None,
     *,
     rate: float | None = None,
     start: float | None = None,
     faces: bool = True,
 ) -> Media:
-    """Read the clip again: a small video, and key frames at the moments of the largest expression.
+    """Read the clip again: a small video, and key frames at the moments of the expression that was judged.
 
-    Of a clip longer than a minute only the `judged` part (first and last second) is shown. `rate` and `start` as for
-    `video.frames`. Without `faces` no video or image is read.
+    Of a clip longer than a minute only the judged span is shown. `rate` and `start` as for `video.frames`. Without
+    `faces` no video or image is read.
     """
     seen = np.flatnonzero(track.seen)
     if not seen.size:
         return Media((0.0, 0.0))
     full = (float(track.time[0]), float(track.time[-1]))
-    stretch = judged if judged and track.duration > MAX_VIDEO else full
+    stretch = verdict.judged if verdict.judged and track.duration > MAX_VIDEO else full
     if not faces:
         return Media(stretch)
-    titles = _moments(main_expression(verdict, curves, judged), track, seen, stretch)
+    titles = _moments(verdict.judged_phase, track, seen, stretch)
     keyframes: list[KeyFrame] = []
     view = face_view(track)
 
@@ -101,18 +98,6 @@ def _key_frame(title: str, image: Array, track: FaceTrack, n: int) -> KeyFrame:
     return KeyFrame(float(track.time[n]), title, image, points, mesh)
 
 
-def main_expression(verdict: Verdict, curves: Signals, judged: tuple[float, float] | None) -> Phase | None:
-    """The largest expression that overlaps the judged part."""
-    low, high = judged or (-np.inf, np.inf)
-    inside = [
-        phase
-        for phase in verdict.phases
-        if any(t is not None and low <= t <= high for t in (phase.onset, phase.apex, phase.offset, phase.end))
-        and (phase.curve == ACTIVITY or phase.curve in curves.names)
-    ]
-    return main_phase(tuple(inside), curves)
-
-
 def _moments(phase: Phase | None, track: FaceTrack, seen: Array, stretch: tuple[float, float]) -> dict[int, str]:
     """Frame → title of the key frames; without an expression, five frames spread over those with a face."""
     times = {} if phase is None else {n: getattr(phase, n) for n in MOMENTS if getattr(phase, n) is not None}
@@ -134,20 +119,18 @@ def render(
     emotions: Signals | None = None,
     *,
     units: Signals | None = None,
-    judged: tuple[float, float] | None = None,
     turning: JsonMap | None = None,
 ) -> str:
     """The page as a string. Facts missing on the `card` are left out and listed at the end.
 
-    `emotions` as from `expression.reading.over_time`, `units` as from `units.reading.over_time`; `judged` the first and
-    last second that were judged; `turning` as from `tabular.evidence`.
+    `emotions` as from `expression.reading.over_time`, `units` as from `units.reading.over_time`; `turning` as from
+    `tabular.evidence`.
     """
     shown = shown if isinstance(shown, Media) else Media((-np.inf, np.inf), b"", tuple(shown))
     gaps = verdict.quality.lost
     source = verdict.source or track.source
     training = card.reference or {}
-    main = main_expression(verdict, curves, judged)
-    drawn = timeline(track, curves, verdict.phases, classify_gaps(track, gaps), emotions, units)
+    drawn = timeline(track, curves, verdict.phases, classify_gaps(track, gaps), emotions, units, verdict.judged)
     view = face_view(track)
     css = f"{pages.asset('page.css')}\n:root {{ --ratio: {view.width / view.height:.4f}; }}\n"
     script = pages.asset("page.js")
@@ -160,13 +143,13 @@ def render(
         rate=verdict.quality.rate,
         scale=_scale(verdict, card),
         place=reference.position(verdict.p_genuine, verdict.emotion, training),
-        measures=_measures(reference.movement(curves, main, verdict.emotion, training)),
+        measures=_measures(reference.movement(curves, verdict.judged_phase, verdict.emotion, training)),
         turning={} if verdict.abstained else turning or {},
         record=_record(card),
         emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
         timeline=drawn,
         numbers=table(curves, [plot["name"] for plot in drawn["main"]], emotions),
-        stage=_stage(track, drawn, shown, main),
+        stage=_stage(track, drawn, shown, verdict.judged_phase),
         uses_iod=any(unit.startswith("iod") for unit in curves.units),
         frames=_frames(shown.keyframes),
         evidence=_evidence(verdict.evidence),

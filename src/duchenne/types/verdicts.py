@@ -149,6 +149,11 @@ class Verdict:
     `p_genuine` is None when it abstains, with a sentence as `reason`. `evidence` is ranked, largest contribution
     first. `familiarity` is None where nothing could be measured. `reader` names what read the faces, with the sha256 of
     its model; empty for a track that was read elsewhere.
+
+    judged        (start, end) in seconds of the movement that was judged, inside one stretch in which the face is seen
+                  without a gap: descriptors are of this span, and a network of sequences also reads the rest of the
+                  stretch; None where there is none
+    judged_phase  the largest of the `phases` in it; None without one
     """
 
     p_genuine: float | None
@@ -169,6 +174,8 @@ class Verdict:
     reader: Json = field(default_factory=dict)
     limits: str = ""
     history: tuple[str, ...] = field(default_factory=tuple)
+    judged: tuple[float, float] | None = None
+    judged_phase: Phase | None = None
 
     def to_dict(self) -> Json:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
@@ -176,8 +183,8 @@ class Verdict:
         return asdict(self) | {"evidence": tuple(i.to_dict() for i in self.evidence), "familiarity": familiarity}
 
     def to_row(self) -> Json:
-        """One row of a table, rounded: quality, verdict, p_<emotion>, and the first phase's moments in seconds."""
-        main = self.phases[0] if self.phases else Phase(None, None, None, None)
+        """One row of a table, rounded: quality, verdict, p_<emotion>, the judged span and its phase's moments (s)."""
+        main, (start, end) = self.judged_phase or Phase(None, None, None, None), self.judged or (None, None)
         return {
             "face": self.face,
             **self.quality.to_row(),
@@ -189,6 +196,8 @@ class Verdict:
             **{f"p_{name}": _rounded(p, 4) for name, p in self.emotion.items()},
             "familiar": None if self.familiarity is None else self.familiarity.familiar,
             "phases": len(self.phases),
+            "judged_start": _rounded(start, 3),
+            "judged_end": _rounded(end, 3),
             **{name: _rounded(getattr(main, name), 3) for name in MOMENTS},
             "warnings": " ".join(self.quality.warnings),
         }

@@ -24,7 +24,7 @@ MAX_CLIPS = 200
 _GRACE = 1.0  # s in which a worker may stop a cancelled task by itself
 COLUMNS = (
     *("file", "verdict", "p_genuine", "reason", "emotion", *(f"p_{name}" for name in EMOTIONS)),
-    *MOMENTS,
+    *("judged_start", "judged_end", *MOMENTS),
     *("seconds", "frames", "rate", "coverage", "warnings", "error", "model"),
 )
 

@@ -295,6 +295,8 @@ def test_folder_gives_the_same_verdicts_as_its_clips(duchenne, folder, pictures,
     assert (brief["file"], brief["abstained"], brief["p_genuine"]) == ("short.mp4", "1", "")
     assert brief["reason"].startswith("Too short")
     assert full["label"] == (single["label"] or "") and float(full["p_happiness"]) > 0.3
+    assert [float(full[f"judged_{name}"]) for name in ("start", "end")] == pytest.approx(single["judged"], abs=1e-3)
+    assert float(full["apex"]) == pytest.approx(single["judged_phase"]["apex"], abs=1e-3)
     assert not list(out.rglob("report*.html")) and (out / "smile.mp4" / "emotions.csv").exists()
     refused = duchenne("analyze", top, "-o", out, "--json")
     assert refused.code == 2 and "single clips" in refused.sentence

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("read_once")
 KEYS = {
     *("p_genuine", "label", "abstained", "reason", "emotion", "phases", "evidence", "quality", "familiarity"),
     *("model", "frames", "duration", "device", "source", "face", "reader", "limits", "history", "turning", "units"),
+    *("judged", "judged_phase"),
 }
 
 
@@ -86,7 +87,7 @@ def test_json_is_alone_on_stdout_with_all_keys(duchenne, smile):
 def test_text_shows_verdict_and_limits(duchenne, smile):
     result = duchenne("analyze", smile)
     assert (result.code, result.err) == (0, "")
-    for words in ("smile.mp4", "P(genuine) = ", "onset", "60 frames, 2.40 s", "it is not lying"):
+    for words in ("smile.mp4", "P(genuine) = ", "judged    0.", "onset", "60 frames, 2.40 s", "it is not lying"):
         assert words in result.out or (words.startswith("P(") and "No verdict" in result.out)
 
 

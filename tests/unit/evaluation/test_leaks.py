@@ -17,6 +17,7 @@ from duchenne.datasets import simulate, splits
 from duchenne.errors import UsageError
 from duchenne.evaluation import leaks
 from duchenne.evaluation.leaks import fingerprint, near_duplicates, standardised_before_split
+from duchenne.features.takes import SAME_TAKE, _smoothed, apart, course
 from duchenne.types import Array, FaceTrack, Features
 
 RATE = 25.0
@@ -119,9 +120,9 @@ def test_still_faces_are_not_alike_unless_equal(takes: list[FaceTrack]) -> None:
 def test_the_distance_is_that_of_the_definition(takes: list[FaceTrack]) -> None:
     """Shift by shift and number by number, instead of by sums and products over all shifts."""
     one, other = takes[2], noisy(trimmed(takes[2], 0.1, 0), 0.5)
-    long, short = leaks._curve(one), leaks._curve(other)
+    long, short = course(one), course(other)
     assert long is not None and short is not None
-    (a, noise_a), (b, noise_b) = leaks._smoothed(long, RATE), leaks._smoothed(short, RATE)
+    (a, noise_a), (b, noise_b) = _smoothed(long, RATE), _smoothed(short, RATE)
     best = np.inf
     for shift in range(-len(b), len(a)):
         pairs = [(a[t], b[t - shift]) for t in range(len(a)) if 0 <= t - shift < len(b)]
@@ -131,8 +132,8 @@ def test_the_distance_is_that_of_the_definition(takes: list[FaceTrack]) -> None:
             moves = min(np.var(x, axis=0).sum() - noise_a, np.var(y, axis=0).sum() - noise_b)
             shape = 0.25 * (np.mean(x - y, axis=0) ** 2).sum()
             best = min(best, np.sqrt((max(differs, 0) + shape) / moves))
-    assert leaks._slide(long, short) == pytest.approx(best, rel=1e-6)
-    assert 0 < best < leaks.SAME_CLIP
+    assert apart(long, short) == pytest.approx(best, rel=1e-6)
+    assert 0 < best < SAME_TAKE
 
 
 def test_a_short_or_invisible_track_has_no_duplicates(takes: list[FaceTrack]) -> None:

@@ -160,6 +160,30 @@ def test_no_phase_spans_an_unseen_stretch():
     assert moments(after)[2:] == pytest.approx([3, 3.6], abs=0.1)
 
 
+def test_a_seen_stretch_is_measured_as_if_it_were_alone():
+    """Rest and size are of one seen stretch: what is seen before or after a gap changes neither."""
+    time = np.arange(0, 9, 1 / RATE)
+    mouth = bump(time, 1, 1.5, 2.0, 2.5, 0.2) + bump(time, 4.6, 5.0, 7.0, 7.6, 0.1) + 0.3 * (time > 4)
+    brows = bump(time, 5.0, 5.6, 6.8, 7.6, 0.1) + 0.2 * (time > 4)  # the face comes back turned, or another one
+    values = np.column_stack([mouth, brows])
+    values[(time > 3.2) & (time < 4.2)] = np.nan
+    values[time > 7.2] = np.nan
+    both = Signals(time, values, ("lip_corner_pull", "brow_height"), ("iod", "iod"))
+    inside = time >= 4.2
+    alone = replace(both, time=time[inside], values=values[inside])
+    assert activity(both)[inside] == pytest.approx(activity(alone), nan_ok=True)
+    assert activity(both)[inside][:10].max() < 0.01
+    for curve in ("lip_corner_pull", "activity"):
+        _, late = phases(both, curve=curve)
+        (single,) = phases(alone, curve=curve)
+        assert late == single and late.end is None
+        assert (
+            amplitude(late, both)
+            == amplitude(single, alone)
+            == pytest.approx(0.14 if curve == "activity" else 0.1, abs=0.02)
+        )
+
+
 def test_a_curve_that_falls_is_found_downwards_and_in_both():
     time = np.arange(0, 5, 1 / RATE)
     curves = one_curve(0.4 - bump(time, 1, 1.6, 3, 3.6, 0.1))

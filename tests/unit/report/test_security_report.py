@@ -83,7 +83,7 @@ def analysed(tmp_path_factory, pictures):
 @pytest.fixture(scope="module")
 def media(analysed):
     """What its page shows, read once."""
-    return read_media(analysed.verdict, analysed.track, analysed.curves)
+    return read_media(analysed.verdict, analysed.track)
 
 
 def page_of(analysis, media, word: str) -> str:

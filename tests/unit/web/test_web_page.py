@@ -178,6 +178,7 @@ def test_clip_gets_verdict_report_and_overlay(judged: Page) -> None:
     title = judged.locator("#clip-title")
     expect(title).to_contain_text("No verdict" if shown == "no verdict" else f"Moves like the {shown} expressions")
     expect(judged.locator("#verdict .facts")).to_contain_text("2.40 s, 60 frames")
+    expect(judged.locator("#verdict .facts")).to_contain_text("Judged0.")
     expect(judged.locator(".limits")).to_contain_text("Not for lie detection, hiring, schooling, policing")
     expect(judged.locator(".limits")).to_be_in_viewport()
     report = judged.frame_locator("#report iframe")

@@ -54,7 +54,7 @@
       label.title = v; cell.append(label);
     },
   };
-  const named = new Set(["face", "rise", "seconds", "coverage", "listed"]);
+  const named = new Set(["face", "judged", "rise", "seconds", "coverage", "listed"]);
   const line = (row) => {
     const tr = make("tr"), failed = row[at.verdict] === "failed";
     if (pictured) {

@@ -65,9 +65,10 @@ function gauge(v) {
 }
 
 function facts(v) {
-  const [first, second] = emotion(v), phase = v.phases[0];
+  const [first, second] = emotion(v), phase = v.judged_phase;
   const rows = [
     ["Shows", first && [`${first[0]} ${percent(first[1])}`, second && second[1] >= 0.05 && `, ${second[0]} ${percent(second[1])}`]],
+    ["Judged", v.judged && `${number(v.judged[0])} s to ${number(v.judged[1])} s`],
     ["Onset", phase && seconds(phase.onset)],
     ["Apex", phase && seconds(phase.apex)],
     ["Offset", phase && seconds(phase.offset)],
@@ -137,7 +138,7 @@ export function comparison(pair, names, close) {
   const r = pair.result;
   const probability = r.winner == null ? null : Math.max(r.p_first_more_genuine, 1 - r.p_first_more_genuine);
   const title = r.winner == null
-    ? ["No verdict", h("small", {}, r.reason)]
+    ? [r.draw ? "Draw" : "No verdict", h("small", {}, r.draw ? r.reason.replace(/^Draw: /, "") : r.reason)]
     : [h("bdi", {}, names[r.winner]), h("small", {}, "moves more like a ", h("span.says-genuine", {}, "spontaneous"),
         ` expression; probability ${number(probability)} that it is the genuine one of the two`)];
   return [
