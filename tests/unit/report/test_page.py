@@ -299,6 +299,18 @@ def test_long_curves_are_thinned_without_losing_a_peak() -> None:
     assert heights.min() < 0.2 * PLOT_HEIGHT and (heights < PLOT_HEIGHT / 2).sum() == 1
 
 
+def test_the_judged_span_is_named_and_drawn_and_its_phase_is_marked() -> None:
+    phases = (Phase(0.1, 0.2, 0.3, 0.4, "lip_corner_pull"), Phase(0.6, 0.8, 1.2, 1.4, "lip_corner_pull"))
+    page = _page(
+        _verdict(phases=phases, judged=(0.5, 1.5), judged_phase=phases[1]), track=_track(61), curves=_curves(61)
+    )
+    assert "0.50\xa0s to 1.50\xa0s" in page.text
+    (bar,) = (attrs for attrs in page.all("line") if attrs.get("stroke-width") == "5")
+    assert (bar["x1"], bar["x2"]) == ("25.0%", "75.0%")
+    assert page.text.count("(judged)") == 1
+    assert not [attrs for attrs in _page().all("line") if attrs.get("stroke-width") == "5"]
+
+
 def test_phases_are_drawn_at_their_times() -> None:
     drawn = timeline(_track(61), _curves(61), _verdict().phases, [])  # 0 s to 2 s
     assert [(b["kind"], b["x"], b["width"]) for b in drawn["bands"]] == [
