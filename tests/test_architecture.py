@@ -18,8 +18,8 @@ HOUSE = (
     ("clips", "checkpoints", "metrics"),
     ("plots",),
     ("training",),
-    ("tabular", "lstm_pb", "expression", "units"),
-    ("clipnets", "micro"),  # both read what the expression network sees
+    ("lstm_pb", "expression", "units"),
+    ("tabular", "clipnets", "micro"),  # which read what the expression network sees
     ("methods",),
     ("report", "judging", "gates", "evaluation"),
     ("pipeline",),

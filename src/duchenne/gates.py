@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from duchenne.faces import crops, deformation
-from duchenne.features import coherence
-from duchenne.features.descriptors import FACE, around_movement, longest_seen, prepare
+from duchenne.features import coherence, descriptors
+from duchenne.features.descriptors import FACE, longest_seen, prepare
 from duchenne.features.phases import ACTIVITY, activity, amplitude, moments, phases
 from duchenne.preprocess import clean
 from duchenne.types import Array, FaceTrack, Light, Phase, Quality, Signals
@@ -109,16 +109,13 @@ def _stretch(
 ) -> Stretch:
     if window is not track:
         curves, found = prepare(window, FPS)[1], _part(found, window)
-    start, stop = clean.longest_run(np.asarray(np.isfinite(curves.values).all(axis=1)))
-    times = around_movement(np.column_stack([curves.values, curves.time])[start:stop], FPS)[:, -1]
-    span = (float(times[0]), float(times[-1])) if len(times) > 1 else None
     reason = (
         covered(parts, _near(track, window))
         or _lost(found, curves)
         or lifeless(found, curves, window, looks)
         or too_poor(found, curves)
     )
-    return Stretch(window, curves, span, reason)
+    return Stretch(window, curves, descriptors.span(curves, FPS), reason)
 
 
 def stretches(track: FaceTrack, curves: Signals) -> list[FaceTrack]:
@@ -276,7 +273,8 @@ def too_close(p: float, margin: float) -> str | None:
     """Why to abstain from a probability this close to one half; None otherwise, and for NaN."""
     if not abs(p - 0.5) < margin:
         return None
+    leans = "genuine" if p >= 0.5 else "posed"
     return (
-        f"Too close to call: the model's probability of genuine is {p:.2f}, and probabilities between "
-        f"{0.5 - margin:.2f} and {0.5 + margin:.2f} were too often wrong for people left out."
+        f"Too close to call: it leans {leans}, but the model's probability of genuine is {p:.2f}, and of answers between "
+        f"{0.5 - margin:.2f} and {0.5 + margin:.2f} for people left out fewer than six in ten were right."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,8 +12,12 @@ import numpy as np
 from duchenne import checkpoints
 from duchenne.checkpoints import reference
 from duchenne.errors import InputError, UsageError
+from duchenne.tabular.appearance import Appearance
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import Array, Classifier, FaceTrack, Familiarity, Json, Opinion, Question
+from duchenne.types import Array, Classifier, CropReader, FaceTrack, Familiarity, Json, Opinion, Question
+
+#: (track, reader) → the frames of the track that are read, with crops.
+CutCrops = Callable[[FaceTrack, CropReader], FaceTrack]
 
 #: The shipped model for faces of which only points are known: those of the reader paper, and other programs' tables.
 POINTS = "default-0.1"
@@ -88,10 +93,27 @@ def other_reader(loaded: Loaded, reader: str) -> tuple[str, ...]:
     )
 
 
+def crops_of(looks: FaceTrack | None, cut: CutCrops | None) -> CutCrops | None:
+    """What cuts crops for a model: those that the reader of faces cut, `looks`, where the model reads the same; `cut`
+    for others. None where there are no images."""
+    if looks is None or looks.crops is None:
+        return cut
+
+    def given(track: FaceTrack, reader: CropReader) -> FaceTrack:
+        if isinstance(reader, Appearance):
+            inside = np.isin(looks.time, track.time)
+            return looks.take("judge: crops of the reader", inside, np.asarray(looks.crops)[inside])
+        if cut is None:
+            raise InputError("This model reads pixels, found only landmarks; pass the video to `duchenne analyze`.")
+        return cut(track, reader)
+
+    return given
+
+
 def opinion(loaded: Loaded, question: Question) -> Opinion:
     """The model's opinion of one clip, mixed with the smile expert's; InputError if it needs pixels and has none."""
     model, name = loaded.model, str(loaded.about["id"])
-    if model.reader.crop_readers and question.crops is None:
+    if model.needs == "crops" and question.crops is None:
         raise InputError(
             f"Model {name} reads pixels, found only landmarks in {question.track.source or 'this track'}; pass the "
             "video to `duchenne analyze`."

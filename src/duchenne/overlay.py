@@ -99,7 +99,9 @@ def running(analysis: pipeline.Analysis, loaded: judging.Loaded, emotion: str | 
     if loaded.model.needs == "crops":
         steps = steps[:0]
     so_far = [
-        pipeline.judge(_until(track, t), loaded, emotion=emotion, emotions=analysis.emotions, explain=False)
+        pipeline.judge(
+            _until(track, t), loaded, emotion=emotion, emotions=analysis.emotions, looks=analysis.looks, explain=False
+        )
         for t in steps
     ]
     p = [each.p_raw if _rises(each.verdict.judged_phase) else np.nan for each in so_far]

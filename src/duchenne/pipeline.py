@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from duchenne.faces import Followed, join, protagonist
 from duchenne.faces.reading import about_reader, no_face, read_faces
 from duchenne.features.descriptors import prepare
 from duchenne.features.phases import expression_curve, main_phase, phases
-from duchenne.judging import Loaded, load_model
+from duchenne.judging import CutCrops, Loaded, load_model
 from duchenne.preprocess import clean
 from duchenne.progress import Tick
 from duchenne.registry import check_reader
@@ -48,10 +48,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: (track, reader) → the frames of the track that are read, with crops.
-CutCrops = Callable[[FaceTrack, CropReader], FaceTrack]
-
-
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """A verdict with the track and curves it rests on (curves: 50 per second, frontal, named).
@@ -60,6 +56,7 @@ class Analysis:
     emotions  probabilities over time by the expression network; None where only a track was judged
     turning   what would change the verdict (`tabular.evidence.turning`)
     units     probabilities of action units in every frame of the track; None where no mesh read the face
+    looks     frames of the track with crops; None where only a track was judged
     """
 
     verdict: Verdict
@@ -69,6 +66,7 @@ class Analysis:
     emotions: Signals | None = None
     turning: Json = field(default_factory=dict)
     units: Signals | None = None
+    looks: FaceTrack | None = None
 
     def to_dict(self) -> Json:
         """As `Verdict.to_dict`, with two entries more.
@@ -145,7 +143,7 @@ def examine(
                 found.verdict, face=len(analyses), device=used_device, history=history, quality=quality,
                 reader=about_reader(reader),
             )  # fmt: skip
-            analyses.append(replace(found, verdict=verdict, units=units))
+            analyses.append(replace(found, verdict=verdict, units=units, looks=looks))
     return analyses
 
 
@@ -197,8 +195,8 @@ def judge(
 ) -> Analysis:
     """Verdict on one track in pixels: quality, the stretch that is judged, the model's opinion, or a reason to abstain.
 
-    `looks` are some of its frames with crops, which show whether the face lives; the points of `covered` parts count as
-    not seen.
+    `looks` are some of its frames with crops, which show whether the face lives, and what a model reads of its look;
+    the points of `covered` parts count as not seen.
 
     The emotion is the user's (`emotion`), or that of `emotions` during the part that is judged, or estimated from the
     movement. `cut_crops` cuts what a model of pixels reads (`clips.crops.cut`); InputError if it is needed and None.
@@ -211,7 +209,8 @@ def judge(
     descriptors = loaded.descriptors.table([window])[0]
     shown = _shown(emotion, emotions, window)
     named = shown or loaded.descriptors.named(descriptors)
-    opinion = judging.opinion(loaded, Question(window, "", shown, named, emotion, cut_crops, explain=explain))
+    cut = judging.crops_of(looks, cut_crops)
+    opinion = judging.opinion(loaded, Question(window, "", shown, named, emotion, cut, explain=explain))
     reason = stretch.reason or opinion.reason or gates.too_close(opinion.p, loaded.model.margin)
     if reason is None and not np.isfinite(opinion.p):
         raise ModelError(f"Model {loaded.about['id']} gives a probability that is not finite; get or train it again.")

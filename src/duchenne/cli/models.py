@@ -156,7 +156,7 @@ def train_hybrid(
     manifest: options.TrainManifest,
     out: options.ModelOut,
     family: Annotated[
-        str | None, typer.Option(help="Descriptors: by default mesh, or dynamics for faces read by paper.")
+        str | None, typer.Option(help="Descriptors: by default mesh-relative, or dynamics for faces read by paper.")
     ] = None,
     smile_share: Annotated[
         float, typer.Option(help="Weight of the shipped smile expert on smiles.", min=0, max=1)
@@ -165,7 +165,10 @@ def train_hybrid(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     fresh: options.Fresh = False,
 ) -> None:
-    """Train the default model: descriptors and an LSTM-PB, combined on held-out people; an interrupted run resumes."""
+    """Train the default model: descriptors of movement and of how the face looks, combined on held-out people.
+
+    Beside descriptors of points alone (--family dynamics) stands an LSTM-PB. An interrupted run resumes.
+    """
     from duchenne.methods import training
 
     card = training.train_hybrid(

@@ -28,9 +28,14 @@ def chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
 
 def table(clips: Sequence[Clip], samples: Sequence[Sample], reader: Reader, cache: Cache) -> Array:
     """`reader.table(samples)` of the samples of `clips`, (N, ...), with crops where the reader reads them."""
-    if reader.crop_readers:  # which are cached themselves
-        return reader.with_cutter(lambda i, sample, each: crops.cached(clips[i], sample, each, cache)).table(samples)
-    key = ["table", type(reader).__qualname__, repr(reader), [load.identity(clip) for clip in clips]]
+    if reader.parts:
+        return reader.joined([table(clips, samples, part, cache) for part in reader.parts])
+    asked = reader
+    if reader.crop_readers and (not reader.is_optional or all(map(load.is_video, clips))):
+        reader = reader.with_cutter(lambda i, sample, each: crops.cached(clips[i], sample, each, cache))
+        if not asked.is_optional:  # its crops are cached, which are all that is costly
+            return reader.table(samples)
+    key = ["table", type(asked).__qualname__, asked.identity, [load.identity(clip) for clip in clips]]
     return _unpacked(cache.arrays(key, lambda: _packed(reader.table(samples))))
 
 

@@ -84,15 +84,27 @@ STATISTICS: dict[str, tuple[str, str]] = {
 CUT = ("first", "last", "first_median", "last_median", "last_first", "first_low", "high_first", "last_low",
        "fastest_at_quick", "fastest_at_calm")  # fmt: skip
 LEVELS = ("p05", "p25", "p50", "p75", "p95")
+#: Curves that change their sign in a mirror.
+TURNED = frozenset(
+    {name for name in (*CURVES, *MESH_CURVES) if "asymmetry" in name}
+    | {"head_x", "head_yaw", "head_roll", "yaw", "roll"}
+)
+#: Before a statistic of these curves in a symmetric family: the larger and the smaller of its two values, one of the
+#: curve and one of its mirror image.
+SIDES = ("larger", "smaller")
 
 
 @dataclass(frozen=True)
 class Family:
-    """A choice of descriptors; a model file stores the family's name and its column names."""
+    """A choice of descriptors; a model file stores the family's name and its column names.
+
+    symmetric  a clip and its mirror image have the same descriptors
+    """
 
     statistics: tuple[str, ...]
     with_activity: bool = False
     curves: tuple[str, ...] = CURVES
+    symmetric: bool = False
 
     @property
     def of_mesh(self) -> bool:
@@ -107,10 +119,17 @@ class Family:
     @property
     def names(self) -> tuple[str, ...]:
         """Column names, in the order `describe` returns the values."""
-        own = tuple(f"{curve}.{statistic}" for statistic in self.statistics for curve in self.curves)
-        return own + (activity.names(self.curves) if self.with_activity else ())
+        turned = [curve for curve in self.curves if self.symmetric and curve in TURNED]
+        signed = [each for each in self.statistics if each in _SIGNED]
+        own = [f"{curve}.{each}" for each in self.statistics for curve in self.curves if curve not in turned]
+        own += [f"{curve}.{each}" for each in self.statistics if each not in signed for curve in turned]
+        own += [f"{curve}.{side}.{each}" for side in SIDES for each in signed for curve in turned]
+        return (*own, *(activity.names(self.curves) if self.with_activity else ()))
 
 
+#: Statistics that a mirror changes where it changes the sign of a curve.
+_SIGNED = tuple(s for s in STATISTICS if not re.search("sway|mean_|max_|typical|fastest", s))
+_RELATIVE = tuple(s for s in STATISTICS if s not in (*LEVELS, "first", "last"))
 _MOVEMENT = tuple(s for s in STATISTICS if s not in (*CUT, *LEVELS))
 FAMILIES: dict[str, Family] = {
     "dynamics": Family(tuple(STATISTICS)),
@@ -122,6 +141,7 @@ FAMILIES: dict[str, Family] = {
     "activity": Family((), with_activity=True),
     "first_frame": Family(("first",), curves=SIGNAL_NAMES),
     "mesh": Family(tuple(STATISTICS), curves=(*CURVES, *MESH_CURVES)),
+    "mesh-relative": Family(_RELATIVE, curves=(*CURVES, *MESH_CURVES), symmetric=True),
     "coefficients": Family(tuple(STATISTICS), curves=MESH_CURVES),
     "coefficients-movement": Family(_MOVEMENT, curves=MESH_CURVES),
     "peak": Family(("p95", "rise", "p05", "depth"), curves=SIGNAL_NAMES),
@@ -176,6 +196,14 @@ def longest_seen(curves: Signals) -> Array:
     return curves.values[start:stop]
 
 
+def span(curves: Signals, fps: float) -> tuple[float, float] | None:
+    """First and last second of the movement (`around_movement`) in the longest stretch of curves without a gap; None
+    where there is none."""
+    start, stop = clean.longest_run(np.asarray(np.isfinite(curves.values).all(axis=1)))
+    times = around_movement(np.column_stack([curves.values, curves.time])[start:stop], fps)[:, -1]
+    return (float(times[0]), float(times[-1])) if len(times) > 1 else None
+
+
 def around_movement(values: Array, fps: float) -> Array:
     """float64 (t, F): gap-free curves (T, F) from `LEAD` s before the first movement of the face to `LEAD` s after
     the last.
@@ -205,9 +233,15 @@ def describe(values: Array, fps: float, family: str = "dynamics") -> Array:
     if len(values) < 8:
         return np.full(len(chosen.names), np.nan)
     x, order = values[:, [chosen.measured.index(curve) for curve in chosen.curves]], list(STATISTICS)
-    parts = []
-    if chosen.statistics:
-        parts.append(_statistics(x, fps)[[order.index(each) for each in chosen.statistics]].ravel())
+    rows, parts = [order.index(each) for each in chosen.statistics], []
+    if chosen.symmetric:
+        turned = np.array([curve in TURNED for curve in chosen.curves])
+        signed = np.array([each in _SIGNED for each in chosen.statistics])
+        both = [_statistics(sign * x[:, turned], fps)[rows] for sign in (1, -1)]
+        parts += [_statistics(x[:, ~turned], fps)[rows].ravel(), both[0][~signed].ravel()]
+        parts += [each(both[0][signed], both[1][signed]).ravel() for each in (np.maximum, np.minimum)]
+    elif rows:
+        parts.append(_statistics(x, fps)[rows].ravel())
     if chosen.with_activity:
         parts.append(activity.activity(x, fps))
     return np.concatenate(parts)

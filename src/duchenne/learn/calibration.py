@@ -28,22 +28,22 @@ def sigmoid(z: Array) -> Array:
     return np.asarray(0.5 * (1 + np.tanh(z / 2)))
 
 
-#: Required accuracy on people left out; less certain predictions abstain.
-TARGET_ACCURACY = 0.75
+#: Accuracy that predictions as close to ½ must have on people left out; closer ones abstain.
+LEAST_ACCURACY = 0.6
 
 
-def abstention_margin(p: Array, y: Array, target: float) -> float:
-    """Smallest m such that predictions with |p − 0.5| >= m reach the accuracy `target` (0: never abstain).
+def abstention_margin(p: Array, y: Array, least: float = LEAST_ACCURACY) -> float:
+    """The m such that predictions with |p − 0.5| = m are right in a share `least` (0: never abstain).
 
-    From the risk–coverage curve of predictions for people left out; always keeps at least half.
+    From predictions (N,) for people left out, by logistic regression of being right on the distance from one half;
+    always keeps at least half.
     """
     distance = np.abs(p - 0.5)
-    order = np.argsort(-distance, kind="stable")
-    correct = ((p >= 0.5) == (y == 1))[order]
-    accuracy = np.cumsum(correct) / np.arange(1, len(y) + 1)
-    enough = np.flatnonzero((accuracy >= target) & (np.arange(1, len(y) + 1) >= len(y) / 2))
-    keep = enough[-1] if len(enough) else len(y) // 2
-    return 0.0 if keep == len(y) - 1 else float(distance[order][keep])
+    slope, intercept = platt(distance, ((p >= 0.5) == (y == 1)).astype(int))
+    short = float(logit(np.array(least))) - intercept  # of the log-odds at a distance of 0
+    if short <= 0 and slope >= 0:
+        return 0.0
+    return min(short / slope if slope > 0 else np.inf, float(np.median(distance)))
 
 
 def calibrate(z: Array, y: Array) -> tuple[float, float, float, Array]:
@@ -51,7 +51,7 @@ def calibrate(z: Array, y: Array) -> tuple[float, float, float, Array]:
     known = np.isfinite(z)
     slope, intercept = platt(z[known], y[known])
     p = sigmoid(slope * z + intercept)
-    return slope, intercept, abstention_margin(p[known], y[known], TARGET_ACCURACY), p
+    return slope, intercept, abstention_margin(p[known], y[known]), p
 
 
 def logit(p: Array) -> Array:

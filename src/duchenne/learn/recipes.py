@@ -26,7 +26,7 @@ _RANGES = {
     "intercept": (-1e4, 1e4),
     "fps": (1.0, 1000.0),
     "sharpness": (0.0, 1e4),
-    **dict.fromkeys(("descriptors", "pb", "bias"), (-1e3, 1e3)),
+    **dict.fromkeys(("descriptors", "pb", "appearance", "bias"), (-1e3, 1e3)),
 }
 
 

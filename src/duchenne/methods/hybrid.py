@@ -1,81 +1,116 @@
-"""Descriptors and an LSTM-PB side by side, which err on different clips."""
+"""Descriptors beside a second model that errs on different clips: of how the face looks, or an LSTM-PB."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from duchenne.errors import InputError
-from duchenne.features.sequences import SequenceReader
-from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, sigmoid
+from duchenne.learn.calibration import abstention_margin, logit, sigmoid
+from duchenne.plots.text import toward
 from duchenne.tabular.evidence import turning
 from duchenne.tabular.model import DescriptorModel
-from duchenne.tabular.rows import Reader
-from duchenne.types import Array, Classifier, Evidence, Json, Kind, Opinion, Question, Sample
-from duchenne.types import Reader as AnyReader
+from duchenne.types import (
+    Array,
+    Classifier,
+    CropReader,
+    Cutter,
+    Evidence,
+    Json,
+    Kind,
+    Opinion,
+    Question,
+    Reader,
+    Sample,
+    readable,
+)
 
-if TYPE_CHECKING:
-    from duchenne.lstm_pb.model import PBModel
-
-
-MOST_REGIONS = 3  # of the LSTM-PB as evidence beside the descriptors
+MOST_REGIONS = 3  # of an LSTM-PB as evidence beside the descriptors
 
 
 @dataclass(frozen=True)
-class PairReader(AnyReader):
+class PairReader(Reader):
     """Reads for both models."""
 
-    rows: Reader
-    sequences: SequenceReader
+    first: Reader
+    second: Reader
+
+    @property
+    def parts(self) -> tuple[Reader, Reader]:
+        """Both."""
+        return self.first, self.second
+
+    @property
+    def crop_readers(self) -> tuple[CropReader, ...]:
+        """Those of both."""
+        return self.first.crop_readers + self.second.crop_readers
+
+    @property
+    def is_optional(self) -> bool:
+        """Without crops the descriptors answer alone."""
+        return True
+
+    def with_cutter(self, cut: Cutter) -> Reader:
+        """Both with crops from `cut`."""
+        return PairReader(self.first.with_cutter(cut), self.second.with_cutter(cut))
+
+    def joined(self, tables: Sequence[Array]) -> Array:
+        """object (N,): what each reads of each clip, in a tuple; None where the first reads nothing, and in the tuple
+        where the second does."""
+        first, second = tables
+        ours, others = readable(first), readable(second)
+        out = np.empty(len(first), object)
+        for i in np.flatnonzero(ours):
+            out[i] = (first[i], second[i] if others[i] else None)
+        return out
 
     def table(self, samples: Sequence[Sample]) -> Array:
-        """object (N,): (row float64 (D,), sequence float32 (T, D) or None) of each clip, None where too short."""
-        rows, sequences = self.rows.table(samples), self.sequences.table(samples)
-        out = np.empty(len(samples), object)
-        for i, (row, sequence) in enumerate(zip(rows, sequences, strict=True)):
-            out[i] = (row, sequence) if np.isfinite(row).any() else None
-        return out
+        """As `joined`."""
+        return self.joined([part.table(samples) for part in self.parts])
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Log-odds of genuine are `descriptors` · z_d + `pb` · z_p + `bias`; abstain within `margin` of ½."""
+    """Log-odds of genuine are `descriptors` · z_d + `other` · z_o + `bias`; abstain within `margin` of ½."""
 
     descriptors: float
-    pb: float
+    other: float
     bias: float
     margin: float
 
     @classmethod
-    def fit(cls, p_descriptors: Array, p_pb: Array, y: Array) -> Mix:
+    def fit(cls, p_descriptors: Array, p_other: Array, y: Array) -> Mix:
         """From out-of-fold P(genuine), (N,) each; NaN where one has no prediction."""
         from sklearn.linear_model import LogisticRegression
 
-        both = np.isfinite(p_descriptors) & np.isfinite(p_pb)
-        z = np.column_stack([logit(p_descriptors[both]), logit(p_pb[both])])
+        both = np.isfinite(p_descriptors) & np.isfinite(p_other)
+        z = np.column_stack([logit(p_descriptors[both]), logit(p_other[both])])
         model = LogisticRegression(C=1e3).fit(z, y[both])
         (a, b), c = model.coef_[0], model.intercept_[0]
         draft = cls(float(a), float(b), float(c), 0.0)
         p = sigmoid(draft(z[:, 0], z[:, 1]))
-        return replace(draft, margin=abstention_margin(p, y[both], TARGET_ACCURACY))
+        return replace(draft, margin=abstention_margin(p, y[both]))
 
-    def __call__(self, descriptors: Array, pb: Array) -> Array:
-        """Mixed log-odds; those of the descriptors where the LSTM-PB has none (NaN)."""
-        mixed = self.descriptors * descriptors + self.pb * pb + self.bias
-        return np.where(np.isfinite(pb), mixed, descriptors)
+    def __call__(self, descriptors: Array, other: Array) -> Array:
+        """Mixed log-odds; those of the descriptors where the other model has none (NaN)."""
+        mixed = self.descriptors * descriptors + self.other * other + self.bias
+        return np.where(np.isfinite(other), mixed, descriptors)
 
 
 @dataclass
 class Hybrid(Classifier):
-    """Descriptors and an LSTM-PB, trained separately, mixed by their out-of-fold predictions."""
+    """Descriptors and a second model, trained separately, mixed by their out-of-fold predictions.
+
+    other  a DescriptorModel of how the face looks, or a PBModel
+    """
 
     format: ClassVar[str] = "duchenne-hybrid"
 
     descriptors: DescriptorModel
-    pb: PBModel
+    other: Classifier
     mix: Mix | None = None
     facts: Json = field(default_factory=dict)
     out_of_fold: Array | None = field(default=None, repr=False)
@@ -83,12 +118,17 @@ class Hybrid(Classifier):
     @property
     def reader(self) -> PairReader:
         """Of both."""
-        return PairReader(self.descriptors.reader, self.pb.reader)
+        return PairReader(self.descriptors.reader, self.other.reader)
+
+    @property
+    def needs(self) -> str:
+        """ "points": without crops the descriptors answer alone."""
+        return "points"
 
     @property
     def recipe(self) -> tuple[object, object]:
         """Both recipes."""
-        return self.descriptors.recipe, self.pb.recipe
+        return self.descriptors.recipe, self.other.recipe
 
     @property
     def margin(self) -> float:
@@ -96,14 +136,17 @@ class Hybrid(Classifier):
         return 0.0 if self.mix is None else self.mix.margin
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
-        """Fit on what `table` gives. InputError with too few people."""
-        usable = np.array([each is not None for each in x], bool)
-        rows, sequences = self._parts(x[usable])
+        """Fit on what `table` gives. InputError with too few people, and where the second model reads no clip."""
+        usable = readable(x)
+        rows, others = self._parts(x[usable])
         y, groups = np.asarray(labels, int)[usable], np.asarray(groups)[usable]
         emotions = None if emotions is None else np.asarray(emotions)[usable]
+        if self.other.reader.crop_readers and not readable(others).any():
+            raise InputError("No clip has images, which half of this model reads; train on videos, not on tracks.")
         self.descriptors.fit_table(rows, y, groups, emotions)
-        self.pb.fit_table(sequences, y, groups, emotions)
-        first, second = self.descriptors.out_of_fold, self.pb.out_of_fold
+        # one emotion model is enough
+        self.other.fit_table(others, y, groups, None if isinstance(self.other, DescriptorModel) else emotions)
+        first, second = self.descriptors.out_of_fold, self.other.out_of_fold
         assert first is not None and second is not None
         self.mix = Mix.fit(first, second, y)
         self.out_of_fold = np.full(len(usable), np.nan)
@@ -116,41 +159,67 @@ class Hybrid(Classifier):
         if self.mix is None:
             raise InputError("This model has not been fitted; call fit first.")
         out = np.full((len(x), 2), np.nan)
-        usable = np.array([each is not None for each in x], bool)
+        usable = readable(x)
         if usable.any():
-            rows, sequences = self._parts(x[usable])
-            each = (self.descriptors.predict_table(rows), self.pb.predict_table(sequences))
-            p = sigmoid(self.mix(*(logit(found[:, 1]) for found in each)))
+            rows, others = self._parts(x[usable])
+            z = np.full(len(rows), np.nan)
+            if (known := readable(others)).any():
+                z[known] = logit(self.other.predict_table(others[known])[:, 1])
+            p = sigmoid(self.mix(logit(self.descriptors.predict_table(rows)[:, 1]), z))
             out[usable] = np.column_stack([1 - p, p])
         return out
 
     def part(self, kind: type[Kind]) -> Kind | None:
         """Itself or one of the two, of this kind."""
-        return next((each for each in (self, self.descriptors, self.pb) if isinstance(each, kind)), None)
+        return next((each for each in (self, self.descriptors, self.other) if isinstance(each, kind)), None)
 
     def opinion(self, question: Question) -> Opinion:
-        """Mixed opinion of both; of the descriptors alone where the clip is too short for the LSTM-PB."""
+        """Mixed opinion of both; of the descriptors alone where the other model cannot read the clip."""
         if self.mix is None:
             raise InputError("This model has not been fitted; call fit first.")
         z, share, row = self.descriptors.log_odds(question)
         why = self.descriptors.explain(question, row)
-        x, step = self.pb.table([question.track]), "descriptors alone: the clip is too short for the LSTM-PB"
-        if x[0] is not None:
-            other = float(logit(self.pb.predict_table(x)[0, 1]))
-            more = self.pb.evidence(x)[:MOST_REGIONS] if why else ()
-            why = (*_scaled(why, self.mix.descriptors), *_scaled(more, self.mix.pb))
+        reader = self.other.reader
+        if reader.crop_readers and question.crops is not None:
+            reader = reader.with_cutter(lambda _, __, each: question.cut(each))
+        x, name = reader.table([question.track]), self.other_name
+        step = f"descriptors alone: {name} cannot read the clip"
+        if readable(x)[0]:
+            other = float(logit(self.other.predict_table(x)[0, 1]))
+            why = (*_scaled(why, self.mix.descriptors), *_scaled(self._more(x, other) if why else (), self.mix.other))
             z, share = float(self.mix(np.array(z), np.array(other))), share * self.mix.descriptors
-            step = f"log-odds of descriptors x {self.mix.descriptors:.2f} and of an LSTM-PB x {self.mix.pb:.2f}"
+            step = f"log-odds of descriptors x {self.mix.descriptors:.2f} and of {name} x {self.mix.other:.2f}"
         turn = turning(self.descriptors, row, question.seen, z, share) if why else {}
         return Opinion(
             float(sigmoid(np.array(z))), self.descriptors.abstain_reason(row), why, (f"judge: {step}",), turn
         )
 
+    @property
+    def other_name(self) -> str:
+        """The second model, in words."""
+        return "the face's look" if isinstance(self.other, DescriptorModel) else "an LSTM-PB"
+
+    def _more(self, x: Array, z: float) -> tuple[Evidence, ...]:
+        """Evidence of the second model, whose log-odds for one clip's table (1, ...) are `z`."""
+        if not isinstance(self.other, DescriptorModel):
+            return self.other.evidence(x)[:MOST_REGIONS]
+        p = float(sigmoid(np.array(z)))
+        text = (
+            f"How the look of the face changed, as a network for emotions sees it, speaks for {toward(z)}: alone it "
+            f"gives P(genuine) = {p:.2f}."
+        )
+        return (Evidence(feature="Look of the face", value=p, contribution=z, text=text),)
+
     def _parts(self, x: Array) -> tuple[Array, Array]:
-        sequences = np.empty(len(x), object)
-        for i, (_, sequence) in enumerate(x):
-            sequences[i] = sequence
-        return np.array([row for row, _ in x]).reshape(len(x), len(self.descriptors.names)), sequences
+        """Rows (N, D) of the descriptors, and what the other model reads: rows, NaN where None, or object (N,)."""
+        rows = np.array([row for row, _ in x]).reshape(len(x), len(self.descriptors.names))
+        others = np.empty(len(x), object)
+        for i, (_, each) in enumerate(x):
+            others[i] = each
+        if not isinstance(self.other, DescriptorModel):
+            return rows, others
+        missing = np.full(len(self.other.names), np.nan)
+        return rows, np.array([missing if each is None else each for each in others]).reshape(len(x), len(missing))
 
 
 def _scaled(items: tuple[Evidence, ...], weight: float) -> tuple[Evidence, ...]:

@@ -20,7 +20,7 @@ from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.boosting import Recipe
 from duchenne.learn.rank_svm import RankSVM
-from duchenne.tabular.model import DescriptorModel
+from duchenne.tabular.model import APPEARANCE, DescriptorModel
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import TableModel
 from duchenne.types import Array, Classifier, Json, Opinion, Question
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from duchenne.lstm_pb.model import PBModel
 
 AS_IS = "as-is:"
+HYBRID = "mesh-relative"  # family of the default model's descriptors
 
 
 @dataclass
@@ -102,10 +103,13 @@ def _lstm_pb(what: str, seed: int) -> PBModel:
 
 
 def _hybrid(what: str, seed: int) -> Classifier:
-    """Descriptors, by default of points and coefficients, beside the shipped recipe of LSTM-PB."""
+    """Descriptors beside how the face looks, or those of points alone beside the shipped recipe of LSTM-PB."""
     from duchenne.methods.hybrid import Hybrid
 
-    return Hybrid(DescriptorModel.of_family(what or "mesh", recipe=Recipe(seed=seed)), _lstm_pb("", seed))
+    first = DescriptorModel.of_family(what or HYBRID, recipe=Recipe(seed=seed))
+    if not FAMILIES[first.family].of_mesh:
+        return Hybrid(first, _lstm_pb("", seed))
+    return Hybrid(first, DescriptorModel.of_family(APPEARANCE, recipe=Recipe(seed=seed)))
 
 
 def _clip_net(what: str, seed: int, network: str) -> Classifier:
@@ -203,7 +207,8 @@ def make(name: str, seed: int = 0) -> Classifier:
     if name.startswith(AS_IS):
         return AsIs(name.removeprefix(AS_IS))
     learner, _, what = name.partition(":")
-    unknown = what and (learner == "smile" or (learner in ("default", "descriptors") and what not in FAMILIES))
+    known = (*FAMILIES, APPEARANCE) if learner == "descriptors" else FAMILIES
+    unknown = what and (learner == "smile" or (learner in ("default", "descriptors") and what not in known))
     if learner not in LEARNERS or unknown:
         raise UsageError(
             f"There is no method '{name}'; choose one of {', '.join(LEARNERS)}, with ':' and a descriptor family "

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from duchenne.errors import InputError, UsageError
-from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, sigmoid
+from duchenne.learn.calibration import abstention_margin, logit, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import pairs
 from duchenne.tabular.evidence import opinion_of
@@ -172,7 +172,7 @@ class Stack(Classifier):
         self.weights, self.bias = mix.coef_[0], float(mix.intercept_[0])
         self.out_of_fold = np.full(len(y), np.nan)
         self.out_of_fold[seen] = sigmoid(self._mixed(z[seen]))
-        self.margin = abstention_margin(self.out_of_fold[seen], y[seen], TARGET_ACCURACY)
+        self.margin = abstention_margin(self.out_of_fold[seen], y[seen])
         self._fit_pairs(asked, y, groups, emotions)
         return self
 

@@ -18,35 +18,45 @@ from duchenne.methods.names import AsIs
 from duchenne.methods.stack import Stack, refuse_refit
 from duchenne.methods.two_stage import Stages, TwoStage
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import LABELS
+from duchenne.types import LABELS, Classifier
 
-MEMBERS = ("descriptors", "lstm-pb")
+#: The second member of a hybrid, by its name, and under which the weight of its log-odds is stored.
+OTHERS = {"lstm-pb": "pb", "appearance": "appearance"}
 _NOT_FITTED = "This model has not been fitted; call fit first."
 
 
 def _save_hybrid(model: Hybrid, folder: Path) -> tuple[dict[str, Any], list[str]]:
     if model.mix is None:
         raise InputError(_NOT_FITTED)
+    other = "appearance" if isinstance(model.other, DescriptorModel) else "lstm-pb"
+    mix = asdict(model.mix)
     about = {
-        "family": " + ".join(MEMBERS),
+        "family": f"descriptors + {other}",
         "needs": model.needs,
         "classes": list(LABELS),
-        "mix": asdict(model.mix),
-        "members": checkpoints.save_members(dict(zip(MEMBERS, (model.descriptors, model.pb), strict=True)), folder),
+        "mix": {OTHERS[other] if name == "other" else name: value for name, value in mix.items()},
+        "members": checkpoints.save_members({"descriptors": model.descriptors, other: model.other}, folder),
     }
     return about, []
 
 
 def _load_hybrid(folder: ModelFolder) -> Hybrid:
+    about = folder.about
+    other = next((name for name in OTHERS if set(about["members"]) == {"descriptors", name}), None)
+    if other is None:
+        raise ValueError(f"its members are not descriptors and one of {', '.join(OTHERS)}")
+    weights = recipes.numbers(about["mix"], "descriptors", OTHERS[other], "bias", "margin")
+    mix = Mix(other=weights.pop(OTHERS[other]), **weights)
+    descriptors = checkpoints.load_as(folder.members["descriptors"], DescriptorModel)[0]
+    return Hybrid(descriptors, _other(folder, other), mix, facts=about["facts"])
+
+
+def _other(folder: ModelFolder, name: str) -> Classifier:
+    if name == "appearance":
+        return checkpoints.load_as(folder.members[name], DescriptorModel)[0]
     from duchenne.lstm_pb.model import PBModel
 
-    about = folder.about
-    if set(about["members"]) != set(MEMBERS):
-        raise ValueError(f"its members are not {' and '.join(MEMBERS)}")
-    mix = Mix(**recipes.numbers(about["mix"], "descriptors", "pb", "bias", "margin"))
-    descriptors = checkpoints.load_as(folder.members[MEMBERS[0]], DescriptorModel)[0]
-    pb = checkpoints.load_as(folder.members[MEMBERS[1]], PBModel)[0]
-    return Hybrid(descriptors, pb, mix, facts=about["facts"])
+    return checkpoints.load_as(folder.members[name], PBModel)[0]
 
 
 def _members(models: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:

@@ -73,22 +73,21 @@ def train_hybrid(
     resume: bool = True,
     log: Log = print,
 ) -> Json:
-    """Train descriptors and an LSTM-PB of the shipped recipe, and their weights, on the clips of a manifest.
+    """Train descriptors beside a model of how the face looks, and their weights, on the clips of a manifest.
 
-    `family` of descriptors is by default "mesh", for the reader paper "dynamics". As `train` otherwise. The folder
-    holds the two as member models.
+    `family` of descriptors is by default "mesh-relative", for the reader paper "dynamics". Beside one of points alone
+    stands an LSTM-PB of the shipped recipe. As `train` otherwise. The folder holds the two as member models.
     """
     from duchenne.lstm_pb.model import PBModel
-    from duchenne.lstm_pb.recipe import PBRecipe
 
-    family = family or ("mesh" if reader == "mesh" else "dynamics")
-    recipe = PBRecipe.read("lstm-pb", seed=seed)
-    model = Hybrid(
-        _descriptors(family, seed),
-        PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log)),
-    )
+    family = family or (names.HYBRID if reader == "mesh" else "dynamics")
+    _descriptors(family, seed)  # a wrong name, in words
+    model = names.make(f"default:{family}", seed)
+    assert isinstance(model, Hybrid)
+    if isinstance(model.other, PBModel):
+        model.other.on_epoch = loop.log_epochs(model.other.recipe.epochs, log)
     protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
-    stamp = [family, asdict(model.descriptors.recipe), asdict(recipe)]
+    stamp = [family, *map(asdict, model.recipe)]  # type: ignore[call-overload]
     return _train(model, manifest, out, protocol, stamp, smile_share, reader, resume, log)
 
 

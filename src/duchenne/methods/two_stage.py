@@ -15,7 +15,7 @@ import numpy as np
 
 from duchenne.errors import InputError, UsageError
 from duchenne.learn.boosting import grow
-from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, logit, platt, sigmoid
+from duchenne.learn.calibration import abstention_margin, logit, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
 from duchenne.learn.scorers import Boosted, EmotionScorer, Trees
@@ -159,7 +159,7 @@ class TwoStage(Classifier):
         known = np.isfinite(z)
         self.slope, self.intercept = platt(z[known], y[known]) if known.any() else (1.0, 0.0)
         p = sigmoid(self.slope * z + self.intercept)
-        self.margin = abstention_margin(p[known], y[known], TARGET_ACCURACY) if known.any() else 0.0
+        self.margin = abstention_margin(p[known], y[known]) if known.any() else 0.0
         self.out_of_fold = np.full(len(x), np.nan)
         self.out_of_fold[use] = p
         self.stages = self._stages(rows, seen, y, groups, what)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from duchenne.features import smile
-from duchenne.features.descriptors import CURVES, FAMILIES, MESH_CURVES, STATISTICS
+from duchenne.features.descriptors import CURVES, FAMILIES, MESH_CURVES, SIDES, STATISTICS
 from duchenne.learn.boosting import Tabular
 from duchenne.learn.calibration import logit, sigmoid
 from duchenne.plots.text import measured, toward
@@ -22,6 +22,7 @@ _CURVES |= {"jaw": "Jaw sideways", "mouth": "Mouth sideways"}
 #: "iod" spelt out for people: the distance between the eyes.
 _IOD = "eye distances"
 _WEIGHTY, _STEPS = 40, 17  # descriptors that are changed one by one, and values tried of each
+_SIDES = dict(zip(SIDES, ("more", "less"), strict=True))
 _MOST_CURVES = 6  # that are changed together
 _MOST = 6
 _Ask = Callable[[Array], Array]
@@ -229,12 +230,20 @@ def describe_name(name: str) -> tuple[str, str]:
     if name in smile.EXPERT:
         unit = smile.uneven(name, np.zeros(1))[1]
         return _readable(name), f" {unit}" if unit else ""
-    curve, _, statistic = name.partition(".")
+    curve, side, statistic = _split(name)
     if curve not in (*CURVES, *MESH_CURVES) or statistic not in STATISTICS:
         return _readable(name), ""
     text, unit = STATISTICS[statistic]
     unit = unit.removeprefix("log ").replace("u", _UNITS.get(curve, _IOD))
-    return f"{_CURVES.get(curve) or _readable(curve)}, {text}", f" {unit}" if unit else ""
+    where = f", to the side with {_SIDES[side]}" if side else ""
+    return f"{_CURVES.get(curve) or _readable(curve)}, {text}{where}", f" {unit}" if unit else ""
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """Curve, one of `SIDES` or "", and statistic of a descriptor."""
+    curve, _, rest = name.partition(".")
+    side, _, statistic = rest.partition(".")
+    return (curve, side, statistic) if side in SIDES else (curve, "", rest)
 
 
 def _readable(name: str) -> str:
@@ -246,7 +255,7 @@ def _plain(name: str, value: Array) -> Any:
     """A stored value on its plain scale: speeds and smile descriptors are kept as logarithms."""
     if name in smile.EXPERT:
         return smile.uneven(name, value)[0]
-    statistic = name.partition(".")[2]
+    statistic = _split(name)[2]
     return np.exp(value) if STATISTICS.get(statistic, ("", ""))[1].startswith("log ") else value
 
 

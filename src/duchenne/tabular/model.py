@@ -10,19 +10,31 @@ import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.features.descriptors import FAMILIES
+from duchenne.features.smile import EXPERT
 from duchenne.learn.boosting import Recipe, Tabular
-from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, sigmoid
+from duchenne.learn.calibration import abstention_margin, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear, as_stored, quantiles
-from duchenne.tabular import evidence
+from duchenne.tabular import appearance, evidence
 from duchenne.tabular.rows import Reader, from_columns
 from duchenne.types import Array, Classifier, Evidence, Familiarity, Json, JsonMap, Opinion, Question, Sample, readable
+from duchenne.types import Reader as AnyReader
 
 #: Feature weight of the few emotion columns beside over a thousand others; C of the emotion model.
 EMPHASIS, EMOTION_PENALTY = 8.0, 0.003
 #: Quantiles of the envelope of the training clips per descriptor; quantile, over clips of people left out, of the share
 #: of descriptors outside it above which a clip is unfamiliar.
 _ENVELOPE, _STRANGE = (0.005, 0.995), 0.995
+
+
+#: The family of descriptors of how a face looks (`tabular.appearance`).
+APPEARANCE = "appearance"
+
+
+def column_names(family: str) -> tuple[str, ...]:
+    """Names of the descriptors of a family; KeyError for an unknown one."""
+    own = {"smile": tuple(EXPERT), APPEARANCE: appearance.NAMES}
+    return own[family] if family in own else FAMILIES[family].names
 
 
 @dataclass
@@ -51,13 +63,13 @@ class DescriptorModel(Classifier):
 
     @classmethod
     def of_family(cls, family: str = "dynamics", *, fps: float = 25.0, recipe: Recipe | None = None) -> DescriptorModel:
-        """An unfitted model on one of `features.descriptors.FAMILIES`."""
-        return cls(names=FAMILIES[family].names, family=family, fps=fps, recipe=recipe or Recipe())
+        """An unfitted model on one of `features.descriptors.FAMILIES`, or on "appearance"."""
+        return cls(names=column_names(family), family=family, fps=fps, recipe=recipe or Recipe())
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> AnyReader:
         """Descriptors of its family."""
-        return Reader(self.family, self.fps)
+        return appearance.Appearance(self.fps) if self.family == APPEARANCE else Reader(self.family, self.fps)
 
     def table(self, samples: Sequence[Sample]) -> Array:
         """float64 (N, D): descriptors of each track's longest stretch with a face; NaN where too short."""
@@ -84,7 +96,7 @@ class DescriptorModel(Classifier):
         assert p is not None
         self.out_of_fold = np.full(len(usable), np.nan)
         self.out_of_fold[usable] = p
-        self.margin = abstention_margin(p, y, TARGET_ACCURACY)
+        self.margin = abstention_margin(p, y)
         self._fit_envelope(x, groups)
         quartiles = [as_stored(quantiles(x[y == value], (0.25, 0.75))) for value in (0, 1)]
         self.typical = dict(zip(("posed", "genuine"), quartiles, strict=True))

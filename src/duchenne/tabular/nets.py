@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from duchenne.errors import InputError
 from duchenne.learn import optim, pieces
-from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
+from duchenne.learn.calibration import abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Schedule, fit
 from duchenne.learn.losses import cross_entropy
@@ -169,7 +169,7 @@ class TableNets(Classifier):
         seen = np.isfinite(z)
         self.slope, self.intercept = platt(z[seen], y[seen])
         p = sigmoid(self.slope * z + self.intercept)
-        self.margin = abstention_margin(p[seen], y[seen], TARGET_ACCURACY)
+        self.margin = abstention_margin(p[seen], y[seen])
         self.out_of_fold = np.full(len(x), np.nan)
         self.out_of_fold[use] = p
         return self

@@ -15,14 +15,12 @@ from duchenne import io
 from duchenne.checkpoints import ModelFolder, Store, boosters, parts
 from duchenne.checkpoints.parts import ARRAYS, Parts, StoredParts
 from duchenne.errors import InputError
-from duchenne.features.descriptors import FAMILIES
-from duchenne.features.smile import EXPERT
 from duchenne.io import quoted
 from duchenne.learn import recipes
 from duchenne.learn.boosting import CANDIDATES, Recipe, Tabular
 from duchenne.learn.linear import Linear
 from duchenne.learn.rank_svm import RankSVM
-from duchenne.tabular.model import DescriptorModel
+from duchenne.tabular.model import DescriptorModel, column_names
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import SCORERS, TableModel
 from duchenne.types import LABELS, Array
@@ -69,7 +67,7 @@ def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
     recipe = Recipe.of(about["recipe"], "model.json")
     names, emotions = tuple(recipes.names(about, "names")), tuple(recipes.emotions(about, "emotions"))
     family, fps, scale = str(about["family"]), recipes.numbers(about, "fps", "margin"), about["calibration"]
-    if names != (EXPERT if family == "smile" else FAMILIES[family].names):
+    if names != column_names(family):
         raise ValueError("its descriptors are unknown")
     if list(emotions) != sorted(emotions):
         raise ValueError(f"its emotions are {quoted(emotions)}, expected them in alphabetical order")

@@ -10,7 +10,7 @@ import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.learn.boosting import Recipe, boost
-from duchenne.learn.calibration import TARGET_ACCURACY, abstention_margin, platt, sigmoid
+from duchenne.learn.calibration import abstention_margin, platt, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.rank_svm import RankSVM
 from duchenne.learn.scorers import Boosted, Constant, LinearScorer, Scorer, Trees
@@ -106,7 +106,7 @@ class TableModel(Classifier):
         seen = np.isfinite(z)
         self.slope, self.intercept = platt(z[seen], y[seen]) if seen.any() else (1.0, 0.0)
         p = sigmoid(self.slope * z + self.intercept)
-        self.margin = abstention_margin(p[seen], y[seen], TARGET_ACCURACY)
+        self.margin = abstention_margin(p[seen], y[seen])
         self.out_of_fold = np.full(len(usable), np.nan)
         self.out_of_fold[usable] = p
         self.scorer = fit(x, y, self.seed)

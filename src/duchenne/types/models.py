@@ -28,6 +28,25 @@ class Reader(Protocol):
         """Readers of crops in it: itself, or parts of it."""
         return ()
 
+    @property
+    def is_optional(self) -> bool:
+        """Whether its `crop_readers` can do without crops."""
+        return False
+
+    @property
+    def parts(self) -> tuple[Reader, ...]:
+        """Readers whose tables, `joined`, are its table."""
+        return ()
+
+    @property
+    def identity(self) -> str:
+        """All that determines its tables but the clips and the code of duchenne."""
+        return repr(self)
+
+    def joined(self, tables: Sequence[Array]) -> Array:
+        """Its table, from those of its `parts`."""
+        raise NotImplementedError
+
     def with_cutter(self, cut: Cutter) -> Reader:
         """The same for tracks without crops: its `crop_readers` get theirs from `cut`."""
         return self

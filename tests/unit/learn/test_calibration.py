@@ -35,26 +35,30 @@ def test_sigmoid_is_finite_for_large_inputs():
     np.testing.assert_allclose(sigmoid(np.array([-1e6, -2.0, 0.0, 1e6])), [0, 1 / (1 + np.e**2), 0.5, 1])
 
 
-def test_abstention_margin_matches_a_worked_example():
+def test_silence_ends_where_answers_are_right_in_six_of_ten():
+    rng = np.random.default_rng(0)
+    p = sigmoid(rng.normal(size=20_000))
+    calibrated = (rng.random(len(p)) < p).astype(int)
+    assert abstention_margin(p, calibrated) == pytest.approx(0.1, abs=0.01)  # P = .6 is right in .6
+    assert abstention_margin(p, calibrated, 0.55) == pytest.approx(0.05, abs=0.02)
+    boastful = (rng.random(len(p)) < 0.5 + (p - 0.5) / 2).astype(int)
+    assert abstention_margin(p, boastful) == pytest.approx(
+        np.median(np.abs(p - 0.5))
+    )  # .2 would silence more than half
+    assert abstention_margin(p, boastful, 0.55) == pytest.approx(0.1, abs=0.02)
+
+
+def test_all_answers_are_given_where_all_are_right_and_half_where_none_is():
     p = np.array([0.95, 0.10, 0.80, 0.25, 0.60, 0.45])
-    sure_first = np.array([1, 0, 1, 0, 0, 1])  # the two least sure are wrong
-    # accuracy of the surest 1..6: 1, 1, 1, 1, 4/5, 4/6
-    assert abstention_margin(p, sure_first, 0.66) == 0.0
-    assert abstention_margin(p, sure_first, 0.75) == pytest.approx(0.10)
-    assert abstention_margin(p, sure_first, 0.90) == pytest.approx(0.25)
-    # never right often enough: the surer half still speaks
-    assert abstention_margin(p, 1 - sure_first, 0.90) == pytest.approx(0.25)
+    right = (p > 0.5).astype(int)
+    assert abstention_margin(p, right) == 0.0
+    assert abstention_margin(p, 1 - right) == pytest.approx(0.275)
 
 
 @given(st.integers(0, 10_000), st.floats(0.5, 0.95))
 @settings(max_examples=50, deadline=None)
-def test_answers_beyond_the_margin_are_right_often_enough(seed, target):
+def test_half_of_the_answers_are_always_kept(seed, least):
     rng = np.random.default_rng(seed)
     p = rng.random(40)
-    y = (rng.random(40) < p).astype(int)
-    margin = abstention_margin(p, y, target)
-    kept = np.abs(p - 0.5) >= margin
-    assert kept.sum() >= 20
-    right = ((p >= 0.5) == (y == 1))[kept].mean()
-    reachable = any(((p >= 0.5) == (y == 1))[np.argsort(-np.abs(p - 0.5))[:k]].mean() >= target for k in range(20, 41))
-    assert right >= target or not reachable
+    margin = abstention_margin(p, (rng.random(40) < p).astype(int), least)
+    assert 0 <= margin <= 0.5 and (np.abs(p - 0.5) >= margin).sum() >= 20

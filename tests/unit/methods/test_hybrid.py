@@ -79,7 +79,7 @@ def test_a_mix_finds_the_coefficients_that_made_the_labels():
     y[::25] = 1
     found = Mix.fit(p[:, 0], p[:, 1], y)
     # four standard errors of a logistic regression on so many are below 0.1
-    assert (found.descriptors, found.pb, found.bias) == pytest.approx((0.9, 1.6, -0.4), abs=0.1)
+    assert (found.descriptors, found.other, found.bias) == pytest.approx((0.9, 1.6, -0.4), abs=0.1)
     mixed = sigmoid(found(*logit(p[np.isfinite(p).all(axis=1)]).T))
     right = (mixed > 0.5) == (y[np.isfinite(p).all(axis=1)] == 1)
     sure = np.abs(mixed - 0.5) >= found.margin
@@ -91,9 +91,9 @@ def test_an_uninformative_model_gets_no_weight():
     z = rng.normal(size=(20_000, 2))
     y = (rng.uniform(size=len(z)) < sigmoid(1.2 * z[:, 0])).astype(int)
     found = Mix.fit(*sigmoid(z).T, y)
-    assert (found.descriptors, found.pb, found.bias) == pytest.approx((1.2, 0.0, 0.0), abs=0.1)
+    assert (found.descriptors, found.other, found.bias) == pytest.approx((1.2, 0.0, 0.0), abs=0.1)
     other = Mix.fit(*sigmoid(z[:, ::-1]).T, y)
-    assert (other.descriptors, other.pb) == pytest.approx((found.pb, found.descriptors), abs=1e-3)
+    assert (other.descriptors, other.other) == pytest.approx((found.other, found.descriptors), abs=1e-3)
 
 
 def test_without_an_lstm_pb_s_answer_the_descriptors_answer_alone():
@@ -119,12 +119,12 @@ def test_members_train_alone_and_the_mix_on_out_of_fold_predictions(fitted):
     alone = DescriptorModel(model.descriptors.names, recipe=SMALL).fit_table(rows, y[usable], who[usable])
     pb = PBModel(TINY).fit_table(sequences, y[usable], who[usable])
     np.testing.assert_array_equal(model.descriptors.predict_table(rows), alone.predict_table(rows))
-    np.testing.assert_array_equal(model.pb.predict_table(sequences), pb.predict_table(sequences))
+    np.testing.assert_array_equal(model.other.predict_table(sequences), pb.predict_table(sequences))
     mine, other = alone.fitted.out_of_fold, pb.out_of_fold
     assert np.flatnonzero(np.isnan(other)).tolist() == [7] and np.isfinite(mine).all()
     assert model.mix == Mix.fit(mine, other, y[usable]) and model.margin == model.mix.margin
     both = np.delete(np.arange(COUNT - 1), 7)
-    z = model.mix.descriptors * logit(mine) + model.mix.pb * logit(other) + model.mix.bias
+    z = model.mix.descriptors * logit(mine) + model.mix.other * logit(other) + model.mix.bias
     np.testing.assert_allclose(model.out_of_fold[usable][both], sigmoid(z[both]), rtol=1e-12)
     assert model.out_of_fold[7] == pytest.approx(mine[7], rel=1e-9) and np.isnan(model.out_of_fold[20])
 
@@ -136,7 +136,7 @@ def test_out_of_fold_predictions_do_not_use_the_persons_clips():
     x, y, who = pairs()
     mine, turned = who == "p2", np.where(who == "p2", 1 - y, y)
     before, after = (unfitted().fit_table(x, labels, who) for labels in (y, turned))
-    looks = [logit(before.descriptors.fitted.out_of_fold[mine]), logit(before.pb.out_of_fold[mine]), np.ones(EACH)]
+    looks = [logit(before.descriptors.fitted.out_of_fold[mine]), logit(before.other.out_of_fold[mine]), np.ones(EACH)]
     looks = np.column_stack(looks)
 
     def left(p):
@@ -159,7 +159,7 @@ def test_an_interrupted_fit_resumes_and_ends_the_same(fitted, tmp_path):
                 raise KeyboardInterrupt
 
         model = unfitted()
-        model.pb.on_epoch = log_epochs(TINY.epochs, report)
+        model.other.on_epoch = log_epochs(TINY.epochs, report)
         with pieces.caching(tmp_path, report):
             return model.fit_table(x, y, who)
 
@@ -211,12 +211,12 @@ def test_an_answer_is_both_log_odds_mixed(fitted):
     sequences = np.empty(COUNT, object)
     for i, (_, sequence) in enumerate(x):
         sequences[i] = sequence
-    s = model.pb.predict_table(sequences)[:, 1]
+    s = model.other.predict_table(sequences)[:, 1]
     m = model.mix
-    expected = m.descriptors * np.log(d / (1 - d)) + m.pb * np.log(s / (1 - s)) + m.bias
+    expected = m.descriptors * np.log(d / (1 - d)) + m.other * np.log(s / (1 - s)) + m.bias
     np.testing.assert_allclose(np.log(p[:, 1] / p[:, 0]), expected, atol=1e-9)
     # each look has its say: without it the answers would be others
-    assert np.abs(m.pb * logit(s)).max() > 1e-2 and np.abs(m.descriptors * logit(d)).max() > 1e-2
+    assert np.abs(m.other * logit(s)).max() > 1e-2 and np.abs(m.descriptors * logit(d)).max() > 1e-2
 
 
 def test_a_clip_is_judged_the_same_alone_and_in_company(fitted):
@@ -255,7 +255,7 @@ def test_tracks_are_read_as_both_read_them():
     for i in (0, 5):
         row, sequence = table[i]
         np.testing.assert_array_equal(row, model.descriptors.table(tracks[i : i + 1])[0])
-        np.testing.assert_array_equal(sequence, model.pb.table(tracks[i : i + 1])[0])
+        np.testing.assert_array_equal(sequence, model.other.table(tracks[i : i + 1])[0])
         assert row.shape == (len(FAMILIES["peak"].names),) and sequence.shape[1] == 86
     p = model.fit([*tracks, short], np.append(y, 0), np.append(who, "p9")).predict_proba([*tracks, short])
     assert p.shape == (17, 2) and np.isnan(p[16]).all() and np.isfinite(p[:16]).all()

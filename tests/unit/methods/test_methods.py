@@ -151,12 +151,14 @@ def test_lstm_pb_is_the_shipped_recipe_or_another_reading_or_a_recipe_of_one_s_o
         names.make(f"lstm-pb:{tmp_path / 'none.toml'}")
 
 
-def test_the_default_is_descriptors_beside_the_shipped_recipe():
+def test_the_default_is_descriptors_beside_the_look_of_the_face_or_an_lstm_pb():
     made, apart = names.make("default:peak", 7), names.make("descriptors:peak", 7)
     assert isinstance(made, Hybrid) and made.descriptors == apart and isinstance(apart, DescriptorModel)
     assert apart.family == "peak" and apart.recipe.seed == 7 and apart != names.make("descriptors", 7)
-    assert made.pb.recipe == PBRecipe.read("lstm-pb", seed=7)
-    assert names.make("default").descriptors == names.make("descriptors:mesh")
+    assert made.other.recipe == PBRecipe.read("lstm-pb", seed=7)
+    shipped = names.make("default", 7)
+    assert shipped.descriptors == names.make("descriptors:mesh-relative", 7)
+    assert shipped.other == names.make("descriptors:appearance", 7) and shipped.needs == "points"
     for name in ("default:dynamics", "descriptors"):
         with pytest.raises(InputError, match="not been fitted"):
             names.make(name).predict_proba([simulate.track(simulate.KINDS["posed"], 25.0)])

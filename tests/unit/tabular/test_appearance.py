@@ -1,0 +1,87 @@
+"""How a face looks, relative to itself, as one row per clip."""
+
+import numpy as np
+import pytest
+
+from duchenne.datasets import simulate
+from duchenne.tabular import appearance
+from duchenne.tabular.appearance import NAMES, STATISTICS, WIDTH, Appearance
+from duchenne.tabular.model import DescriptorModel
+
+
+def row(values, statistic):
+    return values[STATISTICS.index(statistic) * WIDTH :][:WIDTH]
+
+
+def looks(track, reader, crops=None):
+    """The frames of a track that the reader reads, with crops."""
+    at = reader.rows(track)
+    made = np.random.default_rng(0).integers(0, 255, (len(at), 48, 48, 1), np.uint8) if crops is None else crops
+    return track.take("crops", at, made)
+
+
+@pytest.fixture(scope="module")
+def smile():
+    return simulate.track(simulate.KINDS["genuine"], 25.0, seed=3)
+
+
+def test_statistics_of_a_ramp_are_those_computed_by_hand():
+    time = np.array([0.0, 0.1, 0.2, 0.4, 0.5])
+    values = np.zeros((5, WIDTH))
+    values[:, 7] = [0, 1, 2, 4, 5]  # 10 per second
+    values[:, 9] = -values[:, 7]
+    found = appearance.describe(time, values)
+    assert found.shape == (len(NAMES),) == (len(STATISTICS) * WIDTH,)
+    assert NAMES[STATISTICS.index("rise") * WIDTH + 7] == "look 7.rise"
+    assert row(found, "spread")[7] == pytest.approx(np.std([0, 1, 2, 4, 5]))
+    assert row(found, "rise")[7] == pytest.approx(2.8) and row(found, "depth")[7] == pytest.approx(1.8)
+    assert row(found, "first_median")[7] == pytest.approx(1 - 2) and row(found, "last_first")[7] == pytest.approx(8 / 3)
+    assert row(found, "last_first")[9] == pytest.approx(-8 / 3)
+    for statistic in ("speed_mean", "speed_max"):  # whatever the steps in time are
+        assert row(found, statistic)[[7, 9, 0]] == pytest.approx([np.log(10.001), np.log(10.001), np.log(0.001)])
+
+
+def test_a_level_of_the_person_or_the_light_does_not_count():
+    rng = np.random.default_rng(0)
+    time, values = np.arange(9) / 10, rng.normal(size=(9, WIDTH))
+    moved = values + rng.normal(size=WIDTH)
+    np.testing.assert_allclose(appearance.describe(time, moved), appearance.describe(time, values), atol=1e-9)
+
+
+def test_it_reads_ten_frames_a_second_that_show_the_face(smile):
+    reader = Appearance()
+    at = reader.rows(smile)
+    steps = np.diff(smile.time[at])
+    assert at[0] == 0 and steps.min() >= 0.1 - 5e-4 and steps.max() <= 0.1 + 1 / 25
+    points = smile.points.copy()
+    points[:10] = np.nan
+    assert reader.rows(smile.evolve("hidden", points=points))[0] == 10
+
+
+def test_a_mirrored_face_looks_the_same():
+    crops = np.random.default_rng(0).integers(0, 255, (4, 48, 48), np.uint8)
+    found = appearance.look(crops)
+    assert found.shape == (4, WIDTH) and np.ptp(found, axis=0).max() > 0.01
+    np.testing.assert_array_equal(appearance.look(np.ascontiguousarray(crops[:, :, ::-1])), found)
+
+
+def test_rows_come_from_crops_during_the_movement_and_nothing_without_them(smile):
+    model = DescriptorModel.of_family("appearance")
+    reader = model.reader
+    assert reader == Appearance() and reader.crop_readers == (reader,) and reader.is_optional
+    assert np.isnan(model.table([smile])).all() and model.table([smile]).shape == (1, len(NAMES))
+    asked = []
+
+    def cut(i, sample, each):
+        asked.append((i, each))
+        return looks(sample, each)
+
+    found = reader.with_cutter(cut).table([smile, smile.take("short", np.arange(5))])
+    assert asked[0] == (0, reader) and np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+    # rest before the movement is not read
+    rest = np.flatnonzero(smile.time < smile.time[0] + 0.3)
+    crops = np.asarray(looks(smile, reader).crops).copy()
+    crops[: np.isin(reader.rows(smile), rest).sum()] = 0
+    again = reader.with_cutter(lambda i, sample, each: looks(sample, each, crops)).table([smile])
+    start = appearance.span(appearance.prepare(smile, 25.0)[1], 25.0)[0]
+    assert start > 0.4 and np.array_equal(again[0], found[0])
