@@ -112,11 +112,18 @@ def scores(run: dict[str, Any], s: dict[str, Any]) -> dict[str, Any]:
 def made(name: str, about: dict[str, Any]) -> tuple[str, str]:
     """(its input, how it was made)."""
     if name in ("default", "default-0.1"):
-        mix = about["mix"]
-        what = "68 points, 51 expression coefficients and the head's pose" if name == "default" else "68 points"
+        mix, reader = about["mix"], about["facts"].get("reader", "paper")
+        first = f"It combines the log-odds of descriptors of movement (x {mix['descriptors']:.2f}) and of "
+        if name == "default":
+            what = (
+                f"{first}how the look of\nthe face changes (x {mix['appearance']:.2f}), made from 68 points, 51 "
+                f"expression coefficients and the head's pose, read by `{reader}`, and from\nthe features of the network "
+                "`expression`; neither holds a level, and a mirrored track gets the same answer"
+            )
+        else:
+            what = f"{first}an LSTM-PB (x {mix['pb']:.2f}),\nmade from 68 points, read by `{reader}`; no pixels"
         return (
-            f"It combines the log-odds of descriptors of movement (x {mix['descriptors']:.2f}) and of an LSTM-PB (x {mix['pb']:.2f}),\n"
-            f"made from {what}, read by `{about['facts'].get('reader', 'paper')}`; no pixels",
+            what,
             "`duchenne train hybrid` (`experiments/ship.py` holds the exact call): both trained separately, then combined by a\n"
             "logistic regression on their predictions for held-out people; for smiles the model `smile` contributes",
         )
@@ -332,7 +339,7 @@ def pedfe_table(ours: dict[str, Any], before: dict[str, Any], run: dict[str, Any
     answered, given = default["answered"], cuts["methods"]["descriptors, told the emotion"]
     without = cuts["methods"]["descriptors"]
     first = [
-        row("**default**, raw clips (nested; one assignment to five folds)", default["score"]),
+        row("**default**, raw clips (nested; one assignment to ten folds)", default["score"]),
         f"| default, only where it does not abstain, answers {answered['coverage']:.0%} | {answered['accuracy']:.3f} | {answered['auc']:.3f} | – | – |",
         row(
             "**default-0.1**, points alone, public clips (nested; one assignment to ten folds)",

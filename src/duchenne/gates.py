@@ -275,6 +275,6 @@ def too_close(p: float, margin: float) -> str | None:
         return None
     leans = "genuine" if p >= 0.5 else "posed"
     return (
-        f"Too close to call: it leans {leans}, but the model's probability of genuine is {p:.2f}, and of answers between "
-        f"{0.5 - margin:.2f} and {0.5 + margin:.2f} for people left out fewer than six in ten were right."
+        f"Too close to call: it leans {leans}, but the model's probability of genuine is {p:.2f}, and of answers "
+        f"between {0.5 - margin:.2f} and {0.5 + margin:.2f} for people left out fewer than six in ten were right."
     )

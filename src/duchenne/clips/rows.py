@@ -28,8 +28,8 @@ def chunks(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
 
 def table(clips: Sequence[Clip], samples: Sequence[Sample], reader: Reader, cache: Cache) -> Array:
     """`reader.table(samples)` of the samples of `clips`, (N, ...), with crops where the reader reads them."""
-    if reader.parts:
-        return reader.joined([table(clips, samples, part, cache) for part in reader.parts])
+    if reader.inner:
+        return reader.joined([table(clips, samples, each, cache) for each in reader.inner])
     asked = reader
     if reader.crop_readers and (not reader.is_optional or all(map(load.is_video, clips))):
         reader = reader.with_cutter(lambda i, sample, each: crops.cached(clips[i], sample, each, cache))

@@ -39,7 +39,7 @@ class PairReader(Reader):
     second: Reader
 
     @property
-    def parts(self) -> tuple[Reader, Reader]:
+    def inner(self) -> tuple[Reader, Reader]:
         """Both."""
         return self.first, self.second
 
@@ -69,7 +69,7 @@ class PairReader(Reader):
 
     def table(self, samples: Sequence[Sample]) -> Array:
         """As `joined`."""
-        return self.joined([part.table(samples) for part in self.parts])
+        return self.joined([each.table(samples) for each in self.inner])
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,16 @@ class CombinedReader(Reader):
         """Those of all its readers."""
         return tuple(each for reader in self.readers for each in reader.crop_readers)
 
+    @property
+    def is_optional(self) -> bool:
+        """Whether none of them needs crops."""
+        return all(reader.is_optional or not reader.crop_readers for reader in self.readers)
+
+    @property
+    def identity(self) -> str:
+        """Of all of them."""
+        return " ".join(reader.identity for reader in self.readers)
+
     def with_cutter(self, cut: Cutter) -> CombinedReader:
         """As `Reader.with_cutter`, for all readers."""
         return CombinedReader(tuple(reader.with_cutter(cut) for reader in self.readers))

@@ -87,7 +87,7 @@ def train_hybrid(
     if isinstance(model.other, PBModel):
         model.other.on_epoch = loop.log_epochs(model.other.recipe.epochs, log)
     protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
-    stamp = [family, *map(asdict, model.recipe)]  # type: ignore[call-overload]
+    stamp = [family, *map(repr, model.recipe)]
     return _train(model, manifest, out, protocol, stamp, smile_share, reader, resume, log)
 
 

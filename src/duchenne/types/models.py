@@ -34,7 +34,7 @@ class Reader(Protocol):
         return False
 
     @property
-    def parts(self) -> tuple[Reader, ...]:
+    def inner(self) -> tuple[Reader, ...]:
         """Readers whose tables, `joined`, are its table."""
         return ()
 
@@ -44,8 +44,9 @@ class Reader(Protocol):
         return repr(self)
 
     def joined(self, tables: Sequence[Array]) -> Array:
-        """Its table, from those of its `parts`."""
-        raise NotImplementedError
+        """Its table, from those of its `inner` readers."""
+        (table,) = tables
+        return table
 
     def with_cutter(self, cut: Cutter) -> Reader:
         """The same for tracks without crops: its `crop_readers` get theirs from `cut`."""

@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
+from duchenne import io, pipeline, video
+from duchenne.clips import crops, load, rows
+from duchenne.clips.cache import Cache
 from duchenne.datasets import simulate
+from duchenne.faces import join
+from duchenne.judging import load_model
 from duchenne.tabular import appearance
 from duchenne.tabular.appearance import NAMES, STATISTICS, WIDTH, Appearance
 from duchenne.tabular.model import DescriptorModel
+from duchenne.types import Clip
 
 
 def row(values, statistic):
@@ -21,7 +27,7 @@ def looks(track, reader, crops=None):
 
 
 @pytest.fixture(scope="module")
-def smile():
+def moving():
     return simulate.track(simulate.KINDS["genuine"], 25.0, seed=3)
 
 
@@ -48,14 +54,14 @@ def test_a_level_of_the_person_or_the_light_does_not_count():
     np.testing.assert_allclose(appearance.describe(time, moved), appearance.describe(time, values), atol=1e-9)
 
 
-def test_it_reads_ten_frames_a_second_that_show_the_face(smile):
+def test_it_reads_ten_frames_a_second_that_show_the_face(moving):
     reader = Appearance()
-    at = reader.rows(smile)
-    steps = np.diff(smile.time[at])
+    at = reader.rows(moving)
+    steps = np.diff(moving.time[at])
     assert at[0] == 0 and steps.min() >= 0.1 - 5e-4 and steps.max() <= 0.1 + 1 / 25
-    points = smile.points.copy()
+    points = moving.points.copy()
     points[:10] = np.nan
-    assert reader.rows(smile.evolve("hidden", points=points))[0] == 10
+    assert reader.rows(moving.evolve("hidden", points=points))[0] == 10
 
 
 def test_a_mirrored_face_looks_the_same():
@@ -65,23 +71,55 @@ def test_a_mirrored_face_looks_the_same():
     np.testing.assert_array_equal(appearance.look(np.ascontiguousarray(crops[:, :, ::-1])), found)
 
 
-def test_rows_come_from_crops_during_the_movement_and_nothing_without_them(smile):
+def test_rows_come_from_crops_during_the_movement_and_nothing_without_them(moving):
     model = DescriptorModel.of_family("appearance")
     reader = model.reader
     assert reader == Appearance() and reader.crop_readers == (reader,) and reader.is_optional
-    assert np.isnan(model.table([smile])).all() and model.table([smile]).shape == (1, len(NAMES))
+    assert np.isnan(model.table([moving])).all() and model.table([moving]).shape == (1, len(NAMES))
     asked = []
 
     def cut(i, sample, each):
         asked.append((i, each))
         return looks(sample, each)
 
-    found = reader.with_cutter(cut).table([smile, smile.take("short", np.arange(5))])
+    found = reader.with_cutter(cut).table([moving, moving.take("short", np.arange(5))])
     assert asked[0] == (0, reader) and np.isfinite(found[0]).all() and np.isnan(found[1]).all()
     # rest before the movement is not read
-    rest = np.flatnonzero(smile.time < smile.time[0] + 0.3)
-    crops = np.asarray(looks(smile, reader).crops).copy()
-    crops[: np.isin(reader.rows(smile), rest).sum()] = 0
-    again = reader.with_cutter(lambda i, sample, each: looks(sample, each, crops)).table([smile])
-    start = appearance.span(appearance.prepare(smile, 25.0)[1], 25.0)[0]
+    rest = np.flatnonzero(moving.time < moving.time[0] + 0.3)
+    crops = np.asarray(looks(moving, reader).crops).copy()
+    crops[: np.isin(reader.rows(moving), rest).sum()] = 0
+    again = reader.with_cutter(lambda i, sample, each: looks(sample, each, crops)).table([moving])
+    start = appearance.span(appearance.prepare(moving, 25.0)[1], 25.0)[0]
     assert start > 0.4 and np.array_equal(again[0], found[0])
+
+
+def test_crops_of_the_reader_of_faces_are_those_cut_from_the_file(smile, tmp_path):
+    """In use a verdict reads the crops that the reader of faces cut, in training those cut from the video again."""
+    kept, reader = Cache(tmp_path), Appearance()
+    found = join(kept.read_faces(smile), str(smile))
+    track, own = found.tracks[0], found.looks[0]
+    again = crops.cut(track, video.frames(smile), reader)
+    np.testing.assert_array_equal(again.time, own.time)
+    np.testing.assert_array_equal(again.crops, own.crops)
+    clip = Clip(str(smile))
+    table = rows.table([clip], [load.read(clip, kept.read_faces)], reader, kept)
+    direct = reader.with_cutter(lambda *_: own).table([track])
+    np.testing.assert_array_equal(table, direct)
+    assert np.isfinite(table).all()
+
+
+def test_the_default_judges_tracks_without_images_by_their_movement(smile, tmp_path):
+    (seen,) = pipeline.examine(smile)
+    assert any("the face's look x" in step for step in seen.verdict.history)
+    assert any(item.feature == "Look of the face" for item in seen.verdict.evidence)
+    loaded = load_model("default")
+    blind = pipeline.judge(seen.track, loaded)
+    assert any("descriptors alone" in step for step in blind.verdict.history) and blind.p_raw != seen.p_raw
+    alone = loaded.descriptors.predict_table(loaded.descriptors.table([seen.track]))[0, 1]
+    share = loaded.smile_share
+    expert = loaded.smile.fitted.logit(loaded.smile.table([seen.track]))[0]
+    z = (1 - share) * np.log(alone / (1 - alone)) + share * expert
+    assert blind.p_raw == pytest.approx(1 / (1 + np.exp(-z)), abs=0.02)  # but for the emotion, which it was not told
+    io.save_tracks(tmp_path / "one.npz", [seen.track])
+    (row,) = pipeline.apply("default", tmp_path / "one.npz").itertuples()
+    assert row.p_genuine == pytest.approx(blind.p_raw, abs=1e-6)
