@@ -145,7 +145,8 @@ def test_running_probability_ends_at_the_verdict_and_reads_only_the_past(
     k = len(run.time) // 2
     n = int(np.searchsorted(found.track.time, run.time[k], side="right"))
     cut = found.track.take("cut", np.arange(n))
-    again = pipeline.judge(cut, judging.load_model("default"), emotions=found.emotions, explain=False).p_raw
+    loaded = judging.load_model("default")
+    again = pipeline.judge(cut, loaded, emotions=found.emotions, looks=found.looks, explain=False).p_raw
     assert run.at(run.time[k]) == again or np.isnan(again)
 
 
