@@ -41,7 +41,7 @@ FAMILIES = ("mesh", "mesh-relative", APPEARANCE)
 SEEDS, FOLDS = (0, 1), 10
 #: Row of the table → what is mixed, and the row it is compared with.
 ROWS: dict[str, tuple[tuple[str, ...], str]] = {
-    "points, coefficients and head, with levels (the default before)": (("mesh",), ""),
+    "points, coefficients and head, with levels (descriptors of the default before)": (("mesh",), ""),
     "the same relative to itself, alike in a mirror": (("mesh-relative",), "mesh"),
     "look of the face": ((APPEARANCE,), "mesh"),
     "**movement and look (the default)**": (("mesh-relative", APPEARANCE), "mesh"),

@@ -89,7 +89,7 @@ REFUSED = [
     ("default", ("mix", "margin"), 0.7, "margin is 0.7, expected a number from 0 to 0.5"),
     ("default", ("mix", "bias"), 1e300, "too large"),
     ("default", ("mix", "bias"), 1e14, r"bias is 100000000000000.0, expected a number from -1000 to 1000"),
-    ("default", ("mix", "pb"), "0.5", "pb is '0.5', expected a number"),
+    ("default", ("mix", "appearance"), "0.5", "appearance is '0.5', expected a number"),
     ("smile", ("classes",), ["genuine", "posed"], r"its classes are \['genuine', 'posed'\], expected posed, genuine"),
     ("default", ("id",), "a\u202eb", "control characters"),
     ("default", ("id",), "", "id is '', expected a printable name"),

@@ -127,7 +127,7 @@ def fit_member(make: Make, x: Array, y: Array, groups: Array, emotions: Array | 
         if len(np.unique(y[use[train]])) < 2:
             continue
         other, rows = fitted(use[train]), use[test]
-        p[rows] = other.predict_table(x[rows])[:, 1]
+        p[rows] = other.predict_table(x[rows], None if emotions is None else emotions[rows])[:, 1]
         scores = other.rank_table(x[rows])
         if scores is not None:
             rank[rows], ranks = scores, True
@@ -138,7 +138,7 @@ def fit_member(make: Make, x: Array, y: Array, groups: Array, emotions: Array | 
 class Stack(Classifier):
     """Members and the weights of their log-odds.
 
-    weights, bias   of the members' log-odds; 0 for a member without a prediction
+    weights, bias   of the members' log-odds; a clip that one member cannot read has no prediction
     pair_weights    of the members' scores for ranking two clips of one person
     names           of the members, for messages
     """
@@ -169,16 +169,24 @@ class Stack(Classifier):
 
         y, groups = np.asarray(labels, int), np.asarray(groups)
         emotions = None if emotions is None else np.asarray(emotions)
-        asked = [
-            fit_member(make, part, y, groups, emotions, self.seed)
-            for make, part in zip(self.makes, self.reader.parts(x), strict=True)
-        ]
+        asked = []
+        for number, (make, part) in enumerate(zip(self.makes, self.reader.parts(x), strict=True), 1):
+            try:
+                asked.append(fit_member(make, part, y, groups, emotions, self.seed))
+            except InputError as error:
+                raise InputError(f"The stack's {self._called(number)} cannot be trained: {error}") from error
         self.members = [each.model for each in asked]
         z = np.column_stack([logit(each.p) for each in asked])
-        seen = np.isfinite(z).any(axis=1)
+        for number, column in enumerate(z.T, 1):
+            if np.isnan(column).all():
+                raise InputError(
+                    f"The stack's {self._called(number)} gave no answer on people left out; leave it out, or give it "
+                    "clips that it can read, of both labels from more people."
+                )
+        seen = np.isfinite(z).all(axis=1)
         if len(np.unique(y[seen])) < 2:
-            raise InputError("A stack needs out-of-fold predictions for clips of both labels; add people.")
-        mix = LogisticRegression(C=1.0).fit(np.nan_to_num(z[seen]), y[seen])
+            raise InputError("A stack needs clips of both labels that all its members can read; add people.")
+        mix = LogisticRegression(C=1.0).fit(z[seen], y[seen])
         self.weights, self.bias = mix.coef_[0], float(mix.intercept_[0])
         self.out_of_fold = np.full(len(y), np.nan)
         self.out_of_fold[seen] = sigmoid(self._mixed(z[seen]))
@@ -214,9 +222,9 @@ class Stack(Classifier):
         found = []
         for number, (p, weight) in enumerate(zip(self.member_answers(x), self.weights, strict=True), 1):
             if np.isfinite(p[0]):
-                what = self.names[number - 1] if len(self.names) == len(self.members) else f"number {number}"
-                text = f"The member {what} alone gives P(genuine) = {p[0]:.2f}; its weight is {weight:.2f}."
-                title, pull = f"Stack member: {what}", float(weight * logit(p)[0])
+                what = self._called(number)
+                text = f"The {what} alone gives P(genuine) = {p[0]:.2f}; its weight is {weight:.2f}."
+                title, pull = f"Stack {what.replace(' ', ': ', 1)}", float(weight * logit(p)[0])
                 found.append(
                     Evidence(
                         feature=title, descriptor=f"stack.{number}", value=float(p[0]), contribution=pull, text=text
@@ -227,10 +235,19 @@ class Stack(Classifier):
     opinion = opinion_of
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
-        """float64 (N, 2): P(posed), P(genuine), NaN where no member has a prediction. InputError before `fit`."""
-        z = np.column_stack([logit(p) for p in self.member_answers(x)])
-        p = np.where(np.isfinite(z).any(axis=1), sigmoid(self._mixed(z)), np.nan)
+        """float64 (N, 2): P(posed), P(genuine), NaN where a member has no prediction. InputError before `fit`."""
+        z = np.column_stack([logit(p) for p in self.member_answers(x, emotions)])
+        p = sigmoid(self._mixed(z))
         return np.column_stack([1 - p, p])
+
+    @property
+    def needs_emotions(self) -> bool:
+        """Whether a member does."""
+        return any(each.needs_emotions for each in self.members)
+
+    def _called(self, number: int) -> str:
+        """A member in words."""
+        return f"member {self.names[number - 1] if self.names else f'number {number}'}"
 
     def rank_table(self, x: Array) -> Array | None:
         """float64 (N,): scores that order two clips of one person and emotion; None where P(genuine) does."""
@@ -240,20 +257,21 @@ class Stack(Classifier):
         for member, part, p in zip(self.members, self.reader.parts(x), self.member_answers(x), strict=True):
             scores = member.rank_table(part)
             columns.append(logit(p) if scores is None else scores)
-        return np.asarray(np.nan_to_num(np.column_stack(columns)) @ self.pair_weights)
+        return np.asarray(np.column_stack(columns) @ self.pair_weights)
 
-    def member_answers(self, x: Array) -> list[Array]:
+    def member_answers(self, x: Array, emotions: Array | None = None) -> list[Array]:
         """P(genuine), (N,), of each member; NaN where it cannot read a clip."""
         if not self.members:
             raise InputError("This stack has not been fitted; call fit first.")
-        return [_answers(member, part) for member, part in zip(self.members, self.reader.parts(x), strict=True)]
+        parts = self.reader.parts(x)
+        return [_answers(member, part, emotions) for member, part in zip(self.members, parts, strict=True)]
 
     def _mixed(self, z: Array) -> Array:
-        return np.asarray(np.nan_to_num(z) @ self.weights + self.bias)
+        return np.asarray(z @ self.weights + self.bias)
 
 
-def _answers(member: Classifier, part: Array) -> Array:
+def _answers(member: Classifier, part: Array, emotions: Array | None) -> Array:
     out, use = np.full(len(part), np.nan), readable(part)
     if use.any():
-        out[use] = member.predict_table(part[use])[:, 1]
+        out[use] = member.predict_table(part[use], None if emotions is None else np.asarray(emotions)[use])[:, 1]
     return out

@@ -98,7 +98,8 @@ class Stages:
         emotions = self.emotions(rows)
         if set(self.classifiers) == {""}:
             return np.asarray(self.classifiers[""].predict_table(np.hstack([x, emotions]))[:, 1])
-        p = np.column_stack([self.classifiers[name].predict_table(x)[:, 1] for name in self.names])
+        each = [self.classifiers[name].predict_table(x, np.full(len(x), name))[:, 1] for name in self.names]
+        p = np.column_stack(each)
         seen = np.isfinite(p)
         with np.errstate(invalid="ignore"):
             return np.asarray((emotions * np.where(seen, p, 0.0)).sum(axis=1) / (emotions * seen).sum(axis=1))
@@ -220,7 +221,7 @@ class TwoStage(Classifier):
     def _of_classifiers(self, stages: Stages, rows: Array, seen: Array) -> tuple[Evidence, ...]:
         found = []
         for emotion, share in zip(stages.names, stages.emotions(rows)[0], strict=True):
-            p = stages.classifiers[emotion].predict_table(seen)[:, 1]
+            p = stages.classifiers[emotion].predict_table(seen, np.full(len(seen), emotion))[:, 1]
             if np.isfinite(p[0]):
                 text = f"P({emotion}) = {share:.2f}; its classifier gives P(genuine) = {p[0]:.2f}."
                 title, key = f"If it is {emotion}", f"two-stage.{emotion}"

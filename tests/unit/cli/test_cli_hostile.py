@@ -323,9 +323,9 @@ def flip(path):
     ("damage", "words"),
     [
         (lambda m: flip(m / "descriptors" / "arrays.npz"), "its member descriptors is not the model"),
-        (lambda m: flip(m / "lstm-pb" / "weights.safetensors"), "its member lstm-pb is not the model"),
+        (lambda m: flip(m / "appearance" / "arrays.npz"), "its member appearance is not the model"),
         (lambda m: (m / "descriptors" / "genuine-0.xgb.json").unlink(), "its member descriptors is not the model"),
-        (lambda m: shutil.rmtree(m / "lstm-pb"), "its member lstm-pb is missing"),
+        (lambda m: shutil.rmtree(m / "appearance"), "its member appearance is missing"),
         (lambda m: (m / "model.json").write_text("{" * 9), "damaged"),
         (lambda m: (m / "model.json").unlink(), "There is no model"),
         (lambda m: (m / "card.json").write_text("{" * 9), "card.json"),

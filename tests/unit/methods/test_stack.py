@@ -16,6 +16,7 @@ from duchenne.learn.rank_svm import pairs
 from duchenne.methods import names
 from duchenne.methods.stack import FOLDS, CombinedReader, Stack
 from duchenne.tabular.rows import Reader
+from duchenne.tabular.table_model import TableModel
 from duchenne.types import Features
 
 
@@ -54,7 +55,7 @@ def test_pairs_have_their_own_weights():
     assert (rank[genuine] > rank[posed]).mean() > 0.95 > roc_auc_score(y[test], p)
 
 
-def test_a_member_that_cannot_read_a_clip_contributes_nothing():
+def test_a_clip_that_a_member_cannot_read_has_no_answer_and_a_silent_member_is_an_error():
     x, y, who, what = people()
     table = np.empty(len(y), object)
     for i, row in enumerate(x):
@@ -64,9 +65,30 @@ def test_a_member_that_cannot_read_a_clip_contributes_nothing():
     table[0] = (x[0], np.full(3, np.nan))
     table[1] = None
     p = made.predict_table(table)[:, 1]
-    assert np.isnan(p[1]) and np.isfinite(p[[0, *range(2, len(y))]]).all()
-    first = logit(made.members[0].predict_table(x[:1])[:, 1])[0]
-    assert logit(p[:1])[0] == pytest.approx(made.weights[0] * first + made.bias)
+    assert np.isnan(p[[0, 1]]).all() and np.isfinite(p[2:]).all()
+    for i in range(len(y)):
+        table[i] = (x[i], np.full(3, np.nan))
+    with pytest.raises(InputError, match="member number 2 cannot be trained: Training needs usable clips"):
+        Stack(makes).fit_table(table, y, who, what)
+
+
+def test_members_are_told_the_emotion_that_the_stack_is_told():
+    class Told(TableModel):
+        """A member that answers by the emotion alone."""
+
+        def predict_table(self, x, emotions=None):
+            p = np.full(len(x), np.nan) if emotions is None else np.where(emotions == "fear", 0.9, 0.2)
+            return np.column_stack([1 - p, p])
+
+    x, y, who, what = people()
+    made = Stack((lambda: Told(Reader(), "linear-svm"),)).fit_table(x, y, who, what)
+    told = np.where(np.arange(len(y)) % 3 == 0, "fear", "anger")
+    z = logit(np.where(told == "fear", 0.9, 0.2)) * made.weights[0] + made.bias
+    np.testing.assert_allclose(logit(made.predict_table(x, told)[:, 1]), z)
+    assert np.isnan(made.predict_table(x)).all()
+    silent = Stack((partial(names.make, "linear-svm"), lambda: Told(Reader(), "linear-svm")), names=("one", "told"))
+    with pytest.raises(InputError, match="member told gave no answer on people left out; leave it out"):
+        silent.fit_table(x, y, who)
 
 
 def test_names_may_hold_families_with_a_plus():
