@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,13 @@ MOST_BYTES = 15_000_000
 def made(smile: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pipeline.Analysis]:
     """A rendered smile's reports, with faces and without, and what they tell of."""
     out = tmp_path_factory.mktemp("report")
-    found = pipeline.examine(smile)
-    card = judging.load_model("default").card
+    loaded = judging.load_model("default")
+    card, mix = loaded.card, loaded.model.mix
+    loaded.model.mix = replace(mix, margin=0.0)  # the page of a verdict, however close the model calls this face
+    try:
+        found = pipeline.examine(smile)
+    finally:
+        loaded.model.mix = mix
     pipeline.save(found, out / "faces", card)
     pipeline.save(found, out / "points", card, faces=False)
     return out, found[0]
