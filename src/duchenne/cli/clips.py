@@ -213,14 +213,15 @@ def demo(
     """Simulate two smiles on a public-domain portrait, judge them, and write reports."""
     from duchenne import judging, pipeline
     from duchenne.datasets import simulate
+    from duchenne.datasets.kinematics import CLEAR
 
     loaded = judging.load_model("default")
-    for kind, words in (("genuine", "spontaneous"), ("posed", "posed")):
-        clip = simulate.smile_clip(out / f"{words}.mp4", kind, rate=25.0, seed=1)
+    for kind, words, how in (("genuine", "spontaneous", "slow"), ("posed", "posed", "wide")):
+        clip = simulate.smile_clip(out / f"{words}.mp4", CLEAR[kind], rate=25.0, seed=1)
         with progress(clip.name) as tick:
             analyses = pipeline.examine(clip, on_frame=tick)
         pipeline.save(analyses, out / words, loaded.card)
-        echo(f"A simulated smile with {words} kinematics:")
+        echo(f"A simulated smile with {words} kinematics, a {how} one:")
         _print(analyses[0], False, out / words)
     echo("", "Simulated movement tests the software; it is no evidence about people.")
     echo(f"Open {out / 'spontaneous' / 'report.html'} in a browser.")

@@ -100,6 +100,12 @@ POSED = SmileKinematics(
     fluctuation=0.05, asymmetry=0.1,
 )  # fmt: skip
 KINDS = {"genuine": SPONTANEOUS, "posed": POSED}
+#: A slow smile, by .7 standard deviations (`SPREADS`) of its three durations, and a wide one, by one of its amplitude:
+#: what `duchenne demo` shows, as the default model does not decide on the medians.
+CLEAR = {
+    "genuine": replace(SPONTANEOUS, onset=2.02, apex=2.14, offset=2.86),
+    "posed": replace(POSED, amplitude=0.256),
+}
 
 _CREEP = 0.5  # share of a rise that is a slow minimum-jerk creep; fits the tables' spread of speeds
 _MAX_DRAWS = 1_000

@@ -12,6 +12,7 @@ import pytest
 
 from conftest import BRIEF, RATE, command
 from duchenne import __version__, checkpoints, io, pipeline
+from duchenne.datasets import kinematics as kinematics_of
 from duchenne.datasets import simulate
 from duchenne.metrics.scores import auc
 from duchenne.types import EMOTIONS
@@ -166,7 +167,7 @@ def test_folder_of_images_with_rate_is_a_clip(duchenne, pictures, tmp_path):
 @pytest.mark.parametrize("kinds", [dict.fromkeys(simulate.KINDS, QUICK), pytest.param({}, marks=pytest.mark.slow)])
 def test_demo_writes_two_reports(kinds, duchenne, tmp_path, monkeypatch):
     for kind, kinematics in kinds.items():
-        monkeypatch.setitem(simulate.KINDS, kind, kinematics)
+        monkeypatch.setitem(kinematics_of.CLEAR, kind, kinematics)
     result = duchenne("demo", "-o", tmp_path / "new" / "demo")
     assert result.code == 0 and "no evidence about people" in result.out
     for kind in ("spontaneous", "posed"):
@@ -177,6 +178,7 @@ def test_demo_writes_two_reports(kinds, duchenne, tmp_path, monkeypatch):
         assert set(found) == KEYS and found["quality"]["coverage"] > 0.95
         assert found["emotion"]["happiness"] == max(found["emotion"].values())
         assert len(rows(folder / "frames.csv")) == found["frames"] > 30
+        assert kinds or found["label"] == {"spontaneous": "genuine"}.get(kind, kind)
 
 
 def test_doctor_finds_no_problem(duchenne):
