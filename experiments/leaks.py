@@ -14,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 import pandas as pd
+from takes import encode
 
 from duchenne import io, video
 from duchenne.datasets import simulate
@@ -134,21 +133,6 @@ def _twin(pair: leaks.Pair, chosen: list[int], count: int, twins: set[int]) -> b
     return {k if k < count else chosen[k - count] for k in (pair.i, pair.j)} <= twins
 
 
-def encode(source: Path, target: Path, scale: float, crf: int, flip: bool = False) -> Path:
-    speed = round(video.info(source).rate or 30)
-    with av.open(str(target), "w") as container:
-        stream = container.add_stream("libx264", rate=speed, options={"crf": str(crf)})
-        for number, frame in enumerate(video.frames(source)):
-            picture = cv2.resize(frame.bgr[:, ::-1] if flip else frame.bgr, None, fx=scale, fy=scale, interpolation=3)
-            height, width = (side - side % 2 for side in picture.shape[:2])
-            if number == 0:
-                stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-            picture = np.ascontiguousarray(picture[:height, :width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
-        container.mux(stream.encode(None))
-    return target
-
-
 def followed(path: Path) -> FaceTrack:
     track = protagonist(follow(video.frames(path), source=path.name).tracks)
     assert track is not None
@@ -164,7 +148,7 @@ def real_files(root: Path, tmp: Path) -> dict[str, object]:
         for what, how in {
             "same size, crf 28": (1.0, 28),
             "half the size, crf 35": (0.5, 35),
-            "mirrored, crf 20": (1.0, 20, True),
+            "mirrored, crf 20": (1.0, 20, 1, True),
         }.items():
             copy = followed(encode(path, tmp / "copy.mp4", *how))
             pairs = leaks.near_duplicates([track, copy], threshold=0.99)

@@ -12,7 +12,7 @@ import os
 import tempfile
 from dataclasses import replace
 from functools import cache
-from itertools import combinations, groupby
+from itertools import combinations, groupby, islice
 from pathlib import Path
 
 import av
@@ -37,12 +37,11 @@ COPIES = {
 }
 
 
-def encode(source: Path, target: Path, scale: float, crf: int, every: int, flip: bool) -> Path:
-    frames = list(video.frames(source))[::every]
+def encode(source: Path, target: Path, scale: float, crf: int, every: int = 1, flip: bool = False) -> Path:
     with av.open(str(target), "w") as container:
         stream = container.add_stream("libx264", rate=round((video.info(source).rate or 30) / every))
         stream.options = {"crf": str(crf)}
-        for number, frame in enumerate(frames):
+        for number, frame in enumerate(islice(video.frames(source), 0, None, every)):
             picture = cv2.resize(frame.bgr[:, ::-1] if flip else frame.bgr, None, fx=scale, fy=scale, interpolation=3)
             height, width = (side - side % 2 for side in picture.shape[:2])
             if number == 0:
