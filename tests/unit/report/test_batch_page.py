@@ -232,7 +232,7 @@ def test_each_column_sorts_missing_values_last(many: Path, browser: Browser) -> 
         assert known in (sorted(known), sorted(known, reverse=True)) and known[0] != known[-1]
 
 
-@pytest.mark.parametrize("width", [320, 390, 800, 1240])
+@pytest.mark.parametrize("width", [320, 390, 800, 1100, 1161, 1240])
 def test_nothing_is_wider_than_the_screen(many: Path, page: Browser, width: int) -> None:
     for shown in (None, many):
         if shown:
