@@ -1,4 +1,8 @@
-"""Read a face: detector, points, coefficients and pose, as MediaPipe's face landmarker does, without its smoothing."""
+"""Read a face: detector, points, coefficients and pose, by the networks of MediaPipe's face landmarker.
+
+Other than there nothing is smoothed over frames, and a face and its mirror image are read alike: the networks prefer a
+side, by up to a pixel of 256, and their mean over both images also trembles less.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,14 @@ from duchenne.mesh.detector import Faces
 from duchenne.mesh.model import load
 from duchenne.mesh.pose import pose
 from duchenne.mesh.region import Region
-from duchenne.types import Array
+from duchenne.types import COEFFICIENTS, Array
 
 _SIDE = 256  # pixels of the landmark network's input
 _SETTLED = 0.0005  # mean movement of the points, over the region's side, below which a face has settled
 _MOST_READS = 8
 _TURNED = 0.2  # radians, of the second region of `FaceMesh.doubt`
+_IN_MIRROR = np.r_[_SIDE - 1, _SIDE - 1 : 0 : -1]  # columns of a crop's mirror image: `Region` turns about pixel 128
+_OTHER_IRIS = (473, 476, 475, 474, 477, 468, 471, 470, 469, 472)  # what points 468 to 477 are in a mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Reading:
     coefficients   float32 (52,)      0 to 1, named by `COEFFICIENTS`
     pose           float32 (3,)       yaw, pitch, roll in degrees, as `mesh.pose.pose`
     region         Region             that was read
+    mirrored       float32 (478, 2)   how far from the image alone its mirror image alone puts each point, in pixels
     """
 
     points: Array
@@ -39,6 +46,7 @@ class Reading:
     coefficients: Array
     pose: Array
     region: Region
+    mirrored: Array
 
     @property
     def following(self) -> Region:
@@ -68,7 +76,9 @@ class FaceMesh:
         self.version = f"opencv {cv2.__version__} face_landmarker {self.model.sha256}"
         mirrored = self.model.canonical * (-1, 1, 1)
         apart = np.linalg.norm(self.model.canonical[None] - mirrored[:, None], axis=2)
-        self._other_side = apart.argmin(axis=1)  # the point that each of the 468 is in a mirror
+        self._other_side = np.concatenate([apart.argmin(axis=1), _OTHER_IRIS])  # the point that each is in a mirror
+        others = [name.replace("Left", "#").replace("Right", "Left").replace("#", "Right") for name in COEFFICIENTS]
+        self._other_coefficient = [COEFFICIENTS.index(name) for name in others]
 
     def detect(self, bgr: Array, least: float = 0.5, region: Region | None = None) -> Faces:
         """The faces of a frame uint8 (H, W, 3) blue, green, red, whose score is at least `least`.
@@ -99,35 +109,36 @@ class FaceMesh:
         crop = region.crop(_checked(bgr), _SIDE)
         if oval is not None:
             crop = _alone(crop, region.to_crop(oval, _SIDE))
-        points, flag = self._points(crop)
+        direct, flag = self._points(crop)
+        other, other_flag = self._points(np.ascontiguousarray(crop[:, _IN_MIRROR]))
+        other = self._in_mirror(other)
+        points = (direct + other) / 2
+        sides = self._coefficients(points), self._coefficients(self._in_mirror(points))[self._other_coefficient]
         points[:, :2] = region.to_frame(points[:, :2], _SIDE)
         points[:, 2] *= region.width / _SIDE
-        chosen = points[layout.FOR_COEFFICIENTS, :2].astype(np.float32)
-        (coefficients,) = self.model.coefficients(chosen[None])
         size = bgr.shape[1], bgr.shape[0]
         return Reading(
             points.astype(np.float32),
-            float(1 / (1 + np.exp(-flag))),
-            coefficients.ravel().astype(np.float32),
+            float(1 / (1 + np.exp(-(flag + other_flag) / 2))),
+            np.mean(sides, axis=0, dtype=np.float32),
             pose(points, size, self.model.canonical, self.model.rigid).astype(np.float32),
             region,
+            (region.to_frame(other[:, :2], _SIDE) - region.to_frame(direct[:, :2], _SIDE)).astype(np.float32),
         )
 
     def doubt(self, bgr: Array, reading: Reading) -> float:
         """How far the lips depend on how the frame is shown, in distances of the eyes' outer corners.
 
-        The face of `reading`, of this frame, is read again in a mirror, and turned by 0.2 radians. What the network
-        sees moves with the frame; what it invents, on a mask or a hand, moves otherwise. Given is the mean distance of
-        the lips from where they should be, less the movement of lips and eyes together. Presence does not show this:
-        it stays near 1.
+        The face of `reading`, of this frame, was read in a mirror too, and is read again turned by 0.2 radians. What
+        the network sees moves with the frame; what it invents, on a mask or a hand, moves otherwise. Given is the mean
+        distance of the lips from where they should be, less the movement of lips and eyes together. Presence does not
+        show this: it stays near 1.
         """
         region = reading.region
         turned = replace(region, angle=region.angle + _TURNED)
-        mirrored = self._points(np.ascontiguousarray(region.crop(_checked(bgr), _SIDE)[:, ::-1]))[0]
-        mirrored = mirrored[self._other_side, :2] * (-1, 1) + (_SIDE - 1, 0)
-        again = self._points(turned.crop(bgr, _SIDE))[0]
-        there = reading.points[:468, :2]
-        moved = np.stack([region.to_frame(mirrored, _SIDE), turned.to_frame(again[:468, :2], _SIDE)]) - there
+        again = self._points(turned.crop(_checked(bgr), _SIDE))[0]
+        there = reading.points[:, :2] - reading.mirrored / 2
+        moved = np.stack([reading.mirrored, turned.to_frame(again[:, :2], _SIDE) - there])
         moved -= np.median(moved[:, [*layout.LIPS, *layout.EYES]], axis=1, keepdims=True)
         away = np.linalg.norm(moved[:, list(layout.LIPS)], axis=2).mean()
         return float(away / max(float(np.linalg.norm(np.subtract(*there[list(layout.EYE_CORNERS)]))), 1e-6))
@@ -136,6 +147,15 @@ class FaceMesh:
         """(float64 (478, 3) in pixels of a crop, logit of its presence)."""
         raw, flag = self.model.landmarks(cv2.dnn.blobFromImage(crop, 1 / 255, swapRB=True))
         return raw.reshape(478, 3).astype(float), float(flag.item())
+
+    def _in_mirror(self, points: Array) -> Array:
+        """The points (478, 3) of a crop in the mirror image of that crop, or back."""
+        return points[self._other_side] * (-1, 1, 1) + (_SIDE, 0, 0)
+
+    def _coefficients(self, points: Array) -> Array:
+        """(52,) of the points (478, 3) of a crop."""
+        (found,) = self.model.coefficients(points[layout.FOR_COEFFICIENTS, :2].astype(np.float32)[None])
+        return found.ravel()
 
     def settle(self, bgr: Array, region: Region, alone: bool = False) -> Reading:
         """The face in the region of a newly detected face: read again in the region of its own points until they stay.

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,12 @@ VALUES = [
     0.8992, 0.9043, 0.007, 0.0242, 0.468, 0.4741, 0.0, 0.0,
 ]  # fmt: skip
 ANGLES = (-0.285, 14.918, 3.616)  # of its transformation matrix
+
+#: What each of the 68 points is in a mirror.
+MIRRORED_68 = [
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
+    41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +75,26 @@ def test_a_mouth_under_a_mask_is_in_doubt(mesh, portrait, reading):
 
 
 def test_it_says_what_mediapipe_says(reading):
-    apart = np.abs(reading.points[list(POINTS)] - list(POINTS.values())) / eye_distance(reading.points)
-    assert apart.max() < 0.005
-    assert np.abs(reading.coefficients - VALUES).max() < 0.02
-    assert np.abs(reading.pose - ANGLES).max() < 0.1
+    expected, unit = np.array(list(POINTS.values())), eye_distance(reading.points)
+    alone = (reading.points[:, :2] - reading.mirrored / 2)[list(POINTS)]
+    assert np.abs(alone - expected[:, :2]).max() < 0.005 * unit
+    # with the mirror image, which MediaPipe does not read
+    assert np.abs(reading.points[list(POINTS)] - expected).max() < 0.03 * unit
+    assert np.abs(reading.coefficients - VALUES).max() < 0.15
+    assert np.abs(reading.pose - ANGLES).max() < 1
     assert reading.presence > 0.99 and len(COEFFICIENTS) == len(set(COEFFICIENTS)) == 52
+
+
+def test_a_mirrored_frame_is_read_as_the_mirror_image(mesh, portrait, reading):
+    wide = portrait.shape[1] - 1
+    region = replace(reading.region, x=wide - reading.region.x, angle=-reading.region.angle)
+    other = mesh.read(np.ascontiguousarray(portrait[:, ::-1]), region)
+    assert np.abs(other.points_68[MIRRORED_68] * (-1, 1) + (wide, 0) - reading.points_68).max() < 0.02  # pixels
+    assert other.presence == pytest.approx(reading.presence, abs=1e-6)
+    left, right = (COEFFICIENTS.index(f"mouthSmile{side}") for side in ("Left", "Right"))
+    swapped = other.coefficients[[right, left]]
+    assert np.abs(swapped - reading.coefficients[[left, right]]).max() < 1e-3
+    assert np.abs(other.pose * (-1, 1, -1) - reading.pose).max() < 0.05
 
 
 def test_the_same_frame_gives_the_same_bytes_on_any_thread_count(portrait, reading):
@@ -157,7 +179,7 @@ def test_a_face_cut_out_on_black_reads_like_the_same_face_in_a_room_if_both_stan
         np.abs(mesh.settle(portrait, region, alone).coefficients - mesh.settle(cut, region, alone).coefficients).max()
         for alone in (False, True)
     ]
-    assert apart[0] > 0.1 > apart[1], apart
+    assert apart[0] > 0.06 > apart[1], apart
     nowhere = mesh.read(portrait, region, np.array([[500, 500], [505, 500], [505, 505]]))
     assert nowhere.points.tobytes() == mesh.read(portrait, region).points.tobytes()
 
@@ -256,9 +278,7 @@ def test_the_68_points_lie_where_dlib_places_them(portrait, reading):
 def test_the_68_points_are_the_same_on_both_sides_of_the_face(mesh):
     """The mirror image of a point on the mean face is the point on the other side."""
     face = mesh.model.canonical[list(POINTS_68)] * (-1, 1, 1)
-    other = [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46]
-    other += [39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
-    assert np.allclose(face[other], mesh.model.canonical[list(POINTS_68)], atol=1e-3)
+    assert np.allclose(face[MIRRORED_68], mesh.model.canonical[list(POINTS_68)], atol=1e-3)
 
 
 @pytest.mark.parametrize(
