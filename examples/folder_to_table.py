@@ -1,6 +1,7 @@
 """Analyze every video of a folder, one row each: python examples/folder_to_table.py clips/ verdicts.csv
 
-A clip that cannot be read becomes a row with its error; the others are still analyzed.
+A clip that cannot be read becomes a row with its reason; the others are still analyzed. The columns are those of
+`duchenne analyze clips/ -o out/`, which uses every core and resumes: `duchenne codebook` explains them.
 """
 
 import sys
@@ -9,16 +10,16 @@ from pathlib import Path
 import pandas as pd
 
 import duchenne
+from duchenne.tables import columns
 
 folder, target = Path(sys.argv[1]), Path(sys.argv[2])
 rows = []
 for clip in sorted(path for path in folder.iterdir() if path.suffix.lower() in (".mp4", ".mov", ".avi", ".mkv")):
     try:
-        verdict = duchenne.analyze(clip)
+        row = duchenne.analyze(clip).to_row()  # p_genuine is empty where it abstains
     except duchenne.DuchenneError as error:
-        rows.append({"clip": clip.name, "error": str(error)})
-        continue
-    rows.append({"clip": clip.name, **verdict.to_row()})  # p_genuine is empty where it abstains
-table = pd.DataFrame(rows)
+        row = columns.failed(str(error))
+    rows.append({"file": clip.name, **row})
+table = pd.DataFrame(rows, columns=list(columns.VERDICTS))
 table.to_csv(target, index=False, float_format="%.4f")
-print(table.to_string(index=False, float_format="%.2f"))
+print(table[["file", "verdict", "p_genuine", "code", "shows", "rise", "fall"]].to_string(index=False))

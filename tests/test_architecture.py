@@ -21,7 +21,7 @@ HOUSE = (
     ("lstm_pb", "expression", "units"),
     ("tabular", "clipnets", "micro"),  # which read what the expression network sees
     ("methods",),
-    ("report", "judging", "gates", "evaluation"),
+    ("report", "judging", "gates", "evaluation", "tables"),
     ("pipeline",),
     ("ranking", "overlay", "batch"),
     ("web",),
@@ -31,7 +31,21 @@ HOUSE = (
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 SYSTEMS = ("tabular", "lstm_pb", "expression", "units", "clipnets", "micro", "methods")
 PIXELS = ("video", "mesh", "faces", "datasets.simulate", "datasets.fer2013")
-TABLES = ("io", "clips", "datasets", "evaluation", "methods", "lstm_pb", "expression", "units", "micro", "pipeline")
+TABLES = (
+    "io",
+    "clips",
+    "datasets",
+    "evaluation",
+    "methods",
+    "lstm_pb",
+    "expression",
+    "units",
+    "micro",
+    "pipeline",
+    "tables",
+    "types",
+    "batch",
+)
 #: Package → the only places that may import it, lazily or not; packages that are not listed are not used.
 PACKAGES = {
     **dict.fromkeys(("cv2", "av", "dlib"), PIXELS),
@@ -44,8 +58,10 @@ PACKAGES = {
     "PIL": ("video", "report", "plots", "overlay", "datasets"),
     "pandas": TABLES,
     **dict.fromkeys(("pyarrow", "csv"), ("io",)),
+    "pyreadstat": ("tables",),
     "skimage": ("datasets.simulate",),
-    "matplotlib": ("plots",),
+    "matplotlib": ("plots", "types.verdicts"),
+    "xarray": ("types.data",),
     **dict.fromkeys(("joblib", "threadpoolctl"), ("evaluation", "workers", "batch")),
     "platformdirs": ("clips.cache",),
     "filelock": ("batch", "web"),

@@ -171,7 +171,13 @@ def test_commands_of_the_pages_run(files, tmp_path, monkeypatch):
             assert (work / words[words.index("-o") + 1]).exists(), words
     left = [words for page in COMPLETE for words in commands(page) if words not in run and words[1] != "demo"]
     assert not left
-    assert {p.name for p in (work / "out").iterdir()} == {"verdict.json", "frames.csv", "emotions.csv", "report.html"}
+    assert {p.name for p in (work / "out").iterdir()} == {
+        "verdict.json",
+        "frames.csv",
+        "curves.csv",
+        "emotions.csv",
+        "report.html",
+    }
 
 
 def test_tables_match_their_json(monkeypatch):

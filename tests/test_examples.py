@@ -76,8 +76,8 @@ def test_scripts_run(name, run):
 def test_the_folder_becomes_a_table(work, run):
     if not (work / "verdicts.csv").exists():  # by the test above
         run("folder_to_table.py", "clips", "verdicts.csv")
-    table = pd.read_csv(work / "verdicts.csv").set_index("clip")
-    assert "is a text file" in table.loc["bad.mp4", "error"]
+    table = pd.read_csv(work / "verdicts.csv").set_index("file")
+    assert "is a text file" in table.loc["bad.mp4", "reason"]
     assert table.loc["good.mp4", "seconds"] == pytest.approx(BRIEF.duration, abs=0.07)
 
 

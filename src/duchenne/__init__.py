@@ -15,11 +15,13 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "analyze": "duchenne.pipeline",
+    "analyze_many": "duchenne.batch.many",
     "crossval": "duchenne.evaluation.crossval",
     "examine": "duchenne.pipeline",
     "load_tracks": "duchenne.io",
     "save_tracks": "duchenne.io",
     "Clip": "duchenne.types",
+    "DescriptorClassifier": "duchenne.learn.estimator",
     "FaceTrack": "duchenne.types",
     "Features": "duchenne.types",
     "Plan": "duchenne.evaluation",

@@ -1,6 +1,8 @@
 """Errors for users: one sentence with what was expected, what was found and what to do."""
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 #: Control characters, line separators, marks that change the direction of writing, and undecodable bytes.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -15,6 +17,14 @@ def printable(text: object, most: int = 10_000) -> str:
     if len(line) > most:
         line = f"{line[:most]}…"
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode().replace("\\udc", "\\x"), line)
+
+
+def meant(name: object, known: Iterable[object]) -> str:
+    """ " (did you mean 'happiness'?)" where a name is close to one that is known, for a message; else ""."""
+    names = [str(each) for each in known]
+    lower = {each.lower(): each for each in names}
+    close = get_close_matches(str(name).lower(), lower, n=1)
+    return f" (did you mean '{lower[close[0]]}'?)" if close else ""
 
 
 class DuchenneError(Exception):

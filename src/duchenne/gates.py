@@ -12,7 +12,7 @@ from duchenne.features import coherence, descriptors
 from duchenne.features.descriptors import FACE, longest_seen, prepare
 from duchenne.features.phases import ACTIVITY, activity, amplitude, moments, phases
 from duchenne.preprocess import clean
-from duchenne.types import Array, FaceTrack, Light, Phase, Quality, Signals
+from duchenne.types import Array, FaceTrack, Light, Phase, Quality, Reason, Signals
 
 FPS = 50.0  # of the curves that phases are found in and the report shows
 MIN_SEEN = 0.6  # s without a gap, the shortest clips that the default model was trained on
@@ -40,7 +40,7 @@ class Stretch:
     window: FaceTrack
     curves: Signals
     span: tuple[float, float] | None
-    reason: str | None
+    reason: Reason | None
 
 
 def quality(
@@ -186,55 +186,63 @@ def within(signals: Signals, window: FaceTrack) -> Signals:
     return replace(signals, time=signals.time[inside], values=signals.values[inside])
 
 
-def too_poor(found: Quality, curves: Signals) -> str | None:
+def too_poor(found: Quality, curves: Signals) -> Reason | None:
     """Why to abstain at this quality, with these curves of the part that is judged; None if it can be judged."""
     seen = longest_seen(curves)
     if found.frames == 1:
-        return "A single frame: genuine and posed differ in how a face moves; record a clip of 1 s or more."
-    if found.rate is not None and round(found.rate, 3) < MIN_RATE:
-        return f"Too few frames: {found.rate:.3g} per second; at least {MIN_RATE:.0f} are needed to see movement."
-    if len(seen) / FPS < MIN_SEEN or found.face_size is None:
-        return (
-            f"Too short: the face is seen for {len(seen) / FPS:.2f} s without a gap; at least {MIN_SEEN} s are needed."
+        return Reason(
+            "single_frame",
+            "A single frame: genuine and posed differ in how a face moves; record a clip of 1 s or more.",
         )
+    if found.rate is not None and round(found.rate, 3) < MIN_RATE:
+        rate = f"{found.rate:.3g} per second; at least {MIN_RATE:.0f} are needed to see movement"
+        return Reason("low_rate", f"Too few frames: {rate}.")
+    if len(seen) / FPS < MIN_SEEN or found.face_size is None:
+        length = f"{len(seen) / FPS:.2f} s without a gap; at least {MIN_SEEN} s are needed"
+        return Reason("too_short", f"Too short: the face is seen for {length}.")
     if found.face_size < MIN_SIZE:
         size = f"{found.face_size:.0f} px between the eyes"
-        return f"The face is too small: {size}; at least {MIN_SIZE:.0f} are needed."
+        return Reason("too_small", f"The face is too small: {size}; at least {MIN_SIZE:.0f} are needed.")
     if reason := _too_dark(found):
         return reason
     return None
 
 
-def _lost(found: Quality, curves: Signals) -> str | None:
+def _lost(found: Quality, curves: Signals) -> Reason | None:
     """Why to abstain where little is left of a clip; None also where that is too short for any verdict."""
     if found.coverage < 0.5 and MIN_SEEN <= len(longest_seen(curves)) / FPS < 2 * MIN_SEEN:
-        return f"The face is lost in {100 * (1 - found.coverage):.0f} % of the frames; record it from the front."
+        share = f"{100 * (1 - found.coverage):.0f} % of the frames"
+        return Reason("lost", f"The face is lost in {share}; record it from the front.")
     return None
 
 
-def _too_dark(found: Quality) -> str | None:
+def _too_dark(found: Quality) -> Reason | None:
     if found.contrast is not None and found.contrast < MIN_CONTRAST:
         levels = f"{found.contrast:.0f} of 255 grey levels"
-        return f"The face has too little contrast: {levels}, expected {MIN_CONTRAST:.0f}; film in more light."
+        sentence = f"The face has too little contrast: {levels}, expected {MIN_CONTRAST:.0f}; film in more light."
+        return Reason("too_little_contrast", sentence)
     if found.overexposed is not None and found.overexposed > MAX_CLIPPED:
-        return f"The face is overexposed: {100 * found.overexposed:.0f} % of it is plain white; film with less light."
+        share = f"{100 * found.overexposed:.0f} % of it"
+        return Reason("overexposed", f"The face is overexposed: {share} is plain white; film with less light.")
     if found.underexposed is not None and found.underexposed > MAX_CLIPPED:
-        return f"The face is underexposed: {100 * found.underexposed:.0f} % of it is plain black; film in more light."
+        share = f"{100 * found.underexposed:.0f} % of it"
+        return Reason("underexposed", f"The face is underexposed: {share} is plain black; film in more light.")
     return None
 
 
-def covered(stretches: Sequence[tuple[str, float, float]], window: FaceTrack) -> str | None:
+def covered(stretches: Sequence[tuple[str, float, float]], window: FaceTrack) -> Reason | None:
     """Why to abstain where a part of the face, "mouth" or "eyes", is covered from `start` to `end` in seconds."""
     for part in dict.fromkeys(part for part, _, _ in stretches):
         inside = [(window.time >= start) & (window.time <= end) for name, start, end in stretches if name == part]
         share = float(np.any(inside, axis=0).mean()) if len(window) else 0.0
         if share > MAX_COVERED:
             verb = "is" if part == "mouth" else "are"
-            return f"The {part} {verb} covered in {100 * share:.0f} % of the frames; show the whole face."
+            many = f"{100 * share:.0f} % of the frames"
+            return Reason("covered", f"The {part} {verb} covered in {many}; show the whole face.")
     return None
 
 
-def lifeless(found: Quality, curves: Signals, window: FaceTrack, looks: FaceTrack | None) -> str | None:
+def lifeless(found: Quality, curves: Signals, window: FaceTrack, looks: FaceTrack | None) -> Reason | None:
     """Why the part that is judged does not show a living face that moves: by its curves, its landmarks
     (`features.coherence`), and its pixels (`faces.deformation`), where `looks` are frames with crops.
 
@@ -246,7 +254,8 @@ def lifeless(found: Quality, curves: Signals, window: FaceTrack, looks: FaceTrac
     steady, seen = longest_seen(curves), _crops(window, looks)
     moves, changes = deformation.deformation(seen[0]) if seen else (np.nan, np.nan)
     if len(steady) / FPS >= MIN_SEEN and _span(steady) < MIN_SPAN and not moves > deformation.MOVES:
-        return f"Nothing moves: no part of the face changes by more than {100 * MIN_SPAN:.0f} % of the eye distance."
+        least = f"{100 * MIN_SPAN:.0f} % of the eye distance"
+        return Reason("still", f"Nothing moves: no part of the face changes by more than {least}.")
     # where the face is lost in most frames, those that are left tell nothing of its movement
     reason = coherence.disorder(window) if len(window) and window.seen.mean() >= 0.5 else None
     if changes < deformation.NOISE and (reason or moves < deformation.STILL):
@@ -269,12 +278,13 @@ def _span(values: Array) -> float:
     return float(np.ptp(np.percentile(values[:, FACE], [5, 95], axis=0), axis=0).max())
 
 
-def too_close(p: float, margin: float) -> str | None:
+def too_close(p: float, margin: float) -> Reason | None:
     """Why to abstain from a probability this close to one half; None otherwise, and for NaN."""
     if not abs(p - 0.5) < margin:
         return None
     leans = "genuine" if p >= 0.5 else "posed"
-    return (
+    return Reason(
+        "too_close",
         f"Too close to call: it leans {leans}, but the model's probability of genuine is {p:.2f}, and of answers "
-        f"between {0.5 - margin:.2f} and {0.5 + margin:.2f} for people left out fewer than six in ten were right."
+        f"between {0.5 - margin:.2f} and {0.5 + margin:.2f} for people left out fewer than six in ten were right.",
     )

@@ -1,6 +1,6 @@
 """The story of one clip: read the faces, measure quality, focus on the expression, ask the model, give a verdict, save.
 
-`examine` reads a video; `judge` decides on one face track; `save` writes the results; `apply` runs a model on tables.
+`examine` reads a video; `judge` decides on one face track; `save` writes the results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from duchenne import gates, io, judging, limits, video
 from duchenne.clips import crops
 from duchenne.clips.load import ReadFaces
-from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.datasets.manifest import emotion_named
+from duchenne.errors import ModelError, UsageError
 from duchenne.expression import reading, visibility
 from duchenne.faces import Followed, join, protagonist
 from duchenne.faces.reading import about_reader, no_face, read_faces
@@ -27,12 +28,11 @@ from duchenne.progress import Tick
 from duchenne.registry import check_reader
 from duchenne.report import page as report
 from duchenne.report import pages
+from duchenne.tables import columns
+from duchenne.tables.curves import curves_table
 from duchenne.tabular.evidence import strongest
-from duchenne.tabular.model import DescriptorModel
 from duchenne.types import (
-    ALL_EMOTIONS,
     EMOTIONS,
-    Array,
     Card,
     CropReader,
     FaceTrack,
@@ -45,7 +45,7 @@ from duchenne.types import (
 from duchenne.units import reading as unit_reading
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +83,28 @@ class Analysis:
         return out
 
 
-def analyze(path: str | Path, **options: Any) -> Verdict:
-    """Genuine or posed? The verdict on the most prominent face of a video; options as for `examine`."""
-    return examine(path, **options)[0].verdict
+def analyze(
+    path: str | Path,
+    *,
+    model: str | Path = "default",
+    emotion: str | None = None,
+    reader: str | None = None,
+    detector: str = "haar",
+    device: str = "auto",
+    rate: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    allow_truncated: bool = False,
+    on_frame: Tick | None = None,
+    read: ReadFaces = read_faces,
+) -> Verdict:
+    """Genuine or posed? The verdict on the most prominent face of a video; options as for `examine`, which also gives
+    other faces and the curves. For many clips see `duchenne.analyze_many`."""
+    found = examine(
+        path, model=model, emotion=emotion, reader=reader, detector=detector, device=device, rate=rate, start=start,
+        end=end, allow_truncated=allow_truncated, on_frame=on_frame, read=read,
+    )  # fmt: skip
+    return found[0].verdict
 
 
 def examine(
@@ -112,8 +131,12 @@ def examine(
     (frames/s) is for what stores no times; `start` and `end` are seconds; `read` yields the faces in blocks.
     InputError when the file cannot be read or shows no face; UsageError on unknown names.
     """
-    if emotion is not None and emotion not in ALL_EMOTIONS:
-        raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
+    if not isinstance(path, str | Path):
+        raise UsageError(
+            f"Expected the path of one video, found a {type(path).__name__}; for several clips use "
+            "duchenne.analyze_many, and write pictures as a video or a folder of images first."
+        )
+    emotion = None if emotion is None else emotion_named(emotion)
     loaded = load_model(model, reader)
     reader = check_reader(reader or loaded.model.face_reader, detector, mesh)
     used_device = judging.resolve_device(device, loaded)
@@ -132,7 +155,7 @@ def examine(
             blur = faces.sharpness[face] if np.isfinite(faces.sharpness[face]) else None
             found = judge(
                 track, loaded, emotion=emotion, emotions=emotions, blur=blur, light=faces.light[face],
-                cut_crops=cut_crops, looks=looks, covered=covered,
+                cut_crops=cut_crops, looks=looks, covered=covered, units=units,
             )  # fmt: skip
             step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions.time)} moments"
             warnings = (*notes, *judging.other_reader(loaded, reader), *found.verdict.quality.warnings)
@@ -141,9 +164,9 @@ def examine(
             history = (*found.verdict.history, step)
             verdict = replace(
                 found.verdict, face=len(analyses), device=used_device, history=history, quality=quality,
-                reader=about_reader(reader),
+                reader=about_reader(reader), begins=start or 0.0,
             )  # fmt: skip
-            analyses.append(replace(found, verdict=verdict, units=units, looks=looks))
+            analyses.append(replace(found, verdict=verdict, looks=looks))
     return analyses
 
 
@@ -192,11 +215,12 @@ def judge(
     cut_crops: CutCrops | None = None,
     looks: FaceTrack | None = None,
     covered: visibility.Covered = (),
+    units: Signals | None = None,
 ) -> Analysis:
     """Verdict on one track in pixels: quality, the stretch that is judged, the model's opinion, or a reason to abstain.
 
     `looks` are some of its frames with crops, which show whether the face lives, and what a model reads of its look;
-    the points of `covered` parts count as not seen.
+    the points of `covered` parts count as not seen; `units` are its action units over time, which are reported.
 
     The emotion is the user's (`emotion`), or that of `emotions` during the part that is judged, or estimated from the
     movement. `cut_crops` cuts what a model of pixels reads (`clips.crops.cut`); InputError if it is needed and None.
@@ -216,6 +240,7 @@ def judge(
         raise ModelError(f"Model {loaded.about['id']} gives a probability that is not finite; get or train it again.")
     familiarity, warnings = judging.familiarity(loaded, descriptors)
     found = phases(curves, curve=expression_curve(stretch.curves, emotion))
+    main = None if stretch.span is None else main_phase(found, curves, stretch.span)
     verdict = Verdict(
         p_genuine=None if reason else opinion.p,
         label=None if reason else "genuine" if opinion.p >= 0.5 else "posed",
@@ -224,7 +249,9 @@ def judge(
         emotion=named,
         phases=found,
         judged=stretch.span,
-        judged_phase=None if stretch.span is None else main_phase(found, curves, stretch.span),
+        judged_phase=main,
+        measures=columns.numbers(curves, main, units, stretch.span),
+        p_raw=opinion.p,
         evidence=strongest(opinion.evidence, len(opinion.evidence)),
         quality=replace(quality, warnings=(*quality.warnings, *warnings)),
         familiarity=familiarity,
@@ -235,7 +262,7 @@ def judge(
         limits=limits.VERDICT,
         history=(*face.history, *window.history[len(track.history) :], *opinion.steps),
     )
-    return Analysis(verdict, track, curves, opinion.p, emotions, opinion.turning)
+    return Analysis(verdict, track, curves, opinion.p, emotions, opinion.turning, units)
 
 
 def _shown(emotion: str | None, emotions: Signals | None, window: FaceTrack) -> dict[str, float]:
@@ -255,7 +282,7 @@ def save(
     faces: bool = True,
     thumb: bool = False,
 ) -> Path:
-    """Write verdict.json, frames.csv, emotions.csv and a report.html per face into `folder`: all or none.
+    """Write verdict.json, frames.csv, curves.csv, emotions.csv and a report.html per face into `folder`: all or none.
 
     page   write reports; faces  show images of the face in them, not only points
     thumb  write a small image, thumb.jpg, beside each report that shows one
@@ -274,52 +301,10 @@ def save(
             if thumb and (picture := report.thumbnail(shown.keyframes)):
                 (part / f"{pages.file_name(n, 'thumb')}.jpg").write_bytes(picture)
         io.write_table(part / "frames.csv", io.frames_table([a.track for a in analyses], [a.units for a in analyses]))
+        moved = {a.verdict.face: (a.curves, a.units) for a in analyses}
+        io.write_table(part / "curves.csv", curves_table(moved))
         emotions = {a.verdict.face: a.emotions for a in analyses if a.emotions is not None}
         if emotions:  # none where only tracks were judged
             io.write_table(part / "emotions.csv", io.emotions_table(emotions))
         io.write_json(part / "verdict.json", content)
     return Path(folder) / "verdict.json"
-
-
-def apply(model: str | Path, source: str | Path, *, rate: float | None = None) -> pd.DataFrame:
-    """Run a model on a table of its descriptors or on saved tracks, row for row.
-
-    `source` is a CSV with the model's descriptor columns (the smile expert also reads the column names of the
-    public UvA-NEMO lip table), a frames.csv, a table of OpenFace or py-feat (`rate` in frames/s where it holds
-    no times), an .npz of tracks, or a folder of them. Columns: row, source, p_genuine (also where a verdict
-    would abstain; empty where the model cannot read the clip), label, abstained, reason, emotion.
-    """
-    import pandas as pd
-
-    if Path(source).suffix.lower() not in (".csv", ".npz") and Path(source).is_file():
-        raise InputError(f"{source} is neither a CSV table nor an .npz of tracks; use `duchenne analyze` for a video.")
-    loaded = load_model(model)
-    table = None if loaded.borrows_descriptors else _descriptor_table(loaded.descriptors, Path(source))
-    if table is None:
-        analyses = [judge(track, loaded, explain=False) for track in io.load_tracks(source, rate=rate)]
-        rows = [
-            (i, a.track.source, a.p_raw, a.verdict.reason, a.verdict.to_row()["emotion"] or "")
-            for i, a in enumerate(analyses)
-        ]
-    elif rate is not None:
-        raise UsageError(f"{source} holds descriptors, which have no frame rate; leave out the rate.")
-    else:  # a hybrid's descriptor model alone
-        margin, p = loaded.descriptors.margin, loaded.descriptors.predict_table(table)[:, 1]
-        rows = [(i, "", v, None if abs(v - 0.5) >= margin else "Too close to call.", "") for i, v in enumerate(p)]
-    out = pd.DataFrame(rows, columns=["row", "source", "p_genuine", "reason", "emotion"])
-    out.insert(3, "label", np.select([out["p_genuine"] >= 0.5, out["p_genuine"] < 0.5], ["genuine", "posed"], ""))
-    out.insert(4, "abstained", out["reason"].notna().astype(int))
-    return out
-
-
-def _descriptor_table(model: DescriptorModel, source: Path) -> Array | None:
-    """float64 (N, D) from a CSV of descriptors; None when the source holds tracks."""
-    if source.suffix.lower() != ".csv":
-        return None
-    try:
-        if io.dialect(io.read_names(source)):
-            return None
-        table = io.read_table(source)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source} cannot be read as a CSV table ({error}); pass descriptors or tracks.") from error
-    return model.from_columns({name: table[name] for name in table.columns}, str(source))

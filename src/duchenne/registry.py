@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from duchenne.errors import UsageError
+from duchenne.errors import UsageError, meant
 
 
 class Registry(dict[str, str]):
@@ -19,7 +19,9 @@ class Registry(dict[str, str]):
     def load(self, name: str) -> Any:
         """Import and return the object registered under `name`; UsageError, with the known names, for another."""
         if name not in self:
-            raise UsageError(f"There is no {self.kind} named '{name}'; choose one of: {', '.join(sorted(self))}.")
+            raise UsageError(
+                f"There is no {self.kind} named '{name}'{meant(name, self)}; choose one of: {', '.join(sorted(self))}."
+            )
         module, _, attribute = self[name].partition(":")
         return getattr(import_module(module), attribute)
 
@@ -43,7 +45,7 @@ def check_reader(reader: str, detector: str = "haar", mesh: bool = False) -> str
     """The reader; UsageError for an unknown one, for an unknown detector, for one that it does not use, and for a
     `mesh` that it does not have."""
     if reader not in READERS:
-        raise UsageError(f"There is no reader of faces named '{reader}'; choose mesh or paper.")
+        raise UsageError(f"There is no reader of faces named '{reader}'{meant(reader, READERS)}; choose mesh or paper.")
     DETECTORS.load(detector)
     if reader == "mesh" and detector != "haar":
         raise UsageError(f"The mesh reader has its own detector; leave out {detector}, or choose the reader paper.")

@@ -116,7 +116,14 @@ def test_power_may_fail_at_any_moment(clips: Path, tmp_path: Path) -> None:
     for descriptor in disk.kept:
         os.close(descriptor)
     expected = tree(tmp_path / "out")
-    assert sorted(expected) == ["clips.csv", "failures.csv", "frames/a.mp4.csv", "frames/b.mp4.csv", "summary.json"]
+    assert sorted(expected) == [
+        "clips.csv",
+        "codebook.csv",
+        "failures.csv",
+        "frames/a.mp4.csv",
+        "frames/b.mp4.csv",
+        "summary.json",
+    ]
     assert disk.images[-1][1] == {*CLIPS} and len(disk.images) > 40
     again = list[str]()
     with pytest.MonkeyPatch.context() as patch:

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from duchenne.errors import DuchenneError, InputError, printable
+from duchenne.datasets.manifest import emotion_named
+from duchenne.errors import DuchenneError, InputError, UsageError, meant, printable
 
 
 def test_printable_is_one_line_that_no_terminal_runs():
@@ -19,3 +20,10 @@ def test_every_message_is_printable():
         with pytest.raises(DuchenneError) as caught:
             raise InputError(text)
         assert str(caught.value) == printable(text) and caught.value.args == (printable(text),)
+
+
+def test_a_misspelt_name_gets_a_suggestion():
+    assert meant("boostng", ("boosting", "stack")) == " (did you mean 'boosting'?)" and meant("x", ("boosting",)) == ""
+    assert [emotion_named(text) for text in ("happy", "Happiness", "JOY")] == ["happiness"] * 3
+    with pytest.raises(UsageError, match=r"Emotion 'hapiness' is not known \(did you mean 'happiness'\?\)"):
+        emotion_named("hapiness")

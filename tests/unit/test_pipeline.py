@@ -12,12 +12,14 @@ import pytest
 
 from conftest import BRIEF, RATE
 from duchenne import analyze, checkpoints, gates, io, pipeline
+from duchenne.batch.apply import apply
 from duchenne.clips.cache import Cache
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.faces.reading import LOOK
 from duchenne.features.descriptors import prepare
 from duchenne.judging import POINTS, suited
+from duchenne.tables import columns
 from duchenne.types import EMOTIONS, Signals
 from makers import make_video
 
@@ -116,11 +118,12 @@ def test_every_face_is_judged_on_request(clips, pictures, cache_folder):
     assert len(pipeline.examine(two, read=read)) == 1
 
 
-def test_saving_writes_three_files_that_agree(examined, tmp_path):
+def test_saving_writes_files_that_agree(examined, tmp_path):
     found = [examined]
     path = pipeline.save(found, tmp_path / "deep" / "out", MODEL.card)
     assert path == tmp_path / "deep" / "out" / "verdict.json"
     assert sorted(p.name for p in path.parent.iterdir()) == [
+        "curves.csv",
         "emotions.csv",
         "frames.csv",
         "report.html",
@@ -201,12 +204,12 @@ def test_faces_of_which_only_points_are_known_have_a_model_of_their_own(examined
     loaded, read = pipeline.load_model("default"), examined
     assert read.verdict.model["id"] == "default" and suited(loaded, read.track) is loaded
     points = replace(read.track, coefficients=None, pose=None, doubt=None)
-    (alone,) = pipeline.apply("default", io.save_tracks(tmp_path / "t.npz", [points])).itertuples()
+    (alone,) = apply("default", io.save_tracks(tmp_path / "t.npz", [points])).itertuples()
     again = pipeline.judge(points, loaded)
-    assert again.verdict.model["id"] == POINTS and alone.p_genuine == pytest.approx(again.p_raw)
-    (both,) = pipeline.apply("default", io.save_tracks(tmp_path / "t.npz", [read.track])).itertuples()
-    assert both.p_genuine == pytest.approx(pipeline.judge(read.track, loaded).p_raw, abs=1e-6)
-    assert both.p_genuine != pytest.approx(read.p_raw, abs=0.01)  # a video also shows the look of the face
+    assert again.verdict.model["id"] == POINTS and alone.p_raw == pytest.approx(again.p_raw)
+    (both,) = apply("default", io.save_tracks(tmp_path / "t.npz", [read.track])).itertuples()
+    assert both.p_raw == pytest.approx(pipeline.judge(read.track, loaded).p_raw, abs=1e-6)
+    assert both.p_raw != pytest.approx(read.p_raw, abs=0.01)  # a video also shows the look of the face
     with pytest.raises(InputError, match="was read without the face mesh; read it with the reader mesh"):
         pipeline.judge(points, pipeline.load_model(checkpoints.locate("default") / "descriptors"))
 
@@ -396,22 +399,24 @@ def test_behind_two_hands_nothing_is_judged():
 
 def test_a_model_is_applied_to_tracks_row_for_row(tmp_path):
     faces = [replace(track(kin, seed=i), source=f"clip{i}") for i, kin in enumerate(simulate.KINDS.values())]
-    table = pipeline.apply("default", io.save_tracks(tmp_path / "t.npz", [*faces, unseen(faces[0], slice(None))]))
-    assert list(table.columns) == ["row", "source", "p_genuine", "label", "abstained", "reason", "emotion"]
-    assert list(table["source"]) == ["clip0", "clip1", "clip0"] and table["abstained"][2] == 1
+    table = apply("default", io.save_tracks(tmp_path / "t.npz", [*faces, unseen(faces[0], slice(None))]))
+    assert list(table.columns) == list(columns.APPLIED)
+    assert list(table["file"]) == ["clip0", "clip1", "clip0"] and table["abstained"][2] == 1
     expected = [pipeline.judge(face, MODEL) for face in faces]
-    np.testing.assert_allclose(table["p_genuine"][:2], [a.p_raw for a in expected])
+    np.testing.assert_allclose(table["p_raw"][:2], [a.p_raw for a in expected], atol=1e-6)
     assert list(table["abstained"][:2]) == [int(a.verdict.abstained) for a in expected]
-    assert table["p_genuine"].between(0, 1).all()
-    assert ((table["p_genuine"] >= 0.5) == (table["label"] == "genuine")).all()
+    given = table[table["p_genuine"].notna()]
+    assert list(given["row"]) == [i for i, a in enumerate(expected) if not a.verdict.abstained]
+    assert ((given["p_genuine"] >= 0.5) == (given["verdict"] == "genuine")).all()
+    assert list(table["code"][2:]) == ["too_short"] and table["verdict"][2] == "abstained"
 
 
 def test_a_model_is_applied_to_descriptors_row_for_row(tmp_path):
     faces = [track(kin, seed=i) for i, kin in enumerate(simulate.KINDS.values())]
     x = MODEL.descriptors.table(faces)
     csv = io.write_table(tmp_path / "d.csv", pd.DataFrame(x, columns=list(MODEL.descriptors.names)))
-    found = pipeline.apply(POINTS, csv)
-    np.testing.assert_allclose(found["p_genuine"], MODEL.descriptors.predict_table(x)[:, 1], atol=1e-9)
+    found = apply(POINTS, csv)
+    np.testing.assert_allclose(found["p_raw"], MODEL.descriptors.predict_table(x)[:, 1], atol=1e-6)
     io.write_table(csv, pd.DataFrame(x[:, 1:], columns=list(MODEL.descriptors.names[1:])))
     with pytest.raises(InputError, match=f"lacks 1 of the .* .{MODEL.descriptors.names[0]}"):
-        pipeline.apply(POINTS, csv)
+        apply(POINTS, csv)

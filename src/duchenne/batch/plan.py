@@ -7,9 +7,9 @@ import os
 import re
 import stat
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unicodedata import normalize
 
@@ -45,7 +45,7 @@ class Item:
     place   of its results, below the folder of results
     stamp   size in bytes and modification time in ns, of a folder of images those of its files; None if there is none
     rate    frames per second of a folder of images or a stream without times
-    listed  subject, emotion and label of the manifest
+    listed  the cells of the manifest's row, as text, but for path, start and end
     fault   why it cannot be opened, in a sentence
     """
 
@@ -57,7 +57,7 @@ class Item:
     start: float | None = None
     end: float | None = None
     rate: float | None = None
-    listed: tuple[str | None, str | None, str | None] = (None, None, None)
+    listed: Mapping[str, str] = field(default_factory=dict)
     fault: str | None = None
 
 
@@ -165,7 +165,8 @@ def _listed(manifest: Path, root: Path, rate: float | None) -> Plan:
         clip = entry.clip
         path = os.path.relpath(clip.path, root)
         item = _item(root, path, clip.start, clip.end, manifests.rate_of(entry, rate))
-        items.append(replace(item, listed=(clip.subject, clip.emotion, clip.label)))
+        known = {name: getattr(clip, name) or "" for name in ("subject", "emotion", "label", "fold")}
+        items.append(replace(item, listed={**known, **entry.facts}))
     return Plan(root, items)
 
 

@@ -15,7 +15,8 @@ from duchenne.batch import plan, tables
 from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State, hold
 from duchenne.batch.work import ClipJob
-from duchenne.errors import DuchenneError, OutputError, UsageError, printable
+from duchenne.datasets.manifest import emotion_named
+from duchenne.errors import DuchenneError, OutputError, UsageError, meant, printable
 from duchenne.registry import READERS, check_reader
 from duchenne.types import Json, JsonMap
 from duchenne.workers.pool import Pool, Runner
@@ -119,7 +120,9 @@ def extract_task(
     With `cache`, face tracks are kept for later runs (see `clips.cache`).
     """
     if format not in FORMATS:
-        raise UsageError(f"Format '{format}' is not known; choose one of: {', '.join(FORMATS)}.")
+        raise UsageError(
+            f"Format '{format}' is not known{meant(format, FORMATS)}; choose one of: {', '.join(FORMATS)}."
+        )
     check_reader(reader, detector)
     options: Json = {"format": format, "all_faces": all_faces, "reader": reader, "detector": detector}
     options |= {"allow_truncated": allow_truncated}
@@ -144,10 +147,8 @@ def analyze_task(
 ) -> Task:
     """Judge each clip. ModelError or UsageError for a model that cannot be loaded, before any clip is read."""
     from duchenne import checkpoints, judging
-    from duchenne.types import ALL_EMOTIONS
 
-    if emotion is not None and emotion not in ALL_EMOTIONS:
-        raise UsageError(f"Emotion '{emotion}' is not known; choose one of: {', '.join(ALL_EMOTIONS)}.")
+    emotion = None if emotion is None else emotion_named(emotion)
     loaded = judging.load_model(model, reader)
     common = {
         "emotion": emotion,

@@ -22,8 +22,8 @@ from duchenne.batch.plan import STATE, Item
 from duchenne.errors import OutputError, UsageError
 from duchenne.types import Json, JsonMap
 
-FORMAT = 3  # of the state folder; 1: duchenne 0.1.0 with columns of other names; 2: without hashes of the results
-TABLES = ("clips.csv", "failures.csv", "summary.json", "index.html")
+FORMAT = 4  # of the state folder; 1, 3: columns of other names; 2: without hashes of the results
+TABLES = ("clips.csv", "codebook.csv", "failures.csv", "summary.json", "index.html")
 _START = 30.0  # s to wait for shards that start at the same time
 _TABLES = 600.0  # s to wait for another shard to write tables
 

@@ -15,87 +15,85 @@ from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State
 from duchenne.errors import OutputError, printable
 from duchenne.io import row_writer
-from duchenne.types import EMOTIONS, MOMENTS, Json, JsonMap
+from duchenne.tables import codebook, columns
+from duchenne.types import Json, JsonMap
 
 if TYPE_CHECKING:
     from duchenne.report.batch_page import Line
 
-_CLIP_COLUMNS = ("file", "clip_start", "clip_end")
-_FACE_COLUMNS = ("face", "frames", "seconds", "rate", "stored_rate")
 _LINKS = {"report": "html", "thumb": "jpg"}
-_QUALITY_COLUMNS = (
-    "seen",
-    "coverage",
-    "longest_gap",
-    "face_size",
-    "jitter",
-    "confidence",
-    "sharpness",
-    "contrast",
-    "overexposed",
-    "underexposed",
-)
-#: Task → columns of clips.csv, described in docs/batch.md.
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "extract": (*_CLIP_COLUMNS, *_FACE_COLUMNS, "width", "height", *_QUALITY_COLUMNS, "warnings"),
-    "analyze": (
-        *(*_CLIP_COLUMNS, *_FACE_COLUMNS, *_QUALITY_COLUMNS, "p_genuine", "label", "abstained", "reason", "emotion"),
-        *(*(f"p_{e}" for e in EMOTIONS), "p_neutral", "familiar", "phases"),
-        *("judged_start", "judged_end", *MOMENTS, "warnings"),
-    ),
-}
+_KEPT = ("subject", "emotion", "label", "fold")  # columns of a manifest that every table has
+#: Task → columns of clips.csv before those of the manifest; docs/codebook.md describes them.
+COLUMNS: dict[str, tuple[str, ...]] = {"extract": tuple(columns.FACES), "analyze": tuple(columns.VERDICTS)}
 
 
 def assemble(plan: Plan, state: State, task: str, settings: JsonMap, card: JsonMap | None = None) -> Json:
-    """Write clips.csv, failures.csv, summary.json and, for verdicts, index.html from the records; return the summary.
+    """Write clips.csv, its codebook.csv, failures.csv, summary.json and, for verdicts, index.html from the records;
+    return the summary.
 
     `card` is that of the model. The same records give the same bytes, in whatever order they were made.
     """
     total: Counter[str] = Counter(faces=0, frames=0)
     seconds = 0.0
     lines: list[Line] = []
+    more = columns.manifest_names(
+        {name: text for name, text in i.listed.items() if name not in _KEPT} for i in plan.items
+    )
+    names = (*columns.CLIP, *more.values(), *(name for name in COLUMNS[task] if name not in columns.CLIP))
     with (
         state.tables(),
-        _table(state, "clips.csv", COLUMNS[task]) as clips,
-        _table(state, "failures.csv", (*_CLIP_COLUMNS, "sentence")) as failures,
+        _table(state, "clips.csv", names) as clips,
+        _table(state, "failures.csv", ("file", "clip_start", "clip_end", "sentence")) as failures,
     ):
         for item in plan.items:
             record = state.read(item)
             if record is None:
                 total["left"] += 1
-            elif "failure" in record:
+                continue
+            about = _listed(item, more) | {"file": item.name, "clip_start": item.start, "clip_end": item.end}
+            found = record.get("rows") or [columns.failed(record["failure"])]
+            for row in found:
+                clips([_cell((about | row).get(name)) for name in names])
+            if "failure" in record:
                 total["failed"] += 1
-                failures([*_clip_cells(item), _cell(record["failure"])])
+                failures([item.name, item.start, item.end, _cell(record["failure"])])
             else:
-                total["done"] += 1
-                for row in record["rows"]:
-                    clips([*_clip_cells(item), *(_cell(row.get(name)) for name in COLUMNS[task][len(_CLIP_COLUMNS) :])])
-                    total["faces"] += 1
-                    total[f"label {'abstained' if row.get('abstained') else row.get('label')}"] += 1
-                total["frames"] += record["rows"][0]["frames"]
-                seconds += record["rows"][0]["seconds"]
-            if task == "analyze" and record is not None:
-                lines += _lines(state.out, item, record)
+                total.update(done=1, faces=len(found), frames=found[0]["frames"])
+                total.update(f"verdict {row.get('verdict')}" for row in found)
+                seconds += found[0]["seconds"]
+            if task == "analyze":
+                lines += _lines(state.out, item, found)
         counts = {name: total[name] for name in ("done", "failed", "left", "faces", "frames")}
-        labels = {name: total[f"label {name}"] for name in ("genuine", "posed", "abstained")}
         summary: Json = {"task": task, "clips": len(plan.items), **counts, "seconds": round(seconds, 3)}
-        summary |= {**(labels if task == "analyze" else {}), **settings}
+        if task == "analyze":
+            summary |= {name: total[f"verdict {name}"] for name in ("genuine", "posed", "abstained")}
+        summary |= settings
+        _write(state, "codebook.csv", codebook.table(names, more))
         io.write_json(state.scratch / "summary.json", summary)
         publish({state.scratch / "summary.json": state.out / "summary.json"})
         if task == "analyze":
             from duchenne.report.batch_page import render
 
-            io.write_text(state.scratch / "index.html", render(lines, summary, card or {}))
-            publish({state.scratch / "index.html": state.out / "index.html"})
+            _write(state, "index.html", render(lines, summary, card or {}))
     return summary
 
 
-def _lines(out: Path, item: Item, record: JsonMap) -> Iterator[Line]:
+def _write(state: State, name: str, text: str) -> None:
+    io.write_text(state.scratch / name, text)
+    publish({state.scratch / name: state.out / name})
+
+
+def _listed(item: Item, more: Mapping[str, str]) -> Json:
+    """The cells of the manifest, by the names that they have in tables."""
+    return {more.get(name, name): text for name, text in item.listed.items()}
+
+
+def _lines(out: Path, item: Item, rows: Sequence[JsonMap]) -> Iterator[Line]:
     """What the report shows of a clip: one line per face, or its failure."""
     from duchenne.report.batch_page import Line
     from duchenne.report.pages import file_name
 
-    for n, row in enumerate(record.get("rows") or [{"failure": record.get("failure")}]):
+    for n, row in enumerate(rows):
         files = {name: f"{item.place}/{file_name(n, name)}.{end}" for name, end in _LINKS.items()}
         links = {name: quote(os.fsencode(path)) if (out / path).exists() else "" for name, path in files.items()}
         yield Line(item.name, item.start, item.end, item.listed, row, **links)
@@ -111,18 +109,14 @@ def publish(files: Mapping[Path, Path]) -> None:
 
 
 @contextmanager
-def _table(state: State, name: str, columns: tuple[str, ...]) -> Iterator[Callable[[Sequence[object]], object]]:
+def _table(state: State, name: str, names: tuple[str, ...]) -> Iterator[Callable[[Sequence[object]], object]]:
     """A function that writes a row of OUT/`name`, a CSV which appears when the context ends."""
     path = state.scratch / name
     with io.atomic(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         write = row_writer(file)
-        write(columns)
+        write([_cell(each) for each in names])
         yield write
     publish({path: state.out / name})
-
-
-def _clip_cells(item: Item) -> tuple[object, ...]:
-    return item.name, _cell(item.start), _cell(item.end)
 
 
 def _cell(value: object) -> object:

@@ -163,7 +163,7 @@ def _cache(options: Options) -> Cache:
 
 def _clear(job: ClipJob, task: str) -> None:
     place = Path(job.out) / job.place
-    patterns = ("verdict.json", "frames.csv", "emotions.csv", "report*.html", "thumb*.jpg")
+    patterns = ("verdict.json", "frames.csv", "curves.csv", "emotions.csv", "report*.html", "thumb*.jpg")
     try:
         if task == "extract":
             place.unlink(missing_ok=True)

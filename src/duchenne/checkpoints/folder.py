@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 from duchenne import io
 from duchenne.checkpoints import audit, boosters, facts
 from duchenne.checkpoints.audit import ModelFolder
-from duchenne.errors import DuchenneError, ModelError
+from duchenne.errors import DuchenneError, ModelError, meant
 from duchenne.io import quoted
 from duchenne.registry import Registry
 from duchenne.types import LABELS, Classifier
@@ -83,8 +83,8 @@ def locate(model: str | Path) -> Path:
     if (folder / "model.json").is_file():
         return folder
     raise ModelError(
-        f"There is no model '{model}': expected one of {', '.join(known)} or a folder with model.json; "
-        "see `duchenne models list` or train one with `duchenne train`."
+        f"There is no model '{model}'{meant(model, known)}: expected one of {', '.join(known)} or a folder with "
+        "model.json; see `duchenne models list` or train one with `duchenne train`."
     )
 
 

@@ -6,7 +6,7 @@ from duchenne.cli.app import PANELS, app, main, program
 
 __all__ = ["app", "main", "program"]
 _COMMANDS = (
-    *("clips", "rank", "overlay", "web", "batch", "emotions", "units", "micro", "data"),
+    *("clips", "rank", "overlay", "web", "batch", "emotions", "micro", "tables", "data"),
     *("models", "expression", "clipnets", "generate", "filters", "evaluation", "cache"),
 )
 

@@ -26,13 +26,13 @@ app = typer.Typer(
     help=f"Tell genuine from posed facial expressions in video. {limits.NOT_FOR}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 #: Panels of `duchenne --help`, in order.
-PANELS = JUDGE, MEASURE, MODELS, EVALUATE, SETUP = (
+PANELS = JUDGE, MEASURE, TABLES, MODELS, EVALUATE, SETUP = (
     "Judge clips",
     "Measure faces and movements",
+    "Tables of results",
     "Train and inspect models",
     "Evaluate methods and prepare data",
     "Check the installation",

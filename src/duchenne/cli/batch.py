@@ -14,7 +14,7 @@ import typer
 
 from duchenne.cli import options
 from duchenne.cli.app import MEASURE, app, echo, log
-from duchenne.errors import UsageError
+from duchenne.errors import InputError, UsageError
 from duchenne.registry import READERS
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def run(
     from duchenne.batch.state import shard_of
 
     if missing := [clip for clip in clips if not os.path.lexists(clip)]:
-        raise UsageError(f"There is no file or folder {missing[0]}; check the path.")
+        raise InputError(f"There is no file or folder {missing[0]}; check the path.")
     if cluster or slurm:
         settings["runner"] = _cluster(task, cluster, slurm, settings["stall"], settings["memory"])
     with _progress({"extract": "extracting", "analyze": "analyzing"}[task.kind]) as watch:

@@ -45,6 +45,7 @@ def _add(path: Path) -> None:
         reader: options.Reader = READERS[0],
         cache: Annotated[Path | None, typer.Option(help="Cache folder for tracks and crops.")] = None,
         seed: options.Seed = None,
+        given: options.Set = None,
         fresh: options.Fresh = False,
     ) -> None:
         from duchenne.clipnets import training
@@ -55,7 +56,7 @@ def _add(path: Path) -> None:
             "freeze_backbone": freeze_backbone, "epochs": epochs, "batch_size": batch_size,
             "accumulate_steps": accumulate_steps, "seed": seed,
         }  # fmt: skip
-        chosen = ClipRecipe.read(recipe or path.stem, **changes)
+        chosen = ClipRecipe.read(recipe or path.stem, **options.settings(given, changes))
         with step_bar() as (report, tick):
             card = training.train(
                 manifest, out, chosen, device=device, weights=weights, workers=workers, jobs=jobs, reader=reader,

@@ -26,7 +26,7 @@ def analyze(
         list[str] | None, typer.Argument(help="Videos, a folder of them, or a folder of images with --rate.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for verdict.json, frames.csv, emotions.csv, report.html.")
+        Path | None, typer.Option("--out", "-o", help="Folder for verdict.json, tables and report.html.")
     ] = None,
     as_json: options.AsJson = False,
     model: options.Model = "default",

@@ -18,6 +18,7 @@ from duchenne.errors import DuchenneError
 from duchenne.registry import READERS
 
 Jobs = Annotated[int, typer.Option(help="Number of processes; 0 for one per core.", min=0)]
+Force = Annotated[bool, typer.Option("--force", help="Replace the results of another evaluation.")]
 SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out clips whose file is missing.")]
 
 
@@ -41,6 +42,7 @@ def evaluate(
     reader: options.Reader = READERS[0],
     jobs: Jobs = 1,
     skip_missing: SkipMissing = False,
+    force: Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Evaluate methods and baselines on the same person-disjoint folds; an interrupted run resumes."""
@@ -50,7 +52,7 @@ def evaluate(
         tuple(manifest), tuple(model or ["default"]), protocol, folds, repeats, seed, baselines,
         reader=reader, title=f"Evaluation on {', '.join(Path(m).stem for m in manifest)}",
     )  # fmt: skip
-    _evaluate(plan, out, jobs, skip_missing, as_json)
+    _evaluate(plan, out, jobs, skip_missing, force, as_json)
 
 
 @app.command(rich_help_panel=EVALUATE)
@@ -59,21 +61,23 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
     jobs: Jobs = 1,
     skip_missing: SkipMissing = False,
+    force: Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Reproduce a table of results from the TOML of an experiment."""
     from duchenne.evaluation import experiment as experiments
 
     out = out or Path(experiment.stem)
-    _evaluate(experiments.plan(experiment, out), out, jobs, skip_missing, as_json)
+    _evaluate(experiments.plan(experiment, out), out, jobs, skip_missing, force, as_json)
 
 
-def _evaluate(plan: Any, out: Path, jobs: int, skip_missing: bool, as_json: bool) -> None:
+def _evaluate(plan: Any, out: Path, jobs: int, skip_missing: bool, force: bool, as_json: bool) -> None:
     from duchenne.evaluation import evaluate, tables
     from duchenne.io import plain
 
     with _stages() as tick:
-        results = evaluate(plan, out, jobs=jobs or os.cpu_count() or 1, skip_missing=skip_missing, tick=tick)
+        count = jobs or os.cpu_count() or 1
+        results = evaluate(plan, out, jobs=count, skip_missing=skip_missing, force=force, tick=tick)
     if as_json:
         typer.echo(json.dumps(plain(results), indent=2, allow_nan=False))
     else:

@@ -48,15 +48,15 @@ def train_expression(
     skip_missing_faces: _Skip = False,
     device: options.Device = "auto",
     seed: options.Seed = None,
+    given: options.Set = None,
     fresh: options.Fresh = False,
 ) -> None:
     """Train a network that predicts the emotion of a face; an interrupted training resumes."""
     from duchenne.expression import training
     from duchenne.expression.recipe import ExpressionRecipe
 
-    chosen = ExpressionRecipe.read(
-        recipe or "ours", epochs=epochs, images_per_epoch=images_per_epoch, channels=channels, seed=seed
-    )
+    changes: Json = {"epochs": epochs, "images_per_epoch": images_per_epoch, "channels": channels, "seed": seed}
+    chosen = ExpressionRecipe.read(recipe or "ours", **options.settings(given, changes))
     reader = _reader(aligned, person, skip_missing_faces)
     card = training.train(
         data, out, chosen, reader=reader, validation=validation, folds=folds or 0, device=device, resume=not fresh,
@@ -90,6 +90,7 @@ def finetune(
     skip_missing_faces: _Skip = False,
     device: options.Device = "auto",
     seed: options.Seed = None,
+    given: options.Set = None,
     fresh: options.Fresh = False,
 ) -> None:
     """Fine-tune an expression network for other emotions or for action units; an interrupted training resumes."""
@@ -104,9 +105,9 @@ def finetune(
         "epochs": epochs, "images_per_epoch": images_per_epoch, "seed": seed, "freeze_backbone": freeze_backbone,
         "channels": channels, "head": task,
     }  # fmt: skip
-    if freeze_backbone and recipe is None:
+    if freeze_backbone and recipe is None and "learning_rate" not in options.settings(given, {}):
         changes["learning_rate"] = training.FROZEN_RATE
-    chosen = ExpressionRecipe.read(recipe or training.TRANSFER[task], **changes)
+    chosen = ExpressionRecipe.read(recipe or training.TRANSFER[task], **options.settings(given, changes))
     only = None if units is None else [name.strip() for name in units.split(",")]
     reader = _reader(aligned, person, skip_missing_faces)
     card = training.finetune(

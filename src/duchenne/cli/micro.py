@@ -87,6 +87,7 @@ def train_micro_expressions(
         typer.Option(help="Epochs of tuning the expression network to the training people; 0: not at all.", min=0),
     ] = None,
     seed: options.Seed = None,
+    given: options.Set = None,
     device: options.Device = "auto",
     fresh: options.Fresh = False,
 ) -> None:
@@ -94,7 +95,8 @@ def train_micro_expressions(
     from duchenne import micro
     from duchenne.micro.recipe import MicroRecipe
 
-    chosen = MicroRecipe.read(recipe, epochs=epochs, tune_epochs=tune_epochs, seed=seed)
+    changes = {"epochs": epochs, "tune_epochs": tune_epochs, "seed": seed}
+    chosen = MicroRecipe.read(recipe, **options.settings(given, changes))
     card = micro.train(
         data, out, chosen, features=features, classes=classes, rate=rate, device=device, resume=not fresh, log=log
     )

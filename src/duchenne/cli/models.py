@@ -96,9 +96,10 @@ def models_apply(
 ) -> None:
     """Apply a model to descriptors or tracks, without video."""
     limit_memory(memory)
-    from duchenne import io, pipeline
+    from duchenne import io
+    from duchenne.batch.apply import apply
 
-    table = pipeline.apply(model, source, rate=rate)
+    table = apply(model, source, rate=rate)
     io.write_table(out, table)
     log(f"{len(table)} rows written to {out}")
 
@@ -193,6 +194,7 @@ def train_lstm_pb(
         typer.Option("--reader", help="Reader of faces: mesh or paper; by default paper for the readings of others."),
     ] = None,
     seed: options.Seed = None,
+    given: options.Set = None,
     fresh: options.Fresh = False,
 ) -> None:
     """Train an LSTM-PB; an interrupted training resumes.
@@ -202,7 +204,9 @@ def train_lstm_pb(
     from duchenne.lstm_pb.recipe import PBRecipe
     from duchenne.methods import training
 
-    changes = {"per_emotion": per_emotion, "epochs": epochs, "hidden_size": hidden_size, "seed": seed}
+    changes = options.settings(
+        given, {"per_emotion": per_emotion, "epochs": epochs, "hidden_size": hidden_size, "seed": seed}
+    )
     if recipe is None:
         chosen = PBRecipe.of_reading(reading or "solved", **changes)
     else:

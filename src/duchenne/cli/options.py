@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from duchenne.errors import UsageError
+
+if TYPE_CHECKING:
+    from duchenne.types import Json
 
 AllFaces = Annotated[bool, typer.Option("--all-faces", help="Use every face, not only the most prominent.")]
 AllowTruncated = Annotated[bool, typer.Option(help="Accept a file that was cut short, and use what it contains.")]
@@ -17,7 +23,10 @@ Emotion = Annotated[str | None, typer.Option(help="Emotion shown, instead of the
 End = Annotated[float | None, typer.Option(help="End of the stretch to use, in seconds.")]
 Every = Annotated[float, typer.Option(help="Seconds between two rows of a video; 0 for every frame.")]
 Epochs = Annotated[int | None, typer.Option(help="Number of epochs, instead of the recipe's.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start again instead of resuming an interrupted training.")]
+Fresh = Annotated[
+    bool,
+    typer.Option("--force", "--fresh", help="Start again: discard an interrupted training, replace a finished model."),
+]
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE|VIDEO|FOLDER", help="Images, videos, and folders of images.")
 ]
@@ -40,6 +49,10 @@ ModelReader = Annotated[
 Recipe = Annotated[str | None, typer.Option(help="Name of a shipped recipe, or a TOML file.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Process clips again that failed in an earlier run.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Setting of the recipe, such as learning_rate=0.001; repeat for several."),
+]
 Shard = Annotated[str | None, typer.Option(help="Process only this shard of the clips, such as 3/16.")]
 Slurm = Annotated[int | None, typer.Option(help="Run on this number of SLURM jobs, as Dask workers.", min=1)]
 Stall = Annotated[float, typer.Option(help="Seconds without progress after which a clip fails.", min=1)]
@@ -47,3 +60,21 @@ Start = Annotated[float | None, typer.Option(help="Start of the stretch to use, 
 TableOut = Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; by default stdout.")]
 TrainManifest = Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")]
 Workers = Annotated[int | None, typer.Option(help="Number of worker processes; by default one per core.", min=1)]
+
+
+def settings(given: list[str] | None, changes: Json) -> Json:
+    """The settings of `--set NAME=VALUE`, values as in TOML or else text, and over them `changes` that are not None.
+
+    A section before the name does not count: optimizer.learning_rate is learning_rate. UsageError for other text.
+    """
+    found: Json = {}
+    for each in given or ():
+        name, equals, text = each.partition("=")
+        if not (equals and name.strip()):
+            raise UsageError(f"--set must be NAME=VALUE, such as learning_rate=0.001, found '{each}'; correct it.")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        found[name.strip().rpartition(".")[2]] = value
+    return found | {name: value for name, value in changes.items() if value is not None}

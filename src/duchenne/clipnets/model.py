@@ -20,7 +20,7 @@ from duchenne.errors import InputError
 from duchenne.learn import loop, optim, pieces
 from duchenne.learn.calibration import calibrate, sigmoid
 from duchenne.learn.folds import person_folds
-from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, readable
+from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, Reason, readable
 
 
 @dataclass
@@ -121,7 +121,7 @@ class ClipModel(Classifier):
             steps.insert(0, track.history[-1])
         x = self.table([track])
         if x[0] is None:
-            reason = "Too short for this model: too few frames show the face."
+            reason = Reason("too_short", "Too short for this model: too few frames show the face.")
             return Opinion(np.nan, reason, steps=tuple(steps))
         p = float(self.predict_table(x)[0, 1])
         return Opinion(p, None, self.evidence(x) if question.explain else (), tuple(steps))

@@ -16,7 +16,7 @@ from typing import Any
 
 from duchenne.datasets import layouts, manifest
 from duchenne.datasets.entry import Entry
-from duchenne.errors import InputError, UsageError
+from duchenne.errors import InputError, UsageError, meant
 
 _MAX_GROUPS = 10  # groups of identical files that a report lists; the others are counted
 
@@ -100,7 +100,9 @@ def load(name: str) -> DataSet:
     known = _all()
     key = name.strip().lower().replace("_", "-")
     if key not in known:
-        raise UsageError(f"There is no data set '{name}' in the catalogue; choose one of: {', '.join(known)}.")
+        raise UsageError(
+            f"There is no data set '{name}' in the catalogue{meant(name, known)}; choose one of: {', '.join(known)}."
+        )
     return known[key]
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from duchenne.datasets.entry import Entry
-from duchenne.errors import InputError
+from duchenne.errors import InputError, UsageError, meant
 from duchenne.io import Table, note_twins, number, person, rows_csv, shown, word, write_text
 from duchenne.types import ALL_EMOTIONS, Clip
 
@@ -39,6 +39,14 @@ EMOTION_WORDS = {
     **dict.fromkeys(("surprised",), "surprise"),
     **dict.fromkeys(("contemptuous", "contentment"), "contempt"),
 }
+
+
+def emotion_named(text: str) -> str:
+    """One of `ALL_EMOTIONS`, however it is called (`EMOTION_WORDS`); UsageError for any other word."""
+    if word(text) not in EMOTION_WORDS:
+        close = meant(text, EMOTION_WORDS)
+        raise UsageError(f"Emotion '{text}' is not known{close}; choose one of: {', '.join(ALL_EMOTIONS)}.")
+    return EMOTION_WORDS[word(text)]
 
 
 def read(path: str | Path, *, persons: bool = True) -> list[Clip]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from duchenne.datasets import manifest, splits
 from duchenne.datasets.splits import Split
-from duchenne.errors import InputError, UsageError
+from duchenne.errors import InputError, UsageError, meant
 from duchenne.registry import READERS, check_reader
 from duchenne.types import Array, Clip, Json
 
@@ -49,7 +49,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise UsageError(f"There is no protocol '{self.protocol}'; choose one of: {', '.join(PROTOCOLS)}.")
+            close = meant(self.protocol, PROTOCOLS)
+            raise UsageError(f"There is no protocol '{self.protocol}'{close}; choose one of: {', '.join(PROTOCOLS)}.")
         for name, value, least in (("folds", self.folds, 2), ("repeats", self.repeats, 1), ("draws", self.draws, 1)):
             if value < least:
                 raise UsageError(f"Expected at least {least} {name}, found {value}; choose more.")

@@ -14,6 +14,7 @@ import numpy as np
 
 import duchenne
 from duchenne import io, metrics, plots
+from duchenne.errors import UsageError
 from duchenne.evaluation import tables
 from duchenne.evaluation.crossval import Answers, Truth
 from duchenne.metrics import paired
@@ -22,6 +23,9 @@ from duchenne.types import Array, Json, JsonMap
 #: Method → one set of answers per repeat.
 Repeats = Mapping[str, Sequence[Answers]]
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "opencv-contrib-python-headless", "dlib-bin")
+_PLOTS = ("accuracy.*", "roc-*.*", "reliability*.*", "risk-coverage*.*")
+#: What of a plan decides its results.
+_DECIDES = ("manifests", "models", "protocol", "folds", "repeats", "seed", "baselines", "reader")
 _MAX_LINES = 4  # methods in one figure: more cannot be distinguished
 _PAIR_DRAWS = 500  # per method and baseline; a verdict in words needs no third decimal
 COLUMNS = (
@@ -128,9 +132,31 @@ def _commit() -> str | None:
         return None
 
 
+def check_same(out: Path, plan: JsonMap, data: str | None = None) -> None:
+    """UsageError where `out` holds results of another plan, or of clips with another sha256 than `data`."""
+    try:
+        earlier = io.read_json(out / "results.json")
+        there, found = earlier["plan"], earlier["data"][0]["sha256"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return
+    here = io.plain(dict(plan))
+    differ = [f"{name} {io.shown(there.get(name))} there and {io.shown(here[name])} here"
+              for name in _DECIDES if there.get(name) != here[name]]  # fmt: skip
+    if data is not None and data != found:
+        differ.append("other clips")
+    if differ:
+        raise UsageError(
+            f"{out} holds the results of another evaluation ({differ[0]}); choose another folder, or replace them with "
+            "--force."
+        )
+
+
 def write(out: Path, results: JsonMap, answers: Repeats, truth: Truth, names: Sequence[str]) -> None:
     """Results as JSON and Markdown, predictions, and the plots; the JSON, which names the rest, comes last."""
     text = predictions(answers, truth, names, {name: m["run"] for name, m in results["methods"].items() if m["run"]})
+    for pattern in _PLOTS:  # of earlier results
+        for old in out.glob(pattern):
+            old.unlink()
     io.write_text(out / "predictions.csv", text)
     draw(out, results, answers, truth)
     io.write_text(out / "results.md", tables.markdown(results))

@@ -29,14 +29,20 @@ WORK = ".work"
 
 
 def evaluate(
-    plan: Plan, out: str | Path, *, jobs: int = 1, skip_missing: bool = False, tick: StepTick = lambda *_: None
+    plan: Plan,
+    out: str | Path,
+    *,
+    jobs: int = 1,
+    skip_missing: bool = False,
+    force: bool = False,
+    tick: StepTick = lambda *_: None,
 ) -> Json:
     """Evaluate all methods of a plan on the same folds, write `out`, and return what results.json holds.
 
     Files: results.json, results.md, predictions.csv, and as PNG and SVG accuracy, roc-<method>, reliability and
     risk-coverage. Finished folds are cached in `out`/.work: an interrupted run resumes. Raises InputError
     before any work for an invalid manifest (see `plan.gather`), where no clip can be read, and where a method cannot
-    read such clips.
+    read such clips; UsageError where `out` holds results of another plan or other clips, unless `force` replaces them.
     """
     out, start = Path(out), time.perf_counter()
     for name in plan.models:
@@ -45,6 +51,9 @@ def evaluate(
     truth = Truth.of(planned.clips)
     runs = list(plans.runs(plan, planned))
     io.check_folder(out)
+    shown = {**asdict(plan), "manifests": [Path(m).name for m in plan.manifests]}
+    if not force:
+        report.check_same(out, shown)
     baselines = tuple(methods.BASELINES) if plan.baselines else ()
     models: dict[str, Classifier] = {name: methods.make(name) for name in plan.models}
     models |= {name: methods.BASELINES[name](0) for name in baselines}
@@ -56,6 +65,8 @@ def evaluate(
         raise InputError(f"None of {len(planned.clips)} clips could be read; the first: {read.failed[0]}")
     able = [name for name in models if models[name].reader in read.tables]
     data = _data_hash(planned, ["" if found is None else found.digest for found in read.signatures])
+    if not force:
+        report.check_same(out, shown, data)
     made_by = report.provenance()
     sources = {text: digest for name in plan.models for text, digest in methods.sources(name).items()}
     made_of = json.dumps([data, made_by, sources])  # another commit, library, model or weights are fitted again
@@ -63,7 +74,7 @@ def evaluate(
     results = {
         "title": plan.title,
         "protocol": plan.words,
-        "plan": {**asdict(plan), "manifests": [Path(m).name for m in plan.manifests]},
+        "plan": shown,
         "data": _about(plan, planned, truth, data),
         "repeats": plan.repeats,
         "folds": max(len(splits) for _, _, splits in runs),

@@ -13,7 +13,7 @@ from contextlib import suppress
 import cv2
 import numpy as np
 
-from duchenne.types import Array
+from duchenne.types import Array, Reason
 
 #: Least deformation, in standard deviations of the face's grey levels: 99 % of real clips are above.
 STILL = 0.0215
@@ -24,7 +24,10 @@ MOVES = 2 * STILL
 BLENDS = ((0.06, 0.025), (0.11, 0.008))
 #: Greatest change, noise included, of a photograph whose noise is no stronger than a camera's.
 NOISE = 0.07
-PHOTOGRAPH = "The image of the face only moves as a whole, as in a photograph: no part of it moves against the others."
+PHOTOGRAPH = Reason(
+    "photograph",
+    "The image of the face only moves as a whole, as in a photograph: no part of it moves against the others.",
+)
 _FEW, _FEW_BLENDED, _MANY = 6, 10, 40  # crops: too few to measure; more add nothing
 _SIGMA = 0.8  # px of the blur against noise
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-5)
@@ -85,11 +88,12 @@ def unblended(crops: Array, corners: Array) -> tuple[float, float]:
     return 1 - powers[-1] / power if power > 0 else np.nan, rest / whole if whole > 0 else np.nan
 
 
-def blended(crops: Array, corners: Array) -> str | None:
+def blended(crops: Array, corners: Array) -> Reason | None:
     """Why these crops cannot be of a living face, in a sentence; None where they are no blend. As `unblended`."""
     shares = unblended(crops, corners)
     if any(shares[0] < all_of_it and shares[1] < smooth for all_of_it, smooth in BLENDS):
-        return "The frames are blends of two images, as in a cut or cross-fade between photographs: no face moves."
+        sentence = "The frames are blends of two images, as in a cut or cross-fade between photographs: no face moves."
+        return Reason("blend", sentence)
     return None
 
 

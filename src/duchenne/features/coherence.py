@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from duchenne.preprocess import align, clean
-from duchenne.types import FaceTrack
+from duchenne.types import FaceTrack, Reason
 
 #: Least share of the movement that neighbouring points have in common: 99 % of real clips are above 0.80, points that
 #: jitter independently below 0.6.
@@ -51,17 +51,19 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else np.nan
 
 
-def disorder(track: FaceTrack) -> str | None:
+def disorder(track: FaceTrack) -> Reason | None:
     """Why its movement cannot be that of a face, in a sentence; None where it can."""
     together, abrupt = measure(track)
     if together < TOGETHER:
-        return (
+        return Reason(
+            "jitter",
             f"The points jitter: neighbouring points share {100 * max(together, 0):.0f} % of their movement, and on a "
-            f"face at least {100 * TOGETHER:.0f} %."
+            f"face at least {100 * TOGETHER:.0f} %.",
         )
     if abrupt > ABRUPT:
-        return (
+        return Reason(
+            "disorder",
             "The frames do not follow one another: the face jumps from frame to frame nearly as far as between any two "
-            "frames; check their order, and that landmarks do not jitter."
+            "frames; check their order, and that landmarks do not jitter.",
         )
     return None

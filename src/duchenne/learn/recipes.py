@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from duchenne import io
-from duchenne.errors import UsageError
+from duchenne.errors import UsageError, meant
 from duchenne.io import quoted, shown
 from duchenne.types import ALL_EMOTIONS
 
@@ -83,7 +83,9 @@ class Settings:
             if key in renamed:
                 raise UsageError(f"{where}: {key} is now {renamed[key]}; rename it.")
             if key not in known:
-                raise UsageError(f"{where} has the unknown key '{shown(key)}'; known are: {', '.join(known)}.")
+                raise UsageError(
+                    f"{where} has the unknown key '{shown(key)}'{meant(key, known)}; known are: {', '.join(known)}."
+                )
         for name, each in known.items():
             if each.metadata.get("required") and name not in given:
                 raise UsageError(f"{where} lacks {name}; add it.")
@@ -154,7 +156,9 @@ class Recipe(Settings):
             return replace(name, **changes)
         known = cls.shipped()
         path = known.get(str(name), Path(name))
-        found = io.read_toml(path, f"There is no recipe '{name}'; choose one of {', '.join(known)}, or a TOML.")
+        found = io.read_toml(
+            path, f"There is no recipe '{name}'{meant(name, known)}; choose one of {', '.join(known)}, or a TOML."
+        )
         also = "".join(f", {key} = {quoted(value)}" for key, value in changes.items() if found.get(key) != value)
         return cls.of({**found, **changes}, f"{path}{also}")
 

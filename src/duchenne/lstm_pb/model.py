@@ -29,7 +29,7 @@ from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.lstm_pb.scorer import NetworkHead, Scorer, score_rows
 from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.lstm_pb.solved_network import SolvedBag
-from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, Sample, readable
+from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, Reason, Sample, readable
 
 _BOOSTING = Recipe(
     n_estimators=200, max_depth=2, learning_rate=0.05, subsample=0.5, colsample_bytree=0.3, reg_lambda=10.0
@@ -187,13 +187,14 @@ class PBModel(Classifier):
         steps = (f"judge: LSTM-PB '{question.model}', reading {r.reading}, at {r.fps:g} frames/s",)
         x = self.table([question.track])
         if x[0] is None:
-            reason = f"Too short for this model, which needs {LEAST / r.fps:.2g} s without a gap."
+            reason = Reason("too_short", f"Too short for this model, which needs {LEAST / r.fps:.2g} s without a gap.")
             return Opinion(np.nan, reason, steps=steps)
         emotion = max(set(named) - {"neutral"}, key=lambda name: (named[name], name), default="")
         network = emotion if r.per_emotion else ""
         if network not in self.networks:
             known = ", ".join(sorted(self.networks))
-            reason = f"This model covers {known}; the clip shows {emotion or 'no known emotion'}."
+            shown = emotion or "no emotion"
+            reason = Reason("other_emotion", f"This model covers {known}; the clip shows {shown}.")
             return Opinion(np.nan, reason, steps=steps)
         p = float(self.predict_table(x, np.array([network]))[0, 1])
         return Opinion(p, None, self.evidence(x, network) if question.explain else (), steps)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from duchenne.datasets.manifest import emotion_named
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.features.sequences import LEAST, SequenceReader
 from duchenne.preprocess import align
@@ -62,6 +63,7 @@ def class_vectors(model: PBModel, emotion: str | None) -> tuple[str, Tensor, tup
     names = sorted(model.networks)
     if not names:
         raise InputError("This model has not been fitted; call fit or load a trained one.")
+    emotion = None if emotion is None else emotion_named(emotion)
     name = "" if "" in names else emotion or ""
     if name not in names:
         found = f"'{emotion}'" if emotion else "no emotion"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from duchenne import checkpoints, io
-from duchenne.errors import InputError, UsageError
+from duchenne.errors import InputError, UsageError, meant
 from duchenne.features import smile
 from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.boosting import Recipe
@@ -210,9 +210,10 @@ def make(name: str, seed: int = 0) -> Classifier:
     known = (*FAMILIES, APPEARANCE) if learner == "descriptors" else FAMILIES
     unknown = what and (learner == "smile" or (learner in ("default", "descriptors") and what not in known))
     if learner not in LEARNERS or unknown:
+        close = meant(learner, LEARNERS)
         raise UsageError(
-            f"There is no method '{name}'; choose one of {', '.join(LEARNERS)}, with ':' and a descriptor family "
-            f"({', '.join(FAMILIES)}) or a reading or recipe of lstm-pb, or {AS_IS}MODEL for a trained model or its "
-            "folder."
+            f"There is no method '{name}'{close}; choose one of {', '.join(LEARNERS)}, with ':' and a family of "
+            f"descriptors ({', '.join(FAMILIES)}) or a reading or recipe of lstm-pb, or {AS_IS}MODEL for a trained "
+            "model or its folder."
         )
     return LEARNERS[learner](what, seed)

@@ -7,7 +7,7 @@ matplotlib settings are neither used nor changed.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,17 +56,24 @@ _RC: dict[str, object] = {
 }
 
 
-def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
-    """Write `figure` as `<path>.svg` and `<path>.png`, atomically; OutputError where it cannot."""
+_NO_DATE: dict[str, dict[str, None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def save(figure: Figure, path: str | Path, kinds: Sequence[str] = ("svg", "png")) -> tuple[Path, ...]:
+    """Write `figure` as `<path>.svg` and `<path>.png`, or other kinds, atomically; OutputError where it cannot."""
     path = Path(path)
-    files = tuple(path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png"))
+    files = tuple(path.with_name(f"{path.name}.{kind}") for kind in kinds)
     with style(), warnings.catch_warnings():
         # a script that the font lacks is drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for file, metadata in zip(files, ({"Date": None, "Creator": None}, {"Software": None}), strict=True):
+        for file, kind in zip(files, kinds, strict=True):
             with atomic(file) as part:
-                figure.savefig(part, format=file.suffix[1:], metadata=metadata)
-    return files[0], files[1]
+                figure.savefig(part, format=kind, metadata=_NO_DATE[kind])
+    return files
 
 
 @contextmanager

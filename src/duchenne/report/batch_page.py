@@ -5,7 +5,6 @@ This module prepares the values; `templates/batch_page.html.j2` is the markup.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,13 @@ import numpy as np
 
 from duchenne.plots.text import clamp, finite, number, percent
 from duchenne.report import pages
-from duchenne.types import EMOTIONS, LABELS, Array, Json, JsonMap
+from duchenne.types import CODES, EMOTIONS, LABELS, Array, Json, JsonMap
 from duchenne.video import natural
 
 PLAIN_ROWS = 300  # in the markup, for browsers without scripts
 MAX_GROUPS = 40  # drawn; the others are counted together
+MAX_CONDITIONS = 12  # values of a further column of the manifest by which faces are grouped
+_KNOWN = ("subject", "emotion", "label", "fold")
 _BINS = 40  # columns between P(genuine) 0 and 1
 _MAX_DOTS = 8  # in one column; above it bars are drawn
 _DOT = 10  # px from one dot to the next
@@ -38,14 +39,14 @@ _OPTIONAL = ("face", "listed")  # columns left out if they hold no information
 class Line:
     """A face of a clip, or a clip without a result.
 
-    `row` as in clips.csv, or {"failure": sentence}; `listed` subject, emotion and label of the manifest; `report` and
+    `row` as in clips.csv; `listed` the cells of the manifest's row; `report` and
     `thumb` URLs relative to the page, "" for none.
     """
 
     name: str
     start: float | None
     end: float | None
-    listed: tuple[str | None, str | None, str | None]
+    listed: Mapping[str, str]
     row: JsonMap
     report: str = ""
     thumb: str = ""
@@ -53,7 +54,7 @@ class Line:
     @property
     def kind(self) -> str:
         """One of `KINDS`."""
-        return "failed" if "failure" in self.row else "abstained" if self.row["abstained"] else self.row["label"]
+        return str(self.row["verdict"])
 
 
 def render(lines: Sequence[Line], summary: JsonMap, card: JsonMap) -> str:
@@ -94,7 +95,8 @@ def _cells(line: Line) -> Json:
     """A row of the table, in sortable values; None if missing."""
     row = line.row
     rise = row["apex"] - row["onset"] if finite(row.get("apex")) and finite(row.get("onset")) else None
-    note = row.get("failure") or " ".join(filter(None, (row.get("reason"), row.get("warnings"))))
+    note = " ".join(filter(None, (row.get("reason"), row.get("warnings"))))
+    known = [line.listed.get(name) for name in ("label", "emotion", "subject")]
     return {
         "clip": line.name.rpartition("/")[2],
         "folder": "".join(line.name.rpartition("/")[:2]),
@@ -104,13 +106,13 @@ def _cells(line: Line) -> Json:
         "verdict": line.kind,
         "face": None if row.get("face") is None else row["face"] + 1,
         "p": row.get("p_genuine"),
-        "emotion": row.get("emotion"),
-        "sure": row.get(f"p_{row.get('emotion')}"),
+        "emotion": row.get("shows"),
+        "sure": row.get(f"p_{row.get('shows')}"),
         "judged": _span(row.get("judged_start"), row.get("judged_end")),
         "rise": None if rise is None else round(rise, 3),
         "seconds": None if row.get("seconds") is None else round(row["seconds"], 2),
         "coverage": row.get("coverage"),
-        "listed": ", ".join(filter(None, reversed(line.listed))),
+        "listed": ", ".join(filter(None, known)),
         "note": note,
     }
 
@@ -135,11 +137,12 @@ def _stretch(start: float | None, end: float | None) -> str:
 def _groupings(lines: Sequence[Line]) -> list[Json]:
     """All groupings with more than one group, and all clips together; the default comes first."""
     ways: list[tuple[str, str, Callable[[Line], str | None]]] = [
-        ("label", "label in the manifest", lambda line: line.listed[2]),
+        ("label", "label in the manifest", lambda line: line.listed.get("label") or None),
         ("folder", "folder", lambda line: "".join(line.name.removeprefix("./").split("/")[:-1][:1]) or None),
-        ("subject", "subject", lambda line: line.listed[0]),
-        ("emotion", "emotion in the manifest", lambda line: line.listed[1]),
-        ("shows", "predicted emotion", lambda line: line.row.get("emotion")),
+        ("subject", "subject", lambda line: line.listed.get("subject") or None),
+        ("emotion", "emotion in the manifest", lambda line: line.listed.get("emotion") or None),
+        ("shows", "predicted emotion", lambda line: line.row.get("shows")),
+        *((f"manifest {name}", f"{name} in the manifest", _of(name)) for name in _conditions(lines)),
     ]
     groupings = []
     for key, title, name in ways:
@@ -155,6 +158,17 @@ def _groupings(lines: Sequence[Line]) -> list[Json]:
     return [*groupings[:at], ungrouped, *groupings[at:]]
 
 
+def _conditions(lines: Sequence[Line]) -> list[str]:
+    """Further columns of the manifest that make two groups or more, but not one for nearly every clip."""
+    names = dict.fromkeys(name for line in lines for name in line.listed)
+    values = {name: {line.listed.get(name) for line in lines} - {None, ""} for name in names if name not in _KNOWN}
+    return [name for name, found in values.items() if 2 <= len(found) <= min(MAX_CONDITIONS, len(lines) // 2)]
+
+
+def _of(name: str) -> Callable[[Line], str | None]:
+    return lambda line: line.listed.get(name) or None
+
+
 def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) -> Json:
     missing = {"folder": "(not in a folder)"}.get(key, "(not given)")
     drawn = sorted(found, key=lambda name: -len(found[name]))[:MAX_GROUPS]
@@ -168,7 +182,7 @@ def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) 
         "groups": [_group(name or missing, found[name], values[name], fullest) for name in ordered],
         "more": len(found) - len(drawn),
         "more_faces": sum(len(each) for name, each in found.items() if name not in drawn),
-        "people": len({line.listed[0] for each in found.values() for line in each} - {None}),
+        "people": len({line.listed.get("subject") for each in found.values() for line in each} - {None, ""}),
     }
 
 
@@ -227,8 +241,12 @@ def _shares(kinds: Mapping[str, int]) -> list[Json]:
 
 def _counts(lines: Sequence[Line]) -> list[Json]:
     """Tables of counts, the largest first: emotions, and reasons of abstention."""
-    shows = Counter(line.row["emotion"] for line in lines if line.row.get("emotion"))
-    reasons = Counter(_reason(line.row["reason"]) for line in lines if line.row.get("reason"))
+    shows = Counter(line.row["shows"] for line in lines if line.row.get("shows"))
+    reasons = Counter(
+        CODES.get(line.row["code"], line.row["code"])
+        for line in lines
+        if line.kind == "abstained" and line.row.get("code")
+    )
     titles = (("Emotions shown", shows), ("Reasons for no verdict", reasons))
     return [
         {"title": title, "rows": [(name, n, clamp(100 * n / max(found.values()))) for name, n in _ranked(found)]}
@@ -239,9 +257,3 @@ def _counts(lines: Sequence[Line]) -> list[Json]:
 
 def _ranked(found: Counter[str]) -> list[tuple[str, int]]:
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _reason(sentence: str) -> str:
-    """The part of a reason before its numbers."""
-    head = re.split(r"[:;.]|\d", sentence, maxsplit=1)[0].strip()
-    return head if sentence[len(head) : len(head) + 1] in (":", ";", ".", "") else f"{head} …"

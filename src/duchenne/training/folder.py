@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,14 @@ def save_out_of_fold(
     reference.save(folder, reference.answers(p, labels, people, emotions), moved)
 
 
+def curve_table(curves: Any) -> str:
+    """Learning curves, network → rows of epochs or rows alone, as one CSV."""
+    by_network = curves if isinstance(curves, Mapping) else {"": curves}
+    rows = [{"network": name, **row} for name, found in by_network.items() for row in found]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return io.rows_csv([names, *([row.get(name) for name in names] for row in rows)])
+
+
 def write(
     model: Model,
     out: str | Path,
@@ -61,6 +69,7 @@ def write(
         io.write_json(part / "card.json", card)
         if curves is not None:
             io.write_json(part / "curve.json", curves)
+            io.write_text(part / "curve.csv", curve_table(curves))
         if figure is not None:
             plots.save(figure, part / "curve")
         checkpoints.save(model, part, name=target.name)

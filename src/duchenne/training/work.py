@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from duchenne import io
-from duchenne.errors import InputError
+from duchenne.errors import InputError, UsageError
 from duchenne.learn import loop, pieces
 from duchenne.progress import Log
 
@@ -17,13 +17,16 @@ from duchenne.progress import Log
 def work_folder(out: str | Path, log: Log, *, resume: bool = True) -> Iterator[Path]:
     """`.NAME.work` beside the model folder `out`, where fits inside are cached; removed at the end.
 
-    `resume=False` discards an unfinished training. OutputError, before any work, where `out` cannot be written.
+    `resume=False` discards an unfinished training, and replaces a finished model. Before any work OutputError where
+    `out` cannot be written, and UsageError where it holds a finished model that is not to be replaced.
     """
     io.check_folder(out)
     target = Path(out).absolute()
     folder = target.parent / f".{target.name}.work"
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
+    elif (target / "model.json").exists() and not folder.is_dir():
+        raise UsageError(f"{out} holds a finished model; choose another folder, or replace it with --force.")
     if folder.is_dir():
         log(f"resuming the training in {folder}")
     try:

@@ -29,15 +29,18 @@ from duchenne.types.models import (
     readable,
 )
 from duchenne.types.verdicts import (
+    CODES,
     Card,
     Evidence,
     Familiarity,
     Quality,
+    Reason,
     Verdict,
 )
 
 __all__ = [
     "ALL_EMOTIONS",
+    "CODES",
     "COEFFICIENTS",
     "EMOTIONS",
     "EXTRA",
@@ -62,6 +65,7 @@ __all__ = [
     "Quality",
     "Question",
     "Reader",
+    "Reason",
     "Sample",
     "Signals",
     "Verdict",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 Array = NDArray[Any]
 #: A JSON object: settings, facts of a model, results.
@@ -70,6 +74,15 @@ EXTRA: dict[str, tuple[int, ...]] = {
     "coefficients": (len(COEFFICIENTS),),
     "pose": (3,),
     "mesh": (478, 3),
+    "doubt": (),
+}
+
+#: Names of the further axes of what not every track has.
+_AXES: dict[str, tuple[str, ...]] = {
+    "change": (),
+    "coefficients": ("coefficient",),
+    "pose": ("angle",),
+    "mesh": ("vertex", "xyz"),
     "doubt": (),
 }
 
@@ -160,6 +173,27 @@ class FaceTrack:
         """A copy with `changes`, and `step` added to its history."""
         return replace(self, history=(*self.history, step), **changes)
 
+    def to_xarray(self) -> xr.Dataset:
+        """A Dataset with named dimensions: time (s), point, xy, edge, and what else the track has; needs xarray."""
+        try:
+            import xarray as xr
+        except ImportError as error:
+            raise ImportError("to_xarray needs the package xarray, which is missing; pip install xarray.") from error
+
+        data: dict[str, tuple[tuple[str, ...], Array]] = {
+            "points": (("time", "point", "xy"), self.points),
+            "box": (("time", "edge"), self.box),
+            "confidence": (("time",), self.confidence),
+        }
+        data |= {
+            name: (("time", *_AXES[name]), values) for name in _AXES if (values := getattr(self, name)) is not None
+        }
+        coordinates: Json = {"time": self.time, "xy": ["x", "y"], "edge": ["x0", "y0", "x1", "y1"]}
+        coordinates |= {"coefficient": list(COEFFICIENTS)} if self.coefficients is not None else {}
+        coordinates |= {"angle": ["yaw", "pitch", "roll"]} if self.pose is not None else {}
+        about = {"unit": self.unit, "layout": self.layout, "source": self.source, "history": "\n".join(self.history)}
+        return xr.Dataset(data, coordinates, about)
+
     def take(self, step: str, rows: Array, crops: Array | None = None) -> FaceTrack:
         """These rows of it, with `crops` of them, and `step` added to its history."""
         parts = {name: getattr(self, name) for name in ("time", "points", "confidence", "box", *EXTRA)}
@@ -201,6 +235,12 @@ class Signals:
     def __getitem__(self, name: str) -> Array:
         """float64 (T,): one curve by name."""
         return np.asarray(self.values[:, self.names.index(name)])
+
+    def to_frame(self) -> pd.DataFrame:
+        """A table with the column time (s) and one per curve."""
+        import pandas as pd
+
+        return pd.DataFrame({"time": self.time} | {name: self[name] for name in self.names})
 
 
 class Light(NamedTuple):

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from duchenne.types.data import MOMENTS, Json, JsonMap, Phase
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 #: Column of a table -> entry of a verdict's quality and the digits to which it is rounded (None: as it is).
 _QUALITY_COLUMNS = {
@@ -24,6 +31,46 @@ _QUALITY_COLUMNS = {
     "overexposed": ("overexposed", 3),
     "underexposed": ("underexposed", 3),
 }
+
+
+#: Short words for why there is no verdict (column `code` of tables), and what each means.
+CODES: dict[str, str] = {
+    "single_frame": "the clip has one frame",
+    "low_rate": "too few frames per second",
+    "too_short": "the face is not seen for long enough without a gap",
+    "too_small": "the face is too small",
+    "too_little_contrast": "the face has too little contrast",
+    "overexposed": "too much of the face is plain white",
+    "underexposed": "too much of the face is plain black",
+    "lost": "the face is lost in most frames",
+    "covered": "mouth or eyes are covered",
+    "still": "no part of the face moves",
+    "photograph": "the image of the face moves only as a whole, as in a photograph",
+    "blend": "the frames are blends of two images",
+    "jitter": "the points move independently of one another",
+    "disorder": "the frames do not follow one another",
+    "not_measured": "the clip does not show what the model reads",
+    "unfamiliar": "the clip is unlike the training clips",
+    "other_emotion": "the model does not cover the emotion that is shown",
+    "too_close": "the probability is too close to one half",
+    "failed": "the clip could not be read, or shows no face",
+}
+
+
+class Reason(str):
+    """Why there is no verdict, in a sentence; `code` is the short word for it, one of `CODES`."""
+
+    code: str
+
+    def __new__(cls, code: str, sentence: str) -> Reason:
+        """KeyError for a code that is not one of `CODES`."""
+        found = super().__new__(cls, sentence)
+        CODES[code]
+        found.code = code
+        return found
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        return self.code, str(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +201,10 @@ class Verdict:
                   without a gap: descriptors are of this span, and a network of sequences also reads the rest of the
                   stretch; None where there is none
     judged_phase  the largest of the `phases` in it; None without one
+    measures      numbers of `judged_phase` and of the action units in `judged`, by name (`tables.columns`); NaN where
+                  the clip does not show them
+    p_raw         the model's P(genuine), also where the verdict abstains; NaN where the model gives none
+    begins        where the clip begins in its file, in seconds
     """
 
     p_genuine: float | None
@@ -176,31 +227,74 @@ class Verdict:
     history: tuple[str, ...] = field(default_factory=tuple)
     judged: tuple[float, float] | None = None
     judged_phase: Phase | None = None
+    measures: dict[str, float] = field(default_factory=dict)
+    p_raw: float = float("nan")
+    begins: float = 0.0
+
+    @property
+    def code(self) -> str | None:
+        """A short word for the reason, one of `CODES`; None for a verdict."""
+        return None if self.reason is None else getattr(self.reason, "code", "not_measured")
 
     def to_dict(self) -> Json:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
         familiarity = {} if self.familiarity is None else asdict(self.familiarity)
-        return asdict(self) | {"evidence": tuple(i.to_dict() for i in self.evidence), "familiarity": familiarity}
+        plain = asdict(self) | {"evidence": tuple(i.to_dict() for i in self.evidence), "familiarity": familiarity}
+        out: Json = {}
+        for name, value in plain.items():
+            out |= {name: value} | ({"code": self.code} if name == "reason" else {})
+        return out
 
     def to_row(self) -> Json:
-        """One row of a table, rounded: quality, verdict, p_<emotion>, the judged span and its phase's moments (s)."""
+        """One row of a table, rounded, as `tables.columns` describes it; None where something is missing."""
         main, (start, end) = self.judged_phase or Phase(None, None, None, None), self.judged or (None, None)
+        in_file = [None if at is None else at + self.begins for at in (start, end)]
         return {
             "face": self.face,
             **self.quality.to_row(),
+            "verdict": "abstained" if self.abstained else self.label,
             "p_genuine": _rounded(self.p_genuine, 6),
-            "label": self.label,
-            "abstained": self.abstained,
-            "reason": self.reason,
-            "emotion": max(self.emotion, key=self.emotion.__getitem__, default=None),
+            "p_raw": _rounded(self.p_raw, 6),
+            "abstained": int(self.abstained),
+            "code": self.code,
+            "reason": None if self.reason is None else str(self.reason),
+            "shows": max(self.emotion, key=self.emotion.__getitem__, default=None),
             **{f"p_{name}": _rounded(p, 4) for name, p in self.emotion.items()},
-            "familiar": None if self.familiarity is None else self.familiarity.familiar,
+            "familiar": None if self.familiarity is None else int(self.familiarity.familiar),
             "phases": len(self.phases),
             "judged_start": _rounded(start, 3),
             "judged_end": _rounded(end, 3),
+            "judged_start_file": _rounded(in_file[0], 3),
+            "judged_end_file": _rounded(in_file[1], 3),
             **{name: _rounded(getattr(main, name), 3) for name in MOMENTS},
+            **{name: _rounded(value, 4) for name, value in self.measures.items()},
             "warnings": " ".join(self.quality.warnings),
+            "model": self.model.get("id"),
         }
+
+    def to_frame(self) -> pd.DataFrame:
+        """`to_row` as a table of one row, with the column file first."""
+        import pandas as pd
+
+        return pd.DataFrame([{"file": self.source, **self.to_row()}])
+
+    def plot(self) -> Figure:
+        """P(genuine), the phases, and the evidence, as a figure of matplotlib."""
+        return import_module("duchenne.plots.verdict").draw(self)  # type: ignore[no-any-return]
+
+    def _repr_html_(self) -> str:
+        """A short card for notebooks."""
+        like = {"genuine": "spontaneous", "posed": "posed"}
+        head = f"Moves like the {like[self.label]} clips" if self.label in like else "No verdict"
+        body = [self.reason or f"P(genuine) = {self.p_genuine:.2f}"]
+        if self.emotion:
+            name = max(self.emotion, key=self.emotion.__getitem__)
+            body.append(f"shows {name} ({self.emotion[name]:.0%})")
+        if self.judged is not None:
+            body.append(f"judged {self.judged[0]:.2f} s to {self.judged[1]:.2f} s of {self.duration:.2f} s")
+        lines = "".join(f"<div>{escape(text)}</div>" for text in (*body, *self.quality.warnings[:2]))
+        box = "border:1px solid #8884;border-radius:6px;padding:.6em .9em;max-width:34em"
+        return f'<div style="{box}"><b>{escape(head)}</b> <small>{escape(self.source)}</small>{lines}</div>'
 
 
 def _rounded(value: float | None, digits: int | None) -> float | None:

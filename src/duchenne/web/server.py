@@ -39,6 +39,7 @@ FILES = {
     "overlay.mp4": "video/mp4",
     "verdict.json": "application/json",
     "frames.csv": "text/csv",
+    "curves.csv": "text/csv",
     "emotions.csv": "text/csv",
 }
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

@@ -14,7 +14,8 @@ from typing import Any
 
 from duchenne.errors import DuchenneError, UsageError
 from duchenne.io import rows_csv
-from duchenne.types import EMOTIONS, MOMENTS, Json
+from duchenne.tables import columns
+from duchenne.types import Json
 from duchenne.web.uploads import Uploads
 from duchenne.workers.pool import Worker
 from duchenne.workers.protocol import Job, Limits, Work
@@ -22,11 +23,6 @@ from duchenne.workers.protocol import Job, Limits, Work
 MAX_WAITING = 10
 MAX_CLIPS = 200
 _GRACE = 1.0  # s in which a worker may stop a cancelled task by itself
-COLUMNS = (
-    *("file", "verdict", "p_genuine", "reason", "emotion", *(f"p_{name}" for name in EMOTIONS)),
-    *("judged_start", "judged_end", *MOMENTS),
-    *("seconds", "frames", "rate", "coverage", "warnings", "error", "model"),
-)
 
 
 @dataclass(eq=False)
@@ -228,9 +224,9 @@ class Session:
         }
 
     def table(self) -> str:
-        """The session as CSV, one row per clip; no cell can be read as a formula."""
+        """The session as CSV, one row per clip, as `tables.columns`; no cell can be read as a formula."""
         rows = (_row(clip) for clip in self.clips.values())
-        return rows_csv([COLUMNS, *([row.get(name, "") for name in COLUMNS] for row in rows)])
+        return rows_csv([[*columns.VERDICTS], *([row.get(name) for name in columns.VERDICTS] for row in rows)])
 
 
 def clean_name(name: str) -> str:
@@ -256,13 +252,8 @@ def _display_names(value: Any, clips: list[Clip]) -> Any:
 
 
 def _row(clip: Clip) -> Json:
-    row: Json = {"file": clip.name, "verdict": clip.task.state, "error": clip.task.error}
-    result = clip.task.result
-    if result is None:
-        return row
-    return {
-        **row,
-        **result["row"],
-        "verdict": "no verdict" if result["abstained"] else result["label"],
-        "model": result["model"],
-    }
+    """The clip's row; without a verdict, why there is none, or the state of its task."""
+    task = clip.task
+    if task.result is not None:
+        return {**task.result["row"], "file": clip.name}
+    return {"file": clip.name} | (columns.failed(task.error or "") if task.error else {"verdict": task.state})

@@ -102,7 +102,8 @@ def ended(pid):
 
 
 def test_tables_report_measurements(reference):
-    table = rows(reference / "clips.csv")
+    every = rows(reference / "clips.csv")
+    table = [row for row in every if row["face"]]
     assert [row["file"] for row in table] == [
         "./=sum.mp4", "bad.mp4", "clip2.mkv", "clip2.mp4", "clip10.mp4", "sub/clip1.mp4"
     ]  # fmt: skip
@@ -113,6 +114,7 @@ def test_tables_report_measurements(reference):
         frames = rows(reference / "frames" / f"{row['file']}.csv")
         assert [int(f["frame"]) for f in frames] == list(range(FRAMES)) and all(f["x_0"] for f in frames)
     failed = {row["file"]: row["sentence"] for row in rows(reference / "failures.csv")}
+    assert {row["file"]: row["reason"] for row in every if not row["face"]} == failed
     assert list(failed) == ["sub/cut.mkv", "text.mp4", "wall.mp4"]
     for (file, sentence), words in zip(failed.items(), ["cut short", "text file", "shows no face"], strict=True):
         assert sentence.startswith(file) and words in sentence and sentence.endswith(".")
@@ -230,8 +232,8 @@ def test_changed_and_removed_clips_are_updated(folder, pictures, tmp_path):
     (top / "b.mp4").unlink()
     found = batch.process([top], out, task)
     assert (found.clips, found.failed, found.summary["faces"]) == (1, 1, 0) and "1" in found.notes[0]
-    assert sorted(tree(out)) == ["clips.csv", "failures.csv", "frames/b.mp4.csv", "summary.json"]
-    assert rows(out / "clips.csv") == []
+    assert sorted(tree(out)) == ["clips.csv", "codebook.csv", "failures.csv", "frames/b.mp4.csv", "summary.json"]
+    assert [(row["file"], row["face"]) for row in rows(out / "clips.csv")] == [("a.mp4", "")]
 
 
 # --- the command --------------------------------------------------------------------------------------------
@@ -293,8 +295,8 @@ def test_folder_gives_the_same_verdicts_as_its_clips(duchenne, folder, pictures,
     assert json.loads((out / "smile.mp4" / "verdict.json").read_text()) == single
     brief, full = rows(out / "clips.csv")
     assert (brief["file"], brief["abstained"], brief["p_genuine"]) == ("short.mp4", "1", "")
-    assert brief["reason"].startswith("Too short")
-    assert full["label"] == (single["label"] or "") and float(full["p_happiness"]) > 0.3
+    assert brief["reason"].startswith("Too short") and brief["code"] == "too_short" and brief["label"] == ""
+    assert full["verdict"] == (single["label"] or "abstained") and float(full["p_happiness"]) > 0.3
     assert [float(full[f"judged_{name}"]) for name in ("start", "end")] == pytest.approx(single["judged"], abs=1e-3)
     assert float(full["apex"]) == pytest.approx(single["judged_phase"]["apex"], abs=1e-3)
     assert not list(out.rglob("report*.html")) and (out / "smile.mp4" / "emotions.csv").exists()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("read_once")
 KEYS = {
     *("p_genuine", "label", "abstained", "reason", "emotion", "phases", "evidence", "quality", "familiarity"),
     *("model", "frames", "duration", "device", "source", "face", "reader", "limits", "history", "turning", "units"),
-    *("judged", "judged_phase"),
+    *("judged", "judged_phase", "measures", "p_raw", "code", "begins"),
 }
 
 
@@ -95,7 +95,7 @@ def test_text_shows_verdict_and_limits(duchenne, smile):
 def test_folder_holds_verdict_table_and_report(duchenne, smile, tmp_path):
     result = duchenne("analyze", smile, "-o", tmp_path / "out", "--json")
     assert result.code == 0
-    files = ["emotions.csv", "frames.csv", "report.html", "verdict.json"]
+    files = ["curves.csv", "emotions.csv", "frames.csv", "report.html", "verdict.json"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == files
     assert json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8")) == json.loads(result.out)
     table = rows(tmp_path / "out" / "frames.csv")
@@ -107,7 +107,7 @@ def test_folder_holds_verdict_table_and_report(duchenne, smile, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "smile.mp4" in page and "data:image/jpeg;base64," in page
     again = duchenne("analyze", smile, "-o", tmp_path / "out")  # a second run takes the place of the first
-    assert again.code == 0 and len(list((tmp_path / "out").iterdir())) == 4
+    assert again.code == 0 and len(list((tmp_path / "out").iterdir())) == len(files)
 
 
 def test_each_frame_and_face_has_a_row(duchenne, clips, pictures, tmp_path):
@@ -119,7 +119,7 @@ def test_each_frame_and_face_has_a_row(duchenne, clips, pictures, tmp_path):
     keys = [(int(r["frame"]), int(r["face"])) for r in rows(tmp_path / "frames.csv")]
     assert keys == [(frame, face) for frame in range(25) for face in (0, 1)]
     names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == ["emotions.csv", "frames.csv", "report-face1.html", "report.html", "verdict.json"]
+    assert names == ["curves.csv", "emotions.csv", "frames.csv", "report-face1.html", "report.html", "verdict.json"]
     assert "face 2" in duchenne("analyze", two, "--all-faces").out
 
 
@@ -249,7 +249,7 @@ def test_trained_model_is_applied_to_new_people(duchenne, trained, tmp_path):
     result = duchenne("models", "apply", trained[0], tmp_path / "new.npz", "-o", tmp_path / "p.csv")
     assert result.code == 0 and result.out == "" and "12 rows" in result.err
     table = rows(tmp_path / "p.csv")
-    p = np.array([float(r["p_genuine"]) for r in table])
+    p = np.array([float(r["p_raw"]) for r in table])
     assert [int(r["row"]) for r in table] == list(range(12)) and ((p >= 0) & (p <= 1)).all()
     assert auc(p, np.arange(12) % 2) > 0.9
 
@@ -262,8 +262,8 @@ def test_packed_data_without_labels_is_accepted(duchenne, tmp_path):
     for source in (tmp_path / "bare.npz", full):
         assert duchenne("models", "apply", "default", source, "-o", source.with_suffix(".csv")).code == 0
     one, two = (rows(tmp_path / f"{n}.csv") for n in ("bare", "full"))
-    assert [float(r["p_genuine"]) for r in one] == pytest.approx([float(r["p_genuine"]) for r in two], abs=1e-6)
-    assert one[1]["source"] == "bare.npz#1"
+    assert [float(r["p_raw"]) for r in one] == pytest.approx([float(r["p_raw"]) for r in two], abs=1e-6)
+    assert one[1]["file"] == "bare.npz#1"
 
 
 def test_frames_and_descriptor_tables_are_accepted(duchenne, smile, tmp_path):
@@ -272,12 +272,12 @@ def test_frames_and_descriptor_tables_are_accepted(duchenne, smile, tmp_path):
     (row,) = rows(tmp_path / "a.csv")
     if not verdict["abstained"]:
         # from a table the emotion is guessed from the movement, in a video it is seen
-        assert float(row["p_genuine"]) == pytest.approx(verdict["p_genuine"], abs=0.05)
+        assert float(row["p_raw"]) == pytest.approx(verdict["p_genuine"], abs=0.05)
     model = pipeline.load_model("default").descriptors
     lines = [",".join(model.names), *(",".join([str(v)] * len(model.names)) for v in (0.0, 0.1, ""))]
     (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
     assert duchenne("models", "apply", "default", tmp_path / "d.csv", "-o", tmp_path / "b.csv").code == 0
-    p = [float(r["p_genuine"]) for r in rows(tmp_path / "b.csv")]
+    p = [float(r["p_raw"]) for r in rows(tmp_path / "b.csv")]
     assert len(p) == 3 and all(0 <= x <= 1 for x in p)
 
 

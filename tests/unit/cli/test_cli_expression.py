@@ -78,12 +78,13 @@ def test_options_override_the_recipe(duchenne, place, tmp_path):
     result = duchenne(
         *("train", "expression", "--data", place / "data", "-o", tmp_path / "model", "--recipe", place / "tiny.toml"),
         *("--epochs", 2, "--images-per-epoch", 8, "--seed", 5, "--device", "cpu", "--person", "(p[0-9])_"),
+        *("--set", "optimizer.learning_rate=0.002", "--set", "seed=4"),
     )
     assert (
         result.code == 0 and "epoch 2 of 2" in result.err and "of 3 people" in result.err and "by person" in result.err
     )
     about = json.loads((tmp_path / "model" / "model.json").read_text())["recipe"]
-    assert (about["epochs"], about["images_per_epoch"], about["seed"], about["learning_rate"]) == (2, 8, 5, 3e-3)
+    assert (about["epochs"], about["images_per_epoch"], about["seed"], about["learning_rate"]) == (2, 8, 5, 2e-3)
 
 
 def test_finetuning_units_levels_and_emotions(duchenne, trained, place, tmp_path):

@@ -208,7 +208,7 @@ def test_poor_clip_abstains_with_reason(name, duchenne, pictures, tmp_path):
     assert (found["abstained"], found["p_genuine"], found["label"]) == (True, None, None)
     assert found["reason"].startswith(words) and found["reason"].endswith(".")
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == ["emotions.csv", "frames.csv", "report.html", "verdict.json"]
+    assert names == ["curves.csv", "emotions.csv", "frames.csv", "report.html", "verdict.json"]
     assert len((tmp_path / "out" / "frames.csv").read_text().splitlines()) == found["frames"] + 1
 
 

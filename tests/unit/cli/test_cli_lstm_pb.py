@@ -83,10 +83,12 @@ def test_training_reports_every_epoch_and_writes_model_and_curve(trained):
     assert "6 people, 24 clips" in done.out and "without labels" in done.out
     names = {file.name for file in folder.iterdir()}
     model = {"model.json", "weights.safetensors", "card.json"}
-    assert names == model | {"curve.json", "curve.png", "curve.svg", "reference.json"}
+    assert names == model | {"curve.csv", "curve.json", "curve.png", "curve.svg", "reference.json"}
     assert [file.name for file in folder.parent.iterdir()] == ["model"]  # nothing to resume is left behind
     curve = json.loads((folder / "curve.json").read_text())[""]
     assert [row["epoch"] for row in curve] == list(range(1, 7)) and curve[-1]["loss"] < curve[0]["loss"]
+    logged = list(csv.DictReader((folder / "curve.csv").read_text().splitlines()))
+    assert [float(row["loss"]) for row in logged] == [row["loss"] for row in curve]
     card = json.loads((folder / "card.json").read_text())
     assert (card["people"], card["clips"], card["genuine"], card["reading"]) == (6, 24, 12, "rnnpb")
     assert 0 <= card["accuracy"] <= 1 and set(card["per_emotion"]) >= {"happiness", "sadness"}
@@ -104,7 +106,7 @@ def test_each_of_several_networks_reports_its_epochs(solved):
         assert all(0 <= row["score"] <= 1 and row["best"] for row in rows)
     card = json.loads((folder / "card.json").read_text())
     assert "by the network that left them out" in card["protocol"] and card["reading"] == "solved"
-    assert {file.name for file in folder.glob("curve.*")} == {"curve.json", "curve.png", "curve.svg"}
+    assert {file.name for file in folder.glob("curve.*")} == {"curve.csv", "curve.json", "curve.png", "curve.svg"}
 
 
 @pytest.mark.slow
@@ -144,11 +146,19 @@ def test_other_settings_do_not_resume(duchenne, corpus, trained, tmp_path):
     assert checkpoints.digest(out) == checkpoints.digest(trained[0])
 
 
+def test_a_finished_model_is_replaced_only_if_forced(duchenne, corpus, tmp_path):
+    out = tmp_path / "model"
+    shutil.copytree(checkpoints.locate("smile"), out)
+    refused = duchenne(*words(corpus, out))
+    assert refused.code == 2 and "holds a finished model" in refused.sentence and "--force" in refused.sentence
+    assert checkpoints.digest(out) == checkpoints.digest(checkpoints.locate("smile"))
+
+
 @pytest.mark.slow
 def test_files_of_an_older_model_are_removed(duchenne, corpus, trained, tmp_path):
     out = tmp_path / "model"
     shutil.copytree(checkpoints.locate("smile"), out)
-    assert duchenne(*words(corpus, out)).code == 0
+    assert duchenne(*words(corpus, out, "--force")).code == 0
     assert checkpoints.digest(out) == checkpoints.digest(trained[0])
 
 
@@ -298,8 +308,8 @@ def test_model_is_applied_to_tracks_row_by_row(duchenne, trained, tmp_path):
     assert result.code == 0 and "3 rows" in result.err
     with (tmp_path / "p.csv").open(newline="") as handle:
         table = list(csv.DictReader(handle))
-    assert all(0 <= float(row["p_genuine"]) <= 1 for row in table[:2])
-    assert (table[2]["p_genuine"], table[2]["label"], table[2]["abstained"]) == ("", "", "1") and table[2]["reason"]
+    assert all(0 <= float(row["p_raw"]) <= 1 for row in table[:2])
+    assert (table[2]["p_raw"], table[2]["verdict"], table[2]["code"]) == ("", "abstained", "too_short")
 
 
 def test_table_of_descriptors_is_rejected(duchenne, trained, tmp_path):

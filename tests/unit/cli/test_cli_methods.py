@@ -130,7 +130,7 @@ def test_commands_train_analyze_rank_apply_list_and_evaluate(duchenne, corpus, s
 @pytest.mark.slow
 def test_another_method_replaces_all_files(duchenne, corpus, tmp_path):
     for name in ("stack:boosting:peak+linear-svm:peak", "linear-svm:peak"):
-        assert duchenne("train", "method", name, "--manifest", corpus, "-o", tmp_path / "m").code == 0
+        assert duchenne("train", "method", name, "--manifest", corpus, "-o", tmp_path / "m", "--force").code == 0
         assert checkpoints.load(tmp_path / "m")[1]["method"] == name
     assert not list((tmp_path / "m").glob("*.xgb.json"))
 

@@ -69,7 +69,8 @@ def column(manifest: Path, name: str, values: Iterable[object]) -> Path:
 
 
 def judged(manifest: Path | Sequence[Path], out: Path, **settings: Any) -> dict[str, Any]:
-    given = {name: settings.pop(name) for name in ("jobs", "skip_missing", "tick") if name in settings}
+    names = ("jobs", "skip_missing", "tick", "force")
+    given = {"force": True} | {name: settings.pop(name) for name in names if name in settings}
     files = [manifest] if isinstance(manifest, Path) else manifest
     return evaluate(Plan(tuple(map(str, files)), **{**LITTLE, **settings}), out, **given)
 
@@ -457,6 +458,24 @@ def test_a_truncated_cache_file_is_computed_again(tmp_path: Path, part: float):
     cut(broken, part)
     judged(manifest, out)
     assert (out / "predictions.csv").read_bytes() == before and broken.stat().st_size >= whole - 8
+
+
+def test_results_of_another_plan_or_of_other_clips_are_not_replaced_unless_forced(
+    tmp_path: Path, duchenne: Callable[..., Any]
+):
+    manifest, out = table(tmp_path), tmp_path / "out"
+    words = ("--manifest", manifest, "-o", out, "-m", "linear-svm", "--no-baselines", "--folds")
+    assert duchenne("evaluate", *words, 2).code == 0 and duchenne("evaluate", *words, 2).code == 0
+    before = (out / "predictions.csv").read_bytes()
+    (out / "roc-old.svg").write_text("of a method that is no longer compared")
+    refused = duchenne("evaluate", *words, 3)
+    assert refused.code == 2 and "folds 2 there and 3 here" in refused.sentence and "--force" in refused.sentence
+    changed("p0,fear,posed", "p0,fear,genuine")(manifest)
+    refused = duchenne("evaluate", *words, 2)
+    assert refused.code == 2 and "other clips" in refused.sentence
+    assert (out / "predictions.csv").read_bytes() == before
+    assert duchenne("evaluate", *words, 3, "--force").code == 0
+    assert json.loads((out / "results.json").read_text())["folds"] == 3 and not (out / "roc-old.svg").exists()
 
 
 # --- manifests at fault -------------------------------------------------------------------------------------

@@ -421,7 +421,7 @@ def test_training_writes_a_model_with_its_card(tmp_path):
     cv2.imwrite(str(data / "test" / "sad" / "twin.png"), twin)
     card = train(data, tmp_path / "out", TINY, device="cpu", log=said.append)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        *("card.json", "curve.json", "curve.png", "curve.svg", "model.json", "weights.safetensors")
+        *("card.json", "curve.csv", "curve.json", "curve.png", "curve.svg", "model.json", "weights.safetensors")
     ]
     assert not list(tmp_path.glob(".*"))
     assert sum(line.startswith("epoch ") for line in said) == 3 and "24 training faces" in said[-4]

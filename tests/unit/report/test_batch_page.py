@@ -18,6 +18,7 @@ from duchenne import batch
 from duchenne.batch import work
 from duchenne.errors import InputError
 from duchenne.report import batch_page
+from duchenne.tables import columns
 from duchenne.workers.pool import Runner
 from duchenne.workers.protocol import Job, Result
 from makers import make_video
@@ -56,12 +57,13 @@ def line(i: int, **other: Any) -> batch_page.Line:
     silent = abs(p - 0.5) < 0.1
     row = {
         "face": 0, "seconds": 2.0 + i % 50, "coverage": 1.0, "p_genuine": None if silent else p, "abstained": silent,
-        "label": None if silent else ("genuine" if p >= 0.5 else "posed"),
-        "reason": f"Too close to call: it is {p:.2f}." if silent else None, "emotion": "fear", "p_fear": 0.5,
+        "verdict": "abstained" if silent else ("genuine" if p >= 0.5 else "posed"),
+        "code": "too_close" if silent else None,
+        "reason": f"Too close to call: it is {p:.2f}." if silent else None, "shows": "fear", "p_fear": 0.5,
         "onset": 0.5, "apex": 0.9, "warnings": "",
     }  # fmt: skip
-    row = {"failure": f"clip {i} cannot be read."} if i % 100 == 99 else row | other
-    return batch_page.Line(f"day{i % 3}/clip{i}.mp4", None, None, (None, None, None), row)
+    row = columns.failed(f"clip {i} cannot be read.") if i % 100 == 99 else row | other
+    return batch_page.Line(f"day{i % 3}/clip{i}.mp4", None, None, {}, row)
 
 
 def summary(lines: list[batch_page.Line]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def test_rows_agree_with_the_tables(page: Browser, made: tuple[Path, Path]) -> N
 
 def test_groups_follow_the_manifest(page: Browser, made: tuple[Path, Path]) -> None:
     with (made[1] / "clips.csv").open(newline="", encoding="utf-8") as file:
-        shown = {row["emotion"] for row in csv.DictReader(file)} - {""}
+        shown = {row["shows"] for row in csv.DictReader(file)} - {""}
     keys = page.ask("[...document.querySelectorAll('#group option')].map(o => o.value)")
     assert keys == ["label", "all", "folder", "subject", "emotion", *(["shows"] if len(shown) > 1 else [])]
     visible = "[...document.querySelectorAll('.way')].filter(w => w.checkVisibility()).map(w => w.dataset.key)"
@@ -251,12 +253,17 @@ def test_page_without_scripts_has_table_and_figures(many: Path) -> None:
 
 
 def test_counts_medians_and_dots_follow_the_rows() -> None:
-    lines = [line(0, p_genuine=p, abstained=False, label="genuine" if p > 0.5 else "posed") for p in (0.1, 0.2, 0.8)]
-    lines += [line(1, p_genuine=None, abstained=True, label=None, reason="The face is lost in 60 % of it."), line(99)]
+    lines = [line(0, p_genuine=p, abstained=False, verdict="genuine" if p > 0.5 else "posed") for p in (0.1, 0.2, 0.8)]
+    lines += [
+        line(
+            1, p_genuine=None, abstained=1, verdict="abstained", code="lost", reason="The face is lost in 60 % of it."
+        ),
+        line(99),
+    ]
     html = batch_page.render(lines, summary(lines), {})
     assert html.count('<circle class="dot-genuine"') == 2 + 1  # by folder, all together; and in the table
     assert "3 faces with a P(genuine), median 0.20" in html
-    assert "The face is lost in …" in html and "1 clip failed." in html
+    assert "the face is lost in most frames" in html and "1 clip failed." in html
     assert re.search(r"of 4 faces move like the posed, <span[^>]*>1</span> like the spontaneous", html)
 
 

@@ -15,6 +15,7 @@ from duchenne import pipeline
 from duchenne.expression.filters import excite, views_of
 from duchenne.report import batch_page, filters_page
 from duchenne.report.page import read_media, render
+from duchenne.tables import columns
 from duchenne.types import Card
 from makers import make_video
 
@@ -155,12 +156,12 @@ def test_text_in_the_filter_page_is_escaped(word):
 
 def batch_of(word: str) -> str:
     """The page of a batch, with the word as a clip's name, in what was found of it and in what a manifest tells."""
-    row = {"face": 0, "p_genuine": None, "abstained": True, "label": None, "seconds": 2.0, "coverage": 1.0}
-    row |= {"reason": word, "emotion": word, f"p_{word}": 0.5, "warnings": word}
-    expected = (word, word, word)
+    row = {"face": 0, "p_genuine": None, "abstained": 1, "verdict": "abstained", "seconds": 2.0, "coverage": 1.0}
+    row |= {"reason": word, "code": word, "shows": word, f"p_{word}": 0.5, "warnings": word}
+    expected = dict.fromkeys(("subject", "emotion", "label"), word)
     lines = [
         batch_page.Line(f"{word}/{word}", 0.5, None, expected, row),
-        batch_page.Line(f"{word}/b", None, None, expected, {"failure": word}),
+        batch_page.Line(f"{word}/b", None, None, expected, columns.failed(word)),
     ]
     counts = dict.fromkeys(("clips", "done", "failed", "left", "faces", "frames", "seconds"), 1)
     facts = {"options": {"model": {"id": word}, "emotion": word}, "versions": {word: word}}

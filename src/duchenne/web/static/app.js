@@ -257,7 +257,7 @@ function actions(clip) {
   return [h("div.row", {},
     h("a.button.main", { href: `${file("report.html")}?save=1`, download: "", "data-key": "save" }, "Save the report"),
     h("a.button", { href: file("report.html"), target: "_blank", rel: "noopener", "data-key": "tab" }, "Open it in a tab"),
-    h("details.more", {}, h("summary", { "data-key": "more" }, "Data"), h("ul", {}, ["verdict.json", "frames.csv", "emotions.csv"].map((name) =>
+    h("details.more", {}, h("summary", { "data-key": "more" }, "Data"), h("ul", {}, ["verdict.json", "frames.csv", "curves.csv", "emotions.csv"].map((name) =>
       h("li", {}, h("a", { href: `${file(name)}?save=1`, download: "" }, name))))))];
 }
 

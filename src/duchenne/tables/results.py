@@ -1,0 +1,180 @@
+"""Reads the tables of a results folder again, and writes them for other programs: Excel, SPSS, Parquet and ELAN."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from duchenne import io
+from duchenne.errors import InputError, UsageError
+from duchenne.tables import codebook, columns, elan
+from duchenne.types import Json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE, CURVES, VERDICT = "clips.csv", "curves.csv", "verdict.json"
+_SPSS_LABEL = 240  # bytes of a variable's label (SPSS allows 256)
+
+
+def read(folder: str | Path) -> pd.DataFrame:
+    """clips.csv of a results folder: numbers as numbers, other columns as text; None where a cell is empty.
+
+    InputError where there is none, or it is not one of duchenne.
+    """
+    import pandas as pd
+
+    path = Path(folder) / TABLE
+    if not path.is_file():
+        raise InputError(f"{folder} holds no {TABLE}; give the folder that `duchenne analyze clips/ -o FOLDER` wrote.")
+    found = io.Table(path, ("file",), lower=False, kind="table of clips")
+    rows = [row.cells for row in found]
+    cells = {name: [row[name] for row in rows] for name in found.names if name}
+    return pd.DataFrame({name: _typed(name, texts) for name, texts in cells.items()})
+
+
+def _typed(name: str, cells: list[str]) -> pd.Series:
+    """The cells as numbers, or where one is not a number as text, None where empty."""
+    import pandas as pd
+
+    if name not in columns.TEXT and (any(cells) or name in columns.ALL):
+        with suppress(ValueError):
+            return pd.Series([io.number(cell) for cell in cells], dtype=float)
+    return pd.Series([cell or None for cell in cells], dtype=object)
+
+
+def export(folder: str | Path, kind: str) -> list[Path]:
+    """Write the results in a folder in another format beside them; the files written.
+
+    kind  xlsx     clips.xlsx, with the codebook as a second sheet
+          sav      clips.sav for SPSS, with the codebook as labels; needs pyreadstat
+          parquet  clips.parquet, and curves.parquet with the curves of all clips; needs pyarrow
+          eaf      phases.eaf for ELAN beside each verdict.json
+
+    InputError without results; UsageError for another kind, or where its package is missing.
+    """
+    folder = Path(folder)
+    if kind not in KINDS:
+        raise UsageError(f"Format '{kind}' is not known; choose one of: {', '.join(KINDS)}.")
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; give one that `duchenne analyze` wrote.")
+    return KINDS[kind](folder)
+
+
+def _xlsx(folder: Path) -> list[Path]:
+    import pandas as pd
+
+    table = read(folder)
+    explained = pd.DataFrame(codebook.rows(table.columns), columns=list(codebook.HEADER))
+    buffer = BytesIO()
+    with pd.ExcelWriter(buffer, engine="openpyxl") as book:
+        for name, sheet in (("clips", table), ("codebook", explained)):
+            safe = sheet.map(io.neutral).rename(columns=io.neutral)  # no cell is a formula
+            safe.to_excel(book, sheet_name=name, index=False, freeze_panes=(1, 1))
+    return [_write(folder / "clips.xlsx", buffer.getvalue())]
+
+
+def _sav(folder: Path) -> list[Path]:
+    if find_spec("pyreadstat") is None:
+        raise UsageError("SPSS files need the package pyreadstat, which is missing; pip install pyreadstat.")
+    import pyreadstat
+
+    table = read(folder)
+    names = _spss_names(table.columns)
+    labels = [_label(name, unit, text) for name, unit, text, _ in codebook.rows(table.columns)]
+    table = table.rename(columns=names)
+    for name in table.select_dtypes("object").columns:
+        table[name] = table[name].fillna("")
+    words = {name: {0: "no", 1: "yes"} for name in ("abstained", "familiar") if name in table}
+    target = folder / "clips.sav"
+    with io.atomic(target) as part:
+        pyreadstat.write_sav(table, str(part), column_labels=labels, variable_value_labels=words)
+    return [target]
+
+
+def _label(name: str, unit: str, text: str) -> str:
+    label = f"{text} ({unit})" if unit and len(unit) < 60 else text
+    return label.encode()[:_SPSS_LABEL].decode(errors="ignore") or name
+
+
+def _spss_names(names: pd.Index) -> dict[str, str]:
+    """Column → a name that SPSS takes: letters, digits and _, 60 bytes at most, unique whatever the case."""
+    found: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"\W", "_", name, flags=re.ASCII)[:60]
+        plain = plain if plain[:1].isalpha() else f"v_{plain}"
+        taken = {each.lower() for each in found.values()}
+        found[name] = next(
+            each for each in (plain, *(f"{plain}_{n}" for n in range(2, 999))) if each.lower() not in taken
+        )
+    return found
+
+
+def _parquet(folder: Path) -> list[Path]:
+    import pandas as pd
+
+    io.check_parquet()
+    parts = [pd.DataFrame(_curves(place)).assign(file=verdict["source"]) for place, verdict in _verdicts(folder)]
+    tables = {"curves.parquet": pd.concat(parts, ignore_index=True)} if parts else {}
+    if (folder / TABLE).is_file():
+        tables["clips.parquet"] = read(folder)
+    if not tables:
+        raise InputError(f"{folder} holds no results; give a folder that `duchenne analyze` wrote.")
+    written = []
+    for name, table in tables.items():
+        first = [each for each in ("file",) if each in table]
+        buffer = BytesIO()
+        table[[*first, *(each for each in table.columns if each not in first)]].to_parquet(buffer, index=False)
+        written.append(_write(folder / name, buffer.getvalue()))
+    return written
+
+
+def _eaf(folder: Path) -> list[Path]:
+    written = []
+    for place, verdict in _verdicts(folder):
+        faces = verdict.get("faces") or [verdict]
+        curves = _curves(place)
+        found: dict[str, list[elan.Interval]] = {}
+        for each in faces:
+            own = {name: values[curves["face"] == each["face"]] for name, values in curves.items()}
+            found |= elan.tiers(each, own, f"face {each['face'] + 1} " if len(faces) > 1 else "")
+        date = datetime.fromtimestamp((place / VERDICT).stat().st_mtime, UTC).isoformat(timespec="seconds")
+        text = elan.document(found, PurePath(verdict["source"]).name, date)
+        written.append(io.write_text(place / "phases.eaf", text))
+    if not written:
+        raise InputError(f"{folder} holds no {VERDICT}; give a folder that `duchenne analyze` wrote.")
+    return written
+
+
+def _verdicts(folder: Path) -> Iterator[tuple[Path, Json]]:
+    """(folder, verdict.json) of every clip in a results folder that has its curves."""
+    for path in sorted(folder.rglob(VERDICT)):
+        if (path.parent / CURVES).is_file():
+            try:
+                yield path.parent, io.read_json(path)
+            except (OSError, ValueError) as error:
+                raise InputError(f"{path} is damaged; analyze the clip again.") from error
+
+
+def _curves(place: Path) -> Mapping[str, pd.Series]:
+    try:
+        table = io.read_table(place / CURVES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place / CURVES} cannot be read ({error}); analyze the clip again.") from error
+    return {name: table[name].to_numpy(float) for name in table.columns}
+
+
+def _write(path: Path, content: bytes) -> Path:
+    with io.atomic(path) as part:
+        part.write_bytes(content)
+    return path
+
+
+#: Format → what writes it.
+KINDS = {"xlsx": _xlsx, "sav": _sav, "parquet": _parquet, "eaf": _eaf}
