@@ -38,7 +38,11 @@ LANDMARKERS = Registry("landmarker", {"dlib68": "duchenne.faces.landmarks:Dlib68
 
 
 #: Readers of faces; the first is used where nothing else is said.
-READERS = ("mesh", "paper")
+READER_WORDS = {
+    "mesh": "the face mesh: 478 points, 52 coefficients, the head's pose",
+    "paper": "Haar cascade, MOSSE tracker, 68 points of dlib (Huynh & Kim 2017)",
+}
+READERS = tuple(READER_WORDS)
 
 
 def check_reader(reader: str, detector: str = "haar", mesh: bool = False) -> str:

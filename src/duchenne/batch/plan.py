@@ -111,6 +111,14 @@ def holds_images(folder: Path, rate: float | None = None) -> bool:
     return False
 
 
+def holds_videos(folder: Path) -> bool:
+    """Whether a folder contains videos, at any depth, and no images itself: so it is many clips."""
+    with suppress(OSError):
+        endings = {entry.suffix.lower() for entry in folder.iterdir()}
+        return not endings & IMAGE_SUFFIXES and any(map(_is_video, _search(folder)))
+    return False
+
+
 def _check_apart(out: Path, folders: Sequence[Path]) -> None:
     for folder in folders:
         with suppress(OSError):

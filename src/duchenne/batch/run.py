@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from duchenne import __version__, io, limits
 from duchenne.batch import plan, tables
+from duchenne.batch.job import ClipJob
 from duchenne.batch.plan import Item, Plan
 from duchenne.batch.state import State, hold
-from duchenne.batch.work import ClipJob
 from duchenne.datasets.manifest import emotion_named
 from duchenne.errors import DuchenneError, OutputError, UsageError, meant, printable
 from duchenne.registry import READERS, check_reader

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 _LINKS = {"report": "html", "thumb": "jpg"}
 _KEPT = ("subject", "emotion", "label", "fold")  # columns of a manifest that every table has
 #: Task → columns of clips.csv before those of the manifest; docs/codebook.md describes them.
-COLUMNS: dict[str, tuple[str, ...]] = {"extract": tuple(columns.FACES), "analyze": tuple(columns.VERDICTS)}
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "extract": tuple(columns.FACES),
+    "analyze": tuple(columns.VERDICTS),
+    "emotions": tuple(columns.EMOTIONS_SEEN),
+    "units": tuple(columns.UNITS_SEEN),
+    "micro-expressions": tuple(columns.SPOTS),
+}
 
 
 def assemble(plan: Plan, state: State, task: str, settings: JsonMap, card: JsonMap | None = None) -> Json:

@@ -6,11 +6,12 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duchenne import io
+from duchenne.batch import measures
+from duchenne.batch.job import ClipJob, Options, Row, cache_of
 from duchenne.batch.tables import publish
 from duchenne.errors import InputError, OutputError
 from duchenne.registry import DETECTORS, LANDMARKERS
@@ -18,41 +19,9 @@ from duchenne.types import Json, JsonMap
 from duchenne.workers.protocol import Heartbeat
 
 if TYPE_CHECKING:
-    from duchenne.clips.cache import Cache
     from duchenne.types import FaceTrack
 
-Options = JsonMap
-Row = Json
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-
-
-@dataclass(frozen=True)
-class ClipJob:
-    """One clip, as it is sent to a worker.
-
-    `path` is below `root`, `name` is its name in tables; results are made at `place` below `scratch` and then moved to
-    `place` below `out`.
-    """
-
-    root: str
-    path: str
-    name: str
-    out: str
-    place: str
-    scratch: str
-    start: float | None = None
-    end: float | None = None
-    rate: float | None = None
-
-    @property
-    def unfinished(self) -> Path:
-        """Where results are made."""
-        return Path(self.scratch) / self.place
-
-    @property
-    def stretch(self) -> dict[str, float | None]:
-        """The arguments `start`, `end` and `rate` of `video.frames`."""
-        return {"start": self.start, "end": self.end, "rate": self.rate}
 
 
 def load(options: Options, shared: bool) -> None:
@@ -65,6 +34,14 @@ def load(options: Options, shared: bool) -> None:
         judging.resolve_device(options["device"], loaded)
         reading.of_clips()
         visibility.predictor()
+    elif options["task"] == "emotions":
+        from duchenne.expression import reading as networks
+
+        networks.load(options["model"], options["device"], in_colour=True)
+    elif options["task"] == "units":
+        from duchenne.units import reading as units
+
+        units.load()
     from duchenne.faces.reading import chain  # a package that is broken stops the run, not each clip
 
     if options["cache"] and shared:  # so that not every fork does
@@ -121,7 +98,7 @@ def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
         heartbeat(done)
 
     settings = {name: options[name] for name in ("reader", "detector", "all_faces", "allow_truncated")}
-    blocks = _cache(options).read_faces(job.path, **job.stretch, **settings, on_frame=count)
+    blocks = cache_of(options).read_faces(job.path, **job.stretch, **settings, on_frame=count)
     end = io.write_frames(job.unfinished, blocks, job.name, watch)
     if not any(gauge.seen_frames for gauge in gauges):
         raise no_face(job.path, frames, **job.stretch)
@@ -141,7 +118,7 @@ def analyze_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
 
     names = ("model", "emotion", "all_faces", "device", "reader", "detector", "mesh", "allow_truncated")
     settings: Json = {**job.stretch, **{name: options[name] for name in names}}
-    analyses = pipeline.examine(job.path, **settings, on_frame=heartbeat, read=_cache(options).read_faces)
+    analyses = pipeline.examine(job.path, **settings, on_frame=heartbeat, read=cache_of(options).read_faces)
     card = judging.load_model(options["model"], options["reader"]).card
     page, faces = options["report"], options["faces"]
     pipeline.save(analyses, job.unfinished, card, rate=job.rate, start=job.start, page=page, faces=faces, thumb=True)
@@ -152,20 +129,17 @@ def analyze_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
 TASKS: dict[str, Callable[[ClipJob, Options, Heartbeat], list[Row]]] = {
     "extract": extract_clip,
     "analyze": analyze_clip,
+    "emotions": measures.emotions_clip,
+    "units": measures.units_clip,
+    "micro-expressions": measures.micro_clip,
 }
-
-
-def _cache(options: Options) -> Cache:
-    from duchenne.clips.cache import Cache
-
-    return Cache() if options["cache"] else Cache(limit=0)
 
 
 def _clear(job: ClipJob, task: str) -> None:
     place = Path(job.out) / job.place
     patterns = ("verdict.json", "frames.csv", "curves.csv", "emotions.csv", "report*.html", "thumb*.jpg")
     try:
-        if task == "extract":
+        if task != "analyze":
             place.unlink(missing_ok=True)
         for file in [f for p in patterns for f in place.glob(p)] if task == "analyze" else ():
             file.unlink(missing_ok=True)

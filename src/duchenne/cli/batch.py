@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,6 +72,19 @@ def is_batch(clips: list[str], rate: float | None, settings: Json) -> bool:
     return not all(map(holds_images, folders))
 
 
+def many(inputs: Sequence[Path], rate: float | None, settings: Json, out: Path | None) -> bool:
+    """Whether emotions, action units and the like are read of many clips: of a manifest, a shard, or a folder of
+    videos; UsageError where there is no folder for the results."""
+    from duchenne.batch.plan import holds_videos
+
+    folders = [path for path in inputs if path.is_dir()]
+    if not any(settings.values()) and (rate is not None or not any(map(holds_videos, folders))):
+        return False
+    if out is None or out.suffix.lower() in (".csv", ".json"):
+        raise UsageError("Many clips need --out FOLDER for clips.csv and a table of each clip; name a folder.")
+    return True
+
+
 def run(
     task: Task,
     clips: list[str],
@@ -90,7 +103,7 @@ def run(
         raise InputError(f"There is no file or folder {missing[0]}; check the path.")
     if cluster or slurm:
         settings["runner"] = _cluster(task, cluster, slurm, settings["stall"], settings["memory"])
-    with _progress({"extract": "extracting", "analyze": "analyzing"}[task.kind]) as watch:
+    with _progress({"extract": "extracting", "analyze": "analyzing"}.get(task.kind, f"reading {task.kind}")) as watch:
         result = process(clips, out, task, shard=shard_of(shard), watch=watch, **settings)
     for note in result.notes:
         log(f"note: {note}")

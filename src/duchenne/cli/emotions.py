@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from duchenne.cli import options
+from duchenne.cli import batch, options
 from duchenne.cli.app import MEASURE, app, face_reader, limit_memory, log, print_csv, progress
 from duchenne.errors import OutputError, UsageError
 from duchenne.registry import READERS
 
+if TYPE_CHECKING:
+    from duchenne.types import Json
+
 
 @app.command(rich_help_panel=MEASURE)
 def emotions(
-    inputs: options.Images,
+    inputs: options.Images = None,
     out: options.TableOut = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Id of a shipped expression network, or its folder.")
@@ -32,13 +35,32 @@ def emotions(
     reader: options.Reader = READERS[0],
     device: options.Device = "auto",
     allow_truncated: options.AllowTruncated = False,
+    manifest: options.Manifest = None,
+    workers: options.Workers = None,
+    shard: options.Shard = None,
+    stall: options.Stall = 120.0,
+    retry: options.Retry = False,
     memory: options.Memory = None,
     cache: options.Cached = True,
 ) -> None:
     """Predict the emotion that each face shows, as a table of probabilities.
 
-    What a face shows is not what a person feels, nor whether it is genuine.
+    What a face shows is not what a person feels, nor whether it is genuine. Of a folder of videos: a folder of tables,
+    read on every core; an interrupted run resumes.
     """
+    inputs = inputs or []
+    several: Json = {"manifest": manifest, "workers": workers, "shard": shard, "retry": retry}
+    if batch.many(inputs, rate, several, out):
+        from duchenne.batch import emotions_task
+
+        if aligned:
+            raise UsageError("--aligned is for images that are cropped faces; leave it out.")
+        task = emotions_task(
+            model=model, second=second, all_faces=all_faces, every=every, flips=flips, reader=reader, device=device,
+            allow_truncated=allow_truncated, cache=cache,
+        )  # fmt: skip
+        batch.run(task, [*map(str, inputs)], cast(Path, out), rate=rate, stall=stall, memory=memory, **several)
+        return
     limit_memory(memory)
     from duchenne.expression import emotions
 
@@ -55,7 +77,7 @@ def emotions(
 
 @app.command(rich_help_panel=MEASURE)
 def units(
-    inputs: options.Images,
+    inputs: options.Images = None,
     out: options.TableOut = None,
     neutral: Annotated[
         str | None,
@@ -65,21 +87,36 @@ def units(
     every: options.Every = 0.1,
     rate: options.Rate = None,
     allow_truncated: options.AllowTruncated = False,
+    manifest: options.Manifest = None,
+    workers: options.Workers = None,
+    shard: options.Shard = None,
+    stall: options.Stall = 120.0,
+    retry: options.Retry = False,
     memory: options.Memory = None,
     cache: options.Cached = True,
 ) -> None:
     """Measure the action units that each face shows, as a table of probabilities.
 
-    AU06 and AU12 come first: together they are the Duchenne smile, which posed smiles show as well.
+    AU06 and AU12 come first: together they are the Duchenne smile, which posed smiles show as well. Of a folder of
+    videos: a folder of tables, read on every core; an interrupted run resumes.
     """
-    limit_memory(memory)
+    inputs = inputs or []
+    several: Json = {"manifest": manifest, "workers": workers, "shard": shard, "retry": retry}
     from duchenne.units import table as of
 
+    rest = None if neutral is None else of.parse_neutral(neutral)
+    if batch.many(inputs, rate, several, out):
+        from duchenne.batch import units_task
+
+        task = units_task(neutral=rest, all_faces=all_faces, every=every, allow_truncated=allow_truncated, cache=cache)
+        batch.run(task, [*map(str, inputs)], cast(Path, out), rate=rate, stall=stall, memory=memory, **several)
+        return
+    limit_memory(memory)
     if out is not None:
         check_output(out, inputs)
     with progress("reading", "images and frames") as tick:
         table = of.table(
-            inputs, neutral=None if neutral is None else of.parse_neutral(neutral), all_faces=all_faces, every=every,
+            inputs, neutral=rest, all_faces=all_faces, every=every,
             allow_truncated=allow_truncated, rate=rate, tick=tick, log=log, read=face_reader(cache),
         )  # fmt: skip
     finish(table, out, inputs)

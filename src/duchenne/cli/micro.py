@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from duchenne import limits
-from duchenne.cli import options
+from duchenne.cli import batch, options
 from duchenne.cli.app import MEASURE, app, echo, face_reader, limit_memory, log, print_csv, print_table, progress, train
 from duchenne.errors import OutputError, UsageError
 from duchenne.registry import READERS
 
+if TYPE_CHECKING:
+    from duchenne.types import Json
+
 
 @app.command("micro-expressions", rich_help_panel=MEASURE)
 def micro_expressions(
-    clip: Annotated[Path, typer.Argument(help="Video, or folder of numbered images with --rate.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Table to write: .csv or .json.")] = None,
+    clip: Annotated[
+        Path | None, typer.Argument(help="Video, folder of numbered images with --rate, or folder of videos.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Table to write (.csv, .json); for many clips a folder.")
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option("--model", "-m", help="Model folder of a classifier; none is shipped."),
@@ -28,6 +35,11 @@ def micro_expressions(
     end: options.End = None,
     device: options.Device = "auto",
     allow_truncated: options.AllowTruncated = False,
+    manifest: options.Manifest = None,
+    workers: options.Workers = None,
+    shard: options.Shard = None,
+    stall: options.Stall = 120.0,
+    retry: options.Retry = False,
     memory: options.Memory = None,
     cache: options.Cached = True,
 ) -> None:
@@ -35,6 +47,18 @@ def micro_expressions(
 
     Record at 100 or 200 frames per second. A brief movement proves neither a hidden feeling nor a lie.
     """
+    several: Json = {"manifest": manifest, "workers": workers, "shard": shard, "retry": retry}
+    inputs = [] if clip is None else [clip]
+    if batch.many(inputs, rate, several, out):
+        from duchenne.batch import micro_task
+
+        if start is not None or end is not None:
+            raise UsageError("--start and --end are for one clip; use a --manifest instead.")
+        task = micro_task(model=model, reader=reader, device=device, allow_truncated=allow_truncated, cache=cache)
+        batch.run(task, [*map(str, inputs)], cast(Path, out), rate=rate, stall=stall, memory=memory, **several)
+        return
+    if clip is None:
+        raise UsageError("Give a video, a folder or a --manifest; see `duchenne micro-expressions --help`.")
     limit_memory(memory)
     from duchenne import io, micro
     from duchenne.micro.spotting import to_csv

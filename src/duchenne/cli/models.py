@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duchenne.cli import options
-from duchenne.cli.app import SETUP, app, echo, limit_memory, log, models, print_table, train
+from duchenne.cli.app import MODELS, SETUP, app, echo, limit_memory, log, models, print_table, train
 from duchenne.errors import DuchenneError, UsageError
-from duchenne.registry import READERS
+from duchenne.registry import READER_WORDS, READERS
 
 if TYPE_CHECKING:
     from duchenne.types import Json
@@ -246,3 +246,20 @@ def doctor() -> None:
     print_table(found.items())
     if any(value.startswith("PROBLEM") for value in found.values()):
         raise typer.Exit(1)
+
+
+@app.command("methods", rich_help_panel=MODELS)
+def list_methods() -> None:
+    """List the methods that `evaluate` and `train method` know, the families of descriptors, and the readers."""
+    from duchenne.features.descriptors import FAMILIES
+    from duchenne.methods import names
+
+    rows = [(name, "method", names.ABOUT[name]) for name in names.LEARNERS]
+    rows += [(name, "baseline of evaluate", names.ABOUT[name]) for name in names.BASELINES]
+    rows += [
+        (f"METHOD:{name}", "family of descriptors", f"{len(found.names)} numbers a clip")
+        for name, found in FAMILIES.items()
+    ]
+    rows += [(name, "reader of faces (--reader)", text) for name, text in READER_WORDS.items()]
+    print_table(rows)
+    log("A trained model is as-is:MODEL; methods are combined as stack:ONE+OTHER and two-stage:METHOD.")

@@ -28,7 +28,8 @@ Fresh = Annotated[
     typer.Option("--force", "--fresh", help="Start again: discard an interrupted training, replace a finished model."),
 ]
 Images = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE|VIDEO|FOLDER", help="Images, videos, and folders of images.")
+    list[Path] | None,
+    typer.Argument(metavar="IMAGE|VIDEO|FOLDER", help="Images, videos, folders of images, or a folder of videos."),
 ]
 Manifest = Annotated[Path | None, typer.Option(help="CSV that lists the clips, instead of files and folders.")]
 Memory = Annotated[float | None, typer.Option(help="Memory limit per process in GB.", min=0.5)]

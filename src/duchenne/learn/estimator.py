@@ -78,7 +78,7 @@ class DescriptorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """float64 (N, 2): the probability of each of `classes_`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
-        return self.model_.predict_proba(X)
+        return np.asarray(self.model_.predict_proba(X))
 
     def predict(self, X: Any) -> Array:
         """(N,): the more probable class."""

@@ -193,6 +193,32 @@ BASELINES: dict[str, Callable[[int], TableModel]] = {
     "identity": lambda seed: TableModel(Reader("all"), "boosting", seed, by_person=True),
 }
 
+#: What each method and baseline is, in a line.
+ABOUT: dict[str, str] = {
+    "default": "movement and look, both relative to the face, combined on people left out",
+    "descriptors": "boosted trees and a linear model on descriptors of movement, calibrated",
+    "smile": "the expert of smiles: 60 descriptors of their dynamics",
+    "boosting": "boosted trees on descriptors, one booster",
+    "linear-svm": "a linear support vector machine on descriptors",
+    "rank-svm": "the same, with a ranker of pairs",
+    "extra-trees": "500 extremely randomised trees on descriptors",
+    "lstm-pb": "the LSTM with parametric bias (Huynh & Kim 2017); after ':' a reading or recipe",
+    **dict.fromkeys(CLIP_NETS, "a network on clips; see `duchenne models list --networks`"),
+    "single": "a network on single faces; after ':' a backbone",
+    "multi": "the same, of authenticity and emotion together",
+    "table-binary": "a small network on descriptors, of authenticity",
+    "table-single": "the same, of authenticity and emotion in one output",
+    "table-multi": "the same, of both in two outputs",
+    "two-stage": "first the emotion, then a method for each; after ':' FIRST/METHOD",
+    "conditioned": "a method that is given the emotion",
+    "stack": "methods, joined by +, whose answers are combined",
+    "majority": "the more frequent label",
+    "clip length": "boosted trees on the length alone",
+    "first frame": "boosted trees on the first frame alone",
+    "peak intensity": "boosted trees on the strongest frame alone",
+    "identity": "boosted trees that know the person",
+}
+
 
 def sources(name: str) -> dict[str, str]:
     """Trained models and initial weights in a method's name → sha256."""

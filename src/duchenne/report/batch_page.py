@@ -241,9 +241,9 @@ def _shares(kinds: Mapping[str, int]) -> list[Json]:
 
 def _counts(lines: Sequence[Line]) -> list[Json]:
     """Tables of counts, the largest first: emotions, and reasons of abstention."""
-    shows = Counter(line.row["shows"] for line in lines if line.row.get("shows"))
+    shows = Counter(str(line.row["shows"]) for line in lines if line.row.get("shows"))
     reasons = Counter(
-        CODES.get(line.row["code"], line.row["code"])
+        CODES.get(line.row["code"], str(line.row["code"]))
         for line in lines
         if line.kind == "abstained" and line.row.get("code")
     )

@@ -34,9 +34,9 @@ def page() -> str:
     parts = (
         ("The clip", columns.CLIP),
         ("The face and its frames", {**columns.FACE, **columns.FRAME, **columns.QUALITY}),
-        ("The verdict", columns.ANSWER),
+        ("The verdict", {**columns.ANSWER, "p_contempt": columns.EMOTIONS_SEEN["p_contempt"]}),
         ("The expression that was judged, and action units", columns.MEASURES),
-        ("Others", {"row": columns.APPLIED["row"], **columns.LAST}),
+        ("Others", {"row": columns.APPLIED["row"], "spots": columns.SPOTS["spots"], **columns.LAST}),
         ("`curves.csv` of a clip: 50 rows per second and face", curves.CURVES),
     )
     lines = ["# Codebook", "", _INTRODUCTION]

@@ -131,12 +131,25 @@ LAST: dict[str, Column] = {
 #: Columns of a table of verdicts, of measured faces alone, and of `models apply`.
 VERDICTS = {**CLIP, **FACE, **QUALITY, **ANSWER, **MEASURES, **LAST}
 FACES = {**CLIP, **FACE, **FRAME, **QUALITY, "reason": ANSWER["reason"], "warnings": LAST["warnings"]}
+_SEEN = {**CLIP, **{name: FACE[name] for name in ("face", "frames", "seconds")}}
+_SEEN |= {name: QUALITY[name] for name in ("seen", "coverage")}
+_END = {"reason": ANSWER["reason"], "warnings": LAST["warnings"]}
+#: Columns of batches of emotions, action units and micro-expressions; frames are the moments that were read.
+EMOTIONS_SEEN = {
+    **_SEEN,
+    "shows": ANSWER["shows"],
+    **{name: about for name, about in ANSWER.items() if name.startswith("p_") and name not in ("p_genuine", "p_raw")},
+    "p_contempt": Column("0–1", "probability of contempt", "expression"),
+    **_END,
+}
+UNITS_SEEN = {**_SEEN, **{name: about for name, about in MEASURES.items() if name.startswith("AU")}, **_END}
+SPOTS = {**_SEEN, "rate": FACE["rate"], "spots": Column("", "micro-expressions", "Moilanen et al. 2014"), **_END}
 APPLIED = {"row": Column("", "row of the table, or number of the track, from 0"), **VERDICTS}
 #: Columns that hold text.
 TEXT = (*("file", "subject", "emotion", "label", "fold", "verdict", "code", "reason", "shows", "warnings", "model"),)
 _WHOLE = ("row", "face", "frames", "seen", "abstained", "familiar", "phases")
 #: Every column, by its name.
-ALL = {**APPLIED, **FRAME}
+ALL = {**APPLIED, **FRAME, **EMOTIONS_SEEN, **UNITS_SEEN, **SPOTS}
 
 
 def numbers(curves: Signals, phase: Phase | None, units: Signals | None, span: tuple[float, float] | None) -> Json:

@@ -66,14 +66,14 @@ def document(tiers: Mapping[str, Sequence[Interval]], media: str, date: str) -> 
     for name, intervals in tiers.items():
         tier = ET.SubElement(root, "TIER", LINGUISTIC_TYPE_REF=_TYPE, TIER_ID=name)
         for start, end, value in intervals:
-            refs = {}
+            refs: dict[str, str] = {}
             for which, seconds in (("1", start), ("2", end)):
                 slots += 1
                 refs[f"TIME_SLOT_REF{which}"] = f"ts{slots}"
                 ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=f"ts{slots}", TIME_VALUE=str(round(1000 * seconds)))
             annotations += 1
             holder = ET.SubElement(tier, "ANNOTATION")
-            one = ET.SubElement(holder, "ALIGNABLE_ANNOTATION", ANNOTATION_ID=f"a{annotations}", **refs)
+            one = ET.SubElement(holder, "ALIGNABLE_ANNOTATION", refs | {"ANNOTATION_ID": f"a{annotations}"})
             ET.SubElement(one, "ANNOTATION_VALUE").text = value
     ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(annotations)
     ET.SubElement(root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID=_TYPE, TIME_ALIGNABLE="true")
