@@ -91,4 +91,4 @@ def _own_person(labels: Array) -> Array:
     place = np.zeros(len(labels), int)
     for value in (0, 1):
         place[labels == value] = np.arange((labels == value).sum())
-    return np.minimum(place, min((labels == 0).sum(), (labels == 1).sum()) - 1)
+    return np.asarray(np.minimum(place, min((labels == 0).sum(), (labels == 1).sum()) - 1))
