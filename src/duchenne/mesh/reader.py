@@ -120,7 +120,7 @@ class FaceMesh:
         return Reading(
             points.astype(np.float32),
             float(1 / (1 + np.exp(-(flag + other_flag) / 2))),
-            np.asarray(np.mean(sides, axis=0, dtype=np.float32)),
+            np.mean(sides, axis=0, dtype=np.float32),
             pose(points, size, self.model.canonical, self.model.rigid).astype(np.float32),
             region,
             (region.to_frame(other[:, :2], _SIDE) - region.to_frame(direct[:, :2], _SIDE)).astype(np.float32),
@@ -150,7 +150,7 @@ class FaceMesh:
 
     def _in_mirror(self, points: Array) -> Array:
         """The points (478, 3) of a crop in the mirror image of that crop, or back."""
-        return np.asarray(points[self._other_side] * (-1, 1, 1) + (_SIDE, 0, 0))
+        return points[self._other_side] * (-1, 1, 1) + (_SIDE, 0, 0)
 
     def _coefficients(self, points: Array) -> Array:
         """(52,) of the points (478, 3) of a crop."""

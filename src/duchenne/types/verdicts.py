@@ -234,7 +234,9 @@ class Verdict:
     @property
     def code(self) -> str | None:
         """A short word for the reason, one of `CODES`; None for a verdict."""
-        return None if self.reason is None else getattr(self.reason, "code", "not_measured")
+        if self.reason is None or isinstance(self.reason, Reason):
+            return None if self.reason is None else self.reason.code
+        return "unfamiliar" if self.reason.startswith("Unlike") else "not_measured"  # sentences of models
 
     def to_dict(self) -> Json:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
