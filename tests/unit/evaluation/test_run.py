@@ -472,7 +472,7 @@ def test_results_of_another_plan_or_of_other_clips_are_not_replaced_unless_force
     assert refused.code == 2 and "folds 2 there and 3 here" in refused.sentence and "--force" in refused.sentence
     changed("p0,fear,posed", "p0,fear,genuine")(manifest)
     refused = duchenne("evaluate", *words, 2)
-    assert refused.code == 2 and "other clips" in refused.sentence
+    assert refused.code == 2 and "(other clips); choose another folder" in refused.err
     assert (out / "predictions.csv").read_bytes() == before
     assert duchenne("evaluate", *words, 3, "--force").code == 0
     assert json.loads((out / "results.json").read_text())["folds"] == 3 and not (out / "roc-old.svg").exists()
