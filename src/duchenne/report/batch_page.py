@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from duchenne.video import natural
 
 PLAIN_ROWS = 300  # in the markup, for browsers without scripts
 MAX_GROUPS = 40  # drawn; the others are counted together
+MAX_PAIRED = 6  # groups between which lines of people are drawn
 MAX_CONDITIONS = 12  # values of a further column of the manifest by which faces are grouped
 _KNOWN = ("subject", "emotion", "label", "fold")
 _BINS = 40  # columns between P(genuine) 0 and 1
@@ -180,10 +182,32 @@ def _grouping(key: str, title: str, found: Mapping[str | None, Sequence[Line]]) 
         "title": title,
         "dots": fullest <= _MAX_DOTS,
         "groups": [_group(name or missing, found[name], values[name], fullest) for name in ordered],
+        "pairs": _pairs([found[name] for name in ordered]) if key not in ("all", "subject", "folder") else [],
         "more": len(found) - len(drawn),
         "more_faces": sum(len(each) for name, each in found.items() if name not in drawn),
         "people": len({line.listed.get("subject") for each in found.values() for line in each} - {None, ""}),
     }
+
+
+def _pairs(groups: Sequence[Sequence[Line]]) -> list[Json]:
+    """Lines between neighbouring groups, one a person who is in both: x in percent, y their mean P(genuine); none for
+    more than `MAX_PAIRED` groups."""
+    if not 2 <= len(groups) <= MAX_PAIRED:
+        return []
+    means = []
+    for lines in groups:
+        people: dict[str, list[Line]] = {}
+        for line in lines:
+            people.setdefault(line.listed.get("subject") or "", []).append(line)
+        values = {name: _values(own) for name, own in people.items() if name}
+        means.append({name: float(p.mean()) for name, p in values.items() if len(p)})
+    at = [clamp(100 * (i + 0.5) / len(groups)) for i in range(len(groups))]
+    return [
+        {"x1": at[i], "x2": at[i + 1], "from": one[name], "to": other[name]}
+        for i, (one, other) in enumerate(pairwise(means))
+        for name in one
+        if name in other
+    ]
 
 
 def _order(key: str, name: str | None) -> tuple[object, ...]:

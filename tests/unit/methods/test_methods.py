@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from duchenne.datasets import simulate
 from duchenne.errors import InputError, UsageError
 from duchenne.features import smile
+from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.rank_svm import RankSVM, pairs
 from duchenne.lstm_pb.recipe import READINGS, PBRecipe
 from duchenne.methods import names
@@ -199,3 +200,9 @@ def test_what_a_reader_reads_of_a_table():
         Reader("all").table([*rows, *named])
     with pytest.raises(InputError, match="evaluate them separately"):
         Reader("all").table([*named, simulate.track(simulate.KINDS["posed"], 25.0)])
+
+
+def test_every_method_and_baseline_is_listed_with_what_it_is(duchenne):
+    assert set(names.ABOUT) == {*names.LEARNERS, *names.BASELINES}
+    listed = duchenne("methods").out
+    assert all(f"{name} " in listed for name in (*names.ABOUT, *FAMILIES, "mesh", "paper"))

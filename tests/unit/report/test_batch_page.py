@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -270,3 +271,22 @@ def test_counts_medians_and_dots_follow_the_rows() -> None:
 def test_batch_of_failures_has_a_page() -> None:
     html = batch_page.render([line(99)], summary([line(99)]), {})
     assert "No face was judged" in html and "clip 99 cannot be read." in html
+
+
+def test_further_columns_of_a_manifest_make_groups() -> None:
+    lines = [replace(line(i), listed={"condition": "ab"[i % 2], "take": str(i), "site": "here"}) for i in range(6)]
+    html = batch_page.render(lines, summary(lines), {})
+    assert "condition in the manifest" in html and html.count('data-key="manifest condition"') == 1
+    assert "take in the manifest" not in html and "site in the manifest" not in html  # one a clip; one for all
+    assert "duchenne summary" in html and "The same people" not in html
+
+
+def test_people_in_two_groups_are_joined_by_a_line() -> None:
+    known = [("ann", "a", 0.2), ("ann", "a", 0.4), ("ann", "b", 0.8), ("bob", "a", 0.1), ("cy", "b", 0.9)]
+    lines = [
+        replace(line(0, p_genuine=p, abstained=0, verdict="posed"), listed={"subject": who, "condition": group})
+        for who, group, p in known
+    ]
+    html = batch_page.render(lines, summary(lines), {})
+    (drawn,) = re.findall(r'<line class="person" x1="([\d.]+)%" x2="([\d.]+)%" y1="([\d.]+)" y2="([\d.]+)"/>', html)
+    assert [float(each) for each in drawn] == pytest.approx([25, 75, 8 + 104 * 0.7, 8 + 104 * 0.2])  # of ann alone
