@@ -1,7 +1,8 @@
-"""Gradient boosting and a linear model on one row of descriptors per clip, calibrated on unseen people."""
+"""Gradient boosting, a kernel and a linear model on one row of descriptors per clip, calibrated on unseen people."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,16 +13,13 @@ from duchenne.learn import pieces
 from duchenne.learn.boosted_trees import BoostedTrees
 from duchenne.learn.calibration import platt, sigmoid
 from duchenne.learn.folds import person_folds
+from duchenne.learn.kernel import Kernel
 from duchenne.learn.linear import Linear
 from duchenne.learn.recipes import Settings, setting
 from duchenne.types import Array
 
-#: Name → (with boosters, with the linear model); the best on people left out is chosen (see `Tabular.fit`).
-CANDIDATES: dict[str, tuple[bool, bool]] = {
-    "boosting": (True, False),
-    "linear": (False, True),
-    "boosting+linear": (True, True),
-}
+#: Members, joined by "+"; the best on people left out is chosen (see `Tabular.fit`).
+CANDIDATES = ("boosting", "linear", "boosting+linear", "boosting+kernel")
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,8 @@ class Recipe(Settings):
 
     n_estimators … max_bin  as XGBoost has them
     n_boosters    boosters that differ in their seed; their log-odds are averaged
-    C             inverse strength of regularisation of the logistic regression, as scikit-learn has it
+    C             inverse strength of regularisation of the linear model, as scikit-learn has it
+    kernel_C      and of the kernel
     folds         person-disjoint folds for choice and calibration
     candidates    of `CANDIDATES`; the best on people left out is chosen
     """
@@ -45,11 +44,10 @@ class Recipe(Settings):
     max_bin: int = setting(32, 2, 65536, was="bins")
     n_boosters: int = setting(4, 1, 100, was="bag")
     C: float = setting(0.001, 1e-12, 1e12, was="penalty")
+    kernel_C: float = setting(10.0, 1e-12, 1e12)
     folds: int = setting(5, 2, 1000)
     seed: int = setting(0, 0, 2**31 - 1)
-    candidates: tuple[str, ...] = setting(
-        tuple(CANDIDATES), choices=tuple(CANDIDATES), lengths=(1, 2, 3), each=str, was="members"
-    )
+    candidates: tuple[str, ...] = setting(CANDIDATES, choices=CANDIDATES, lengths=(1, 2, 3, 4), each=str, was="members")
 
 
 @dataclass
@@ -57,7 +55,7 @@ class Tabular:
     """P(genuine) from descriptors (N, D): mean log-odds of its members, then Platt scaling.
 
     Members and scaling are chosen on out-of-fold predictions (person-disjoint folds of the training people). NaN is
-    legal: boosters follow their missing branch, the linear model reads the training median.
+    legal: boosters follow their missing branch, the others read the training median.
     """
 
     names: tuple[str, ...]
@@ -65,33 +63,40 @@ class Tabular:
     chosen: str = ""
     boosters: list[BoostedTrees] = field(default_factory=list)
     linear: Linear | None = None
+    kernel: Kernel | None = None
     slope: float = 1.0
     intercept: float = 0.0
     out_of_fold: Array | None = None
 
-    def fit(self, x: Array, y: Array, groups: Array, emphasis: Array | None = None) -> Tabular:
+    def fit(
+        self, x: Array, y: Array, groups: Array, emphasis: Array | None = None, importance: Array | None = None
+    ) -> Tabular:
         """Fit on descriptors (N, D), labels (N,) with 1 = genuine, persons (N,); returns self.
 
-        `emphasis` (D,): XGBoost's feature_weights.
+        `emphasis` (D,): XGBoost's feature_weights. `importance` (D,): as `Kernel.fit`, all equal by default.
         """
-        boosted, linear = np.full(len(y), np.nan), np.full(len(y), np.nan)
-        for i, (train, test) in enumerate(person_folds(groups, self.recipe.folds, self.recipe.seed), 1):
-            boosted[test] = boost(x[train], y[train], self.recipe, 0, emphasis).log_odds(x[test])
-            linear[test] = Linear.fit(x[train], y[train], self.recipe.C).logits(x[test])[:, 0]
-            pieces.report(f"descriptors: fold {i} of {self.recipe.folds} fitted")
-        logits = {
-            name: np.mean([z for z, on in zip((boosted, linear), CANDIDATES[name], strict=True) if on], axis=0)
-            for name in self.recipe.candidates
+        r, importance = self.recipe, np.ones(x.shape[1]) if importance is None else importance
+        members: dict[str, Callable[[Array, Array], Callable[[Array], Array]]] = {
+            "boosting": lambda x, y: boost(x, y, r, 0, emphasis).log_odds,
+            "linear": lambda x, y: Linear.fit(x, y, r.C).log_odds,
+            "kernel": lambda x, y: Kernel.fit(x, y, r.kernel_C, importance, r.seed).log_odds,
         }
-        fitted = {name: (*platt(z, y), z) for name, z in logits.items()}
+        tried = {name: np.full(len(y), np.nan) for name in members if any(name in each for each in r.candidates)}
+        for i, (train, test) in enumerate(person_folds(groups, r.folds, r.seed), 1):
+            for name, z in tried.items():
+                z[test] = members[name](x[train], y[train])(x[test])
+            pieces.report(f"descriptors: fold {i} of {r.folds} fitted")
+        means = {each: np.mean([tried[name] for name in each.split("+")], axis=0) for each in r.candidates}
+        fitted = {name: (*platt(z, y), z) for name, z in means.items()}
         self.chosen = min(fitted, key=lambda name: _log_loss(fitted[name][0] * fitted[name][2] + fitted[name][1], y))
         self.slope, self.intercept, z = fitted[self.chosen]
         self.out_of_fold = sigmoid(self.slope * z + self.intercept)
-        with_boosting, with_linear = CANDIDATES[self.chosen]
-        self.boosters = (
-            [boost(x, y, self.recipe, i, emphasis) for i in range(self.recipe.n_boosters)] if with_boosting else []
-        )
-        self.linear = Linear.fit(x, y, self.recipe.C) if with_linear else None
+        if "boosting" in self.chosen:
+            self.boosters = [boost(x, y, r, i, emphasis) for i in range(r.n_boosters)]
+        if "linear" in self.chosen:
+            self.linear = Linear.fit(x, y, r.C)
+        if "kernel" in self.chosen:
+            self.kernel = Kernel.fit(x, y, r.kernel_C, importance, r.seed)
         return self
 
     def logit(self, x: Array) -> Array:
@@ -104,7 +109,7 @@ class Tabular:
         return np.column_stack([1 - p, p])
 
     def contributions(self, x: Array) -> Array:
-        """float64 (N, D): what each descriptor adds to the log-odds (tree SHAP and linear terms).
+        """float64 (N, D): what each descriptor adds to the log-odds (tree SHAP, linear terms, integrated gradients).
 
         Rows sum to `logit` minus the log-odds of an average clip.
         """
@@ -113,12 +118,16 @@ class Tabular:
             parts.append(np.mean([each.contributions(x) for each in self.boosters], axis=0))
         if self.linear is not None:
             parts.append(self.linear.terms(x))
+        if self.kernel is not None:
+            parts.append(self.kernel.terms(x))
         return np.asarray(self.slope * np.mean(parts, axis=0))
 
     def _members(self, x: Array) -> list[Array]:
         parts = [np.mean([each.log_odds(x) for each in self.boosters], axis=0)] if self.boosters else []
         if self.linear is not None:
-            parts.append(self.linear.logits(x)[:, 0])
+            parts.append(self.linear.log_odds(x))
+        if self.kernel is not None:
+            parts.append(self.kernel.log_odds(x))
         return parts
 
     def settings(self) -> dict[str, Any]:

@@ -44,6 +44,10 @@ class Linear:
         """float64 (N, K)."""
         return np.asarray(self.squash(x) @ self.weights.T + self.bias)
 
+    def log_odds(self, x: Array) -> Array:
+        """float64 (N,): of the second of two classes."""
+        return self.logits(x)[:, 0]
+
     def terms(self, x: Array) -> Array:
         """float64 (N, D): contribution of each descriptor to the two-class log-odds."""
         return np.asarray(self.squash(x) * self.weights[0])

@@ -113,14 +113,15 @@ class FaceMesh:
         other, other_flag = self._points(np.ascontiguousarray(crop[:, _IN_MIRROR]))
         other = self._in_mirror(other)
         points = (direct + other) / 2
-        sides = self._coefficients(points), self._coefficients(self._in_mirror(points))[self._other_coefficient]
+        coefficients = self._coefficients(points)
+        coefficients += self._coefficients(self._in_mirror(points))[self._other_coefficient]
         points[:, :2] = region.to_frame(points[:, :2], _SIDE)
         points[:, 2] *= region.width / _SIDE
         size = bgr.shape[1], bgr.shape[0]
         return Reading(
             points.astype(np.float32),
             float(1 / (1 + np.exp(-(flag + other_flag) / 2))),
-            np.mean(sides, axis=0, dtype=np.float32),
+            (coefficients / 2).astype(np.float32),
             pose(points, size, self.model.canonical, self.model.rigid).astype(np.float32),
             region,
             (region.to_frame(other[:, :2], _SIDE) - region.to_frame(direct[:, :2], _SIDE)).astype(np.float32),
@@ -150,12 +151,12 @@ class FaceMesh:
 
     def _in_mirror(self, points: Array) -> Array:
         """The points (478, 3) of a crop in the mirror image of that crop, or back."""
-        return points[self._other_side] * (-1, 1, 1) + (_SIDE, 0, 0)
+        return np.asarray(points[self._other_side] * (-1, 1, 1) + (_SIDE, 0, 0))
 
     def _coefficients(self, points: Array) -> Array:
         """(52,) of the points (478, 3) of a crop."""
         (found,) = self.model.coefficients(points[layout.FOR_COEFFICIENTS, :2].astype(np.float32)[None])
-        return found.ravel()
+        return np.asarray(found.ravel())
 
     def settle(self, bgr: Array, region: Region, alone: bool = False) -> Reading:
         """The face in the region of a newly detected face: read again in the region of its own points until they stay.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 
+from duchenne import io
 from duchenne.errors import InputError
 from duchenne.features.descriptors import FAMILIES
 from duchenne.features.smile import EXPERT
@@ -25,7 +28,8 @@ EMPHASIS, EMOTION_PENALTY = 8.0, 0.003
 #: Quantiles of the envelope of the training clips per descriptor; quantile, over clips of people left out, of the share
 #: of descriptors outside it above which a clip is unfamiliar.
 _ENVELOPE, _STRANGE = (0.005, 0.995), 0.995
-
+#: Power of a descriptor's reliability by which it counts, and the least reliability.
+_RELIANCE, _LEAST_RELIABLE = 3, 0.05
 
 #: The family of descriptors of how a face looks (`tabular.appearance`).
 APPEARANCE = "appearance"
@@ -91,7 +95,9 @@ class DescriptorModel(Classifier):
             )
         guesses = self._fit_emotions(x, groups, None if emotions is None else np.asarray(emotions)[usable])
         emphasis = np.r_[np.ones(x.shape[1]), np.full(guesses.shape[1], EMPHASIS)]
-        self.tabular = Tabular(self.inputs_names, self.recipe).fit(np.hstack([x, guesses]), y, groups, emphasis)
+        importance = np.r_[_importance(self.family, x.shape[1]), np.ones(guesses.shape[1])]
+        self.tabular = Tabular(self.inputs_names, self.recipe)
+        self.tabular.fit(np.hstack([x, guesses]), y, groups, emphasis, importance)
         p = self.tabular.out_of_fold
         assert p is not None
         self.out_of_fold = np.full(len(usable), np.nan)
@@ -219,6 +225,13 @@ class DescriptorModel(Classifier):
         """Share of descriptors outside the envelope above which a clip is unlike the training clips."""
         assert self.strangeness is not None
         return float(np.interp(_STRANGE, np.linspace(0, 1, len(self.strangeness)), self.strangeness))
+
+
+def _importance(family: str, columns: int) -> Array:
+    """float64 (D,): how much each descriptor counts for the kernel, by how well it repeats when the same clip is shown
+    otherwise (`experiments/reliability.py`); 1 where that was not measured."""
+    measured = io.read_arrays(Path(str(files("duchenne"))) / "weights" / "reliability.npz").get(family)
+    return np.ones(columns) if measured is None else np.maximum(measured.astype(float), _LEAST_RELIABLE) ** _RELIANCE
 
 
 def _outside(x: Array, envelope: Array) -> Array:

@@ -5,7 +5,7 @@ Only networks load torch.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from duchenne.errors import InputError
 from duchenne.io import quoted
 from duchenne.learn import recipes
 from duchenne.learn.boosting import CANDIDATES, Recipe, Tabular
+from duchenne.learn.kernel import Kernel
 from duchenne.learn.linear import Linear
 from duchenne.learn.rank_svm import RankSVM
 from duchenne.tabular.model import DescriptorModel, column_names
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_BOOSTERS = 100
 _LINEAR = ("median", "spread", "weights", "bias")
+_KERNEL = tuple(each.name for each in fields(Kernel))
 _NOT_FITTED = "This model has not been fitted; call fit first."
 
 
@@ -43,6 +45,10 @@ def _save_descriptors(model: DescriptorModel, folder: Path) -> tuple[dict[str, A
         **_linear_arrays("emotion", model.emotion),
     }
     arrays = {key: np.asarray(value, np.float32) for key, value in arrays.items() if value is not None}
+    if tabular.kernel is not None:
+        kinds = {"axes": np.float16, "signs": np.int8}
+        of = {name: getattr(tabular.kernel, name) for name in _KERNEL}
+        arrays |= {f"kernel_{name}": np.asarray(each, kinds.get(name, np.float32)) for name, each in of.items()}
     with io.atomic(folder / ARRAYS) as path, path.open("wb") as handle:
         np.savez_compressed(handle, **arrays)
     files = [ARRAYS, *map(_booster, range(len(tabular.boosters)))]
@@ -89,10 +95,12 @@ def _load_descriptors(folder: ModelFolder) -> DescriptorModel:
         raise ValueError(f"it has {quoted(about['boosters'])} boosters")
     bag = [boosters.read(path / _booster(i), columns) for i in range(about["boosters"])]
     linear, chosen = _linear(arrays, "linear"), about["members"]
-    if CANDIDATES[chosen] != (bool(bag), linear is not None):
-        raise ValueError(f"a part of {chosen} is missing")
+    kernel = Kernel(*(arrays[f"kernel_{name}"] for name in _KERNEL)) if "kernel_weights" in arrays else None
+    held = (("boosting", bool(bag)), ("linear", linear is not None), ("kernel", kernel is not None))
+    if chosen not in CANDIDATES or chosen != "+".join(name for name, is_held in held if is_held):
+        raise ValueError(f"a part of {quoted(chosen)} is missing")
     model.tabular = Tabular(
-        model.inputs_names, recipe, chosen, bag, linear, **recipes.numbers(scale, "slope", "intercept")
+        model.inputs_names, recipe, chosen, bag, linear, kernel, **recipes.numbers(scale, "slope", "intercept")
     )
     _check_shapes(model, columns)
     return model
@@ -113,6 +121,8 @@ def _check_shapes(model: DescriptorModel, columns: int) -> None:
             found += [(linear.weights, (outputs, inputs)), (linear.bias, (outputs,))]
             if not (linear.spread > 0).all():
                 raise ValueError("it has inputs with a spread of 0")
+    if tabular.kernel is not None:
+        found += tabular.kernel.shapes(columns)
     if not all(array.shape == shape for array, shape in found):
         raise ValueError("its arrays have the wrong shapes")
     ordered = (model.envelope, *model.typical.values(), model.strangeness[:, None])
