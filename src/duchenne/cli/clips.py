@@ -87,8 +87,8 @@ def analyze(
 
 def _judge(clips: list[str], out: Path | None, as_json: bool, faces: bool, settings: Json, cache: bool) -> None:
     """Judge clips one after the other and print each verdict."""
-    from duchenne import judging, pipeline
-    from duchenne.io import check_folder
+    from duchenne import io, judging, pipeline
+    from duchenne.tables import columns
 
     if not clips:
         raise UsageError("Give a video, a folder or a --manifest; see `duchenne analyze --help`.")
@@ -102,9 +102,10 @@ def _judge(clips: list[str], out: Path | None, as_json: bool, faces: bool, setti
     loaded = judging.load_model(settings["model"], settings["reader"])
     judging.resolve_device(settings["device"], loaded)
     if out is not None:
-        check_folder(out)
+        io.check_folder(out)
     failures: list[tuple[str, DuchenneError]] = []
     results: list[Any] = []
+    rows: list[Json] = []
     targets, read = _targets(clips, out), face_reader(cache)
     for clip in clips:
         try:
@@ -115,14 +116,18 @@ def _judge(clips: list[str], out: Path | None, as_json: bool, faces: bool, setti
                 pipeline.save(analyses, targets[clip], loaded.card, rate=rate, start=start, faces=faces)
         except DuchenneError as error:
             failures.append((clip, error))
+            rows.append({"file": clip, **columns.failed(str(error))})
             results.append({"source": clip, "error": str(error)})
             if len(clips) > 1:
                 log(f"duchenne: {error}")
             continue
         results.append(_json(analyses))
+        rows += [{"file": clip, **each.verdict.to_row()} for each in analyses]
         if not as_json:
             for analysis in analyses:
                 _print(analysis, len(analyses) > 1, targets.get(clip))
+    if out is not None and len(clips) > 1:
+        io.write_table(out / "clips.csv", columns.frame(rows, columns.VERDICTS))
     if as_json and (len(clips) > 1 or not failures):
         typer.echo(json.dumps(results if len(clips) > 1 else results[0], indent=2, allow_nan=False))
     _finish(failures, len(clips))

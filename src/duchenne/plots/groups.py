@@ -29,7 +29,7 @@ def distributions(values: Values, titles: Mapping[str, str], title: str) -> Figu
             seen = own[np.isfinite(own)]
             colour = figures.look(at)[0]
             spread = 0.16 * (np.arange(len(seen)) % 9 - 4) / 4  # dots side by side, the same on every run
-            ax.plot(at + spread, seen, ls="", marker=".", ms=3.5, color=colour, alpha=0.5, mew=0)
+            ax.plot(at + spread, seen, ls="", marker=".", ms=5, color=colour, alpha=0.6, mew=0)
             if len(seen):
                 low, middle, high = np.quantile(seen, (0.25, 0.5, 0.75))
                 ax.fill_between([at - 0.3, at + 0.3], low, high, color=colour, alpha=0.15, lw=0)
@@ -67,7 +67,7 @@ def _panels(figure: Figure, count: int) -> list[Axes]:
 
 
 def _finish(ax: Axes, groups: Sequence[str], title: str) -> None:
-    ax.set_title(figures.short(title, 34), loc="left", fontsize=8.5, color=figures.INK)
+    ax.set_title(figures.short(title, 34), loc="left", fontsize=8, color=figures.INK)
     ax.set_xticks(range(len(groups)), [figures.short(name, 14) for name in groups], fontsize=7.5)
     ax.set_xlim(-0.5, len(groups) - 0.5)
     ax.grid(axis="x", visible=False)

@@ -107,10 +107,16 @@ def _long(table: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) -> pd
     return long[long["value"].notna()].sort_values(["measure", "group", "file"], kind="stable", ignore_index=True)
 
 
+def _title(name: str) -> str:
+    unit = columns.ALL[name].unit if name in columns.ALL else ""
+    short = unit.replace("of the eye distance", "eye distance").replace("of the opening at rest", "of rest")
+    return f"{name.replace('_', ' ')}{f' ({short})' if short else ''}"
+
+
 def _figures(
     table: pd.DataFrame, ordered: Sequence[str], measures: Sequence[str], by: Sequence[str], target: Path
 ) -> None:
-    titles = {name: f"{name.replace('_', ' ')} ({columns.ALL[name].unit})" for name in measures if name in columns.ALL}
+    titles = {name: _title(name) for name in measures}
     title = f"By {', '.join(name for name in by if name != _PERSON)}"
     values = {
         name: {group: table.loc[table["group"] == group, name].to_numpy(float) for group in ordered}

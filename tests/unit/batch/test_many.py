@@ -7,7 +7,7 @@ import pytest
 import duchenne
 from duchenne import pipeline
 from duchenne.datasets import simulate
-from duchenne.errors import UsageError
+from duchenne.errors import InputError, UsageError
 from duchenne.tables import columns
 from makers import make_video
 
@@ -34,6 +34,8 @@ def test_a_list_of_clips_becomes_a_table_and_a_run_resumes(pictures, tmp_path, c
     assert not seen  # nothing was left to do
     with pytest.raises(UsageError, match="a list of paths"):
         duchenne.analyze_many([np.zeros(3)])
+    with pytest.raises(InputError, match="There is no manifest"):
+        duchenne.analyze_many(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize("found", [["a.mp4", "b.mp4"], np.zeros((5, 48, 48)), None])

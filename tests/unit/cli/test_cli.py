@@ -137,7 +137,10 @@ def test_one_bad_clip_does_not_stop_the_others(duchenne, smile, empty_room, clip
     assert result.code == 1 and "Traceback" not in result.err
     first, good, last = json.loads(result.out)
     assert "There is no file" in first["error"] and good["frames"] == 60 and "shows no face" in last["error"]
-    assert [p.name for p in tmp_path.iterdir()] == ["smile"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips.csv", "smile"]
+    listed = rows(tmp_path / "clips.csv")
+    assert [row["file"] for row in listed] == [str(missing), str(smile), str(empty_room)]
+    assert listed[0]["verdict"] == listed[2]["verdict"] == "failed" and listed[1]["frames"] == "60"
     *sentences, count, one, two = result.err.splitlines()
     assert len(sentences) == 2 and count == "2 of 3 inputs failed:"
     assert [one.strip(), two.strip()] == [str(missing), str(empty_room)]

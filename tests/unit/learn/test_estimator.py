@@ -41,4 +41,4 @@ def test_people_are_kept_apart_and_the_same_seed_gives_the_same_model():
 
 @pytest.mark.slow
 def test_scikit_learn_accepts_it():
-    check_estimator(DescriptorClassifier(**SMALL))
+    check_estimator(DescriptorClassifier(**SMALL), on_skip=None)  # of array libraries that are not installed

@@ -102,7 +102,7 @@ def page(made: tuple[Path, Path], browser: Browser) -> Browser:
 
 def test_every_link_and_image_exists(page: Browser, made: tuple[Path, Path]) -> None:
     links = page.ask("[...document.querySelectorAll('.clips a, .facts a')].map(a => a.href)")
-    assert len(links) == 3 + 3 and all(Path(unquote(urlparse(link).path)).is_file() for link in links)
+    assert len(links) == 3 + 4 and all(Path(unquote(urlparse(link).path)).is_file() for link in links)
     page.until("[...document.images].every(i => i.complete)")
     assert page.ask("[...document.images].map(i => i.naturalHeight)") == [120] * 3
     assert [url for url in page.asked if not url.startswith(("file:", "about:"))] == []
