@@ -20,7 +20,19 @@ from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear, as_stored, quantiles
 from duchenne.tabular import appearance, evidence
 from duchenne.tabular.rows import Reader, from_columns
-from duchenne.types import Array, Classifier, Evidence, Familiarity, Json, JsonMap, Opinion, Question, Sample, readable
+from duchenne.types import (
+    Array,
+    Classifier,
+    Evidence,
+    Familiarity,
+    Json,
+    JsonMap,
+    Opinion,
+    Question,
+    Reason,
+    Sample,
+    readable,
+)
 from duchenne.types import Reader as AnyReader
 
 #: Feature weight of the few emotion columns beside over a thousand others; C of the emotion model.
@@ -168,13 +180,15 @@ class DescriptorModel(Classifier):
         expert, share = question.expert
         return (1 - share) * z + share * expert, 1 - share, row
 
-    def abstain_reason(self, row: Array) -> str | None:
+    def abstain_reason(self, row: Array) -> Reason | None:
         """Why to abstain from a clip with these descriptors (D,), in a sentence; None where it is familiar."""
         found = self.familiarity(row)
         if found is None:
             what = "no smile, which this model needs" if self.family == "smile" else "too little of the face"
-            return f"Nothing to judge: the clip shows {what}."
-        return None if found.familiar else f"Unlike anything the model was trained on: {found.text}"
+            return Reason("not_measured", f"Nothing to judge: the clip shows {what}.")
+        if found.familiar:
+            return None
+        return Reason("unfamiliar", f"Unlike anything the model was trained on: {found.text}")
 
     def explain(self, question: Question, row: Array) -> tuple[Evidence, ...]:
         """Evidence for `log_odds` of a clip with these descriptors (D,); empty unless the question asks for it."""

@@ -106,7 +106,7 @@ class Opinion:
     """A model's prediction for one clip.
 
     p         P(genuine), NaN where there is none
-    reason    why to abstain: a `Reason`, or a sentence
+    reason    why to abstain: a `Reason`, or a sentence, which counts as "not_measured"
     steps     for the verdict's history
     turning   what would change the verdict, see `tabular.evidence.turning`
     """

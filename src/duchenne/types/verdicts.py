@@ -234,9 +234,7 @@ class Verdict:
     @property
     def code(self) -> str | None:
         """A short word for the reason, one of `CODES`; None for a verdict."""
-        if self.reason is None or isinstance(self.reason, Reason):
-            return None if self.reason is None else self.reason.code
-        return "unfamiliar" if self.reason.startswith("Unlike") else "not_measured"  # sentences of models
+        return None if self.reason is None else getattr(self.reason, "code", "not_measured")
 
     def to_dict(self) -> Json:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
