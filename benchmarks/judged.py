@@ -113,14 +113,14 @@ def share(part: Array, whole: Array, subject: Sequence[str], n: int = 2000) -> t
     return round(total[0] / total[1], 4) if total[1] else None, ends
 
 
-def put(name: str, title: str, words: str, table: str) -> None:
-    """Write a table between its marks in `PAGE`; the section, where it is missing, before the page's last."""
-    page = PAGE.read_text(encoding="utf-8")
+def put(name: str, title: str, words: str, table: str, target: Path = PAGE) -> None:
+    """Write a table between its marks in `target`; the section, where `PAGE` lacks it, before its last."""
+    page = target.read_text(encoding="utf-8")
     if f"<!-- {name} -->" not in page:
         section = f"## {title}\n\n{words}\n\n<!-- {name} -->\n<!-- /{name} -->\n\n"
         page = page.replace(LAST, section + LAST)
     marks = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    io.write_text(PAGE, re.sub(marks, lambda m: m[1] + table + m[2], page, flags=re.DOTALL))
+    io.write_text(target, re.sub(marks, lambda m: m[1] + table + m[2], page, flags=re.DOTALL))
 
 
 def _digest(*folders: Path) -> str:

@@ -16,8 +16,10 @@ for phase in verdict.phases:
     moments = {name: getattr(phase, name) for name in ("onset", "apex", "offset", "end")}
     known = {name: f"{seconds:.2f} s" for name, seconds in moments.items() if seconds is not None}
     print("expression:", known, "measured on", phase.curve)
-for item in verdict.evidence[:3]:
-    print("because:", item.text)
+for sign in verdict.signs:
+    print(f"{sign.title}: {sign.text}")
+for item in verdict.evidence:
+    print("for", "spontaneous:" if item.contribution > 0 else "posed:", item.feature, item.text)
 for warning in verdict.quality.warnings:
     print("note:", warning)
 print(verdict.limits)

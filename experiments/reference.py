@@ -21,8 +21,6 @@ import numpy as np
 
 from duchenne import checkpoints, io
 from duchenne.checkpoints import reference
-from duchenne.clips import load
-from duchenne.datasets import catalog
 from duchenne.methods import training
 
 HERE = Path(__file__).parent
@@ -45,15 +43,6 @@ def answers(model: str, runs: Path) -> dict[str, Any]:
     return reference.answers(p, labels, *(np.array([row[key] for row in rows]) for key in ("subject", "emotion")))
 
 
-def movements(folder: Path) -> dict[str, Any]:
-    """Movements of the training people of PEDFE."""
-    clips = [entry.clip for entry in catalog.entries("pedfe", folder)]
-    rows = reference.Movements().table([load.read(clip) for clip in clips])
-    labels = np.array([clip.label == "genuine" for clip in clips], int)
-    truth = (np.array([getattr(clip, key) for clip in clips]) for key in ("subject", "emotion"))
-    return reference.movements(rows, labels, *truth)
-
-
 def smile(table: Path) -> None:
     """Fit the shipped model again and store its predictions for held-out people."""
     folder = checkpoints.locate("smile")
@@ -70,10 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, required=True)
     runs, data = parser.parse_args().runs, Path(os.environ["DUCHENNE_DATA"]) / "data"
-    moved = movements(data / "pedfe")
     for model in RUNS:
-        # of the two members of `default` the movement is the same, and is kept once
-        reference.save(checkpoints.locate(model), answers(model, runs), moved if model != "lstm-pb" else None)
+        reference.save(checkpoints.locate(model), answers(model, runs))
     smile(data / "uva_nemo" / "lip.csv")
 
 

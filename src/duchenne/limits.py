@@ -5,6 +5,13 @@ NOT_FOR = "Not for lie detection, hiring, schooling or policing."
 POSED = "Posed means told to act; it is not lying."
 #: One line below an answer in a terminal.
 BELOW = f"{POSED} {NOT_FOR}"
+#: How long a part of an expression lasts, with experiments/durations.json.
+DURATIONS = (
+    "A rise lasts from 6% to 92% of the way up, a fall from 92% to 6% of the way down, a plateau between them; rest is "
+    "the level at which the curve stays for 0.4 s. Divide by 0.42 (rise), 1.84 (plateau), 0.41 (fall) to get the time "
+    "from the first movement to full height and back, or by 1.22, 1.02, 1.18 to get that from 10 to 90% of the height "
+    "(medians of simulated smiles)."
+)
 #: On every page.
 NOT_FOR_DECISIONS = f"Not for lie detection, {_ALL} decisions."
 AI_ACT = "The EU AI Act, Art. 5(1)(f), forbids inferring emotions at work and in education."

@@ -1,7 +1,8 @@
 """The annotated video: `duchenne overlay`.
 
 On each frame, for every analysed face: box, 68 points, face number, phase and running P(genuine). Below it a strip:
-P(genuine) over time, and the curves of lips and lids with their phases, under a line over the part that is judged.
+P(genuine) over time, and the lip corners, AU12 and AU06 (or the lids, where no unit is read) with their phases, under a
+line over the part that is judged.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from duchenne.features.phases import ACTIVITY
 from duchenne.mesh import model as meshes
 from duchenne.progress import Tick
 from duchenne.report.page import FACE_LINES
+from duchenne.report.reference import WORDS
 from duchenne.types import Array, FaceTrack, Phase, Signals
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -36,6 +38,8 @@ _DARK = 40  # grey level in place of the image
 _STRIP = 0.24  # height of the strip: share of the width, and at least
 _LEAST = 132  # px
 _CURVES = ("lip_corner_pull", "eye_aperture", ACTIVITY)
+_UNITS = ("AU12", "AU06")
+_ROW = 17.5  # px of design of a curve's row
 _NONE = np.empty((0, 2), int)
 _NOT_FOR = "moves like posed or spontaneous clips · not for lie detection, hiring, schooling, policing"
 
@@ -196,7 +200,13 @@ class _Chart:
         self.size, self.unit, self.last, self.analysis, self.run = size, unit, last, analysis, run
         self.left = round(min(0.34 * size[0], 150 * unit))
         self.right = round(size[0] - 84 * unit)
-        self.rows = [name for name in _CURVES if name in analysis.curves.names][:2]
+        units = (
+            []
+            if analysis.units is None
+            else [(analysis.units, name) for name in _UNITS if name in analysis.units.names]
+        )
+        curves = [(analysis.curves, name) for name in _CURVES if name in analysis.curves.names]
+        self.rows = [*curves[: 1 if units else 2], *units]
         self.base = self._drawn()
 
     def x(self, time: float, over: int = 1) -> float:
@@ -241,9 +251,8 @@ class _Chart:
         for (x0, y0, p0), (x1, y1, p1) in pairwise(whole):
             if np.isfinite(p0) and np.isfinite(p1):
                 pen.line((x0, y0, x1, y1), fill=_colour(p1), width=max(2, round(1.6 * u)))
-        high = 24 * u
-        for row, name in enumerate(self.rows):
-            self._curve(pen, self.analysis.curves, name, (58 * u + row * (high + 3 * u), high), o, u)
+        for row, (curves, name) in enumerate(self.rows):
+            self._curve(pen, curves, name, ((58 + row * _ROW) * u, (_ROW - 3) * u), o, u)
         small = image.reduce(o)
         self._words(ImageDraw.Draw(small))
         return small
@@ -266,6 +275,8 @@ class _Chart:
             return
         low, high = float(values[seen].min()), float(values[seen].max())
         span = max(high - low, 0.05 if name != ACTIVITY else 1e-6)  # a still curve must look still
+        if name in _UNITS:
+            low, span = 0.0, 1.0
         step = max(1, len(values) // (4 * self.size[0]))
         line: list[tuple[float, float]] = []
         for t, v in zip(curves.time[::step].tolist(), values[::step].tolist(), strict=True):
@@ -279,30 +290,20 @@ class _Chart:
 
     def _words(self, pen: ImageDraw.ImageDraw) -> None:
         u, tiny = self.unit, _font(round(8.5 * self.unit))
-        for row, name in enumerate(self.rows):
-            pen.text(
-                (self.right + 6 * u, (70 + row * 27) * u), name.replace("_", " "), font=tiny, fill=_SOFT, anchor="lm"
-            )
+        for row, (_, name) in enumerate(self.rows):
+            at = (self.right + 6 * u, (58 + (row + 0.45) * _ROW) * u)
+            pen.text(at, name.replace("_", " "), font=tiny, fill=_SOFT, anchor="lm")
         pen.text((self.x(0) - 4 * u, self._p(1.0)), "1", font=tiny, fill=_SOFT, anchor="rm")
         pen.text((self.x(0) - 4 * u, self._p(0.0)), "0", font=tiny, fill=_SOFT, anchor="rm")
         pen.text((self.right, 112 * u), f"{self.last:.2f} s", font=tiny, fill=_SOFT, anchor="ra")
         if self.analysis.verdict.judged is not None:
             pen.text((self.right + 6 * u, 5 * u), "judged", font=tiny, fill=_SOFT, anchor="lm")
-        pen.text(
-            (10 * u, self.size[1] - 5 * u),
-            _NOT_FOR,
-            font=_fitting(_NOT_FOR, self.size[0] - 20 * u, u),
-            fill=_SOFT,
-            anchor="ls",
-        )
+        font = _fitting(_NOT_FOR, self.size[0] - 20 * u, u)
+        pen.text((10 * u, self.size[1] - 5 * u), _NOT_FOR, font=font, fill=_SOFT, anchor="ls")
         v = self.analysis.verdict
-        verdict = "no verdict" if v.abstained else f"verdict: {v.label}"
-        pen.text(
-            (10 * u, 90 * u),
-            verdict,
-            font=_font(round(11 * u)),
-            fill=_INK if v.abstained else _colour(v.p_genuine or 0),
-        )
+        verdict = "no verdict" if v.abstained else f"verdict: {WORDS[str(v.label)]}"
+        colour = _INK if v.abstained else _colour(v.p_genuine or 0)
+        pen.text((10 * u, 90 * u), verdict, font=_font(round(11 * u)), fill=colour)
 
 
 def stretches(phase: Phase) -> list[tuple[str, float, float]]:

@@ -28,6 +28,7 @@ from duchenne.progress import Tick
 from duchenne.registry import check_reader
 from duchenne.report import page as report
 from duchenne.report import pages
+from duchenne.report.signs import signs
 from duchenne.tables import columns
 from duchenne.tables.curves import curves_table
 from duchenne.tabular.evidence import strongest
@@ -72,7 +73,7 @@ class Analysis:
         """As `Verdict.to_dict`, with two entries more.
 
         `units` after the emotion: each action unit's highest probability, when that is (s), and its mean; None where
-        none was read. `turning` after the evidence: None for an abstention or without explanation.
+        none was read. `turning` after the evidence: None for an abstention or without `details`.
         """
         turning = None if self.verdict.abstained else self.turning or None
         units = None if self.units is None else unit_reading.peaks(self.units)
@@ -121,6 +122,7 @@ def examine(
     start: float | None = None,
     end: float | None = None,
     allow_truncated: bool = False,
+    details: bool = False,
     on_frame: Tick | None = None,
     read: ReadFaces = read_faces,
 ) -> list[Analysis]:
@@ -128,7 +130,8 @@ def examine(
 
     `emotion` replaces the model's own estimate; `reader` reads the faces (mesh, paper), by default as for the model's
     training, `detector` (haar, hog) is of the reader paper; `mesh` keeps all points of the reader mesh; `rate`
-    (frames/s) is for what stores no times; `start` and `end` are seconds; `read` yields the faces in blocks.
+    (frames/s) is for what stores no times; `start` and `end` are seconds; `details` adds single descriptors to the
+    evidence, and what would change the verdict; `read` yields the faces in blocks.
     InputError when the file cannot be read or shows no face; UsageError on unknown names.
     """
     if not isinstance(path, str | Path):
@@ -156,6 +159,7 @@ def examine(
             found = judge(
                 track, loaded, emotion=emotion, emotions=emotions, blur=blur, light=faces.light[face],
                 cut_crops=cut_crops, looks=looks, covered=covered, units=units,
+                details=details,
             )  # fmt: skip
             step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions.time)} moments"
             warnings = (*notes, *judging.other_reader(loaded, reader), *found.verdict.quality.warnings)
@@ -212,6 +216,7 @@ def judge(
     blur: float | None = None,
     light: Light | None = None,
     explain: bool = True,
+    details: bool = False,
     cut_crops: CutCrops | None = None,
     looks: FaceTrack | None = None,
     covered: visibility.Covered = (),
@@ -220,7 +225,8 @@ def judge(
     """Verdict on one track in pixels: quality, the stretch that is judged, the model's opinion, or a reason to abstain.
 
     `looks` are some of its frames with crops, which show whether the face lives, and what a model reads of its look;
-    the points of `covered` parts count as not seen; `units` are its action units over time, which are reported.
+    the points of `covered` parts count as not seen; `units` are its action units over time. Without `explain` there is
+    no evidence and no sign.
 
     The emotion is the user's (`emotion`), or that of `emotions` during the part that is judged, or estimated from the
     movement. `cut_crops` cuts what a model of pixels reads (`clips.crops.cut`); InputError if it is needed and None.
@@ -234,7 +240,9 @@ def judge(
     shown = _shown(emotion, emotions, window)
     named = shown or loaded.descriptors.named(descriptors)
     cut = judging.crops_of(looks, cut_crops)
-    opinion = judging.opinion(loaded, Question(window, "", shown, named, emotion, cut, explain=explain))
+    opinion = judging.opinion(
+        loaded, Question(window, "", shown, named, emotion, cut, explain=explain, details=details)
+    )
     reason = stretch.reason or opinion.reason or gates.too_close(opinion.p, loaded.model.margin)
     if reason is None and not np.isfinite(opinion.p):
         raise ModelError(f"Model {loaded.about['id']} gives a probability that is not finite; get or train it again.")
@@ -252,6 +260,7 @@ def judge(
         judged_phase=main,
         measures=columns.numbers(curves, main, units, stretch.span),
         p_raw=opinion.p,
+        signs=signs(curves, main, named, units) if explain else (),
         evidence=strongest(opinion.evidence, len(opinion.evidence)),
         quality=replace(quality, warnings=(*quality.warnings, *warnings)),
         familiarity=familiarity,

@@ -42,6 +42,9 @@ def analyze(
     allow_truncated: options.AllowTruncated = False,
     report: Annotated[bool, typer.Option(help="Write a report of each clip of a folder.")] = True,
     faces: Annotated[bool, typer.Option(help="Show the face in the report, not only points and curves.")] = True,
+    details: Annotated[
+        bool, typer.Option(help="Of single clips: list single descriptors too, and what would change the verdict.")
+    ] = False,
     manifest: options.Manifest = None,
     workers: options.Workers = None,
     shard: options.Shard = None,
@@ -66,7 +69,8 @@ def analyze(
     }  # fmt: skip
     if not batch.is_batch(clips, rate, many):
         limit_memory(memory)
-        _judge(clips, out, as_json, faces, judging | {"rate": rate, "start": start, "end": end}, cache)
+        judging |= {"rate": rate, "start": start, "end": end, "details": details}
+        _judge(clips, out, as_json, faces, judging, cache)
         return
     if as_json or start is not None or end is not None:
         raise UsageError("--json, --start and --end are for single clips; use a --manifest instead.")
@@ -171,6 +175,8 @@ def _print(analysis: Analysis, many: bool, folder: Path | None) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from duchenne.report.reference import WORDS
+    from duchenne.report.signs import disagreement
     from duchenne.types import MOMENTS
 
     console = Console(highlight=False, soft_wrap=True)
@@ -195,8 +201,13 @@ def _print(analysis: Analysis, many: bool, folder: Path | None) -> None:
     for phase in v.phases:
         mark = " (judged)" if phase == v.judged_phase and len(v.phases) > 1 else ""
         line("  phases    " + ", ".join(f"{name} {_seconds(getattr(phase, name))}" for name in MOMENTS) + mark)
-    for item in v.evidence[:3] if not v.abstained else ():
-        line(f"  evidence  {item.feature}: {item.text}")
+    for sign in v.signs:
+        lean = f" (leans to {WORDS[sign.leans]})" if sign.leans else ""
+        line("  sign      ", (f"{sign.title}: ", "bold"), sign.text, (lean, "bold"))
+    if against := disagreement(v.signs, v.label):
+        line("  ", ("note", "yellow"), f"      {against}")
+    for item in v.evidence:
+        line(f"  for {'spontaneous' if item.contribution > 0 else 'posed':12}{item.feature}: {item.text}")
     for warning in v.quality.warnings:
         line("  ", ("note", "yellow"), f"      {warning}")
     line(f"  quality   {v.frames} frames, {v.duration:.2f} s, face in {v.quality.coverage:.0%}; device {v.device}")
@@ -206,7 +217,7 @@ def _print(analysis: Analysis, many: bool, folder: Path | None) -> None:
 
 
 def _seconds(value: float | None) -> str:
-    return "outside the clip" if value is None else f"{value:.2f} s"
+    return "not seen" if value is None else f"{value:.2f} s"
 
 
 @app.command(rich_help_panel=JUDGE)

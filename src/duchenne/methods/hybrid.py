@@ -10,15 +10,13 @@ import numpy as np
 
 from duchenne.errors import InputError
 from duchenne.learn.calibration import abstention_margin, logit, sigmoid
-from duchenne.plots.text import toward
-from duchenne.tabular.evidence import turning
+from duchenne.tabular import groups
 from duchenne.tabular.model import DescriptorModel
 from duchenne.types import (
     Array,
     Classifier,
     CropReader,
     Cutter,
-    Evidence,
     Json,
     Kind,
     Opinion,
@@ -27,8 +25,6 @@ from duchenne.types import (
     Sample,
     readable,
 )
-
-MOST_REGIONS = 3  # of an LSTM-PB as evidence beside the descriptors
 
 
 @dataclass(frozen=True)
@@ -178,7 +174,8 @@ class Hybrid(Classifier):
         if self.mix is None:
             raise InputError("This model has not been fitted; call fit first.")
         z, share, row = self.descriptors.log_odds(question)
-        why = self.descriptors.explain(question, row)
+        known = question.explain and bool(np.isfinite(row).any())
+        pulls = self.descriptors.pulls(question, row) if known else {}
         reader = self.other.reader
         if reader.crop_readers and question.crops is not None:
             reader = reader.with_cutter(lambda _, __, each: question.cut(each))
@@ -186,29 +183,21 @@ class Hybrid(Classifier):
         step = f"descriptors alone: {name} cannot read the clip"
         if readable(x)[0]:
             other = float(logit(self.other.predict_table(x)[0, 1]))
-            why = (*_scaled(why, self.mix.descriptors), *_scaled(self._more(x, other) if why else (), self.mix.other))
+            pulls = groups.scaled(pulls, self.mix.descriptors)
+            if known and isinstance(self.other, DescriptorModel):
+                pulls |= groups.scaled(groups.pulls(self.other, x[0]), self.mix.other)
+            elif known:
+                pulls["sequence"] = (self.mix.other * other, 0.0)
             z, share = float(self.mix(np.array(z), np.array(other))), share * self.mix.descriptors
             step = f"log-odds of descriptors x {self.mix.descriptors:.2f} and of {name} x {self.mix.other:.2f}"
-        turn = turning(self.descriptors, row, question.seen, z, share) if why else {}
-        return Opinion(
-            float(sigmoid(np.array(z))), self.descriptors.abstain_reason(row), why, (f"judge: {step}",), turn
-        )
+        why, reason = groups.evidence(pulls, z), self.descriptors.abstain_reason(row)
+        opinion = Opinion(float(sigmoid(np.array(z))), reason, why, (f"judge: {step}",))
+        return self.descriptors.detailed(opinion, question, row, z, share) if known else opinion
 
     @property
     def other_name(self) -> str:
         """The second model, in words."""
         return "the face's look" if isinstance(self.other, DescriptorModel) else "an LSTM-PB"
-
-    def _more(self, x: Array, z: float) -> tuple[Evidence, ...]:
-        """Evidence of the second model, whose log-odds for one clip's table (1, ...) are `z`."""
-        if not isinstance(self.other, DescriptorModel):
-            return self.other.evidence(x)[:MOST_REGIONS]
-        p = float(sigmoid(np.array(z)))
-        text = (
-            f"How the look of the face changed, as a network for emotions sees it, speaks for {toward(z)}: alone it "
-            f"gives P(genuine) = {p:.2f}."
-        )
-        return (Evidence(feature="Look of the face", value=p, contribution=z, text=text),)
 
     def _parts(self, x: Array) -> tuple[Array, Array]:
         """Rows (N, D) of the descriptors, and what the other model reads: rows, NaN where None, or object (N,)."""
@@ -220,7 +209,3 @@ class Hybrid(Classifier):
             return rows, others
         missing = np.full(len(self.other.names), np.nan)
         return rows, np.array([missing if each is None else each for each in others]).reshape(len(x), len(missing))
-
-
-def _scaled(items: tuple[Evidence, ...], weight: float) -> tuple[Evidence, ...]:
-    return tuple(replace(item, contribution=weight * item.contribution) for item in items)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from duchenne import io, plots
-from duchenne.checkpoints import reference
 from duchenne.datasets import splits
 from duchenne.datasets.manifest import LABEL_WORDS
 from duchenne.errors import InputError, UsageError
@@ -110,14 +109,13 @@ def _train(
     log: Log,
 ) -> Json:
     with work_folder(out, log, resume=resume) as work:
-        dataset = data.read(manifest, (model.reader, reference.Movements()), cache_in(None), reader=reader, log=log)
+        dataset = data.read(manifest, (model.reader,), cache_in(None), reader=reader, log=log)
         pieces.check_same(work, [*stamp, dataset.about])
         model.fit_table(dataset.x, dataset.y, dataset.people, dataset.named_emotions)
         model.facts |= {"smile_share": smile_share, "reader": dataset.face_reader}
         assert model.out_of_fold is not None
         seen = np.isfinite(model.out_of_fold)
-        moved = reference.movements(dataset.tables[1], *dataset.truth)
-        return _finish(model, out, model.out_of_fold[seen], dataset.of(seen).truth, protocol, moved=moved)
+        return _finish(model, out, model.out_of_fold[seen], dataset.of(seen).truth, protocol)
 
 
 def train_method(
@@ -164,13 +162,10 @@ def _finish(
     protocol: str,
     *,
     paired: bool = True,
-    moved: Json | None = None,
 ) -> Json:
     """Write the folder of a model with out-of-fold predictions `p`."""
     card = {**model.facts, "protocol": protocol, **folders.card_scores(p, truth, model.margin)}
-    return folders.write(
-        model, out, card, more=lambda part: folders.save_out_of_fold(part, p, truth, paired=paired, moved=moved)
-    )
+    return folders.write(model, out, card, more=lambda part: folders.save_out_of_fold(part, p, truth, paired=paired))
 
 
 def train_table(table: str | Path, out: str | Path, *, seed: int = 0, resume: bool = True, log: Log = print) -> Json:

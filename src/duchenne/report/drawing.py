@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from duchenne.features.phases import moments
 from duchenne.plots.text import clamp, number, percent, words
 from duchenne.preprocess.clean import runs
 from duchenne.types import MOMENTS, Array, FaceTrack, Json, Phase, Signals
@@ -129,9 +131,10 @@ def timeline(
 
     names = [n for n in MAIN_CURVES if n in curves.names]
     others = [n for n in curves.names if n not in names]
-    moments = [(getattr(p, m), m) for p in phases for m in MOMENTS]
-    bands = [band for phase in phases for band in _bands(phase, lo, lo + span, x)]
-    marks = _rows([{"x": x(t), "text": m, "time": t} for t, m in moments if t is not None])
+    named = [(getattr(p, m), m) for p in phases for m in MOMENTS]
+    rooms = [_room(phase, phases, lost, lo, lo + span) for phase in phases]
+    bands = [band for phase, room in zip(phases, rooms, strict=True) for band in _bands(phase, *room, x)]
+    marks = _rows([{"x": x(t), "text": m, "time": t} for t, m in named if t is not None])
     gaps = [
         {"kind": kind, "x": x(a), "width": round(x(b) - x(a), 2), "start": a, "end": b}
         for a, b, kind in ((*gap, "lost")[:3] for gap in lost)
@@ -148,7 +151,9 @@ def timeline(
         "marks": marks,
         "rows": 1 + max((mark["row"] for mark in marks), default=0),
         "lost": gaps,
-        "phases": [_phase_row(phase) for phase in phases],
+        "phases": [
+            _phase_row(phase, room[0] > lo, room[1] < lo + span) for phase, room in zip(phases, rooms, strict=True)
+        ],
         "judged": None if judged is None else {"x": [x(t) for t in judged], "start": judged[0], "end": judged[1]},
         "lanes": [] if emotions is None else _lanes(emotions, x),
         "units": [] if units is None else [_plot(units, name, lo, span, (0.0, 1.0)) for name in units.names[:TRACED]],
@@ -198,8 +203,19 @@ def _edge(at: float) -> str:
     return "start" if at < 3 else "end" if at > 97 else "middle"
 
 
+def _room(phase: Phase, phases: Sequence[Phase], lost: Sequence[Any], lo: float, hi: float) -> tuple[float, float]:
+    """From where to where an expression may be drawn: within the clip, without a gap, and beside the others."""
+    own = moments(phase)
+    if not own:
+        return lo, hi
+    others = [t for other in phases if other is not phase for t in moments(other)]
+    ends = [*others, *(gap[1] for gap in lost)]
+    starts = [*others, *(gap[0] for gap in lost)]
+    return max([lo, *(t for t in ends if t <= own[0])]), min([hi, *(t for t in starts if t >= own[-1])])
+
+
 def _bands(phase: Phase, lo: float, hi: float, x: Callable[[float], float]) -> list[Json]:
-    """Shaded stretches. A moment outside the clip is drawn at its edge; one missing in between leaves a gap."""
+    """Shaded stretches. A moment that is not seen is drawn at the edge; one missing in between leaves a gap."""
     times = [getattr(phase, moment) for moment in MOMENTS]
     known = [i for i, t in enumerate(times) if t is not None]
     if not known:
@@ -212,18 +228,22 @@ def _bands(phase: Phase, lo: float, hi: float, x: Callable[[float], float]) -> l
     ]
 
 
-def _phase_row(phase: Phase) -> Json:
+def _phase_row(phase: Phase, cut_before: bool, cut_after: bool) -> Json:
+    """Moments and durations of an expression in words; `cut_before` and `cut_after` where a gap or another expression
+    lies between it and the clip's edge."""
     times = [getattr(phase, moment) for moment in MOMENTS]
     known = [i for i, t in enumerate(times) if t is not None]
 
     def absent(i: int) -> str:
         if known and i < known[0]:
-            return "before the clip"
-        return "after the clip" if known and i > known[-1] else "not found"
+            return "not seen" if cut_before else "before the clip"
+        if known and i > known[-1]:
+            return "not seen" if cut_after else "after the clip"
+        return "not found"
 
-    moments = [absent(i) if t is None else number(float(t), "s") for i, t in enumerate(times)]
+    texts = [absent(i) if t is None else number(float(t), "s") for i, t in enumerate(times)]
     lengths = ["–" if a is None or b is None else number(float(b - a), "s") for a, b in pairwise(times)]
-    return {"curve": phase.curve, "moments": moments, "times": times, "lengths": lengths}
+    return {"curve": phase.curve, "moments": texts, "times": times, "lengths": lengths}
 
 
 def _rows(marks: list[Json], need: float = 13.0) -> list[Json]:

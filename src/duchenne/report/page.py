@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 
 import numpy as np
@@ -17,8 +17,23 @@ from PIL import Image
 from duchenne.mesh import model
 from duchenne.plots.text import clamp, finite, number, percent, plain, words
 from duchenne.report import pages, reference
+from duchenne.report import signs as sentences
 from duchenne.report.drawing import classify_gaps, face_view, net, table, timeline
-from duchenne.types import MOMENTS, Array, Card, Evidence, FaceTrack, Json, JsonMap, Phase, Signals, Verdict
+from duchenne.report.glossary import GLOSSARY
+from duchenne.types import (
+    LABELS,
+    MOMENTS,
+    Array,
+    Card,
+    Evidence,
+    FaceTrack,
+    Json,
+    JsonMap,
+    Phase,
+    Sign,
+    Signals,
+    Verdict,
+)
 from duchenne.video import encode, frames
 
 FRAME_SIZE = 360  # px, longest side of an embedded key frame
@@ -143,7 +158,9 @@ def render(
         rate=verdict.quality.rate,
         scale=_scale(verdict, card),
         place=reference.position(verdict.p_genuine, verdict.emotion, training),
-        measures=_measures(reference.movement(curves, verdict.judged_phase, verdict.emotion, training)),
+        signs=[_sign_row(each) for each in verdict.signs],
+        disagreement=sentences.disagreement(verdict.signs, verdict.label),
+        glossary=GLOSSARY,
         turning={} if verdict.abstained else turning or {},
         record=_record(card),
         emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
@@ -152,7 +169,7 @@ def render(
         stage=_stage(track, drawn, shown, verdict.judged_phase),
         uses_iod=any(unit.startswith("iod") for unit in curves.units),
         frames=_frames(shown.keyframes),
-        evidence=_evidence(verdict.evidence),
+        groups=_groups(verdict),
         lost=gaps,
         tables=_tables(card),
         facts={**card.other, **verdict.model},
@@ -197,11 +214,6 @@ def _stage(track: FaceTrack, drawn: JsonMap, shown: Media, main: Phase | None) -
     return {"data": data, "video": uri, "jumps": jumps, "part": part, "width": view.width, "height": view.height}
 
 
-def _measures(rows: Sequence[JsonMap]) -> list[Json]:
-    """Each row with its positions on a scale, as in `_evidence`."""
-    return [{**row, **_ranges(row["value"], {kind: row.get(kind) for kind in ("posed", "genuine")})} for row in rows]
-
-
 # --- headline -----------------------------------------------------------------------------------------------
 
 
@@ -239,7 +251,7 @@ def _tables(card: Card) -> list[Json]:
     by_share = [row for row in card.risk_coverage or () if isinstance(row, Mapping)]
     tables = (
         (f"By emotion, on new people{auc}", by_emotion),
-        ("Accuracy by coverage: the higher the threshold, the fewer clips get a verdict", by_share),
+        ("The higher the threshold, the fewer clips are answered, and the more of these rightly", by_share),
     )
     return [_table(title, rows) for title, rows in tables if rows]
 
@@ -253,7 +265,8 @@ def _table(title: str, rows: Sequence[JsonMap]) -> Json:
         return percent(value) if key in shares and finite(value) else plain(value)
 
     cells = [[cell(row, key) for key in header] for row in rows]
-    return {"title": title, "header": ["AUC" if h == "auc" else words(h) for h in header], "rows": cells}
+    names = {"auc": "AUC", "rows": "Clips", "coverage": "Answered"}
+    return {"title": title, "header": [names.get(h, words(h)) for h in header], "rows": cells}
 
 
 # --- key frames ---------------------------------------------------------------------------------------------
@@ -333,22 +346,32 @@ def _jpeg(image: Array, size: tuple[int, int]) -> bytes:
 # --- evidence -----------------------------------------------------------------------------------------------
 
 
-def _evidence(items: Sequence[Evidence]) -> list[Json]:
-    """Each item with its contribution relative to the largest, and its value beside the training ranges."""
-    largest = max((abs(i.contribution) for i in items if finite(i.contribution)), default=0.0) or 1.0
-    return [_evidence_row(item, largest) for item in items]
+def _sign_row(sign: Sign) -> Json:
+    """A sign with the positions of its value and of the middle halves on a scale."""
+    ranges = _ranges(sign.value, {"posed": sign.posed_range, "genuine": sign.genuine_range})
+    return {**asdict(sign), "value_text": sentences.value_text(sign), **ranges}
 
 
-def _evidence_row(item: Evidence, largest: float) -> Json:
-    pull = item.contribution if finite(item.contribution) else None
-    row: Json = {
-        "title": item.feature,
-        "text": item.text,
-        "value": item.value,
-        "unit": item.unit,
-        "pull": pull,
-        "width": clamp(50 * abs(pull) / largest) if pull is not None else 0.0,
-    }
+def _groups(verdict: Verdict) -> Json:
+    """Evidence for and against the verdict, relative to the largest; and single descriptors, where they were asked
+    for."""
+    rows = [_evidence_row(item) | {"single": item.descriptor is not None} for item in verdict.evidence]
+    whole = [row for row in rows if not row["single"] and row["pull"]] or rows
+    largest = max((abs(row["pull"]) for row in whole if row["pull"]), default=1.0)
+    sides = []
+    for kind in LABELS if verdict.label == "posed" else LABELS[::-1]:
+        own = [row for row in whole if row["pull"] and (row["pull"] > 0) == (kind == "genuine")]
+        against = verdict.label not in (None, kind)
+        title = f"{'Against the verdict: for' if against else 'For'} {reference.WORDS[kind]}"
+        if own:
+            items = [row | {"width": clamp(100 * abs(row["pull"]) / largest)} for row in own]
+            sides.append({"kind": kind, "title": title, "items": items})
+    return {"sides": sides, "single": [row for row in rows if row not in whole and row["pull"]]}
+
+
+def _evidence_row(item: Evidence) -> Json:
+    row: Json = {"title": item.feature, "text": item.text, "value": item.value, "unit": item.unit}
+    row["pull"] = item.contribution if finite(item.contribution) else None
     return row | _ranges(item.value, {"posed": item.posed_range, "genuine": item.genuine_range})
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from duchenne.features.measures import measure
+from duchenne.features.signs import measure
 from duchenne.types import CODES, EMOTIONS, Json, JsonMap, Phase, Signals
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ UNITS = (
 )
 _MANIFEST = "the manifest"
 _PHASES = "features.phases; moments as in Ekman & Friesen 1982, found at 6 % and 92 % of the rise or fall"
-_SCHMIDT = "Schmidt, Bhattacharya & Denlinger 2009; features.measures"
+_SCHMIDT = "Schmidt, Bhattacharya & Denlinger 2009; features.signs"
 FACS = "FACS (Ekman, Friesen & Hager 2002); units.reading"
 
 CLIP: dict[str, Column] = {
@@ -95,7 +95,7 @@ ANSWER: dict[str, Column] = {
     "offset": Column("s", "start of its fall", _PHASES),
     "end": Column("s", "end of its fall", _PHASES),
 }
-#: Column → measure of an expression (`features.measures`) that it holds.
+#: Column → measure of an expression (`features.signs`) that it holds.
 _MEASURED = {
     "rise": "rise",
     "plateau": "plateau",
@@ -111,12 +111,12 @@ MEASURES: dict[str, Column] = {
     "plateau": Column("s", "from apex to offset", _SCHMIDT),
     "fall": Column("s", "from offset to end", _SCHMIDT),
     "amplitude": Column(_EYES, "how far the lip corners, or the face as a whole, moved from rest to apex", _SCHMIDT),
-    "top_speed": Column(f"{_EYES} per s", "greatest speed of the lip corners in the rise", _SCHMIDT),
+    "top_speed": Column(f"{_EYES} per s", "greatest speed of the lip corners, or of the face, in the rise", _SCHMIDT),
     "asymmetry": Column(
         _EYES, "by how much one lip corner moved out further than the other", "Ekman, Hager & Friesen 1981"
     ),
     "eye_narrowing": Column(
-        "% of the opening at rest", "by how much the lids came closer, from rest to apex", "features.measures"
+        "% of the opening at rest", "by how much the lids came closer, from rest to apex", "features.signs"
     ),
     **{
         f"{unit}_{which}": Column("0–1", f"{words} probability of {unit} in the judged span", FACS)

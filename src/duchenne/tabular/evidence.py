@@ -1,4 +1,4 @@
-"""The largest contributions to a verdict, in words with numbers."""
+"""Single descriptors with large contributions to a verdict, in words with numbers; groups are in `tabular.groups`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from duchenne.features import smile
 from duchenne.features.descriptors import CURVES, FAMILIES, MESH_CURVES, SIDES, STATISTICS
 from duchenne.learn.boosting import Tabular
-from duchenne.learn.calibration import logit, sigmoid
+from duchenne.learn.calibration import logit
 from duchenne.plots.text import measured, toward
 from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, readable
 
@@ -48,14 +48,20 @@ class Descriptors(Protocol):
 
 
 def evidence(
-    model: Descriptors, row: Array, emotions: Mapping[str, float] | None = None, *, most: int = _MOST
+    model: Descriptors,
+    row: Array,
+    emotions: Mapping[str, float] | None = None,
+    *,
+    weight: float = 1.0,
+    most: int = _MOST,
 ) -> tuple[Evidence, ...]:
     """The curves with the largest contributions, each with its strongest descriptor.
 
-    `row` float64 (D,) are the clip's descriptors, `emotions` probabilities as for `inputs`.
+    `row` float64 (D,) are the clip's descriptors, `emotions` probabilities as for `inputs`; the model's log-odds count
+    `weight` times in the verdict.
     """
-    parts = model.fitted.contributions(model.inputs(row[None], emotions))[0][: len(model.names)]
-    groups = _curves(model.names)
+    parts = weight * model.fitted.contributions(model.inputs(row[None], emotions))[0][: len(model.names)]
+    groups = _curves(model.names, np.isfinite(row))
     sums = {group: float(parts[index].sum()) for group, index in groups.items()}
     ranked = sorted(sums, key=lambda group: -abs(sums[group]))[:most]
     return tuple(_item(model, row, parts, groups[group], sums[group]) for group in ranked)
@@ -94,13 +100,6 @@ def _item(model: Descriptors, row: Array, parts: Array, index: list[int], total:
         posed_range=(float(posed[0]), float(posed[1])),
         genuine_range=(float(genuine[0]), float(genuine[1])),
     )
-
-
-def expert_evidence(z: float, share: float) -> Evidence:
-    """The contribution of the smile expert with log-odds `z` and this share in the verdict."""
-    p = float(sigmoid(np.array(z)))
-    text = f"The smile expert alone gives P(genuine) = {p:.2f}; its weight in verdicts on smiles is {share:.0%}."
-    return Evidence(feature="Smile dynamics", value=p, contribution=share * z, text=text)
 
 
 def opinion_of(model: Classifier, question: Question) -> Opinion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar, Self
@@ -18,12 +18,11 @@ from duchenne.learn.boosting import Recipe, Tabular
 from duchenne.learn.calibration import abstention_margin, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear, as_stored, quantiles
-from duchenne.tabular import appearance, evidence
+from duchenne.tabular import appearance, evidence, groups
 from duchenne.tabular.rows import Reader, from_columns
 from duchenne.types import (
     Array,
     Classifier,
-    Evidence,
     Familiarity,
     Json,
     JsonMap,
@@ -190,19 +189,31 @@ class DescriptorModel(Classifier):
             return None
         return Reason("unfamiliar", f"Unlike anything the model was trained on: {found.text}")
 
-    def explain(self, question: Question, row: Array) -> tuple[Evidence, ...]:
-        """Evidence for `log_odds` of a clip with these descriptors (D,); empty unless the question asks for it."""
-        if not question.explain or not np.isfinite(row).any():
-            return ()
-        expert = () if question.expert is None else (evidence.expert_evidence(*question.expert),)
-        return evidence.evidence(self, row, question.seen) + expert
+    def pulls(self, question: Question, row: Array) -> dict[str, groups.Pull]:
+        """What groups of descriptors (D,), and the smile expert, add to `log_odds`."""
+        shaken = None if self.family == APPEARANCE else self.table(groups.copies(question.track))
+        found = groups.pulls(self, row, question.seen, shaken)
+        if question.expert is None:
+            return found
+        expert, share = question.expert
+        return groups.scaled(found, 1 - share) | {"smile": (share * expert, 0.0)}
 
     def opinion(self, question: Question) -> Opinion:
         """Prediction for one clip, mixed with the smile expert's where there is one."""
         z, share, row = self.log_odds(question)
-        why = self.explain(question, row)
-        turning = evidence.turning(self, row, question.seen, z, share) if why else {}
-        return Opinion(float(sigmoid(np.array(z))), self.abstain_reason(row), why, turning=turning)
+        known = question.explain and bool(np.isfinite(row).any())
+        why = groups.evidence(self.pulls(question, row), z) if known else ()
+        opinion = Opinion(float(sigmoid(np.array(z))), self.abstain_reason(row), why)
+        return self.detailed(opinion, question, row, z, share) if known else opinion
+
+    def detailed(self, opinion: Opinion, question: Question, row: Array, z: float, share: float) -> Opinion:
+        """The opinion with single descriptors and what would change the verdict, where the question asks for them; `z`
+        are the log-odds of the verdict, in which those of this model count `share` times."""
+        if not question.details:
+            return opinion
+        single = evidence.evidence(self, row, question.seen, weight=share)
+        turning = evidence.turning(self, row, question.seen, z, share)
+        return replace(opinion, evidence=(*opinion.evidence, *single), turning=turning)
 
     def unfamiliarity(self, x: Array) -> tuple[Array, Array]:
         """(share, percentile), each (N,): share of descriptors outside what 99 % of training clips show, and

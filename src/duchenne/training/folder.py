@@ -32,18 +32,15 @@ def card_scores(p: Array, truth: Truth, margin: float) -> Json:
     return {**{key: scores[key] for key in _ON_CARD}, "abstain_band": band}
 
 
-def save_out_of_fold(
-    folder: Path, p: Array, truth: Truth, *, paired: bool | None = True, moved: Json | None = None
-) -> None:
+def save_out_of_fold(folder: Path, p: Array, truth: Truth, *, paired: bool | None = True) -> None:
     """Write `reference.json` and the pair scales of a saved model from out-of-fold P(genuine) (N,).
 
-    moved   as `reference.movements` returns it
     paired  False where groups are not persons, None for a model without pair scales
     """
     labels, people, emotions = truth
     if paired is not None:
         pairs.save(folder, pairs.calibrated(p, labels, people, emotions) if paired else {})
-    reference.save(folder, reference.answers(p, labels, people, emotions), moved)
+    reference.save(folder, reference.answers(p, labels, people, emotions))
 
 
 def curve_table(curves: Any) -> str:

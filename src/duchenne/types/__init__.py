@@ -35,6 +35,7 @@ from duchenne.types.verdicts import (
     Familiarity,
     Quality,
     Reason,
+    Sign,
     Verdict,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "Reader",
     "Reason",
     "Sample",
+    "Sign",
     "Signals",
     "Verdict",
     "readable",

@@ -85,6 +85,7 @@ class Question:
     given    the user's emotion
     crops    cuts what a reader of crops reads; None without video
     expert   (log-odds of genuine by the smile expert, its share in the verdict), or None
+    explain  asks for evidence, `details` for that of single descriptors as well
     """
 
     track: FaceTrack
@@ -95,6 +96,7 @@ class Question:
     crops: Callable[[FaceTrack, CropReader], FaceTrack] | None = None
     expert: tuple[float, float] | None = None
     explain: bool = True
+    details: bool = False
 
     def cut(self, reader: CropReader) -> FaceTrack:
         """The track with the crops of a reader."""

@@ -95,6 +95,25 @@ class Evidence:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """One thing that a FACS reader looks at, measured (`features.signs`), in words (`report.signs`).
+
+    value   in `unit` ("" for a count or a probability); None where the clip does not show it
+    ranges  quartiles of posed and of spontaneous people
+    leans   the label whose middle half it lies in, where it lies in one only and the two differ in this; else None
+    """
+
+    name: str
+    title: str
+    value: float | None
+    unit: str
+    text: str
+    leans: str | None = None
+    posed_range: tuple[float, float] | None = None
+    genuine_range: tuple[float, float] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """How well a clip shows its face; None = cannot be measured.
@@ -205,6 +224,7 @@ class Verdict:
                   the clip does not show them
     p_raw         the model's P(genuine), also where the verdict abstains; NaN where the model gives none
     begins        where the clip begins in its file, in seconds
+    signs         what a FACS reader looks at in `judged_phase`
     """
 
     p_genuine: float | None
@@ -235,6 +255,8 @@ class Verdict:
     def code(self) -> str | None:
         """A short word for the reason, one of `CODES`; None for a verdict."""
         return None if self.reason is None else getattr(self.reason, "code", "not_measured")
+
+    signs: tuple[Sign, ...] = ()
 
     def to_dict(self) -> Json:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""

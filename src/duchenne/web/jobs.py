@@ -15,10 +15,10 @@ from duchenne.clips.cache import LIMIT, Cache
 from duchenne.expression import reading
 from duchenne.faces import follow
 from duchenne.io import Block, plain
+from duchenne.report.signs import disagreement
 from duchenne.types import Json, JsonMap
 from duchenne.workers.protocol import Heartbeat
 
-_EVIDENCE = 3  # items that the page shows
 _KEYS = [
     "p_genuine",
     "label",
@@ -28,6 +28,7 @@ _KEYS = [
     "judged",
     "judged_phase",
     "evidence",
+    "signs",
     "quality",
     "frames",
     "duration",
@@ -70,9 +71,9 @@ def judge(job: JsonMap, given: JsonMap, heartbeat: Heartbeat) -> Json:
     card = judging.load_model(given["model"], given["reader"]).card
     pipeline.save(analyses, job["out"], card)
     verdict = plain(analyses[0].verdict.to_dict())
-    verdict["evidence"] = verdict["evidence"][:_EVIDENCE]
     return {
         **{name: verdict[name] for name in _KEYS},
+        "disagreement": disagreement(analyses[0].verdict.signs, verdict["label"]),
         "row": plain(analyses[0].verdict.to_row()),
         "model": verdict["model"].get("id"),
         "band": card.get("abstain_band"),

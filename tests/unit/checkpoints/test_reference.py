@@ -1,9 +1,8 @@
-"""Where training people lie, and a clip among them: quantiles that can be counted by hand, measures of known smiles."""
+"""Where training people lie, and a clip among them: quantiles that can be counted by hand."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +13,10 @@ from duchenne import checkpoints, video
 from duchenne.checkpoints import reference
 from duchenne.datasets import simulate
 from duchenne.errors import ModelError
-from duchenne.features import measures
-from duchenne.features.descriptors import prepare
-from duchenne.features.phases import ACTIVITY, main_phase, phases
 from duchenne.report.drawing import face_view
-from duchenne.report.reference import movement, position
+from duchenne.report.reference import position
 from duchenne.tabular.evidence import evidence, turning
-from duchenne.types import Array, FaceTrack, Features, Phase, Signals
-
-KIN = replace(simulate.POSED, onset=0.5, apex=1.0, offset=0.7, amplitude=0.2)
-
-
-@pytest.fixture(scope="module")
-def curves() -> Signals:
-    return prepare(simulate.track(KIN, 50.0), 50.0)[1]
-
-
-def test_a_simulated_smile_is_measured_as_it_was_made(curves: Signals) -> None:
-    found = measures.of_clip(curves)["lip_corner_pull"]
-    assert set(found) == set(measures.MEASURES)
-    # a rise begins and ends at shares of its height, so it is shorter than the movement, and the plateau longer
-    assert 0.3 * KIN.onset < found["rise"] < KIN.onset and 0.3 * KIN.offset < found["fall"] < KIN.offset
-    assert KIN.apex < found["plateau"] < KIN.apex + KIN.onset + KIN.offset
-    main = main_phase(phases(curves), curves)
-    assert main is not None and main.onset is not None and main.apex is not None
-    inside = (curves.time >= main.onset) & (curves.time <= main.apex)
-    rising = np.diff(curves["lip_corner_pull"][inside]).max() * 50 * 100
-    assert 0.3 * rising < found["speed"] <= 1.1 * rising  # smoothing takes off a part of the raw curve's fastest step
-    assert found["height"] / (found["rise"] + 1e-9) < found["speed"]  # the mean speed is below the fastest
-
-
-def test_lids_brows_and_head_are_measured_against_rest() -> None:
-    time = np.arange(0, 3, 0.02)
-    on = ((time >= 1.0) & (time <= 2.0)).astype(float)
-    names = ("lip_corner_pull", "eye_aperture", "brow_height", "lip_pull_asymmetry", "head_pitch", "head_yaw")
-    values = np.column_stack([1 + 0.2 * on, 0.2 - 0.05 * on, 0.3 - 0.01 * on, 0.02 * on, 10 * on, 0 * on])
-    curves = Signals(time, values, names, ("iod",) * 4 + ("deg",) * 2)
-    found = measures.measure(curves, Phase(0.8, 1.2, 1.8, 2.4, "lip_corner_pull"))
-    expected = {"lids": 25.0, "brows": -1.0, "uneven": 2.0, "nod": 10.0, "turn": 0.0, "height": 20.0}
-    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    cut = measures.measure(curves, Phase(None, None, 1.8, 2.4, "lip_corner_pull"))
-    assert np.isnan([cut["rise"], cut["plateau"], cut["speed"]]).all() and cut["lids"] == pytest.approx(25.0)
+from duchenne.types import Array, FaceTrack
 
 
 def test_answers_are_kept_as_quantiles_of_enough_clips_and_people_only() -> None:
@@ -73,17 +35,6 @@ def test_answers_are_kept_as_quantiles_of_enough_clips_and_people_only() -> None
     assert reference.answers(nothing, labels, people, emotions) == {}
 
 
-def test_movements_are_quartiles_by_kind_of_expression_and_label() -> None:
-    rows = np.full((205, len(measures.KINDS) * len(measures.MEASURES)), np.nan)
-    rows[:200, list(measures.KINDS).index("lip_corner_pull") * len(measures.MEASURES)] = np.arange(200) % 100
-    labels = np.r_[np.repeat([0, 1], 100), np.zeros(5, int)]
-    people = np.array([str(i % 10) for i in range(205)])
-    found = reference.movements(rows, labels, people, np.array([""] * 205))
-    assert list(found) == ["lip_corner_pull"] and list(found["lip_corner_pull"]) == ["rise"]
-    both = found["lip_corner_pull"]["rise"]["all"]
-    assert both["posed"]["quantiles"] == [24.75, 49.5, 74.25] and both["posed"]["clips"] == 100
-
-
 def test_what_lies_beside_a_model_is_no_part_of_it_and_may_be_missing(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     folder.mkdir()
@@ -92,20 +43,11 @@ def test_what_lies_beside_a_model_is_no_part_of_it_and_may_be_missing(tmp_path: 
     assert reference.read(folder) == {}
     kept = {"all": {label: {"clips": 12, "people": 4, "quantiles": [0.5] * 50} for label in ("posed", "genuine")}}
     reference.save(folder, kept)
-    assert checkpoints.digest(folder) == before and reference.read(folder) == {"answers": kept, "movements": {}}
-    for wrong in ("{", "[]", '{"answers": {"all": {}}, "movements": {}}', '{"answers": [], "movements": 1}'):
+    assert checkpoints.digest(folder) == before and reference.read(folder) == {"answers": kept}
+    for wrong in ("{", "[]", '{"answers": {"all": {}}}', '{"answers": []}'):
         (folder / reference.FILE).write_text(wrong)
         with pytest.raises(ModelError, match=r"reference\.json is damaged; get or train the model again"):
             reference.read(folder)
-
-
-def test_rows_of_a_table_have_no_movement_to_read() -> None:
-    row, track = Features(np.zeros(2), ("a", "b")), simulate.track(KIN, 50.0)
-    none, found = reference.Movements().table([row, track])
-    assert np.isnan(none).all()
-    moved = measures.of_clip(prepare(track, 50.0)[1])
-    want = [moved[kind][name] for kind in measures.KINDS for name in measures.MEASURES]
-    np.testing.assert_array_equal(found, want)
 
 
 @pytest.mark.parametrize("model", ["default", "descriptors", "lstm-pb", "smile"])
@@ -117,7 +59,7 @@ def test_shipped_models_have_references_without_names(model: str) -> None:
     text = json.dumps(found)
     assert "npz" not in text and "subject" not in text
     for labels in _leaves(found):
-        assert labels["clips"] >= 10 and labels["people"] >= 4 and len(labels["quantiles"]) in (3, 50)
+        assert labels["clips"] >= 10 and labels["people"] >= 4 and len(labels["quantiles"]) == 50
 
 
 def _leaves(found: Any) -> list[dict[str, Any]]:
@@ -131,11 +73,7 @@ def _reference() -> dict[str, Any]:
         return {k: {"clips": 40, "people": 9, "quantiles": q} for k, q in (("posed", posed), ("genuine", genuine))}
 
     low, high = np.linspace(0.05, 0.45, 50).tolist(), np.linspace(0.55, 0.95, 50).tolist()
-    rise = both([0.1, 0.2, 0.3], [0.4, 0.6, 0.8])
-    return {
-        "answers": {"all": both(low, high), "happiness": both(low, low)},
-        "movements": {"lip_corner_pull": {"rise": {"all": rise, "happiness": rise}}},
-    }
+    return {"answers": {"all": both(low, high), "happiness": both(low, low)}}
 
 
 def test_a_clip_stands_between_the_posed_and_the_spontaneous() -> None:
@@ -156,22 +94,6 @@ def test_a_clip_stands_between_the_posed_and_the_spontaneous() -> None:
     withheld = position(None, {}, _reference())
     assert withheld is not None and withheld["below"] == {}
     assert position(0.5, {}, {}) is None
-
-
-def test_movement_is_told_in_sentences_beside_the_training_clips(curves: Signals) -> None:
-    main = Phase(0.8, 1.31, 2.3, 3.0, "lip_corner_pull")
-    rows = {row["name"]: row for row in movement(curves, main, {"happiness": 1.0}, _reference())}
-    rise = rows["rise"]
-    assert rise["text"] == "The lip corners took 0.51\u00a0s to rise."
-    assert (
-        rise["beside"]
-        == "posed happiness: 0.10–0.30\u00a0s (40 clips); spontaneous happiness: 0.40–0.80\u00a0s (40 clips)"
-    )
-    assert rise["reads"] == "in the middle half of the spontaneous clips only" and rise["only"] == "genuine"
-    assert rows["plateau"]["beside"] is None  # nothing is known of the training people's
-    assert movement(curves, None, {}, {}) == []
-    whole = movement(curves, replace(main, curve=ACTIVITY), {}, {})
-    assert whole[0]["text"].startswith("The face as a whole took")
 
 
 def test_what_would_turn_a_verdict_does_turn_it() -> None:

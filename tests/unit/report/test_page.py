@@ -23,7 +23,7 @@ from duchenne.plots.text import clamp, measured, number, percent
 from duchenne.report import page
 from duchenne.report.drawing import PLOT_HEIGHT, classify_gaps, table, timeline
 from duchenne.report.page import KeyFrame, render
-from duchenne.types import Card, Evidence, FaceTrack, Familiarity, Phase, Quality, Signals, Verdict
+from duchenne.types import Card, Evidence, FaceTrack, Familiarity, Phase, Quality, Sign, Signals, Verdict
 
 HOSTILE = '<script>alert("x")</script>'
 VOID = {"meta", "img", "input", "link", "br", "hr"}
@@ -344,6 +344,18 @@ def test_missing_moments_are_drawn_at_the_edges(phase: Phase, kinds: list[str], 
     assert _page(_verdict(phases=(phase,))).all("h1")
 
 
+def test_bands_of_two_expressions_do_not_overlap_and_end_at_gaps() -> None:
+    phases = (Phase(0.2, 0.4, None, None), Phase(None, None, 1.4, 1.6))
+    drawn = timeline(_track(61), _curves(61), phases, [(0.6, 0.8, "lost")])  # 0 s to 2 s
+    assert [(band["kind"], band["start"], band["end"]) for band in drawn["bands"]] == [
+        ("rise", 0.2, 0.4),
+        ("plateau", 0.4, 0.6),
+        ("plateau", 0.8, 1.4),
+        ("fall", 1.4, 1.6),
+    ]
+    assert drawn["phases"][0]["moments"][2:] == ["not seen"] * 2 == drawn["phases"][1]["moments"][:2]
+
+
 def test_overlapping_labels_go_to_different_rows() -> None:
     phases = tuple(Phase(t, t + 0.01, t + 0.02, t + 0.03) for t in (0.2, 1.2, 1.95))
     marks = timeline(_track(), _curves(), phases, [])["marks"]
@@ -397,14 +409,33 @@ def test_ten_seconds_stay_small() -> None:
     assert len(render(_verdict(), _track(n, 100), curves, frames, Card.of(CARD))) < 3_000_000
 
 
-def test_contributions_point_to_their_side() -> None:
-    page = _page()
-    bars = [a for a in page.all("rect") if a.get("height") == "10" and a.get("y") == "3"]
-    assert [(b["x"], b["width"], b["fill"]) for b in bars] == [
-        ("50%", "50.0%", "var(--genuine)"),
-        (f"{clamp(50 - 50 / 3)}%", f"{clamp(50 / 3)}%", "var(--posed)"),
+def test_groups_stand_for_and_against_the_verdict_and_single_descriptors_are_folded() -> None:
+    single = Evidence(feature="nose, speed", descriptor="nose.speed", value=0.1, contribution=0.2, text="Fast.")
+    unknown = Evidence(feature="brows", value=float("nan"), contribution=float("nan"), text="Unseen.")
+    page = _page(_verdict(evidence=(*_verdict().evidence, single, unknown)))
+    bars = [a for a in page.all("rect") if a.get("height") == "12" and "fill" in a]
+    assert [(b["width"], b["fill"]) for b in bars[:2]] == [
+        ("100.0%", "var(--genuine)"),
+        (f"{clamp(100 / 3)}%", "var(--posed)"),
     ]
-    assert "toward posed, −0.30" in page.text
+    assert "For spontaneous" in page.text and "Against the verdict: for posed" in page.text
+    assert page.text.index("Single descriptors") < page.text.index("Nose, speed") and "Unseen." not in page.text
+    assert "because" not in page.text
+    posed = _page(_verdict(label="posed", p_genuine=0.1)).text
+    assert posed.index("For posed") < posed.index("Against the verdict: for spontaneous")
+
+
+def test_signs_come_before_what_the_model_went_by() -> None:
+    signs = (
+        Sign(name="rise", title="How long it rose", value=0.3, unit="s", text="It rose.", leans="posed",
+             posed_range=(0.2, 0.4), genuine_range=(0.5, 0.9)),
+        Sign(name="fall", title="How it fell", value=None, unit="s", text="Unknown: the whole fall is not seen."),
+    )  # fmt: skip
+    page = _page(_verdict(signs=signs, judged_phase=_verdict().phases[0]))
+    assert page.text.index("It rose.") < page.text.index("Unknown: the whole fall") < page.text.index("For spontaneous")
+    assert page.text.count("leans to posed") == 1
+    titles = [attrs["title"] for attrs in page.all("abbr")]
+    assert any("From onset to apex" in str(title) for title in titles)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ export const number = (x, digits = 2) =>
   x == null ? "–" : x.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 export const percent = (x) => (x == null ? "–" : `${Math.round(100 * x)}%`);
 const exact = (x) => x.toLocaleString("en-US", { maximumFractionDigits: 3 });
-const seconds = (x) => (x == null ? "outside the clip" : `${number(x)} s`);
+const seconds = (x) => (x == null ? "not seen" : `${number(x)} s`);
 
 /** An element: h("p.soft", {id: "x", onclick: f}, "text", …). */
 export function h(what, props = {}, ...children) {
@@ -79,13 +79,17 @@ function facts(v) {
   return h("dl.facts", {}, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
 
+/** What a FACS reader looks at, and what the model went by, in the sentences of the report. */
 function reasons(v) {
-  if (v.abstained || !v.evidence.length) return null;
-  return h("div.why", {}, h("h3", {}, "Evidence"),
-    h("ol", {}, v.evidence.slice(0, 3).map((item) => {
-      const side = item.contribution >= 0 ? "genuine" : "posed";
-      return h("li", {}, h("b", {}, item.feature), " ", h(`span.chip.is-${side}`, {}, `favors ${WORDS[side]}`), h("p", {}, item.text));
-    })));
+  const row = (name, side, words, text) =>
+    h("li", {}, h("b", {}, name), " ", side && h(`span.chip.is-${side}`, {}, `${words} ${WORDS[side]}`), h("p", {}, text));
+  const list = (title, rows) => rows.length > 0 && [h("h3", {}, title), h("ul", {}, rows)];
+  return h("div.why", {},
+    list("What a FACS reader looks at", v.signs.filter((sign) => sign.value != null)
+      .map((sign) => row(sign.title, sign.leans, "leans to", sign.text))),
+    v.disagreement && h("p.soft", {}, v.disagreement),
+    !v.abstained && list("What the model went by", v.evidence
+      .map((item) => row(item.feature, item.contribution >= 0 ? "genuine" : "posed", "for", item.text))));
 }
 
 /** The verdict on one clip. */
