@@ -15,7 +15,7 @@ from duchenne.types import Array
 
 
 class DescriptorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """`learn.boosting.Tabular` on a table of descriptors: boosted trees and a linear model, calibrated.
+    """`learn.boosting.Tabular` on a table of descriptors: boosted trees, a kernel and a linear model, calibrated.
 
     Parameters are those of `learn.boosting.Recipe`. `fit` takes the persons as `groups`, so that no person is on both
     sides of a fold; without them every row counts as a person of its own. NaN is a missing descriptor. Two classes.
@@ -31,6 +31,7 @@ class DescriptorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         max_depth: int = 3,
         learning_rate: float = 0.04,
         C: float = 0.001,
+        kernel_C: float = 10.0,
         n_boosters: int = 4,
         folds: int = 5,
         random_state: Any = 0,
@@ -39,6 +40,7 @@ class DescriptorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.max_depth = max_depth
         self.learning_rate = learning_rate
         self.C = C
+        self.kernel_C = kernel_C
         self.n_boosters = n_boosters
         self.folds = folds
         self.random_state = random_state
@@ -65,10 +67,11 @@ class DescriptorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         folds = min(self.folds, len(np.unique(people)))
         if folds < 2:
             raise ValueError(f"At least two people are needed, found {folds}; with fewer n_samples = 1 for a class.")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.random_state is not None else 0
-        seed = self.random_state if isinstance(self.random_state, int) else seed
+        drawn = not isinstance(self.random_state, int)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if drawn else self.random_state
         recipe = Recipe(
             n_estimators=self.n_estimators, max_depth=self.max_depth, learning_rate=self.learning_rate, C=self.C,
+            kernel_C=self.kernel_C,
             n_boosters=self.n_boosters, folds=folds, seed=seed,
         )  # fmt: skip
         self.model_ = Tabular(tuple(f"x{i}" for i in range(X.shape[1])), recipe).fit(X, labels, people)

@@ -15,6 +15,8 @@ import pytest
 
 from conftest import command
 from duchenne import checkpoints
+from duchenne.cli import options
+from duchenne.errors import UsageError
 from makers import WORDS, class_folders, unit_table
 
 ROOT = Path(__file__).parents[3]
@@ -208,3 +210,10 @@ def test_table_across_data_sets(tmp_path):
     assert "| trained on | one | two |" in table and f"{cells['one', 'two']['accuracy']:.3f}" in table
     with pytest.raises(SystemExit):
         cross.main([words[0], "-o", str(out)])
+
+
+def test_settings_of_a_recipe_are_read_as_toml_and_options_come_first():
+    given = options.settings(["optimizer.learning_rate=1e-3", "kind=ours", "seed = 4"], {"seed": 5, "epochs": None})
+    assert given == {"learning_rate": 1e-3, "kind": "ours", "seed": 5}
+    with pytest.raises(UsageError, match="--set must be NAME=VALUE"):
+        options.settings(["learning_rate"], {})
