@@ -234,8 +234,6 @@ def test_training_writes_a_model_with_its_people(trained):
     assert json.loads((folder / "model.json").read_text())["id"] == "model"
     beside = json.loads((folder / "reference.json").read_text())  # where these people lie, for reports
     assert beside["answers"]["all"]["posed"]["clips"] == beside["answers"]["all"]["genuine"]["clips"] == 16
-    rise = beside["movements"]["lip_corner_pull"]["rise"]["all"]
-    assert rise["posed"]["quantiles"][1] < rise["genuine"]["quantiles"][1]  # posed smiles were made to rise faster
 
 
 def test_trained_model_judges_a_clip(duchenne, trained, smile):

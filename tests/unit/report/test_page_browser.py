@@ -212,9 +212,8 @@ def test_page_is_readable_without_scripts(made: tuple[Path, Any]) -> None:
     html = (made[0] / "faces" / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"<script.*?</script>|<style.*?</style>", "", html, flags=re.DOTALL)
     side = "spontaneous" if made[1].p_raw >= 0.5 else "posed"
-    for part in (f"Further to the {side} side", "The lip corners took", "What would change the verdict"):
+    for part in (f"Further to the {side} side", "The lip corners rose in", "What the model went by"):
         assert part in text
-    assert re.search(r"spontaneous happiness: [^(]* \(\d+ clips\)", text)
     assert " controls " in text
 
 
