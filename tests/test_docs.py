@@ -236,6 +236,8 @@ def test_tables_of_action_units_match_their_json(monkeypatch):
         ("experiments/verdict.json", "science/measured.md"),
         ("experiments/signals.json", "decisions/0013-relative.md"),
         ("experiments/smile_measures.json", "science/which-measure.md"),
+        ("benchmarks/reasons.json", "science/signs.md"),
+        ("experiments/durations.json", "science/signs.md"),
     ],
 )
 def test_tables_of_verdicts_match_their_json(file, page, monkeypatch):
