@@ -133,6 +133,6 @@ def read_arrays(path: Path) -> dict[str, Array]:
     """The arrays of a model by name; ValueError where one holds anything but finite numbers of sensible size."""
     arrays = io.read_arrays(path, most=_MOST)
     for name, value in arrays.items():
-        if value.dtype.kind not in "fiu" or not bool((np.abs(value) <= _LARGEST).all()):  # NaN is not below either
+        if value.dtype.kind not in "fiu" or not bool((np.abs(value.astype(float)) <= _LARGEST).all()):  # nor is NaN
             raise ValueError(f"its array {name} holds values that are not numbers up to {_LARGEST:g}")
     return arrays
