@@ -19,7 +19,7 @@ from duchenne.types import Array
 _LIMIT = 3.0  # standard deviations, beyond which inputs are squashed
 _AXES, _BLOCKS = 256, 16  # principal axes, a power of two, and as many times so many random features
 _WIDTH = 0.5  # γ: exp(-γ d²), with d² the mean squared distance over all columns by their weight
-_STEPS = 16  # of the path along which `terms` integrates
+_STEPS = 16  # of the path along which `terms` integrates, by Gauss and Legendre
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +96,8 @@ class Kernel:
         moved = _squash(x, self.median, self.spread) - self.centre
         turned = moved @ self.axes @ self._turns
         slopes = np.zeros_like(turned)
-        for step in (np.arange(_STEPS) + 0.5) / _STEPS:
-            slopes -= np.sin(step * turned + self.phase) / _STEPS
+        for place, share in zip(*np.polynomial.legendre.leggauss(_STEPS), strict=True):
+            slopes -= share / 2 * np.sin((place + 1) / 2 * turned + self.phase)
         return np.asarray(moved * ((slopes * self.weights) @ self._turns.T @ self.axes.T))
 
     def _angles(self, squashed: Array) -> Array:

@@ -52,7 +52,7 @@ def test_little_trembling_moves_it_little(kernel, rows):
 def test_terms_add_up_to_the_log_odds_over_those_of_a_mean_row(kernel, rows):
     x = rows[0][300:340]
     mean = float(np.cos(kernel.phase) @ kernel.weights + kernel.bias[0])
-    assert np.allclose(kernel.terms(x).sum(axis=1), kernel.log_odds(x) - mean, atol=0.05)
+    assert np.allclose(kernel.terms(x).sum(axis=1), kernel.log_odds(x) - mean, atol=1e-6)
     assert np.abs(kernel.terms(x)[:, :2]).mean() > 5 * np.abs(kernel.terms(x)[:, 2:]).mean()
 
 
