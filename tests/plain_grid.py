@@ -74,7 +74,10 @@ def run_pb(model: LSTMPB, x: Tensor, pb: Tensor) -> Tensor:
             told = model.from_pb.weight @ pb[t] + model.from_pb.bias
             top, hidden, memory = frame(grid, model.context_bias[:, 0], context, hidden, memory)
             top = top.clamp(min=0) if reading == "published-code" else top
+            if model.from_grid is not None:
+                top = model.from_grid.weight @ top + model.from_grid.bias
             h = seen.clamp(min=0) + told.clamp(min=0) + top
-        context = grid.context_out @ (top if reading == "published-code" else h)
         rows.append(torch.tanh(model.out.weight @ h + model.out.bias))
+        read = rows[-1] if model.config.context == "output" else top if reading == "published-code" else h
+        context = grid.context_out @ read
     return torch.stack(rows)

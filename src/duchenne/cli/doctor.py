@@ -36,7 +36,9 @@ def findings() -> dict[str, str]:
             found[f"model {name}"] = f"ok  sha256 {checkpoints.load(name)[1]['sha256']}"
         except DuchenneError as error:
             found[f"model {name}"] = f"PROBLEM: {error}"
-    found["device"] = "cpu (no model uses a GPU)"
+    from duchenne.learn import optim
+
+    found["device"] = optim.described(optim.device_of("auto"))
     return found
 
 

@@ -40,6 +40,7 @@ def evaluate(
         bool, typer.Option(help="Also evaluate majority, clip length, first frame, peak and identity.")
     ] = True,
     reader: options.Reader = READERS[0],
+    device: options.Device = "auto",
     jobs: Jobs = 1,
     skip_missing: SkipMissing = False,
     force: Force = False,
@@ -50,7 +51,7 @@ def evaluate(
 
     plan = Plan(
         tuple(manifest), tuple(model or ["default"]), protocol, folds, repeats, seed, baselines,
-        reader=reader, title=f"Evaluation on {', '.join(Path(m).stem for m in manifest)}",
+        reader=reader, device=device, title=f"Evaluation on {', '.join(Path(m).stem for m in manifest)}",
     )  # fmt: skip
     _evaluate(plan, out, jobs, skip_missing, force, as_json)
 

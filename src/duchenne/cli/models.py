@@ -193,6 +193,7 @@ def train_lstm_pb(
         str | None,
         typer.Option("--reader", help="Reader of faces: mesh or paper; by default paper for the readings of others."),
     ] = None,
+    device: options.Device = "auto",
     seed: options.Seed = None,
     given: options.Set = None,
     fresh: options.Fresh = False,
@@ -211,9 +212,9 @@ def train_lstm_pb(
         chosen = PBRecipe.of_reading(reading or "solved", **changes)
     else:
         chosen = PBRecipe.read(recipe, reading=reading, **changes)
-    card = training.train_pb(manifest, out, chosen, reader=faces, resume=not fresh, log=log)
+    card = training.train_pb(manifest, out, chosen, reader=faces, device=device, resume=not fresh, log=log)
     echo(
-        f"{out}: {card['people']} people, {card['clips']} clips; accuracy {card['accuracy']:.3f}, "
+        f"{out}: {card['people']} people, {card['clips']} clips, on {card['device']}; accuracy {card['accuracy']:.3f}, "
         f"AUC {card['auc']:.3f} ({card['protocol']})"
     )
 

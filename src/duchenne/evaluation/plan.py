@@ -31,6 +31,7 @@ class Plan:
     repeats    assignments of people to folds; scores are their means
     draws      resamples of people for each interval
     reader     of the faces in videos: mesh or paper
+    device     for the methods that can use one: auto, cpu, cuda or mps
     """
 
     manifests: tuple[str, ...]
@@ -46,6 +47,7 @@ class Plan:
     published: tuple[Json, ...] = ()
     human: Json | None = None
     reader: str = READERS[0]
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

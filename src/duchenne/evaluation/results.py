@@ -115,7 +115,7 @@ def provenance() -> Json:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return {"commit": _commit(), "versions": found, "device": "cpu"}
+    return {"commit": _commit(), "versions": found}
 
 
 def _commit() -> str | None:

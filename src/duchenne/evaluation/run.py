@@ -13,7 +13,7 @@ import numpy as np
 
 from duchenne import checkpoints, io
 from duchenne.datasets.splits import Split
-from duchenne.errors import InputError
+from duchenne.errors import InputError, UsageError
 from duchenne.evaluation import leaks, tables, work
 from duchenne.evaluation import plan as plans
 from duchenne.evaluation import results as report
@@ -45,8 +45,7 @@ def evaluate(
     read such clips; UsageError where `out` holds results of another plan or other clips, unless `force` replaces them.
     """
     out, start = Path(out), time.perf_counter()
-    for name in plan.models:
-        methods.make(name)  # an unknown name raises before any work
+    device = _device(plan)
     planned = plans.gather(plan, skip_missing=skip_missing)
     truth = Truth.of(planned.clips)
     runs = list(plans.runs(plan, planned))
@@ -67,7 +66,7 @@ def evaluate(
     data = _data_hash(planned, ["" if found is None else found.digest for found in read.signatures])
     if not force:
         report.check_same(out, shown, data)
-    made_by = report.provenance()
+    made_by = report.provenance() | {"device": device}
     sources = {text: digest for name in plan.models for text, digest in methods.sources(name).items()}
     made_of = json.dumps([data, made_by, sources])  # another commit, library, model or weights are fitted again
     answers, runs_of = _answers(plan, able, models, read, truth, runs, made_of, out / WORK, jobs, tick)
@@ -95,6 +94,15 @@ def evaluate(
     return results
 
 
+def _device(plan: Plan) -> str:
+    """The devices that the methods use; UsageError, before any work, for an unknown method or device, and for a device
+    that no method can use."""
+    used = {methods.make(name).on(plan.device) for name in plan.models}
+    if used == {"cpu"} and plan.device not in ("auto", "cpu"):
+        raise UsageError(f"Device '{plan.device}' cannot be used: these methods run on the CPU; pass auto or cpu.")
+    return ", ".join(sorted(used))
+
+
 def _answers(
     plan: Plan, able: Sequence[str], models: Mapping[str, Classifier], read: Read, truth: Truth,
     runs: Sequence[tuple[str, int, list[Split]]], data: str, folder: Path, jobs: int, tick: StepTick,
@@ -103,7 +111,9 @@ def _answers(
     rows = {name: represent(models[name], read.tables[models[name].reader], truth.person) for name in able}
     splits = {(run, repeat): found for run, repeat, found in runs}
     tasks = [
-        Task(name, name not in plan.models, run, repeat, fold, plan.seed + repeat, repr(models[name].recipe))
+        Task(
+            name, name not in plan.models, run, repeat, fold, plan.seed + repeat, repr(models[name].recipe), plan.device
+        )
         for run, repeat, found in runs
         for name in able
         for fold in range(len(found))

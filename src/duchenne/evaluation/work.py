@@ -148,11 +148,16 @@ class Task:
     fold: int
     seed: int
     recipe: str = ""
+    device: str = "auto"
 
 
 def make(task: Task) -> Classifier:
-    """The unfitted model of a task."""
-    return methods.BASELINES[task.method](task.seed) if task.baseline else methods.make(task.method, task.seed)
+    """The unfitted model of a task, on its device."""
+    if task.baseline:
+        return methods.BASELINES[task.method](task.seed)
+    model = methods.make(task.method, task.seed)
+    model.on(task.device)
+    return model
 
 
 def run(

@@ -4,7 +4,8 @@ Kalchbrenner, Danihelka & Graves, "Grid Long Short-Term Memory", arXiv:1507.0152
 each, a time LSTM reads the depth state from below and its own state of the frame before; then a depth LSTM reads the
 *new* time state and the depth state from below, and passes its state upwards. All layers share the depth weights. The
 input at the bottom is a_t = V_t + W_c c_{t-1}; the top's state g_t adds to U_t; the context is read from the sum,
-c_t = W_k (U_t + g_t), or from the rectified grid alone, c_t = W_k relu(g_t) (see `lstm_pb.network`).
+c_t = W_k (U_t + g_t), from the rectified grid alone, c_t = W_k relu(g_t), or from an output of the grid,
+c_t = W_k tanh(R g_t + S_t), as in a Jordan network (see `lstm_pb.network`).
 
 Autograd over 8 small products per frame spends its time on rank-one updates of 10 million weights. Here each gate
 block is one product with [below; own], by the fastest kernel for its size, and the weights' gradients of many frames
@@ -33,9 +34,12 @@ _ONEDNN = torch.ops.mkldnn
 
 
 class GridLSTM(nn.Module):
-    """The recurrence of L layers of width H and a context of C numbers, without input and output layers."""
+    """The recurrence of L layers of width H and a context of C numbers, without input and output layers.
 
-    def __init__(self, hidden_size: int = 512, num_layers: int = 4, context_size: int = 64) -> None:
+    `outputs` numbers are read by the context where it is fed back from an output, else the hidden layer's H.
+    """
+
+    def __init__(self, hidden_size: int = 512, num_layers: int = 4, context_size: int = 64, outputs: int = 0) -> None:
         super().__init__()
         h, self.hidden_size, self.num_layers, self.context_size = hidden_size, hidden_size, num_layers, context_size
         self.time_weight = nn.Parameter(torch.empty(num_layers, 4 * h, 2 * h))  # gates i, f, o, g
@@ -43,7 +47,7 @@ class GridLSTM(nn.Module):
         self.depth_weight = nn.Parameter(torch.empty(4 * h, 2 * h))
         self.depth_bias = nn.Parameter(torch.empty(4 * h))
         self.context_in = nn.Parameter(torch.empty(h, context_size))
-        self.context_out = nn.Parameter(torch.empty(context_size, h))
+        self.context_out = nn.Parameter(torch.empty(context_size, outputs or h))
         self.reset()
 
     def reset(self) -> None:
@@ -71,17 +75,21 @@ class GridLSTM(nn.Module):
         batch: int,
         through: bool = True,
         state: tuple[Tensor, Tensor, Tensor] | None = None,
+        context_out: Tensor | None = None,
+        output: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """(hidden sequence (T, H, B), state after it).
 
         `below` is V and `beside` is U, each (T, H, B) or None for zero. `through` reads the context from U + g, else
-        from relu(g) alone, which then is the hidden sequence too. No gradient flows into `state`, as in truncated
+        from relu(g) alone, which then is the hidden sequence too. `context_out` stands for W_k, and `output` is (R, S),
+        (N, H) and (T, N, B), with `through` and without `beside`. No gradient flows into `state`, as in truncated
         backpropagation through time.
         """
         h, m, c = state if state is not None else self.start(batch)
         out, h, m, c = _Recurrence.apply(  # type: ignore[no-untyped-call]
             below, beside, self.time_weight, self.time_bias, self.depth_weight, self.depth_bias,
-            self.context_in, self.context_out, h.detach(), m.detach(), c.detach(), steps, batch, through,
+            self.context_in, self.context_out if context_out is None else context_out, *(output or (None, None)),
+            h.detach(), m.detach(), c.detach(), steps, batch, through,
         )  # fmt: skip
         return out, (h, m, c)
 
@@ -92,9 +100,10 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, below: Any, beside: Any, *rest: Any) -> Any:
-        time_weight, time_bias, depth_weight, depth_bias, context_in, context_out, h, m, c, steps, batch, through = rest
+        time_weight, time_bias, depth_weight, depth_bias, context_in, context_out, *rest = rest
+        weight, offset, h, m, c, steps, batch, through = rest
         layers, size = time_weight.shape[0], depth_weight.shape[0] // 4
-        keep, learn = any(ctx.needs_input_grad), any(ctx.needs_input_grad[2:8])
+        keep, learn = any(ctx.needs_input_grad), any(ctx.needs_input_grad[2:9])
 
         def frames(saved: bool, *shape: int) -> Tensor:
             """One entry per frame and one more; views of a single one where none is saved."""
@@ -112,7 +121,8 @@ class _Recurrence(torch.autograd.Function):
         depth_m[:, 0].zero_() if keep else depth_m[0, 0].zero_()
         time = [_product(weight, batch, steps) for weight in time_weight]
         depth = _product(depth_weight, batch, steps)
-        below_rows, beside_rows = (None if v is None else v.transpose(1, 2) for v in (below, beside))
+        below_rows, beside_rows, offsets = (None if v is None else v.transpose(1, 2) for v in (below, beside, offset))
+        fed = out if weight is None else time_weight.new_empty(steps, batch, weight.shape[0])
         old, new = xs[..., 2 * size :], xs[..., :size]
         views = [v.unbind() for v in (xs[..., size:], xs[..., : 2 * size], new, xs[..., size : 2 * size])]
         views += [v.unbind() for v in (gates, tanh_m, depth_m)]
@@ -130,10 +140,12 @@ class _Recurrence(torch.autograd.Function):
             top = tops[t] if through else tops[t].relu_()
             if beside_rows is not None:
                 torch.add(top, beside_rows[t], out=out[t])
-            torch.mm(out[t] if through else top, context_out.T, out=contexts[t + 1])
-        ctx.save_for_backward(time_weight, depth_weight, context_in, context_out)
-        read = out if through or beside is None else tops[:steps]
-        ctx.saved = (x if learn else None, (gates, tanh_m, time_m, depth_m), contexts, read.detach())
+            if weight is not None:
+                torch.addmm(offsets[t], top, weight.T, out=fed[t]).tanh_()
+            torch.mm(fed[t] if through else top, context_out.T, out=contexts[t + 1])
+        ctx.save_for_backward(time_weight, depth_weight, context_in, context_out, weight)
+        read = fed if through or beside is None else tops[:steps]
+        ctx.saved = (x if learn else None, (gates, tanh_m, time_m, depth_m), contexts, read.detach(), out.detach())
         ctx.about = (steps, batch, through)
         last = [v.mT.clone(memory_format=torch.contiguous_format) for v in (old[steps], time_m[steps], contexts[steps])]
         ctx.mark_non_differentiable(*last)
@@ -142,8 +154,8 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Any, *_: Any) -> Any:
-        time_weight, depth_weight, context_in, context_out = ctx.saved_tensors
-        x, saved, contexts, read = ctx.saved
+        time_weight, depth_weight, context_in, context_out, weight = ctx.saved_tensors
+        x, saved, contexts, read, out = ctx.saved
         steps, batch, through = ctx.about
         layers, size = time_weight.shape[0], depth_weight.shape[0] // 4
         learn, made, grad = x is not None, grad.new_zeros, grad.transpose(1, 2)
@@ -151,6 +163,7 @@ class _Recurrence(torch.autograd.Function):
         time = [_product(weight.T, batch, steps) for weight in time_weight]
         depth = _product(depth_weight.T, batch, steps)
         d_below, d_beside = (made(grad.shape) if needed else None for needed in ctx.needs_input_grad[:2])
+        d_fed = None if weight is None else made(read.shape)
         few = max(1, min(steps, _SLOPES // (8 * layers * batch * size)))
         block = max(few, min(steps, _BLOCK // batch)) if learn else few
         z = grad.new_empty(2 * layers, block, batch, 4 * size)
@@ -166,7 +179,11 @@ class _Recurrence(torch.autograd.Function):
                     low = max(start, t + 1 - few)
                     _slopes(saved, low, z[:, low - start : t + 1 - start], slopes[:, : t + 1 - low])
                 ups[t - start] = d_context
-                d_h = torch.addmm(grad[t], d_context, context_out)
+                if d_fed is None:
+                    d_h = torch.addmm(grad[t], d_context, context_out)
+                else:
+                    torch.mul(d_context @ context_out, 1 - read[t] ** 2, out=d_fed[t])
+                    d_h = torch.addmm(grad[t], d_fed[t], weight)
                 if d_beside is not None:
                     d_beside[t] = d_h if through else grad[t]
                 if not through:
@@ -186,8 +203,9 @@ class _Recurrence(torch.autograd.Function):
             if sums is not None:
                 sums.add(z[:, :n], x[:, start:end], bottoms[:n], contexts[start:end], ups[:n], read[start:end])
         weights = sums.gradients() if sums is not None else (None,) * 6
-        d_below, d_beside = (None if d is None else d.transpose(1, 2) for d in (d_below, d_beside))
-        return d_below, d_beside, *weights, None, None, None, None, None, None
+        d_weight = None if d_fed is None or sums is None else d_fed.flatten(0, 1).T @ out.flatten(0, 1)
+        d_below, d_beside, d_fed = (None if d is None else d.transpose(1, 2) for d in (d_below, d_beside, d_fed))
+        return d_below, d_beside, *weights, d_weight, d_fed, None, None, None, None, None, None
 
 
 class _Sums:

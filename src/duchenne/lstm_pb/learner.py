@@ -17,18 +17,24 @@ from duchenne.types import Array
 
 
 class PBLearner:
-    """A network and the PB vectors trained with it: one per clip, or one per class (published-code)."""
+    """A network and the PB vectors trained with it: one per clip, or one per class (`PBRecipe.by_class`)."""
 
     def __init__(
-        self, recipe: PBRecipe, sequences: Sequence[Array], labels: Array, held_out: Sequence[int] | Array = ()
+        self,
+        recipe: PBRecipe,
+        sequences: Sequence[Array],
+        labels: Array,
+        held_out: Sequence[int] | Array = (),
+        device: torch.device | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.sequences, self.labels = recipe, list(sequences), np.asarray(labels, int)
         self.held_out = np.asarray(held_out, int)
         self.train = np.setdiff1d(np.arange(len(self.sequences)), self.held_out)
-        self.network = LSTMPB(recipe.config)
-        self.by_class = recipe.reading == "published-code"
-        self.pb = torch.zeros(2 if self.by_class else len(self.sequences), recipe.pb_size)
+        self.device = device or torch.device("cpu")
+        self.network = LSTMPB(recipe.config).to(self.device)
+        self.by_class = recipe.by_class
+        self.pb = torch.zeros(2 if self.by_class else len(self.sequences), recipe.pb_size, device=self.device)
         weights, rate = self.network.parameters(), recipe.learning_rate
         self.optimiser: torch.optim.Optimizer = (
             torch.optim.Adam(weights, lr=rate)
@@ -44,17 +50,20 @@ class PBLearner:
             yield self._step(rows, lr_scale)
 
     def _step(self, rows: Array, lr_scale: float) -> float:
-        x, mask = self._tensors(rows)
-        which = torch.as_tensor(self.labels[rows] if self.by_class else rows)
+        r, (x, mask) = self.recipe, self._tensors(rows)
+        which = torch.as_tensor(self.labels[rows] if self.by_class else rows, device=self.device)
         pb = self.pb[which].clone().requires_grad_(True)
         error = prediction_error(self.network(x, pb)[0], x, mask)
-        loss = optim.descend(error.mean(), self.optimiser, self.network, max_norm=5.0)
+        count = len(rows) if r.summed else 1  # steps that are taken at once
+        # the limit on the gradient's norm is that of one step
+        loss = optim.descend(error.mean() * count, self.optimiser, self.network, max_norm=5.0 * count) / count
         assert pb.grad is not None
-        # the weights follow the mean over the batch, each PB vector its own clip's error
-        gradient = pb.grad * len(rows) * self.recipe.config.inputs
+        # the weights follow the batch's mean or sum, each PB vector its own clips' errors
+        gradient = pb.grad * (len(rows) / count) * r.config.inputs
         step = torch.zeros_like(self.pb).index_add_(0, which, gradient)
-        count = torch.zeros(len(self.pb)).index_add_(0, which, torch.ones(len(rows))).clamp(min=1)
-        self.pb -= self.recipe.pb_learning_rate * lr_scale * step / count[:, None]
+        if not r.summed:
+            step /= torch.bincount(which, minlength=len(self.pb)).clamp(min=1)[:, None]
+        self.pb -= r.pb_learning_rate * lr_scale * step
         return loss
 
     @torch.no_grad()
@@ -65,7 +74,8 @@ class PBLearner:
         error = np.zeros(len(self.sequences))
         for rows in in_batches(self.sequences, self.held_out, 64, np.random.default_rng(0)):
             x, mask = self._tensors(rows)
-            error[rows] = prediction_error(self.network(x, torch.zeros(len(x), self.pb.shape[1]))[0], x, mask).numpy()
+            zero = self.pb.new_zeros(len(x), self.pb.shape[1])
+            error[rows] = prediction_error(self.network(x, zero)[0], x, mask).cpu().numpy()
         return float(error[self.held_out].mean())
 
     def state(self) -> dict[str, Tensor]:
@@ -79,4 +89,4 @@ class PBLearner:
 
     def _tensors(self, rows: Array) -> tuple[Tensor, Tensor]:
         x, mask = padded([self.sequences[i] for i in rows])
-        return torch.from_numpy(x), torch.from_numpy(mask)
+        return torch.from_numpy(x).to(self.device), torch.from_numpy(mask).to(self.device)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from duchenne.errors import InputError
 from duchenne.features.sequences import LEAST, SequenceReader, in_batches, jittered, padded
-from duchenne.learn import pieces
+from duchenne.learn import optim, pieces
 from duchenne.learn.boosting import Recipe, boost
 from duchenne.learn.calibration import calibrate, sigmoid
 from duchenne.learn.folds import person_folds
@@ -31,9 +31,7 @@ from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.lstm_pb.solved_network import SolvedBag
 from duchenne.types import Array, Classifier, Evidence, Json, Opinion, Question, Reason, Sample, readable
 
-_BOOSTING = Recipe(
-    n_estimators=200, max_depth=2, learning_rate=0.05, subsample=0.5, colsample_bytree=0.3, reg_lambda=10.0
-)
+_BOOSTING = Recipe(subsample=0.5, colsample_bytree=0.3)  # the rest is in `PBRecipe`
 
 
 @dataclass
@@ -41,8 +39,8 @@ class PBModel(Classifier):
     """LSTM-PB networks, and scorers of the PB vectors that they recognise.
 
     networks, scorers  by emotion, or "" for all emotions: PB vectors of two networks are not comparable
-    class_pb           float32 (2, pb) per network: PB vectors trained for posed and genuine; (0, pb) for readings
-                       without them
+    class_pb           float32 (2, pb) per network: PB vectors trained for posed and genuine; (0, pb) where one was
+                       trained per clip
     typical            float32 (2, D) per network: where generation starts, `class_pb` or the mean PB vectors of the
                        posed and of the genuine training clips
     out_of_fold        P(genuine) of the clips given to `fit_table`, by a scorer (and with solved by a network) trained
@@ -63,11 +61,17 @@ class PBModel(Classifier):
     facts: Json = field(default_factory=dict)
     curves: dict[str, list[Row]] = field(default_factory=dict)
     on_epoch: OnEpoch | None = None
+    device: str = "cpu"
 
     @property
     def reader(self) -> SequenceReader:
         """What is read of a clip."""
         return SequenceReader(self.recipe.fps, self.recipe.head, self.recipe.pose)
+
+    def on(self, device: str) -> str:
+        """See `Classifier.on`; UsageError for a device that does not exist."""
+        self.device = optim.device_of(device).type
+        return self.device
 
     @property
     def needs_emotions(self) -> bool:
@@ -93,6 +97,7 @@ class PBModel(Classifier):
         self.slope, self.intercept, self.margin, p = calibrate(z, y)  # NaN: a fold without both labels of an emotion
         self.out_of_fold = np.full(len(usable), np.nan)
         self.out_of_fold[usable] = p
+        self.facts = {**self.facts, "device": optim.described(optim.device_of(self.device))}
         self.facts = {**self.facts, "people": len(np.unique(groups)), "clips": len(y), "genuine": int(y.sum())}
         return self
 
@@ -147,7 +152,7 @@ class PBModel(Classifier):
     def predictions(self, track: Sample, network: str = "") -> tuple[Array, Array]:
         """(x, predicted), float64 (T, D) each, for `plots.prediction`: what is read of a track, and, in row t, frame
         t + 1 as the network predicts it with the PB vector that it recognised."""
-        x, net = self.sequence(track), self.networks[network]
+        x, net = self.sequence(track), self.networks[network].cpu()
         values, mask = map(torch.from_numpy, padded(list(x)))
         if isinstance(net, SolvedBag):
             predicted = net.predict(values, mask)
@@ -173,7 +178,7 @@ class PBModel(Classifier):
         Reading solved: the regions of the face, with their exact shares of the log-odds; the others: the numbers of
         the PB vector with the largest contributions.
         """
-        net, where, r = self.networks[network], np.array([network]), self.recipe
+        net, where, r = self.networks[network].cpu(), np.array([network]), self.recipe
         if isinstance(net, SolvedBag):
             shares = net.shares(*map(torch.from_numpy, padded(list(x))))[0].double().numpy()
             return evidence.of_regions(self.slope * shares, r.fps)
@@ -227,10 +232,10 @@ class PBModel(Classifier):
         if r.validation_fraction:
             people = np.random.default_rng(r.seed).permutation(np.unique(groups))
             held_out = np.isin(groups, people[: max(1, round(r.validation_fraction * len(people)))])
-        learner = PBLearner(r, list(x), y, np.flatnonzero(held_out))
+        learner = PBLearner(r, list(x), y, np.flatnonzero(held_out), optim.device_of(self.device))
         self._train(name, learner, r.seed, list(x), (y, held_out))
-        self.networks[name] = learner.network.eval()
-        self.class_pb[name] = learner.pb.detach() if learner.by_class else torch.zeros(0, r.pb_size)
+        self.networks[name] = learner.network.eval().cpu()
+        self.class_pb[name] = learner.pb.detach().cpu() if learner.by_class else torch.zeros(0, r.pb_size)
         return np.full(len(y), np.nan)
 
     def _fit_bag(self, name: str, x: Array, y: Array, groups: Array) -> Array:
@@ -239,10 +244,10 @@ class PBModel(Classifier):
         for i, (train, test) in enumerate(person_folds(groups, r.n_networks, r.seed)):
             if len(np.unique(y[train])) < 2:
                 continue
-            learner = SolvedLearner(r, list(x), y, test, r.seed + i)
+            learner = SolvedLearner(r, list(x), y, test, r.seed + i, optim.device_of(self.device))
             self._train(f"{name}-{i + 1}".lstrip("-"), learner, r.seed + i, list(x), (y, test))
-            members.append(learner.average)
             z[test] = learner.logits(test)
+            members.append(learner.average.cpu())
         if not members:
             what = f"Clips of {name}" if name else "Clips"
             raise InputError(f"{what} with both labels are needed from two people or more; add some.")
@@ -269,11 +274,13 @@ class PBModel(Classifier):
         # the bag of an emotion that few people show is smaller: its rows end with zeros, which nothing reads
         width = max(map(_n_members, self.networks.values()), default=1)
         vectors = np.zeros((len(of), r.pb_size * width))
+        device = optim.device_of(self.device)
         for name, network in self.networks.items():
+            network.to(device)
             rows = np.flatnonzero(where[of] == name)
             for batch in in_batches(copies, rows, 64, np.random.default_rng(0)) if len(rows) else ():
-                values, mask = map(torch.from_numpy, padded([copies[i] for i in batch]))
-                found = self._recognise(network, values, mask).double().numpy()
+                values, mask = (torch.from_numpy(v).to(device) for v in padded([copies[i] for i in batch]))
+                found = self._recognise(network, values, mask).double().cpu().numpy()
                 vectors[batch, : found.shape[1]] = found
         return vectors, of
 
@@ -283,17 +290,22 @@ class PBModel(Classifier):
             return network.recognise(x, mask)
         if r.reading == "published-code":
             return first_step(network, x)
-        rate, momentum = r.pb_learning_rate, r.pb_momentum
-        return recognise(network, x, mask, steps=r.recognition_steps, learning_rate=rate, momentum=momentum)[0]
+        rate, momentum, adaptive = r.pb_learning_rate, r.pb_momentum, r.recognition == "adaptive"
+        steps = r.recognition_steps
+        return recognise(network, x, mask, steps=steps, learning_rate=rate, momentum=momentum, adaptive=adaptive)[0]
 
     def _fit_scorers(self, vectors: Array, y: Array, where: Array) -> dict[str, Scorer]:
         rows = {name: where == name for name in self.networks}
-        return {name: self._fit_scorer(vectors[r], y[r]) for name, r in rows.items() if len(np.unique(y[r])) == 2}
+        return {name: self._fit_scorer(name, vectors[r], y[r]) for name, r in rows.items() if len(set(y[r])) == 2}
 
-    def _fit_scorer(self, vectors: Array, y: Array) -> Scorer:
+    def _fit_scorer(self, name: str, vectors: Array, y: Array) -> Scorer:
         r = self.recipe
+        if r.classifier == "nearest":
+            means = np.array([vectors[y == label].mean(axis=0) for label in (0, 1)], np.float32)  # as stored
+            return Scorer(NetworkHead.nearest(self.class_pb[name].numpy() if r.by_class else means))
         if r.classifier == "boosting":
-            return Scorer(booster=boost(vectors, y, replace(_BOOSTING, n_estimators=r.n_estimators, seed=r.seed)))
+            same = {key: getattr(r, key) for key in ("n_estimators", "max_depth", "reg_lambda", "seed")}
+            return Scorer(booster=boost(vectors, y, replace(_BOOSTING, learning_rate=r.tree_learning_rate, **same)))
         return Scorer(Linear.fit(vectors, y, 0.05))
 
 

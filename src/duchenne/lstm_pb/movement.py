@@ -109,7 +109,9 @@ def move(
     pb = (1 - mix) * vectors[own] + mix * vectors[1 - own]
     start = neutral(model.reader) if seed is None else np.asarray(seed, np.float32)
     steps = max(1, math.ceil(round(seconds * model.recipe.fps, 6)))
-    frames = model.networks[name].generate(pb[None], torch.from_numpy(start)[None, None], steps)[0].double().numpy()
+    frames = (
+        model.networks[name].cpu().generate(pb[None], torch.from_numpy(start)[None, None], steps)[0].double().numpy()
+    )
     if not np.isfinite(frames).all():
         raise ModelError("The generated movement is not finite, the model's weights are damaged; train it again.")
     raw = np.concatenate([start[None].astype(float), frames])[:, :80].reshape(-1, 40, 2)

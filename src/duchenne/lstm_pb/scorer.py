@@ -13,10 +13,17 @@ from duchenne.types import Array
 
 @dataclass(frozen=True, eq=False)
 class NetworkHead:
-    """Log-odds w·x + b by the last layer of a network: weights (D,), bias; columns of x beyond D are not read."""
+    """Log-odds w·x + b by a network: weights (D,), bias; columns of x beyond D are not read."""
 
     weights: Array
     bias: float
+
+    @classmethod
+    def nearest(cls, classes: Array) -> NetworkHead:
+        """By how much nearer the second of two vectors, float (2, D) of posed and of genuine, is than the first: the
+        difference of squared distances, which is linear in x."""
+        posed, genuine = np.asarray(classes, float)
+        return cls(2 * (genuine - posed), float(posed @ posed - genuine @ genuine))
 
     def logits(self, x: Array) -> Array:
         """float64 (N, 1)."""

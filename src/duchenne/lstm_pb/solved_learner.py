@@ -28,14 +28,25 @@ _WARMUP_STEPS, _EMA_DECAY = 29, 0.98
 class SolvedLearner:
     """One network, trained to predict with the PB that it solves for, and to classify by that PB."""
 
-    def __init__(self, recipe: PBRecipe, sequences: Sequence[Array], labels: Array, held_out: Array, seed: int) -> None:
+    def __init__(
+        self,
+        recipe: PBRecipe,
+        sequences: Sequence[Array],
+        labels: Array,
+        held_out: Array,
+        seed: int,
+        device: torch.device | None = None,
+    ) -> None:
         torch.manual_seed(seed)
+        self.device = device or torch.device("cpu")
         self.recipe, self.sequences, self.labels = recipe, list(sequences), np.asarray(labels, int)
         self.held_out, self.train = held_out, np.setdiff1d(np.arange(len(self.sequences)), held_out)
         self.network, self.average = SolvedPB(recipe.solved_config), SolvedPB(recipe.solved_config)
         self.network.measure([self.sequences[i] for i in self.train])
         self.average.load_state_dict(self.network.state_dict())
         self.average.eval()
+        self.network.to(self.device)
+        self.average.to(self.device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -49,12 +60,12 @@ class SolvedLearner:
         torch.manual_seed(int(rng.integers(2**31)))
         for rows in in_batches(self.sequences, self.train, self.recipe.batch_size, rng):
             clips = [varied(self.sequences[i], rng, self.rest) for i in rows]
-            yield self._step(clips, torch.as_tensor(self.labels[rows]).float(), lr_scale)
+            yield self._step(clips, torch.as_tensor(self.labels[rows]).float().to(self.device), lr_scale)
 
     def _step(self, clips: list[Array], y: Tensor, lr_scale: float) -> float:
         rate = self.recipe.learning_rate * lr_scale
         optim.set_learning_rate(self.optimiser, optim.warmup_cosine(rate, self.step, self.steps, _WARMUP_STEPS))
-        found = self.network(*map(torch.from_numpy, padded(clips)))
+        found = self.network(*(torch.from_numpy(v).to(self.device) for v in padded(clips)))
         target = _LABEL_SMOOTHING + (1 - 2 * _LABEL_SMOOTHING) * y
         loss = binary_cross_entropy_with_logits(self.network.logit(found.pb), target)
         loss = loss + self.recipe.prediction_weight * (found.error / (found.still + 0.05)).mean()
@@ -78,8 +89,8 @@ class SolvedLearner:
         """float64 (n,): log-odds of the clips `rows`, by the averaged weights."""
         out = np.zeros(len(self.sequences))
         for some in in_batches(self.sequences, rows, 64, np.random.default_rng(0)):
-            x, mask = map(torch.from_numpy, padded([self.sequences[i] for i in some]))
-            out[some] = self.average.logit(self.average(x, mask).pb).numpy()
+            x, mask = (torch.from_numpy(v).to(self.device) for v in padded([self.sequences[i] for i in some]))
+            out[some] = self.average.logit(self.average(x, mask).pb).cpu().numpy()
         return out[rows]
 
     def state(self) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -30,6 +31,10 @@ LAYOUT = "points40 of dlib68"
 WEIGHTS = tensor_file.NAME
 _MOST = 2**30  # bytes of weights: eight times the paper's six networks of 512
 _MOST_NAMES = 100
+_LATER = (
+    *("grid_layer", "context", "summed", "pb_per_class", "recognition", "max_depth", "tree_learning_rate"),
+    "reg_lambda",
+)
 _LINEAR = ("median", "spread", "weights", "bias")
 
 
@@ -47,7 +52,7 @@ def save(model: PBModel, folder: Path) -> tuple[Json, list[str]]:
         if scorer.booster is not None:
             files.append(f"scorer-{i}{boosters.SUFFIX}")
             boosters.write(folder / files[-1], scorer.booster)
-    tensors = {key: value.to(torch.float32) for key, value in tensors.items()}
+    tensors = {key: value.to("cpu", torch.float32) for key, value in tensors.items()}
     tensor_file.write(folder / WEIGHTS, tensors, _made_for(model.recipe))
     about = {
         "family": f"lstm-pb ({model.recipe.reading})",
@@ -109,6 +114,8 @@ def _members(names: Iterable[str]) -> int:
 def _scorer(path: Path, recipe: PBRecipe, tensors: dict[str, Tensor]) -> Scorer:
     if recipe.classifier == "logistic":
         return Scorer(Linear(*(tensors[f"linear.{key}"].double().numpy() for key in _LINEAR)))
+    if recipe.classifier == "nearest":
+        return Scorer(NetworkHead.nearest(tensors["typical"].double().numpy()))
     return Scorer(booster=boosters.read(path, recipe.pb_size))
 
 
@@ -119,7 +126,7 @@ def _shapes(recipe: PBRecipe, members: list[int]) -> dict[str, tuple[int, ...]]:
         with torch.device("meta"):
             network = _network(recipe, number).state_dict()
         own = {f"network.{key}": tuple(value.shape) for key, value in network.items()}
-        own |= {"class_pb": (2 if recipe.reading == "published-code" else 0, recipe.pb_size)}
+        own |= {"class_pb": (2 if recipe.by_class else 0, recipe.pb_size)}
         own |= {"typical": (2, recipe.pb_size * max(number, 1))}
         if recipe.reading != "solved" and recipe.classifier == "logistic":
             own |= {"linear.median": (recipe.pb_size,), "linear.spread": (recipe.pb_size,)}
@@ -142,8 +149,10 @@ def _tensors(path: Path, recipe: PBRecipe, networks: int) -> dict[str, Tensor]:
 
 
 def _made_for(recipe: PBRecipe) -> str:
-    """What the weights belong to."""
-    return json.dumps({"layout": LAYOUT, **recipe.stored()}, sort_keys=True)
+    """What the weights belong to; without settings at their default that older models did not have."""
+    default = {each.name: each.default for each in fields(recipe) if each.name in _LATER}
+    stored = {name: value for name, value in recipe.stored().items() if default.get(name, ...) != value}
+    return json.dumps({"layout": LAYOUT, **stored}, sort_keys=True)
 
 
 STORE = Store(save, load, WEIGHTS)

@@ -201,13 +201,15 @@ def train_pb(
     recipe: PBRecipe | str | Path = "lstm-pb",
     *,
     reader: str | None = None,
+    device: str = "auto",
     resume: bool = True,
     log: Log = print,
 ) -> Json:
     """Train an LSTM-PB on the clips of a manifest CSV (as `train`) and write a model folder with its learning curve.
 
     `reader` of faces is by default the mesh for our own reading, `solved`, and for the others that of their paper.
-    `recipe` is one, or its name, or a TOML (`lstm_pb.recipe`). Returns the card; `learn.loop.Diverged` where a loss is
+    `recipe` is one, or its name, or a TOML (`lstm_pb.recipe`); `device` "auto" is a GPU where there is one, and the
+    card holds the one used. Returns the card; `learn.loop.Diverged` where a loss is
     not finite.
     """
     from duchenne.lstm_pb.model import PBModel
@@ -215,6 +217,7 @@ def train_pb(
 
     recipe = PBRecipe.read(recipe)
     model = PBModel(recipe, on_epoch=loop.log_epochs(recipe.epochs, log))
+    model.on(device)
     reader = reader or ("mesh" if recipe.reading == "solved" else "paper")
     with work_folder(out, log, resume=resume) as work:
         dataset = data.read(manifest, (model.reader,), cache_in(None), reader=reader, log=log)
@@ -241,7 +244,7 @@ def _pb_card(model: PBModel, dataset: TrainingData) -> Json:
     if reading == "solved":
         protocol = "person-disjoint, each person judged by the network that left them out"
     else:
-        labels = "with labels, which flatters" if reading == "published-code" else "without labels"
+        labels = "with labels, which flatters" if model.recipe.by_class else "without labels"
         protocol = (
             f"person-disjoint 5-fold of the classifier on PB vectors; the networks were trained on all people, {labels}"
         )

@@ -11,12 +11,20 @@ from plain_grid import run_pb
 
 INPUTS, PB, CONTEXT, HIDDEN, LAYERS = 4, 3, 5, 6, 2
 EACH = pytest.mark.parametrize("reading", READINGS)
+#: Reading paper with its switches: the layer from the grid, the context read from the output, and both.
+SWITCHES = {
+    "paper, grid layer": {"grid_layer": True},
+    "paper, Jordan": {"context": "output"},
+    "paper, grid layer, Jordan": {"grid_layer": True, "context": "output"},
+}
+EACH_SWITCH = pytest.mark.parametrize("reading", [*READINGS, *SWITCHES])
 INPUT_DRIVEN = pytest.mark.parametrize("reading", ["paper", "rnnpb"])
 
 
 def network(reading, seed=0, dtype=torch.float64):
     torch.manual_seed(seed)
-    net = LSTMPB(LSTMPBConfig(reading, INPUTS, PB, CONTEXT, HIDDEN, LAYERS)).to(dtype)
+    config = LSTMPBConfig(reading.partition(",")[0], INPUTS, PB, CONTEXT, HIDDEN, LAYERS, **SWITCHES.get(reading, {}))
+    net = LSTMPB(config).to(dtype)
     with torch.no_grad():  # biases that are no zeros
         for bias in (net.grid.time_bias, net.grid.depth_bias, net.out.bias):
             bias += torch.randn_like(bias) * 0.3
@@ -50,7 +58,7 @@ def whole(x):
 # --- the network ---------------------------------------------------------------------------------------------------
 
 
-@EACH
+@EACH_SWITCH
 def test_predictions_equal_a_plain_loop(reading):
     net, x, pb = network(reading), torch.stack(clips(7, 7, 7)), vectors(3)
     expected = torch.stack([run_pb(net, each, p.expand(7, PB)) for each, p in zip(x, pb, strict=True)])
@@ -89,7 +97,7 @@ def test_the_pb_gradient_equals_finite_differences(reading, at_zero):
     torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-9)
 
 
-@EACH
+@EACH_SWITCH
 def test_every_weight_has_the_gradient_of_the_plain_loop(reading):
     net, (x,), pb = network(reading), clips(70), vectors(1)
     ours = torch.autograd.grad(prediction_error(net(x[None], pb)[0], x[None], whole(x[None])).sum(), net.parameters())
@@ -101,7 +109,7 @@ def test_every_weight_has_the_gradient_of_the_plain_loop(reading):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-13, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@EACH
+@EACH_SWITCH
 def test_batching_and_padding_change_nothing(reading):
     net, sequences, pb = network(reading, dtype=torch.float32), clips(12, 5, 9, 2, dtype=torch.float32), vectors(4)
     pb = pb.float().requires_grad_(True)
@@ -125,7 +133,7 @@ def test_batching_and_padding_change_nothing(reading):
         torch.testing.assert_close(found[i], alone[0], rtol=0, atol=1e-5)
 
 
-@EACH
+@EACH_SWITCH
 def test_parts_of_a_sequence_equal_the_whole(reading):
     net, x, pb = network(reading), torch.stack(clips(11, 11)), vectors(2)
     expected, _ = net(x, pb)
@@ -188,6 +196,20 @@ def test_recognition_never_raises_the_error_and_converges(reading):
     torch.testing.assert_close(errors[-1], again, rtol=1e-10, atol=0)
     # no step of recognition that is left to take brings as much as a thousandth of what all of them brought
     assert ((errors[-20] - errors[-1]) < 1e-3 * (errors[0] - errors[-1])).all()
+
+
+@INPUT_DRIVEN
+def test_fixed_recognition_is_equations_1_and_2_repeated(reading):
+    """Also where a step raises the error."""
+    net, (x, mask) = network(reading), batch(clips(9, 6))
+    pb = torch.zeros(2, PB, dtype=torch.float64)
+    for _ in range(3):
+        free = pb.clone().requires_grad_(True)
+        error = prediction_error(net(x, free)[0], x, mask)
+        pb = pb - 40.0 * INPUTS * torch.autograd.grad(error.sum(), free)[0]
+    found, errors = recognise(net, x, mask, steps=3, learning_rate=40.0, adaptive=False)
+    torch.testing.assert_close(found, pb, rtol=1e-10, atol=1e-12)
+    assert reading == "rnnpb" or (errors.diff(dim=0) > 0).any()
 
 
 def test_a_step_that_is_too_long_is_undone():

@@ -47,8 +47,13 @@ def folder(fitted, tmp_path):
     return checkpoints.save(fitted, tmp_path / "mine", name="mine")
 
 
-CLASSIFIERS = ({"classifier": "logistic"}, {"classifier": "boosting", "n_estimators": 5})
-EACH = [("solved", {}), *((name, {"augmented_copies": 2, **how}) for name in READINGS[:-1] for how in CLASSIFIERS)]
+CLASSIFIERS = ({"classifier": "logistic"}, {"classifier": "boosting", "n_estimators": 5}, {"classifier": "nearest"})
+EACH = [
+    ("solved", {}),
+    *((name, {"augmented_copies": 2, **how}) for name in READINGS[:-1] for how in CLASSIFIERS),
+    ("paper", {"grid_layer": True, "context": "output", "pb_per_class": True, "classifier": "nearest"}),
+    ("rnnpb", {"pb_per_class": True, "recognition": "fixed", "summed": True}),
+]
 
 
 @pytest.mark.parametrize(("reading", "how"), EACH)
@@ -267,6 +272,16 @@ def test_a_descriptor_model_is_not_an_lstm_pb(folder):
         checkpoints.load_as(folder, DescriptorModel)
 
 
+def test_a_model_from_before_a_setting_existed_loads(folder, fitted, movements):
+    """Its model.json and its weights lack the settings at their defaults."""
+    about = json.loads((folder / "model.json").read_text())
+    for name in ("summed", "pb_per_class", "recognition"):
+        del about["recipe"][name]
+    (folder / "model.json").write_text(json.dumps(about))
+    loaded, _ = checkpoints.load(folder)
+    np.testing.assert_array_equal(loaded.predict_table(movements[0]), fitted.predict_table(movements[0]))
+
+
 # --- recipes ------------------------------------------------------------------------------------------------
 
 
@@ -283,7 +298,8 @@ def test_the_papers_recipe_has_the_papers_settings():
     assert (r.reading, r.optimizer, r.learning_rate, r.epochs) == ("paper", "sgd", 0.01, 100)
     assert (r.pb_learning_rate, r.lr_patience) == (0.9, 10)
     assert (r.hidden_size, r.pb_size, r.context_size, r.per_emotion) == (512, 64, 64, True)
-    assert (r.classifier, r.n_estimators, r.momentum) == ("boosting", 5000, 0.0)
+    assert (r.classifier, r.n_estimators, r.batch_size, r.by_class) == ("boosting", 5000, 1, True)
+    assert r.recognition == "fixed"
 
 
 def test_options_override_the_recipe():
