@@ -46,10 +46,20 @@ CNN = ExpressionRecipe(**SIZES, learning_rate=3e-3, precision="float32", horizon
 MICRO = MicroRecipe(frames=5, hidden_size=6, epochs=40, batch_size=4, learning_rate=0.01)
 #: Learners of numbers, and both combinators over them, over one another and over all first stages.
 OF_ROWS = (
-    *("boosting", "linear-svm", "rank-svm", "extra-trees", "table-binary", "table-single", "table-multi"),
+    *(
+        "boosting",
+        "linear-svm",
+        "boosted-svm",
+        "rank-svm",
+        "extra-trees",
+        "table-binary",
+        "table-single",
+        "table-multi",
+    ),
     *("two-stage:linear-svm", "two-stage:extra-trees/rank-svm"),
     *("conditioned:boosting", "conditioned:linear-svm"),
     *("stack:linear-svm+rank-svm", "stack:boosting+two-stage:linear-svm"),
+    "redundant:linear-svm+boosting+extra-trees",
 )
 
 

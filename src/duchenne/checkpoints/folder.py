@@ -33,6 +33,7 @@ STORES = Registry(
         "duchenne-method/nets": "duchenne.tabular.store:NETS",
         "duchenne-method/two-stage": "duchenne.methods.store:TWO_STAGE",
         "duchenne-method/stack": "duchenne.methods.store:STACK",
+        "duchenne-method/redundant": "duchenne.methods.store:REDUNDANT",
         "duchenne-expression": "duchenne.expression.store:STORE",
         "duchenne-units": "duchenne.units.store:STORE",
         "duchenne-micro": "duchenne.micro.store:STORE",

@@ -129,6 +129,29 @@ class Trees:
 
 
 @dataclass(frozen=True, eq=False)
+class Committee:
+    """Weighted votes of linear scorers: Σ votes · sign(weights · (x − mean) / scale + bias).
+
+    mean, scale  (D,)     weights  (T, D)     bias, votes  (T,)
+    """
+
+    mean: Array
+    scale: Array
+    weights: Array
+    bias: Array
+    votes: Array
+
+    def __call__(self, rows: Array) -> Array:
+        """float64 (N,)."""
+        return np.asarray(np.sign(((rows - self.mean) / self.scale) @ self.weights.T + self.bias) @ self.votes)
+
+    def check(self, columns: int) -> None:
+        """ValueError where an input has no scale."""
+        if not (self.scale > 0).all():
+            raise ValueError("it has inputs with a scale of 0")
+
+
+@dataclass(frozen=True, eq=False)
 class Constant:
     """Scores every row 0."""
 
@@ -141,12 +164,13 @@ class Constant:
 
 
 _SIDES = ("left", "right")
-Scorer = LinearScorer | Boosted | Trees | Constant
+Scorer = LinearScorer | Boosted | Trees | Committee | Constant
 EmotionScorer = Linear | Boosted | Trees
 KINDS: dict[str, type[Any]] = {
     "straight": LinearScorer,
     "squashed": Linear,
     "boosted": Boosted,
     "trees": Trees,
+    "committee": Committee,
     "constant": Constant,
 }

@@ -100,8 +100,8 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, below: Any, beside: Any, *rest: Any) -> Any:
-        time_weight, time_bias, depth_weight, depth_bias, context_in, context_out, *rest = rest
-        weight, offset, h, m, c, steps, batch, through = rest
+        time_weight, time_bias, depth_weight, depth_bias, context_in, context_out = rest[:6]
+        weight, offset, h, m, c, steps, batch, through = rest[6:]
         layers, size = time_weight.shape[0], depth_weight.shape[0] // 4
         keep, learn = any(ctx.needs_input_grad), any(ctx.needs_input_grad[2:9])
 
@@ -140,7 +140,7 @@ class _Recurrence(torch.autograd.Function):
             top = tops[t] if through else tops[t].relu_()
             if beside_rows is not None:
                 torch.add(top, beside_rows[t], out=out[t])
-            if weight is not None:
+            if weight is not None and offsets is not None:
                 torch.addmm(offsets[t], top, weight.T, out=fed[t]).tanh_()
             torch.mm(fed[t] if through else top, context_out.T, out=contexts[t + 1])
         ctx.save_for_backward(time_weight, depth_weight, context_in, context_out, weight)

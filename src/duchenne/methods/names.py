@@ -142,15 +142,29 @@ def _two_stage(what: str, seed: int, how: str) -> Classifier:
     return TwoStage(partial(make, method or "boosting", seed), first, how, seed)
 
 
-def _stack(what: str, seed: int) -> Classifier:
+def _members(what: str) -> tuple[str, ...]:
     """Methods with + between them; a family of descriptors may hold a + of its own (dynamics+activity)."""
-    from duchenne.methods.stack import Stack
-
     names: list[str] = []
-    for piece in (what or "descriptors+lstm-pb+rank-svm:activity").split("+"):
+    for piece in what.split("+"):
         starts = not names or piece.partition(":")[0] in LEARNERS or piece.startswith(AS_IS)
         names = [*names, piece] if starts else [*names[:-1], f"{names[-1]}+{piece}"]
-    return Stack(tuple(partial(make, name, seed) for name in names), seed, names=tuple(names))
+    return tuple(names)
+
+
+def _stack(what: str, seed: int) -> Classifier:
+    from duchenne.methods.stack import Stack
+
+    names = _members(what or "descriptors+lstm-pb+rank-svm:activity")
+    return Stack(tuple(partial(make, name, seed) for name in names), seed, names=names)
+
+
+def _redundant(what: str, seed: int) -> Classifier:
+    from duchenne.methods.redundant import MOST, Redundant
+
+    names = _members(what or "descriptors+lstm-pb+rank-svm:activity")
+    if not 2 <= len(names) <= MOST:
+        raise UsageError(f"A redundant method has 2 to {MOST} members, found {len(names)}: redundant:A+B+C.")
+    return Redundant(tuple(partial(make, name, seed) for name in names), seed, names=names)
 
 
 def _table_nets(what: str, seed: int, kind: str) -> Classifier:
@@ -172,6 +186,7 @@ LEARNERS: dict[str, Callable[[str, int], Classifier]] = {
     "boosting": lambda what, seed: TableModel(Reader(what or "all"), "boosting", seed),
     "linear-svm": lambda what, seed: TableModel(Reader(what or "all"), "linear-svm", seed),
     "rank-svm": lambda what, seed: TableModel(Reader(what or "all"), "linear-svm", seed, ranker=RankSVM(seed=seed)),
+    "boosted-svm": lambda what, seed: TableModel(Reader(what or "all"), "boosted-svm", seed),
     "extra-trees": lambda what, seed: TableModel(Reader(what or "all"), "extra-trees", seed),
     "lstm-pb": _lstm_pb,
     **{name: partial(_clip_net, network=name) for name in CLIP_NETS},
@@ -183,6 +198,7 @@ LEARNERS: dict[str, Callable[[str, int], Classifier]] = {
     "two-stage": lambda what, seed: _two_stage(what, seed, "apart"),
     "conditioned": lambda what, seed: _two_stage(what, seed, "conditioned"),
     "stack": _stack,
+    "redundant": _redundant,
 }
 #: Baselines by name; see `tabular.rows.Reader` for what each reads.
 BASELINES: dict[str, Callable[[int], TableModel]] = {

@@ -144,6 +144,7 @@ class Stack(Classifier):
     """
 
     format: ClassVar[str] = "duchenne-method/stack"
+    word: ClassVar[str] = "stack"
 
     makes: tuple[Make, ...]
     seed: int = 0
@@ -165,34 +166,44 @@ class Stack(Classifier):
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on a table of `reader`; InputError with too few people for a member."""
-        from sklearn.linear_model import LogisticRegression
-
         y, groups = np.asarray(labels, int), np.asarray(groups)
         emotions = None if emotions is None else np.asarray(emotions)
+        asked = self._fit_members(x, y, groups, emotions)
+        z = np.column_stack([logit(each.p) for each in asked])
+        seen = np.isfinite(z).all(axis=1)
+        if len(np.unique(y[seen])) < 2:
+            raise InputError(f"A {self.word} needs clips of both labels that all its members can read; add people.")
+        self.out_of_fold = np.full(len(y), np.nan)
+        self.out_of_fold[seen] = self._fit_mix(
+            z[seen], y[seen], groups[seen], None if emotions is None else emotions[seen]
+        )
+        self._fit_pairs(asked, y, groups, emotions)
+        return self
+
+    def _fit_members(self, x: Array, y: Array, groups: Array, emotions: Array | None) -> list[FittedMember]:
         asked = []
         for number, (make, part) in enumerate(zip(self.makes, self.reader.parts(x), strict=True), 1):
             try:
                 asked.append(fit_member(make, part, y, groups, emotions, self.seed))
             except InputError as error:
-                raise InputError(f"The stack's {self._called(number)} cannot be trained: {error}") from error
-        self.members = [each.model for each in asked]
-        z = np.column_stack([logit(each.p) for each in asked])
-        for number, column in enumerate(z.T, 1):
-            if np.isnan(column).all():
+                raise InputError(f"The {self.word}'s {self._called(number)} cannot be trained: {error}") from error
+            if np.isnan(asked[-1].p).all():
                 raise InputError(
-                    f"The stack's {self._called(number)} gave no answer on people left out; leave it out, or give it "
-                    "clips that it can read, of both labels from more people."
+                    f"The {self.word}'s {self._called(number)} gave no answer on people left out; leave it out, or "
+                    "give it clips that it can read, of both labels from more people."
                 )
-        seen = np.isfinite(z).all(axis=1)
-        if len(np.unique(y[seen])) < 2:
-            raise InputError("A stack needs clips of both labels that all its members can read; add people.")
-        mix = LogisticRegression(C=1.0).fit(z[seen], y[seen])
+        self.members = [each.model for each in asked]
+        return asked
+
+    def _fit_mix(self, z: Array, y: Array, groups: Array, emotions: Array | None) -> Array:
+        """float64 (N,): P(genuine) from the members' out-of-fold log-odds (N, M), by a regression fitted on them."""
+        from sklearn.linear_model import LogisticRegression
+
+        mix = LogisticRegression(C=1.0).fit(z, y)
         self.weights, self.bias = mix.coef_[0], float(mix.intercept_[0])
-        self.out_of_fold = np.full(len(y), np.nan)
-        self.out_of_fold[seen] = sigmoid(self._mixed(z[seen]))
-        self.margin = abstention_margin(self.out_of_fold[seen], y[seen])
-        self._fit_pairs(asked, y, groups, emotions)
-        return self
+        p = sigmoid(self._mixed(z))
+        self.margin = abstention_margin(p, y)
+        return p
 
     def _fit_pairs(self, asked: Sequence[FittedMember], y: Array, groups: Array, emotions: Array | None) -> None:
         """Logistic regression on differences, without an intercept: both orders of a pair are equivalent."""
@@ -237,7 +248,7 @@ class Stack(Classifier):
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
         """float64 (N, 2): P(posed), P(genuine), NaN where a member has no prediction. InputError before `fit`."""
         z = np.column_stack([logit(p) for p in self.member_answers(x, emotions)])
-        p = sigmoid(self._mixed(z))
+        p = sigmoid(self._mixed(z, emotions))
         return np.column_stack([1 - p, p])
 
     @property
@@ -266,7 +277,8 @@ class Stack(Classifier):
         parts = self.reader.parts(x)
         return [_answers(member, part, emotions) for member, part in zip(self.members, parts, strict=True)]
 
-    def _mixed(self, z: Array) -> Array:
+    def _mixed(self, z: Array, emotions: Array | None = None) -> Array:
+        """float64 (N,): log-odds of genuine from those of the members (N, M)."""
         return np.asarray(z @ self.weights + self.bias)
 
 

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from duchenne import checkpoints
 from duchenne.checkpoints import ModelFolder, Store, parts
 from duchenne.checkpoints.parts import ARRAYS, Parts
@@ -15,6 +17,7 @@ from duchenne.io import quoted
 from duchenne.learn import recipes
 from duchenne.methods.hybrid import Hybrid, Mix
 from duchenne.methods.names import AsIs
+from duchenne.methods.redundant import MOST, Redundant
 from duchenne.methods.stack import Stack, refuse_refit
 from duchenne.methods.two_stage import Stages, TwoStage
 from duchenne.tabular.model import DescriptorModel
@@ -122,6 +125,36 @@ def _load_stack(folder: ModelFolder) -> Stack:
     )
 
 
+def _save_redundant(model: Redundant, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    if not model.members:
+        raise InputError(_NOT_FITTED)
+    members, asked = _members(model.members)
+    held = Parts({"asked": asked, "names": model.names, "emotions": model.emotion_names, "margin": model.margin})
+    held.arrays["counts"] = model.counts
+    return parts.save(model, held, folder, members=members)
+
+
+def _load_redundant(folder: ModelFolder) -> Redundant:
+    found = parts.read(folder)
+    members = [_member(folder, place) for place in found.settings["asked"]]
+    if not 0 < len(members) <= MOST:
+        raise ValueError(f"it has {len(members)} members")
+    emotions = tuple(recipes.emotions(found.settings, "emotions"))
+    counts = found.array("counts", len(emotions) + 1, 2 ** len(members), 2)
+    if (counts < 0).any():
+        raise ValueError("it counts fewer than no cases")
+    return Redundant(
+        (refuse_refit,) * len(members),
+        members=members,
+        names=tuple(recipes.names(found.settings, "names", distinct=False)),
+        weights=np.ones(len(members)),
+        counts=counts,
+        emotion_names=emotions,
+        facts=dict(folder.about["facts"]),
+        **found.numbers("margin"),
+    )
+
+
 def _member(folder: ModelFolder, name: Any) -> Any:
     if name not in folder.members:
         raise ValueError(f"it has no member {name}")
@@ -130,4 +163,5 @@ def _member(folder: ModelFolder, name: Any) -> Any:
 
 HYBRID = Store(_save_hybrid, _load_hybrid, "")
 TWO_STAGE = Store(_save_two_stage, _load_two_stage, ARRAYS)
+REDUNDANT = Store(_save_redundant, _load_redundant, ARRAYS)
 STACK = Store(_save_stack, _load_stack, ARRAYS)

@@ -4,7 +4,8 @@ binary   genuine or posed only: the baseline of the other two
 single   one task with 2E classes, every emotion genuine and posed; P(genuine) is the sum over the emotions
 multi    two tasks, an emotion head and an authenticity head on a shared backbone; the losses are added
 
-Each network of the ensemble leaves out some of the people, for early stopping and calibration.
+Each network of the ensemble leaves out some of the people for calibration, and of those it is trained on some others
+stop its training: scores on people that had chosen the epoch flatter, even on noise.
 """
 
 from __future__ import annotations
@@ -107,8 +108,10 @@ class NetLearner:
 
     @torch.no_grad()
     def score(self) -> float:
-        """Cross-entropy of genuine or posed on people left out."""
+        """Cross-entropy of genuine or posed on people left out; NaN where there are none."""
         self.network.eval()
+        if not len(self.held_out):
+            return float("nan")
         logits = self.network(self.x[self.held_out])["authenticity"]
         return float(cross_entropy(logits, self.y[self.held_out]))
 
@@ -181,10 +184,11 @@ class TableNets(Classifier):
         for number, (train, held) in enumerate(person_folds(groups, r.n_networks, r.seed)):
             if len(np.unique(y[train])) < 2:
                 continue
-            learner = NetLearner(r, x, y, classes, len(self.emotion_names), held)
+            stopping = _stopping(groups[train], y[train], number)
+            learner = NetLearner(r, x[train], y[train], classes[train], len(self.emotion_names), stopping)
             patience = r.early_stopping_patience
             schedule = Schedule(r.epochs, early_stopping_patience=patience, seed=1000 * r.seed + number)
-            of = pieces.network_folder(f"{number + 1}", asdict(r), (x, y, classes, held))
+            of = pieces.network_folder(f"{number + 1}", asdict(r), (x, y, classes, held, stopping))
             self.curves.append(fit(learner, schedule, of))
             self.networks.append(learner.network.eval())
             z[held] = _outputs(learner.network, x[held])["authenticity"]
@@ -215,6 +219,14 @@ class TableNets(Classifier):
     def _scaled(self, x: Array) -> Array:
         # a value far outside the training range must not decide alone
         return np.asarray(np.clip((x - self.centre) / self.spread, -5, 5))
+
+
+def _stopping(groups: Array, y: Array, seed: int) -> Array:
+    """Rows of a fifth of the people, who stop a training; none where the others would lack people or a label."""
+    people = np.random.default_rng(seed).permutation(np.unique(groups))
+    rows = np.isin(groups, people[: max(1, round(len(people) / 5))])
+    enough = len(people) > 2 and len(np.unique(y[~rows])) == 2
+    return np.flatnonzero(rows) if enough else np.zeros(0, int)
 
 
 @torch.no_grad()

@@ -8,9 +8,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from duchenne.errors import InputError, UsageError
+from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Schedule, fit
 from duchenne.tabular.nets import KINDS, NetLearner, NetRecipe, TableNet, TableNets
 from duchenne.tabular.rows import Reader
+from duchenne.tabular.table_model import TableModel
 
 
 def clips(n=120, seed=0):
@@ -26,7 +28,7 @@ def clips(n=120, seed=0):
 
 def made(kind):
     return TableNets(
-        Reader("all"), NetRecipe(kind, learning_rate=1e-2, hidden_size=16, n_networks=2, epochs=25, batch_size=16)
+        Reader("all"), NetRecipe(kind, learning_rate=1e-2, hidden_size=16, n_networks=3, epochs=25, batch_size=16)
     )
 
 
@@ -133,3 +135,27 @@ def test_too_few_labels_people_or_emotions_are_refused():
         made("binary").fit_table(x, np.ones(len(y), int), who, what)
     p = made("binary").fit_table(x, y, who).predict_table(x)  # needs no emotions
     assert np.isfinite(p).all()
+
+
+def test_people_who_are_scored_have_not_stopped_the_training():
+    """Other labels of theirs change no weight of the network that leaves them out; its scores are then honest."""
+    rng, y, who = np.random.default_rng(0), np.arange(40) % 2, np.arange(40) // 4
+    x, recipe = rng.normal(size=(40, 5)), NetRecipe("binary", epochs=3, n_networks=3)
+    (_, held), *_ = person_folds(who, 3, 0)
+    other = y.copy()
+    other[held] = 1 - other[held]
+    first, second = (TableNets(Reader("all"), recipe).fit_table(x, labels, who) for labels in (y, other))
+    for a, b in zip(first.networks[0].parameters(), second.networks[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_boosted_svms_separate_what_one_line_cannot():
+    """Genuine in an interval, posed on both sides of it."""
+    rng = np.random.default_rng(0)
+    x, who = rng.uniform(-3, 3, (300, 1)), np.arange(300) // 10
+    y = (np.abs(x[:, 0]) < 1).astype(int)
+    right = {
+        name: float(((TableModel(Reader("all"), name).fit_table(x, y, who).predict_table(x)[:, 1] > 0.5) == y).mean())
+        for name in ("linear-svm", "boosted-svm")
+    }
+    assert right["boosted-svm"] > 0.9 > 0.7 > right["linear-svm"]
