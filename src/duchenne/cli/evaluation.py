@@ -65,11 +65,31 @@ def run(
     force: Force = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Reproduce a table of results from the TOML of an experiment."""
+    """Reproduce a table of results from the TOML of an experiment; an interrupted run resumes."""
     from duchenne.evaluation import experiment as experiments
 
     out = out or Path(experiment.stem)
+    if steps := experiments.commands(experiment, out):
+        _run_steps(steps, out)
+        return
     _evaluate(experiments.plan(experiment, out), out, jobs, skip_missing, force, as_json)
+
+
+def _run_steps(steps: list[list[str]], out: Path) -> None:
+    """Run the commands that `out` does not record as done."""
+    from duchenne import io
+
+    record = out / "commands.json"
+    done = io.read_json(record) if record.is_file() else []
+    for number, words in enumerate(steps, 1):
+        if words in done:
+            continue
+        log(f"{number} of {len(steps)}: duchenne {' '.join(words)}")
+        code = typer.main.get_command(app).main(args=words, standalone_mode=False)
+        if code:
+            raise DuchenneError(f"duchenne {' '.join(words)} failed; see above. The same command resumes here.")
+        done.append(words)
+        io.write_json(record, done)
 
 
 def _evaluate(plan: Any, out: Path, jobs: int, skip_missing: bool, force: bool, as_json: bool) -> None:

@@ -1,8 +1,9 @@
-"""Experiments as TOML files, which `duchenne run` evaluates."""
+"""Experiments as TOML files, which `duchenne run` evaluates, or whose commands it runs."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
@@ -56,6 +57,35 @@ def plan(path: str | Path, out: str | Path) -> Plan:
     return replace(checked, manifests=tuple(_manifest(path, row, Path(out)) for row in data))
 
 
+def commands(path: str | Path, out: str | Path) -> list[list[str]]:
+    """The words of each command of an experiment of `commands`, without "duchenne"; [] for one of a plan.
+
+    Each is a line of a shell, in which {out} is the folder of the results and environment variables are replaced.
+    Beside them only title and notes are read. Errors as of `plan`.
+    """
+    path = Path(path)
+    table = io.read_toml(path, f"There is no experiment {path}; give a TOML file.")
+    if "commands" not in table:
+        return []
+    _check(path, "experiment", table, ("title", "notes", "commands"))
+    lines = table["commands"]
+    if not isinstance(lines, list) or not lines or not all(isinstance(line, str) for line in lines):
+        raise UsageError(f"{path}: commands must be a list of strings, found {lines!r}.")
+    found = [[_filled(path, word, Path(out)) for word in shlex.split(line)] for line in lines]
+    if wrong := [words for words in found if not words or words[0] in ("run", "duchenne")]:
+        raise UsageError(f"{path}: {' '.join(wrong[0])!r} is not a command of duchenne; write it without 'duchenne'.")
+    return found
+
+
+def _filled(path: Path, word: str, out: Path) -> str:
+    full = os.path.expandvars(word)
+    if "$" in full:
+        raise UsageError(
+            f"{path}: {word} uses an environment variable that is not set; set it to the folder of the data."
+        )
+    return full.replace("{out}", str(out))
+
+
 def _check(path: Path, where: str, table: object, known: Collection[str]) -> None:
     if not isinstance(table, dict):
         raise UsageError(f"{path}: {where} must be a table, found {table!r}.")
@@ -82,9 +112,5 @@ def _manifest(path: Path, row: Json, out: Path) -> str:
 
 
 def _place(path: Path, text: str) -> Path:
-    full = os.path.expandvars(text)
-    if "$" in full:
-        raise UsageError(
-            f"{path}: {text} uses an environment variable that is not set; set it to the folder of the data."
-        )
+    full = _filled(path, text, Path("{out}"))
     return Path(full) if full != text else path.parent / full

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 import duchenne as package
+from duchenne.cli import app
 from duchenne.datasets import simulated
 from duchenne.errors import InputError, UsageError
 from duchenne.evaluation import experiment
@@ -235,3 +237,47 @@ def test_every_experiment_of_this_repository_can_be_read(path: Path, tmp_path: P
         pytest.skip(f"set {videos[1]} to a copy of this data set's videos, which may not be passed on")
     plan = experiment.plan(path, tmp_path)
     assert plan.models and plan.title != path.stem and all(Path(file).is_file() for file in plan.manifests)
+
+
+# --- experiments of commands --------------------------------------------------------------------------------------
+
+
+def test_an_experiment_of_commands_runs_each_once(tmp_path: Path, duchenne: Callable[..., Any]):
+    out = tmp_path / "out"
+    path = toml(tmp_path, 'commands = ["simulate --people 2 --clips 2 -o {out}/a", "simulate --people 0 -o {out}/b"]')
+    first = duchenne("run", path, "-o", out)
+    assert first.code and (out / "a" / "manifest.csv").is_file()  # the second command is refused
+    fixed = toml(tmp_path, path.read_text().replace("--people 0", "--people 2 --clips 2"))
+    again = duchenne("run", fixed, "-o", out)
+    assert again.code == 0 and (out / "b" / "manifest.csv").is_file()
+    assert "2 of 2" in again.err and "1 of 2" not in again.err
+    third = duchenne("run", fixed, "-o", out)
+    assert third.code == 0 and third.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("commands = []", "commands must be a list of strings"),
+        ('commands = ["run x.toml"]', "'run x.toml' is not a command"),
+        ('commands = ["simulate -o $NOT_SET_HERE"]', "uses an environment variable that is not set"),
+        ('folds = 3\ncommands = ["simulate -o a"]', "unknown key 'folds'"),
+    ],
+)
+def test_invalid_commands_are_refused(tmp_path: Path, text: str, words: str):
+    with pytest.raises(UsageError, match=words):
+        experiment.commands(toml(tmp_path, text), tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "experiments").glob("breuer_*.toml")), ids=str)
+def test_the_commands_of_papers_have_options_that_exist(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name in ("CKPLUS", "FER2013", "CASME2"):
+        monkeypatch.setenv(name, str(tmp_path))
+    steps = experiment.commands(path, tmp_path)
+    assert steps
+    for words in steps:
+        command, name, rest = typer.main.get_command(app), "", list(words)
+        context = command.make_context("duchenne", [], resilient_parsing=True)
+        while hasattr(command, "commands"):
+            name, command, rest = command.resolve_command(context, rest)
+        command.make_context(name, rest, parent=context).close()  # UsageError for an unknown or missing option
