@@ -120,18 +120,16 @@ class SolvedPB(nn.Module):
         step = expected + gates * (pb @ self.mix.T)[:, None]
         return step[..., : self.config.parts] / self.targets_scale[0] @ self.basis.T
 
-    @torch.no_grad()
     def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
         """Closed loop: `steps` frames (B, steps, inputs) after `seed` (B, S, inputs), each from the one before."""
-        first, last, state = seed[:, :1], seed[:, :1], None
-        frames: list[Tensor] = []
-        for t in range(seed.shape[1] + steps - 1):
-            frame = seed[:, t : t + 1] if t < seed.shape[1] else frames[-1]
-            hidden, state = self._hidden(torch.cat([frame - first, frame - last], dim=-1), state)
-            last = frame
-            if t >= seed.shape[1] - 1:
-                frames.append(frame + self._step(self.expect(hidden), self.gate(hidden), pb))
-        return torch.cat(frames, dim=1) if frames else seed[:, :0]
+        return _closed_loop([self], [pb], seed, steps)
+
+    def after(
+        self, frame: Tensor, first: Tensor, last: Tensor, pb: Tensor, state: State | None
+    ) -> tuple[Tensor, State]:
+        """(the frame after `frame`, state): each (B, 1, inputs), `last` the frame before it."""
+        hidden, state = self._hidden(torch.cat([frame - first, frame - last], dim=-1), state)
+        return frame + self._step(self.expect(hidden), self.gate(hidden), pb), state
 
     def _hidden(self, moved: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         drop = nn.functional.dropout
@@ -196,6 +194,24 @@ class SolvedBag(nn.Module):
         return torch.stack([network.predict(x, mask) for network in self._networks]).mean(dim=0)
 
     def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
-        """Closed loop of the first network with its part of `pb` (B, bag · pb)."""
-        first = self._networks[0]
-        return first.generate(pb[:, : first.config.pb_size], seed, steps)
+        """Closed loop of all networks, each with its part of `pb` (B, bag · pb): a frame is the mean of theirs."""
+        networks = self._networks
+        return _closed_loop(networks, pb.split([each.config.pb_size for each in networks], dim=1), seed, steps)
+
+
+@torch.no_grad()
+def _closed_loop(networks: Sequence[SolvedPB], pbs: Sequence[Tensor], seed: Tensor, steps: int) -> Tensor:
+    """`steps` frames (B, steps, inputs) after `seed` (B, S, inputs); all networks see the same frames."""
+    last = seed[:, :1]
+    states: list[State | None] = [None] * len(networks)
+    frames: list[Tensor] = []
+    for t in range(seed.shape[1] + steps - 1):
+        frame = seed[:, t : t + 1] if t < seed.shape[1] else frames[-1]
+        found = [
+            network.after(frame, seed[:, :1], last, pb, state)
+            for network, pb, state in zip(networks, pbs, states, strict=True)
+        ]
+        last, states = frame, [state for _, state in found]
+        if t >= seed.shape[1] - 1:
+            frames.append(torch.stack([following for following, _ in found]).mean(dim=0))
+    return torch.cat(frames, dim=1) if frames else seed[:, :0]

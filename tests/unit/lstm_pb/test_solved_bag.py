@@ -279,6 +279,20 @@ def test_the_pb_vector_and_the_predictions_of_a_track(posed):
     np.testing.assert_allclose(said[rows], expected, atol=1e-5)
 
 
+def test_a_bag_generates_with_all_its_networks(posed):
+    """Its first frame is the mean of theirs, and each goes on from that mean, not from its own."""
+    model, face = posed
+    bag, start = model.networks[""], torch.from_numpy(model.table([face])[0][:1])[None]
+    pb = torch.from_numpy(model.recognise(face))[None].float()
+    own = pb.split(3, dim=1)
+    first = torch.stack([each.generate(p, start, 1) for each, p in zip(bag.members, own, strict=True)]).mean(dim=0)
+    found = bag.generate(pb, start, 2)
+    torch.testing.assert_close(found[:, :1], first)
+    seed = torch.cat([start, first], dim=1)
+    second = torch.stack([each.generate(p, seed, 1) for each, p in zip(bag.members, own, strict=True)]).mean(dim=0)
+    torch.testing.assert_close(found[:, 1:], second)
+
+
 def test_too_short_a_track_has_no_pb_vector(posed):
     model, face = posed
     short = replace(face, **{name: getattr(face, name)[:3] for name in ("time", "points", "confidence", "box")})
