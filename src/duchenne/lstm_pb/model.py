@@ -296,9 +296,9 @@ class PBModel(Classifier):
 
     def _fit_scorers(self, vectors: Array, y: Array, where: Array) -> dict[str, Scorer]:
         rows = {name: where == name for name in self.networks}
-        return {name: self._fit_scorer(name, vectors[r], y[r]) for name, r in rows.items() if len(set(y[r])) == 2}
+        return {name: self.fit_scorer(name, vectors[r], y[r]) for name, r in rows.items() if len(set(y[r])) == 2}
 
-    def _fit_scorer(self, name: str, vectors: Array, y: Array) -> Scorer:
+    def fit_scorer(self, name: str, vectors: Array, y: Array) -> Scorer:
         r = self.recipe
         if r.classifier == "nearest":
             means = np.array([vectors[y == label].mean(axis=0) for label in (0, 1)], np.float32)  # as stored

@@ -22,7 +22,7 @@ from duchenne.types import Array, Classifier, Evidence, Json
 #: One booster, without ensemble or choice of members, to compare inputs rather than learners.
 ONE = Recipe(n_boosters=1, candidates=("boosting",), n_estimators=200, learning_rate=0.08, folds=3)
 
-_SVMS = 50  # of a boosted SVM
+_SVMS = 20  # of a boosted SVM
 
 
 def _boosting(x: Array, y: Array, seed: int) -> Scorer:
