@@ -7,7 +7,8 @@ Reading `paper`, small (two layers of 64, PB and context of 32, 12.5 frames per 
 fifths of PEDFE's open people and measured on those of the others: the mean squared error of the next frame, with PB at
 zero in every epoch, and at the end with the PB vector that each unseen clip is recognised by. "A face that stands still" is
 the same error where the next frame is predicted to be this one. `VARIANTS` change one thing at a time; the paper's own is
-"one clip per step". Writes lstm_pb_recipe.json and .svg, and the table between its marker in docs/lstm-pb.md.
+"one clip per step". Writes lstm_pb_recipe.json, docs/lstm-pb-recipe.svg, and
+the table between its marker in docs/lstm-pb.md.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def main() -> None:
         print(name, {key: value for key, value in done[name].items() if key != "curve"}, flush=True)
         found["variants"] = {name: done[name] for name in VARIANTS if name in done}
         io.write_json(HERE.with_suffix(".json"), found)
-    figure(found, HERE.with_suffix(".svg"))
+    figure(found, HERE.parents[1] / "docs" / "lstm-pb-recipe.svg")
     texts()
 
 
