@@ -196,7 +196,7 @@ class SolvedBag(nn.Module):
     def generate(self, pb: Tensor, seed: Tensor, steps: int) -> Tensor:
         """Closed loop of all networks, each with its part of `pb` (B, bag · pb): a frame is the mean of theirs."""
         networks = self._networks
-        return _closed_loop(networks, pb.split([each.config.pb_size for each in networks], dim=1), seed, steps)
+        return _closed_loop(networks, pb.chunk(len(networks), dim=1), seed, steps)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ def row(signals: Signals, units: Sequence[str], fps: float = 25.0) -> Array:
     if missing:
         raise InputError(f"There is no curve {missing[0]}, found {', '.join(signals.names)}; name others.")
     values = signals.values[:, [signals.names.index(unit) for unit in units]]
-    start, stop = clean.longest_run(np.isfinite(values).all(axis=1))
+    start, stop = clean.longest_run(np.asarray(np.isfinite(values).all(axis=1)))
     time = signals.time[start:stop]
     grid = np.arange(time[0], time[-1] + 1e-9, 1 / fps) if stop - start > 1 else np.zeros(0)
     if len(grid) < _LEAST:
