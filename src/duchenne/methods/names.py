@@ -217,6 +217,8 @@ ABOUT: dict[str, str] = {
     "boosting": "boosted trees on descriptors, one booster",
     "linear-svm": "a linear support vector machine on descriptors",
     "rank-svm": "the same, with a ranker of pairs",
+    "boosted-svm": "a boosted support vector machine on descriptors (Annadurai et al.)",
+    "redundant": "systems whose agreement reinforces their answers; after ':' its members, joined by '+'",
     "extra-trees": "500 extremely randomised trees on descriptors",
     "lstm-pb": "the LSTM with parametric bias (Huynh & Kim 2017); after ':' a reading or recipe",
     **dict.fromkeys(CLIP_NETS, "a network on clips; see `duchenne models list --networks`"),

@@ -301,7 +301,7 @@ def test_undecodable_name_is_accepted(pictures, tmp_path):
     command = [sys.executable, "-m", "duchenne", "analyze", clip, "-o", out]
     done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"") and b"caf" in done.stdout
-    assert len(list(out.iterdir())) == 4
+    assert len(list(out.iterdir())) == 5
 
 
 # --- models -------------------------------------------------------------------------------------------------

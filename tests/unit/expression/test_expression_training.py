@@ -589,9 +589,9 @@ def test_too_few_people_and_people_in_two_folds_are_refused(tmp_path, known):
     folds = [f"{row},{fold}" for row, fold in zip(rows, ("train", "train", "test", "test"), strict=True)]
     path.write_text("\n".join(["file,subject,AU1,AU12,fold", *folds]))
     with pytest.raises(InputError, match="Person 'ann' is in two of the folds"):
-        finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, device="cpu", log=str)
+        finetune(known, path, tmp_path / "next", head="units", recipe=UNITS, device="cpu", log=str)
     with pytest.raises(UsageError, match="for the head emotions, expected units"):
-        finetune(known, path, tmp_path / "out", head="units", recipe=TINY, device="cpu", log=str)
+        finetune(known, path, tmp_path / "next", head="units", recipe=TINY, device="cpu", log=str)
 
 
 @pytest.mark.slow

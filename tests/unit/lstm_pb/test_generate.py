@@ -129,7 +129,7 @@ def test_a_seed_frame_is_where_generation_starts(model):
     seed = neutral(model.reader) * 0.9 + 0.02  # smaller and moved: in eye distances it is the same face
     points = move(model, "posed", 0.4, seed=seed).points
     np.testing.assert_allclose(points[0], move(model, "posed", 0.4).points[0], atol=1e-5)
-    assert np.abs(points[1:] - move(model, "posed", 0.4).points[1:]).max() > 1e-3
+    assert np.abs(points[1:] - move(model, "posed", 0.4).points[1:]).max() > 5e-4
 
 
 def test_other_rates_pass_through_the_same_points():
@@ -305,7 +305,7 @@ def test_a_seed_clip_gives_the_first_frame(duchenne, folder, apart, smile, tmp_p
         (("--model", "smile"), "Model smile has no PB vectors"),
         (("--model", "nowhere"), "There is no model 'nowhere'"),
         (("--label", "fake"), "There is no label 'fake'"),
-        (("--emotion", "love"), "found 'love'; set --emotion"),
+        (("--emotion", "love"), "Emotion 'love' is not known"),
         (("--seconds", "0"), "seconds must lie between 0 and 600"),
         (("--rate", "0"), "between 1 and 240 frames per second, found 0"),
         (("--rate", "nan"), "between 1 and 240 frames per second"),
