@@ -61,13 +61,15 @@ def folder(apart, tmp_path_factory):
 
 
 def following(network, x, pb):
-    """The frame after x (1, T, D). Of a bag the first network moves the face, with its part of PB."""
+    """The frame after x (1, T, D). Of a bag it is the mean of what all networks say, each with its part of PB."""
     if not isinstance(network, SolvedBag):
         return network(x, pb)[0][:, -1]
-    first = network.members[0]
-    _, expected, gates, _ = first._terms(x, torch.ones(x.shape[:2], dtype=torch.bool))
-    ahead = (expected + gates * (pb[:, : first.config.pb_size] @ first.mix.T)[:, None])[:, -1, : first.config.parts]
-    return x[:, -1] + ahead / first.targets_scale[0] @ first.basis.T
+    found = []
+    for each, own in zip(network.members, pb.chunk(len(network.members), dim=1), strict=True):
+        _, expected, gates, _ = each._terms(x, torch.ones(x.shape[:2], dtype=torch.bool))
+        ahead = (expected + gates * (own @ each.mix.T)[:, None])[:, -1, : each.config.parts]
+        found.append(x[:, -1] + ahead / each.targets_scale[0] @ each.basis.T)
+    return torch.stack(found).mean(dim=0)
 
 
 def by_hand(network, pb, start, steps):
