@@ -34,7 +34,7 @@ class Reading:
 
     points         float32 (478, 3)   x right, y down in pixels of the frame; z away from the camera on the same scale,
                                       0 about the middle of the head
-    presence       float              0 to 1: that the region shows a face
+    presence       float              0 to 1: that the region shows a face, in the image and in its mirror image
     coefficients   float32 (52,)      0 to 1, named by `COEFFICIENTS`
     pose           float32 (3,)       yaw, pitch, roll in degrees, as `mesh.pose.pose`
     region         Region             that was read
@@ -120,7 +120,7 @@ class FaceMesh:
         size = bgr.shape[1], bgr.shape[0]
         return Reading(
             points.astype(np.float32),
-            float(1 / (1 + np.exp(-(flag + other_flag) / 2))),
+            float(1 / (1 + np.exp(-min(flag, other_flag)))),
             (coefficients / 2).astype(np.float32),
             pose(points, size, self.model.canonical, self.model.rigid).astype(np.float32),
             region,
