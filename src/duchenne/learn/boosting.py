@@ -76,15 +76,22 @@ class Tabular:
         `emphasis` (D,): XGBoost's feature_weights. `importance` (D,): as `Kernel.fit`, all equal by default.
         """
         r, importance = self.recipe, np.ones(x.shape[1]) if importance is None else importance
-        members: dict[str, Callable[[Array, Array], Callable[[Array], Array]]] = {
-            "boosting": lambda x, y: boost(x, y, r, 0, emphasis).log_odds,
-            "linear": lambda x, y: Linear.fit(x, y, r.C).log_odds,
-            "kernel": lambda x, y: Kernel.fit(x, y, r.kernel_C, importance, r.seed).log_odds,
-        }
-        tried = {name: np.full(len(y), np.nan) for name in members if any(name in each for each in r.candidates)}
+
+        def boosted(x: Array, y: Array, index: int = 0) -> BoostedTrees:
+            return boost(x, y, r, index, emphasis)
+
+        def linear(x: Array, y: Array) -> Linear:
+            return Linear.fit(x, y, r.C)
+
+        def kernel(x: Array, y: Array) -> Kernel:
+            return Kernel.fit(x, y, r.kernel_C, importance, r.seed)
+
+        fits: dict[str, Callable[[Array, Array], BoostedTrees | Linear | Kernel]]
+        fits = {"boosting": boosted, "linear": linear, "kernel": kernel}
+        tried = {name: np.full(len(y), np.nan) for name in fits if any(name in each for each in r.candidates)}
         for i, (train, test) in enumerate(person_folds(groups, r.folds, r.seed), 1):
             for name, z in tried.items():
-                z[test] = members[name](x[train], y[train])(x[test])
+                z[test] = fits[name](x[train], y[train]).log_odds(x[test])
             pieces.report(f"descriptors: fold {i} of {r.folds} fitted")
         means = {each: np.mean([tried[name] for name in each.split("+")], axis=0) for each in r.candidates}
         fitted = {name: (*platt(z, y), z) for name, z in means.items()}
@@ -92,11 +99,11 @@ class Tabular:
         self.slope, self.intercept, z = fitted[self.chosen]
         self.out_of_fold = sigmoid(self.slope * z + self.intercept)
         if "boosting" in self.chosen:
-            self.boosters = [boost(x, y, r, i, emphasis) for i in range(r.n_boosters)]
+            self.boosters = [boosted(x, y, i) for i in range(r.n_boosters)]
         if "linear" in self.chosen:
-            self.linear = Linear.fit(x, y, r.C)
+            self.linear = linear(x, y)
         if "kernel" in self.chosen:
-            self.kernel = Kernel.fit(x, y, r.kernel_C, importance, r.seed)
+            self.kernel = kernel(x, y)
         return self
 
     def logit(self, x: Array) -> Array:

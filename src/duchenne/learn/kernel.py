@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from duchenne.learn import pieces
-from duchenne.learn.linear import as_stored, quantiles
+from duchenne.learn.linear import as_stored, quantiles, squashed
 from duchenne.types import Array
 
 _LIMIT = 3.0  # standard deviations, beyond which inputs are squashed
@@ -60,10 +60,10 @@ class Kernel:
 
         low, median, high = quantiles(x, (0.16, 0.5, 0.84))
         median, spread = as_stored(median), as_stored(np.maximum((high - low) / 2, 1e-6))
-        squashed = _squash(x, median, spread)
-        centre = as_stored(squashed.mean(axis=0))
+        rows = _squash(x, median, spread)
+        centre = as_stored(rows.mean(axis=0))
         scale = importance / np.linalg.norm(importance)
-        scaled = (squashed - centre) * scale
+        scaled = (rows - centre) * scale
         kept = _span(scaled)[:, :_AXES]
         axes = np.zeros((x.shape[1], _AXES))
         axes[:, : kept.shape[1]] = scale[:, None] * kept
@@ -72,7 +72,7 @@ class Kernel:
         phase = as_stored(rng.uniform(0, 2 * np.pi, _BLOCKS * _AXES))
         axes = np.asarray(axes, np.float16).astype(float)  # as stored
         draft = cls(median, spread, centre, axes, signs, phase, np.zeros_like(phase), np.zeros(1))
-        seen = np.cos(draft._angles(squashed))
+        seen = np.cos(draft._angles(rows))
         span = _span(seen)  # of fewer columns, and holds the solution
         model = LogisticRegression(C=2 * c / len(phase), max_iter=2000).fit(seen @ span, y)
         return replace(draft, weights=as_stored(span @ model.coef_[0]), bias=as_stored(model.intercept_))
@@ -100,8 +100,8 @@ class Kernel:
             slopes -= share / 2 * np.sin((place + 1) / 2 * turned + self.phase)
         return np.asarray(moved * ((slopes * self.weights) @ self._turns.T @ self.axes.T))
 
-    def _angles(self, squashed: Array) -> Array:
-        return np.asarray((squashed - self.centre) @ self.axes @ self._turns + self.phase)
+    def _angles(self, rows: Array) -> Array:
+        return np.asarray((rows - self.centre) @ self.axes @ self._turns + self.phase)
 
     @cached_property
     def _turns(self) -> Array:
@@ -115,8 +115,7 @@ class Kernel:
 
 
 def _squash(x: Array, median: Array, spread: Array) -> Array:
-    s = _LIMIT * np.tanh((x - median) / (_LIMIT * spread))
-    return np.where(np.isfinite(s), s, 0.0)
+    return squashed(x, median, _LIMIT * spread, _LIMIT)
 
 
 def _span(rows: Array) -> Array:

@@ -68,9 +68,13 @@ class Linear:
 
     def squash(self, x: Array) -> Array:
         """float64 (N, D): the inputs standardised and limited to ±2; 0 where they are missing."""
-        # tanh keeps one outlying descriptor from deciding alone
-        z = 2 * np.tanh((x - self.median) / self.spread)
-        return np.where(np.isfinite(z), z, 0.0)
+        return squashed(x, self.median, self.spread, 2.0)
+
+
+def squashed(x: Array, median: Array, spread: Array, limit: float) -> Array:
+    """float64 (N, D): limit · tanh((x − median) / spread), so that no outlier decides alone; 0 where missing."""
+    z = limit * np.tanh((x - median) / spread)
+    return np.where(np.isfinite(z), z, 0.0)
 
 
 def as_stored(x: Array) -> Array:
