@@ -11,7 +11,7 @@ import numpy as np
 
 from duchenne import checkpoints
 from duchenne.checkpoints import ModelFolder, Store, parts
-from duchenne.checkpoints.parts import ARRAYS, Parts
+from duchenne.checkpoints.parts import ARRAYS, Parts, StoredParts
 from duchenne.errors import InputError
 from duchenne.io import quoted
 from duchenne.learn import recipes
@@ -111,18 +111,10 @@ def _save_stack(model: Stack, folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 def _load_stack(folder: ModelFolder) -> Stack:
     found = parts.read(folder)
-    members = [_member(folder, place) for place in found.settings["asked"]]
-    if not members:
-        raise ValueError("it has no members")
-    return Stack(
-        (refuse_refit,) * len(members),
-        members=members,
-        names=tuple(recipes.names(found.settings, "names", distinct=False)),
-        weights=found.array("weights", len(members)),
-        pair_weights=found.array("pair_weights", len(members)) if "pair_weights" in found.arrays else None,
-        facts=dict(folder.about["facts"]),
-        **found.numbers("bias", "margin"),
-    )
+    held = _held(folder, found)
+    many = len(held["members"])
+    pairs = found.array("pair_weights", many) if "pair_weights" in found.arrays else None
+    return Stack(**held, weights=found.array("weights", many), pair_weights=pairs, **found.numbers("bias", "margin"))
 
 
 def _save_redundant(model: Redundant, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -136,23 +128,26 @@ def _save_redundant(model: Redundant, folder: Path) -> tuple[dict[str, Any], lis
 
 def _load_redundant(folder: ModelFolder) -> Redundant:
     found = parts.read(folder)
-    members = [_member(folder, place) for place in found.settings["asked"]]
-    if not 0 < len(members) <= MOST:
-        raise ValueError(f"it has {len(members)} members")
+    held = _held(folder, found)
+    many = len(held["members"])
+    if many > MOST:
+        raise ValueError(f"it has {many} members")
     emotions = tuple(recipes.emotions(found.settings, "emotions"))
-    counts = found.array("counts", len(emotions) + 1, 2 ** len(members), 2)
+    counts = found.array("counts", len(emotions) + 1, 2**many, 2)
     if (counts < 0).any():
         raise ValueError("it counts fewer than no cases")
-    return Redundant(
-        (refuse_refit,) * len(members),
-        members=members,
-        names=tuple(recipes.names(found.settings, "names", distinct=False)),
-        weights=np.ones(len(members)),
-        counts=counts,
-        emotion_names=emotions,
-        facts=dict(folder.about["facts"]),
-        **found.numbers("margin"),
-    )
+    numbers = found.numbers("margin")
+    return Redundant(**held, weights=np.ones(many), counts=counts, emotion_names=emotions, **numbers)
+
+
+def _held(folder: ModelFolder, found: StoredParts) -> dict[str, Any]:
+    """What any stack holds."""
+    members = [_member(folder, place) for place in found.settings["asked"]]
+    if not members:
+        raise ValueError("it has no members")
+    names = tuple(recipes.names(found.settings, "names", distinct=False))
+    makes = (refuse_refit,) * len(members)
+    return {"makes": makes, "members": members, "names": names, "facts": dict(folder.about["facts"])}
 
 
 def _member(folder: ModelFolder, name: Any) -> Any:
