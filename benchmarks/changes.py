@@ -139,11 +139,18 @@ def changed(clip: Path, name: str, folder: Path) -> Path:
     """The file of a changed clip, written where it is missing; random numbers depend on both names alone."""
     target = folder / f"{clip.stem} {name}.mp4"
     if not target.exists():
-        found = list(video.frames(clip))
         rng = np.random.default_rng(zlib.crc32(target.name.encode()))
-        change, quality = CHANGES[name]
-        write(target, *change([frame.bgr for frame in found], np.array([frame.time for frame in found]), rng), quality)
+        write(target, *altered(clip, [name], rng), CHANGES[name][1])
     return target
+
+
+def altered(clip: Path, names: Sequence[str], rng: Rng) -> tuple[Iterator[Array], Array]:
+    """Frames and times of a clip to which changes are made one after another."""
+    found = list(video.frames(clip))
+    frames, times = iter([frame.bgr for frame in found]), np.array([frame.time for frame in found])
+    for name in names:
+        frames, times = CHANGES[name][0](list(frames), times, rng)
+    return frames, times
 
 
 def kept(work: Path) -> Path:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from duchenne import io, video
+from duchenne import io
 from duchenne.tabular.model import APPEARANCE, DescriptorModel
 from duchenne.training import data
 from duchenne.types import Array
@@ -39,11 +39,9 @@ def copy(clip: Path, target: Path) -> None:
     if target.exists():
         return
     rng = np.random.default_rng(zlib.crc32(clip.name.encode()))
-    found = list(video.frames(clip))
-    frames, times = [frame.bgr for frame in found], np.array([frame.time for frame in found])
-    for name in rng.choice(list(changes.CHANGES), CHANGES, replace=False):
-        changed, times = changes.CHANGES[name][0](frames, times, rng)
-        frames = list(changed)
+    names = rng.choice(list(changes.CHANGES), CHANGES, replace=False)
+    made, times = changes.altered(clip, names.tolist(), rng)
+    frames = list(made)  # which draw from rng as well
     changes.write(target, iter(frames), times, int(rng.integers(18, 30)))
 
 
