@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +11,11 @@ import av
 import cv2
 import numpy as np
 
+from duchenne.batch import Task, work
+from duchenne.errors import InputError
 from duchenne.types import Array
+from duchenne.workers.pool import Runner
+from duchenne.workers.protocol import Job, Result
 
 
 def corner_picture(width: int = 64, height: int = 48, level: int = 200) -> Array:
@@ -150,3 +154,16 @@ def unit_table(path: Path, rows: Sequence[str], header: str = "file,subject,AU1,
         cv2.imwrite(str(path.parent / cells[0]), pattern(float(cells[-1] or 0) > 0, rng))
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
+
+
+def here(task: Task) -> Runner:
+    """Jobs done in this process, which has read the models already."""
+
+    def run(jobs: Iterable[Job], progress: Callable[[int, int], None]) -> Iterator[Result]:
+        for job in jobs:
+            try:
+                yield Result(job.number, work.run(task.work.options, job.arguments, lambda *_: None))
+            except InputError as error:
+                yield Result(job.number, failure=str(error))
+
+    return run

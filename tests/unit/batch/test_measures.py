@@ -6,29 +6,13 @@ import json
 import pytest
 
 from duchenne import batch, micro
-from duchenne.batch import work
 from duchenne.batch.plan import holds_videos
-from duchenne.errors import InputError
 from duchenne.expression import emotions
 from duchenne.tables import codebook, columns
 from duchenne.units import table as units
-from duchenne.workers.protocol import Result
-from makers import make_image, make_video
+from makers import here, make_image, make_video
 
 pytestmark = pytest.mark.usefixtures("read_once")
-
-
-def here(task):
-    """Jobs done in this process, which has read the models already."""
-
-    def run(jobs, progress):
-        for job in jobs:
-            try:
-                yield Result(job.number, work.run(task.work.options, job.arguments, lambda *_: None))
-            except InputError as error:
-                yield Result(job.number, failure=str(error))
-
-    return run
 
 
 def rows(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,9 @@ from PIL import Image
 from browser import CONTRAST, NAMELESS, Browser
 from conftest import RATE
 from duchenne import batch
-from duchenne.batch import work
-from duchenne.errors import InputError
 from duchenne.report import batch_page
 from duchenne.tables import columns
-from duchenne.workers.pool import Runner
-from duchenne.workers.protocol import Job, Result
-from makers import make_video
+from makers import here, make_video
 
 HOSTILE = "<img src=x onerror=alert(1)>&amp;"
 ROWS = "[...document.querySelectorAll('.clips tbody tr')]"
@@ -143,19 +139,6 @@ def test_every_text_is_readable(page: Browser, scheme: str, media: str) -> None:
     page.look(1240, 900, scheme=scheme, media=media)
     assert [each for each in page.ask(CONTRAST) if each[0] < each[1]] == []
     assert page.ask(NAMELESS) == []
-
-
-def here(task: batch.Task) -> Runner:
-    """Jobs done in this process, which has read the models already."""
-
-    def run(jobs: Iterable[Job], progress: Callable[[int, int], None]) -> Iterator[Result]:
-        for job in jobs:
-            try:
-                yield Result(job.number, work.run(task.work.options, job.arguments, lambda *_: None))
-            except InputError as error:
-                yield Result(job.number, failure=str(error))
-
-    return run
 
 
 def test_shards_give_the_same_bytes_without_local_paths(
