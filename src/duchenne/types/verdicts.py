@@ -250,13 +250,12 @@ class Verdict:
     measures: dict[str, float] = field(default_factory=dict)
     p_raw: float = float("nan")
     begins: float = 0.0
+    signs: tuple[Sign, ...] = ()
 
     @property
     def code(self) -> str | None:
         """A short word for the reason, one of `CODES`; None for a verdict."""
         return None if self.reason is None else getattr(self.reason, "code", "not_measured")
-
-    signs: tuple[Sign, ...] = ()
 
     def to_dict(self) -> Json:
         """Plain, JSON-ready dictionary (tuples become lists when serialised)."""
