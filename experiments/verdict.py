@@ -3,7 +3,7 @@ them, from raw clips.
 
     DUCHENNE_DATA=<folder with data/pedfe/clips> python experiments/verdict.py --models FOLDER --work FOLDER
         [--train] [--folds 5] [--seed 0] [--command "train hybrid --smile-share 0.15"]
-        [--every 1] [--jobs 2] [-o FILE]
+        [--every 1] [--every-changed 1] [--jobs 2] [-o FILE]
     python experiments/verdict.py --texts
 
 --train makes the models by a public command, to which `--manifest` and `-o` are added: one for each fold of people, and of
@@ -11,10 +11,11 @@ people recorded at 24–25 and at 30 frames/s (two places) one each for those of
 folds.json and rates.json: which people each model left out; benchmarks/steady.py --people-out reads these too.
 
 Every raw clip of the 42 open people is judged by the model that left its person out: as it is, without its first quarter,
-and with 1.5 s of rest before; and as it is by the model of the other frame rate. Scores are of P(genuine) of all clips,
+and with 1.5 s of rest before; and as it is by the model of the other frame rate. Answers are also moved as by `--calibrate`,
+to the level of all clips of the place, and of each person's, without labels. Scores are of P(genuine) of all clips,
 abstained or not; "of these right" are those with a label. Bands count clips that have no other reason to abstain than a close call.
 Intervals (95 %) resample people. --work, outside the repository, keeps changed clips, readings and verdicts; --every 100
-judges each hundredth clip. Writes verdict.json and the tables of docs/science/measured.md; --texts the tables alone.
+judges each hundredth clip, and of those --every-changed 3 each third where they are changed. Writes verdict.json and the tables of docs/science/measured.md; --texts the tables alone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ import av
 import numpy as np
 from joblib import Parallel, delayed
 
-from duchenne import io, metrics
+from duchenne import gates, io, judging, metrics
 from duchenne.datasets import splits
 from duchenne.types import Array
 
@@ -127,11 +128,12 @@ def answer(clip: Known, view: str, model: str, version: str, work: Path) -> Answ
 def measured(args: argparse.Namespace) -> dict[str, Any]:
     """The content of the JSON."""
     clips = judged.clips()[:: args.every]
+    shown = {view: clips[:: args.every_changed] if i else clips for i, view in enumerate(VIEWS)}
 
     def answers(plan: str, view: str) -> list[Answer]:
-        models = judged.left_out(args.models / plan)
-        version = judged.versions({models[clip.subject] for clip in clips})
-        tasks = ((clip, view, models[clip.subject], version[models[clip.subject]], args.work) for clip in clips)
+        models, chosen = judged.left_out(args.models / plan), shown[view]
+        version = judged.versions({models[clip.subject] for clip in chosen})
+        tasks = ((clip, view, models[clip.subject], version[models[clip.subject]], args.work) for clip in chosen)
         found = list(Parallel(args.jobs, verbose=1)(delayed(answer)(*task) for task in tasks))
         print(
             plan,
@@ -144,12 +146,39 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
 
     found: dict[str, Any] = {"clips": len(clips), "people": len({clip.subject for clip in clips})}
     found["models"] = json.loads((args.models / "about.json").read_text(encoding="utf-8"))
-    found["views"] = {view: summary(clips, answers("folds.json", view)) for view in VIEWS}
+    every = {view: answers("folds.json", view) for view in VIEWS}
+    found["views"] = {view: summary(shown[view], every[view]) for view in VIEWS}
+    moved = calibrated(clips, every[VIEWS[0]], judged.left_out(args.models / "folds.json"), True)
+    found["views"]["as it is, calibrated by each person's clips"] = summary(clips, moved)
     across = answers("rates.json", VIEWS[0])
     slow = {who for who, model in judged.left_out(args.models / "rates.json").items() if model.endswith("-at-30")}
     for name, inside in (("trained at 30, tested at 24–25", True), ("trained at 24–25, tested at 30", False)):
         rows = [i for i, clip in enumerate(clips) if (clip.subject in slow) is inside]
-        found.setdefault("rates", {})[name] = summary([clips[i] for i in rows], [across[i] for i in rows])
+        there, of_them = [clips[i] for i in rows], [across[i] for i in rows]
+        found.setdefault("rates", {})[name] = summary(there, of_them)
+        for words, persons in (("calibrated", False), ("calibrated, by each person's clips too", True)):
+            moved = calibrated(there, of_them, judged.left_out(args.models / "rates.json"), persons)
+            found["rates"][f"{name}, {words}"] = summary(there, moved)
+    return found
+
+
+def calibrated(
+    clips: Sequence[Known], answers: Sequence[Answer], models: dict[str, str], persons: bool
+) -> list[Answer]:
+    """The answers to all clips of a place, moved to its level, and with `persons` to each person's, without labels."""
+    fits = [not each.reason or each.reason.startswith("Too close") for each in answers]
+    known = [
+        (each.p, clip.subject if persons else None) for clip, each, fit in zip(clips, answers, fits, strict=True) if fit
+    ]
+    calibration = judging.Calibration.of([p for p, _ in known], [who for _, who in known], "")
+    margins = {model: judging.load_model(model).model.margin for model in set(models.values())}
+    found = []
+    for clip, each, fit in zip(clips, answers, fits, strict=True):
+        if fit:
+            p = calibration.moved(each.p, clip.subject)
+            reason = gates.too_close(p, margins[models[clip.subject]])
+            each = Answer(p, "" if reason else "genuine" if p >= 0.5 else "posed", str(reason or ""))
+        found.append(each)
     return found
 
 
@@ -200,14 +229,14 @@ def silence(bands: Sequence[dict[str, Any]], least: float = LEAST) -> float:
 
 def table(found: dict[str, Any]) -> str:
     """The tables of docs/science/measured.md."""
-    head = f"| {found['clips']} raw clips of {found['people']} people"
+    head = f"| clips of {found['people']} people, how many"
     lines = [
         f"{head} | answered | of these right (95 %) | accuracy (95 %) | AUC (95 %) | forced pairs | ECE |",
         "|---" * 7 + "|",
     ]
     for name, its in (found["views"] | found["rates"]).items():
         (answered, _), (right, ends) = its["answered"], its["right"]
-        cells = [name, f"{100 * answered:.0f} %", with_ends(right, ends)]
+        cells = [f"{name}, {its['rows']}", f"{100 * answered:.0f} %", with_ends(right, ends)]
         cells += [with_ends(its[key], its[f"{key}_interval"]) for key in ("accuracy", "auc")]
         lines.append(f"| {' | '.join(cells)} | {with_ends(its['forced_pairs'])} | {with_ends(its['ece'])} |")
     its = found["views"][VIEWS[0]]
@@ -241,6 +270,7 @@ def main() -> None:
     parser.add_argument("--command", default=f"train hybrid --smile-share {chosen}")
     parser.add_argument("--work", type=Path, help="folder for changed clips, readings and verdicts")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--every-changed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--texts", action="store_true", help="write the tables alone")
     parser.add_argument("-o", "--output", type=Path, default=OUT)

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "analyze": "duchenne.pipeline",
     "analyze_many": "duchenne.batch.many",
+    "calibrate": "duchenne.batch.many",
     "crossval": "duchenne.evaluation.crossval",
     "examine": "duchenne.pipeline",
     "load_tracks": "duchenne.io",

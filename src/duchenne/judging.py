@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from duchenne import checkpoints
 from duchenne.checkpoints import reference
 from duchenne.errors import InputError, UsageError
+from duchenne.io import person
+from duchenne.learn.calibration import logit, sigmoid
 from duchenne.tabular.appearance import Appearance
 from duchenne.tabular.model import DescriptorModel
 from duchenne.types import Array, Classifier, CropReader, FaceTrack, Familiarity, Json, Opinion, Question
@@ -43,6 +46,63 @@ class Loaded:
     def borrows_descriptors(self) -> bool:
         """Whether the model has no descriptor model of its own."""
         return self.model.part(DescriptorModel) is None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """By how much the log-odds of genuine of clips of one recording are moved, measured on such clips without labels.
+
+    model    sha256 of the model that judged them
+    clips    how many they were
+    shift    for every clip: minus their median, so that half of them come to lie on either side of 0.5
+    persons  person → what comes to it: minus the median of the person's own clips after that
+
+    Both medians are shrunk towards 0 as if `_SHRINK` more clips had it there. Where far more or fewer than half of the
+    clips are genuine, a calibration makes verdicts worse.
+    """
+
+    LEAST: ClassVar[int] = 10
+    _SHRINK: ClassVar[int] = 10
+
+    model: str
+    clips: int
+    shift: float
+    persons: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, p: Sequence[float], subject: Sequence[str | None], model: str) -> Calibration:
+        """From the P(genuine) of clips, and the person that each shows, None where unknown.
+
+        InputError for fewer than `LEAST` clips.
+        """
+        if len(p) < cls.LEAST:
+            raise InputError(
+                f"A calibration needs {cls.LEAST} clips of the recording that can be judged, found {len(p)}; add clips."
+            )
+        z, names = logit(np.asarray(p, float)), np.array([person(each) if each else "" for each in subject])
+        shift = cls._middle(z)
+        persons = {str(name): cls._middle(z[names == name] + shift) for name in np.unique(names) if name}
+        return cls(model, len(p), shift, persons)
+
+    @classmethod
+    def _middle(cls, z: Array) -> float:
+        return round(-float(np.median(z)) * len(z) / (len(z) + cls._SHRINK), 6)
+
+    def __str__(self) -> str:
+        return f"the level of {self.clips} clips of its recording, taking half of them for genuine"
+
+    def moved(self, p: float, subject: str | None) -> float:
+        """P(genuine) of a clip of the recording, which shows this person."""
+        more = self.persons.get(person(subject), 0.0) if subject else 0.0
+        return float(sigmoid(logit(np.array(p)) + self.shift + more))
+
+
+def check_calibration(calibration: Calibration | None, loaded: Loaded) -> None:
+    """UsageError where a calibration was measured with another model."""
+    if calibration is not None and calibration.model != loaded.about["sha256"]:
+        raise UsageError(
+            f"The calibration was measured with another model than {loaded.about['id']}; calibrate again with this one."
+        )
 
 
 def chosen(model: str | Path, reader: str | None) -> str | Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from duchenne.faces import Followed, join, protagonist
 from duchenne.faces.reading import about_reader, no_face, read_faces
 from duchenne.features.descriptors import prepare
 from duchenne.features.phases import expression_curve, main_phase, phases
-from duchenne.judging import CutCrops, Loaded, load_model
+from duchenne.judging import Calibration, CutCrops, Loaded, load_model
 from duchenne.preprocess import clean
 from duchenne.progress import Tick
 from duchenne.registry import check_reader
@@ -44,9 +44,6 @@ from duchenne.types import (
     Verdict,
 )
 from duchenne.units import reading as unit_reading
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +93,8 @@ def analyze(
     start: float | None = None,
     end: float | None = None,
     allow_truncated: bool = False,
+    calibration: Calibration | None = None,
+    subject: str | None = None,
     on_frame: Tick | None = None,
     read: ReadFaces = read_faces,
 ) -> Verdict:
@@ -103,7 +102,8 @@ def analyze(
     other faces and the curves. For many clips see `duchenne.analyze_many`."""
     found = examine(
         path, model=model, emotion=emotion, reader=reader, detector=detector, device=device, rate=rate, start=start,
-        end=end, allow_truncated=allow_truncated, on_frame=on_frame, read=read,
+        end=end, allow_truncated=allow_truncated, calibration=calibration, subject=subject, on_frame=on_frame,
+        read=read,
     )  # fmt: skip
     return found[0].verdict
 
@@ -123,6 +123,8 @@ def examine(
     end: float | None = None,
     allow_truncated: bool = False,
     details: bool = False,
+    calibration: Calibration | None = None,
+    subject: str | None = None,
     on_frame: Tick | None = None,
     read: ReadFaces = read_faces,
 ) -> list[Analysis]:
@@ -131,7 +133,8 @@ def examine(
     `emotion` replaces the model's own estimate; `reader` reads the faces (mesh, paper), by default as for the model's
     training, `detector` (haar, hog) is of the reader paper; `mesh` keeps all points of the reader mesh; `rate`
     (frames/s) is for what stores no times; `start` and `end` are seconds; `details` adds single descriptors to the
-    evidence, and what would change the verdict; `read` yields the faces in blocks.
+    evidence, and what would change the verdict; `calibration` (`duchenne.calibrate`) moves P(genuine) to the level of
+    the clip's recording, and of the person `subject`; `read` yields the faces in blocks.
     InputError when the file cannot be read or shows no face; UsageError on unknown names.
     """
     if not isinstance(path, str | Path):
@@ -142,6 +145,7 @@ def examine(
     emotion = None if emotion is None else emotion_named(emotion)
     loaded = load_model(model, reader)
     reader = check_reader(reader or loaded.model.face_reader, detector, mesh)
+    judging.check_calibration(calibration, loaded)
     used_device = judging.resolve_device(device, loaded)
     options: Json = {"rate": rate, "start": start, "end": end, "allow_truncated": allow_truncated}
     blocks = read(path, reader=reader, detector=detector, mesh=mesh, all_faces=all_faces, on_frame=on_frame, **options)
@@ -159,7 +163,7 @@ def examine(
             found = judge(
                 track, loaded, emotion=emotion, emotions=emotions, blur=blur, light=faces.light[face],
                 cut_crops=cut_crops, looks=looks, covered=covered, units=units,
-                details=details,
+                details=details, calibration=calibration, subject=subject,
             )  # fmt: skip
             step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions.time)} moments"
             warnings = (*notes, *judging.other_reader(loaded, reader), *found.verdict.quality.warnings)
@@ -221,6 +225,8 @@ def judge(
     looks: FaceTrack | None = None,
     covered: visibility.Covered = (),
     units: Signals | None = None,
+    calibration: Calibration | None = None,
+    subject: str | None = None,
 ) -> Analysis:
     """Verdict on one track in pixels: quality, the stretch that is judged, the model's opinion, or a reason to abstain.
 
@@ -243,15 +249,19 @@ def judge(
     opinion = judging.opinion(
         loaded, Question(window, "", shown, named, emotion, cut, explain=explain, details=details)
     )
-    reason = stretch.reason or opinion.reason or gates.too_close(opinion.p, loaded.model.margin)
-    if reason is None and not np.isfinite(opinion.p):
+    p = opinion.p if calibration is None else calibration.moved(opinion.p, subject)
+    reason = stretch.reason or opinion.reason or gates.too_close(p, loaded.model.margin)
+    if reason is None and not np.isfinite(p):
         raise ModelError(f"Model {loaded.about['id']} gives a probability that is not finite; get or train it again.")
     familiarity, warnings = judging.familiarity(loaded, descriptors)
+    if calibration is not None:
+        what = f"P(genuine) was moved from {opinion.p:.2f} to {p:.2f}, {calibration}"
+        warnings = (*warnings, f"{what}; the shares of what counted are those before.")
     found = phases(curves, curve=expression_curve(stretch.curves, emotion))
     main = None if stretch.span is None else main_phase(found, curves, stretch.span)
     verdict = Verdict(
-        p_genuine=None if reason else opinion.p,
-        label=None if reason else "genuine" if opinion.p >= 0.5 else "posed",
+        p_genuine=None if reason else p,
+        label=None if reason else "genuine" if p >= 0.5 else "posed",
         abstained=reason is not None,
         reason=reason,
         emotion=named,

@@ -32,6 +32,7 @@ class ClipJob:
     start: float | None = None
     end: float | None = None
     rate: float | None = None
+    subject: str | None = None
 
     @property
     def unfinished(self) -> Path:

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from duchenne import __version__, io, limits
 from duchenne.batch import plan, tables
@@ -22,6 +22,9 @@ from duchenne.types import Json, JsonMap
 from duchenne.workers.pool import Pool, Runner
 from duchenne.workers.protocol import Job, Limits, Result, Work
 from duchenne.workers.resources import cores, share
+
+if TYPE_CHECKING:
+    from duchenne.judging import Calibration
 
 _READING = ("av", "dlib-bin", "numpy", "opencv-contrib-python-headless")
 _MODELS = ("safetensors", "scikit-learn", "scipy", "torch", "xgboost-cpu", "xgboost")
@@ -144,12 +147,14 @@ def analyze_task(
     report: bool = True,
     faces: bool = True,
     cache: bool = True,
+    calibration: Calibration | None = None,
 ) -> Task:
     """Judge each clip. ModelError or UsageError for a model that cannot be loaded, before any clip is read."""
     from duchenne import checkpoints, judging
 
     emotion = None if emotion is None else emotion_named(emotion)
     loaded = judging.load_model(model, reader)
+    judging.check_calibration(calibration, loaded)
     common = {
         "emotion": emotion,
         "all_faces": all_faces,
@@ -160,6 +165,7 @@ def analyze_task(
         "allow_truncated": allow_truncated,
         "report": report,
         "faces": faces,
+        **({"calibration": asdict(calibration)} if calibration else {}),
     }
     # workers have another working directory
     path = str(model) if str(model) in checkpoints.shipped() else str(Path(model).absolute())
@@ -252,7 +258,7 @@ def _jobs(task: Task, clips: Plan, state: State, items: list[Item]) -> Iterator[
         place = task.place.format(item.place)
         job = ClipJob(
             str(clips.root), item.path, item.name, str(state.out), place, str(state.scratch),
-            item.start, item.end, item.rate,
+            item.start, item.end, item.rate, item.listed.get("subject"),
         )  # fmt: skip
         yield Job(number, item.path, asdict(job), item.start or 0.0)
 

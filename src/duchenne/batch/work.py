@@ -117,7 +117,9 @@ def analyze_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
     from duchenne import judging, pipeline
 
     names = ("model", "emotion", "all_faces", "device", "reader", "detector", "mesh", "allow_truncated")
-    settings: Json = {**job.stretch, **{name: options[name] for name in names}}
+    settings: Json = {**job.stretch, **{name: options[name] for name in names}, "subject": job.subject}
+    if "calibration" in options:
+        settings["calibration"] = judging.Calibration(**options["calibration"])
     analyses = pipeline.examine(job.path, **settings, on_frame=heartbeat, read=cache_of(options).read_faces)
     card = judging.load_model(options["model"], options["reader"]).card
     page, faces = options["report"], options["faces"]

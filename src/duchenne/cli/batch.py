@@ -120,6 +120,8 @@ def run(
     echo(f"Results: {out / 'clips.csv'}")
     if task.kind == "analyze":
         echo(f"Report: {out / 'index.html'}")
+        if "calibration" not in task.settings:
+            echo(f"To move P(genuine) to the level of these clips: the same with --calibrate {out} and another --out.")
     if result.failed:
         sys.exit(1)
 

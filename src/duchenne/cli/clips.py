@@ -45,6 +45,8 @@ def analyze(
     details: Annotated[
         bool, typer.Option(help="Of single clips: list single descriptors too, and what would change the verdict.")
     ] = False,
+    calibrate: options.Calibrate = None,
+    subject: options.Subject = None,
     manifest: options.Manifest = None,
     workers: options.Workers = None,
     shard: options.Shard = None,
@@ -67,15 +69,23 @@ def analyze(
         "model": model, "emotion": emotion, "all_faces": all_faces, "device": device, "reader": reader,
         "detector": detector, "mesh": mesh, "allow_truncated": allow_truncated,
     }  # fmt: skip
-    if not batch.is_batch(clips, rate, many):
+    single = not batch.is_batch(clips, rate, many)
+    if subject is not None and not (single and calibrate):
+        raise UsageError("--subject is for single clips with --calibrate; a manifest has a column subject.")
+    if not single:
+        if as_json or start is not None or end is not None:
+            raise UsageError("--json, --start and --end are for single clips; use a --manifest instead.")
+        if out is None:
+            raise UsageError("A folder of videos needs --out FOLDER for the results; a folder of images needs --rate.")
+    if calibrate is not None:
+        from duchenne.batch.many import calibrate as measure
+
+        judging["calibration"] = measure(calibrate, model=model, reader=reader, workers=workers, cache=cache)
+    if out is None or single:
         limit_memory(memory)
-        judging |= {"rate": rate, "start": start, "end": end, "details": details}
+        judging |= {"rate": rate, "start": start, "end": end, "details": details, "subject": subject}
         _judge(clips, out, as_json, faces, judging, cache)
         return
-    if as_json or start is not None or end is not None:
-        raise UsageError("--json, --start and --end are for single clips; use a --manifest instead.")
-    if out is None:
-        raise UsageError("A folder of videos needs --out FOLDER for the results; a folder of images needs --rate.")
     from duchenne.batch import analyze_task
 
     batch.run(

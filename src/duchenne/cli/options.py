@@ -22,6 +22,13 @@ AllFaces = Annotated[bool, _reading("--all-faces", help="Use every face, not onl
 AllowTruncated = Annotated[bool, _reading(help="Accept a file that was cut short, and use what it contains.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the complete result as JSON.")]
 Cached = Annotated[bool, _many(help="Cache face tracks for later runs; see `duchenne cache`.")]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(
+        help="Clips of the same recording, without labels: a folder, a manifest, or results of `analyze`; P(genuine) "
+        "is moved to their level."
+    ),
+]
 Detector = Annotated[str, _reading(help="Face detector of the reader paper: haar or hog.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 Emotion = Annotated[str | None, typer.Option(help="Emotion shown, instead of the predicted one.")]
@@ -61,6 +68,7 @@ Shard = Annotated[str | None, _many(help="Process only this shard of the clips, 
 Slurm = Annotated[int | None, _many(help="Run on this number of SLURM jobs, as Dask workers.", min=1)]
 Stall = Annotated[float, _many(help="Seconds without progress after which a clip fails.", min=1)]
 Start = Annotated[float | None, _reading(help="Start of the stretch to use, in seconds.")]
+Subject = Annotated[str | None, typer.Option(help="Who is seen, as in the manifest of --calibrate.")]
 TableOut = Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; by default stdout.")]
 TrainManifest = Annotated[Path, typer.Option(help="CSV with columns path, subject, emotion, label.")]
 Workers = Annotated[int | None, _many(help="Number of worker processes; by default one per core.", min=1)]

@@ -39,6 +39,15 @@ def read(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame({name: _typed(name, texts) for name, texts in cells.items()})
 
 
+def model_of(folder: Path) -> Json:
+    """Id and sha256 of the model whose verdicts a results folder holds; InputError where it does not say."""
+    try:
+        found: Json = dict(io.read_json(folder / "summary.json")["options"]["model"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{folder} does not say which model judged its clips; judge them again.") from error
+    return found
+
+
 def _typed(name: str, cells: list[str]) -> pd.Series:
     """The cells as numbers, or where one is not a number as text, None where empty."""
     import pandas as pd
