@@ -80,7 +80,7 @@ def clips(recipe: ClipRecipe, count: int, folder: Path) -> list[Any]:
     if recipe.inputs == "points":
         frames = min(recipe.frames or 1_000_000, round(SECONDS_OF_POINTS * recipe.fps))
         return list(rng.normal(size=(count, frames, recipe.config(EMOTIONS).numbers)).astype(np.float32))
-    shape = (recipe.frames, recipe.image_size, recipe.image_size, recipe.channels * (2 if recipe.reader.scene else 1))
+    shape = (recipe.frames, recipe.image_size, recipe.image_size, recipe.channels * (3 if recipe.reader.scene else 1))
     found = []
     for i in range(count):
         path = folder / f"{i}.npy"

@@ -129,10 +129,14 @@ def rows() -> tuple[Any, ...]:
     return x, y, np.array([f"p{i}" for i in who]), np.array(["fear", "anger"])[np.arange(64) // 2 % 2]
 
 
+#: Backbones of `context` that a test can train.
+SMALL_CONTEXT = dict.fromkeys(("backbone", "body_backbone", "scene_backbone"), "expression")
+
+
 def clip_recipe_of(name: str, **changes: Any) -> ClipRecipe:
     """The shipped network on four frames of 16 pixels, or of the least that it can learn from; its backbone stays as it
-    is, but for context, which has two."""
-    shipped = ClipRecipe.read(name, backbone="expression" if name == "context" else None)
+    is, but for context, which has three."""
+    shipped = ClipRecipe.read(name, **(SMALL_CONTEXT if name == "context" else {}))
     small: dict[str, Any] = {"frames": FRAMES, "fps": 0.0, "width": 16, "depth": 2, "hidden_size": 16, "dropout": 0.0}
     small |= {"image_size": max(16, LEAST[shipped.backbone]), "precision": "float32", "batch_size": 8, "ema_decay": 0.0}
     small |= dict.fromkeys(("rotation", "translation", "scale", "label_smoothing"), 0.0)
@@ -147,7 +151,7 @@ def noise(recipe: ClipRecipe, rng: np.random.Generator, n: int) -> Any:
     """Crops uint8 (n, FRAMES, S, S, C), or points float32 (n, FRAMES, F)."""
     if recipe.inputs == "points":
         return rng.normal(0, 1, (n, FRAMES, recipe.config(2).numbers)).astype(np.float32)
-    channels = recipe.channels * (2 if recipe.kind == "context" else 1)
+    channels = recipe.channels * (3 if recipe.kind == "context" else 1)
     return rng.integers(0, 256, (n, FRAMES, recipe.image_size, recipe.image_size, channels), np.uint8)
 
 

@@ -33,7 +33,9 @@ def _add(path: Path) -> None:
         loss: Annotated[str | None, typer.Option(help="cross-entropy, euclidean, focal or multilabel-focal.")] = None,
         weights: Annotated[
             str | None,
-            typer.Option(help="Initial weights: .safetensors, .pth, or an expression model."),
+            typer.Option(
+                help="Initial weights: .safetensors, .pth, or an expression model; several with commas between."
+            ),
         ] = None,
         freeze_backbone: Annotated[bool | None, typer.Option(help="Keep the weights of the backbone fixed.")] = None,
         epochs: options.Epochs = None,

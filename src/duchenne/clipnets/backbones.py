@@ -5,14 +5,16 @@
 | vgg16        | (N, C, H, W)    | 512      | Simonyan & Zisserman 2015, arXiv:1409.1556, configuration D           |
 | resnet50     | (N, C, H, W)    | 2048     | He et al. 2016, arXiv:1512.03385; stride in the 3×3 convolutions      |
 | se-resnet50  | (N, C, H, W)    | 2048     | Hu et al. 2018, arXiv:1709.01507; stride in the first 1×1 convolutions |
+| xception     | (N, C, H, W)    | 2048     | Chollet 2017, arXiv:1610.02357, figure 5 |
 | expression   | (N, C, H, W)    | 256      | `expression.network`, the kind "ours"                              |
 | cnn3d        | (N, C, T, H, W) | 256      | four 3D convolutions, ours; after Tran et al. 2015, arXiv:1412.0767 |
 | resnet3d-18  | (N, C, T, H, W) | 512      | Tran et al. 2018, arXiv:1711.11248 ("R3D-18")                         |
 
 Weights have the names and shapes under which others publish them, so that such files can be loaded: torchvision's for
-vgg16, resnet50 and resnet3d-18, those of `pretrainedmodels` (timm's `legacy_seresnet50`) for se-resnet50, our own for
-expression. The classifier of 1,000 objects or 400 actions (of vgg16 three layers with 90 % of its weights) is left out:
-features are global average pooled. Hence any image size goes, and `load_published` skips the classifier's weights.
+vgg16, resnet50 and resnet3d-18, timm's `legacy_xception` for xception, those of `pretrainedmodels` (timm's
+`legacy_seresnet50`) for se-resnet50, our own for expression. The classifier of 1,000 objects or 400 actions (of vgg16
+three layers with 90 % of its weights) is left out: features are global average pooled. Hence any image size goes, and
+`published.load` skips the classifier's weights.
 
 Every ReLU and pooling is a module of its own, used once and not in place, as views of filters need it.
 """
@@ -21,16 +23,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 
-import torch
 from torch import Tensor, nn
 
+from duchenne.clipnets.layers import Block3D, Bottleneck, Separable, XceptionBlock, conv, init_weights
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
-from duchenne.types import JsonMap
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_INCEPTION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 _VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # filters; 0: max-pooling
 _DEPTHS = (3, 4, 6, 3)
@@ -93,49 +94,7 @@ class VGG16(Backbone):
                 continue
             self.features.append(nn.Conv2d(below, width, 3, padding=1)).append(nn.ReLU())
             below = width
-        self.apply(_init_weights)
-
-
-class SqueezeExcitation(nn.Module):
-    """x · sigmoid(fc2(relu(fc1(mean over the map))))."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mean = nn.AdaptiveAvgPool2d(1)
-        self.fc1, self.relu = nn.Conv2d(width, width // 16, 1), nn.ReLU()
-        self.fc2, self.sigmoid = nn.Conv2d(width // 16, width, 1), nn.Sigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, width, H, W) → the same."""
-        gate: Tensor = self.sigmoid(self.fc2(self.relu(self.fc1(self.mean(x)))))
-        return x * gate
-
-
-class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions with a skip connection.
-
-    The stride is in the first convolution for the published weights of se-resnet50, in the second for those of
-    resnet50; their names do not show it, their outputs do.
-    """
-
-    def __init__(self, inputs: int, width: int, stride: int, squeeze: bool) -> None:
-        super().__init__()
-        first, second = (stride, 1) if squeeze else (1, stride)
-        self.conv1, self.bn1, self.relu1 = _conv(inputs, width, 1, first), nn.BatchNorm2d(width), nn.ReLU()
-        self.conv2, self.bn2, self.relu2 = _conv(width, width, 3, second), nn.BatchNorm2d(width), nn.ReLU()
-        self.conv3, self.bn3 = _conv(width, 4 * width, 1), nn.BatchNorm2d(4 * width)
-        if squeeze:
-            self.se_module = SqueezeExcitation(4 * width)
-        self.squeeze, self.downsample = squeeze, _skip(inputs, 4 * width, stride)
-        self.relu3 = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) → (N, 4 · width, H / stride, W / stride)."""
-        inner = self.relu1(self.bn1(self.conv1(x)))
-        inner = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(inner)))))
-        if self.squeeze:
-            inner = self.se_module(inner)
-        return torch.as_tensor(self.relu3(inner + (x if self.downsample is None else self.downsample(x))))
+        self.apply(init_weights)
 
 
 class ResNet50(Backbone):
@@ -143,10 +102,10 @@ class ResNet50(Backbone):
 
     def __init__(self, channels: int) -> None:
         super().__init__(2048, channels)
-        self.conv1, self.bn1, self.relu = _conv(channels, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU()
+        self.conv1, self.bn1, self.relu = conv(channels, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1, self.layer2, self.layer3, self.layer4 = _stages(squeeze=False)
-        self.apply(_init_weights)
+        self.apply(init_weights)
 
 
 class SEResNet50(Backbone):
@@ -159,14 +118,34 @@ class SEResNet50(Backbone):
         super().__init__(2048, channels)
         self.layer0 = nn.Sequential(
             OrderedDict(
-                conv1=_conv(channels, 64, 7, 2),
+                conv1=conv(channels, 64, 7, 2),
                 bn1=nn.BatchNorm2d(64),
                 relu1=nn.ReLU(),
                 pool=nn.MaxPool2d(3, stride=2, ceil_mode=True),
             )
         )
         self.layer1, self.layer2, self.layer3, self.layer4 = _stages(squeeze=True)
-        self.apply(_init_weights)
+        self.apply(init_weights)
+
+
+class Xception(Backbone):
+    """Two convolutions, twelve `XceptionBlock`s, two separable convolutions; the names of timm's `legacy_xception`."""
+
+    least = 7
+    published = _INCEPTION
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(2048, channels)
+        self.conv1, self.bn1, self.relu1 = nn.Conv2d(channels, 32, 3, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU()
+        self.conv2, self.bn2, self.relu2 = nn.Conv2d(32, 64, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU()
+        self.block1 = XceptionBlock(64, 128, 128, rectified=True)
+        self.block2, self.block3 = XceptionBlock(128, 256, 256), XceptionBlock(256, 728, 728)
+        for i in range(4, 12):
+            self.add_module(f"block{i}", XceptionBlock(728, 728, 728, 728, stride=1))
+        self.block12 = XceptionBlock(728, 728, 1024)
+        self.conv3, self.bn3, self.relu3 = Separable(1024, 1536), nn.BatchNorm2d(1536), nn.ReLU()
+        self.conv4, self.bn4, self.relu4 = Separable(1536, 2048), nn.BatchNorm2d(2048), nn.ReLU()
+        self.apply(init_weights)
 
 
 class Expression(Backbone):
@@ -205,23 +184,7 @@ class CNN3D(Backbone):
             # rounded up, so that a clip of one frame goes through
             self.features.add_module(f"pool{i}", nn.MaxPool3d((1 if first else 2, 2, 2), ceil_mode=True))
             below = width
-        self.apply(_init_weights)
-
-
-class Block3D(nn.Module):
-    """Two 3×3×3 convolutions with a skip connection."""
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        conv = partial(nn.Conv3d, kernel_size=3, padding=1, bias=False)
-        self.conv1 = nn.Sequential(conv(inputs, width, stride=stride), nn.BatchNorm3d(width), nn.ReLU())
-        self.conv2 = nn.Sequential(conv(width, width), nn.BatchNorm3d(width))
-        self.downsample, self.relu = _skip(inputs, width, stride, volume=True), nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, T, H, W) → (N, width, T / stride, H / stride, W / stride)."""
-        inner = self.conv2(self.conv1(x))
-        return torch.as_tensor(self.relu(inner + (x if self.downsample is None else self.downsample(x))))
+        self.apply(init_weights)
 
 
 class ResNet3D18(Backbone):
@@ -238,13 +201,14 @@ class ResNet3D18(Backbone):
             nn.Sequential(Block3D(below, width, stride), Block3D(width, width, 1))
             for below, width, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
         )
-        self.apply(_init_weights)
+        self.apply(init_weights)
 
 
-_CLASSES: dict[str, type[VGG16 | ResNet50 | SEResNet50 | Expression | CNN3D | ResNet3D18]] = {
+_CLASSES: dict[str, type[VGG16 | ResNet50 | SEResNet50 | Xception | Expression | CNN3D | ResNet3D18]] = {
     "vgg16": VGG16,
     "resnet50": ResNet50,
     "se-resnet50": SEResNet50,
+    "xception": Xception,
     "expression": Expression,
     "cnn3d": CNN3D,
     "resnet3d-18": ResNet3D18,
@@ -262,55 +226,6 @@ def backbone(name: str, channels: int = 3) -> Backbone:
     return _CLASSES[name](channels)
 
 
-def load_published(net: Backbone, state: JsonMap) -> list[str]:
-    """Load published weights; return the names of those that were skipped, the classifier's.
-
-    For a network with other channels the first convolution is adapted so that grey images give the same output: RGB
-    weights are summed, grey ones divided over three channels. A prefix "module." of `DataParallel` is dropped, and
-    `num_batches_tracked` may be missing, as in older files. InputError, before anything is loaded, when anything else
-    is missing, left over or of another shape.
-    """
-    wrapped = bool(state) and all(name.startswith("module.") for name in state)
-    found = {name.removeprefix("module.") if wrapped else name: value for name, value in state.items()}
-    expected = net.state_dict()
-    skipped = sorted(name for name in found if name not in expected)
-    unknown = [name for name in skipped if not name.startswith(net.classifier)]
-    missing = [name for name in expected if name not in found and not name.endswith(".num_batches_tracked")]
-    kind = type(net).__name__
-    if unknown or missing:
-        what = f"misses '{missing[0]}'" if missing else f"holds the unknown '{unknown[0]}'"
-        count = len(missing or unknown)
-        raise InputError(
-            f"The file does not hold weights of {kind}: it {what}{f' (and {count - 1} more)' if count > 1 else ''}; "
-            f"expected the published names, {', '.join(list(expected)[:2])} and so on."
-        )
-    ready: dict[str, Tensor] = {}
-    for name, own in expected.items():
-        if name not in found:
-            continue
-        value = _with_channels(found[name], own) if isinstance(found[name], Tensor) else found[name]
-        if not isinstance(value, Tensor) or value.shape != own.shape:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(
-                f"The file does not hold weights of {kind}: expected '{name}' as {tuple(own.shape)}, found {shape}; "
-                "choose another file."
-            )
-        ready[name] = value
-    net.load_state_dict(ready, strict=False)
-    return skipped
-
-
-def _with_channels(value: Tensor, own: Tensor) -> Tensor:
-    """The first convolution's weights for the channels of `own`; others unchanged."""
-    if value.ndim < 4 or value.shape[2:] != own.shape[2:]:
-        return value
-    if (value.shape[1], own.shape[1]) == (3, 1):
-        return value.sum(dim=1, keepdim=True)
-    if (value.shape[1], own.shape[1]) == (1, 3):
-        return value.expand(-1, 3, *value.shape[2:]) / 3
-    return value
-
-
 def _stages(squeeze: bool) -> list[nn.Sequential]:
     stages, below = [], 64
     for i, depth in enumerate(_DEPTHS):
@@ -320,30 +235,3 @@ def _stages(squeeze: bool) -> list[nn.Sequential]:
             below = 4 * width
         stages.append(stage)
     return stages
-
-
-def _skip(inputs: int, width: int, stride: int, volume: bool = False) -> nn.Sequential | None:
-    """1×1 convolution and norm of the skip connection; None where neither size nor width change."""
-    if inputs == width and stride == 1:
-        return None
-    if volume:
-        return nn.Sequential(nn.Conv3d(inputs, width, 1, stride, bias=False), nn.BatchNorm3d(width))
-    return nn.Sequential(_conv(inputs, width, 1, stride), nn.BatchNorm2d(width))
-
-
-def _conv(inputs: int, width: int, size: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, width, size, stride, padding=size // 2, bias=False)
-
-
-def _init_weights(module: nn.Module) -> None:
-    """He normal for convolutions; residual blocks start as identity, as in the expression network."""
-    if isinstance(module, nn.Conv2d | nn.Conv3d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, Bottleneck):
-        nn.init.zeros_(module.bn3.weight)
-    elif isinstance(module, Block3D):
-        last = module.conv2[1]
-        assert isinstance(last, nn.BatchNorm3d)
-        nn.init.zeros_(last.weight)

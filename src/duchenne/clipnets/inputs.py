@@ -70,7 +70,8 @@ class ClipReader(CropReader):
 
     needs           "crops": `FaceCrops` of the clip; "points": float32 (T, 80 or 86), see `features.sequences`
     frames, fps     how many and at which rate, see `even_frames`
-    side, channels  of the crops; with `scene` there are twice the channels: the face's, then the whole frame's
+    side, channels  of the crops; with `scene` there are three times the channels: of the face, the body and the whole
+                    frame
     pose            with the head's own curves beside the points
     least           fewest seen frames
     """
@@ -132,7 +133,7 @@ class ClipReader(CropReader):
         crops: Any = sample.crops
         if crops is None:
             raise InputError(f"{sample.source} has no crops of the face; this method needs the video.")
-        shape = (self.side, self.side, self.channels * (2 if self.scene else 1))
+        shape = (self.side, self.side, self.channels * (3 if self.scene else 1))
         if tuple(crops.shape[1:]) != shape or getattr(crops, "dtype", np.uint8) != np.uint8:
             raise InputError(
                 f"{sample.source} has crops of {tuple(crops.shape[1:])}, expected uint8 {shape}; cut them again."

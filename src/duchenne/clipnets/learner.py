@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from duchenne.clipnets.backbones import Backbone, load_published
 from duchenne.clipnets.loader import Loader
 from duchenne.clipnets.network import ClipNet
+from duchenne.clipnets.published import load_all
 from duchenne.clipnets.recipe import AUGMENTATION, ClipRecipe
 from duchenne.expression.augment import augmented
 from duchenne.features.sequences import in_batches
@@ -52,7 +52,7 @@ class ClipLearner:
     """A network, its averaged weights, its optimiser and data, for `learn.loop.fit`.
 
     device     see `learn.optim.device_of`
-    start      published weights of the backbone by name, or None
+    starts     published weights of backbones, by name; inputs without any get their mean and spread from the clips
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class ClipLearner:
         seed: int,
         *,
         device: str = "cpu",
-        start: JsonMap | None = None,
+        starts: Sequence[JsonMap] = (),
         workers: int = 2,
     ) -> None:
         self.recipe, self.task, self.device = recipe, task, optim.device_of(device)
         self.loader = Loader(recipe, task.x, workers)
         torch.manual_seed(seed)
         self.network = ClipNet(recipe.config(task.emotions))
-        self.skipped = _load_pretrained(self.network, start) if start is not None else []
-        if start is None or recipe.inputs == "points":
+        if len(starts) < len(self.network.backbones):
             self._measure()
+        self.skipped = load_all(self.network, starts)
         self.network.to(self.device)
         self.average = copy.deepcopy(self.network).eval() if recipe.ema_decay else self.network
         self.objective = Objective(recipe, task.emotions).to(self.device)
@@ -92,8 +92,8 @@ class ClipLearner:
         count = 0
         for _, x, mask in self.loader([some[i : i + 1] for i in range(len(some))], None):
             values = self.network.moved(x, mask)[mask].double()
-            if self.recipe.inputs == "crops":  # of the face alone, where there is a whole frame too
-                values = values[:, : self.recipe.channels].permute(0, 2, 3, 1).flatten(0, 2)
+            if self.recipe.inputs == "crops":
+                values = values.permute(0, 2, 3, 1).flatten(0, 2)
             count += len(values)
             total = [total[0] + values.sum(0), total[1] + values.square().sum(0)]
         mean = total[0] / count
@@ -255,17 +255,6 @@ def predict(network: ClipNet, loader: Loader, rows: Array, recipe: ClipRecipe, b
         for name, value in outputs.items():
             out.setdefault(name, np.zeros((len(rows), *value.shape[1:])))[at] = value.double().cpu().numpy()
     return out
-
-
-def _load_pretrained(network: ClipNet, start: JsonMap) -> list[str]:
-    """Load published weights and the mean and spread that they expect; return the names that were skipped."""
-    skipped: list[str] = []
-    for backbone in network.backbones:
-        assert isinstance(backbone, Backbone)
-        skipped = load_published(backbone, start)
-        network.mean.copy_(255 * torch.tensor(backbone.mean))
-        network.spread.copy_(255 * torch.tensor(backbone.spread))
-    return skipped
 
 
 def _optimiser(network: ClipNet, objective: Objective, recipe: ClipRecipe) -> torch.optim.Optimizer:

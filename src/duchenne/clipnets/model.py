@@ -15,6 +15,7 @@ from duchenne.clipnets.inputs import ClipReader, FaceCrops
 from duchenne.clipnets.learner import ClipLearner, Task, predict
 from duchenne.clipnets.loader import Loader
 from duchenne.clipnets.network import ClipNet
+from duchenne.clipnets.published import published
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.errors import InputError
 from duchenne.learn import loop, optim, pieces
@@ -31,7 +32,8 @@ class ClipModel(Classifier):
     out_of_fold    P(genuine) of the clips given to `fit_table`, by a network trained on other people, at an epoch
                    chosen by other people; NaN for people in the training set of every network
     device         "auto": a GPU where there is one
-    weights        published weights of the backbone, or a folder or id of an expression model, to start from
+    weights        published weights of the backbone, or a folder or id of an expression model, to start from; or
+                   several with commas between
     workers        threads that prefetch batches
     waited         share of the training time in which the network waited for clips
     """
@@ -90,7 +92,9 @@ class ClipModel(Classifier):
             "device": optim.described(learners[0].device),
             "precision": "bfloat16" if learners[0].bf16 else "float32",
             "weights": sum(each.numel() for each in self.networks[0].parameters()),
-            "started_from": None if self.weights is None else Path(self.weights).name,
+            "started_from": None
+            if self.weights is None
+            else ", ".join(Path(each).name for each in str(self.weights).split(",")),
         }
         waited = sum(learner.loader.waited for learner in learners)
         self.waited = waited / max(1e-9, waited + sum(learner.loader.worked for learner in learners))
@@ -158,13 +162,9 @@ class ClipModel(Classifier):
         yield np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
     def _train(self, i: int, task: Task, groups: Array) -> ClipLearner:
-        start = None
-        if self.weights is not None:
-            from duchenne.clipnets.published import published
-
-            start = published(self.weights, self.recipe)
+        starts = () if self.weights is None else published(self.weights, self.recipe)
         learner = ClipLearner(
-            self.recipe, task, self.recipe.seed + i, device=self.device, start=start, workers=self.workers
+            self.recipe, task, self.recipe.seed + i, device=self.device, starts=starts, workers=self.workers
         )
         name = f"{i + 1}" if self.recipe.n_networks > 1 else ""
         callback = self.on_epoch

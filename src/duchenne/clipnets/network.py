@@ -3,16 +3,17 @@
     lstm      one backbone for every frame, and an LSTM over its features
     volume    convolutions over time, of crops over height and width too
     frames    every frame is scored by itself; a clip's logits are the mean of its frames'
-    context   as `frames`, with one backbone for the face and one for the whole frame, whose features are fused. After
-              Bendjoudi, Vanderhaegen, Hamad & Dornaika, "Multi-label, multi-task CNN approach for context-based emotion
-              recognition", Information Fusion 2021: a body and a scene module, then a fusion module
+    context   as `frames`, of the face, the body and the whole frame, each with a backbone. Body and scene are fused by
+              a layer, as in Bendjoudi, Vanderhaegen, Hamad & Dornaika, "Multi-label, multi-task CNN approach for
+              context-based emotion recognition", Information Fusion 2021 (Xception, VGG16, a fusion module). The face
+              joins late: its logits are added to those of the context
 
 Frames that are masked out are never read, wherever in the clip they are, so that padding changes nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ class ClipConfig:
     """Architecture, input and output of a network.
 
     emotions              number of emotions, for the tasks `multi` and `classes`
-    channels, image_size  of a crop; for `context` of the face's, the whole frame's are the same
+    body_backbone, scene_backbone  of `context`; `backbone` is the face's
+    channels, image_size  of a crop; for `context` of each of its three
     per_image_standardization  each image is scaled to mean 0 and standard deviation 1
     numbers               per frame of points
     subtract_mean, velocity  of points read as a movement: their mean over the clip is subtracted; their differences
@@ -49,6 +51,8 @@ class ClipConfig:
     kind: str = "lstm"
     inputs: str = "crops"
     backbone: str = "resnet50"
+    body_backbone: str = "xception"
+    scene_backbone: str = "vgg16"
     task: str = "authenticity"
     emotions: int = 0
     channels: int = 3
@@ -67,13 +71,14 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         """UsageError for an invalid combination."""
-        if self.inputs == "crops" and self.backbone not in BACKBONES:
-            raise UsageError(f"There is no backbone '{shown(self.backbone)}'; choose one of {', '.join(BACKBONES)}.")
-        if self.inputs == "crops" and self.image_size < LEAST[self.backbone]:
-            least = f"at least {LEAST[self.backbone]} pixels a side"
-            raise UsageError(
-                f"The backbone {self.backbone} reads images of {least}, found {self.image_size}; raise image_size."
-            )
+        for name in self.backbones:
+            if name not in BACKBONES:
+                raise UsageError(f"There is no backbone '{shown(name)}'; choose one of {', '.join(BACKBONES)}.")
+            if self.image_size < LEAST[name]:
+                least = f"at least {LEAST[name]} pixels a side"
+                raise UsageError(
+                    f"The backbone {name} reads images of {least}, found {self.image_size}; raise image_size."
+                )
         if self.inputs == "points" and self.kind == "context":
             raise UsageError('The kind context reads the whole frame; set inputs = "crops".')
         if self.task != "authenticity" and self.emotions < 1:
@@ -85,15 +90,23 @@ class ClipConfig:
         return self.kind in ("frames", "context")
 
     @property
+    def backbones(self) -> tuple[str, ...]:
+        """Of images: the face's, for `context` the body's and the whole frame's too; none for points."""
+        if self.inputs == "points":
+            return ()
+        return (self.backbone, *((self.body_backbone, self.scene_backbone) if self.kind == "context" else ()))
+
+    @property
     def levels(self) -> int:
-        """Number of means and spreads: one per number of a frame, or per channel."""
-        return self.numbers * (2 if self.velocity else 1) if self.inputs == "points" else self.channels
+        """Number of means and spreads: one per number of a frame, or per channel of each crop."""
+        numbers = self.numbers * (2 if self.velocity else 1)
+        return self.channels * len(self.backbones) or numbers
 
 
 class ClipNet(nn.Module):
     """(x, mask) → {"authenticity": (B,) log-odds of genuine, …}.
 
-    x     (B, T, C, S, S) levels 0 to 255 of any dtype, of `context` (B, T, 2 C, S, S); or points (B, T, F)
+    x     (B, T, C, S, S) levels 0 to 255 of any dtype, of `context` (B, T, 3 C, S, S); or points (B, T, F)
     mask  bool (B, T), False for padding; each clip needs one frame
 
     With the task `multi` there is "emotion" (B, E), logits; with `classes` "classes" (B, 2 E), logits of posed and
@@ -113,9 +126,9 @@ class ClipNet(nn.Module):
         self.backbone = _backbone(config)
         width, size, both = self.backbone.width, config.hidden_size, config.bidirectional
         if config.kind == "context":
-            self.scene = _backbone(config)
-            self.fuse = nn.Sequential(nn.Linear(2 * width, size), nn.ReLU())
-            width = size
+            self.body, self.scene = (_backbone(replace(config, backbone=name)) for name in config.backbones[1:])
+            self.fuse = nn.Sequential(nn.Linear(self.body.width + self.scene.width, size), nn.ReLU())
+            width += size  # one linear layer on both is the sum of the face's logits and the context's
         if config.kind == "lstm":
             self.lstm = nn.LSTM(width, size, config.num_layers, batch_first=True, bidirectional=both)
             width = size * (1 + both) * (2 if config.pooling == "mean+peak" else 1)
@@ -142,8 +155,7 @@ class ClipNet(nn.Module):
     def normalised(self, x: Tensor) -> Tensor:
         """Normalised inputs of the backbone: (…, C, S, S) or (…, F)."""
         shape = (-1, 1, 1) if self.config.inputs == "crops" else (-1,)
-        mean, spread = (each.repeat(len(self.backbones)).view(shape) for each in (self.mean, self.spread))
-        x = (x.float() - mean) / spread
+        x = (x.float() - self.mean.view(shape)) / self.spread.view(shape)
         if not self.config.per_image_standardization:
             return x
         parts = x.reshape(*x.shape[:-3], len(self.backbones), -1, *x.shape[-2:])
@@ -154,11 +166,11 @@ class ClipNet(nn.Module):
     @property
     def backbones(self) -> list[nn.Module]:
         """Those that published weights are for."""
-        return [self.backbone, self.scene] if self.config.kind == "context" else [self.backbone]
+        return [self.backbone, self.body, self.scene] if self.config.kind == "context" else [self.backbone]
 
     def _checked(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         c = self.config
-        frame = (c.numbers,) if c.inputs == "points" else (c.channels * len(self.backbones), c.image_size, c.image_size)
+        frame = (c.numbers,) if c.inputs == "points" else (c.levels, c.image_size, c.image_size)
         if tuple(x.shape[2:]) != frame or mask.shape != x.shape[:2]:
             raise InputError(
                 f"The network reads frames of {'×'.join(map(str, frame))} with a mask, found {tuple(x.shape)} with "
@@ -172,8 +184,9 @@ class ClipNet(nn.Module):
         """(B, T, width) of every frame by itself, 0 in padding."""
         frames = self.normalised(self.moved(x, mask)[mask])
         if self.config.kind == "context":
-            face = self.backbone(frames[:, : self.config.channels])
-            features = self.fuse(torch.cat([face, self.scene(frames[:, self.config.channels :])], dim=1))
+            crops = frames.tensor_split(len(self.backbones), dim=1)
+            face, *context = (backbone(crop) for backbone, crop in zip(self.backbones, crops, strict=True))
+            features = torch.cat([face, self.fuse(torch.cat(context, dim=1))], dim=1)
         else:
             features = self.backbone(frames)
         out = features.new_zeros(*mask.shape, features.shape[1])

@@ -14,7 +14,7 @@ from duchenne.learn.losses import LOSSES, WEIGHINGS
 from duchenne.learn.recipes import Above, Recipe, setting
 
 _CROPS, _POINTS = {"inputs": ("crops",)}, {"inputs": ("points",)}
-_LSTM = {"kind": ("lstm",)}
+_LSTM, _CONTEXT = {"kind": ("lstm",)}, {"kind": ("context",)}
 AUGMENTATION = ("horizontal_flip", "rotation", "translation", "scale", "shear", "random_erasing")
 
 
@@ -45,6 +45,8 @@ class ClipRecipe(Recipe):
     kind: str = setting("lstm", choices=KINDS)
     inputs: str = setting("crops", choices=INPUTS)
     backbone: str = setting("resnet50", when=_CROPS)
+    body_backbone: str = setting("xception", when=_CONTEXT)
+    scene_backbone: str = setting("vgg16", when=_CONTEXT)
     task: str = setting("authenticity", choices=TASKS)
     frames: int = setting(20, 0, 10_000)
     fps: float = setting(0.0, 0, 1000)

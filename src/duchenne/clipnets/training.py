@@ -51,7 +51,8 @@ def train(
     """Train on the clips of a manifest CSV (path, subject, emotion, label) and write a model folder; returns its card.
 
     recipe   one, or its name, or a TOML (`clipnets.recipe`)
-    weights  published weights of the backbone, or an expression model, to start from (`clipnets.published`)
+    weights  published weights of the backbone, or an expression model, to start from, or several with commas between
+             (`clipnets.published`)
     workers  threads that prefetch crops
     jobs     processes that track faces and cut crops
     reader   of faces in videos: mesh or paper
@@ -165,4 +166,4 @@ def input_of(reader: ClipReader) -> str:
     if reader.needs == "points":
         return f"{how} of points"
     colours = "RGB" if reader.channels == 3 else "grey"
-    return f"{how} {reader.side}×{reader.side} {colours}{', face and scene' if reader.scene else ''}"
+    return f"{how} {reader.side}×{reader.side} {colours}{', face, body and scene' if reader.scene else ''}"

@@ -19,7 +19,7 @@ from duchenne import video
 from duchenne.clips import load
 from duchenne.clips.cache import Cache
 from duchenne.errors import InputError
-from duchenne.faces.crops import along, crop, whole
+from duchenne.faces.crops import along, body, crop, whole
 from duchenne.types import Array, Clip, CropReader, Cutter, FaceTrack, Reader, Sample
 
 
@@ -28,7 +28,8 @@ def cut(track: FaceTrack, frames: Iterable[Any], reader: CropReader) -> FaceTrac
 
     frames   of the file of the track, over the same stretch (`video.frames`), read up to the last of the rows
 
-    C is 1 (grey) or 3 (RGB), twice that with the scene: the face, then the whole frame. InputError as `crops.along`.
+    C is 1 (grey) or 3 (RGB), three times that with the scene: the face, the body, the whole frame. InputError as
+    `crops.along`.
     """
     at = np.asarray(reader.rows(track), np.int64)
     with closing(along(track, frames, at, partial(_crop_frame, reader))) as looks:
@@ -46,7 +47,7 @@ def cached(clip: Clip, sample: Sample, reader: CropReader, cache: Cache) -> Face
     at = np.asarray(reader.rows(sample), np.int64)
     if not len(at):
         return _thinned(sample, at, reader, None)
-    shape = (len(at), reader.side, reader.side, reader.channels * (2 if reader.scene else 1))
+    shape = (len(at), reader.side, reader.side, reader.channels * (3 if reader.scene else 1))
     # crops depend on where the tracker puts the face
     where = hashlib.sha256(at.tobytes() + sample.points[at].tobytes()).hexdigest()
     frames = partial(video.frames, clip.path, **clip.stretch)
@@ -80,5 +81,7 @@ def _thinned(track: FaceTrack, at: Array, reader: CropReader, crops: Any) -> Fac
 def _crop_frame(reader: CropReader, frame: Any, points: Array) -> Array:
     colour = reader.channels == 3
     picture = frame.bgr if colour else frame.grey
-    parts = [crop(picture, points, reader.side), *([whole(picture, reader.side)] if reader.scene else ())]
+    parts = [crop(picture, points, reader.side)]
+    if reader.scene:
+        parts += [whole(part, reader.side) for part in (body(picture, points), picture)]
     return np.concatenate([each[..., ::-1] if colour else each[..., None] for each in parts], axis=-1)

@@ -167,6 +167,20 @@ def whole(image: Array, side: int) -> Array:
     return out
 
 
+def body(image: Array, points: Array) -> Array:
+    """The part of an image (H, W) or (H, W, 3) that holds head, arms and trunk of the person with these points (68, 2).
+
+    Derived from the box of the face: a person sitting or standing upright is about five such boxes wide with the arms
+    at rest, and 6.5 high from a little above the head to the hips, where they are in the image.
+    """
+    x0, y0, x1, y1 = box_of(points)
+    x, y, side = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0)
+    height, width = image.shape[:2]
+    left, top = (int(np.clip(at, 0, most - 1)) for at, most in ((x - 2.5 * side, width), (y - 1.5 * side, height)))
+    right, bottom = (int(np.ceil(at)) for at in (x + 2.5 * side, y + 5 * side))
+    return image[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
 def find(grey: Array, *, reader: str = READERS[0], detector: str = "haar", fallback: str | None = "hog") -> list[Face]:
     """Every face of an image uint8 (H, W), the largest first.
 

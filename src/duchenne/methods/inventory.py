@@ -14,6 +14,7 @@ PUBLISHED = {
     "resnet50": "torchvision's resnet50",
     "resnet3d-18": "torchvision's r3d_18",
     "se-resnet50": "se_resnet50 of pretrainedmodels",
+    "xception": "timm's legacy_xception",
     "expression": "our expression network (FER2013; research use)",
     "cnn3d": "none",
 }
@@ -70,9 +71,8 @@ def network(name: str, emotions: int = 6) -> Network:
         else (1, c.channels, c.image_size, c.image_size)
     )
     each = sum(flops(backbone, shape) for backbone in net.backbones)
-    above = sum(
-        p.numel() for key, p in net.named_parameters() if "weight" in key and not key.startswith(("backbone", "scene"))
-    )
+    below = {id(p) for backbone in net.backbones for p in backbone.parameters()}
+    above = sum(p.numel() for key, p in net.named_parameters() if "weight" in key and id(p) not in below)
     # the layers above the backbone run on every frame, or once on a volume
     total = each + above if c.kind == "volume" else r.frames * (each + above)
-    return Network(name, r.n_networks * size, r.n_networks * total, PUBLISHED[c.backbone])
+    return Network(name, r.n_networks * size, r.n_networks * total, ", ".join(PUBLISHED[name] for name in c.backbones))

@@ -113,13 +113,14 @@ def _hybrid(what: str, seed: int) -> Classifier:
 
 
 def _clip_net(what: str, seed: int, network: str) -> Classifier:
-    """The network's recipe, or a TOML in its place; after an @ the initial weights of its backbone."""
+    """The network's recipe, or a TOML in its place; after an @ the initial weights of its backbones."""
     from duchenne.clipnets.model import ClipModel
     from duchenne.clipnets.recipe import ClipRecipe
 
     what, _, weights = what.partition("@")
-    if weights and weights not in checkpoints.shipped() and not Path(weights).exists():
-        raise InputError(f"{network}: initial weights {weights} not found; check the path, or leave out @.")
+    for each in weights.split(",") if weights else ():
+        if each not in checkpoints.shipped() and not Path(each).exists():
+            raise InputError(f"{network}: initial weights {each} not found; check the path, or leave out @.")
     recipe = ClipRecipe.read(what or network, seed=seed)
     return ClipModel(recipe, device="auto" if recipe.inputs == "crops" else "cpu", weights=weights or None)
 
@@ -240,7 +241,7 @@ ABOUT: dict[str, str] = {
 
 def sources(name: str) -> dict[str, str]:
     """Trained models and initial weights in a method's name → sha256."""
-    found = re.findall(rf"(?:{AS_IS}|@)([^+]+)", name)
+    found = [each for part in re.findall(rf"(?:{AS_IS}|@)([^+]+)", name) for each in part.split(",")]
     known = {text: checkpoints.locate(text) for text in found if not Path(text).is_file()}
     return {text: checkpoints.digest(known[text]) if text in known else io.sha256(Path(text)) for text in found}
 

@@ -57,7 +57,7 @@ class CropReader(Reader, Protocol):
     """A reader of crops, with all that determines them.
 
     side, channels  width and height in pixels; 1 grey, 3 RGB
-    scene           the whole frame is read beside the face
+    scene           body and whole frame are read beside the face
     """
 
     if TYPE_CHECKING:  # read-only: a dataclass' field or a property

@@ -5,12 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from duchenne.clipnets.backbones import BACKBONES, CNN3D, LEAST, backbone, load_published
+from duchenne.clipnets.backbones import BACKBONES, CNN3D, LEAST, backbone
+from duchenne.clipnets.published import load as load_published
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
 from duchenne.learn.flops import counted, flops
 
-WIDTHS = {"vgg16": 512, "resnet50": 2048, "se-resnet50": 2048, "expression": 256, "cnn3d": 256, "resnet3d-18": 512}
+WIDTHS = {"vgg16": 512, "resnet50": 2048, "se-resnet50": 2048, "xception": 2048, "expression": 256, "cnn3d": 256}
+WIDTHS |= {"resnet3d-18": 512}
 VOLUMES = ("cnn3d", "resnet3d-18")
 VGG = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512, 21: 512, 24: 512, 26: 512, 28: 512}
 
@@ -117,12 +119,34 @@ def published_r3d():
     return found | linear("fc", 512, 400)
 
 
+def separable(name, below, width):
+    return {f"{name}.conv1.weight": (below, 1, 3, 3), f"{name}.pointwise.weight": (width, below, 1, 1)}
+
+
+#: Widths of Xception's blocks; the first begins without a ReLU, and those of the same width throughout do not pool.
+XCEPTION = ((64, 128, 128), (128, 256, 256), (256, 728, 728), *[(728,) * 4] * 8, (728, 728, 1024))
+
+
+def published_xception():
+    found = {"conv1.weight": (32, 3, 3, 3), **norm("bn1", 32), "conv2.weight": (64, 32, 3, 3), **norm("bn2", 64)}
+    for i, widths in enumerate(XCEPTION, 1):
+        for j in range(len(widths) - 1):
+            at = 3 * j + (i > 1)  # ReLU, convolution, norm
+            found |= separable(f"block{i}.rep.{at}", *widths[j : j + 2]) | norm(f"block{i}.rep.{at + 1}", widths[j + 1])
+        if widths[0] != widths[-1]:
+            found |= {f"block{i}.skip.weight": (widths[-1], widths[0], 1, 1), **norm(f"block{i}.skipbn", widths[-1])}
+    for i, below, width in ((3, 1024, 1536), (4, 1536, 2048)):
+        found |= separable(f"conv{i}", below, width) | norm(f"bn{i}", width)
+    return found | linear("fc", 2048, 1000)
+
+
 #: Name → what a published file holds, and how many parameters its publisher counts in it.
 PUBLISHED = {
     "vgg16": (published_vgg16(), 138_357_544),
     "resnet50": (published_resnet50(), 25_557_032),
     "se-resnet50": (published_resnet50(squeeze=True), 28_088_024),
     "resnet3d-18": (published_r3d(), 33_371_472),
+    "xception": (published_xception(), 22_855_952),
 }
 
 
@@ -246,12 +270,32 @@ class Plain:
                 x = (h + self.skip(x, at, stride)).clamp(min=0)
         return x.mean((2, 3, 4))
 
+    def separable(self, x, at):
+        x = functional.conv2d(x, self.state[f"{at}.conv1.weight"], padding=1, groups=x.shape[1])
+        return functional.conv2d(x, self.state[f"{at}.pointwise.weight"])
+
+    def xception(self, x):
+        x = self.norm(self.conv(x, "conv1", 2), "bn1").clamp(min=0)
+        x = self.norm(self.conv(x, "conv2"), "bn2").clamp(min=0)
+        for i, widths in enumerate(XCEPTION, 1):
+            h = x
+            for j in range(len(widths) - 1):
+                at = 3 * j + (i > 1)
+                h = self.norm(self.separable(h.clamp(min=0), f"block{i}.rep.{at}"), f"block{i}.rep.{at + 1}")
+            if widths[0] != widths[-1]:
+                h = functional.max_pool2d(h, 3, 2, 1)
+                x = self.norm(self.conv(x, f"block{i}.skip", 2), f"block{i}.skipbn")
+            x = h + x
+        for i in (3, 4):
+            x = self.norm(self.separable(x, f"conv{i}"), f"bn{i}").clamp(min=0)
+        return x.mean((2, 3))
+
     def answer(self, name, x):
         if name in ("resnet50", "se-resnet50"):
             return self.resnet50(x, squeeze=name == "se-resnet50")
-        return {"vgg16": self.vgg16, "expression": self.expression, "cnn3d": self.cnn3d, "resnet3d-18": self.r3d}[name](
-            x
-        )
+        if name == "resnet3d-18":
+            return self.r3d(x)
+        return getattr(self, name)(x)
 
 
 @torch.no_grad()

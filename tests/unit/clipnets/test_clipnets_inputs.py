@@ -78,7 +78,7 @@ def test_too_short_a_clip_is_none_and_wrong_crops_are_refused():
             reader.table([track_of(time, crops)])
     with pytest.raises(InputError, match="row of a table"):
         reader.table([Features(np.zeros(2), ("a", "b"))])
-    with pytest.raises(InputError, match=r"\(16, 16, 2\)"):  # face and frame, grey
+    with pytest.raises(InputError, match=r"\(16, 16, 3\)"):  # face and frame, grey
         ClipReader(frames=4, side=16, channels=1, scene=True).table([track_of(time, pictures(9))])
 
 

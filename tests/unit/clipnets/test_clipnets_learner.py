@@ -15,6 +15,7 @@ from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.learn import pieces
 from duchenne.learn.loop import Diverged, fit
 from duchenne.learn.losses import cross_entropy
+from families import SMALL_CONTEXT
 
 POINTS = ClipRecipe(
     inputs="points",
@@ -88,10 +89,11 @@ def test_threads_read_the_same_as_none():
 @pytest.mark.parametrize("kind", ["lstm", "frames", "context"])
 def test_bfloat16_gives_about_the_same(kind):
     size = 256 if kind == "frames" else CROPS.hidden_size
-    recipe = replace(CROPS, kind=kind, hidden_size=size, dropout=0.0, horizontal_flip=False)
+    backbones = SMALL_CONTEXT if kind == "context" else {}
+    recipe = replace(CROPS, kind=kind, hidden_size=size, dropout=0.0, horizontal_flip=False, **backbones)
     x = crops()
     if kind == "context":
-        x = [FaceCrops(np.repeat(clip.crops, 2, axis=-1), clip.rows) for clip in x]
+        x = [FaceCrops(np.repeat(clip.crops, 3, axis=-1), clip.rows) for clip in x]
     losses = []
     for precision in ("float32", "bfloat16"):
         learner = ClipLearner(replace(recipe, precision=precision), task(x), 0)

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from duchenne.clipnets.network import ClipConfig, ClipNet
+from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.errors import UsageError
 
 POINTS = ClipConfig(inputs="points", numbers=3, width=32, hidden_size=4, dropout=0.0)
 CROPS = ClipConfig(kind="frames", backbone="expression", channels=1, image_size=16, dropout=0.0)
+CONTEXT = replace(CROPS, kind="context", body_backbone="expression", scene_backbone="expression")
 ALL = torch.ones(2, 5, dtype=torch.bool)
 
 
@@ -37,15 +39,28 @@ def test_a_clips_logits_are_the_mean_of_its_real_frames():
         torch.testing.assert_close(said[name][1], each[name][1, :3].mean(0))
 
 
-def test_context_is_read_from_face_and_frame():
-    net = network(replace(CROPS, kind="context", hidden_size=8))
-    x = torch.randint(0, 256, (2, 5, 2, 16, 16), dtype=torch.uint8)
-    said = net(x, ALL)["authenticity"]
-    for stream in (0, 1):
-        other = x.clone()
-        other[:, :, stream] = 255 - other[:, :, stream]
-        assert (net(other, ALL)["authenticity"] - said).abs().max() > 1e-4
-    assert len(net.backbones) == 2 and net.backbones[0] is not net.backbones[1]
+def test_context_adds_what_body_and_scene_say_to_what_the_face_says():
+    net = network(replace(CONTEXT, hidden_size=8))
+    x = torch.randint(0, 256, (2, 5, 3, 16, 16), dtype=torch.uint8)
+    streams = [x.clone() for _ in range(3)]
+    for i, each in enumerate(streams):
+        each[:, :, i] = 0
+    said, face, body, scene = (net(each, ALL)["authenticity"] for each in (x, *streams))
+    for other in (face, body, scene):
+        assert (other - said).abs().max() > 1e-4
+    streams[0][:, :, 1:] = 0
+    context = streams[0].clone()
+    context[:, :, 0] = x[:, :, 0]
+    everything, context = (net(each, ALL)["authenticity"] for each in (streams[0], context))
+    torch.testing.assert_close(everything - context, face - said)  # the face adds the same in any context
+
+
+def test_context_is_what_its_source_has():
+    """Xception for the body, VGG16 for the scene, and a network of the face's own."""
+    with torch.device("meta"):
+        net = ClipNet(ClipRecipe.read("context").config(6))
+    assert [type(each).__name__ for each in net.backbones] == ["ResNet50", "Xception", "VGG16"]
+    assert net.fuse[0].in_features == 2048 + 512 and net.heads["emotion"].in_features == 2048 + 256
 
 
 def test_per_image_standardization_removes_the_lighting():
@@ -53,9 +68,9 @@ def test_per_image_standardization_removes_the_lighting():
     told = network(replace(CROPS, per_image_standardization=True))
     torch.testing.assert_close(told.normalised(x), told.normalised(1.5 * x + 20), rtol=1e-4, atol=1e-4)
     assert told.normalised(torch.full_like(x, 90.0)).abs().max() < 1e-4  # a flat picture stays flat
-    both = network(replace(CROPS, kind="context", per_image_standardization=True))
-    seen = both.normalised(torch.cat([x, 2 * x], dim=2))  # face and frame each by itself
-    torch.testing.assert_close(seen[:, :, :1], seen[:, :, 1:], rtol=1e-4, atol=1e-4)
+    both = network(replace(CONTEXT, per_image_standardization=True))
+    seen = both.normalised(torch.cat([x, 2 * x, x], dim=2))  # face, body and frame each by itself
+    torch.testing.assert_close(seen[:, :, :1], seen[:, :, 1:2], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "volume"])

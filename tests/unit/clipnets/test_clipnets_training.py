@@ -39,6 +39,7 @@ from duchenne.tabular.rows import Reader
 from duchenne.training import data
 from duchenne.training.data import cache_in
 from duchenne.types import LABELS, Clip
+from families import SMALL_CONTEXT
 from makers import make_video
 
 TINY = """
@@ -338,7 +339,7 @@ def test_a_part_of_a_clip_is_scored_by_its_own_frames(model: Path, videos: Path)
     [
         (
             "context",
-            {"backbone": "expression", "image_size": 24, "frames": 4, "task": "authenticity", "hidden_size": 8},
+            {"image_size": 24, "frames": 4, "task": "authenticity", "hidden_size": 8, **SMALL_CONTEXT},
         ),
         ("cnn3d", {"image_size": 32, "frames": 5}),
         pytest.param(

@@ -11,7 +11,8 @@ from duchenne import checkpoints
 from duchenne.clipnets.backbones import backbone
 from duchenne.clipnets.inputs import FaceCrops
 from duchenne.clipnets.learner import ClipLearner, Task
-from duchenne.clipnets.published import published
+from duchenne.clipnets.network import ClipConfig, ClipNet
+from duchenne.clipnets.published import load_all, published
 from duchenne.clipnets.recipe import ClipRecipe
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.model import ExpressionModel
@@ -40,7 +41,7 @@ def test_a_backbone_starts_from_published_weights_of_either_format(weights, tmp_
     torch.save(weights, tmp_path / "w.pth")
     torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "wrapped.pt")
     for name in ("w.safetensors", "w.pth", "wrapped.pt"):
-        learner = ClipLearner(CROPS, task(), 0, start=published(tmp_path / name, CROPS))
+        learner = ClipLearner(CROPS, task(), 0, starts=published(tmp_path / name, CROPS))
         assert learner.skipped == ["fc.bias", "fc.weight"]
         torch.testing.assert_close(learner.network.backbone.layer4[0].conv2.weight, weights["layer4.0.conv2.weight"])
         grey = weights["conv1.weight"].sum(1, keepdim=True)  # what answers to grey in all three channels
@@ -52,7 +53,7 @@ def test_a_backbone_starts_from_published_weights_of_either_format(weights, tmp_
 def test_a_frozen_backbone_stays_as_loaded(weights, tmp_path):
     torch.save(weights, tmp_path / "w.pth")
     recipe = replace(CROPS, freeze_backbone=True)
-    learner = ClipLearner(recipe, task(), 0, start=published(tmp_path / "w.pth", recipe))
+    learner = ClipLearner(recipe, task(), 0, starts=published(tmp_path / "w.pth", recipe))
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
     list(learner.epoch(np.random.default_rng(0), 1.0))
     after = learner.network.state_dict()
@@ -65,10 +66,26 @@ def test_a_backbone_starts_from_our_expression_network(tmp_path):
     network = ExpressionCNN(recipe.config(["anger", "fear"], [120.0], [60.0]))
     checkpoints.save(ExpressionModel(network, recipe), tmp_path / "mine", name="mine")
     ours = replace(CROPS, backbone="expression", per_image_standardization=True)
-    learner = ClipLearner(ours, task(), 0, start=published(tmp_path / "mine", ours))
+    learner = ClipLearner(ours, task(), 0, starts=published(tmp_path / "mine", ours))
     assert set(learner.skipped) == {"head.bias", "head.weight"}
     found = learner.network.backbone.trunk.stem.weight
     torch.testing.assert_close(found, network.trunk.stem.weight, rtol=1e-3, atol=1e-4)  # stored in half precision
+
+
+def test_each_of_several_files_goes_to_the_backbone_that_it_fits():
+    net = ClipNet(
+        ClipConfig(kind="context", backbone="expression", image_size=32, hidden_size=8, per_image_standardization=True)
+    )
+    before = net.backbone.trunk.stem.weight.clone()
+    theirs = {name: backbone(name).state_dict() for name in ("vgg16", "xception")}
+    load_all(net, list(theirs.values()))
+    assert torch.equal(net.body.block4.rep[1].pointwise.weight, theirs["xception"]["block4.rep.1.pointwise.weight"])
+    assert torch.equal(net.scene.features[5].weight, theirs["vgg16"]["features.5.weight"])
+    assert torch.equal(net.backbone.trunk.stem.weight, before)
+    levels = [127.5] * 6 + [255 * each for each in (0.485, 0.456, 0.406)]  # of face and body, then ImageNet's
+    torch.testing.assert_close(net.mean, torch.tensor(levels))
+    with pytest.raises(InputError, match="does not hold weights of Expression"):
+        load_all(net, [{}])
 
 
 class Evil:
@@ -87,6 +104,6 @@ def test_other_files_are_refused_in_a_sentence(weights, tmp_path, capsys):
         assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
     assert "run" not in capsys.readouterr().out  # nothing in it was carried out
     with pytest.raises(InputError, match="does not hold weights of ResNet50"):
-        ClipLearner(CROPS, task(), 0, start={"conv1.weight": weights["conv1.weight"]})
+        ClipLearner(CROPS, task(), 0, starts=[{"conv1.weight": weights["conv1.weight"]}])
     with pytest.raises(UsageError, match="read points"):
         published(tmp_path / "w.pth", ClipRecipe(inputs="points"))

@@ -21,7 +21,8 @@ from duchenne.clips.cache import Cache, Mapped
 from duchenne.clips.crops import cached, cut
 from duchenne.datasets import portrait, simulate
 from duchenne.errors import InputError
-from duchenne.faces.crops import along, crop, whole
+from duchenne.faces.crops import along, body, crop, whole
+from duchenne.faces.landmarks import box_of
 from duchenne.types import Array, Clip, FaceTrack, Features
 from makers import cut as cut_short
 
@@ -86,13 +87,34 @@ def test_grey_crops_are_those_of_the_expression_network(track: FaceTrack, smile:
         np.testing.assert_array_equal(face[..., 0], every[row])
 
 
-def test_the_scene_is_the_whole_frame_beside_the_face(track: FaceTrack, smile: Path) -> None:
+def test_body_and_whole_frame_are_beside_the_face(track: FaceTrack, smile: Path) -> None:
     plain = cut(track, video.frames(smile), READER)
     both = cut(track, video.frames(smile), replace(READER, scene=True))
-    assert both.crops is not None and plain.crops is not None and both.crops.shape[-1] == 6
+    assert both.crops is not None and plain.crops is not None and both.crops.shape[-1] == 9
     np.testing.assert_array_equal(both.crops[..., :3], plain.crops)
     first = next(iter(video.frames(smile)))
-    np.testing.assert_array_equal(both.crops[0, ..., 3:], whole(first.bgr, 32)[..., ::-1])
+    np.testing.assert_array_equal(both.crops[0, ..., 6:], whole(first.bgr, 32)[..., ::-1])
+    person = body(first.bgr, track.points[READER.rows(track)[0]])
+    np.testing.assert_array_equal(both.crops[0, ..., 3:6], whole(person, 32)[..., ::-1])
+
+
+def test_a_body_is_measured_from_the_faces_box_and_ends_with_the_image() -> None:
+    """Each pixel of the image holds its own place."""
+    place = np.stack(np.meshgrid(np.arange(600), np.arange(400)), axis=-1)
+    points = np.array(simulate.track(simulate.KINDS["posed"], 25.0, seed=1).points[0])
+    points = (points - points.min(axis=0)) / np.ptp(points, axis=0).max() * 40 + [300, 60]
+    x0, y0, x1, y1 = box_of(points)
+    found = body(place, points)
+    assert found[0, 0, 0] == int((x0 + x1) / 2 - 2.5 * (x1 - x0)) and found[0, 0, 1] == max(
+        0, int((y0 + y1) / 2 - 1.5 * (y1 - y0))
+    )
+    assert found[-1, -1].tolist() == [
+        np.ceil((x0 + x1) / 2 + 2.5 * (x1 - x0)) - 1,
+        np.ceil((y0 + y1) / 2 + 5 * (y1 - y0)) - 1,
+    ]
+    near = body(place, points - (290, -320))  # a face in the lower left corner
+    assert near[-1, 0].tolist() == [0, 399]
+    assert body(place, points + 5000).size  # beyond the image
 
 
 @pytest.mark.parametrize("shape", [(40, 80), (80, 40), (10, 10), (3, 200), (64, 64, 3), (30, 90, 3)])
