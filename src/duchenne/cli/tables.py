@@ -59,9 +59,9 @@ def summary(
 @app.command(rich_help_panel=TABLES)
 def export(
     results: Annotated[Path, typer.Argument(help="Folder that `duchenne analyze -o` wrote, of one clip or of many.")],
-    to: Annotated[list[str], typer.Option(help="xlsx, sav (SPSS), parquet, or eaf (ELAN); repeat for several.")],
+    to: Annotated[list[str], typer.Option(help="xlsx, sav (SPSS), parquet, eaf (ELAN) or boris; repeat for several.")],
 ) -> None:
-    """Write results for other programs: Excel, SPSS, Parquet, and phases and action units for ELAN."""
+    """Write results for other programs: Excel, SPSS, Parquet, and phases and action units for ELAN and BORIS."""
     from duchenne.tables import results as tables
 
     for kind in to:

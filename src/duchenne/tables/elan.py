@@ -24,18 +24,18 @@ _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
 
-def tiers(verdict: JsonMap, curves: Mapping[str, Array], name: str = "") -> dict[str, list[Interval]]:
+def tiers(verdict: JsonMap, curves: Mapping[str, Array]) -> dict[str, list[Interval]]:
     """Tier → its intervals, of one face: `phases`, `judged`, and one per action unit that is likely somewhere.
 
-    verdict  as in verdict.json      curves  columns of its curves.csv, of this face      name  is put before the tiers
+    verdict  as in verdict.json      curves  columns of its curves.csv, of this face
     """
     shift, end = float(verdict.get("begins") or 0.0), float(verdict["duration"])
-    found: dict[str, list[Interval]] = {f"{name}phases": [i for p in verdict["phases"] for i in _phase(p, end)]}
+    found: dict[str, list[Interval]] = {"phases": [i for p in verdict["phases"] for i in _phase(p, end)]}
     if verdict["judged"]:
-        found[f"{name}judged"] = [(*verdict["judged"], verdict["label"] or "no verdict")]
+        found["judged"] = [(*verdict["judged"], verdict["label"] or "no verdict")]
     for unit in (each for each in curves if each.startswith("AU")):
         if some := list(_likely(curves["time"], curves[unit])):
-            found[f"{name}{unit}"] = some
+            found[unit] = some
     return {tier: [(a + shift, b + shift, value) for a, b, value in some] for tier, some in found.items()}
 
 

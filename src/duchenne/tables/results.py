@@ -1,4 +1,4 @@
-"""Reads the tables of a results folder again, and writes them for other programs: Excel, SPSS, Parquet and ELAN."""
+"""Reads the tables of a results folder again, and writes them for other programs: Excel, SPSS, Parquet, ELAN, BORIS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from duchenne import io
 from duchenne.errors import InputError, UsageError
-from duchenne.tables import codebook, columns, elan
+from duchenne.tables import boris, codebook, columns, elan
 from duchenne.types import Json
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def export(folder: str | Path, kind: str) -> list[Path]:
           sav      clips.sav for SPSS, with the codebook as labels; needs pyreadstat
           parquet  clips.parquet, and curves.parquet with the curves of all clips; needs pyarrow
           eaf      phases.eaf for ELAN beside each verdict.json
+          boris    clips.boris, a project of BORIS with an observation per clip
 
     InputError without results; UsageError for another kind, or where its package is missing.
     """
@@ -146,19 +147,38 @@ def _parquet(folder: Path) -> list[Path]:
 
 def _eaf(folder: Path) -> list[Path]:
     written = []
-    for place, verdict in _verdicts(folder):
-        faces = verdict.get("faces") or [verdict]
-        curves = _curves(place)
-        found: dict[str, list[elan.Interval]] = {}
-        for each in faces:
-            own = {name: values[curves["face"] == each["face"]] for name, values in curves.items()}
-            found |= elan.tiers(each, own, f"face {each['face'] + 1} " if len(faces) > 1 else "")
-        date = datetime.fromtimestamp((place / VERDICT).stat().st_mtime, UTC).isoformat(timespec="seconds")
-        text = elan.document(found, PurePath(verdict["source"]).name, date)
+    for place, verdict, faces in _tiers(folder):
+        many = len(faces) > 1
+        found = {f"{face} {tier}" if many else tier: some for face, own in faces.items() for tier, some in own.items()}
+        text = elan.document(found, PurePath(verdict["source"]).name, _date(place))
         written.append(io.write_text(place / "phases.eaf", text))
-    if not written:
-        raise InputError(f"{folder} holds no {VERDICT}; give a folder that `duchenne analyze` wrote.")
     return written
+
+
+def _boris(folder: Path) -> list[Path]:
+    clips, dates = {}, []
+    for place, verdict, faces in _tiers(folder):
+        name = place.relative_to(folder).as_posix() if place != folder else PurePath(verdict["source"]).name
+        clips[name] = (verdict["source"], faces)
+        dates.append(_date(place))
+    return [io.write_json(folder / "clips.boris", boris.project(clips, max(dates)))]
+
+
+def _tiers(folder: Path) -> Iterator[tuple[Path, Json, dict[str, dict[str, list[elan.Interval]]]]]:
+    """(folder, verdict.json, face → `elan.tiers`) of every clip; InputError where there is none."""
+    place = None
+    for place, verdict in _verdicts(folder):
+        curves, found = _curves(place), {}
+        for each in verdict.get("faces") or [verdict]:
+            own = {name: values[curves["face"] == each["face"]] for name, values in curves.items()}
+            found[f"face {each['face'] + 1}"] = elan.tiers(each, own)
+        yield place, verdict, found
+    if place is None:
+        raise InputError(f"{folder} holds no {VERDICT}; give a folder that `duchenne analyze` wrote.")
+
+
+def _date(place: Path) -> str:
+    return datetime.fromtimestamp((place / VERDICT).stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
 def _verdicts(folder: Path) -> Iterator[tuple[Path, Json]]:
@@ -186,4 +206,4 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 #: Format → what writes it.
-KINDS = {"xlsx": _xlsx, "sav": _sav, "parquet": _parquet, "eaf": _eaf}
+KINDS = {"xlsx": _xlsx, "sav": _sav, "parquet": _parquet, "eaf": _eaf, "boris": _boris}

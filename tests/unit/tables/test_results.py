@@ -1,4 +1,4 @@
-"""Results are read back from Excel, SPSS, Parquet and ELAN, and groups are compared by R and by Python alike."""
+"""Results are read back from Excel, SPSS, Parquet, ELAN and BORIS, and groups are compared by R and by Python alike."""
 
 import csv
 import re
@@ -105,9 +105,28 @@ def test_elan_has_phases_and_units_in_the_time_of_the_file(folder):
     assert elan.document({"a": [(0, 1, "<&>")]}, "a.mp4", "2026-01-01T00:00:00+00:00").count("&lt;&amp;&gt;") == 1
 
 
+def test_boris_has_paired_state_events_of_known_behaviours(folder):
+    (path,) = results.export(folder, "boris")
+    project = io.read_json(path)
+    (name, observation), = project["observations"].items()  # fmt: skip
+    assert name == observation["file"]["1"][0] == "b/0.mp4"
+    assert [each["name"] for each in project["subjects_conf"].values()] == ["face 1"]
+    codes = [each["code"] for each in project["behaviors_conf"].values()]
+    assert codes == ["rise", "plateau", "fall", "AU12", "judged"]
+    events = observation["events"]
+    assert [event[0] for event in events] == sorted(event[0] for event in events)
+    pairs = {code: [event[0] for event in events if event[1:4] == ["face 1", code, ""]] for code in codes}
+    assert pairs == {
+        "rise": [1.5, 1.9, 3.5, 4.0], "plateau": [1.9, 2.3, 4.0, 4.5], "fall": [2.3, 2.7],
+        "AU12": [1.9, 2.3], "judged": [1.7, 2.9],
+    }  # fmt: skip
+    assert [1.7, "face 1", "judged", "", "genuine"] in events and [1.9, "face 1", "AU12", "", "0.90"] in events
+
+
 def test_what_cannot_be_exported_is_refused_in_a_sentence(duchenne, folder, tmp_path):
-    assert "choose one of: xlsx, sav, parquet, eaf" in duchenne("export", folder, "--to", "ods").sentence
-    assert "holds no verdict.json" in duchenne("export", tmp_path, "--to", "eaf").sentence
+    assert "choose one of: xlsx, sav, parquet, eaf, boris" in duchenne("export", folder, "--to", "ods").sentence
+    for kind in ("eaf", "boris"):
+        assert "holds no verdict.json" in duchenne("export", tmp_path, "--to", kind).sentence
     assert "no column 'mood'" in duchenne("summary", folder, "--by", "mood").sentence
     assert "subject alone" in duchenne("summary", folder, "--by", "subject").sentence
     with pytest.raises(UsageError, match="makes 26 groups"):
