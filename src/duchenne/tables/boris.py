@@ -26,8 +26,8 @@ def project(clips: Mapping[str, tuple[str, Mapping[str, Behaviours]]], date: str
     """
     faces = [{name: _behaviours(tiers) for name, tiers in each.items()} for _, each in clips.values()]
     subjects = sorted({name for each in faces for name in each})
-    codes = {code for each in faces for behaviours in each.values() for code in behaviours}
-    codes = [*(name for name in STRETCHES if name in codes), *sorted(codes - set(STRETCHES))]
+    seen = {code for each in faces for behaviours in each.values() for code in behaviours}
+    codes = [*(name for name in STRETCHES if name in seen), *sorted(seen.difference(STRETCHES))]
     return {
         "time_format": "seconds",
         "project_date": date,
