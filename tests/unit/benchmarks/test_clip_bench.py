@@ -89,7 +89,7 @@ def test_clips_are_what_the_networks_read(bench, tmp_path):
         if r.inputs == "points":
             assert clip.shape == (4, config.numbers) and clip.dtype == np.float32
         else:
-            streams = 2 if r.kind == "context" else 1
+            streams = 3 if r.kind == "context" else 1
             assert clip.at(np.arange(4)).shape == (4, 32, 32, streams * config.channels)
 
 
