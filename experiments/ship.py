@@ -76,6 +76,7 @@ def cards() -> None:
         }
         for name in runs
     }
+    facts["default"] |= cuts()
     facts |= {
         "smile": {
             "title": "smiles, from lip-corner dynamics",
@@ -100,6 +101,44 @@ def cards() -> None:
         card = {**known, "abstain_band": [round(0.5 - margin, 3), round(0.5 + margin, 3)], **card, "limits": LIMITS}
         io.write_json(folder / "card.json", card)
         io.write_text(folder / "CARD.md", card_text(name, card, about))
+
+
+def cuts() -> dict[str, Any]:
+    """How often clips cut in three ways are judged rightly, and what is left of that elsewhere: whole verdicts where
+    these were measured (verdict.py), else the model (default.json), descriptors alone (cuts.py), and AUC (signals.py)."""
+    if (HERE / "verdict.json").exists():
+        found, by, first = result("verdict"), "whole verdicts, where one was given", "quarter"
+        names = {"whole": "as it is", "late": "first 25 % cut away", "rest": "1.5 s of rest before"}
+        shares = {cut: found["views"][name]["right"] for cut, name in names.items()}
+        uncut = shares["whole"]
+        there = [its["right"][0] for name, its in found["rates"].items() if "calibrated" not in name]
+        elsewhere = f"{min(there):.0%} and {max(there):.0%} of verdicts were right"
+    else:
+        ours, by, first = result("default")["methods"]["default"]["score"], "by descriptors of points alone", "30 %"
+        names = {
+            "uncut": "descriptors",
+            "late": "descriptors | start_30%_cut",
+            "rest": "descriptors | rest_1.5s_before",
+        }
+        scores = {"whole": ours} | {cut: result("cuts")["methods"][name] for cut, name in names.items()}
+        shares = {cut: (its["accuracy"], its["accuracy_interval"]) for cut, its in scores.items()}
+        uncut = shares.pop("uncut")
+        row = result("signals")["rows"]["**movement and look (the default)**"]
+        there = [each["auc"] for each in row["elsewhere"]]
+        elsewhere = f"AUC was {min(there):.2f} and {max(there):.2f} instead of {row['auc']:.2f}"
+    clips = {"whole": "", "late": f" without their first {first}", "rest": " with 1.5 s of rest before"}
+    rows = {
+        cut: {"clips": f"PEDFE's clips{clips[cut]}", "accuracy": share, "accuracy_interval": ends}
+        for cut, (share, ends) in shares.items()
+    }
+    for cut in ("late", "rest"):
+        rows[cut] |= {"uncut": uncut[0], "by": by}
+    rows["rest"]["seconds"] = 1.5
+    return {
+        "cuts": rows,
+        "elsewhere": f"Trained in one of PEDFE's two places of recording and judging the other, {elsewhere}; "
+        "clips from other sources must be expected to lose more.",
+    }
 
 
 def scores(run: dict[str, Any], s: dict[str, Any]) -> dict[str, Any]:

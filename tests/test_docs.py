@@ -199,6 +199,15 @@ def test_tables_match_their_json(monkeypatch):
             assert f"<!-- {name} -->\n{table}<!-- /{name} -->" in PAGES[page], f"{page}, {name}: run the script"
 
 
+def test_the_card_has_the_record_of_clips_cut_otherwise(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import ship
+
+    from duchenne import checkpoints
+
+    assert ship.cuts().items() <= checkpoints.card("default").items(), "run experiments/ship.py --texts"
+
+
 def test_counts_of_copies_match_their_json():
     found = json.loads((ROOT / "experiments/takes.json").read_text(encoding="utf-8"))
     page = " ".join((ROOT / "docs/ranking.md").read_text(encoding="utf-8").split())

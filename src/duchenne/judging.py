@@ -17,7 +17,18 @@ from duchenne.io import person
 from duchenne.learn.calibration import logit, sigmoid
 from duchenne.tabular.appearance import Appearance
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import Array, Classifier, CropReader, FaceTrack, Familiarity, Json, Opinion, Question
+from duchenne.types import (
+    Array,
+    Classifier,
+    CropReader,
+    FaceTrack,
+    Familiarity,
+    Json,
+    JsonMap,
+    Opinion,
+    Phase,
+    Question,
+)
 
 #: (track, reader) → the frames of the track that are read, with crops.
 CutCrops = Callable[[FaceTrack, CropReader], FaceTrack]
@@ -196,6 +207,34 @@ def familiarity(loaded: Loaded, row: Array) -> tuple[Familiarity | None, tuple[s
         return found, ()
     doubts = () if found.familiar else (f"Unlike anything the default model was trained on: {found.text}",)
     return replace(found, text=f"By the default descriptor model: {found.text}"), doubts
+
+
+#: Way in which a clip is cut → how it looks; `{rest}` is the time before the onset.
+_CUTS = {
+    "whole": "The clip begins at rest, as the clips do on which this was measured",
+    "late": "The expression is already under way where the clip begins",
+    "rest": "The face rests for {rest:.1f} s before it moves",
+}
+
+
+def record(card: JsonMap, phase: Phase | None, begins: float) -> Json:
+    """How often clips that are cut like this one were judged rightly, by the `cuts` of a model card; empty if unknown.
+
+    phase  the one that is judged      begins  first second of the stretch in which the face is seen
+
+    `late` is a clip without an onset; `rest` one with at least as many `seconds` before it as were put before the
+    clips that were measured.
+    """
+    rows = card.get("cuts")
+    if phase is None or not rows:
+        return {}
+    rest = np.nan if phase.onset is None else phase.onset - begins
+    cut = "late" if np.isnan(rest) else "rest" if rest >= rows["rest"]["seconds"] else "whole"
+    row = rows[cut]
+    text = f"{_CUTS[cut].format(rest=rest)}: of {row['clips']}, {row['accuracy']:.0%} were judged rightly"
+    text += "" if cut == "whole" else f", instead of {row['uncut']:.0%} ({row['by']})"
+    text = " ".join((f"{text}.", card.get("elsewhere") or "")).strip()
+    return {"cut": cut, "accuracy": row["accuracy"], "accuracy_interval": row["accuracy_interval"], "text": text}
 
 
 def _expert(loaded: Loaded, question: Question) -> tuple[float, float] | None:

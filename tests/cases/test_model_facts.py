@@ -158,6 +158,7 @@ CARD = [
     ("per_emotion", {"fear": {"accuracy": 9}}),
     ("risk_coverage", [{"coverage": 2}]),
     ("risk_coverage", {"coverage": 1}),
+    ("cuts", {"whole": {"accuracy": 0.7}}),
     ("clips_per_second", -1),
     ("anything", [[[[[[[[[[[[[1]]]]]]]]]]]]]),
 ]

@@ -18,9 +18,9 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.faces.reading import LOOK
 from duchenne.features.descriptors import prepare
-from duchenne.judging import POINTS, suited
+from duchenne.judging import POINTS, record, suited
 from duchenne.tables import columns
-from duchenne.types import EMOTIONS, Signals
+from duchenne.types import EMOTIONS, Phase, Signals
 from makers import make_video
 
 MODEL = pipeline.load_model(POINTS)  # of simulated tracks, which have no coefficients
@@ -47,6 +47,23 @@ def unseen(face, *frames):
 
 def judged(face, **options):
     return pipeline.judge(face, MODEL, **options).verdict
+
+
+@pytest.mark.parametrize(
+    ("onset", "begins", "cut", "words"),
+    [
+        (0.4, 0.0, "whole", "begins at rest"),
+        (None, 0.0, "late", "already under way"),
+        (3.0, 1.0, "rest", "rests for 2.0 s"),
+        (3.0, 2.0, "whole", "begins at rest"),
+    ],
+)
+def test_record_is_that_of_clips_cut_like_this_one(onset, begins, cut, words):
+    card = checkpoints.card("default")
+    found = record(card, Phase(onset, 3.2, 3.4, 3.6), begins)
+    assert found["cut"] == cut and found["accuracy"] == card["cuts"][cut]["accuracy"] and words in found["text"]
+    assert f"{found['accuracy']:.0%}" in found["text"] and found["text"].endswith(card["elsewhere"])
+    assert record(card, None, 0.0) == record(card | {"cuts": None}, Phase(onset, 3.2, 3.4, 3.6), begins) == {}
 
 
 # --- a whole video ------------------------------------------------------------------------------------------

@@ -85,6 +85,16 @@ def _is_row(row: dict[str, Any]) -> bool:
     return shares and not any(isinstance(cell, dict) for cell in row.values())
 
 
+def _are_cuts(value: Any) -> bool:
+    if not isinstance(value, dict) or not all(isinstance(value.get(cut), dict) for cut in ("whole", "late", "rest")):
+        return value is None
+    rows, cut = value.values(), (value["late"], value["rest"])
+    known = all(isinstance(row.get("clips"), str) and within(row.get("accuracy"), 0, 1) for row in rows)
+    known = known and all(_is_interval(row.get("accuracy_interval")) for row in rows)
+    known = known and all(isinstance(row.get("by"), str) and within(row.get("uncut"), 0, 1) for row in cut)
+    return known and within(value["rest"].get("seconds"), 0, _MOST_NUMBER)
+
+
 def _are_hashes(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) and _HASH.fullmatch(each) for each in value.values())
 
@@ -116,7 +126,7 @@ _PAIR = {
     **dict.fromkeys(("pairs", "people"), _COUNT),
 }
 _CARD = {
-    **dict.fromkeys(("title", "data", "protocol", "input", "licence", "device"), _TEXT),
+    **dict.fromkeys(("title", "data", "protocol", "input", "licence", "device", "elsewhere"), _TEXT),
     **dict.fromkeys(
         ("people", "clips", "genuine", "images"), Fact(_COUNT.expected, lambda v: v is None or _COUNT[1](v))
     ),
@@ -126,6 +136,7 @@ _CARD = {
     "abstain_band": Fact(_INTERVAL.expected, _is_band),
     "human": Fact('a number from 0 to 1, a text, or both as "accuracy" and "text"', _is_human),
     **dict.fromkeys(("per_emotion", "per_class"), Fact("scores by name, as numbers from 0 to 1", _are_scores)),
+    "cuts": Fact("whole, late and rest, each with its clips and accuracy", _are_cuts),
     "risk_coverage": Fact("a list of coverages with accuracies from 0 to 1", _are_rows),
     "limits": Fact("a text or a list of texts", _are_texts),
 }

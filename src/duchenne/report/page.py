@@ -162,7 +162,7 @@ def render(
         disagreement=sentences.disagreement(verdict.signs, verdict.label),
         glossary=GLOSSARY,
         turning={} if verdict.abstained else turning or {},
-        record=_record(card),
+        record=_record(card, verdict.record),
         emotions=sorted(verdict.emotion.items(), key=lambda item: -item[1]),
         timeline=drawn,
         numbers=table(curves, [plot["name"] for plot in drawn["main"]], emotions),
@@ -229,10 +229,11 @@ def _anchor(at: float) -> str:
     return "start" if at < 34 else "end" if at > 66 else "middle"  # a label fits on a phone
 
 
-def _record(card: Card) -> list[Json]:
-    """Rows of the accuracy figure: the model on new people, and human raters."""
+def _record(card: Card, like: JsonMap) -> list[Json]:
+    """Rows of the accuracy figure: the model on new people, on clips cut like this one, and human raters."""
     human = card.human.get("accuracy") if isinstance(card.human, Mapping) else card.human
     rows: list[tuple[str, str, object]] = [("This model, on new people", "model", card.accuracy)]
+    rows += [("Clips cut like this one", "model", like["accuracy"])] if like.get("cut", "whole") != "whole" else []
     rows += [("A human rater", "human", human)]
     shown: list[Json] = [{"name": n, "kind": k, "value": v, "interval": None} for n, k, v in rows if finite(v)]
     if shown and shown[0]["kind"] == "model":

@@ -177,6 +177,8 @@ class Card:
 
     human       human accuracy: a share, a sentence, or both as {"accuracy", "text"}
     reference   distributions over the training people (`checkpoints.reference`)
+    cuts        way in which clips were cut (`judging.record`) → the share judged rightly
+    elsewhere   what is left of the accuracy on people recorded elsewhere, in a sentence
     other       further facts
     """
 
@@ -191,6 +193,8 @@ class Card:
     abstain_band: tuple[float, float] | None = None
     limits: str | Sequence[str] | None = None
     reference: JsonMap | None = None
+    cuts: JsonMap | None = None
+    elsewhere: str | None = None
     other: JsonMap = field(default_factory=dict)
 
     @classmethod
@@ -225,6 +229,8 @@ class Verdict:
     p_raw         the model's P(genuine), also where the verdict abstains; NaN where the model gives none
     begins        where the clip begins in its file, in seconds
     signs         what a FACS reader looks at in `judged_phase`
+    record        how often clips that are cut like this one were judged rightly (`judging.record`): `cut` (whole, late,
+                  rest), `accuracy`, `accuracy_interval`, and a sentence as `text`; empty without a verdict
     """
 
     p_genuine: float | None
@@ -251,6 +257,7 @@ class Verdict:
     p_raw: float = float("nan")
     begins: float = 0.0
     signs: tuple[Sign, ...] = ()
+    record: Json = field(default_factory=dict)
 
     @property
     def code(self) -> str | None:

@@ -237,6 +237,10 @@ def test_verdict_is_shown_with_accuracy() -> None:
     assert "P(genuine) = 0.83" in genuine and "P(genuine) = 0.10" in posed
     for fact in ("72%", "62%", "69% to 75%", "56 people", "1,060", "0.4 to 0.6", "30.0\u00a0frames/s"):
         assert fact in genuine
+    assert "Clips cut like this one" not in genuine
+    like = {"cut": "late", "accuracy": 0.61, "accuracy_interval": [0.5, 0.7], "text": "Already under way: <61>."}
+    late = _page(_verdict(record=like)).text
+    assert "Clips cut like this one" in late and "61%" in late and "Already under way: <61>." in late
 
 
 def test_abstained_verdict_names_its_reason_and_shows_no_probability() -> None:
