@@ -36,6 +36,7 @@ from joblib import Parallel, delayed
 from judged import Answer, Known
 
 from duchenne import io
+from duchenne.learn.calibration import logit
 from duchenne.types import Array
 
 OUT = Path(__file__).with_suffix(".json")
@@ -83,6 +84,13 @@ def row(before: Sequence[Answer], after: Sequence[Answer], subject: Sequence[str
     for name, (part, whole) in shares.items():
         found[name], found[f"{name}_interval"] = judged.share(part, whole, subject)
     return found
+
+
+def spread(before: Sequence[Answer], after: Sequence[Sequence[Answer]]) -> float:
+    """How far the log-odds of genuine move in nine of ten changes, all kinds and clips alike."""
+    p, q = (logit(np.array([[answer.p for answer in each] for each in answers])) for answers in ([before], after))
+    moved = np.abs(q - p)
+    return round(float(np.quantile(moved[np.isfinite(moved)], 0.9)), 4)
 
 
 def misses(its: dict[str, Any]) -> set[str]:
@@ -144,6 +152,7 @@ def measured(args: argparse.Namespace, work: Path) -> dict[str, Any]:
         "models": sorted(version.values()),
         "answered": round(len(labelled) / len(clips), 4),
         "right": round(float(np.mean(labelled)), 4) if labelled else None,
+        "spread": spread(first, each[1:]),
         "changes": {name: row(first, after, subject) for name, after in zip(names, each[1:], strict=True)},
     }  # fmt: skip
 

@@ -77,6 +77,9 @@ def cards() -> None:
         for name in runs
     }
     facts["default"] |= cuts()
+    steady = HERE.parent / "benchmarks" / "steady.json"
+    if steady.exists():
+        facts["default"]["spread"] = json.loads(steady.read_text(encoding="utf-8"))["spread"]
     facts |= {
         "smile": {
             "title": "smiles, from lip-corner dynamics",

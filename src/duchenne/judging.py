@@ -237,6 +237,14 @@ def record(card: JsonMap, phase: Phase | None, begins: float) -> Json:
     return {"cut": cut, "accuracy": row["accuracy"], "accuracy_interval": row["accuracy_interval"], "text": text}
 
 
+def spread(card: JsonMap, p: float) -> tuple[float, float] | None:
+    """`Verdict.spread`: P(genuine) where the log-odds move by the `spread` of a model card; None where it has none."""
+    if card.get("spread") is None:
+        return None
+    low, high = sigmoid(logit(np.array(p)) + np.array([-1, 1]) * card["spread"])
+    return float(low), float(high)
+
+
 def _expert(loaded: Loaded, question: Question) -> tuple[float, float] | None:
     """(log-odds of genuine by the smile expert, its share); None if the clip is not a smile or cannot be read."""
     if loaded.smile is None or question.named.get("happiness", 0.0) <= 0.5:

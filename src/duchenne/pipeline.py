@@ -274,6 +274,7 @@ def judge(
         evidence=strongest(opinion.evidence, len(opinion.evidence)),
         quality=replace(quality, warnings=(*quality.warnings, *warnings)),
         familiarity=familiarity,
+        spread=None if reason else judging.spread(loaded.card, p),
         record={} if reason else judging.record(loaded.card, main, float(stretch.curves.time[0])),
         model=loaded.about,
         frames=len(track),

@@ -18,7 +18,7 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError, ModelError, UsageError
 from duchenne.faces.reading import LOOK
 from duchenne.features.descriptors import prepare
-from duchenne.judging import POINTS, record, suited
+from duchenne.judging import POINTS, record, spread, suited
 from duchenne.tables import columns
 from duchenne.types import EMOTIONS, Phase, Signals
 from makers import make_video
@@ -64,6 +64,12 @@ def test_record_is_that_of_clips_cut_like_this_one(onset, begins, cut, words):
     assert found["cut"] == cut and found["accuracy"] == card["cuts"][cut]["accuracy"] and words in found["text"]
     assert f"{found['accuracy']:.0%}" in found["text"] and found["text"].endswith(card["elsewhere"])
     assert record(card, None, 0.0) == record(card | {"cuts": None}, Phase(onset, 3.2, 3.4, 3.6), begins) == {}
+
+
+def test_spread_is_as_wide_as_measured():
+    low, high = spread({"spread": 0.5}, 0.5)
+    assert (low, high) == (pytest.approx(0.3775, abs=1e-4), pytest.approx(0.6225, abs=1e-4))
+    assert spread({}, 0.5) is None
 
 
 # --- a whole video ------------------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ _CARD = {
     ),
     **dict.fromkeys(("accuracy", "auc", "uf1", "uar", "ece", "brier", "forced_pairs"), _SHARE),
     **dict.fromkeys(("accuracy_interval", "auc_interval"), _INTERVAL),
+    "spread": Fact("a number from 0 to 10", lambda value: value is None or within(value, 0, 10)),
     "clips_per_second": Fact("a number from 0", lambda value: value is None or within(value, 0, _MOST_NUMBER)),
     "abstain_band": Fact(_INTERVAL.expected, _is_band),
     "human": Fact('a number from 0 to 1, a text, or both as "accuracy" and "text"', _is_human),

@@ -202,6 +202,8 @@ def _print(analysis: Analysis, many: bool, folder: Path | None) -> None:
     else:
         like, colour = ("spontaneous", "green") if v.label == "genuine" else ("posed", "magenta")
         text = f"  moves like the {like} clips; P(genuine) = {v.p_genuine:.2f}"
+        if v.spread:
+            text += f" ({v.spread[0]:.2f} to {v.spread[1]:.2f} were the same clip written or lit otherwise)"
         line("  ", (f"{v.label}", f"bold {colour}"), text)
     if v.emotion:
         best = sorted(v.emotion.items(), key=lambda e: -e[1])[:2]

@@ -231,6 +231,8 @@ class Verdict:
     signs         what a FACS reader looks at in `judged_phase`
     record        how often clips that are cut like this one were judged rightly (`judging.record`): `cut` (whole, late,
                   rest), `accuracy`, `accuracy_interval`, and a sentence as `text`; empty without a verdict
+    spread        (lowest, highest) P(genuine) in nine of ten changes of a clip that leave the expression as it is: in
+                  light, size, compression (benchmarks/steady.py); None without a verdict, or where not measured
     """
 
     p_genuine: float | None
@@ -258,6 +260,7 @@ class Verdict:
     begins: float = 0.0
     signs: tuple[Sign, ...] = ()
     record: Json = field(default_factory=dict)
+    spread: tuple[float, float] | None = None
 
     @property
     def code(self) -> str | None:
@@ -276,6 +279,7 @@ class Verdict:
     def to_row(self) -> Json:
         """One row of a table, rounded, as `tables.columns` describes it; None where something is missing."""
         main, (start, end) = self.judged_phase or Phase(None, None, None, None), self.judged or (None, None)
+        low, high = self.spread or (None, None)
         in_file = [None if at is None else at + self.begins for at in (start, end)]
         return {
             "face": self.face,
@@ -283,6 +287,8 @@ class Verdict:
             "verdict": "abstained" if self.abstained else self.label,
             "p_genuine": _rounded(self.p_genuine, 6),
             "p_raw": _rounded(self.p_raw, 6),
+            "p_low": _rounded(low, 4),
+            "p_high": _rounded(high, 4),
             "abstained": int(self.abstained),
             "code": self.code,
             "reason": None if self.reason is None else str(self.reason),
