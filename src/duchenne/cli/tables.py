@@ -58,10 +58,18 @@ def summary(
 
 @app.command(rich_help_panel=TABLES)
 def export(
-    results: Annotated[Path, typer.Argument(help="Folder that `duchenne analyze -o` wrote, of one clip or of many.")],
-    to: Annotated[list[str], typer.Option(help="xlsx, sav (SPSS), parquet, eaf (ELAN) or boris; repeat for several.")],
+    results: Annotated[
+        Path, typer.Argument(help="Folder that `duchenne analyze -o` wrote, of one clip or of many; or a model folder.")
+    ],
+    to: Annotated[
+        list[str],
+        typer.Option(help="xlsx, sav (SPSS), parquet, eaf (ELAN), boris; of a model tensorboard; repeat for several."),
+    ],
 ) -> None:
-    """Write results for other programs: Excel, SPSS, Parquet, and phases and action units for ELAN and BORIS."""
+    """Write results for other programs: Excel, SPSS, Parquet, and phases and action units for ELAN and BORIS.
+
+    Of a model folder: the learning curves for TensorBoard.
+    """
     from duchenne.tables import results as tables
 
     for kind in to:

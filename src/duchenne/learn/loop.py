@@ -7,8 +7,9 @@ epoch and ends with the same weights: the random numbers of an epoch depend on t
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,6 +131,27 @@ def log_epochs(epochs: int, log: Log, score: str = "people left out", name: str 
         began = time.monotonic()
 
     return write
+
+
+def write_events(rows: Iterable[Mapping[str, str]], folder: Path) -> None:
+    """Write the cells of a curve.csv as event files of TensorBoard, one run (folder) for each network.
+
+    Needs the package tensorboard. The files have a fixed name, so that the next ones replace them.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    writers: dict[str, SummaryWriter] = {}
+    for row in rows:
+        run = row.get("network") or "training"
+        if run not in writers:
+            writers[run] = SummaryWriter(str(folder / re.sub(r"\W", "_", run)))
+        for name in ("loss", "score", "lr_scale"):
+            if row.get(name):
+                writers[run].add_scalar(name, io.number(row[name]), int(io.number(row["epoch"])))
+    for writer in writers.values():
+        writer.close()
+    for file in folder.rglob("events.out.tfevents.*"):
+        file.rename(file.with_name("events.out.tfevents.duchenne"))
 
 
 def _since_best(curve: list[Row]) -> int:

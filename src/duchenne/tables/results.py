@@ -1,4 +1,5 @@
-"""Reads the tables of a results folder again, and writes them for other programs: Excel, SPSS, Parquet, ELAN, BORIS."""
+"""Reads the tables of a results folder again, and writes them for other programs: Excel, SPSS, Parquet, ELAN,
+BORIS; and the curves of a training for TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from duchenne.types import Json
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLE, CURVES, VERDICT = "clips.csv", "curves.csv", "verdict.json"
+TABLE, CURVES, VERDICT, TRAINING = "clips.csv", "curves.csv", "verdict.json", "curve.csv"
 _SPSS_LABEL = 240  # bytes of a variable's label (SPSS allows 256)
 
 
@@ -61,11 +62,12 @@ def _typed(name: str, cells: list[str]) -> pd.Series:
 def export(folder: str | Path, kind: str) -> list[Path]:
     """Write the results in a folder in another format beside them; the files written.
 
-    kind  xlsx     clips.xlsx, with the codebook as a second sheet
-          sav      clips.sav for SPSS, with the codebook as labels; needs pyreadstat
-          parquet  clips.parquet, and curves.parquet with the curves of all clips; needs pyarrow
-          eaf      phases.eaf for ELAN beside each verdict.json
-          boris    clips.boris, a project of BORIS with an observation per clip
+    kind  xlsx         clips.xlsx, with the codebook as a second sheet
+          sav          clips.sav for SPSS, with the codebook as labels; needs pyreadstat
+          parquet      clips.parquet, and curves.parquet with the curves of all clips; needs pyarrow
+          eaf          phases.eaf for ELAN beside each verdict.json
+          boris        clips.boris, a project of BORIS with an observation per clip
+          tensorboard  of a model folder: the learning curves as tensorboard/; needs tensorboard
 
     InputError without results; UsageError for another kind, or where its package is missing.
     """
@@ -177,6 +179,19 @@ def _tiers(folder: Path) -> Iterator[tuple[Path, Json, dict[str, dict[str, list[
         raise InputError(f"{folder} holds no {VERDICT}; give a folder that `duchenne analyze` wrote.")
 
 
+def _tensorboard(folder: Path) -> list[Path]:
+    if find_spec("tensorboard") is None:
+        raise UsageError("TensorBoard's logs need the package tensorboard, which is missing; pip install tensorboard.")
+    from duchenne.learn.loop import write_events
+
+    path = folder / TRAINING
+    if not path.is_file():
+        raise InputError(f"{folder} holds no {TRAINING}; give a model folder that `duchenne train` wrote.")
+    with io.staged(folder / "tensorboard") as part:
+        write_events((row.cells for row in io.Table(path, ("epoch", "loss"), kind="learning curve")), part)
+    return sorted((folder / "tensorboard").rglob("events.*"))
+
+
 def _date(place: Path) -> str:
     return datetime.fromtimestamp((place / VERDICT).stat().st_mtime, UTC).isoformat(timespec="seconds")
 
@@ -206,4 +221,4 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 #: Format → what writes it.
-KINDS = {"xlsx": _xlsx, "sav": _sav, "parquet": _parquet, "eaf": _eaf, "boris": _boris}
+KINDS = {"xlsx": _xlsx, "sav": _sav, "parquet": _parquet, "eaf": _eaf, "boris": _boris, "tensorboard": _tensorboard}

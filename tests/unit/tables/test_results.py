@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -123,8 +124,33 @@ def test_boris_has_paired_state_events_of_known_behaviours(folder):
     assert [1.7, "face 1", "judged", "", "genuine"] in events and [1.9, "face 1", "AU12", "", "0.90"] in events
 
 
+def test_tensorboard_has_the_curve_of_each_network(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    io.write_text(tmp_path / "curve.csv", "network,epoch,loss,score\n1,1,0.5,\n1,2,0.25,\n2,1,0.75,0.5\n")
+    for _ in range(2):  # the second replaces the first
+        written = results.export(tmp_path, "tensorboard")
+    assert [path.parent.name for path in written] == ["1", "2"]
+    found = [EventAccumulator(str(path.parent)).Reload() for path in written]
+    assert [(each.step, each.value) for each in found[0].Scalars("loss")] == [(1, 0.5), (2, 0.25)]
+    assert found[0].Tags()["scalars"] == ["loss"] and found[1].Scalars("score")[0].value == 0.5
+
+
+def test_tensorboard_is_named_where_it_is_missing(tmp_path):
+    if find_spec("tensorboard") is None:
+        with pytest.raises(UsageError, match="pip install tensorboard"):
+            results.export(tmp_path, "tensorboard")
+    else:
+        with pytest.raises(InputError, match=r"holds no curve\.csv"):
+            results.export(tmp_path, "tensorboard")
+
+
 def test_what_cannot_be_exported_is_refused_in_a_sentence(duchenne, folder, tmp_path):
-    assert "choose one of: xlsx, sav, parquet, eaf, boris" in duchenne("export", folder, "--to", "ods").sentence
+    assert (
+        "choose one of: xlsx, sav, parquet, eaf, boris, tensorboard"
+        in duchenne("export", folder, "--to", "ods").sentence
+    )
     for kind in ("eaf", "boris"):
         assert "holds no verdict.json" in duchenne("export", tmp_path, "--to", kind).sentence
     assert "no column 'mood'" in duchenne("summary", folder, "--by", "mood").sentence
