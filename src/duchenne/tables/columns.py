@@ -79,12 +79,12 @@ ANSWER: dict[str, Column] = {
     "p_raw": Column(
         "0–1", "the model's probability also where it abstains: do not use it in place of a verdict that is missing"
     ),
-    "p_low": Column(
+    "spread_low": Column(
         "0–1",
         "lowest P(genuine) in nine of ten changes of a clip that leave the expression as it is",
         "benchmarks/steady.py",
     ),
-    "p_high": Column("0–1", "highest P(genuine) in the same changes", "benchmarks/steady.py"),
+    "spread_high": Column("0–1", "highest P(genuine) in the same changes", "benchmarks/steady.py"),
     "abstained": Column("0, 1", "whether there is no verdict"),
     "code": Column(", ".join(CODES), "why there is no verdict, in a word"),
     "reason": Column("", "the same in a sentence, or why the clip failed"),
