@@ -54,6 +54,23 @@ def calibrate(z: Array, y: Array) -> tuple[float, float, float, Array]:
     return slope, intercept, abstention_margin(p[known], y[known]), p
 
 
+def averaged(z: Array, y: Array, n: int) -> float:
+    """By which factor calibrated log-odds of the mean of `n` classifiers exceed those of a single one: from 1 to n.
+
+    z (N, 2) are uncalibrated log-odds by one or two of the classifiers, of people left out of them; NaN: unknown. Where
+    both are known their difference gives the variance s² that differs from classifier to classifier, of which the mean
+    has s²/n. Of normal scores with the variance v within each label log-odds are proportional to 1/v (Fisher's
+    discriminant), so the factor is v / (v − s² (1 − 1/n)).
+    """
+    both = np.isfinite(z).all(axis=1)
+    if n < 2 or both.sum() < 2:
+        return 1.0
+    within = [each[np.isfinite(each)] for each in (z[y == 0, 0], z[y == 1, 0])]
+    v = float(sum(each.var() * len(each) for each in within if len(each)) / sum(map(len, within)))
+    differs = min(float(((z[both, 0] - z[both, 1]) ** 2).mean()) / 2, v)
+    return v / (v - differs * (1 - 1 / n)) if v else 1.0
+
+
 def logit(p: Array) -> Array:
     """Log-odds of probabilities, which may be 0 or 1."""
     p = np.clip(p, 1e-6, 1 - 1e-6)

@@ -18,7 +18,7 @@ from duchenne.errors import InputError
 from duchenne.features.sequences import LEAST, SequenceReader, in_batches, jittered, padded
 from duchenne.learn import optim, pieces
 from duchenne.learn.boosting import Recipe, boost
-from duchenne.learn.calibration import calibrate, sigmoid
+from duchenne.learn.calibration import averaged, calibrate, sigmoid
 from duchenne.learn.folds import person_folds
 from duchenne.learn.linear import Linear
 from duchenne.learn.loop import Learner, OnEpoch, Row, fit
@@ -84,7 +84,7 @@ class PBModel(Classifier):
         where = self._network_names(len(x), emotions)[usable]
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
         self._check(y, groups, where)
-        z = np.full(len(y), np.nan)
+        z = np.full((len(y), 2), np.nan)
         fit_one = self._fit_bag if self.recipe.reading == "solved" else self._fit_network
         for name in np.unique(where).tolist():
             rows = np.flatnonzero(where == name)
@@ -92,9 +92,12 @@ class PBModel(Classifier):
         vectors, of = self._vectors(x, where, self.recipe.seed)
         self.typical = {name: self._typical(name, vectors, y[of], where[of]) for name in self.networks}
         if self.recipe.reading != "solved":
-            z = self._cross_validate(vectors, of, y, groups, where)
+            z[:, 0] = self._cross_validate(vectors, of, y, groups, where)
             self.scorers = self._fit_scorers(vectors, y[of], where[of])
-        self.slope, self.intercept, self.margin, p = calibrate(z, y)  # NaN: a fold without both labels of an emotion
+        # NaN: a fold without both labels of an emotion
+        self.slope, self.intercept, self.margin, p = calibrate(z[:, 0], y)
+        surer = averaged(z, y, max(map(_n_members, self.networks.values())))
+        self.slope, self.intercept = self.slope * surer, self.intercept * surer
         self.out_of_fold = np.full(len(usable), np.nan)
         self.out_of_fold[usable] = p
         self.facts = {**self.facts, "device": optim.described(optim.device_of(self.device))}
@@ -227,7 +230,7 @@ class PBModel(Classifier):
         return torch.from_numpy(np.array(means, np.float32))
 
     def _fit_network(self, name: str, x: Array, y: Array, groups: Array) -> Array:
-        """Train one network; NaN (n,), as no score is known yet."""
+        """Train one network; NaN (n, 2), as no score is known yet."""
         r, held_out = self.recipe, np.zeros(len(y), bool)
         if r.validation_fraction:
             people = np.random.default_rng(r.seed).permutation(np.unique(groups))
@@ -236,18 +239,22 @@ class PBModel(Classifier):
         self._train(name, learner, r.seed, list(x), (y, held_out))
         self.networks[name] = learner.network.eval().cpu()
         self.class_pb[name] = learner.pb.detach().cpu() if learner.by_class else torch.zeros(0, r.pb_size)
-        return np.full(len(y), np.nan)
+        return np.full((len(y), 2), np.nan)
 
     def _fit_bag(self, name: str, x: Array, y: Array, groups: Array) -> Array:
-        """Train a bag; float64 (n,) log-odds by the network that left the person out."""
-        r, z, members = self.recipe, np.full(len(y), np.nan), []
-        for i, (train, test) in enumerate(person_folds(groups, r.n_networks, r.seed)):
+        """Train a bag; float64 (n, 2) log-odds by the network that left the person out, and for a part of the people by
+        another one that did, which is not in the bag; NaN elsewhere."""
+        r, z, members = self.recipe, np.full((len(y), 2), np.nan), []
+        folds = [(0, fold) for fold in person_folds(groups, r.n_networks, r.seed)]
+        # another assignment of people: its networks differ in whom they were trained on, as those of the bag do
+        folds.append((1, next(person_folds(groups, r.n_networks, r.seed + 1))))
+        for i, (again, (train, test)) in enumerate(folds):
             if len(np.unique(y[train])) < 2:
                 continue
             learner = SolvedLearner(r, list(x), y, test, r.seed + i, optim.device_of(self.device))
             self._train(f"{name}-{i + 1}".lstrip("-"), learner, r.seed + i, list(x), (y, test))
-            z[test] = learner.logits(test)
-            members.append(learner.average.cpu())
+            z[test, again] = learner.logits(test)
+            members += [] if again else [learner.average.cpu()]
         if not members:
             what = f"Clips of {name}" if name else "Clips"
             raise InputError(f"{what} with both labels are needed from two people or more; add some.")

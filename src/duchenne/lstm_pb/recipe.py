@@ -40,7 +40,7 @@ class PBRecipe(Recipe):
     recognition         "fixed": equations 1 and 2 as they stand; "adaptive": a step that raises the error is undone
     classifier          of PB vectors: logistic regression; boosting of `n_estimators` trees, with XGBoost's other
                         settings; or "nearest", the class whose PB vector is nearer
-    n_networks          networks, each of which leaves out other people
+    n_networks          networks, each of which leaves out other people; one more calibrates their mean
     prediction_weight   weight of the prediction error in the loss, beside the labels
     """
 

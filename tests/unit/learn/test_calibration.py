@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from duchenne.learn.calibration import abstention_margin, platt, sigmoid
+from duchenne.learn.calibration import abstention_margin, averaged, platt, sigmoid
 
 
 @pytest.mark.parametrize(("slope", "shift", "n"), [(0.4, 0.0, 200), (3.0, -1.0, 60), (-0.7, 0.5, 90)])
@@ -61,3 +61,17 @@ def test_half_of_the_answers_are_always_kept(seed, least):
     p = rng.random(40)
     margin = abstention_margin(p, (rng.random(40) < p).astype(int), least)
     assert 0 <= margin <= 0.5 and (np.abs(p - 0.5) >= margin).sum() >= 20
+
+
+@pytest.mark.parametrize(("noise", "n"), [(1.5, 5), (0.5, 3)])
+def test_the_mean_of_several_is_surer_by_what_two_of_them_differ(noise, n):
+    """Beside the slope that is fitted to the mean itself; a fifth of the clips have a second answer."""
+    rng = np.random.default_rng(n)
+    y = np.arange(20_000) % 2
+    each = (rng.normal(size=len(y)) + y)[:, None] + noise * rng.normal(size=(len(y), n + 2))
+    z = each[:, n:].copy()
+    z[4_000:, 1] = np.nan
+    expected = platt(each[:, :n].mean(axis=1), y)[0] / platt(z[:, 0], y)[0]
+    assert averaged(z, y, n) == pytest.approx(expected, rel=0.08)
+    assert averaged(z, y, 1) == averaged(np.c_[z[:, 0], np.full(len(y), np.nan)], y, n) == 1
+    assert averaged(np.c_[z[:, 0], -z[:, 0]], y, n) == pytest.approx(n)  # nothing in common: never more

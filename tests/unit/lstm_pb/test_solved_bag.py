@@ -12,6 +12,7 @@ from duchenne.datasets import simulate
 from duchenne.errors import InputError
 from duchenne.features.points40 import KEPT, MIDPOINTS, points40
 from duchenne.features.sequences import padded
+from duchenne.learn.calibration import platt
 from duchenne.learn.folds import person_folds
 from duchenne.learn.loop import Diverged, fit
 from duchenne.lstm_pb.evidence import REGIONS
@@ -150,7 +151,7 @@ def test_a_learning_rate_that_is_too_high_diverges():
 def test_out_of_fold_predictions_are_by_networks_of_other_people(model):
     x, y, who = waves()
     members = model.networks[""].members
-    assert len(members) == 3 and list(model.curves) == ["1", "2", "3"]
+    assert len(members) == 3 and list(model.curves) == ["1", "2", "3", "4"]  # the last calibrates the bag
     judged = np.full(len(y), np.nan)
     for i, (train, test) in enumerate(person_folds(who, 3, TINY.seed)):
         assert not set(who[train]) & set(who[test])
@@ -164,7 +165,10 @@ def test_out_of_fold_predictions_are_by_networks_of_other_people(model):
             same = [bits(a.state_dict()) == bits(b.state_dict()) for a, b in zip(members, other, strict=True)]
             assert same == [False, True, False]
     p = model.out_of_fold
-    np.testing.assert_allclose(np.log(p / (1 - p)), model.slope * judged + model.intercept, atol=1e-4)
+    single = np.log(p / (1 - p))
+    surer = model.slope / platt(judged, y)[0]  # of the bag than of one network
+    assert 1 < surer <= 3
+    np.testing.assert_allclose(single * surer, model.slope * judged + model.intercept, atol=1e-4)
 
 
 def test_a_prediction_is_the_mean_of_all_networks(model):
@@ -214,8 +218,10 @@ def test_a_bag_for_each_emotion_learns_from_its_own_clips():
     assert list(model.networks) == ["anger", "fear"] and list(model.curves) == [
         "anger-1",
         "anger-2",
+        "anger-3",
         "fear-1",
         "fear-2",
+        "fear-3",
     ]
     # as the one network of fear alone
     fear = (what == "fear") & (np.arange(24) != 5)
