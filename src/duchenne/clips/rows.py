@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from duchenne.clips import crops, load
+from duchenne.clips import crops, load, trimmed
 from duchenne.clips.cache import Cache
 from duchenne.datasets import manifest
-from duchenne.types import Array, Clip, Reader, Sample
+from duchenne.types import Array, Clip, Reader, Sample, readable
 
 _CHUNK = 64  # packed clips per chunk; a video is a chunk of its own
 
@@ -35,8 +35,19 @@ def table(clips: Sequence[Clip], samples: Sequence[Sample], reader: Reader, cach
         reader = reader.with_cutter(lambda i, sample, each: crops.cached(clips[i], sample, each, cache))
         if not asked.is_optional:  # its crops are cached, which are all that is costly
             return reader.table(samples)
+    if reader.trims[0] and all(map(load.is_video, clips)):
+        return _with_copies(clips, samples, reader, cache)
     key = ["table", type(asked).__qualname__, asked.identity, [load.identity(clip) for clip in clips]]
     return _unpacked(cache.arrays(key, lambda: _packed(reader.table(samples))))
+
+
+def _with_copies(clips: Sequence[Clip], samples: Sequence[Sample], reader: Reader, cache: Cache) -> Array:
+    """object (N,): what is read of each sample, and of its copies (`Reader.trims`)."""
+    out = reader.table(samples)
+    for i in np.flatnonzero(readable(out)).tolist():
+        copies = reader.table(trimmed.tracks(clips[i], samples[i], *reader.trims, cache))
+        out[i] = (out[i], *(each for each in copies if each is not None))
+    return out
 
 
 def _packed(found: Array) -> dict[str, Array]:

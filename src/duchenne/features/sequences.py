@@ -27,11 +27,13 @@ class SequenceReader(Reader):
     head  include head movement: points in the first face box of the stretch, as in the paper; otherwise head pose is
           removed (`preprocess.align.frontal`)
     pose  append the six head curves (`preprocess.align.HEAD_NAMES`) to the frontal points, float32 (T, 86)
+    trims see `types.Reader.trims`
     """
 
     fps: float = 12.5
     head: bool = False
     pose: bool = False
+    trims: tuple[int, float] = (0, 0.0)
 
     def table(self, samples: Sequence[Sample]) -> Array:
         """object (N,): float32 (T, 80 or 86) per clip, None where fewer than `LEAST` consecutive frames are seen."""
@@ -76,8 +78,9 @@ def in_batches(sequences: Sequence[Array], rows: Array, size: int, rng: np.rando
 
 
 def jittered(sequence: Array, rng: np.random.Generator, spread: tuple[float, float]) -> Array:
-    """A copy as from another crop of the face: all frames shifted by the same offset up to ± `spread` (x, y), and
-    scaled, like the paper's augmentation, which trims the edges of the detected face."""
+    """A copy that is shifted and scaled as a whole: all frames by the same offset up to ± `spread` (x, y), and size.
+
+    Not the paper's augmentation, which finds the landmarks again in a trimmed box: see `faces.trimmed`."""
     dx, dy = rng.uniform(-1, 1, 2) * spread
     scale = 1 + rng.uniform(-1, 1) * max(spread) / 2
     points = sequence[:, :80].reshape(-1, 40, 2) * scale + np.array([dx, dy])

@@ -66,7 +66,8 @@ class PBModel(Classifier):
     @property
     def reader(self) -> SequenceReader:
         """What is read of a clip."""
-        return SequenceReader(self.recipe.fps, self.recipe.head, self.recipe.pose)
+        r = self.recipe
+        return SequenceReader(r.fps, r.head, r.pose, (r.trimmed_boxes, r.trim if r.trimmed_boxes else 0.0))
 
     def on(self, device: str) -> str:
         """See `Classifier.on`; UsageError for a device that does not exist."""
@@ -79,17 +80,23 @@ class PBModel(Classifier):
         return self.recipe.per_emotion
 
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
-        """Fit on sequences (N,) of float32 (T, D), None where a clip is too short. InputError with too few people."""
+        """Fit on sequences (N,) of float32 (T, D), None where a clip is too short, or with `trimmed_boxes` on tuples of
+        a clip's own sequence and its copies. InputError with too few people, or without copies where they are read.
+        """
         usable = readable(x)
         where = self._network_names(len(x), emotions)[usable]
         x, y, groups = x[usable], np.asarray(labels, int)[usable], np.asarray(groups)[usable]
         self._check(y, groups, where)
         z = np.full((len(y), 2), np.nan)
-        fit_one = self._fit_bag if self.recipe.reading == "solved" else self._fit_network
+        copies, of = self._trimmed(x)
         for name in np.unique(where).tolist():
-            rows = np.flatnonzero(where == name)
-            z[rows] = fit_one(name, x[rows], y[rows], groups[rows])
-        vectors, of = self._vectors(x, where, self.recipe.seed)
+            rows = np.flatnonzero(where[of] == name)
+            if self.recipe.reading == "solved":
+                z[rows] = self._fit_bag(name, copies[rows], y[rows], groups[rows])
+            else:
+                self._fit_network(name, copies[rows], y[of][rows], groups[of][rows])
+        vectors, copy_of = self._vectors(copies, where[of], self.recipe.seed)
+        of = of[copy_of]
         self.typical = {name: self._typical(name, vectors, y[of], where[of]) for name in self.networks}
         if self.recipe.reading != "solved":
             z[:, 0] = self._cross_validate(vectors, of, y, groups, where)
@@ -111,11 +118,13 @@ class PBModel(Classifier):
     def _cross_validate(self, vectors: Array, of: Array, y: Array, groups: Array, where: Array) -> Array:
         """float64 (N,): log-odds of each clip by scorers fitted on the PB vectors of other people."""
         z = np.full(len(y), np.nan)
+        # a clip that is left out is scored as it is, without copies that only training has
+        own = np.diff(of, prepend=-1) > 0 if self.recipe.trimmed_boxes else np.ones(len(of), bool)
         for train, test in person_folds(groups, 5, self.recipe.seed):
-            fitted, scored = np.isin(of, train), np.isin(of, test)
+            fitted, scored = np.isin(of, train), np.isin(of, test) & own
             scorers = self._fit_scorers(vectors[fitted], y[of][fitted], where[of][fitted])
             score = score_rows(scorers, vectors[scored], where[of[scored]])
-            z[test] = np.bincount(of[scored], score, minlength=len(y))[test] / np.bincount(of)[test]
+            z[test] = np.bincount(of[scored], score, len(y))[test] / np.bincount(of[scored], minlength=len(y))[test]
         return z
 
     def predict_table(self, x: Array, emotions: Array | None = None) -> Array:
@@ -229,8 +238,20 @@ class PBModel(Classifier):
         means = [vectors[(where == name) & (y == label), :size].mean(axis=0) for label in (0, 1)]
         return torch.from_numpy(np.array(means, np.float32))
 
-    def _fit_network(self, name: str, x: Array, y: Array, groups: Array) -> Array:
-        """Train one network; NaN (n, 2), as no score is known yet."""
+    def _trimmed(self, x: Array) -> tuple[Array, Array]:
+        """(copies object (M,), of (M,)): the sequences to train on, and the clip of each, in order."""
+        if self.recipe.trimmed_boxes and not all(isinstance(each, tuple) for each in x):
+            raise InputError(
+                "trimmed_boxes needs videos, on which landmarks are found again, found tracks; pass the videos or set "
+                "trimmed_boxes = 0."
+            )
+        each = [item if isinstance(item, tuple) else (item,) for item in x]
+        copies = np.empty(sum(map(len, each)), object)
+        copies[:] = [sequence for item in each for sequence in item]
+        return copies, np.repeat(np.arange(len(x)), list(map(len, each)))
+
+    def _fit_network(self, name: str, x: Array, y: Array, groups: Array) -> None:
+        """Train one network."""
         r, held_out = self.recipe, np.zeros(len(y), bool)
         if r.validation_fraction:
             people = np.random.default_rng(r.seed).permutation(np.unique(groups))
@@ -239,7 +260,6 @@ class PBModel(Classifier):
         self._train(name, learner, r.seed, list(x), (y, held_out))
         self.networks[name] = learner.network.eval().cpu()
         self.class_pb[name] = learner.pb.detach().cpu() if learner.by_class else torch.zeros(0, r.pb_size)
-        return np.full((len(y), 2), np.nan)
 
     def _fit_bag(self, name: str, x: Array, y: Array, groups: Array) -> Array:
         """Train a bag; float64 (n, 2) log-odds by the network that left the person out, and for a part of the people by
@@ -270,13 +290,14 @@ class PBModel(Classifier):
         self.curves[name] = fit(learner, self.recipe.schedule, folder, on_epoch)
 
     def _vectors(self, x: Array, where: Array, seed: int) -> tuple[Array, Array]:
-        """(vectors (M, D), of (M,)): PB vectors of every copy of every clip, and the clip of each."""
+        """(vectors (M, D), of (M,)): PB vectors of every jittered copy of every clip, and the clip of each."""
         r = self.recipe
-        n = r.augmented_copies
+        n, own = r.augmented_copies, [each[0] if isinstance(each, tuple) else each for each in x]
         of = np.repeat(np.arange(len(x)), n)
         # the same jitter for every clip: its score must not depend on the other clips of the batch
         copies = [
-            x[i] if n == 1 else jittered(x[i], np.random.default_rng([seed, k % n]), r.jitter) for k, i in enumerate(of)
+            own[i] if n == 1 else jittered(own[i], np.random.default_rng([seed, k % n]), r.jitter)
+            for k, i in enumerate(of)
         ]
         # the bag of an emotion that few people show is smaller: its rows end with zeros, which nothing reads
         width = max(map(_n_members, self.networks.values()), default=1)

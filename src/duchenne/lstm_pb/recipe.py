@@ -35,7 +35,10 @@ class PBRecipe(Recipe):
     lr_patience         epochs without improvement before the learning rates are divided by ten
     early_stopping_patience  epochs without improvement before training ends; 0: never
     validation_fraction  share of the training people whose prediction error stops training; 0: none
-    augmented_copies, jitter  jittered copies of a clip, and how far their crop moves (x, y), in halves of a face
+    augmented_copies, jitter  copies of a clip, in training and in use, that are shifted and scaled as a whole, and how
+                        far they are shifted (x, y), in halves of a face
+    trimmed_boxes, trim  copies of a training clip with landmarks found again in trimmed face boxes, as in the paper
+                        (`faces.trimmed`), and the share of the box's side up to which each edge is trimmed
     recognition_steps   steps of recognition
     recognition         "fixed": equations 1 and 2 as they stand; "adaptive": a step that raises the error is undone
     classifier          of PB vectors: logistic regression; boosting of `n_estimators` trees, with XGBoost's other
@@ -71,6 +74,8 @@ class PBRecipe(Recipe):
     validation_fraction: float = setting(0.0, 0, 0.5, when=_PAPER, was="held_out")
     augmented_copies: int = setting(1, 1, 1_000_000, when=_PAPER, was="copies")
     jitter: tuple[float, float] = setting((0.06, 0.03), 0, 1, when={"augmented_copies": Above(1)})
+    trimmed_boxes: int = setting(0, 0, 10_000, when={**_PAPER, "augmented_copies": (1,)})
+    trim: float = setting(0.1, 0, 0.4, when={"trimmed_boxes": Above(0)})
     recognition_steps: int = setting(20, 0, 1_000_000, when=_RECOGNISED)
     recognition: str = setting("adaptive", choices=("adaptive", "fixed"), when=_RECOGNISED)
     classifier: str = setting("logistic", choices=("logistic", "boosting", "nearest"), when=_PAPER)

@@ -33,7 +33,7 @@ _MOST = 2**30  # bytes of weights: eight times the paper's six networks of 512
 _MOST_NAMES = 100
 _LATER = (
     *("grid_layer", "context", "summed", "pb_per_class", "recognition", "max_depth", "tree_learning_rate"),
-    "reg_lambda",
+    *("reg_lambda", "trimmed_boxes"),
 )
 _LINEAR = ("median", "spread", "weights", "bias")
 

@@ -34,6 +34,12 @@ class Reader(Protocol):
         return False
 
     @property
+    def trims(self) -> tuple[int, float]:
+        """Copies of a clip for training, with landmarks found again in boxes of which up to that share is cut off at
+        each edge (`clips.trimmed`): of a table of sequences, each item is then a tuple, the clip's own first."""
+        return 0, 0.0
+
+    @property
     def inner(self) -> tuple[Reader, ...]:
         """Readers whose tables, `joined`, are its table."""
         return ()

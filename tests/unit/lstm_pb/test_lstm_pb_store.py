@@ -43,6 +43,23 @@ def fitted(movements):
     return PBModel(recipe("rnnpb")).fit_table(*movements)
 
 
+def test_copies_on_trimmed_boxes_are_for_training_alone(movements, tmp_path):
+    x, y, people, emotions = movements
+    asked = recipe("paper", trimmed_boxes=2, classifier="boosting", n_estimators=5, epochs=1, recognition_steps=1)
+    copies = np.array([None if each is None else (each, each + 0.1, each[1:] - 0.1) for each in x] + [0], object)[:-1]
+    model = PBModel(asked).fit_table(copies, y, people, emotions)
+    plain = PBModel(replace(asked, trimmed_boxes=0)).fit_table(x, y, people, emotions)
+    same = [torch.equal(a, b) for a, b in zip(*(m.networks[""].parameters() for m in (model, plain)), strict=True)]
+    assert not all(same)  # the network is trained on them
+    assert asked.config == plain.recipe.config and model.facts["clips"] == plain.facts["clips"] == 15
+    p = model.predict_table(x)
+    np.testing.assert_array_equal(model.predict_table(copies), p)
+    loaded, _ = checkpoints.load(checkpoints.save(model, tmp_path / "m", name="m"))
+    np.testing.assert_array_equal(loaded.predict_table(x), p)
+    with pytest.raises(InputError, match="trimmed_boxes needs videos"):
+        PBModel(asked).fit_table(x, y, people, emotions)
+
+
 @pytest.fixture
 def folder(fitted, tmp_path):
     return checkpoints.save(fitted, tmp_path / "mine", name="mine")
