@@ -1,20 +1,18 @@
 """The LSTM-PB paper's training recipe on unseen people, beside a face that stands still.
 
     DUCHENNE_DATA=<folder with data/pedfe> python experiments/lstm_pb_recipe.py
-    python experiments/lstm_pb_recipe.py --texts
 
 Reading `paper`, small (two layers of 64, PB and context of 32, 12.5 frames per second), trained on the angry clips of four
 fifths of PEDFE's open people and measured on those of the others: the mean squared error of the next frame, with PB at
 zero in every epoch, and at the end with the PB vector that each unseen clip is recognised by. "A face that stands still" is
 the same error where the next frame is predicted to be this one. `VARIANTS` change one thing at a time; the paper's own is
-"one clip per step". Writes lstm_pb_recipe.json, docs/lstm-pb-recipe.svg, and
-the table between its marker in docs/lstm-pb.md.
+"one clip per step". Writes lstm_pb_recipe.json and docs/lstm-pb-recipe.svg;
+experiments/sources.py writes the table of docs/lstm-pb.md from it.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -118,9 +116,8 @@ def figure(found: dict[str, Any], path: Path) -> None:
     drawn.savefig(path, metadata={"Date": None})
 
 
-def texts() -> None:
-    """Write the table between its marker in docs/lstm-pb.md."""
-    found = io.read_json(HERE.with_suffix(".json"))
+def table(found: dict[str, Any]) -> str:
+    """The table of docs/lstm-pb.md."""
     lines = [
         f"| {EMOTION}: {found['clips']['trained']} clips to train on, {found['clips']['unseen']} of unseen people; "
         "multiples of the error of standing still | training clips | unseen, PB zero | unseen, PB recognised "
@@ -130,11 +127,7 @@ def texts() -> None:
     for name, v in found["variants"].items():
         errors = " | ".join(f"{v[key]:.1f}" for key in ("training_clips", "unseen_pb_zero", "unseen_pb_recognised"))
         lines.append(f"| {name} | {errors} | {v['cpu_seconds_per_epoch']:.1f} |")
-    page = HERE.parents[1] / "docs" / "lstm-pb.md"
-    before, rest = page.read_text(encoding="utf-8").split("<!-- recipe -->\n")
-    after = rest.split("<!-- /recipe -->")[1]
-    text = "\n".join(lines)
-    io.write_text(page, f"{before}<!-- recipe -->\n{text}\n<!-- /recipe -->{after}")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -154,8 +147,7 @@ def main() -> None:
         found["variants"] = {name: done[name] for name in VARIANTS if name in done}
         io.write_json(HERE.with_suffix(".json"), found)
     figure(found, HERE.parents[1] / "docs" / "lstm-pb-recipe.svg")
-    texts()
 
 
 if __name__ == "__main__":
-    texts() if "--texts" in sys.argv else main()
+    main()

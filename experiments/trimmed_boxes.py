@@ -2,12 +2,12 @@
 
     DUCHENNE_DATA=<folder with data/pedfe> python experiments/trimmed_boxes.py
 
-The angry raw clips of PEDFE's open people, read by the reader `paper` (dlib), reading `paper` of LSTM-PB, small, boosting
-on PB vectors; three person-disjoint folds. Each variant trains the network and the trees on the same clips: without
-copies, with four copies shifted and scaled as a whole (in use too: an answer is their mean), and with four copies whose
-landmarks dlib found again in trimmed boxes (training clips alone). `movement` is how far the landmarks of a copy are from
+The angry clips of PEDFE's open people (dlib's points, every second frame, and the raw videos), reading `paper` of LSTM-PB,
+small, boosting on PB vectors; three person-disjoint folds. Each variant trains the network and the trees on the same
+clips: without copies, with three copies shifted and scaled as a whole (in use too: an answer is their mean), and with
+three copies whose landmarks dlib found again in trimmed boxes (training clips alone). `movement` is how far the landmarks of a copy are from
 the clip's own once both are as the network reads them, in halves of a face, and how much of that a shift and scale of the
-whole clip explains. Tracks and landmarks are cached, so that a killed run resumes. Writes trimmed_boxes.json.
+whole clip explains. The landmarks are cached, so that a killed run resumes. Writes trimmed_boxes.json.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ import numpy as np
 import torch
 
 from duchenne import io, metrics
-from duchenne.clips import load, rows
+from duchenne.clips import trimmed
 from duchenne.clips.cache import Cache
-from duchenne.errors import DuchenneError
+from duchenne.features.sequences import SequenceReader
 from duchenne.learn.folds import person_folds
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.types import Array, Clip
 
-EMOTION, FOLDS, COPIES = "anger", 3, 4
+EMOTION, FOLDS, COPIES, TRIM = "anger", 3, 3, 0.1
 SAME: dict[str, Any] = {"classifier": "boosting", "head": True}
+READER = SequenceReader(12.5, head=True)
 VARIANTS: dict[str, dict[str, Any]] = {
     "no copies": {},
     f"{COPIES} copies, shifted and scaled": {"augmented_copies": 1 + COPIES},
@@ -48,17 +49,14 @@ def clips() -> tuple[Array, Array, Array]:
     with np.load(root / "points.npz") as stored:
         names, people, y = stored["clip"].astype(str), stored["subject"].astype(str), stored["genuine"].astype(int)
         at = np.flatnonzero(stored["emotion"].astype(str) == EMOTION)
-    reader, found = PBModel(recipe(VARIANTS[list(VARIANTS)[-1]])).reader, {}
-    for i in at:
-        clip = Clip(str(root / "clips" / f"{Path(names[i]).stem}.avi"), reader="paper")
-        try:
-            (item,) = rows.table([clip], [load.read(clip, cache.read_faces)], reader, cache)
-        except DuchenneError as error:
-            print("left out:", error)
-            continue
-        if item is not None:
-            found[i] = item
-        print(len(found), "of", len(at), end="\r", flush=True)
+    known, found = list(io.load_tracks(root / "points.npz")), {}
+    for done, i in enumerate(at, 1):
+        track = known[i].take("every second frame", np.arange(0, len(known[i]), 2))
+        clip = Clip(str(root / "clips" / f"{names[i]}.avi"), reader="paper")
+        table = READER.table([track, *trimmed.tracks(clip, track, COPIES, TRIM, cache)])
+        if table[0] is not None:
+            found[i] = tuple(each for each in table if each is not None)
+        print(done, "of", len(at), end="\r", flush=True)
     x = np.empty(len(found), object)
     x[:] = list(found.values())
     return x, y[list(found)], people[list(found)]
