@@ -262,6 +262,14 @@ def test_tables_of_verdicts_match_their_json(file, page, monkeypatch):
     assert f"<!-- {source.stem} -->\n{table}<!-- /{source.stem} -->" in text
 
 
+def test_table_of_signs_matches_its_json(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import signs
+
+    table = signs.page(json.loads(signs.signs.FILE.read_text(encoding="utf-8")))
+    assert f"<!-- signs -->\n{table}<!-- /signs -->" in PAGES["docs/science/signs.md"]
+
+
 def test_smile_table_matches_its_json():
     source = json.loads((ROOT / "experiments/smile_kinematics.json").read_text(encoding="utf-8"))["uva_nemo"]
     table = PAGES["docs/science/smiles.md"].split("<!-- smiles -->")[1]

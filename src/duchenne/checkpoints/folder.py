@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 from duchenne import io
 from duchenne.checkpoints import audit, boosters, facts
 from duchenne.checkpoints.audit import ModelFolder
-from duchenne.errors import DuchenneError, ModelError, meant
+from duchenne.errors import DuchenneError, ModelError, UsageError, meant
 from duchenne.io import quoted
 from duchenne.registry import Registry
 from duchenne.types import LABELS, Classifier
@@ -75,7 +75,7 @@ def shipped() -> dict[str, Path]:
 
 
 def locate(model: str | Path) -> Path:
-    """Folder of a shipped model by id, or of a path; ModelError lists the shipped models."""
+    """Folder of a shipped model by id, or of a path; UsageError for another name, ModelError for another path."""
     known = shipped()
     if str(model) in known:
         return known[str(model)]
@@ -83,7 +83,8 @@ def locate(model: str | Path) -> Path:
     audit.refuse_pickles(folder)
     if (folder / "model.json").is_file():
         return folder
-    raise ModelError(
+    is_name = folder.name == str(model) and not folder.exists()
+    raise (UsageError if is_name else ModelError)(
         f"There is no model '{model}'{meant(model, known)}: expected one of {', '.join(known)} or a folder with "
         "model.json; see `duchenne models list` or train one with `duchenne train`."
     )

@@ -39,7 +39,8 @@ def networks(
     flips  the mean with the prediction for the mirrored face
 
     Each result has model, sha256, data, fold, images, shared, notes and the scores of `expression.training.scores`.
-    InputError for fewer than two shared classes or an unknown fold, ModelError for a network of action units.
+    InputError for fewer than two shared classes, UsageError for an unknown fold, ModelError for a network of action
+    units.
     """
     from duchenne.expression.model import ExpressionModel
 
@@ -100,7 +101,7 @@ def _tested(faces: Faces, fold: str | None, place: str | Path) -> tuple[Faces, s
         rows = np.flatnonzero(faces.folds == fold.lower())
         if not len(rows):
             known = ", ".join(sorted({*faces.folds.tolist()} - {""})) or "no folds"
-            raise InputError(f"{place} has {known}, expected the fold '{fold}'; choose another, or leave --fold out.")
+            raise UsageError(f"{place} has {known}, expected the fold '{fold}'; choose another, or leave --fold out.")
     else:
         rows = np.flatnonzero(faces.roles == "test")
     name = " and ".join(dict.fromkeys(faces.folds[rows].tolist())) if len(rows) else "all"

@@ -231,12 +231,12 @@ def _ordered(faces: Faces, classes: tuple[str, ...], *, is_subset: bool = False)
 
 
 def _check_folds(faces: Faces, split: Split, folds: int, data: str | Path) -> None:
-    """InputError where `folds` person-disjoint folds are not possible."""
+    """UsageError for too many or too few `folds`, InputError where the data do not allow any."""
     other = "or 0 for no scores by person"
     if folds == 0:
         return
     if folds == 1:
-        raise InputError(f"--folds is 1, expected 2 or more; choose more, {other}.")
+        raise UsageError(f"--folds is 1, expected 2 or more; choose more, {other}.")
     if faces.subjects is None:
         raise InputError(
             f"{data} does not name its people, which --folds {folds} keeps apart; give --person or a column subject, "
@@ -245,7 +245,7 @@ def _check_folds(faces: Faces, split: Split, folds: int, data: str | Path) -> No
     if len(split.test):
         raise InputError(f"{data} has the test fold {fold_names(faces, split.test)}; leave out --folds or this fold.")
     if (people := len(np.unique(faces.subjects))) < folds:
-        raise InputError(f"{data} shows {people} people, expected {folds} or more; choose fewer --folds, {other}.")
+        raise UsageError(f"{data} shows {people} people, expected {folds} or more; choose fewer --folds, {other}.")
 
 
 def _finish(

@@ -149,16 +149,17 @@ class Recipe(Settings):
     def read(cls, name: Self | str | Path, **changes: Any) -> Self:
         """A shipped recipe by name, a TOML file's, or one itself; `changes` replace settings (None: as in the recipe).
 
-        InputError where the file is missing or not TOML; UsageError as of `of`.
+        UsageError for an unknown name and as of `of`; InputError where a file is missing or not TOML.
         """
         changes = {key: value for key, value in changes.items() if value is not None}
         if not isinstance(name, str | Path):
             return replace(name, **changes)
         known = cls.shipped()
         path = known.get(str(name), Path(name))
-        found = io.read_toml(
-            path, f"There is no recipe '{name}'{meant(name, known)}; choose one of {', '.join(known)}, or a TOML."
-        )
+        missing = f"There is no recipe '{name}'{meant(name, known)}; choose one of {', '.join(known)}, or a TOML."
+        if path.name == str(name) and not path.suffix and not path.exists():
+            raise UsageError(missing)
+        found = io.read_toml(path, missing)
         also = "".join(f", {key} = {quoted(value)}" for key, value in changes.items() if found.get(key) != value)
         return cls.of({**found, **changes}, f"{path}{also}")
 

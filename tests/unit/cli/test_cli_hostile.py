@@ -130,7 +130,7 @@ def test_bad_folder_is_rejected(make, words, code, duchenne, pictures, tmp_path)
 @pytest.mark.parametrize(
     ("options", "words", "code"),
     [
-        (["--model", "nonsense"], "There is no model 'nonsense'", 1),
+        (["--model", "nonsense"], "There is no model 'nonsense'", 2),
         (["--emotion", "joyous"], "Emotion 'joyous' is not known", 2),
         (["--device", "cuda"], "Device 'cuda' cannot be used", 2),
         (["--detector", "magic"], "no detector named 'magic'", 2),

@@ -530,7 +530,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         "no kind of descriptors named 'ears'",
     ),
     "a smile expert of something else": (lambda manifest: None, ["--model", "smile:peak"], 2, "no method 'smile:peak'"),
-    "no such model": (lambda manifest: None, ["--model", "as-is:nowhere"], 1, "There is no model 'nowhere'"),
+    "no such model": (lambda manifest: None, ["--model", "as-is:nowhere"], 2, "There is no model 'nowhere'"),
     "no such protocol": (lambda manifest: None, ["--protocol", "loo"], 2, "There is no protocol 'loo'"),
     "a method twice": (lambda manifest: None, ["-m", "boosting", "-m", "boosting"], 2, "A model is repeated"),
     "one manifest twice": (lambda manifest: None, ["--manifest", "TWICE"], 2, "Two manifests have the same name"),

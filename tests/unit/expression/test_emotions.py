@@ -365,7 +365,7 @@ def test_a_network_for_colour_is_given_red_green_and_blue(tmp_path: Path) -> Non
 def test_models_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="descriptors is a duchenne-descriptors model, expected duchenne-expression"):
         emotions.table("a.png", model="descriptors")
-    with pytest.raises(ModelError, match="There is no model 'none'"):
+    with pytest.raises(UsageError, match="There is no model 'none'"):
         emotions.table("a.png", model="none")
     clash = checkpoints.save(small(names=("anger", "face")), tmp_path / "clash", name="clash")
     with pytest.raises(ModelError, match="has a class 'face'"):

@@ -582,7 +582,7 @@ def test_too_few_people_and_people_in_two_folds_are_refused(tmp_path, known):
         ({}, "shows 2 people, expected 5 or more; choose fewer --folds"),
         ({"folds": 1}, "--folds is 1"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(UsageError, match=words):
             finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, device="cpu", log=str, **more)
     card = finetune(known, path, tmp_path / "out", head="units", recipe=UNITS, folds=0, device="cpu", log=str)
     assert card["protocol"].startswith("not tested: too few") and "mean_f1" not in card
