@@ -15,7 +15,7 @@ import numpy as np
 
 from duchenne import checkpoints, io
 from duchenne.learn.calibration import logit, sigmoid
-from duchenne.types import Array, Json
+from duchenne.types import NO_EMOTION, Array, Json
 
 #: Kind of pair → (same person, same emotion; None: either).
 KINDS: dict[str, tuple[bool, bool | None]] = {
@@ -75,7 +75,7 @@ def differences(z: Array, y: Array, persons: Array, emotions: Array, kind: str) 
     i, j = np.flatnonzero(known & (y == 1)), np.flatnonzero(known & (y != 1))
     match = (persons[i][:, None] == persons[j]) == one_person
     if one_emotion is not None:
-        named = ~np.isin(emotions, ("", "None", "nan"))
+        named = ~np.isin(emotions, NO_EMOTION)
         match &= ((emotions[i][:, None] == emotions[j]) == one_emotion) & named[i][:, None] & named[j]
     a, b = np.nonzero(match)
     people = np.union1d(persons[i[a]], persons[j[b]])

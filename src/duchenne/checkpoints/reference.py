@@ -14,7 +14,7 @@ import numpy as np
 from duchenne import checkpoints, io
 from duchenne.checkpoints import audit, facts
 from duchenne.errors import ModelError
-from duchenne.types import LABELS, Array, Json, JsonMap
+from duchenne.types import LABELS, NO_EMOTION, Array, Json, JsonMap
 
 FILE = "reference.json"
 #: All emotions together; no emotion has this name.
@@ -32,7 +32,7 @@ def answers(p: Array, labels: Array, people: Array, emotions: Array) -> Json:
 def by_emotion(values: Array, labels: Array, people: Array, emotions: Array, shares: Array | Sequence[float]) -> Json:
     """As `answers`, of any values, at these quantiles; emotions of which both labels have enough clips and people."""
     found = {}
-    for emotion in (ALL, *sorted({str(e) for e in emotions} - {"", "None", ALL})):
+    for emotion in (ALL, *sorted({str(e) for e in emotions} - {*NO_EMOTION, ALL})):
         named = np.ones(len(values), bool) if emotion == ALL else np.asarray(emotions) == emotion
         both = {}
         for number, label in enumerate(LABELS):

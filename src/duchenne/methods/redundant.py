@@ -18,7 +18,7 @@ import numpy as np
 from duchenne.learn.calibration import LEAST_ACCURACY, logit
 from duchenne.methods.stack import Stack
 from duchenne.tabular.evidence import opinion_of
-from duchenne.types import LABELS, Array, Evidence, Opinion, Question
+from duchenne.types import LABELS, NO_EMOTION, Array, Evidence, Opinion, Question
 
 _PRIOR = 8.0  # cases that the merged table counts for in one emotion's
 MOST = 6  # members: 64 patterns
@@ -98,7 +98,7 @@ class Redundant(Stack):
     def _fit_mix(self, z: Array, y: Array, groups: Array, emotions: Array | None) -> Array:
         """Count the past cases; float64 (N,): P(genuine) of each by the cases of other people."""
         what = np.full(len(y), "") if emotions is None else emotions.astype(str)
-        self.emotion_names = tuple(sorted({*what.tolist()} - {"", "None", "nan"}))
+        self.emotion_names = tuple(sorted({*what.tolist()} - {*NO_EMOTION}))
         self.weights = np.ones(z.shape[1])
         self.margin = LEAST_ACCURACY - 0.5
         whole, p = self._cases(z, y, what), np.full(len(y), np.nan)

@@ -24,7 +24,7 @@ from duchenne.tabular.evidence import opinion_of
 from duchenne.tabular.model import EMOTION_PENALTY
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import TableModel, check_columns
-from duchenne.types import Array, Classifier, Evidence, Json, readable
+from duchenne.types import NO_EMOTION, Array, Classifier, Evidence, Json, readable
 
 FOLDS = 3
 
@@ -147,7 +147,7 @@ class TwoStage(Classifier):
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on a table of `reader`; InputError without emotions, or with too few people."""
         what = np.full(len(x), "") if emotions is None else np.asarray(emotions).astype(str)
-        use = readable(x) & ~np.isin(what, ("", "None", "nan"))
+        use = readable(x) & ~np.isin(what, NO_EMOTION)
         if len(np.unique(what[use])) < 2:
             raise InputError("Two stages need clips of at least 2 emotions; add the column emotion to the manifest.")
         rows, seen = self.reader.parts(x[use])

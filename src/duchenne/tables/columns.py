@@ -41,7 +41,7 @@ CLIP: dict[str, Column] = {
     "clip_start": Column("s", "where the clip starts in its file; empty: at its beginning", _MANIFEST),
     "clip_end": Column("s", "where the clip ends in its file; empty: at its end", _MANIFEST),
     "subject": Column("", "the person", _MANIFEST),
-    "emotion": Column("", "the emotion that the manifest gives; what was seen is `shows`", _MANIFEST),
+    "emotion": Column("", "the emotion that the manifest gives, empty for none; what was seen is `shows`", _MANIFEST),
     "label": Column("genuine, posed", "the label that the manifest gives; what the model says is `verdict`", _MANIFEST),
     "fold": Column("", "the fold", _MANIFEST),
 }
@@ -88,7 +88,9 @@ ANSWER: dict[str, Column] = {
     "abstained": Column("0, 1", "whether there is no verdict"),
     "code": Column(", ".join(CODES), "why there is no verdict, in a word"),
     "reason": Column("", "the same in a sentence, or why the clip failed"),
-    "shows": Column("", "the most probable emotion, as seen", "FER+ (Barsoum et al. 2016); expression"),
+    "shows": Column(
+        "", "the most probable emotion, as seen; a face at rest is neutral", "FER+ (Barsoum et al. 2016); expression"
+    ),
     **{f"p_{name}": Column("0–1", f"probability of {name}", "expression") for name in (*EMOTIONS, "neutral")},
     "familiar": Column("0, 1", "whether the movement is within the range of the training clips"),
     "phases": Column("", "number of expressions", _PHASES),

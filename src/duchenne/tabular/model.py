@@ -21,6 +21,7 @@ from duchenne.learn.linear import Linear, as_stored, quantiles
 from duchenne.tabular import appearance, evidence, groups
 from duchenne.tabular.rows import Reader, from_columns
 from duchenne.types import (
+    NO_EMOTION,
     Array,
     Classifier,
     Familiarity,
@@ -224,7 +225,7 @@ class DescriptorModel(Classifier):
 
     def _fit_emotions(self, x: Array, groups: Array, emotions: Array | None) -> Array:
         """Fit the emotion model; return out-of-fold probabilities, float64 (N, E)."""
-        known = sorted({str(e) for e in emotions} - {"None", "nan", ""}) if emotions is not None else []
+        known = sorted({str(e) for e in emotions} - {*NO_EMOTION}) if emotions is not None else []
         if emotions is None or len(known) < 2:
             return np.empty((len(x), 0))
         named = np.isin(emotions, known)

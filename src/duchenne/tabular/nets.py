@@ -28,7 +28,7 @@ from duchenne.learn.recipes import Settings, setting
 from duchenne.tabular.evidence import opinion_of
 from duchenne.tabular.rows import Reader
 from duchenne.tabular.table_model import check_columns
-from duchenne.types import Array, Classifier, Json
+from duchenne.types import NO_EMOTION, Array, Classifier, Json
 
 KINDS = ("binary", "single", "multi")
 _UNKNOWN = -1  # class of a clip without an emotion, which the losses ignore
@@ -153,7 +153,7 @@ class TableNets(Classifier):
         use = np.isfinite(x).any(axis=1)
         y, groups = np.asarray(labels, int)[use], np.asarray(groups)[use]
         what = np.full(len(y), "") if emotions is None else np.asarray(emotions).astype(str)[use]
-        self.emotion_names = tuple(sorted({*what.tolist()} - {"", "None", "nan"}))
+        self.emotion_names = tuple(sorted({*what.tolist()} - {*NO_EMOTION}))
         if len(np.unique(groups)) < 2 or len(np.unique(y)) < 2:
             raise InputError("Training needs usable clips of both labels from at least 2 people; add to the manifest.")
         if self.recipe.kind != "binary" and len(self.emotion_names) < 2:

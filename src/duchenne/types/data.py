@@ -22,6 +22,9 @@ JsonMap = Mapping[str, Any]
 EMOTIONS: tuple[str, ...] = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 #: The field's full vocabulary; a manifest or a user's own model may use any of these.
 ALL_EMOTIONS: tuple[str, ...] = (*EMOTIONS, "contempt", "neutral")
+#: No emotion is None, an empty cell or null; the last two are how arrays of text hold None and NaN. A face at rest is
+#: "neutral", which is an emotion of its own.
+NO_EMOTION: tuple[str, ...] = ("", "None", "nan")
 #: `genuine` is the positive class everywhere.
 LABELS: tuple[str, str] = ("posed", "genuine")
 #: The moments of a phase, in their order.
