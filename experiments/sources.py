@@ -15,6 +15,7 @@ import ship
 from duchenne import io
 
 HERE = Path(__file__).parent
+TRIMMED = "landmarks found again on trimmed face boxes are the data that training lacks"
 
 
 def found(name: str) -> Any:
@@ -77,28 +78,32 @@ def huynh() -> list[tuple[str, str, str, str, str]]:
 
 def nearest() -> list[tuple[str, str, str, str, str]]:
     """Recognition by the nearer of two PB vectors."""
+    what = "PB vectors of unseen clips converge to those of the learning phase, genuine and fake"
+    command = "`python experiments/nearest_pb.py`"
     if not (HERE / "nearest_pb.json").exists():
-        return []
+        return [
+            (what, "2.3", command, "implemented (`classifier = nearest`), not measured on people yet", "Huynh & Kim")
+        ]
     measured = found("nearest_pb")
     figures = "; ".join(
         f"`{reading}`: AUC {bounded(each['nearest'], 'auc')} by the nearer vector, {bounded(each['boosting'], 'auc')} by "
         f"5,000 trees, the two vectors {each['apart']:.2f} times as far apart as a clip is from the nearer"
         for reading, each in measured["readings"].items()
     )
-    what = "PB vectors of unseen clips converge to those of the learning phase, genuine and fake"
-    return [(what, "2.3", "`python experiments/nearest_pb.py`", f"anger: {figures}", "Huynh & Kim")]
+    return [(what, "2.3", command, f"anger: {figures}", "Huynh & Kim")]
 
 
 def trimmed() -> list[tuple[str, str, str, str, str]]:
     """Augmentation by landmarks on trimmed boxes."""
     if not (HERE / "trimmed_boxes.json").exists():
-        return []
+        figure = "implemented (`trimmed_boxes`), not measured on people yet"
+        return [(TRIMMED, "2.4", "`python experiments/trimmed_boxes.py`", figure, "Huynh & Kim")]
     measured = found("trimmed_boxes")
     moved = measured["movement"]
     scores = "; ".join(f"{name} {bounded(each, 'auc')}" for name, each in measured["variants"].items())
     return [
         (
-            "landmarks found again on trimmed face boxes are the data that training lacks", "2.4",
+            TRIMMED, "2.4",
             "`python experiments/trimmed_boxes.py`",
             f"anger, AUC: {scores}. A copy's points are {moved['of_half_a_face']:.3f} halves of a face from the clip's "
             f"own, of which a shift and scale explains {moved['explained_by_shift_and_scale']:.0%}", "Huynh & Kim",

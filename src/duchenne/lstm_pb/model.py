@@ -105,6 +105,7 @@ class PBModel(Classifier):
         self.slope, self.intercept, self.margin, p = calibrate(z[:, 0], y)
         surer = averaged(z, y, max(map(_n_members, self.networks.values())))
         self.slope, self.intercept = self.slope * surer, self.intercept * surer
+        self.facts = {**self.facts, "bag_factor": surer}
         self.out_of_fold = np.full(len(usable), np.nan)
         self.out_of_fold[usable] = p
         self.facts = {**self.facts, "device": optim.described(optim.device_of(self.device))}
