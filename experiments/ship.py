@@ -226,7 +226,7 @@ def tables() -> dict[str, dict[str, str]]:
     default, pedfe, uva, sase, cuts = (result(n) for n in ("default", "pedfe", "uva_nemo", "sase_fe", "cuts"))
     pb = table(result("lstm_pb"), "PEDFE, unseen people, one assignment to 5 folds", "person", LSTM_PB)
     return {
-        "README.md": {"headline": headline(default, uva, cuts["human"])},
+        "README.md": {"headline": headline(default, uva, cuts["human"], result("verdict"))},
         "docs/science/measured.md": {
             "pedfe": pedfe_table(default, result("default_0_1"), pedfe, cuts),
             "emotions": emotion_table(default),
@@ -348,15 +348,22 @@ SASE = {
 }
 
 
-def headline(pedfe: dict[str, Any], uva: dict[str, Any], human: dict[str, Any]) -> str:
+def headline(pedfe: dict[str, Any], uva: dict[str, Any], human: dict[str, Any], whole: dict[str, Any]) -> str:
     """The first screen's figures."""
     d, s = pedfe["methods"]["default"]["score"], uva["methods"]["smile"]["score"]
+    whole, there = whole["views"], [its for name, its in whole["rates"].items() if "calibrated" not in name]
+    right = [
+        f"**{its['right'][0]:.1%}** of the {its['answered'][0]:.0%} it answers" for its in (*whole.values(), *there)
+    ]
     return (
         "| on people it has not seen | duchenne | people |\n|---|---|---|\n"
         f"| PEDFE, six emotions, {d['rows'] - d['unanswered']:.0f} clips of {d['persons']:.0f} people: accuracy, one clip | "
         f"**{d['accuracy']:.1%}** ({d['accuracy_interval'][0]:.1%}–{d['accuracy_interval'][1]:.1%}) | "
         f"{human['single_rater_accuracy']:.1%} (a single rater) |\n"
         f"| the same: AUC | **{d['auc']:.3f}** | {human['crowd_auc']:.3f} (mean of the whole crowd of raters) |\n"
+        f"| the whole verdict, from the raw clip: right | {right[0]} | – |\n"
+        f"| the same where the clip starts with 1.5 s of rest more | {right[2]} | – |\n"
+        f"| the same in another place than it learned in: PEDFE at 24–25 and at 30 frames/s | {right[-2]}, {right[-1]} | – |\n"
         f"| UvA-NEMO, {s['rows']:.0f} smiles: accuracy | **{s['accuracy']:.1%}** "
         f"({s['accuracy_interval'][0]:.1%}–{s['accuracy_interval'][1]:.1%}) | – |\n"
     )

@@ -108,10 +108,10 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         loss = float(np.mean(np.logaddexp(0, mixed) - y[smiles] * mixed))
         shares.append({"share": share, **score(mixed, y[smiles], people[smiles]), "log_loss": round(loss, 4)})
 
-    table = pd.read_csv(Path(os.environ["DUCHENNE_DATA"]) / "data" / "uva_nemo" / "lip.csv")
-    there = expert.from_columns({name: table[name].to_numpy() for name in table}, "lip.csv")
+    lip = pd.read_csv(Path(os.environ["DUCHENNE_DATA"]) / "data" / "uva_nemo" / "lip.csv")
+    there = expert.from_columns({name: lip[name].to_numpy() for name in lip}, "lip.csv")
     uva = json.loads((HERE / "uva_nemo.json").read_text(encoding="utf-8"))["methods"]["smile"]["score"]
-    genuine, groups = table["genuine"].to_numpy(int), table["group"].to_numpy(str)
+    genuine, groups = lip["genuine"].to_numpy(int), lip["group"].to_numpy(str)
     usable = np.isfinite(there).any(axis=1)
     own = learn(rows[smiles], y[smiles], people[smiles])
     made = [simulated(number, args.work) for number in range(SIMULATED)]
@@ -139,7 +139,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def text(found: dict[str, Any]) -> str:
+def table(found: dict[str, Any]) -> str:
     """The table of docs/science/measured.md."""
     lines = ["| smile descriptors, and `default` | smiles | AUC (95 %) | accuracy (95 %) |", "|---|---|---|---|"]
     for name, its in found["across"].items():
@@ -162,7 +162,7 @@ def main() -> None:
         if args.models is None or args.work is None:
             sys.exit("Expected --models and --work, or --texts; name both folders.")
         io.write_json(OUT, measured(args))
-    judged.put("smiles_across", TITLE, WORDS, text(json.loads(OUT.read_text(encoding="utf-8"))))
+    judged.put("smile_share", TITLE, WORDS, table(json.loads(OUT.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

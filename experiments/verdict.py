@@ -12,7 +12,8 @@ folds.json and rates.json: which people each model left out; benchmarks/steady.p
 
 Every raw clip of the 42 open people is judged by the model that left its person out: as it is, without its first quarter,
 and with 1.5 s of rest before; and as it is by the model of the other frame rate. Answers are also moved as by `--calibrate`,
-to the level of all clips of the place, and of each person's, without labels. Scores are of P(genuine) of all clips,
+to the level of all clips of the place, and of each person's, without labels; `slope` is the factor of their log-odds that
+would have been the likeliest, whose means are `judging.Calibration.SLOPES`. Scores are of P(genuine) of all clips,
 abstained or not; "of these right" are those with a label. Bands count clips that have no other reason to abstain than a close call.
 Intervals (95 %) resample people. --work, outside the repository, keeps changed clips, readings and verdicts; --every 100
 judges each hundredth clip, and of those --every-changed 3 each third where they are changed. Writes verdict.json and the tables of docs/science/measured.md; --texts the tables alone.
@@ -37,9 +38,11 @@ from typing import Any
 import av
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.optimize import minimize_scalar
 
 from duchenne import gates, io, judging, metrics
 from duchenne.datasets import splits
+from duchenne.learn.calibration import logit
 from duchenne.types import Array
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -148,18 +151,28 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     found["models"] = json.loads((args.models / "about.json").read_text(encoding="utf-8"))
     every = {view: answers("folds.json", view) for view in VIEWS}
     found["views"] = {view: summary(shown[view], every[view]) for view in VIEWS}
-    moved = calibrated(clips, every[VIEWS[0]], judged.left_out(args.models / "folds.json"), True)
-    found["views"]["as it is, calibrated by each person's clips"] = summary(clips, moved)
     across = answers("rates.json", VIEWS[0])
     slow = {who for who, model in judged.left_out(args.models / "rates.json").items() if model.endswith("-at-30")}
     for name, inside in (("trained at 30, tested at 24–25", True), ("trained at 24–25, tested at 30", False)):
         rows = [i for i, clip in enumerate(clips) if (clip.subject in slow) is inside]
         there, of_them = [clips[i] for i in rows], [across[i] for i in rows]
         found.setdefault("rates", {})[name] = summary(there, of_them)
-        for words, persons in (("calibrated", False), ("calibrated, by each person's clips too", True)):
-            moved = calibrated(there, of_them, judged.left_out(args.models / "rates.json"), persons)
-            found["rates"][f"{name}, {words}"] = summary(there, moved)
+        for persons, words in enumerate(("calibrated", "calibrated, by each person's clips too")):
+            moved = calibrated(there, of_them, judged.left_out(args.models / "rates.json"), bool(persons))
+            its = found["rates"][f"{name}, {words}"] = summary(there, moved)
+            slope = judging.Calibration.SLOPES[persons] * steepness(moved, np.array([clip.genuine for clip in there]))
+            its["slope"] = round(slope, 3)
     return found
+
+
+def steepness(answers: Sequence[Answer], y: Array) -> float:
+    """The factor by which log-odds would be the likeliest, of clips that are judged or too close to call."""
+    fits = np.array([not each.reason or each.reason.startswith("Too close") for each in answers])
+    z = logit(np.array([each.p for each in answers]))[fits]
+    found = minimize_scalar(
+        lambda b: np.mean(np.logaddexp(0, b * z) - y[fits] * b * z), bounds=(0.05, 5), method="bounded"
+    )
+    return float(found.x)
 
 
 def calibrated(

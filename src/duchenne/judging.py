@@ -63,16 +63,20 @@ class Loaded:
 class Calibration:
     """By how much the log-odds of genuine of clips of one recording are moved, measured on such clips without labels.
 
+    What results is shrunk: in another place a model is right less often than it says.
+
     model    sha256 of the model that judged them
     clips    how many they were
     shift    for every clip: minus their median, so that half of them come to lie on either side of 0.5
     persons  person → what comes to it: minus the median of the person's own clips after that
 
-    Both medians are shrunk towards 0 as if `_SHRINK` more clips had it there. Where far more or fewer than half of the
+    Both medians are shrunk towards 0 as if `_SHRINK` more clips had it there. What is moved is multiplied by `SLOPES`,
+    for a person without and with clips of its own (experiments/verdict.json). Where far more or fewer than half of the
     clips are genuine, a calibration makes verdicts worse.
     """
 
     LEAST: ClassVar[int] = 10
+    SLOPES: ClassVar[tuple[float, float]] = (0.62, 0.77)
     _SHRINK: ClassVar[int] = 10
 
     model: str
@@ -104,8 +108,9 @@ class Calibration:
 
     def moved(self, p: float, subject: str | None) -> float:
         """P(genuine) of a clip of the recording, which shows this person."""
-        more = self.persons.get(person(subject), 0.0) if subject else 0.0
-        return float(sigmoid(logit(np.array(p)) + self.shift + more))
+        more = self.persons.get(person(subject)) if subject else None
+        slope = self.SLOPES[more is not None]
+        return float(sigmoid(slope * (logit(np.array(p)) + self.shift + (more or 0.0))))
 
 
 def check_calibration(calibration: Calibration | None, loaded: Loaded) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,14 +35,23 @@ def test_a_calibration_centres_a_recording_and_its_persons(tmp_path):
     z = [1.0, 2.0, 3.0] * 10
     found = calibrate(results(tmp_path / "out", z))
     assert (found.clips, found.persons) == (30, {}) and found.shift == pytest.approx(-2.0 * 30 / 40, abs=1e-4)
-    assert logit(np.array(found.moved(0.5, "ann"))) == pytest.approx(found.shift, abs=1e-4)
+    slope, steeper = judging.Calibration.SLOPES
+    assert logit(np.array(found.moved(0.5, "ann"))) == pytest.approx(slope * found.shift, abs=1e-4)
     people = ["ANN" if i < 20 else None for i in range(30)]
     z = [2.0] * 20 + [0.0] * 10
     found = calibrate(results(tmp_path / "persons", z, people))
     assert found.shift == pytest.approx(-1.5, abs=1e-4) and found.persons["ann"] == pytest.approx(-1 / 3, abs=1e-4)
     own, other = (logit(np.array(found.moved(0.5, who))) for who in (" Ann", "bob"))
-    assert own == pytest.approx(-1.5 - 1 / 3, abs=1e-4) and other == pytest.approx(-1.5, abs=1e-4)
+    assert own == pytest.approx(steeper * (-1.5 - 1 / 3), abs=1e-4) and other == pytest.approx(slope * -1.5, abs=1e-4)
     assert math.isnan(found.moved(float("nan"), None))
+
+
+def test_the_slopes_are_those_measured():
+    rates = io.read_json(Path(__file__).parents[3] / "experiments" / "verdict.json")["rates"]
+    alone = [its["slope"] for name, its in rates.items() if name.endswith(", calibrated")]
+    persons = [its["slope"] for name, its in rates.items() if "each person" in name]
+    measured = (np.mean(alone), np.mean(persons))
+    assert len(alone) == len(persons) == 2 and pytest.approx(measured, abs=0.006) == judging.Calibration.SLOPES
 
 
 def test_what_cannot_be_a_calibration_gets_a_sentence(tmp_path, pictures):
@@ -64,7 +74,7 @@ def test_analyze_moves_what_it_says_of_a_clip_and_of_a_batch(duchenne, smile, tm
     out = results(tmp_path / "out", [-1.0] * 30, ["ann"] * 30)
     after = json.loads(duchenne("analyze", smile, "--json", "--calibrate", out, "--subject", "ann").out)
     assert after["p_raw"] == before["p_raw"]
-    moved = float(sigmoid(logit(np.array(before["p_raw"])) + 0.75 + 0.25 * 0.75))
+    moved = float(sigmoid(0.77 * (logit(np.array(before["p_raw"])) + 0.75 + 0.25 * 0.75)))
     note = next(each for each in after["quality"]["warnings"] if "was moved" in each)
     assert f"from {before['p_raw']:.2f} to {moved:.2f}, the level of 30 clips" in note
     assert after["p_genuine"] in (None, pytest.approx(moved, abs=1e-4))
