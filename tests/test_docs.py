@@ -246,6 +246,7 @@ def test_tables_of_action_units_match_their_json(monkeypatch):
     [
         ("benchmarks/steady.json", "science/measured.md"),
         ("experiments/verdict.json", "science/measured.md"),
+        ("experiments/smile_share.json", "science/measured.md"),
         ("experiments/signals.json", "decisions/0013-relative.md"),
         ("experiments/smile_measures.json", "science/which-measure.md"),
         ("benchmarks/reasons.json", "science/signs.md"),
