@@ -220,6 +220,8 @@ def _print(analysis: Analysis, many: bool, folder: Path | None) -> None:
         line("  ", ("note", "yellow"), f"      {against}")
     for item in v.evidence:
         line(f"  for {'spontaneous' if item.contribution > 0 else 'posed':12}{item.feature}: {item.text}")
+    if v.record:
+        line(f"  how sure  {v.record['text']}")
     for warning in v.quality.warnings:
         line("  ", ("note", "yellow"), f"      {warning}")
     line(f"  quality   {v.frames} frames, {v.duration:.2f} s, face in {v.quality.coverage:.0%}; device {v.device}")
