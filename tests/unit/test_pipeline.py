@@ -198,7 +198,7 @@ def test_counterfactuals_follow_the_evidence():
         ({"reader": "paper", "detector": "magic"}, UsageError, "haar"),
         ({"reader": "mesh", "detector": "hog"}, UsageError, "leave out hog"),
         ({"reader": "dlib"}, UsageError, "choose mesh or paper"),
-        ({"model": "no such"}, ModelError, "default"),
+        ({"model": "no such"}, UsageError, "default"),
         ({"rate": 25.0}, UsageError, "own timestamps"),
         ({"start": 9.0}, InputError, "no frame"),
         ({"start": 2.0, "end": 1.0}, UsageError, "end must be later"),

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("read_once")
 KEYS = {
     *("p_genuine", "label", "abstained", "reason", "emotion", "phases", "evidence", "quality", "familiarity"),
     *("model", "frames", "duration", "device", "source", "face", "reader", "limits", "history", "turning", "units"),
-    *("judged", "judged_phase", "measures", "p_raw", "code", "begins", "signs", "record"),
+    *("judged", "judged_phase", "measures", "p_raw", "code", "begins", "signs", "record", "spread"),
 }
 
 

@@ -54,7 +54,7 @@ def test_what_is_counted_of_verdicts(verdict):
     assert found["reasons"] == {"Too close to call:": 1, "shows no face: none": 1}
     assert sum(band["clips"] for band in found["bands"]) == 5
     page = verdict.table({"clips": 6, "people": 3, "views": {verdict.VIEWS[0]: found}, "rates": {}})
-    assert "| as it is | 67 % | 0.750 (" in page and "| Too close to call: … | 1 |" in page
+    assert "| as it is, 6 | 67 % | 0.750 (" in page and "| Too close to call: … | 1 |" in page
 
 
 def test_nobody_left_out_is_trained_on(verdict, tmp_path):

@@ -497,5 +497,5 @@ def test_predictions_for_no_images_and_read_only_images(stripes, known):
 
 
 def test_unknown_recipe_is_refused():
-    with pytest.raises(InputError, match=r"no recipe 'yours'.* choose one of .*ours, paper"):
+    with pytest.raises(UsageError, match=r"no recipe 'yours'.* choose one of .*ours, paper"):
         ExpressionRecipe.read("yours")

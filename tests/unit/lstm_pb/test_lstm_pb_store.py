@@ -359,7 +359,7 @@ def test_an_invalid_recipe_is_refused_in_one_sentence(tmp_path, text, words):
 
 
 def test_a_file_that_is_not_a_recipe_is_refused(tmp_path):
-    with pytest.raises(InputError, match="lstm-pb-paper"):
+    with pytest.raises(UsageError, match="lstm-pb-paper"):
         PBRecipe.read("no-such-recipe")
     (tmp_path / "r.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"r\.toml is not valid TOML"):

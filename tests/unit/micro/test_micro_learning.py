@@ -201,7 +201,7 @@ def test_invalid_recipes_are_refused(settings, told):
 
 
 def test_unknown_recipe_is_refused():
-    with pytest.raises(InputError, match=r"no recipe 'mine'; choose one of ours, paper"):
+    with pytest.raises(UsageError, match=r"no recipe 'mine'; choose one of ours, paper"):
         MicroRecipe.read("mine")
 
 

@@ -220,7 +220,12 @@ def test_webcam_is_recorded_judged_and_compared(judged: Page) -> None:
     expect(judged.get_by_role("timer")).to_have_text(re.compile(r"^2\.[4-9] s$|^[3-9]"), timeout=LONG)
     judged.get_by_role("button", name="Stop and judge").click()
     expect(judged.get_by_role("dialog")).to_be_hidden()
-    judged.wait_for_function("document.getElementById('preview').srcObject === null")  # the camera is off
+    for _ in range(100):  # the page's own policy forbids to wait inside it
+        if judged.evaluate("document.getElementById('preview').srcObject === null"):
+            break
+        judged.wait_for_timeout(100)
+    else:
+        pytest.fail("The camera is still on.")
     expect(status(judged, "webcam")).to_have_text(SETTLED, timeout=LONG)
     assert status(judged, "webcam").inner_text() in ("spontaneous", "posed", "no verdict")  # a face was seen
     ask = judged.get_by_role("button", name="Compare two")
