@@ -53,14 +53,19 @@ class Watched(PBLearner):
         return float("nan")
 
 
-def clips() -> tuple[list[Array], Array, Array]:
-    """(sequences, labels, rows of unseen people) of the emotion's clips."""
+def sequences(recipe: PBRecipe, emotion: str) -> tuple[Array, Array, Array, Array]:
+    """(sequences, labels, people) of all clips of PEDFE's open people, and the rows of the emotion that can be read."""
     root = Path(os.environ["DUCHENNE_DATA"]) / "data" / "pedfe"
     with np.load(root / "points.npz") as stored:
         people, y = stored["subject"].astype(str), stored["genuine"].astype(int)
-        emotion = stored["emotion"].astype(str)
-    x = PBModel(PBRecipe.read("lstm-pb-paper", **SIZE)).table(list(io.load_tracks(root / "points.npz")))
-    rows = np.array([i for i in np.flatnonzero(emotion == EMOTION) if x[i] is not None])
+        shown = stored["emotion"].astype(str)
+    x = PBModel(recipe).table(list(io.load_tracks(root / "points.npz")))
+    return x, y, people, np.array([i for i in np.flatnonzero(shown == emotion) if x[i] is not None])
+
+
+def clips() -> tuple[list[Array], Array, Array]:
+    """(sequences, labels, rows of unseen people) of the emotion's clips."""
+    x, y, people, rows = sequences(PBRecipe.read("lstm-pb-paper", **SIZE), EMOTION)
     _, test = next(iter(splits.by_person(people, 5, 0)))
     return [x[i] for i in rows], y[rows], np.flatnonzero(np.isin(rows, test))
 

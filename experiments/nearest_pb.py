@@ -11,11 +11,11 @@ Writes nearest_pb.json.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lstm_pb_recipe
 import numpy as np
 import torch
 
@@ -33,12 +33,7 @@ TREES: dict[str, Any] = {"classifier": "boosting", "n_estimators": 5000}
 
 def clips() -> tuple[Array, Array, Array]:
     """(sequences, labels, people) of the emotion's clips."""
-    root = Path(os.environ["DUCHENNE_DATA"]) / "data" / "pedfe"
-    with np.load(root / "points.npz") as stored:
-        people, y = stored["subject"].astype(str), stored["genuine"].astype(int)
-        emotion = stored["emotion"].astype(str)
-    x = PBModel(PBRecipe.read("lstm-pb-small", **TWO)).table(list(io.load_tracks(root / "points.npz")))
-    rows = np.array([i for i in np.flatnonzero(emotion == EMOTION) if x[i] is not None])
+    x, y, people, rows = lstm_pb_recipe.sequences(PBRecipe.read("lstm-pb-small", **TWO), EMOTION)
     return x[rows], y[rows], people[rows]
 
 

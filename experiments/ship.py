@@ -77,9 +77,8 @@ def cards() -> None:
         for name in runs
     }
     facts["default"] |= cuts()
-    steady = HERE.parent / "benchmarks" / "steady.json"
-    if steady.exists():
-        facts["default"]["spread"] = json.loads(steady.read_text(encoding="utf-8"))["spread"]
+    steady = ROOT / "benchmarks" / "steady.json"
+    facts["default"]["spread"] = json.loads(steady.read_text(encoding="utf-8"))["spread"]
     facts |= {
         "smile": {
             "title": "smiles, from lip-corner dynamics",
@@ -107,40 +106,23 @@ def cards() -> None:
 
 
 def cuts() -> dict[str, Any]:
-    """How often clips cut in three ways are judged rightly, and what is left of that elsewhere: whole verdicts where
-    these were measured (verdict.py), else the model (default.json), descriptors alone (cuts.py), and AUC (signals.py)."""
-    if (HERE / "verdict.json").exists():
-        found, by, first = result("verdict"), "whole verdicts, where one was given", "quarter"
-        names = {"whole": "as it is", "late": "first 25 % cut away", "rest": "1.5 s of rest before"}
-        shares = {cut: found["views"][name]["right"] for cut, name in names.items()}
-        uncut = shares["whole"]
-        there = [its["right"][0] for name, its in found["rates"].items() if "calibrated" not in name]
-        elsewhere = f"{min(there):.0%} and {max(there):.0%} of verdicts were right"
-    else:
-        ours, by, first = result("default")["methods"]["default"]["score"], "by descriptors of points alone", "30 %"
-        names = {
-            "uncut": "descriptors",
-            "late": "descriptors | start_30%_cut",
-            "rest": "descriptors | rest_1.5s_before",
-        }
-        scores = {"whole": ours} | {cut: result("cuts")["methods"][name] for cut, name in names.items()}
-        shares = {cut: (its["accuracy"], its["accuracy_interval"]) for cut, its in scores.items()}
-        uncut = shares.pop("uncut")
-        row = result("signals")["rows"]["**movement and look (the default)**"]
-        there = [each["auc"] for each in row["elsewhere"]]
-        elsewhere = f"AUC was {min(there):.2f} and {max(there):.2f} instead of {row['auc']:.2f}"
-    clips = {"whole": "", "late": f" without their first {first}", "rest": " with 1.5 s of rest before"}
+    """How often whole verdicts on clips cut in three ways were right, and what is left of that elsewhere (verdict.py)."""
+    found = result("verdict")
+    names = {"whole": "as it is", "late": "first 25 % cut away", "rest": "1.5 s of rest before"}
+    clips = {"whole": "", "late": " without their first quarter", "rest": " with 1.5 s of rest before"}
+    shares = {cut: found["views"][name]["right"] for cut, name in names.items()}
     rows = {
         cut: {"clips": f"PEDFE's clips{clips[cut]}", "accuracy": share, "accuracy_interval": ends}
         for cut, (share, ends) in shares.items()
     }
     for cut in ("late", "rest"):
-        rows[cut] |= {"uncut": uncut[0], "by": by}
+        rows[cut] |= {"uncut": shares["whole"][0], "by": "whole verdicts, where one was given"}
     rows["rest"]["seconds"] = 1.5
+    there = [its["right"][0] for name, its in found["rates"].items() if "calibrated" not in name]
     return {
         "cuts": rows,
-        "elsewhere": f"Trained in one of PEDFE's two places of recording and judging the other, {elsewhere}; "
-        "clips from other sources must be expected to lose more.",
+        "elsewhere": "Trained in one of PEDFE's two places of recording and judging the other, "
+        f"{min(there):.0%} and {max(there):.0%} of verdicts were right; clips from other sources must be expected to lose more.",
     }
 
 

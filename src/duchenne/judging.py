@@ -103,8 +103,12 @@ class Calibration:
     def _middle(cls, z: Array) -> float:
         return round(-float(np.median(z)) * len(z) / (len(z) + cls._SHRINK), 6)
 
-    def __str__(self) -> str:
-        return f"the level of {self.clips} clips of its recording, taking half of them for genuine"
+    def note(self, before: float, after: float) -> str:
+        """A sentence on what it did to P(genuine)."""
+        return (
+            f"P(genuine) was moved from {before:.2f} to {after:.2f}, the level of {self.clips} clips of its recording, "
+            "taking half of them for genuine; the shares of what counted are those before."
+        )
 
     def moved(self, p: float, subject: str | None) -> float:
         """P(genuine) of a clip of the recording, which shows this person."""

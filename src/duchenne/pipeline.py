@@ -255,8 +255,7 @@ def judge(
         raise ModelError(f"Model {loaded.about['id']} gives a probability that is not finite; get or train it again.")
     familiarity, warnings = judging.familiarity(loaded, descriptors)
     if calibration is not None:
-        what = f"P(genuine) was moved from {opinion.p:.2f} to {p:.2f}, {calibration}"
-        warnings = (*warnings, f"{what}; the shares of what counted are those before.")
+        warnings = (*warnings, calibration.note(opinion.p, p))
     found = phases(curves, curve=expression_curve(stretch.curves, emotion))
     main = None if stretch.span is None else main_phase(found, curves, stretch.span)
     verdict = Verdict(

@@ -15,7 +15,7 @@ from duchenne import analyze, checkpoints, gates, io, pipeline
 from duchenne.batch.apply import apply
 from duchenne.clips.cache import Cache
 from duchenne.datasets import simulate
-from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.errors import InputError, UsageError
 from duchenne.faces.reading import LOOK
 from duchenne.features.descriptors import prepare
 from duchenne.judging import POINTS, record, spread, suited

@@ -72,16 +72,12 @@ def analyze(
     single = not batch.is_batch(clips, rate, many)
     if subject is not None and not (single and calibrate):
         raise UsageError("--subject is for single clips with --calibrate; a manifest has a column subject.")
-    if not single:
-        if as_json or start is not None or end is not None:
-            raise UsageError("--json, --start and --end are for single clips; use a --manifest instead.")
-        if out is None:
-            raise UsageError("A folder of videos needs --out FOLDER for the results; a folder of images needs --rate.")
+    target = None if single else _folder(out, as_json or start is not None or end is not None)
     if calibrate is not None:
         from duchenne.batch.many import calibrate as measure
 
         judging["calibration"] = measure(calibrate, model=model, reader=reader, workers=workers, cache=cache)
-    if out is None or single:
+    if target is None:
         limit_memory(memory)
         judging |= {"rate": rate, "start": start, "end": end, "details": details, "subject": subject}
         _judge(clips, out, as_json, faces, judging, cache)
@@ -91,12 +87,21 @@ def analyze(
     batch.run(
         analyze_task(**judging, report=report, faces=faces, cache=cache),
         clips,
-        out,
+        target,
         rate=rate,
         stall=stall,
         memory=memory,
         **many,
     )
+
+
+def _folder(out: Path | None, of_one: bool) -> Path:
+    """The folder for the results of many clips; UsageError without one, or with options of a single clip."""
+    if of_one:
+        raise UsageError("--json, --start and --end are for single clips; use a --manifest instead.")
+    if out is None:
+        raise UsageError("A folder of videos needs --out FOLDER for the results; a folder of images needs --rate.")
+    return out
 
 
 def _judge(clips: list[str], out: Path | None, as_json: bool, faces: bool, settings: Json, cache: bool) -> None:
