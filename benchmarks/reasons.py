@@ -33,7 +33,7 @@ from duchenne import DuchenneError, io, judging, pipeline
 from duchenne.clips.cache import Cache
 from duchenne.features import descriptors
 from duchenne.learn.calibration import logit, sigmoid
-from duchenne.methods.hybrid import Hybrid
+from duchenne.methods.cuts import Cuts
 from duchenne.tabular import appearance, groups
 from duchenne.types import Array, Question, Verdict
 
@@ -53,32 +53,29 @@ class Row:
     verdict: Verdict
     z: float
     question: Question
-    model: Hybrid
+    model: Cuts
     inputs: Array
     look: Array
     expert: float
 
-    @property
-    def weight(self) -> float:
-        """Of the descriptors' log-odds in the verdict's."""
-        share = self.model.facts["smile_share"] if np.isfinite(self.expert) else 0.0
-        return self.mixed * (1 - share)
-
-    @property
-    def mixed(self) -> float:
-        """Of the descriptors with the smile expert."""
-        assert self.model.mix is not None
-        return self.model.mix.descriptors if np.isfinite(self.look).any() else 1.0
-
     def added(self, inputs: Array, look: Array) -> Array:
         """float64 (N,): the log-odds with other inputs (N, D + E) and looks (N, L) in place of the clip's."""
-        assert self.model.mix is not None
-        first = self.model.descriptors.fitted.logit(np.vstack([self.inputs, inputs]))
-        found = self.z + self.weight * (first[1:] - first[0])
-        if np.isfinite(self.look).any():
-            second = self.model.other.fitted.logit(np.vstack([self.look, look]))  # type: ignore[attr-defined]
-            found = found + self.model.mix.other * (second[1:] - second[0])
-        return np.asarray(found)
+        found = self._log_odds(np.vstack([self.inputs, inputs]), np.vstack([self.look, look]))
+        return np.asarray(self.z + found[1:] - found[0])
+
+    def _log_odds(self, inputs: Array, look: Array) -> Array:
+        """float64 (N,): those of the model, without what the smile expert adds."""
+        share = self.model.facts["smile_share"] if np.isfinite(self.expert) else 0.0
+        begun = self.model.detector.predict_table(inputs[:, : len(self.model.detector.names)])[:, 1]
+        found = np.zeros(len(inputs))
+        for hybrid, weight in ((self.model.whole, 1 - begun), (self.model.late, begun)):
+            z = (1 - share) * hybrid.descriptors.fitted.logit(inputs)
+            if np.isfinite(self.look).any():
+                assert hybrid.mix is not None
+                second = hybrid.other.fitted.logit(look)  # type: ignore[attr-defined]
+                z = hybrid.mix.descriptors * z + hybrid.mix.other * second
+            found += weight * z
+        return found
 
 
 def read(clip: judged.Known, kept: Cache) -> Row | None:
@@ -95,12 +92,12 @@ def read(clip: judged.Known, kept: Cache) -> Row | None:
         judging.opinion = plain
     loaded, question = asked[0]
     model = loaded.model
-    if found.verdict.abstained or not isinstance(model, Hybrid):
+    if found.verdict.abstained or not isinstance(model, Cuts):
         return None
-    (pair,) = model.reader.with_cutter(lambda _, __, reader: question.cut(reader)).table([question.track])
-    row, look = pair[0], np.full(len(model.other.names), np.nan) if pair[1] is None else pair[1]  # type: ignore[attr-defined]
+    (pair,) = model.whole.reader.with_cutter(lambda _, __, reader: question.cut(reader)).table([question.track])
+    row, look = pair[0], np.full(len(model.whole.other.names), np.nan) if pair[1] is None else pair[1]  # type: ignore[attr-defined]
     expert = next((i.contribution for i in found.verdict.evidence if NAMES[i.feature] == "smile"), np.nan)
-    inputs = model.descriptors.inputs(row[None], question.seen)[0]
+    inputs = model.whole.descriptors.inputs(row[None], question.seen)[0]
     z = float(logit(np.array(found.p_raw)))
     return Row(clip, found.verdict, z, question, model, inputs, look, float(expert))
 
@@ -114,7 +111,7 @@ def with_others(rows: list[Row]) -> Without:
         drawn = [strangers[i] for i in random.choice(len(strangers), OTHERS)]
         if group == "smile":
             return row.z - row.expert
-        names = row.model.descriptors.inputs_names
+        names = row.model.whole.descriptors.inputs_names
         inputs, look = np.repeat(row.inputs[None], OTHERS, 0), np.repeat(row.look[None], OTHERS, 0)
         if group == "look":
             look = np.array([each.look for each in drawn])
@@ -129,11 +126,11 @@ def with_others(rows: list[Row]) -> Without:
 
 def at_rest(row: Row, group: str) -> float:
     """The group's curves held as in the first frames."""
-    model = row.model.descriptors
+    model = row.model.whole.descriptors
     if group in ("ends", "emotion", "smile"):
         return np.nan
     if group == "look":
-        looks = row.question.cut(row.model.other.reader)  # type: ignore[arg-type]
+        looks = row.question.cut(row.model.whole.other.reader)  # type: ignore[arg-type]
         assert looks.crops is not None
         features = appearance.look(np.asarray(looks.crops)[:1, ..., 0])
         still = appearance.describe(looks.time, np.repeat(features, len(looks.time), 0))

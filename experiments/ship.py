@@ -136,13 +136,16 @@ def scores(run: dict[str, Any], s: dict[str, Any]) -> dict[str, Any]:
 def made(name: str, about: dict[str, Any]) -> tuple[str, str]:
     """(its input, how it was made)."""
     if name in ("default", "default-0.1"):
-        mix, reader = about["mix"], about["facts"].get("reader", "paper")
+        pair = WEIGHTS / "default" / "whole" / "model.json"
+        mix = about["mix"] if "mix" in about else json.loads(pair.read_text(encoding="utf-8"))["mix"]
+        reader = about["facts"].get("reader", "paper")
         first = f"It combines the log-odds of descriptors of movement (x {mix['descriptors']:.2f}) and of "
         if name == "default":
             what = (
                 f"{first}how the look of\nthe face changes (x {mix['appearance']:.2f}), made from 68 points, 51 "
                 f"expression coefficients and the head's pose, read by `{reader}`, and from\nthe features of the network "
-                "`expression`; neither holds a level, and a mirrored track gets the same answer"
+                "`expression`; neither holds a level, and a mirrored track gets the same answer. Beside these two stand two more that also\n"
+                "learned from clips without their start; their share is the probability, by movement, that a clip begins in the middle"
             )
         else:
             what = f"{first}an LSTM-PB (x {mix['pb']:.2f}),\nmade from 68 points, read by `{reader}`; no pixels"

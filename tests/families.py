@@ -27,6 +27,7 @@ from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.recipe import READINGS, PBRecipe
 from duchenne.lstm_pb.solved_learner import SolvedLearner
 from duchenne.methods import names
+from duchenne.methods.cuts import Cuts
 from duchenne.methods.hybrid import Hybrid
 from duchenne.methods.stack import Stack
 from duchenne.methods.two_stage import TwoStage
@@ -235,6 +236,12 @@ def hybrid() -> Hybrid:
     return Hybrid(tiny_descriptors(), tiny_pb())
 
 
+def cuts() -> Cuts:
+    """All small, without images."""
+    pair = (tiny_descriptors, tiny_descriptors)
+    return Cuts(Hybrid(*(each() for each in pair)), Hybrid(*(each() for each in pair)), tiny_descriptors())
+
+
 def stack() -> Stack:
     """Of one of each family that reads tracks."""
     return Stack((tiny_descriptors, tiny_pb, tiny_clip_net, partial(names.make, "rank-svm:movement"), hybrid))
@@ -276,6 +283,7 @@ FAMILIES: dict[str, Family] = {
     },
     **{f"lstm-pb:{kind}": Family(partial(lstm_pb, kind), tracks, apart=1e-3, tracks=True) for kind in READINGS},
     "hybrid": Family(hybrid, partial(tracks, 24, 4), apart=1e-3, tracks=True),
+    "cuts": Family(cuts, partial(tracks, 24, 4), tracks=True),
     "stack of all": Family(stack, partial(tracks, 24, 4), apart=1e-3, tracks=True),
     "two-stage of lstm-pb": Family(
         partial(TwoStage, tiny_pb), partial(tracks, 24, 4), apart=1e-3, learns=False, tracks=True

@@ -28,6 +28,7 @@ STORES = Registry(
         "duchenne-descriptors": "duchenne.tabular.store:DESCRIPTORS",
         "duchenne-lstm-pb": "duchenne.lstm_pb.store:STORE",
         "duchenne-hybrid": "duchenne.methods.store:HYBRID",
+        "duchenne-cuts": "duchenne.methods.store:CUTS",
         "duchenne-clip": "duchenne.clipnets.store:STORE",
         "duchenne-method/table": "duchenne.tabular.store:TABLE",
         "duchenne-method/nets": "duchenne.tabular.store:NETS",

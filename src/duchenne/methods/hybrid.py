@@ -96,6 +96,30 @@ class Mix:
         return np.where(np.isfinite(other), mixed, descriptors)
 
 
+@dataclass(frozen=True)
+class Read:
+    """Of one clip: descriptors (D,), those of its copies (`DescriptorModel.read`), the table (1, ...) of the other."""
+
+    row: Array
+    shaken: Array | None
+    other: Array
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Log-odds of genuine of one clip, what groups and what the descriptors have of them, and how they were found."""
+
+    z: float
+    pulls: dict[str, groups.Pull]
+    share: float
+    step: str
+
+    def mixed(self, other: Answer, weight: float) -> Answer:
+        """With another answer to the same question, which counts `weight`; `share` and `step` are of this one."""
+        pulls = groups.added(groups.scaled(self.pulls, 1 - weight), groups.scaled(other.pulls, weight))
+        return Answer((1 - weight) * self.z + weight * other.z, pulls, (1 - weight) * self.share, self.step)
+
+
 @dataclass
 class Hybrid(Classifier):
     """Descriptors and a second model, trained separately, mixed by their out-of-fold predictions.
@@ -169,30 +193,43 @@ class Hybrid(Classifier):
         """Itself or one of the two, of this kind."""
         return next((each for each in (self, self.descriptors, self.other) if isinstance(each, kind)), None)
 
-    def opinion(self, question: Question) -> Opinion:
-        """Mixed opinion of both; of the descriptors alone where the other model cannot read the clip."""
-        if self.mix is None:
-            raise InputError("This model has not been fitted; call fit first.")
-        z, share, row = self.descriptors.log_odds(question)
-        known = question.explain and bool(np.isfinite(row).any())
-        pulls = self.descriptors.pulls(question, row) if known else {}
+    def read(self, question: Question) -> Read:
+        """What both read of a clip."""
+        row, shaken = self.descriptors.read(question)
         reader = self.other.reader
         if reader.crop_readers and question.crops is not None:
             reader = reader.with_cutter(lambda _, __, each: question.cut(each))
-        x, name = reader.table([question.track]), self.other_name
-        step = f"descriptors alone: {name} cannot read the clip"
-        if readable(x)[0]:
-            other = float(logit(self.other.predict_table(x)[0, 1]))
-            pulls = groups.scaled(pulls, self.mix.descriptors)
-            if known and isinstance(self.other, DescriptorModel):
-                pulls |= groups.scaled(groups.pulls(self.other, x[0]), self.mix.other)
-            elif known:
-                pulls["sequence"] = (self.mix.other * other, 0.0)
-            z, share = float(self.mix(np.array(z), np.array(other))), share * self.mix.descriptors
-            step = f"log-odds of descriptors x {self.mix.descriptors:.2f} and of {name} x {self.mix.other:.2f}"
-        why, reason = groups.evidence(pulls, z), self.descriptors.abstain_reason(row)
-        opinion = Opinion(float(sigmoid(np.array(z))), reason, why, (f"judge: {step}",))
-        return self.descriptors.detailed(opinion, question, row, z, share) if known else opinion
+        return Read(row, shaken, reader.table([question.track]))
+
+    def answer(self, question: Question, read: Read) -> Answer:
+        """Of both; of the descriptors alone where the other model cannot read the clip. InputError before `fit`."""
+        if self.mix is None:
+            raise InputError("This model has not been fitted; call fit first.")
+        z, share = self.descriptors.log_odds(question, read.row)
+        pulls = self.descriptors.pulls(question, read.row, read.shaken)
+        if not readable(read.other)[0]:
+            return Answer(z, pulls, share, f"judge: descriptors alone: {self.other_name} cannot read the clip")
+        other = float(logit(self.other.predict_table(read.other)[0, 1]))
+        if pulls:
+            its = {"sequence": (other, 0.0)}
+            if isinstance(self.other, DescriptorModel):
+                its = groups.pulls(self.other, read.other[0])
+            pulls = groups.scaled(pulls, self.mix.descriptors) | groups.scaled(its, self.mix.other)
+        step = f"log-odds of descriptors x {self.mix.descriptors:.2f} and of {self.other_name} x {self.mix.other:.2f}"
+        return Answer(
+            float(self.mix(np.array(z), np.array(other))), pulls, share * self.mix.descriptors, f"judge: {step}"
+        )
+
+    def say(self, question: Question, row: Array, answer: Answer, *steps: str) -> Opinion:
+        """The opinion, with evidence, of an answer on a clip of these descriptors (D,)."""
+        why, reason = groups.evidence(answer.pulls, answer.z), self.descriptors.abstain_reason(row)
+        opinion = Opinion(float(sigmoid(np.array(answer.z))), reason, why, (answer.step, *steps))
+        return self.descriptors.detailed(opinion, question, row, answer.z, answer.share)
+
+    def opinion(self, question: Question) -> Opinion:
+        """Mixed opinion of both; of the descriptors alone where the other model cannot read the clip."""
+        read = self.read(question)
+        return self.say(question, read.row, self.answer(question, read))
 
     @property
     def other_name(self) -> str:

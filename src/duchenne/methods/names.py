@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -102,14 +102,23 @@ def _lstm_pb(what: str, seed: int) -> PBModel:
     return PBModel(PBRecipe.read(what, seed=seed))
 
 
-def _hybrid(what: str, seed: int) -> Classifier:
-    """Descriptors beside how the face looks, or those of points alone beside the shipped recipe of LSTM-PB."""
+def _default(what: str, seed: int) -> Classifier:
+    """Descriptors beside how the face looks, also of clips without their start; those of points alone beside the
+    shipped recipe of LSTM-PB."""
+    from duchenne.methods.cuts import Cuts
     from duchenne.methods.hybrid import Hybrid
 
-    first = DescriptorModel.of_family(what or HYBRID, recipe=Recipe(seed=seed))
-    if not FAMILIES[first.family].of_mesh:
-        return Hybrid(first, _lstm_pb("", seed))
-    return Hybrid(first, DescriptorModel.of_family(APPEARANCE, recipe=Recipe(seed=seed)))
+    family = what or HYBRID
+    if not FAMILIES[family].of_mesh:
+        return Hybrid(DescriptorModel.of_family(family, recipe=Recipe(seed=seed)), _lstm_pb("", seed))
+
+    def hybrid(recipe: Recipe) -> Hybrid:
+        first, other = (DescriptorModel.of_family(each, recipe=recipe) for each in (family, APPEARANCE))
+        return Hybrid(first, other)
+
+    cut = Recipe(seed=seed, candidates=("boosting+kernel",), n_boosters=2, folds=3)
+    detector = DescriptorModel.of_family(family, recipe=replace(cut, candidates=("boosting",)))
+    return Cuts(hybrid(Recipe(seed=seed)), hybrid(cut), detector)
 
 
 def _clip_net(what: str, seed: int, network: str) -> Classifier:
@@ -181,7 +190,7 @@ CLIP_NETS = (
 )
 #: Learner → how one is made from (what it reads, seed).
 LEARNERS: dict[str, Callable[[str, int], Classifier]] = {
-    "default": _hybrid,
+    "default": _default,
     "descriptors": lambda what, seed: DescriptorModel.of_family(what or "dynamics", recipe=Recipe(seed=seed)),
     "smile": lambda what, seed: smile_expert(seed),
     "boosting": lambda what, seed: TableModel(Reader(what or "all"), "boosting", seed),

@@ -1,4 +1,4 @@
-"""Hybrids, two-stage models and stacks on disk; their members are models in folders of their own."""
+"""Hybrids, their pairs, two-stage models and stacks on disk; their members are models in folders of their own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from duchenne.checkpoints.parts import ARRAYS, Parts, StoredParts
 from duchenne.errors import InputError
 from duchenne.io import quoted
 from duchenne.learn import recipes
+from duchenne.methods.cuts import Cuts
 from duchenne.methods.hybrid import Hybrid, Mix
 from duchenne.methods.names import AsIs
 from duchenne.methods.redundant import MOST, Redundant
@@ -25,6 +26,8 @@ from duchenne.types import LABELS, Classifier
 
 #: The second member of a hybrid, by its name, and under which the weight of its log-odds is stored.
 OTHERS = {"lstm-pb": "pb", "appearance": "appearance"}
+#: The members of a model for whole and cut clips.
+_CUTS: dict[str, type[Any]] = {"whole": Hybrid, "late": Hybrid, "detector": DescriptorModel}
 _NOT_FITTED = "This model has not been fitted; call fit first."
 
 
@@ -60,6 +63,25 @@ def _other(folder: ModelFolder, name: str) -> Classifier:
     from duchenne.lstm_pb.model import PBModel
 
     return checkpoints.load_as(folder.members[name], PBModel)[0]
+
+
+def _save_cuts(model: Cuts, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    about = {
+        "family": "hybrids of whole and of cut clips",
+        "needs": model.needs,
+        "classes": list(LABELS),
+        "margin": model.margin,
+        "members": checkpoints.save_members({name: getattr(model, name) for name in _CUTS}, folder),
+    }
+    return about, []
+
+
+def _load_cuts(folder: ModelFolder) -> Cuts:
+    about = folder.about
+    if set(about["members"]) != set(_CUTS):
+        raise ValueError(f"its members are not {', '.join(_CUTS)}")
+    members = {name: checkpoints.load_as(folder.members[name], kind)[0] for name, kind in _CUTS.items()}
+    return Cuts(**members, facts=about["facts"], **recipes.numbers(about, "margin"))
 
 
 def _members(models: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:
@@ -157,6 +179,7 @@ def _member(folder: ModelFolder, name: Any) -> Any:
 
 
 HYBRID = Store(_save_hybrid, _load_hybrid, "")
+CUTS = Store(_save_cuts, _load_cuts, "")
 TWO_STAGE = Store(_save_two_stage, _load_two_stage, ARRAYS)
 REDUNDANT = Store(_save_redundant, _load_redundant, ARRAYS)
 STACK = Store(_save_stack, _load_stack, ARRAYS)

@@ -22,6 +22,7 @@ from duchenne.features.descriptors import FAMILIES
 from duchenne.learn import loop, pieces
 from duchenne.learn.boosting import Recipe
 from duchenne.methods import names
+from duchenne.methods.cuts import Cuts
 from duchenne.methods.hybrid import Hybrid
 from duchenne.progress import Log
 from duchenne.registry import READERS
@@ -82,10 +83,10 @@ def train_hybrid(
     family = family or (names.HYBRID if reader == "mesh" else "dynamics")
     _descriptors(family, seed)  # a wrong name, in words
     model = names.make(f"default:{family}", seed)
-    assert isinstance(model, Hybrid)
-    if isinstance(model.other, PBModel):
-        model.other.on_epoch = loop.log_epochs(model.other.recipe.epochs, log)
-    protocol = "person-disjoint: both members and their mix judged people that the members had not seen"
+    assert isinstance(model, Hybrid | Cuts)
+    if (network := model.part(PBModel)) is not None:
+        network.on_epoch = loop.log_epochs(network.recipe.epochs, log)
+    protocol = "person-disjoint: the members and their mix judged people that the members had not seen"
     stamp = [family, *map(repr, model.recipe)]
     return _train(model, manifest, out, protocol, stamp, smile_share, reader, resume, log)
 
@@ -98,7 +99,7 @@ def _descriptors(family: str, seed: int) -> DescriptorModel:
 
 
 def _train(
-    model: DescriptorModel | Hybrid,
+    model: DescriptorModel | Hybrid | Cuts,
     manifest: str | Path,
     out: str | Path,
     protocol: str,

@@ -97,6 +97,14 @@ def scaled(found: Mapping[str, Pull], weight: float) -> dict[str, Pull]:
     return {group: (weight * pull, abs(weight) * noise) for group, (pull, noise) in found.items()}
 
 
+def added(first: Mapping[str, Pull], second: Mapping[str, Pull]) -> dict[str, Pull]:
+    """The pulls of two models together; what trembling adds to both it adds alike."""
+    whole = {**first, **second}
+    for group in first.keys() & second.keys():
+        whole[group] = (first[group][0] + second[group][0], first[group][1] + second[group][1])
+    return whole
+
+
 def evidence(found: Mapping[str, Pull], z: float) -> tuple[Evidence, ...]:
     """A sentence for each group that changes the verdict by more than trembling does, strongest first; `z` are the
     log-odds of the verdict."""
@@ -117,7 +125,7 @@ def copies(track: FaceTrack, many: int = _SHAKEN) -> list[FaceTrack]:
     random = np.random.default_rng(0)
 
     def shaken(values: Array | None) -> Array | None:
-        return None if values is None else values + _noise(values) * random.standard_normal(values.shape)
+        return None if values is None else values + noise(values) * random.standard_normal(values.shape)
 
     return [
         replace(
@@ -130,7 +138,7 @@ def copies(track: FaceTrack, many: int = _SHAKEN) -> list[FaceTrack]:
     ]
 
 
-def _noise(values: Array) -> Array:
+def noise(values: Array) -> Array:
     """Standard deviation of the noise of curves (T, ...) from frame to frame; 0 where fewer than three were seen."""
     jumps = np.abs(values[2:] - 2.0 * values[1:-1] + values[:-2])
     jumps = jumps[np.isfinite(jumps).all(axis=tuple(range(1, jumps.ndim)))]

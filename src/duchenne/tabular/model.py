@@ -170,15 +170,20 @@ class DescriptorModel(Classifier):
         )
         return Familiarity(float(share[0]), float(percentile[0]), bool(share[0] <= limit), text)
 
-    def log_odds(self, question: Question) -> tuple[float, float, Array]:
-        """(log-odds of genuine, this model's share in them, descriptors (D,)); the smile expert has the rest
-        (docs/decisions/0004-smile-expert.md)."""
+    def read(self, question: Question) -> tuple[Array, Array | None]:
+        """(descriptors (D,) of a clip, those (K, D) of its `groups.copies` where the question asks for evidence)."""
         row = self.table([question.track])[0]
+        told = question.explain and self.family != APPEARANCE and bool(np.isfinite(row).any())
+        return row, self.table(groups.copies(question.track)) if told else None
+
+    def log_odds(self, question: Question, row: Array) -> tuple[float, float]:
+        """(log-odds of genuine of descriptors (D,), this model's share in them); the smile expert has the rest
+        (docs/decisions/0004-smile-expert.md)."""
         z = float(self.fitted.logit(self.inputs(row[None], question.seen))[0])
         if question.expert is None:
-            return z, 1.0, row
+            return z, 1.0
         expert, share = question.expert
-        return (1 - share) * z + share * expert, 1 - share, row
+        return (1 - share) * z + share * expert, 1 - share
 
     def abstain_reason(self, row: Array) -> Reason | None:
         """Why to abstain from a clip with these descriptors (D,), in a sentence; None where it is familiar."""
@@ -190,9 +195,11 @@ class DescriptorModel(Classifier):
             return None
         return Reason("unfamiliar", f"Unlike anything the model was trained on: {found.text}")
 
-    def pulls(self, question: Question, row: Array) -> dict[str, groups.Pull]:
-        """What groups of descriptors (D,), and the smile expert, add to `log_odds`."""
-        shaken = None if self.family == APPEARANCE else self.table(groups.copies(question.track))
+    def pulls(self, question: Question, row: Array, shaken: Array | None) -> dict[str, groups.Pull]:
+        """What groups of descriptors, as of `read`, and the smile expert add to `log_odds`; nothing where the question
+        does not ask for evidence."""
+        if not (question.explain and np.isfinite(row).any()):
+            return {}
         found = groups.pulls(self, row, question.seen, shaken)
         if question.expert is None:
             return found
@@ -201,16 +208,17 @@ class DescriptorModel(Classifier):
 
     def opinion(self, question: Question) -> Opinion:
         """Prediction for one clip, mixed with the smile expert's where there is one."""
-        z, share, row = self.log_odds(question)
-        known = question.explain and bool(np.isfinite(row).any())
-        why = groups.evidence(self.pulls(question, row), z) if known else ()
-        opinion = Opinion(float(sigmoid(np.array(z))), self.abstain_reason(row), why)
-        return self.detailed(opinion, question, row, z, share) if known else opinion
+        row, shaken = self.read(question)
+        z, share = self.log_odds(question, row)
+        why = groups.evidence(self.pulls(question, row, shaken), z)
+        return self.detailed(
+            Opinion(float(sigmoid(np.array(z))), self.abstain_reason(row), why), question, row, z, share
+        )
 
     def detailed(self, opinion: Opinion, question: Question, row: Array, z: float, share: float) -> Opinion:
         """The opinion with single descriptors and what would change the verdict, where the question asks for them; `z`
         are the log-odds of the verdict, in which those of this model count `share` times."""
-        if not question.details:
+        if not (question.explain and question.details and np.isfinite(row).any()):
             return opinion
         single = evidence.evidence(self, row, question.seen, weight=share)
         turning = evidence.turning(self, row, question.seen, z, share)

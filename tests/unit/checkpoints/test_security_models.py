@@ -35,6 +35,7 @@ from duchenne.learn.boosting import Recipe
 from duchenne.lstm_pb.model import PBModel
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import inventory, names
+from duchenne.methods.cuts import Cuts
 from duchenne.methods.hybrid import Hybrid
 from duchenne.micro.model import MicroModel
 from duchenne.micro.network import MicroLSTM
@@ -96,6 +97,9 @@ KINDS = {
         *tracks()
     ),
     "hybrid": lambda: Hybrid(descriptors(), pb(reading="solved", head=False, pose=True)).fit(*tracks()),
+    "cuts": lambda: Cuts(Hybrid(descriptors(), descriptors()), Hybrid(descriptors(), descriptors()), descriptors()).fit(
+        *tracks()
+    ),
     "clip network": lambda: clip().fit(*tracks()),
     "expression": expression,
     "micro": micro,
@@ -186,7 +190,7 @@ def asked(model):
         return model.predict(np.zeros((2, 48, 48), np.uint8))
     if isinstance(model, MicroModel):
         return model.predict(np.zeros((2, 5, model.network.config.inputs), np.float32))
-    if hasattr(model, "fitted") or isinstance(model, PBModel | Hybrid | ClipModel):
+    if hasattr(model, "fitted") or isinstance(model, PBModel | Hybrid | Cuts | ClipModel):
         return model.predict_proba(tracks()[0][:2])
     return model.predict_table(rows()[0][:2])
 
