@@ -238,7 +238,7 @@ def test_faces_of_which_only_points_are_known_have_a_model_of_their_own(examined
     assert both.p_raw == pytest.approx(pipeline.judge(read.track, loaded).p_raw, abs=1e-6)
     assert both.p_raw != pytest.approx(read.p_raw, abs=0.01)  # a video also shows the look of the face
     with pytest.raises(InputError, match="was read without the face mesh; read it with the reader mesh"):
-        pipeline.judge(points, pipeline.load_model(checkpoints.locate("default") / "descriptors"))
+        pipeline.judge(points, pipeline.load_model(checkpoints.locate("default") / "whole" / "descriptors"))
 
 
 # --- one track ----------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_a_network_is_tested_on_other_data_by_names_of_classes(duchenne, trained
         (
             ("finetune", "--data", "units.csv", "-o", "x", "--model", "default"),
             1,
-            "default is a duchenne-hybrid model, expected duchenne-expression",
+            "default is a duchenne-cuts model, expected duchenne-expression",
         ),
         (("finetune", "--data", "units.csv", "-o", "x"), 1, "units.csv lacks the column emotion"),
         (("finetune", "--data", "units.csv", "-o", "x", "--units", "AU1"), 2, "--units needs --head units"),
@@ -155,7 +155,7 @@ def test_a_network_is_tested_on_other_data_by_names_of_classes(duchenne, trained
         (("train", "expression", "--data", "data", "-o", "x", "--folds", "4"), 1, "does not name its people"),
         (("evaluate-emotions", "--data", "data", "--fold", "late"), 2, "has no folds, expected the fold 'late'"),
         (("evaluate-emotions", "--data", "data", "-o", "x.txt"), 2, "x.txt: the table is written as CSV or JSON"),
-        (("evaluate-emotions", "--data", "data", "-m", "default"), 1, "default is a duchenne-hybrid model"),
+        (("evaluate-emotions", "--data", "data", "-m", "default"), 1, "default is a duchenne-cuts model"),
         (("finetune", "--data", "levels.csv", "-o", "x", "--head", "units"), 1, "(not coded) as AU1, found '3'"),
         (("finetune", "--data", "data", "-o", "x", "--head", "units"), 1, "data is not a known copy of CK+ or DISFA"),
     ],

@@ -322,10 +322,10 @@ def flip(path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda m: flip(m / "descriptors" / "arrays.npz"), "its member descriptors is not the model"),
-        (lambda m: flip(m / "appearance" / "arrays.npz"), "its member appearance is not the model"),
-        (lambda m: (m / "descriptors" / "genuine-0.xgb.json").unlink(), "its member descriptors is not the model"),
-        (lambda m: shutil.rmtree(m / "appearance"), "its member appearance is missing"),
+        (lambda m: flip(m / "detector" / "arrays.npz"), "its member detector is not the model"),
+        (lambda m: flip(m / "late" / "appearance" / "arrays.npz"), "its member appearance is not the model"),
+        (lambda m: (m / "detector" / "genuine-0.xgb.json").unlink(), "its member detector is not the model"),
+        (lambda m: shutil.rmtree(m / "late"), "its member late is missing"),
         (lambda m: (m / "model.json").write_text("{" * 9), "damaged"),
         (lambda m: (m / "model.json").unlink(), "There is no model"),
         (lambda m: (m / "card.json").write_text("{" * 9), "card.json"),

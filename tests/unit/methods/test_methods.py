@@ -158,8 +158,8 @@ def test_the_default_is_descriptors_beside_the_look_of_the_face_or_an_lstm_pb():
     assert apart.family == "peak" and apart.recipe.seed == 7 and apart != names.make("descriptors", 7)
     assert made.other.recipe == PBRecipe.read("lstm-pb", seed=7)
     shipped = names.make("default", 7)
-    assert shipped.descriptors == names.make("descriptors:mesh-relative", 7)
-    assert shipped.other == names.make("descriptors:appearance", 7) and shipped.needs == "points"
+    assert shipped.whole.descriptors == names.make("descriptors:mesh-relative", 7)
+    assert shipped.whole.other == names.make("descriptors:appearance", 7) and shipped.needs == "points"
     for name in ("default:dynamics", "descriptors"):
         with pytest.raises(InputError, match="not been fitted"):
             names.make(name).predict_proba([simulate.track(simulate.KINDS["posed"], 25.0)])

@@ -212,7 +212,7 @@ def test_copies_of_fer2013(form: str, tmp_path: Path) -> None:
     ("words", "code", "sentence"),
     [
         (("--layer", "conv9"), 2, "no layer 'conv9'; choose from stem, block1a.inner,"),
-        (("--model", "default"), 1, "default is a duchenne-hybrid model, expected duchenne-expression"),
+        (("--model", "default"), 1, "default is a duchenne-cuts model, expected duchenne-expression"),
         (("--device", "abacus"), 2, "no device 'abacus'"),
         (("--images", "nowhere"), 1, "no folder nowhere"),
         (("--images", "nowhere.npz"), 1, "cannot be read as .npz"),

@@ -10,6 +10,7 @@ from duchenne.clips.cache import Cache
 from duchenne.datasets import simulate
 from duchenne.faces import join
 from duchenne.judging import load_model
+from duchenne.learn.calibration import logit
 from duchenne.tabular import appearance
 from duchenne.tabular.appearance import NAMES, STATISTICS, WIDTH, Appearance
 from duchenne.tabular.model import DescriptorModel
@@ -116,10 +117,13 @@ def test_the_default_judges_tracks_without_images_by_their_movement(smile, tmp_p
     loaded = load_model("default")
     blind = pipeline.judge(seen.track, loaded)
     assert any("descriptors alone" in step for step in blind.verdict.history) and blind.p_raw != seen.p_raw
-    alone = loaded.descriptors.predict_table(loaded.descriptors.table([seen.track]))[0, 1]
+    row = loaded.descriptors.table([seen.track])
+    late = loaded.model.detector.predict_table(row)[0, 1]
+    pairs = ((loaded.model.whole, 1 - late), (loaded.model.late, late))
+    alone = sum(share * logit(pair.descriptors.predict_table(row)[0, 1]) for pair, share in pairs)
     share = loaded.smile_share
     expert = loaded.smile.fitted.logit(loaded.smile.table([seen.track]))[0]
-    z = (1 - share) * np.log(alone / (1 - alone)) + share * expert
+    z = (1 - share) * alone + share * expert
     assert blind.p_raw == pytest.approx(1 / (1 + np.exp(-z)), abs=0.02)  # but for the emotion, which it was not told
     io.save_tracks(tmp_path / "one.npz", [seen.track])
     (row,) = apply("default", tmp_path / "one.npz").itertuples()
