@@ -69,10 +69,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, person in enumerate(simulated.cast(5, 0)):
         for k, label in enumerate(LABELS):
             kin = replace(BRIEF, onset=0.3 if label == "posed" else 0.6)
-            pictures = simulate.frames(kin, rate=RATE / 2, size=(320, 240), seed=10 * i + k, person=person)
+            pictures = simulate.frames(kin, rate=RATE / 3, size=(320, 240), seed=10 * i + k, person=person)
             # x264's assembly writes other bytes from run to run
             options = {"x264-params": "asm=0"}
-            file = make_video(folder / f"{person.name}-{label}.mp4", pictures, rate=RATE // 2, options=options)
+            file = make_video(folder / f"{person.name}-{label}.mp4", pictures, rate=RATE // 3, options=options)
             clips.append(Clip(str(file), person.name, "happiness", label))
     shade = np.repeat(np.tile(np.linspace(40, 160, 160).astype(np.uint8), (120, 1))[..., None], 3, axis=2)
     room = make_video(folder / "room.mp4", [shade] * 5, rate=RATE)
@@ -286,7 +286,7 @@ def test_a_verdict_is_the_networks_prediction_for_the_clip(model: Path, videos: 
     x = loaded.model.table([sample])
     assert found.p_raw == pytest.approx(float(loaded.model.predict_table(x)[0, 1]), abs=1e-6)
     told = " / ".join(found.verdict.history)
-    assert "clip_crops: 6 of 24 frames" in told or "clip_crops: 6 of " in told
+    assert "clip_crops: 6 of " in told
     assert f"judge: clip network '{model.name}'" in told
     assert found.verdict.model["id"] == model.name and found.verdict.emotion
     features = {item.feature for item in found.verdict.evidence}

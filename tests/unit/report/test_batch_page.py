@@ -20,6 +20,7 @@ from duchenne.report import batch_page
 from duchenne.tables import columns
 from makers import here, make_video
 
+pytestmark = pytest.mark.usefixtures("read_once")
 HOSTILE = "<img src=x onerror=alert(1)>&amp;"
 ROWS = "[...document.querySelectorAll('.clips tbody tr')]"
 NAMES = f"{ROWS}.map(r => r.querySelector('th bdi').textContent)"
@@ -45,7 +46,8 @@ def made(pictures: list[Any], tmp_path_factory: pytest.TempPathFactory) -> tuple
     with (top / "clips.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("path", "subject", "emotion", "label"), *rows])
     out = tmp_path_factory.mktemp("results") / "out"
-    batch.process([], out, batch.analyze_task(), manifest=top / "clips.csv", workers=1)
+    task = batch.analyze_task()
+    batch.process([], out, task, manifest=top / "clips.csv", runner=here(task))
     return top / "clips.csv", out
 
 
