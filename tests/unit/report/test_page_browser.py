@@ -6,7 +6,6 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,12 @@ def made(smile: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, p
     """A rendered smile's reports, with faces and without, and what they tell of."""
     out = tmp_path_factory.mktemp("report")
     loaded = judging.load_model("default")
-    card, mix = loaded.card, loaded.model.mix
-    loaded.model.mix = replace(mix, margin=0.0)  # the page of a verdict, however close the model calls this face
+    card, margin = loaded.card, loaded.model.margin
+    loaded.model.margin = 0.0  # the page of a verdict, however close the model calls this face
     try:
         found = pipeline.examine(smile)
     finally:
-        loaded.model.mix = mix
+        loaded.model.margin = margin
     pipeline.save(found, out / "faces", card)
     pipeline.save(found, out / "points", card, faces=False)
     return out, found[0]
