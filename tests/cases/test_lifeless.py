@@ -60,8 +60,14 @@ def test_one_photo_that_becomes_another_is_not_judged(tmp_path, pictures, length
     assert any(word in found for word in ("blends of two images", "Nothing moves"))
 
 
-def test_the_smile_that_they_were_made_of_is_judged(smile):
-    reason = pipeline.examine(smile)[0].verdict.reason
+@pytest.fixture(scope="module")
+def whole(smile):
+    """What is read of the smile that they were made of."""
+    return pipeline.examine(smile)[0]
+
+
+def test_the_smile_that_they_were_made_of_is_judged(whole):
+    reason = whole.verdict.reason
     assert reason is None or reason.startswith("Too close to call")
 
 
@@ -99,9 +105,8 @@ def masked(pictures, track, colour):
         yield cv2.fillConvexPoly(picture.copy(), outline, colour, cv2.LINE_AA)
 
 
-def test_a_masked_mouth_is_not_seen_and_not_judged(tmp_path, smile, pictures):
-    track = pipeline.examine(smile)[0].track
-    path = make_video(tmp_path / "mask.mp4", masked(pictures, track, (120, 170, 220)), rate=RATE)
+def test_a_masked_mouth_is_not_seen_and_not_judged(tmp_path, whole, pictures):
+    path = make_video(tmp_path / "mask.mp4", masked(pictures, whole.track, (120, 170, 220)), rate=RATE)
     (analysis,) = pipeline.examine(path)
     assert "The mouth is covered" in (analysis.verdict.reason or "")
     assert np.isnan(analysis.track.points[:, 48:68]).all()  # no invented mouth in the tables either

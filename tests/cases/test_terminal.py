@@ -16,6 +16,7 @@ from conftest import Completed
 from duchenne import checkpoints, cli
 from duchenne.cli.app import bar, progress
 
+pytestmark = pytest.mark.usefixtures("read_once")
 #: Colours, a link, the window's title, C1's CSI, a bell, text that runs backwards, a new line; rich's markup.
 NASTY = (
     "\x1b[31m\x1b]8;;http://evil.example\x07\x9b2J\u202egpj\u2066\nduchenne: ok [red]x[/red] [link=http://evil.example]"

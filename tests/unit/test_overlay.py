@@ -16,6 +16,7 @@ from duchenne.errors import UsageError
 from duchenne.types import Array, Phase
 from makers import corner_picture, make_video, turn_mp4
 
+pytestmark = pytest.mark.usefixtures("read_once")
 TIMES = [0, 40, 90, 150, 210, 300, 420, 500, 900, 930]  # ms: a variable rate
 
 

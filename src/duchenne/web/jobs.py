@@ -29,6 +29,7 @@ _KEYS = [
     "judged_phase",
     "evidence",
     "signs",
+    "record",
     "quality",
     "frames",
     "duration",

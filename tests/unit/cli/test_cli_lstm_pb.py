@@ -17,6 +17,7 @@ from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import training
 from duchenne.plots import learning
 
+pytestmark = pytest.mark.usefixtures("read_once")
 TINY = """reading = "rnnpb"
 fps = 12.5
 hidden_size = 8
@@ -291,8 +292,6 @@ def test_contributions_sum_to_the_answer(trained, solved, per_emotion):
 
 @pytest.mark.slow
 def test_model_per_emotion_uses_the_given_emotion(duchenne, per_emotion, smile, tmp_path, monkeypatch):
-    monkeypatch.setenv("DUCHENNE_CACHE", str(tmp_path))  # the faces are read once
-    monkeypatch.setenv("DUCHENNE_CACHE_LIMIT", "1 GB")
     faces = [json.loads(duchenne("analyze", smile, "--model", per_emotion, "--json", "--emotion", e).out)
              for e in ("happiness", "sadness", "anger")]  # fmt: skip
     values = [[item["value"] for item in face["evidence"]] for face in faces]

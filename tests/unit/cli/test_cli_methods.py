@@ -18,6 +18,7 @@ from duchenne.features.descriptors import FAMILIES
 from duchenne.learn.calibration import logit
 from duchenne.methods import names, training
 
+pytestmark = pytest.mark.usefixtures("read_once")
 NAMES = (
     "linear-svm:movement",
     *("conditioned:linear-svm:movement", "stack:descriptors:peak+rank-svm:movement"),

@@ -14,6 +14,7 @@ from skimage.data import astronaut
 from conftest import Completed
 from duchenne.units import reading
 
+pytestmark = pytest.mark.usefixtures("read_once")
 Call = Callable[..., Completed]
 
 

@@ -15,6 +15,7 @@ from duchenne.lstm_pb import space
 from duchenne.lstm_pb.recipe import PBRecipe
 from duchenne.methods import training
 
+pytestmark = pytest.mark.usefixtures("read_once")
 TINY = PBRecipe(
     reading="rnnpb", hidden_size=8, num_layers=2, pb_size=4, context_size=4, epochs=2, batch_size=8, recognition_steps=4
 )

@@ -36,9 +36,9 @@ RISE = simulate.SmileKinematics(
     onset=0.09, apex=0.0, offset=0.1, amplitude=0.15, neutral_before=0.0, neutral_after=0.0, peak=2.0, offset_peak=2.0,
     fluctuation=0.0,
 )  # fmt: skip
-#: One of 0.34 s that peaks at 0.85 s, in 1.6 s.
+#: One of 0.34 s that peaks at 0.6 s, in 1.19 s.
 BRIEF = simulate.SmileKinematics(
-    onset=0.14, apex=0.02, offset=0.18, amplitude=0.1, neutral_before=0.7, neutral_after=0.56, peak=2.5,
+    onset=0.14, apex=0.02, offset=0.18, amplitude=0.1, neutral_before=0.45, neutral_after=0.4, peak=2.5,
     offset_peak=2.5, fluctuation=0.0,
 )  # fmt: skip
 RECIPE = MicroRecipe.read("ours", hidden_size=12, frames=8, epochs=25, batch_size=4)
@@ -318,7 +318,7 @@ def test_a_brief_smile_in_a_video_is_spotted_and_named(
 ) -> None:
     out = tmp_path / "found.json"
     said = duchenne("micro-expressions", brief, "--model", trained[0], "-o", out, "--device", "cpu")
-    assert said.code == 0 and said.out == "" and "1 micro-expression in 1.60 s at 200 frames per second" in said.err
+    assert said.code == 0 and said.out == "" and "1 micro-expression in 1.19 s at 200 frames per second" in said.err
     found = json.loads(out.read_text(encoding="utf-8"))
     (row,) = found["spots"]
     near(row)
@@ -393,7 +393,7 @@ def test_training_from_the_command_line(casme2: Path, seeing: Path, tmp_path: Pa
 def test_spotting_is_scored_over_long_clips(brief: Path, empty_room: Path, tmp_path: Path) -> None:
     """One video with the smile as its truth, and one second that is wrongly said to hold one: 1 hit, 1 miss."""
     onset, _, _, end = BRIEF.moments
-    rows = [(brief, 1, "", "", onset, end), (brief, 1, "", "", 1.2, 1.4), (brief, 1, "", "", 0.0, 1.5)]
+    rows = [(brief, 1, "", "", onset, end), (brief, 1, "", "", 0.9, 1.1), (brief, 1, "", "", 0.0, 1.1)]
     data = listing(tmp_path / "list.csv", rows)
     scores = micro.spotting_scores(data)
     assert (scores["tp"], scores["fp"], scores["fn"], scores["clips"]) == (1, 0, 1, 1)

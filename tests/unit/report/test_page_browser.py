@@ -18,6 +18,7 @@ from duchenne import judging, pipeline
 from duchenne.types import Array
 from makers import make_video
 
+pytestmark = pytest.mark.usefixtures("read_once")
 MOST_BYTES = 15_000_000
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from app_server import Server, end, start
 from conftest import RATE
-from duchenne import video
+from duchenne import checkpoints, video
 from duchenne.types import Array
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -179,6 +179,7 @@ def test_clip_gets_verdict_report_and_overlay(judged: Page) -> None:
     expect(title).to_contain_text("No verdict" if shown == "no verdict" else f"Moves like the {shown} expressions")
     expect(judged.locator("#verdict .facts")).to_contain_text("2.40 s, 60 frames")
     expect(judged.locator("#verdict .facts")).to_contain_text("Judged0.")
+    expect(judged.locator("#verdict .record")).to_contain_text(checkpoints.card("default")["elsewhere"])
     expect(judged.locator(".limits")).to_contain_text("Not for lie detection, hiring, schooling, policing")
     expect(judged.locator(".limits")).to_be_in_viewport()
     report = judged.frame_locator("#report iframe")

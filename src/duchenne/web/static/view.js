@@ -102,7 +102,7 @@ export function verdict(clip) {
     h("p.kicker", {}, h("bdi", {}, clip.name)),
     h("h2.said", { id: "clip-title" }, title),
     v.abstained && h("p.soft", {}, "An abstention is a result, not an error: a verdict on a clip like this would be unreliable."),
-    h("div.split", {}, h("div", {}, gauge(v), reasons(v)), facts(v)),
+    h("div.split", {}, h("div", {}, gauge(v), v.record.text && h("p.soft.record", {}, v.record.text), reasons(v)), facts(v)),
     v.quality.warnings.length > 0 && h("ul.notes", { "aria-label": "Warnings" }, v.quality.warnings.map((text) => h("li", {}, text))),
   ];
 }
