@@ -251,7 +251,7 @@ def demo(
     from duchenne.datasets.kinematics import CLEAR
 
     loaded = judging.load_model("default")
-    for kind, words, how in (("genuine", "spontaneous", "slow"), ("posed", "posed", "wide")):
+    for kind, words, how in (("genuine", "spontaneous", "slow, small"), ("posed", "posed", "wide")):
         clip = simulate.smile_clip(out / f"{words}.mp4", CLEAR[kind], rate=25.0, seed=1)
         with progress(clip.name) as tick:
             analyses = pipeline.examine(clip, on_frame=tick)

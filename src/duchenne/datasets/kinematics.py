@@ -100,10 +100,11 @@ POSED = SmileKinematics(
     fluctuation=0.05, asymmetry=0.1,
 )  # fmt: skip
 KINDS = {"genuine": SPONTANEOUS, "posed": POSED}
-#: A slow smile, by .7 standard deviations (`SPREADS`) of its three durations, and a wide one, by one of its amplitude:
+#: A slow smile, by one standard deviation (`SPREADS`) of its three durations, and small, by .6 of its amplitude, and a
+#: wide one, by one of its amplitude:
 #: what `duchenne demo` shows, as the default model does not decide on the medians.
 CLEAR = {
-    "genuine": replace(SPONTANEOUS, onset=2.02, apex=2.14, offset=2.86),
+    "genuine": replace(SPONTANEOUS, onset=2.38, apex=2.65, offset=3.38, amplitude=0.1),
     "posed": replace(POSED, amplitude=0.256),
 }
 
