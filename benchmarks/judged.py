@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,15 @@ def readings(work: Path) -> Path:
     return work / "readings"
 
 
+@lru_cache
+def _kept(work: Path) -> cache.Cache:
+    """One cache for all clips: each looks through its folder once."""
+    return cache.Cache(readings(work), limit=float("inf"))
+
+
 def judge(path: Path, model: str, version: str, work: Path, **options: Any) -> Answer:
     """The verdict of `pipeline.examine`, or the one in `work` by the same code and model on the same bytes."""
-    kept = cache.Cache(readings(work), limit=float("inf"))
+    kept = _kept(work)
 
     def made() -> dict[str, Array]:
         try:
