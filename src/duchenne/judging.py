@@ -76,7 +76,7 @@ class Calibration:
     """
 
     LEAST: ClassVar[int] = 10
-    SLOPES: ClassVar[tuple[float, float]] = (0.62, 0.77)
+    SLOPES: ClassVar[tuple[float, float]] = (0.63, 0.81)
     _SHRINK: ClassVar[int] = 10
 
     model: str
