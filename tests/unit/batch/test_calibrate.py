@@ -74,7 +74,7 @@ def test_analyze_moves_what_it_says_of_a_clip_and_of_a_batch(duchenne, smile, tm
     out = results(tmp_path / "out", [-1.0] * 30, ["ann"] * 30)
     after = json.loads(duchenne("analyze", smile, "--json", "--calibrate", out, "--subject", "ann").out)
     assert after["p_raw"] == before["p_raw"]
-    moved = float(sigmoid(0.77 * (logit(np.array(before["p_raw"])) + 0.75 + 0.25 * 0.75)))
+    moved = float(sigmoid(judging.Calibration.SLOPES[1] * (logit(np.array(before["p_raw"])) + 0.75 + 0.25 * 0.75)))
     note = next(each for each in after["quality"]["warnings"] if "was moved" in each)
     assert f"from {before['p_raw']:.2f} to {moved:.2f}, the level of 30 clips" in note
     assert after["p_genuine"] in (None, pytest.approx(moved, abs=1e-4))
