@@ -100,8 +100,8 @@ POSED = SmileKinematics(
     fluctuation=0.05, asymmetry=0.1,
 )  # fmt: skip
 KINDS = {"genuine": SPONTANEOUS, "posed": POSED}
-#: A slow smile, by one standard deviation (`SPREADS`) of its three durations, and small, by .6 of its amplitude, after a
-#: second of rest; and a wide one, by one of its amplitude. `duchenne demo` shows these, as the default model does not
+#: A slow smile, by one standard deviation (`SPREADS`) of its three durations, and small, by .6 of its amplitude, after
+#: a second of rest; and a wide one, by one of its amplitude. `duchenne demo` shows these, as the default model does not
 #: decide on the medians.
 CLEAR = {
     "genuine": replace(SPONTANEOUS, onset=2.38, apex=2.65, offset=3.38, amplitude=0.1, neutral_before=1.0),
