@@ -238,8 +238,8 @@ def hybrid() -> Hybrid:
 
 def cuts() -> Cuts:
     """All small, without images."""
-    pair = (tiny_descriptors, tiny_descriptors)
-    return Cuts(Hybrid(*(each() for each in pair)), Hybrid(*(each() for each in pair)), tiny_descriptors())
+    whole, late = (Hybrid(tiny_descriptors(), tiny_descriptors()) for _ in range(2))
+    return Cuts(whole, late, tiny_descriptors())
 
 
 def stack() -> Stack:

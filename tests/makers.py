@@ -43,6 +43,8 @@ def make_video(
     source: str = "rgb24",
 ) -> Path:
     """Encode `pictures` (pixel format `source`) at `rate` frames/s, or at `times` in milliseconds each."""
+    if codec == "libx264":  # what else it has of assembly writes other bytes from run to run
+        options = {"x264-params": "asm=SSE2"} | (options or {})
     with av.open(str(path), "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         base = Fraction(1, rate) if times is None else Fraction(1, 1000)
