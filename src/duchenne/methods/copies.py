@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from duchenne.faces.reading import LOOK
 from duchenne.features.filtering import gaussian
 from duchenne.tabular.groups import noise
 from duchenne.types import Array, CropReader, Cutter, FaceTrack, Reader, Sample, readable
-from duchenne.types.data import EXTRA
 
 #: The share of a clip's duration that is cut away at its start, at least and at most; s of rest before a clip.
 CUT_AWAY, REST = (0.1, 0.4), 1.5
@@ -43,7 +41,7 @@ def after_rest(track: FaceTrack) -> FaceTrack:
             changes[name] = values + trembling * still.reshape(-1, *(1,) * (values.ndim - 1))
     wander = gaussian(random.standard_normal((len(found), 2)), _OVER)
     changes["points"] += (_WANDER / wander.std(axis=0) * wander * still[:, None])[:, None]
-    return found.evolve(f"copies: after {REST} s of rest", **changes)
+    return replace(found, **changes)
 
 
 def _held(track: FaceTrack, whole: FaceTrack, step: float) -> FaceTrack:
@@ -52,11 +50,8 @@ def _held(track: FaceTrack, whole: FaceTrack, step: float) -> FaceTrack:
     start = whole.time[np.flatnonzero(whole.seen)[0]]
     rows, before = np.flatnonzero(track.time >= start), np.arange(0, REST - step / 2, step)
     at = np.r_[np.full(len(before), rows[0]), rows]
-    changes: dict[str, Any] = {"time": np.r_[before, track.time[rows] - start + REST]}
-    for name in ("points", "confidence", "box", "crops", *EXTRA):
-        if (values := getattr(track, name)) is not None:
-            changes[name] = values[at]
-    return replace(track, **changes)
+    crops = None if track.crops is None else track.crops[at]
+    return track.take(f"copies: after {REST} s of rest", at, crops, np.r_[before, track.time[rows] - start + REST])
 
 
 def _drawn(track: FaceTrack) -> int:

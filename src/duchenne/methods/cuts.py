@@ -13,17 +13,9 @@ import numpy as np
 
 from duchenne.learn.calibration import abstention_margin, logit, sigmoid
 from duchenne.methods.copies import CopyReader
-from duchenne.methods.hybrid import Hybrid, PairReader
+from duchenne.methods.hybrid import Hybrid, PairReader, column
 from duchenne.tabular.model import DescriptorModel
-from duchenne.types import (
-    Array,
-    Classifier,
-    Json,
-    Kind,
-    Opinion,
-    Question,
-    readable,
-)
+from duchenne.types import Array, Classifier, Json, Kind, Opinion, Question, readable
 
 
 @dataclass
@@ -62,8 +54,8 @@ class Cuts(Classifier):
     def fit_table(self, x: Array, labels: Array, groups: Array, emotions: Array | None = None) -> Self:
         """Fit on what `table` gives. InputError as `Hybrid.fit_table`."""
         usable = readable(x)
-        wholes, copies = _column(x[usable], 0), _column(x[usable], 1)
-        rested, late = (_column(copies, i) for i in (0, 1))
+        wholes, copies = column(x[usable], 0), column(x[usable], 1)
+        rested, late = (column(copies, i) for i in (0, 1))
         y, who = np.asarray(labels, int)[usable], np.asarray(groups)[usable]
         named = None if emotions is None else np.asarray(emotions)[usable]
 
@@ -89,7 +81,7 @@ class Cuts(Classifier):
         """float64 (N, 2): P(posed), P(genuine), NaN for clips that are too short. InputError before `fit`."""
         out, usable = np.full((len(x), 2), np.nan), readable(x)
         if usable.any():
-            wholes = _column(x[usable], 0)
+            wholes = column(x[usable], 0)
             weight = self.detector.predict_table(np.array([row for row, _ in wholes]))[:, 1]
             p = _mixed(self.whole.predict_table(wholes)[:, 1], self.late.predict_table(wholes)[:, 1], weight)
             out[usable] = np.column_stack([1 - p, p])
@@ -113,11 +105,3 @@ class Cuts(Classifier):
 def _mixed(whole: Array, late: Array, weight: Array) -> Array:
     """P(genuine) (N,) of two models, the log-odds of `late` counting `weight`."""
     return sigmoid((1 - weight) * logit(whole) + weight * logit(late))
-
-
-def _column(x: Array, column: int) -> Array:
-    """object (N,): one of the two that each item of `x` (N,) holds."""
-    out = np.empty(len(x), object)
-    for i, item in enumerate(x):
-        out[i] = item[column]
-    return out

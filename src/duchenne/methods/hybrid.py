@@ -68,6 +68,14 @@ class PairReader(Reader):
         return self.joined([each.table(samples) for each in self.inner])
 
 
+def column(x: Array, index: int) -> Array:
+    """object (N,): one of what each item of `x` (N,) holds."""
+    out = np.empty(len(x), object)
+    for i, item in enumerate(x):
+        out[i] = item[index]
+    return out
+
+
 @dataclass(frozen=True)
 class Mix:
     """Log-odds of genuine are `descriptors` · z_d + `other` · z_o + `bias`; abstain within `margin` of ½."""
@@ -239,9 +247,7 @@ class Hybrid(Classifier):
     def _parts(self, x: Array) -> tuple[Array, Array]:
         """Rows (N, D) of the descriptors, and what the other model reads: rows, NaN where None, or object (N,)."""
         rows = np.array([row for row, _ in x]).reshape(len(x), len(self.descriptors.names))
-        others = np.empty(len(x), object)
-        for i, (_, each) in enumerate(x):
-            others[i] = each
+        others = column(x, 1)
         if not isinstance(self.other, DescriptorModel):
             return rows, others
         missing = np.full(len(self.other.names), np.nan)

@@ -173,8 +173,8 @@ class DescriptorModel(Classifier):
     def read(self, question: Question) -> tuple[Array, Array | None]:
         """(descriptors (D,) of a clip, those (K, D) of its `groups.copies` where the question asks for evidence)."""
         row = self.table([question.track])[0]
-        told = question.explain and self.family != APPEARANCE and bool(np.isfinite(row).any())
-        return row, self.table(groups.copies(question.track)) if told else None
+        shaken = self.family != APPEARANCE and _told(question, row)
+        return row, self.table(groups.copies(question.track)) if shaken else None
 
     def log_odds(self, question: Question, row: Array) -> tuple[float, float]:
         """(log-odds of genuine of descriptors (D,), this model's share in them); the smile expert has the rest
@@ -198,7 +198,7 @@ class DescriptorModel(Classifier):
     def pulls(self, question: Question, row: Array, shaken: Array | None) -> dict[str, groups.Pull]:
         """What groups of descriptors, as of `read`, and the smile expert add to `log_odds`; nothing where the question
         does not ask for evidence."""
-        if not (question.explain and np.isfinite(row).any()):
+        if not _told(question, row):
             return {}
         found = groups.pulls(self, row, question.seen, shaken)
         if question.expert is None:
@@ -211,14 +211,13 @@ class DescriptorModel(Classifier):
         row, shaken = self.read(question)
         z, share = self.log_odds(question, row)
         why = groups.evidence(self.pulls(question, row, shaken), z)
-        return self.detailed(
-            Opinion(float(sigmoid(np.array(z))), self.abstain_reason(row), why), question, row, z, share
-        )
+        opinion = Opinion(float(sigmoid(np.array(z))), self.abstain_reason(row), why)
+        return self.detailed(opinion, question, row, z, share)
 
     def detailed(self, opinion: Opinion, question: Question, row: Array, z: float, share: float) -> Opinion:
         """The opinion with single descriptors and what would change the verdict, where the question asks for them; `z`
         are the log-odds of the verdict, in which those of this model count `share` times."""
-        if not (question.explain and question.details and np.isfinite(row).any()):
+        if not (question.details and _told(question, row)):
             return opinion
         single = evidence.evidence(self, row, question.seen, weight=share)
         turning = evidence.turning(self, row, question.seen, z, share)
@@ -266,6 +265,11 @@ def _importance(family: str, columns: int) -> Array:
     otherwise (`experiments/reliability.py`); 1 where that was not measured."""
     measured = io.read_arrays(Path(str(files("duchenne"))) / "weights" / "reliability.npz").get(family)
     return np.ones(columns) if measured is None else np.maximum(measured.astype(float), _LEAST_RELIABLE) ** _RELIANCE
+
+
+def _told(question: Question, row: Array) -> bool:
+    """Whether the question asks for evidence, and anything is known of the clip, of descriptors (D,)."""
+    return question.explain and bool(np.isfinite(row).any())
 
 
 def _outside(x: Array, envelope: Array) -> Array:

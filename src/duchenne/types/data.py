@@ -197,11 +197,11 @@ class FaceTrack:
         about = {"unit": self.unit, "layout": self.layout, "source": self.source, "history": "\n".join(self.history)}
         return xr.Dataset(data, coordinates, about)
 
-    def take(self, step: str, rows: Array, crops: Array | None = None) -> FaceTrack:
-        """These rows of it, with `crops` of them, and `step` added to its history."""
+    def take(self, step: str, rows: Array, crops: Array | None = None, time: Array | None = None) -> FaceTrack:
+        """These rows of it, with `crops` of them, at another `time` if given, and `step` added to its history."""
         parts = {name: getattr(self, name) for name in ("time", "points", "confidence", "box", *EXTRA)}
         kept = {name: None if values is None else values[rows] for name, values in parts.items()}
-        return self.evolve(step, crops=crops, **kept)
+        return self.evolve(step, crops=crops, **kept | ({} if time is None else {"time": time}))
 
 
 @dataclass(frozen=True, eq=False)
