@@ -26,7 +26,7 @@ from machine import about
 from duchenne import io, video
 from duchenne.datasets import simulate
 
-IMPORTS = "import av, cv2, dlib, jinja2, numpy, pandas, torch"
+IMPORTS = "import av, cv2, dlib, jinja2, numpy, safetensors"
 
 
 def main() -> None:

@@ -121,8 +121,8 @@ def cuts() -> dict[str, Any]:
     there = [its["right"][0] for name, its in found["rates"].items() if "calibrated" not in name]
     return {
         "cuts": rows,
-        "elsewhere": "Trained in one of PEDFE's two places of recording and judging the other, "
-        f"{min(there):.0%} and {max(there):.0%} of verdicts were right; clips from other sources must be expected to lose more.",
+        "elsewhere": f"In another place of recording {min(there):.0%} to {max(there):.0%} of verdicts were right; expect less on clips "
+        "from other sources.",
     }
 
 

@@ -220,7 +220,7 @@ def familiarity(loaded: Loaded, row: Array) -> tuple[Familiarity | None, tuple[s
 
 #: Way in which a clip is cut → how it looks; `{rest}` is the time before the onset.
 _CUTS = {
-    "whole": "The clip begins at rest, as the clips do on which this was measured",
+    "whole": "The clip begins at rest",
     "late": "The expression is already under way where the clip begins",
     "rest": "The face rests for {rest:.1f} s before it moves",
 }

@@ -165,7 +165,7 @@ def examine(
                 cut_crops=cut_crops, looks=looks, covered=covered, units=units,
                 details=details, calibration=calibration, subject=subject,
             )  # fmt: skip
-            step = f"expressions: network '{reading.load()[1]['id']}' at {len(emotions.time)} moments"
+            step = f"expressions: network '{reading.shipped()[1]['id']}' at {len(emotions.time)} moments"
             warnings = (*notes, *judging.other_reader(loaded, reader), *found.verdict.quality.warnings)
             warnings += tuple(_breaks(faces, track))
             quality = replace(found.verdict.quality, warnings=warnings)

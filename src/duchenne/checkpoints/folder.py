@@ -122,18 +122,19 @@ def tidy(folder: Path) -> None:
             tidy(folder / member)
 
 
-def load(model: str | Path | ModelFolder) -> tuple[Any, dict[str, Any]]:
-    """(model, {"id", "sha256", ...}) of a shipped id or a folder; ModelError on any mismatch or damage."""
+def load(
+    model: str | Path | ModelFolder, read: Callable[[ModelFolder], Any] | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """(model, {"id", "sha256", ...}) of a shipped id or a folder, read by its store or by `read`; ModelError on any
+    mismatch or damage."""
     folder = model if isinstance(model, ModelFolder) else audit.read(locate(model))
     about = folder.about
     try:
-        store = _store(folder)
+        read = read or _reader(folder)
         if folder.problems:
             raise ValueError(folder.problems[0])
-        if store.file and store.file not in about["files"]:
-            raise KeyError(store.file)
         known = {**about["facts"], "id": about["id"], "sha256": folder.sha256, "version": VERSION}
-        model = store.load(folder)
+        model = read(folder)
         if isinstance(model, Classifier) and about["classes"] != list(LABELS):
             raise ValueError(f"its classes are {quoted(about['classes'])}, expected {', '.join(LABELS)}")
         return model, known
@@ -143,6 +144,14 @@ def load(model: str | Path | ModelFolder) -> tuple[Any, dict[str, Any]]:
         ours = isinstance(error, DuchenneError) or type(error) is ValueError  # XGBoost's own has many lines
         why = str(error).rstrip(".") if ours else "its files do not match"
         raise ModelError(f"Model {folder.path} is damaged: {why}; get or train it again.") from error
+
+
+def _reader(folder: ModelFolder) -> Callable[[ModelFolder], Any]:
+    """What reads models of this folder's format; ModelError where it is unknown, KeyError where its file is missing."""
+    store = _store(folder)
+    if store.file and store.file not in folder.about["files"]:
+        raise KeyError(store.file)
+    return store.load
 
 
 def _store(folder: ModelFolder) -> Store:

@@ -6,7 +6,7 @@
 | resnet50     | (N, C, H, W)    | 2048     | He et al. 2016, arXiv:1512.03385; stride in the 3×3 convolutions      |
 | se-resnet50  | (N, C, H, W)    | 2048     | Hu et al. 2018, arXiv:1709.01507; stride in the first 1×1 convolutions |
 | xception     | (N, C, H, W)    | 2048     | Chollet 2017, arXiv:1610.02357, figure 5 |
-| expression   | (N, C, H, W)    | 256      | `expression.network`, the kind "ours"                              |
+| expression   | (N, C, H, W)    | 384      | `expression.network`, the kind "ours", as wide as the shipped one     |
 | cnn3d        | (N, C, T, H, W) | 256      | four 3D convolutions, ours; after Tran et al. 2015, arXiv:1412.0767 |
 | resnet3d-18  | (N, C, T, H, W) | 512      | Tran et al. 2018, arXiv:1711.11248 ("R3D-18")                         |
 
@@ -45,12 +45,12 @@ class Backbone(nn.Module):
     channels    1 grey, 3 RGB
     least       smallest height and width
     mean, spread  per channel, of levels from 0 to 1; for a grey network the mean of the three
-    classifier  prefix of the classifier's weights in published files
+    classifier  prefixes of the classifier's weights in published files
     """
 
     volume = False
     least = 1
-    classifier = "fc."
+    classifier: str | tuple[str, ...] = "fc."
     published = _IMAGENET
 
     def __init__(self, width: int, channels: int) -> None:
@@ -152,11 +152,13 @@ class Expression(Backbone):
     """The backbone of our shipped expression network: grey images of 48 pixels, each normalised by itself."""
 
     least = 16
-    classifier = "head."
+    classifier = ("head.", "second.")
 
     def __init__(self, channels: int) -> None:
         plain = (127.5,) * channels  # the input is normalised already
-        net = ExpressionCNN(ExpressionConfig(("any",), channels=channels, mean=plain, spread=plain))
+        net = ExpressionCNN(
+            ExpressionConfig(("any",), channels=channels, mean=plain, spread=plain, widths=(48, 96, 192, 384))
+        )
         super().__init__(net.width, channels)
         self.trunk = net.trunk[:-2]  # without its own pooling and flattening
 

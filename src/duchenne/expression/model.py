@@ -71,6 +71,11 @@ class ExpressionModel:
         """Names of the outputs, in order."""
         return self.network.config.classes
 
+    @property
+    def head(self) -> str:
+        """What the outputs are, see `expression.network.HEADS`."""
+        return self.network.config.head
+
     def on(self, device: str) -> ExpressionModel:
         """Itself, its network moved to a device (see `device_of`)."""
         self.network.to(device_of(device))

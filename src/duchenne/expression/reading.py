@@ -14,6 +14,8 @@ import numpy as np
 
 from duchenne import checkpoints
 from duchenne.errors import InputError, ModelError, UsageError
+from duchenne.expression import plain
+from duchenne.expression.plain import PlainNetwork
 from duchenne.io import Block
 from duchenne.types import Array, FaceTrack, Json, Signals
 
@@ -25,6 +27,24 @@ UNITS = {"emotions": "1", "units": "0-1", "intensity": "0-5"}
 #: Share of a clip's frames, those in which the face is least neutral, that determine its emotion.
 PEAK = 0.25
 _BATCH = 256  # crops that are held
+
+
+class Network(Protocol):
+    """What predicts classes for crops: an `ExpressionModel`, or a `PlainNetwork`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        ...
+
+    @property
+    def head(self) -> str:
+        """What the outputs are, see `UNITS`."""
+        ...
+
+    def predict(self, images: Array, *, flips: bool = False) -> Array:
+        """float64 (N, classes) of images uint8 (N, 48, 48)."""
+        ...
 
 
 @cache
@@ -47,13 +67,19 @@ def load(
 
 
 @cache
-def of_clips() -> ExpressionModel:
+def shipped(name: str = "expression") -> tuple[PlainNetwork, Json]:
+    """(A network of the package that reads a clip's crops on the CPU, its facts as of `checkpoints.load`)."""
+    return checkpoints.load(name, plain.load)
+
+
+@cache
+def of_clips() -> PlainNetwork:
     """The shipped network with FER2013's own labels, by which the emotion of a clip is named.
 
     They are the words by which pictures were searched. Most raters of FER+, whose votes are the network's first labels,
     call faint expressions neutral; of PEDFE's clips that hides more than half (docs/emotions.md).
     """
-    return load()[0].second()
+    return shipped()[0].second()
 
 
 class CropPredictor:
@@ -63,7 +89,7 @@ class CropPredictor:
     takes the mean with the prediction for the mirrored crop.
     """
 
-    def __init__(self, model: ExpressionModel, *, flips: bool = True) -> None:
+    def __init__(self, model: Network, *, flips: bool = True) -> None:
         self._model, self._flips = model, flips
         self._pending: defaultdict[int, list[Array]] = defaultdict(list)
         self._done: defaultdict[int, list[Array]] = defaultdict(list)
@@ -131,7 +157,7 @@ def consume(blocks: Iterable[Block], *receivers: Receiver) -> Iterator[Block]:
         yield replace(block, crops=None)
 
 
-def predict_crops(model: ExpressionModel, crops: Iterable[Array], *, flips: bool = True) -> Array:
+def predict_crops(model: Network, crops: Iterable[Array], *, flips: bool = True) -> Array:
     """float64 (N, classes): the predictions for crops uint8 (48, 48); see `CropPredictor`."""
     predictor = CropPredictor(model, flips=flips)
     for crop in crops:
@@ -139,7 +165,7 @@ def predict_crops(model: ExpressionModel, crops: Iterable[Array], *, flips: bool
     return predictor.predictions()
 
 
-def over_time(track: FaceTrack, model: ExpressionModel, *, flips: bool = True) -> Signals:
+def over_time(track: FaceTrack, model: Network, *, flips: bool = True) -> Signals:
     """The network's predictions at the track's times: values (T, classes), probabilities if of emotions.
 
     NaN where the face is not seen. The track needs crops as `faces.crops.crop` makes them; InputError without.
@@ -153,8 +179,8 @@ def over_time(track: FaceTrack, model: ExpressionModel, *, flips: bool = True) -
     return _signals(track.time, values, model)
 
 
-def _signals(time: Array, values: Array, model: ExpressionModel) -> Signals:
-    return Signals(time, values, model.classes, (UNITS[model.network.config.head],) * len(model.classes))
+def _signals(time: Array, values: Array, model: Network) -> Signals:
+    return Signals(time, values, model.classes, (UNITS[model.head],) * len(model.classes))
 
 
 def clip_emotion(signals: Signals) -> dict[str, float]:

@@ -36,7 +36,7 @@ Covered = tuple[tuple[str, float, float], ...]
 
 def predictor() -> reading.CropPredictor:
     """Reads crops as they come; `covered` takes its signals."""
-    return reading.CropPredictor(reading.load("visibility")[0])
+    return reading.CropPredictor(reading.shipped("visibility")[0])
 
 
 def covered(signals: Signals, track: FaceTrack) -> Covered:

@@ -94,7 +94,7 @@ def look(crops: Array) -> Array:
 
     InputError where the network has another number of features.
     """
-    network = reading.load(NETWORK)[0]
+    network = reading.shipped(NETWORK)[0]
     found = (network.features(crops).astype(float) + network.features(np.ascontiguousarray(crops[:, :, ::-1]))) / 2
     if found.shape[1] != WIDTH:
         raise InputError(f"The network {NETWORK} has {found.shape[1]} features, expected {WIDTH}; install its model.")

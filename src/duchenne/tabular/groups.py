@@ -115,7 +115,7 @@ def evidence(found: Mapping[str, Pull], z: float) -> tuple[Evidence, ...]:
         without = float(sigmoid(np.array(z - pull)))
         if abs(pull) < max(_LEAST, noise) or abs(p - without) < _VISIBLE:
             continue
-        text = f"{percent(abs(pull) / whole)} of what counted; as in a typical clip, P(genuine) would be {without:.2f}."
+        text = f"{percent(abs(pull) / whole)} of what counted; P(genuine) without it: {without:.2f}."
         items.append(Evidence(feature=GROUPS[group], value=without, contribution=pull, text=text))
     return tuple(items)
 

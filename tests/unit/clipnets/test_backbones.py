@@ -5,13 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from duchenne import checkpoints
 from duchenne.clipnets.backbones import BACKBONES, CNN3D, LEAST, backbone
 from duchenne.clipnets.published import load as load_published
 from duchenne.errors import InputError, UsageError
 from duchenne.expression.network import ExpressionCNN, ExpressionConfig
 from duchenne.learn.flops import counted, flops
 
-WIDTHS = {"vgg16": 512, "resnet50": 2048, "se-resnet50": 2048, "xception": 2048, "expression": 256, "cnn3d": 256}
+WIDTHS = {"vgg16": 512, "resnet50": 2048, "se-resnet50": 2048, "xception": 2048, "expression": 384, "cnn3d": 256}
 WIDTHS |= {"resnet3d-18": 512}
 VOLUMES = ("cnn3d", "resnet3d-18")
 VGG = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512, 21: 512, 24: 512, 26: 512, 28: 512}
@@ -163,9 +164,9 @@ def test_a_published_file_matches_except_for_its_classifier(name):
     assert sum(p.numel() for p in net.parameters()) == count - sum(counts[k] for k in above)
 
 
-def test_the_expression_networks_file_matches_except_for_its_head():
-    whole = ExpressionCNN(ExpressionConfig(("a", "b"), per_image_standardization=True))
-    shapes = {k: v.shape for k, v in whole.state_dict().items() if not k.startswith("head.")}
+def test_the_shipped_expression_network_matches_except_for_its_heads():
+    whole = checkpoints.load("expression")[0].network
+    shapes = {k: v.shape for k, v in whole.state_dict().items() if not k.startswith(("head.", "second."))}
     assert {k: v.shape for k, v in meta("expression", 1).state_dict().items()} == shapes
 
 
@@ -411,7 +412,9 @@ def test_other_channels_give_the_published_output_for_grey_images(name, ours):
 
 @torch.no_grad()
 def test_the_expression_networks_weights_give_its_features():
-    whole = scrambled(ExpressionCNN(ExpressionConfig(("a", "b"), per_image_standardization=True)))
+    whole = scrambled(
+        ExpressionCNN(ExpressionConfig(("a", "b"), per_image_standardization=True, widths=(48, 96, 192, 384)))
+    )
     net = backbone("expression", 1).eval()
     assert load_published(net, whole.state_dict()) == ["head.bias", "head.weight"]
     levels = torch.randint(0, 256, (3, 1, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

@@ -66,7 +66,7 @@ def test_only_what_changes_the_verdict_beyond_trembling_is_named() -> None:
     items = groups.evidence(found, 0.4)
     assert [item.feature for item in items] == ["Mouth", "Head"] and all(item.descriptor is None for item in items)
     assert [item.value for item in items] == pytest.approx(sigmoid(np.array([0.4 - 0.8, 0.4 + 0.15])))
-    assert items[0].text == "53% of what counted; as in a typical clip, P(genuine) would be 0.40."
+    assert items[0].text == "53% of what counted; P(genuine) without it: 0.40."
     assert groups.evidence({"head": (-0.15, 0.0)}, 6.0) == ()  # P(genuine) stays what it is
     assert groups.scaled(found, -2)["mouth"] == (-1.6, 0.2)
 
