@@ -26,8 +26,6 @@ from duchenne.judging import Calibration, CutCrops, Loaded, load_model
 from duchenne.preprocess import clean
 from duchenne.progress import Tick
 from duchenne.registry import check_reader
-from duchenne.report import page as report
-from duchenne.report import pages
 from duchenne.report.signs import signs
 from duchenne.tables import columns
 from duchenne.tables.curves import curves_table
@@ -307,6 +305,9 @@ def save(
     page   write reports; faces  show images of the face in them, not only points
     thumb  write a small image, thumb.jpg, beside each report that shows one
     """
+    from duchenne.report import page as report  # slow to import, and of no use to a verdict alone
+    from duchenne.report import pages
+
     first, *others = analyses
     content = first.to_dict()
     if others:
