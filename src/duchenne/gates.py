@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from duchenne.expression import visibility
 from duchenne.faces import crops, deformation
 from duchenne.features import coherence, descriptors
 from duchenne.features.descriptors import FACE, longest_seen, prepare
@@ -48,7 +49,7 @@ def quality(
     curves: Signals,
     blur: float | None,
     light: Light | None = None,
-    parts: Sequence[tuple[str, float, float]] = (),
+    parts: visibility.Covered = (),
 ) -> Quality:
     """Quality of the part of a track with reliable landmarks, with head pose and warnings about the rest.
 
@@ -60,9 +61,8 @@ def quality(
     found = replace(found, yaw=yaw, pitch=pitch, roll=roll)
     if parts and not found.seen_frames:  # a face was found, but not all of it
         found = replace(found, warnings=())
-    for part, start, end in parts:
-        verb = "is" if part == "mouth" else "are"
-        found = warned(found, f"The {part} {verb} covered from {start:.2f} s to {end:.2f} s, and counted as not seen.")
+    for sentence in visibility.sentences(parts):
+        found = warned(found, sentence)
     if trusted is track:
         return found
     return warned(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from duchenne import pipeline
@@ -105,13 +106,18 @@ def masked(pictures, track, colour):
         yield cv2.fillConvexPoly(picture.copy(), outline, colour, cv2.LINE_AA)
 
 
-def test_a_masked_mouth_is_not_seen_and_not_judged(tmp_path, whole, pictures):
+def test_a_masked_mouth_is_not_seen_and_not_judged(tmp_path, whole, pictures, duchenne):
     path = make_video(tmp_path / "mask.mp4", masked(pictures, whole.track, (120, 170, 220)), rate=RATE)
     (analysis,) = pipeline.examine(path)
     assert "The mouth is covered" in (analysis.verdict.reason or "")
     assert np.isnan(analysis.track.points[:, 48:68]).all()  # no invented mouth in the tables either
     with pytest.raises(InputError, match="mouth"):
         spotting.examine(path)
+    assert duchenne("extract", path, "-o", tmp_path / "out").code == 0
+    (frames,) = (tmp_path / "out" / "frames").glob("*.csv")
+    table, clips = pd.read_csv(frames), pd.read_csv(tmp_path / "out" / "clips.csv")
+    assert table["x_48"].isna().all() and table["x_36"].notna().all() and not table["seen"].any()
+    assert "The mouth is covered" in clips["warnings"][0] and not clips["seen"][0]
 
 
 @pytest.fixture

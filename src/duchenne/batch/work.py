@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,15 +83,20 @@ def run(options: Options, arguments: JsonMap, heartbeat: Heartbeat) -> Json:
 def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[Row]:
     """Track the faces of a clip and write a table of frames to `job.place`; InputError if no face is found."""
     from duchenne import video
+    from duchenne.expression import visibility
     from duchenne.faces.reading import no_face
     from duchenne.preprocess import clean
 
-    gauges, frames = list[clean.Gauge](), 0
+    gauges, found, frames, parts = list[clean.Gauge](), set[int](), 0, visibility.Watch()
+    covered = cache(parts.covered)
 
-    def watch(tracks: list[FaceTrack]) -> None:
+    def each(tracks: list[FaceTrack]) -> list[FaceTrack]:
+        found.update(face for face, track in enumerate(tracks) if track.seen.any())
+        tracks = [visibility.hidden(track, covered(face)) for face, track in enumerate(tracks)]
         gauges.extend(clean.Gauge() for _ in tracks[len(gauges) :])
         for gauge, track in zip(gauges, tracks, strict=True):
             gauge.add(track)
+        return tracks
 
     def count(done: int) -> None:
         nonlocal frames
@@ -99,15 +105,16 @@ def extract_clip(job: ClipJob, options: Options, heartbeat: Heartbeat) -> list[R
 
     settings = {name: options[name] for name in ("reader", "detector", "all_faces", "allow_truncated")}
     blocks = cache_of(options).read_faces(job.path, **job.stretch, **settings, on_frame=count)
-    end = io.write_frames(job.unfinished, blocks, job.name, watch)
-    if not any(gauge.seen_frames for gauge in gauges):
+    end = io.write_frames(job.unfinished, parts.of(blocks), job.name, each)
+    if not found:
         raise no_face(job.path, frames, **job.stretch)
     (width, height), notes = end.frame_size, video.notes(job.path)
     rows: list[Row] = []
     for face, (gauge, blur, light) in enumerate(zip(gauges, end.sharpness, end.light, strict=True)):
-        if gauge.seen_frames:
+        if face in found:
             quality = gauge.result(blur, light)
-            warnings = " ".join((*notes, *quality.warnings, *gauge.breaks(end.cuts)))
+            told = (*notes, *quality.warnings, *visibility.sentences(covered(face)), *gauge.breaks(end.cuts))
+            warnings = " ".join(told)
             rows.append({"face": face, "width": width, "height": height, **quality.to_row(), "warnings": warnings})
     return rows
 

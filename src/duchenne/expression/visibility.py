@@ -8,9 +8,13 @@ mesh reader (`mesh.FaceMesh.doubt`) decides.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from duchenne.expression import reading
+from duchenne.io import Block
 from duchenne.mesh.layout import EYES, IRISES, LIPS
 from duchenne.preprocess.clean import runs
 from duchenne.types import COEFFICIENTS, Array, FaceTrack, Signals
@@ -41,12 +45,50 @@ def predictor() -> reading.CropPredictor:
 
 def covered(signals: Signals, track: FaceTrack) -> Covered:
     """The stretches of at least 0.3 s in which mouth or eyes are covered; `signals` are those of `predictor`."""
+    doubt = track.filled("doubt")[np.searchsorted(track.time, signals.time)]
+    return _stretches(signals, doubt, track.time[:1], track.time[-1:])
+
+
+class Watch:
+    """Notes of a clip's blocks as they come which parts of its faces are covered, in a few numbers per look."""
+
+    def __init__(self) -> None:
+        self._parts = predictor()
+        self._looks: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
+        self._ends: list[Array] = []
+
+    def of(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The same blocks."""
+        for block in blocks:
+            for row, crop in zip(block.looked.tolist(), block.crops if block.crops is not None else (), strict=True):
+                face, doubt = int(block.face[row]), np.nan if block.doubt is None else float(block.doubt[row])
+                self._looks[face].append((block.time[block.frame[row] - block.first], doubt))
+                self._parts.add(crop, face)
+            self._ends = [*(self._ends[:1] or [block.time[:1]]), block.time[-1:]]
+            yield block
+
+    def covered(self, face: int) -> Covered:
+        """See `covered`; after the last block."""
+        time, doubt = np.array(self._looks[face]).reshape(-1, 2).T
+        return _stretches(self._parts.signals(face, time), doubt, self._ends[0], self._ends[-1])
+
+
+def sentences(stretches: Covered) -> list[str]:
+    """What to say of them."""
+    verbs = {"mouth": "is", "eyes": "are"}
+    return [
+        f"The {part} {verbs[part]} covered from {start:.2f} s to {end:.2f} s, and counted as not seen."
+        for part, start, end in stretches
+    ]
+
+
+def _stretches(signals: Signals, doubt: Array, first: Array, last: Array) -> Covered:
+    """See `covered`: `doubt` at the times of the signals, `first` and `last` time of the clip (1,)."""
     found: list[tuple[str, float, float]] = []
     if not len(signals.time):
         return ()
-    middles = (signals.time[1:] + signals.time[:-1]) / 2
-    edges = np.concatenate([track.time[:1], middles, track.time[-1:]])
-    doubt = np.nan_to_num(_mean(track.filled("doubt")[np.searchsorted(track.time, signals.time)], _LONGER))
+    edges = np.concatenate([first, (signals.time[1:] + signals.time[:-1]) / 2, last])
+    doubt = np.nan_to_num(_mean(doubt, _LONGER))
     for part in PARTS:
         seen = np.clip(_mean(signals[part]), 1e-6, 1 - 1e-6)
         less = _LESS * np.maximum(0, doubt - _DOUBT) if part == "mouth" else 0.0

@@ -89,14 +89,14 @@ def write_frames(
     path: str | Path,
     blocks: Iterable[Block],
     file: str = "",
-    watch: Callable[[list[FaceTrack]], None] = lambda _: None,
+    each: Callable[[list[FaceTrack]], list[FaceTrack]] = lambda tracks: tracks,
 ) -> End:
     """Write the frames table of one clip as its blocks come: Parquet where `path` ends in .parquet, else CSV.
 
-    The rows are those of `frames_table`, in constant memory; `file` fills Parquet's column of that name, and `watch`
-    is called with the tracks of each piece. The number of faces is known only after the last frame, so the blocks wait
-    in an unnamed file beside `path`, which appears when it is complete. Raises OutputError where nothing can be
-    written, UsageError where pyarrow is missing.
+    The rows are those of `frames_table`, in constant memory; `file` fills Parquet's column of that name, and `each`
+    gives what is written of a piece's tracks, after the last block. The number of faces is known only after the last
+    frame, so the blocks wait in an unnamed file beside `path`, which appears when it is complete. Raises OutputError
+    where nothing can be written, UsageError where pyarrow is missing.
     """
     path = Path(path)
     open_table = _parquet if path.suffix.lower() == ".parquet" else _csv
@@ -115,9 +115,7 @@ def write_frames(
             with open_table(part, file, columns) as put:
                 for block in stored:
                     for piece in pieces(block, max(1, _CHUNK // max(1, faces))):
-                        tracks = piece.tracks(faces)
-                        watch(tracks)
-                        put(frames_table(tracks, first=piece.first))
+                        put(frames_table(each(piece.tracks(faces)), first=piece.first))
     return stored.end
 
 
