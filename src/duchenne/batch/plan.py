@@ -19,8 +19,8 @@ from duchenne.video import IMAGE_SUFFIXES, image_files, is_untimed, natural
 
 #: File extensions of videos when a folder is searched; a file named by the user may have any.
 _VIDEO = """
-    3g2 3gp asf avi divx dv f4v flv m2p m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg mts mxf nut ogm ogv qt rm rmvb
-    ts vob webm wmv y4m
+    264 265 3g2 3gp asf avi divx dv f4v flv h264 h265 hevc m2p m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg mts mxf
+    nut ogm ogv qt rm rmvb ts vob webm wmv y4m
 """
 VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO.split())
 #: Folder of a run's state; a folder that contains it contains results, not clips.

@@ -254,8 +254,9 @@ def test_extract_prints_summary(duchenne, folder, reference, tmp_path):
 
 
 def test_extract_takes_a_rate_for_what_stores_no_times(duchenne, pictures, tmp_path):
-    make_video(tmp_path / "a.h264", pictures[:FRAMES], rate=RATE)
-    assert duchenne("extract", tmp_path / "a.h264", "--rate", 2 * RATE, "-o", tmp_path / "out").code == 0
+    (clips := tmp_path / "clips").mkdir()
+    make_video(clips / "a.h264", pictures[:FRAMES], rate=RATE)
+    assert duchenne("extract", clips, "--rate", 2 * RATE, "-o", tmp_path / "out").code == 0
     (row,) = csv.DictReader((tmp_path / "out" / "clips.csv").read_text().splitlines())
     assert float(row["seconds"]) == pytest.approx(FRAMES / RATE / 2)
 
