@@ -1,7 +1,7 @@
 """Inputs that hold no expression, and how many of them get a verdict: videos made of photographs, frames in random
 order, covered faces, and frozen landmarks that jitter.
 
-    python benchmarks/nonsense.py [--people 20] [--skip 8] [--pedfe 0] [--jobs 2] [--reader paper]
+    python benchmarks/nonsense.py [--people 20] [--skip 8] [--pedfe 0] [--jobs 2] [--reader mesh]
         [--keep FOLDER] [-o FILE]
 
 The faces are those of PEDFE's raw clips in the folder `DUCHENNE_DATA`, one clip per person in turn, without the first
@@ -56,7 +56,7 @@ class Source:
     track: FaceTrack
 
     @classmethod
-    def of(cls, path: Path, reader: str = "paper", most: int = 90) -> Source:
+    def of(cls, path: Path, reader: str = "mesh", most: int = 90) -> Source:
         frames = [frame for frame, _ in zip(video.frames(path, allow_truncated=True), range(most), strict=False)]
         images = [cv2.resize(frame.bgr[..., ::-1], SIZE, interpolation=cv2.INTER_AREA) for frame in frames]
         small = [
@@ -309,7 +309,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=8, help="people left out, by whom the thresholds were set")
     parser.add_argument("--pedfe", type=int, default=0, help="real clips to judge; 0: all")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--reader", choices=("paper", "mesh"), default="paper", help="reader of faces")
+    parser.add_argument("--reader", choices=("mesh", "paper"), default="mesh", help="reader of faces")
     parser.add_argument("--keep", type=Path, help="folder for the videos")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     words = parser.parse_args()
