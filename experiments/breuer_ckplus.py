@@ -26,6 +26,8 @@ from PIL import Image
 from duchenne import io
 
 PERSON = "(S[0-9]+)_"
+PEOPLE = 10  # that show a unit, for it to be learned
+_UNITS = ("mean_accuracy", "mean_accuracy_absent", "per_unit")
 SCORES = ("rows", "people", "accuracy", "accuracy_interval", "uar", "uf1")
 
 
@@ -33,14 +35,15 @@ def lay_out(source: Path, folder: Path) -> None:
     """Images in a folder per emotion, and a table of units, as `duchenne train expression` and `finetune` read them."""
     with np.load(source) as found:
         known = {name: found[name] for name in found}
-    rows = []
+    people = [len(np.unique(known["subject"][present > 0])) for present in known["units"].T]
+    rows, shown = [], np.array(people) >= PEOPLE
     for i, image in enumerate(known["images"]):
         emotion, name = str(known["emotion"][i]), f"{known['sequence'][i]}_{i:03d}.png"
         (folder / emotion).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / emotion / name)
-        rows.append([f"{emotion}/{name}", known["subject"][i], *known["units"][i]])
+        rows.append([f"{emotion}/{name}", known["subject"][i], *known["units"][i][shown]])
     with (folder / "units.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["file", "subject", *known["unit_names"]], *rows])
+        csv.writer(file).writerows([["file", "subject", *known["unit_names"][shown]], *rows])
 
 
 def duchenne(*words: object) -> None:
@@ -80,13 +83,13 @@ def main() -> None:
         if not out.exists():
             aligned = ("--aligned",) if data == faces else ()
             duchenne("evaluate-emotions", "--data", data, "-m", model, *aligned, "-o", out)
-        across[name] = io.read_json(out)
+        across[name] = {key: io.read_json(out)[0][key] for key in ("images", "accuracy", "uar", "uf1")}
     io.write_json(
         Path(__file__).with_suffix(".json"),
         {
             "data": "CK+, 777 peak faces of 95 people, three person-disjoint folds",
             "emotions": {key: own[key] for key in SCORES if key in own},
-            "units": {key: value for key, value in units.items() if key not in ("limits", "files")},
+            "units": {key: units[key] for key in ("rows", "people", "mean_f1", "mean_f1_interval", *_UNITS)},
             "across": across,
         },
     )
