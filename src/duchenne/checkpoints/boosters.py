@@ -5,8 +5,6 @@ A missing child node crashes XGBoost, which trusts its files; here a circle of n
 
 from __future__ import annotations
 
-from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,6 @@ _ROOT = 2**31 - 1  # what XGBoost writes as the parent of a root
 #: Arrays of a tree with one whole number, or one number, for each of its nodes.
 _WHOLE = ("left_children", "right_children", "parents", "split_indices", "split_type", "default_left")
 _REAL = ("split_conditions", "base_weights", "loss_changes", "sum_hessian")
-_arrays = itemgetter(*_WHOLE, *_REAL)
-_CATEGORIES = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 
 
 def write(path: Path, booster: BoostedTrees) -> None:
@@ -81,16 +77,14 @@ def _check_trees(trees: list[dict[str, Any]], columns: int) -> None:
         raise ValueError("its trees are empty or too large")
     for number, tree in enumerate(trees):
         about = tree["tree_param"]
-        if {*map(len, _arrays(tree))} != {sizes[number]}:
+        if any(len(tree[name]) != sizes[number] for name in (*_WHOLE, *_REAL)):
             raise ValueError(f"tree {number} is truncated")
-        if any(map(tree.get, _CATEGORIES)):
+        if any(tree[name] for name in tree if name.startswith("categories")):
             raise ValueError("it has categorical splits")
         if int(about["num_feature"]) != columns or int(about["size_leaf_vector"]) > 1 or tree["id"] != number:
             raise ValueError(f"tree {number} belongs to another booster")
-    nodes, parts = (
-        {name: check(list(chain.from_iterable(map(itemgetter(name), trees)))) for name in names}
-        for check, names in ((_whole, _WHOLE), (_real, _REAL))
-    )
+    nodes = {name: _whole([value for tree in trees for value in tree[name]]) for name in _WHOLE}
+    parts = {name: _real([value for tree in trees for value in tree[name]]) for name in _REAL}
     inner = nodes["left_children"] != -1
     if nodes["split_type"].any() or (parts["sum_hessian"][inner] <= 0).any():
         raise ValueError("its trees have splits that are not numeric")

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
-from operator import itemgetter
 
 import numpy as np
 
@@ -52,7 +50,7 @@ class BoostedTrees:
         roots = np.cumsum(sizes) - sizes
 
         def joined(name: str, dtype: type) -> Array:
-            return np.array(list(chain.from_iterable(map(itemgetter(name), trees))), dtype)
+            return np.concatenate([np.zeros(0, dtype), *(np.array(tree[name], dtype) for tree in trees)])
 
         own, starts = np.arange(sizes.sum()), np.repeat(roots, sizes)
         left, right = joined("left_children", np.int64), joined("right_children", np.int64)
