@@ -34,11 +34,14 @@ class State:
     scratch   holds this run's unfinished files
     settings  digest of what all results in this folder have in common
     layout    `Task.place`, where the results of a clip are
+    personal  whether the results of a clip depend on its subject, as those of a calibration do
     """
 
-    def __init__(self, out: Path, scratch: Path, settings: str, layout: str = "{}") -> None:
+    def __init__(
+        self, out: Path, scratch: Path, settings: str, layout: str = "{}", *, personal: bool = False
+    ) -> None:
         self.out, self.folder, self.scratch = out, out / STATE, scratch
-        self.settings, self.layout = settings, layout
+        self.settings, self.layout, self.personal = settings, layout, personal
 
     def read(self, item: Item, *, verify: bool = False) -> Json | None:
         """The record of a clip, {"rows": …, "files": …} or {"failure": sentence}; None if it is not done.
@@ -52,6 +55,7 @@ class State:
             if (
                 stamp != item.stamp
                 or record["settings"] != self.settings
+                or (self.personal and record["subject"] != item.listed.get("subject"))
                 or ("rows" in record) == ("failure" in record)
             ):
                 return None
@@ -67,6 +71,8 @@ class State:
     def write(self, item: Item, **outcome: object) -> None:
         """Record rows=… and files=…, or failure=… of a clip atomically; OutputError if that fails."""
         about = {"file": item.name, "stamp": item.stamp, "settings": self.settings}
+        if self.personal:
+            about["subject"] = item.listed.get("subject")
         io.write_json(self._record(item.key), {**about, **outcome})
 
     def discard(self, item: Item) -> None:
@@ -113,7 +119,8 @@ def hold(out: Path, settings: JsonMap, shard: tuple[int, int] | None = None, lay
         scratch = folder / "work" / name
         shutil.rmtree(scratch if shard else scratch.parent, ignore_errors=True)  # left by killed runs
         try:
-            yield State(out, scratch / uuid4().hex, digest, layout)
+            personal = "calibration" in settings.get("options", {})
+            yield State(out, scratch / uuid4().hex, digest, layout, personal=personal)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

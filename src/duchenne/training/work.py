@@ -33,10 +33,10 @@ def work_folder(out: str | Path, log: Log, *, resume: bool = True) -> Iterator[P
         with pieces.caching(folder, log):
             yield folder
     except loop.Diverged as error:
-        curves = [io.read_json(p)["curve"] for p in folder.glob("networks/*/curve.json")]
-        if not curves:
-            raise
-        shortest = min(map(len, curves))
+        try:
+            shortest = min(len(io.read_json(path)["curve"]) for path in folder.glob("networks/*/curve.json"))
+        except (OSError, ValueError, LookupError, TypeError):  # no checkpoint, or one that is damaged
+            raise error from None
         raise loop.Diverged(
             f"{error} Or finish with the checkpoints in {folder}: repeat with epochs = {shortest}."
         ) from error

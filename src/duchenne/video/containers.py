@@ -138,7 +138,7 @@ def _fault(head: bytes) -> str:
     if _LISTS.search(head):
         return "lists other files instead of holding frames; name the video itself"
     if _TEXT.fullmatch(head):
-        return "is a text file; expected a video, for example .mp4 or .mov"
+        return "is a text file; expected a video, for example .mp4 or .mov (a table of clips goes to --manifest)"
     if head[4:8] in {b"ftyp", b"mdat", b"moov", b"wide"}:
         return "is cut short: the index of its frames (moov) is missing or damaged; copy it again"
     return "is not a video or image that can be read; expected for example .mp4 or .mov"

@@ -79,11 +79,14 @@ class Session:
         self._cancel = threading.Event()
 
     def check_room(self) -> None:
-        """UsageError if the queue or the session is full."""
-        if len(self.waiting) + self.uploading >= MAX_WAITING:
-            raise UsageError(f"{MAX_WAITING} clips are waiting already; add more when some of them are done.")
+        """UsageError if no clip can be added, since the queue or the session is full."""
+        self._check_queue()
         if len(self.clips) + self.uploading >= MAX_CLIPS:
             raise UsageError(f"A session holds {MAX_CLIPS} clips; save the table and remove some.")
+
+    def _check_queue(self) -> None:
+        if len(self.waiting) + self.uploading >= MAX_WAITING:
+            raise UsageError(f"{MAX_WAITING} clips are waiting already; add more when some of them are done.")
 
     def add(self, name: str, path: Path) -> Clip:
         """Add a clip uploaded to `path`, in a folder of its own, and queue it."""
@@ -96,9 +99,10 @@ class Session:
 
     def judge_again(self, clip: Clip, truncated: bool) -> Task:
         """Judge a clip again, with `truncated` also if its file is incomplete."""
+        task = self.queue(Task("judge", [clip], truncated))
         self.cancel(clip.task)
-        clip.task = self.queue(Task("judge", [clip], truncated))
-        return clip.task
+        clip.task = task
+        return task
 
     def overlay(self, clip: Clip) -> Task:
         """Queue the overlay video of a judged clip."""
@@ -120,7 +124,7 @@ class Session:
 
     def queue(self, task: Task) -> Task:
         """Queue a task; UsageError if the queue is full."""
-        self.check_room()
+        self._check_queue()
         return self._append(task)
 
     def _append(self, task: Task) -> Task:

@@ -85,4 +85,9 @@ def test_analyze_moves_what_it_says_of_a_clip_and_of_a_batch(duchenne, smile, tm
     batch.process([], tmp_path / "moved", task, manifest=tmp_path / "m.csv", runner=here(task))
     (row,) = results_of(tmp_path / "moved").to_dict("records")
     assert row["p_raw"] == pytest.approx(before["p_raw"], abs=1e-4) and note in row["warnings"]
+    (tmp_path / "m.csv").write_text(f"path,subject,emotion,label\n{smile},Bob,,\n")
+    batch.process([], tmp_path / "moved", task, manifest=tmp_path / "m.csv", runner=here(task))
+    (row,) = results_of(tmp_path / "moved").to_dict("records")
+    assert note not in row["warnings"] and "was moved" in row["warnings"]
+    assert batch.process([], tmp_path / "moved", task, manifest=tmp_path / "m.csv", runner=here(task)).clips == 0
     assert duchenne("analyze", smile, "--subject", "ann").code == 2

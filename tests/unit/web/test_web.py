@@ -269,6 +269,9 @@ def test_queue_is_limited_and_removing_a_clip_removes_its_tasks(tmp_path: Path) 
             found.compare(clips[0], clips[0])
         with pytest.raises(UsageError, match="judge it first"):
             found.overlay(clips[0])
+        with pytest.raises(UsageError, match="waiting already"):
+            found.judge_again(clips[0], truncated=True)
+        assert clips[0].task.state == "waiting"
         assert [each["task"]["place"] for each in found.to_dict()["clips"]] == list(range(1, 11))
         found.remove(clips[3])
         pair = found.compare(clips[0], clips[1])
