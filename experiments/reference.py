@@ -2,7 +2,7 @@
 
     DUCHENNE_DATA=<folder with data/> python experiments/reference.py --runs <folder>
 
-<folder> holds what `duchenne run experiments/default_0_1.toml` and `… lstm_pb.toml` wrote, as `default_0_1` and `lstm_pb`;
+<folder> holds what `duchenne run` wrote of experiments/default_0_1.toml, lstm_pb.toml and lstm_pb_solved.toml, under these names;
 their predictions must be those of the JSON here. They are for held-out people. The smile expert is fitted again, must
 equal the shipped one, and gives its own predictions.
 """
@@ -25,7 +25,7 @@ from duchenne.methods import training
 
 HERE = Path(__file__).parent
 #: Shipped model → the experiment with its predictions.
-RUNS = {"default-0.1": "default_0_1", "descriptors": "lstm_pb", "lstm-pb": "lstm_pb"}
+RUNS = {"default-0.1": "default_0_1", "descriptors": "lstm_pb", "lstm-pb": "lstm_pb_solved"}
 
 METHODS = {"default-0.1": "default:dynamics"}
 

@@ -37,9 +37,7 @@ class State:
     personal  whether the results of a clip depend on its subject, as those of a calibration do
     """
 
-    def __init__(
-        self, out: Path, scratch: Path, settings: str, layout: str = "{}", *, personal: bool = False
-    ) -> None:
+    def __init__(self, out: Path, scratch: Path, settings: str, layout: str = "{}", *, personal: bool = False) -> None:
         self.out, self.folder, self.scratch = out, out / STATE, scratch
         self.settings, self.layout, self.personal = settings, layout, personal
 

@@ -183,7 +183,8 @@ def views(net: nn.Module, layer: str, images: Array, filters: Sequence[int] | Ar
 def views_of(net: nn.Module, excited: Excited, filters: Iterable[int] | None = None) -> Iterator[tuple[int, Views]]:
     """Both views of every image that excites a filter, filter by filter (by default all that are not dead)."""
     chosen = np.flatnonzero(~excited.dead) if filters is None else np.fromiter(filters, np.int64)
-    at_once = max(1, _BATCH // excited.image.shape[1])  # filters in one pass
+    most = int((excited.image[chosen] >= 0).sum(axis=1).max(initial=1))  # fewer than n where few images were searched
+    at_once = max(1, _BATCH // most)  # filters in one pass
     for start in range(0, len(chosen), at_once):
         some = chosen[start : start + at_once]
         which, column = np.nonzero(excited.image[some] >= 0)
