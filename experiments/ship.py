@@ -158,7 +158,7 @@ def made(name: str, about: dict[str, Any]) -> tuple[str, str]:
             "It reads 40 facial points, head pose removed, and the head's movement, at 12.5 frames per second. Five\n"
             "networks predict how the face moves on; the PB vector with which each predicts best is solved for and classified",
             "`duchenne train hybrid`, or alone `duchenne train lstm-pb` (`src/duchenne/recipes/lstm-pb/lstm-pb.toml`): each network\n"
-            "leaves out a fifth of the people and is calibrated on them",
+            "leaves out a fifth of the people and is calibrated on them; a sixth shows how much surer their mean is",
         )
     return (
         f"It reads {len(about['names'])} movement descriptors made from 68 facial points; no pixels",
