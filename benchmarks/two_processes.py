@@ -27,8 +27,8 @@ import machine
 from duchenne import io
 
 SECONDS, COPIES = 10.0, 24
-_HEAD = "import time\n"
 _LOOP = f"""
+import time
 done, end = 0, time.perf_counter() + {SECONDS}
 while time.perf_counter() < end:
     once()
@@ -46,7 +46,7 @@ WORK = {
 
 def done(program: str, clip: Path, processes: int) -> float:
     """How often processes together did the program's `once`."""
-    words = [sys.executable, "-c", _HEAD + program + _LOOP, str(clip)]
+    words = [sys.executable, "-c", program + _LOOP, str(clip)]
     started = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     return sum(float(each.communicate()[0]) for each in started)
 

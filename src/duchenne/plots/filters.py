@@ -113,7 +113,7 @@ def contact_sheet(
             write(x + wide, y + 24, short(note, max(room, 1)), size=7.5, color=SOFT, ha="right")
             figure.figimage(image, x, tall - y - _LABEL - image.shape[0], origin="upper")
         with atomic(path) as part:
-            figure.savefig(part, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+            figure.savefig(part, format="png", dpi=_DPI, metadata={"Software": None})
     return Path(path)
 
 

@@ -159,7 +159,7 @@ def _tile(tile: Tile, side: int, most: int | None) -> Json:
     opaque = np.indices(picture.shape[:2]) % (side + _GAP) < side
     alpha = (opaque.all(axis=0) * 255).astype(np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(np.dstack([picture, alpha])).save(stream, "WEBP", quality=70, method=2, exact=True)
+    Image.fromarray(np.dstack([picture, alpha])).save(stream, "WEBP", quality=70, method=4, exact=True)
     return {
         "name": tile.name,
         "note": tile.note,

@@ -193,6 +193,12 @@ def test_divergence_reports_the_last_epoch_and_can_be_finished(corpus, tmp_path,
     with pytest.raises(Diverged) as again:  # the same call goes on from the epoch before, and ends as before
         training.train_pb(corpus / "manifest.csv", out, wild, log=str)
     assert str(again.value) == str(caught.value)
+    damaged = work / "networks" / "damaged" / "curve.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    with pytest.raises(Diverged, match=r"Lower the learning rate\.$"):
+        training.train_pb(corpus / "manifest.csv", out, wild, log=str)
+    damaged.unlink()
     training.train_pb(corpus / "manifest.csv", out, replace(wild, epochs=1), log=str)
     assert len(json.loads((out / "curve.json").read_text())[""]) == 1 and not work.exists()
 
