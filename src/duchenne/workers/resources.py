@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -57,7 +58,10 @@ def in_order(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], job
     """
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config("loky" if jobs > 1 else "sequential", inner_max_num_threads=1 if jobs > 1 else None):
+    backend = parallel_config("loky" if jobs > 1 else "sequential", inner_max_num_threads=1 if jobs > 1 else None)
+    with backend, warnings.catch_warnings():
+        # a worker that has grown by 300 MB is replaced by a new one: loky warns, and nothing is lost
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(_one_thread)(function, call) for call in calls)
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -430,6 +431,18 @@ def test_items_on_threads_come_in_order_and_each_on_one_thread_of_torch():
         assert threading.get_ident() not in {thread for _, _, thread in found} and torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_processes_that_grow_are_replaced_without_a_warning():
+    from duchenne.workers.resources import in_order
+
+    pytest.importorskip("psutil")  # without it joblib does not look at their memory
+    keep = "vars(builtins).setdefault('kept', []).append(bytes([1]) * 350_000_000)"
+    grow = f"import builtins, time; {keep}; time.sleep(1.1)"
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert list(in_order(exec, [(grow,)] * 8, 2)) == [None] * 8
+    assert [str(each.message) for each in seen] == []
 
 
 @pytest.mark.slow
