@@ -39,6 +39,7 @@ class Task:
     options: JsonMap
     settings: JsonMap
     place: str = "{}"  # of a clip's results, below the output folder
+    personal: bool = False  # the results of a clip depend on its subject
     card: JsonMap = field(default_factory=dict)  # of the model, for the report
 
     @property
@@ -173,7 +174,7 @@ def analyze_task(
     options = {"model": path, "cache": cache, **common}
     band = (0.5 - loaded.model.margin, 0.5 + loaded.model.margin)
     card = {**loaded.card, "abstain_band": band, "says": limits.VERDICT}
-    return Task("analyze", options, {"model": identity, **common}, card=card)
+    return Task("analyze", options, {"model": identity, **common}, card=card, personal=calibration is not None)
 
 
 def process(
@@ -208,7 +209,7 @@ def process(
     began, out = time.monotonic(), Path(out).absolute()
     clips = plan.find(sources, out, manifest, rate)
     shard_items, notes = clips.share(shard), list[str]()
-    with hold(out, task.fingerprint, shard, task.place) as state:
+    with hold(out, task.fingerprint, shard, task.place, personal=task.personal) as state:
         if gone := state.gone(clips.items):
             notes.append(f"{gone} clips of an earlier run no longer exist; they were removed from the tables.")
         todo = _todo(state, shard_items, retry)

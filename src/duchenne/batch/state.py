@@ -93,8 +93,15 @@ class State:
 
 
 @contextmanager
-def hold(out: Path, settings: JsonMap, shard: tuple[int, int] | None = None, layout: str = "{}") -> Iterator[State]:
-    """The state of `out`, locked against other runs; shards (i, n) with the same n share it.
+def hold(
+    out: Path,
+    settings: JsonMap,
+    shard: tuple[int, int] | None = None,
+    layout: str = "{}",
+    *,
+    personal: bool = False,
+) -> Iterator[State]:
+    """The state of `out`, locked against other runs; shards (i, n) with the same n share it. The rest as in `State`.
 
     UsageError if `out` holds other results or other settings, or while another run uses it.
     """
@@ -117,7 +124,6 @@ def hold(out: Path, settings: JsonMap, shard: tuple[int, int] | None = None, lay
         scratch = folder / "work" / name
         shutil.rmtree(scratch if shard else scratch.parent, ignore_errors=True)  # left by killed runs
         try:
-            personal = "calibration" in settings.get("options", {})
             yield State(out, scratch / uuid4().hex, digest, layout, personal=personal)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
