@@ -42,6 +42,7 @@ from duchenne.types import (
     Verdict,
 )
 from duchenne.units import reading as unit_reading
+from duchenne.workers.resources import blas_on_one_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +107,7 @@ def analyze(
     return found[0].verdict
 
 
+@blas_on_one_thread()
 def examine(
     path: str | Path,
     *,

@@ -75,6 +75,28 @@ def test_spread_is_as_wide_as_measured():
 # --- a whole video ------------------------------------------------------------------------------------------
 
 
+def test_a_verdict_is_summed_on_one_thread(smile):
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from duchenne.faces.reading import read_faces
+
+    def threads():
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    seen = []
+
+    def read(*args, **options):
+        for block in read_faces(*args, **options):
+            seen.append(threads())
+            yield block
+
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        pipeline.examine(smile, read=read)
+        assert threads() == before
+    assert seen and set.union(*seen) == {1}
+
+
 @pytest.fixture(scope="module")
 def examined(smile):
     (found,) = pipeline.examine(smile)

@@ -51,6 +51,8 @@ def program() -> None:
     """Entry point of the program: `main`, where a command may go on in a child process."""
     global _IS_PROGRAM
     _IS_PROGRAM = True
+    # before numpy is imported: as `workers.resources.blas_on_one_thread`, for all commands
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     main()
 
 

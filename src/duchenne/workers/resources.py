@@ -73,6 +73,16 @@ def _one_thread(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
 
 
 @contextmanager
+def blas_on_one_thread() -> Iterator[None]:
+    """Limit the products of numpy and scipy to one thread: sums must not depend on the number of cores, and for small
+    products threads that wait for each other in a busy loop cost more than the work."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+@contextmanager
 def torch_on_one_thread() -> Iterator[None]:
     """Limit torch, if imported, to one thread: `threadpool_limits` does not reach a pool that starts later."""
     torch = sys.modules.get("torch")

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -58,6 +59,23 @@ print("loaded:", *sorted({{m.split(".")[0] for m in sys.modules}}))
     assert "duchenne" in out or __version__ in out
     heavy = {"torch", "cv2", "dlib", "av", "xgboost", "sklearn", "pandas", "scipy", "skimage", "jinja2", "numpy"}
     assert not (heavy | {"starlette", "uvicorn"}) & set(loaded.split())
+
+
+@pytest.mark.parametrize("told", [None, "2"])
+def test_commands_sum_on_one_thread_unless_told_otherwise(told):
+    code = """
+import sys
+import duchenne.cli
+def run(**_):
+    import numpy, threadpoolctl
+    print(max(each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"))
+sys.modules["duchenne.cli.app"]._command = lambda: run
+duchenne.cli.program()
+"""
+    known = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    env = known if told is None else known | {"OPENBLAS_NUM_THREADS": told}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert int(done.stdout) == min(int(told or 1), os.cpu_count())
 
 
 def test_version(duchenne):
