@@ -375,7 +375,9 @@ def pedfe_table(ours: dict[str, Any], before: dict[str, Any], run: dict[str, Any
     answered, given = default["answered"], cuts["methods"]["descriptors, told the emotion"]
     without = cuts["methods"]["descriptors"]
     first = [
-        row(f"**default**, raw clips (nested; {ours['repeats']} assignments to {ours['folds']} folds)", default["score"]),
+        row(
+            f"**default**, raw clips (nested; {ours['repeats']} assignments to {ours['folds']} folds)", default["score"]
+        ),
         f"| default, only where it does not abstain, answers {answered['coverage']:.0%} | {answered['accuracy']:.3f} | {answered['auc']:.3f} | – | – |",
         row(
             "**default-0.1**, points alone, public clips (nested; one assignment to ten folds)",
